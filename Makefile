@@ -1,0 +1,67 @@
+# Jobledger: `make` prints what there is.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PROTOS := $(wildcard protos/jobledger/v1/*.proto)
+STUBS  ?= protos
+# What `buf breaking` compares with: the last release, or what is committed while there is none.
+AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run demo gen gen-check fmt lint types test check bench clean
+
+help: ## Print the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the virtual environment with everything in it
+
+$(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.toml service/pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Jobledger needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli]' -e service
+	@touch $@
+
+run: $(READY) ## Run a server on ./jobledger.db, port 7070
+	$(BIN)/jobledger-server serve
+
+demo: $(READY) ## Hash the standard library with three workers, one of which is killed
+	$(BIN)/python -m examples.stdlib_hash.demo
+
+gen: $(READY) ## Generate the stubs and the synchronous client
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
+		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
+		--mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
+
+gen-check: $(READY) ## Check that what is generated is up to date
+	@fresh=$$(mktemp -d) && trap 'rm -rf $$fresh' EXIT && $(MAKE) --silent gen STUBS=$$fresh && \
+		(cd $$fresh && find . -name '*_pb2*' -type f) | while read -r stub; do cmp $$fresh/$$stub protos/$$stub || exit 1; done
+
+fmt: $(READY) ## Format the code and sort the imports
+	$(BIN)/ruff check --quiet --fix-only .
+	$(BIN)/ruff format --quiet .
+	$(BIN)/buf format -w
+
+lint: $(READY) ## Check style, layers and the contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	$(BIN)/buf breaking --against '.git#ref=$(AGAINST)'
+
+types: $(READY) ## Check the types
+	$(BIN)/mypy
+
+test: $(READY) ## Run the tests
+	$(BIN)/pytest
+
+check: lint types gen-check test ## Do all that CI does that CI runs
+
+bench: $(READY) ## Measure against a bare grpc.aio server in the same run
+	$(BIN)/python -m bench
+
+clean: ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

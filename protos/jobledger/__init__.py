@@ -1,0 +1,1 @@
+"""The contract of Jobledger: generated messages and stubs, one package a version."""
