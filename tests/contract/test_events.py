@@ -64,8 +64,8 @@ async def test_a_whole_life_is_told_in_order(api: Api, kind: str):
 
     events = await history(api, job_id)
     assert types(events) == [
-        "CREATED", "UPDATED", "CLAIMED", "PROGRESSED", "CHUNK_RELEASED", "CLAIMED", "CHUNK_FAILED", "RETRIED", "CLAIMED",
-        "CHUNK_COMPLETED", "DELETED",
+        "CREATED", "UPDATED", "CLAIMED", "PROGRESSED", "CHUNK_RELEASED", "CLAIMED", "CHUNK_FAILED", "RETRIED",
+        "CLAIMED", "CHUNK_COMPLETED", "DELETED",
     ]  # fmt: skip
     changes = [event.changes[0] for event in events]
     assert [states(changes[n]) for n in (0, 2, 6, 7, 9)] == [
