@@ -11,7 +11,7 @@ from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.errors import refused
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED
-from tests.support.watching import BOOKMARK, DELETED, SNAPSHOT, Ended
+from tests.support.watching import BOOKMARK, DELETED, SNAPSHOT, Ended, Watch
 from tests.watch.conftest import Watching
 
 EVERY = WatchMode.WATCH_MODE_EVERY
@@ -72,11 +72,10 @@ async def test_a_caller_that_leaves_harms_no_other(api: Api, kind: str, watching
 
 async def test_a_deadline_ends_a_watch(api: Api, kind: str):
     request = WatchJobsRequest(filter={"kinds": [kind]})
-    call = api.jobs.WatchJobs(request, timeout=1)
-    assert (await call.read()).type == BOOKMARK
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        while True:
-            await call.read()
+    async with Watch(api.jobs.WatchJobs(request, timeout=1)) as watch:
+        assert (await watch.message()).type == BOOKMARK
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watch.rest()
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 

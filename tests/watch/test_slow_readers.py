@@ -10,7 +10,7 @@ from tests.support.api import Api
 from tests.support.lives import FAT, assert_gapless, assert_ordered, ended, live
 from tests.support.server import Server
 from tests.support.states import CHUNK_COMPLETED, COMPLETED
-from tests.support.watching import DELETED, LEFT, Watch
+from tests.support.watching import DELETED, LEFT
 from tests.watch.conftest import Watching
 
 LATEST, EVERY = WatchMode.WATCH_MODE_LATEST, WatchMode.WATCH_MODE_EVERY
@@ -100,18 +100,12 @@ async def test_the_deletion_arrives(api: Api, slow: Api, kind: str, watching: Wa
         assert (await watch.until(lambda message: message.type == DELETED)).job.job_id == job.job_id
 
 
-async def left(watch: Watch) -> bool:
-    """Say whether the next change of a watch is a leaving."""
-    return (await watch.change()).type == LEFT
-
-
 async def test_a_leaving_is_not_lost_when_messages_are_merged(api: Api, slow: Api, kind: str):
     job = await api.create(kind, labels=FAT)
     async with slow.watch_jobs(filter={"kinds": [kind], "min_priority": 5}, mode=LATEST) as watch:
         await watch.bookmark()
         await change_often(api, job.job_id, priority=1)
-        while not await left(watch):
-            pass
+        await watch.until(lambda message: message.type == LEFT)
         await change_often(api, job.job_id, display_name="back", priority=9)
         message = await watch.change()
     assert (message.job.display_name, message.job.priority) == ("back", 9)
