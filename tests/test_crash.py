@@ -1,4 +1,4 @@
-"""SIGKILL under load: every acknowledged write is there after the restart, and a watcher that resumes sees each once."""
+"""SIGKILL under load: what was acknowledged is there after the restart, and a watcher that resumes sees each once."""
 
 import asyncio
 from collections.abc import Callable
