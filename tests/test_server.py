@@ -1,4 +1,4 @@
-"""The process itself: its ready line, health, reflection, deadlines, drain, full queue, and refusal of wrong settings."""
+"""The process itself: its ready line, health, reflection, deadlines, drain, full queue, and wrong settings."""
 
 import asyncio
 import socket
