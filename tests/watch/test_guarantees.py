@@ -6,7 +6,6 @@ from collections.abc import Callable
 import psutil
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
-
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 
 from tests.conftest import StartServer
