@@ -21,7 +21,7 @@ from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
 from .ledger.queries import Queries
 from .ledger.watch import Watch
-from .rpc import job_requests, server, worker_requests
+from .rpc import server, worker_requests
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
 from .rpc.identity import ANYBODY
@@ -67,9 +67,9 @@ class App:
         executor = Executor(writes, codec, _clock, self._queries.cursor)
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
-        self._server = self._build_server(Watch(
-            self._reads, self._queries, self._feed, codec, settings.bookmark_interval
-        ))
+        self._server = self._build_server(
+            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
+        )
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, _clock, random.random)
         self._retention = RetentionDuty(
             self._reads,
@@ -83,11 +83,8 @@ class App:
 
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
-        given = job_requests.Given(_clock, _new_id)
-        jobs = JobService(self._committer, self._queries, watch, given, self._replies)
-        workers = WorkerService(
-            self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes)
-        )
+        jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
+        workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
         serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
         return server.build(self._settings.listen, serving, jobs, workers)
 

@@ -50,8 +50,8 @@ class JobSpec:
     owner: str
     job_id: str
     kind: str
-    create_time: int
     fingerprint: bytes
+    create_time: int = 0
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     failure_policy: FailurePolicy = FailurePolicy.RUN_ALL
     stages: tuple[Stage, ...] = ()

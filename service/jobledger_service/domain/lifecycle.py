@@ -32,15 +32,15 @@ def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
     return [chunk_size] * whole + [rest] * bool(rest)
 
 
-def create(new: NewJob, actor: str) -> Step:
+def create(new: NewJob, actor: str, now: int) -> Step:
     """Return the job and its chunks as they begin."""
-    spec = new.spec
+    spec = replace(new.spec, create_time=now)
     chunks = list(_chunks(spec, new.sizes))
     job = Job(
         spec=spec,
         progress=sums_of(chunks),
         counts=Counts(pending=len(chunks)),
-        update_time=spec.create_time,
+        update_time=now,
         display_name=new.display_name,
         priority=new.priority,
         labels=new.labels,

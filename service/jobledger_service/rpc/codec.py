@@ -87,9 +87,9 @@ class ProtoCodec:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
             omitted = count >= TOO_MANY
             chunks = b"" if omitted else b"".join(entry.chunks for entry in earlier)
-            message = chunks + message + Message(
-                merged_revisions=len(earlier), chunks_omitted=omitted
-            ).SerializeToString()
+            message = (
+                chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
+            )
         return message if cursor else message + _NO_CURSOR
 
     def left(self, message: bytes) -> bytes:

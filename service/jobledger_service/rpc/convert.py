@@ -62,9 +62,7 @@ def _artifacts(values: Mapping[str, Artifact]) -> dict[str, chunk_pb2.Artifact]:
 def _error(error: WorkError | None) -> chunk_pb2.WorkError | None:
     if error is None:
         return None
-    return chunk_pb2.WorkError(
-        code=error.code, message=error.message, stage=error.stage, chunk_index=error.chunk_index
-    )
+    return chunk_pb2.WorkError(code=error.code, message=error.message, stage=error.stage, chunk_index=error.chunk_index)
 
 
 def chunk(value: Chunk, input_: bytes | None = None) -> chunk_pb2.Chunk:

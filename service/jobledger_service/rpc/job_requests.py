@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
@@ -17,7 +16,7 @@ from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.states import ChunkState, JobState
 from jobledger_service.ledger import commands
-from jobledger_service.ledger.ports import Clock, Inputs, Listing, Order
+from jobledger_service.ledger.ports import Inputs, Listing, Order
 from jobledger_service.ledger.watch import Mode
 
 from .checks import JOB_ID, LABEL, Checks
@@ -31,12 +30,7 @@ RESERVED: Final = "jobledger."
 State = TypeVar("State", JobState, ChunkState)
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What requests are read with: the time, and new job ids."""
-
-    clock: Clock
-    new_id: Callable[[], str]
+NewId = Callable[[], str]
 
 
 def fingerprint(request: Message, *, but: Iterable[str]) -> bytes:
@@ -48,16 +42,15 @@ def fingerprint(request: Message, *, but: Iterable[str]) -> bytes:
     return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()
 
 
-def create_job(request: api.CreateJobRequest, caller: Caller, given: Given) -> commands.CreateJob:
+def create_job(request: api.CreateJobRequest, caller: Caller, new_id: NewId) -> commands.CreateJob:
     """Return the command of CreateJob."""
     checks = Checks()
     _check_names(checks, request)
     sizes = _sizes(checks, request)
     spec = JobSpec(
         owner=caller.owner,
-        job_id=request.job_id or given.new_id(),
+        job_id=request.job_id or new_id(),
         kind=request.kind,
-        create_time=given.clock(),
         fingerprint=fingerprint(request, but=["request_id"]),
         retry_policy=_retry_policy(checks, request.retry_policy),
         failure_policy=_failure_policy(checks, request.failure_policy),

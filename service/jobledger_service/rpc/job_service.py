@@ -26,11 +26,11 @@ class JobService:
     committer: Committer
     queries: Queries
     watch: Watch
-    given: read.Given
+    new_id: read.NewId
     replies: ReplyCache | None = None
 
     async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:  # noqa: D102, N802
-        job, created = await self.committer.submit(read.create_job(request, caller, self.given))
+        job, created = await self.committer.submit(read.create_job(request, caller, self.new_id))
         return api.CreateJobResponse(job=convert.job(job), created=created)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:  # noqa: D102, N802
@@ -110,9 +110,7 @@ class JobService:
         return api.DeleteJobResponse()
 
 
-_OUTCOMES = {
-    outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome
-}
+_OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}
 
 
 def _reply(found: JobRead, *, full: bool) -> bytes:

@@ -62,9 +62,7 @@ class GrpcServer:
 def build(listen: str, serving: Serving, jobs: JobService, workers: WorkerService) -> GrpcServer:
     """Return a server, bound to its address; raises CannotListenError."""
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers(
-        (serving.handler(JOB_SERVICE, jobs), serving.handler(WORKER_SERVICE, workers))
-    )
+    server.add_generic_rpc_handlers((serving.handler(JOB_SERVICE, jobs), serving.handler(WORKER_SERVICE, workers)))
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -75,7 +75,7 @@ class Serving:
     ) -> Callable[[Any, Context], Awaitable[None]]:
         async def behaviour(request: Any, context: Context) -> None:  # noqa: ANN401  any request
             try:
-                async with aclosing(call(request, self._identify(context))) as messages:  
+                async with aclosing(call(request, self._identify(context))) as messages:
                     async for message in messages:
                         await context.write(message)
             except Refusal as refusal:

@@ -49,7 +49,7 @@ class CreateJob:
             if existing.spec.fingerprint != spec.fingerprint:
                 raise JobAlreadyExists(spec.job_id)
             return spec.key, False
-        step = lifecycle.create(self.new, self.actor)
+        step = lifecycle.create(self.new, self.actor, work.now)
         work.create(step, self.inputs)
         for key in keys:
             work.remember(key, step.job, Request(spec.fingerprint, spec.job_id))
