@@ -42,6 +42,9 @@ from jobledger_client._sync._client import JobClient
 from jobledger_client._sync._pages import Pages
 from jobledger_client._sync._watch import Watch
 from jobledger_client._values import TERMINAL_STATES
+from jobledger_client._worker._context import ChunkContext
+from jobledger_client._worker._handlers import NotRetryable
+from jobledger_client._worker._worker import Worker
 
 __all__ = [
     "TERMINAL_STATES",
@@ -51,6 +54,7 @@ __all__ = [
     "AsyncPages",
     "AsyncWatch",
     "Backoff",
+    "ChunkContext",
     "ChunkNotClaimableError",
     "ChunkNotFoundError",
     "Clock",
@@ -72,6 +76,7 @@ __all__ = [
     "JobNotFoundError",
     "JobledgerError",
     "NotFoundError",
+    "NotRetryable",
     "NothingToRetryError",
     "PageTokenInvalidError",
     "Pages",
@@ -81,4 +86,5 @@ __all__ = [
     "StoreUnavailableError",
     "UnavailableError",
     "Watch",
+    "Worker",
 ]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
@@ -35,6 +35,27 @@ def struct(value: StructLike | None) -> Struct | None:
     message = Struct()
     message.update(dict(value))
     return message
+
+
+def plain(value: Struct) -> dict[str, Any]:
+    """Return a Struct as a dict. Whole numbers are ints, as they were in JSON: a Struct itself knows floats alone."""
+    return {name: _plain(field) for name, field in value.fields.items()}
+
+
+def _plain(value: Value) -> Any:  # noqa: ANN401 - any JSON value
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return plain(value.struct_value)
+        case "list_value":
+            return [_plain(item) for item in value.list_value.values]
+        case "number_value":
+            return int(value.number_value) if value.number_value.is_integer() else value.number_value
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None
 
 
 def timestamp(value: TimestampLike | None) -> Timestamp | None:
