@@ -1,6 +1,6 @@
 """From Python values to the well-known messages of protobuf."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -88,34 +88,41 @@ def time_range(value: TimeRangeLike | None) -> TimeRange | None:
 
 def job_state(value: JobStateLike) -> JobState.ValueType:
     """Return the state of this name: RUNNING, running and JOB_STATE_RUNNING are the same."""
-    return value if isinstance(value, int) else JobState.Value(_enum_name("JOB_STATE_", value))
+    return value if isinstance(value, int) else JobState.Value(_enum_name(JobState.keys(), "JOB_STATE_", value))
 
 
 def chunk_state(value: ChunkStateLike) -> ChunkState.ValueType:
     """Return the chunk state of this name."""
-    return value if isinstance(value, int) else ChunkState.Value(_enum_name("CHUNK_STATE_", value))
+    return value if isinstance(value, int) else ChunkState.Value(_enum_name(ChunkState.keys(), "CHUNK_STATE_", value))
 
 
 def job_view(value: JobViewLike) -> JobView.ValueType:
     """Return the view of this name: FULL or BASIC."""
-    return value if isinstance(value, int) else JobView.Value(_enum_name("JOB_VIEW_", value))
+    return value if isinstance(value, int) else JobView.Value(_enum_name(JobView.keys(), "JOB_VIEW_", value))
 
 
 def job_order(value: JobOrderLike) -> JobOrder.ValueType:
     """Return the order of this name: CREATE_TIME, UPDATE_TIME, END_TIME or PRIORITY."""
-    return value if isinstance(value, int) else JobOrder.Value(_enum_name("JOB_ORDER_", value))
+    return value if isinstance(value, int) else JobOrder.Value(_enum_name(JobOrder.keys(), "JOB_ORDER_", value))
 
 
 def watch_mode(value: WatchModeLike) -> WatchMode.ValueType:
     """Return the mode of this name: LATEST or EVERY."""
-    return value if isinstance(value, int) else WatchMode.Value(_enum_name("WATCH_MODE_", value))
+    return value if isinstance(value, int) else WatchMode.Value(_enum_name(WatchMode.keys(), "WATCH_MODE_", value))
 
 
 def failure_policy(value: FailurePolicyLike) -> FailurePolicy.ValueType:
     """Return the policy of this name: RUN_ALL or FAIL_FAST."""
-    return value if isinstance(value, int) else FailurePolicy.Value(_enum_name("FAILURE_POLICY_", value))
+    return (
+        value
+        if isinstance(value, int)
+        else FailurePolicy.Value(_enum_name(FailurePolicy.keys(), "FAILURE_POLICY_", value))
+    )
 
 
-def _enum_name(prefix: str, name: str) -> str:
-    name = name.upper().replace("-", "_")
-    return name if name.startswith(prefix) else prefix + name
+def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:
+    name = prefix + word.upper().replace("-", "_").removeprefix(prefix)
+    if name in names:
+        return name
+    known = [one.removeprefix(prefix) for one in names if not one.endswith("_UNSPECIFIED")]
+    raise ValueError(f"{word!r} is none of {', '.join(known)}")
