@@ -1,0 +1,1 @@
+"""The tests: black boxes against a real server, and the rooms of the house by themselves."""

@@ -1,0 +1,91 @@
+"""The fixtures of the black-box tests: servers over every store, and the API that speaks to them."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+pytest.register_assert_rewrite("tests.support")
+
+from tests.support import server as servers  # noqa: E402 - its assertions are rewritten first
+from tests.support.api import Api, fresh_kind  # noqa: E402
+from tests.support.databases import STORES, new_database  # noqa: E402
+from tests.support.server import Server  # noqa: E402
+
+StartServer = Callable[..., Server]
+
+# So that leases end, and bookmarks come, within a test: the defaults are for people.
+QUICK = {"duty_interval": "0.05", "bookmark_interval": "0.5"}
+
+
+@pytest.fixture(scope="session", params=STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    """Return the store that the tests run on."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def server(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return the server that the tests share; each keeps to its own kinds and job ids."""
+    directory = tmp_path_factory.mktemp("server")
+    shared = Server(new_database(store, directory), directory, QUICK).start()
+    yield shared
+    assert shared.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def replicas(server: Server) -> list[Server]:
+    """Return all servers over the shared database: one today."""
+    return [server]
+
+
+@pytest.fixture
+def start_server(store: str, tmp_path: Path) -> Iterator[StartServer]:
+    """Return a function that starts a server of the test's own, on a new database unless it is given one."""
+    started: list[Server] = []
+
+    def start(database: str = "", **settings: str) -> Server:
+        started.append(Server(database or new_database(store, tmp_path), tmp_path, QUICK | settings))
+        return started[-1].start()
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Callable[[Server], Api]]:
+    """Return a function that opens a channel to a server, closed after the test."""
+    channels: list[grpc.aio.Channel] = []
+
+    def open_channel(server: Server, **options: int) -> Api:
+        # Without a pool of its own a channel shares its connection, and its backoff after a restart, with others.
+        settings = {"grpc.use_local_subchannel_pool": 1, "grpc.initial_reconnect_backoff_ms": 100} | options
+        channels.append(grpc.aio.insecure_channel(server.target, options=list(settings.items())))
+        return Api(channels[-1])
+
+    yield open_channel
+    for channel in channels:
+        await channel.close()
+
+
+@pytest.fixture
+def api(connect: Callable[[Server], Api], server: Server) -> Api:
+    """Return the API of the shared server."""
+    return connect(server)
+
+
+@pytest.fixture
+def kind() -> str:
+    """Return a kind that no other test uses."""
+    return fresh_kind()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Show the end of each running server's log under a test that failed."""
+    report = yield
+    if report.failed:
+        report.sections += [(f"log of the server at {one.target}", one.tail()) for one in servers.running]
+    return report

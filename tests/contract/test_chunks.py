@@ -1,0 +1,78 @@
+"""ListChunks: a job's chunks by index, by state, page by page."""
+
+from uuid import uuid4
+
+import grpc
+import pytest
+from jobledger.v1.job_service_pb2 import ListChunksRequest, ListChunksResponse
+
+from tests.support.api import Api
+from tests.support.errors import invalid, refused
+from tests.support.states import CHUNK_COMPLETED, CHUNK_FAILED, CHUNK_PENDING, CHUNK_PROCESSING
+
+
+async def page(api: Api, job_id: str, **fields: object) -> ListChunksResponse:
+    """Return one page of a job's chunks."""
+    return await api.jobs.ListChunks(ListChunksRequest(job_id=job_id, **fields))
+
+
+def indexes(*answers: ListChunksResponse) -> list[int]:
+    """Return the chunks' indexes, in order."""
+    return [chunk.index for answer in answers for chunk in answer.chunks]
+
+
+async def test_the_pages_follow_on_by_index(api: Api, kind: str):
+    job_id = (await api.create(kind, item_count=1_101, chunk_size=1)).job_id
+    first = await page(api, job_id)
+    assert indexes(first) == list(range(100))
+    second = await page(api, job_id, page_token=first.next_page_token, page_size=5_000)
+    assert indexes(second) == list(range(100, 1_100))
+    last = await page(api, job_id, page_token=second.next_page_token)
+    assert indexes(last) == [1_100]
+    assert not last.next_page_token
+
+
+async def test_the_chunks_are_those_of_the_job(api: Api, kind: str):
+    job_id = (await api.create(kind, chunks=[{"input": {"n": 1}}, {"item_count": 9}])).job_id
+    await api.claim(kind)
+    assert list((await page(api, job_id)).chunks) == list((await api.get(job_id)).chunks)
+
+
+async def test_by_state(api: Api, kind: str):
+    job_id = (await api.create(kind, item_count=6, chunk_size=1)).job_id
+    claimed = await api.claim(kind, 3)
+    await api.complete(claimed[0])
+    await api.fail(claimed[1], not_retryable=True)
+    assert indexes(await page(api, job_id, states=[CHUNK_COMPLETED])) == [0]
+    assert indexes(await page(api, job_id, states=[CHUNK_PROCESSING])) == [2]
+    first = await page(api, job_id, states=[CHUNK_PENDING, CHUNK_FAILED], page_size=2)
+    rest = await page(api, job_id, states=[CHUNK_PENDING, CHUNK_FAILED], page_token=first.next_page_token)
+    assert indexes(first, rest) == [1, 3, 4, 5]
+
+
+async def test_a_job_that_does_not_exist_is_not_found(api: Api):
+    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        await page(api, uuid4().hex)
+
+
+async def test_a_token_of_another_job_or_other_states_is_refused(api: Api, kind: str):
+    job_id, other = [(await api.create(kind, item_count=3, chunk_size=1)).job_id for _ in range(2)]
+    token = (await page(api, job_id, page_size=1)).next_page_token
+    for job, states in ((other, []), (job_id, [CHUNK_PENDING])):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
+            await page(api, job, states=states, page_token=token)
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("job_id", {"job_id": ""}),
+        ("states[0]", {"states": [0]}),
+        ("states[1]", {"states": [1, 99]}),
+        ("page_size", {"page_size": -1}),
+    ],
+)
+async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str, field: str, broken: dict[str, object]):
+    job_id = (await api.create(kind)).job_id
+    with invalid(field):
+        await page(api, **({"job_id": job_id} | broken))

@@ -1,0 +1,166 @@
+"""ClaimChunks: the most urgent first, each chunk to one worker, and those who wait are woken."""
+
+import asyncio
+from datetime import timedelta
+
+import grpc
+import pytest
+from jobledger.v1.job_service_pb2 import UpdateJobRequest
+from jobledger.v1.worker_service_pb2 import ClaimChunksRequest
+
+from tests.support.api import Api, fresh_kind
+from tests.support.errors import invalid
+from tests.support.states import CHUNK_PENDING, CHUNK_PROCESSING, RUNNING, chunk_states, summary
+
+MINUTE = timedelta(minutes=1)
+
+
+async def test_a_claimed_chunk_comes_with_all_that_its_worker_needs(api: Api, kind: str):
+    job = await api.create(
+        kind,
+        input={"bucket": "photos"},
+        labels={"team": "a"},
+        stages=[{"name": "fetch", "weight": 2}],
+        chunks=[{"input": {"page": 1}}, {"input": {"page": 2}}],
+    )
+    first, second = await api.claim(kind, 5, worker="anna", lease_duration=timedelta(minutes=10))
+    assert (first.job_id, first.kind, dict(first.labels)) == (job.job_id, kind, {"team": "a"})
+    assert [(stage.name, stage.weight) for stage in first.stages] == [("fetch", 2)]
+    assert dict(first.job_input) == {"bucket": "photos"}
+    assert [dict(one.chunk.input) for one in (first, second)] == [{"page": 1}, {"page": 2}]
+    assert first.lease.token != second.lease.token
+    chunk = first.chunk
+    assert (chunk.state, chunk.attempt, chunk.worker) == (CHUNK_PROCESSING, 1, "anna")
+    assert chunk.lease_expire_time == first.lease.expire_time
+    assert first.lease.expire_time.ToDatetime() - chunk.start_time.ToDatetime() == timedelta(minutes=10)
+    stored = await api.get(job.job_id)
+    assert list(stored.chunks) == [first.chunk, second.chunk]
+    assert (stored.state, stored.start_time) == (RUNNING, chunk.start_time)
+
+
+async def test_a_job_of_which_one_chunk_is_claimed_is_running(api: Api, kind: str):
+    job_id = (await api.create(kind, item_count=3, chunk_size=1)).job_id
+    await api.claim(kind)
+    job = await api.get(job_id)
+    assert job.state == RUNNING
+    assert chunk_states(job) == [CHUNK_PROCESSING, CHUNK_PENDING, CHUNK_PENDING]
+    assert summary(job) == {"total": 3, "processing": 1, "pending": 2}
+
+
+async def test_a_lease_lasts_sixty_seconds_unless_told(api: Api, kind: str):
+    await api.create(kind)
+    [claimed] = await api.claim(kind)
+    assert claimed.lease.expire_time.ToDatetime() - claimed.chunk.start_time.ToDatetime() == MINUTE
+
+
+async def test_the_most_urgent_come_first_and_the_oldest_within_a_priority(api: Api, kind: str):
+    jobs = {}
+    for name, priority in (("a", 5), ("b", 5), ("c", 10), ("d", 0), ("e", 10)):
+        jobs[(await api.create(kind, priority=priority, item_count=2, chunk_size=1)).job_id] = name
+    claimed = await api.claim(kind, 3) + await api.claim(kind, 1_000)
+    assert [(jobs[one.job_id], one.chunk.index) for one in claimed] == [
+        (name, index) for name in "ceabd" for index in (0, 1)
+    ]
+
+
+async def test_zero_chunks_are_one(api: Api, kind: str):
+    await api.create(kind, item_count=3, chunk_size=1)
+    assert len(await api.claim(kind, 0)) == 1
+
+
+async def test_only_the_kinds_that_were_asked_for(api: Api, kind: str):
+    other = fresh_kind()
+    mine, theirs = await api.create(kind), await api.create(other)
+    assert not await api.claim(fresh_kind())
+    request = ClaimChunksRequest(kinds=[kind, other], max_chunks=5, worker="w")
+    found = (await api.work.ClaimChunks(request)).chunks
+    assert {(one.job_id, one.kind) for one in found} == {(mine.job_id, kind), (theirs.job_id, other)}
+
+
+async def test_many_workers_at_once_get_each_chunk_once(api: Api, kind: str):
+    await asyncio.gather(*(api.create(kind, item_count=20, chunk_size=1) for _ in range(10)))
+    answers = await asyncio.gather(*(api.claim(kind, 7, worker=f"w{n}") for n in range(40)))
+    claimed = [one for answer in answers for one in answer]
+    assert len({(one.job_id, one.chunk.index) for one in claimed}) == len(claimed) == 200
+    assert len({one.lease.token for one in claimed}) == 200
+
+
+async def test_without_work_it_answers_with_none_after_its_wait(api: Api, kind: str):
+    assert await api.claim(kind) == []
+    assert await api.claim(kind, wait=timedelta(milliseconds=50)) == []
+
+
+async def test_those_who_wait_are_woken_by_a_new_job(api: Api, kind: str):
+    waiting = [asyncio.create_task(api.claim(kind, wait=MINUTE, worker=f"w{n}")) for n in range(3)]
+    await api.claim(kind)  # a round trip, so that the others are most likely waiting
+    job = await api.create(kind, item_count=3, chunk_size=1)
+    answers = await asyncio.gather(*waiting)
+    assert {(one.job_id, one.chunk.index) for answer in answers for one in answer} == {
+        (job.job_id, n) for n in range(3)
+    }
+
+
+async def test_one_who_waits_is_woken_by_a_released_chunk(api: Api, kind: str):
+    await api.create(kind)
+    [held] = await api.claim(kind)
+    waiting = asyncio.create_task(api.claim(kind, wait=MINUTE))
+    await api.release(held)
+    [claimed] = await waiting
+    assert claimed.chunk.attempt == 1
+
+
+async def test_one_who_waits_is_woken_when_a_backoff_ends(api: Api, kind: str):
+    policy = {"initial_backoff": timedelta(milliseconds=300), "jitter": 0}
+    await api.create(kind, retry_policy=policy)
+    [result] = await api.fail(*await api.claim(kind))
+    assert result.HasField("not_before")
+    [claimed] = await api.claim(kind, wait=MINUTE)
+    assert claimed.chunk.attempt == 2
+    assert claimed.chunk.start_time.ToNanoseconds() >= result.not_before.ToNanoseconds()
+
+
+async def test_a_chunk_is_not_claimed_before_its_backoff_ends(api: Api, kind: str):
+    await api.create(kind, retry_policy={"initial_backoff": timedelta(hours=1)})
+    await api.fail(*await api.claim(kind))
+    assert await api.claim(kind) == []
+
+
+async def test_one_who_left_takes_nothing(api: Api, kind: str):
+    request = ClaimChunksRequest(kinds=[kind], worker="gone", wait=MINUTE)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await api.work.ClaimChunks(request, timeout=0.2)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    await api.create(kind)
+    [claimed] = await api.claim(kind, worker="here")
+    assert (claimed.chunk.worker, claimed.chunk.attempt) == ("here", 1)
+
+
+async def test_a_priority_given_while_it_runs_holds_for_the_rest(api: Api, kind: str):
+    low = await api.create(kind, priority=1, item_count=2, chunk_size=1)
+    await api.create(kind, priority=2)
+    mask = {"paths": ["priority"]}
+    await api.jobs.UpdateJob(UpdateJobRequest(job_id=low.job_id, update_mask=mask, priority=3))
+    assert [one.job_id for one in await api.claim(kind, 2)] == [low.job_id] * 2
+
+
+@pytest.mark.parametrize(
+    ("field", "broken"),
+    [
+        ("kinds", {"kinds": []}),
+        ("kinds", {"kinds": [f"k{n}" for n in range(101)]}),
+        ("kinds[1]", {"kinds": ["a", "Not A Kind"]}),
+        ("max_chunks", {"max_chunks": -1}),
+        ("max_chunks", {"max_chunks": 1_001}),
+        ("worker", {"worker": ""}),
+        ("worker", {"worker": "w" * 257}),
+        ("lease_duration", {"lease_duration": timedelta(milliseconds=999)}),
+        ("lease_duration", {"lease_duration": timedelta(hours=24, seconds=1)}),
+        ("wait", {"wait": timedelta(seconds=-1)}),
+        ("wait", {"wait": timedelta(minutes=5, seconds=1)}),
+    ],
+)
+async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str, field: str, broken: dict[str, object]):
+    job_id = (await api.create(kind)).job_id
+    with invalid(field):
+        await api.work.ClaimChunks(ClaimChunksRequest(**({"kinds": [kind], "worker": "w"} | broken)))
+    assert (await api.get(job_id)).revision == 1

@@ -1,0 +1,100 @@
+"""GetJob and BatchGetJobs: the job as it is after every acknowledged write, in the view that was asked for."""
+
+import asyncio
+from uuid import uuid4
+
+import grpc
+from jobledger.v1.job_pb2 import JobView
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest
+
+from tests.support.api import Api
+from tests.support.errors import invalid, refused
+from tests.support.states import COMPLETED, RUNNING
+
+BASIC, FULL = JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL
+
+
+async def test_the_full_view_has_input_and_chunks_and_the_basic_view_has_not(api: Api, kind: str):
+    job_id = (await api.create(kind, input={"a": 1}, item_count=1_500)).job_id
+    full = (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=FULL))).job
+    assert full == await api.get(job_id)
+    assert dict(full.input) == {"a": 1}
+    assert len(full.chunks) == 3
+    basic = (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=BASIC))).job
+    full.ClearField("input")
+    full.ClearField("chunks")
+    assert basic == full
+
+
+async def test_the_full_view_has_the_first_thousand_chunks(api: Api, kind: str):
+    job = await api.get((await api.create(kind, item_count=1_200, chunk_size=1)).job_id)
+    assert [chunk.index for chunk in job.chunks] == list(range(1_000))
+    assert job.chunks_summary.total == 1_200
+
+
+async def test_a_read_sees_every_acknowledged_write(api: Api, kind: str):
+    job_id = (await api.create(kind)).job_id
+    assert (await api.get(job_id)).revision == 1
+    claimed = await api.claim(kind)
+    assert (await api.get(job_id)).state == RUNNING
+    for percent in range(1, 50):
+        await api.report(claimed[0], percent=percent)
+        assert (await api.get(job_id)).progress.percent == percent
+    await api.complete(*claimed)
+    assert (await api.get(job_id)).state == COMPLETED
+
+
+async def test_many_reads_at_once_each_get_their_own_job(api: Api, kind: str):
+    ids = [(await api.create(kind, display_name=str(n))).job_id for n in range(20)]
+    jobs = await asyncio.gather(*(api.get(job_id) for job_id in ids * 5))
+    assert [(job.job_id, job.display_name) for job in jobs] == [(job_id, str(n)) for n, job_id in enumerate(ids)] * 5
+
+
+async def test_a_job_that_does_not_exist_is_not_found(api: Api):
+    job_id = uuid4().hex
+    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND") as said:
+        await api.get(job_id)
+    assert said.metadata["job_id"] == job_id
+
+
+async def test_a_missing_job_among_many_reads_fails_its_own_read_only(api: Api, kind: str):
+    job_id = (await api.create(kind)).job_id
+    answers = await asyncio.gather(*(api.get(one) for one in (job_id, uuid4().hex, job_id)), return_exceptions=True)
+    assert [isinstance(answer, grpc.aio.AioRpcError) for answer in answers] == [False, True, False]
+
+
+async def test_a_request_without_job_id_or_with_an_unknown_view_is_refused(api: Api):
+    with invalid("job_id"):
+        await api.get("")
+    with invalid("view"):
+        await api.jobs.GetJob(GetJobRequest(job_id="a", view=99))
+
+
+async def test_a_batch_has_what_was_found_in_order_and_names_the_rest(api: Api, kind: str):
+    ids = [(await api.create(kind, input={"n": n})).job_id for n in range(3)]
+    missing = [uuid4().hex for _ in range(2)]
+    request = BatchGetJobsRequest(job_ids=[ids[2], missing[0], ids[0], missing[1], ids[1]])
+    answer = await api.jobs.BatchGetJobs(request)
+    assert [job.job_id for job in answer.jobs] == [ids[2], ids[0], ids[1]]
+    assert list(answer.missing_job_ids) == missing
+    assert list(answer.jobs) == [await api.get(ids[2]), await api.get(ids[0]), await api.get(ids[1])]
+
+
+async def test_a_batch_in_view_basic_has_neither_input_nor_chunks(api: Api, kind: str):
+    job_id = (await api.create(kind, input={"a": 1})).job_id
+    [job] = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job_id], view=BASIC))).jobs
+    assert not job.HasField("input")
+    assert not job.chunks
+
+
+async def test_a_batch_of_none_or_of_more_than_500_is_refused(api: Api):
+    with invalid("job_ids"):
+        await api.jobs.BatchGetJobs(BatchGetJobsRequest())
+    with invalid("job_ids"):
+        await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[f"job-{n}" for n in range(501)]))
+
+
+async def test_a_batch_of_500_is_taken(api: Api):
+    missing = [f"{uuid4().hex}-{n}" for n in range(500)]
+    answer = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=missing))
+    assert list(answer.missing_job_ids) == missing

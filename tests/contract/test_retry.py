@@ -1,0 +1,180 @@
+"""RetryJob: failed and cancelled chunks go again in a new run; completed ones are kept."""
+
+from uuid import uuid4
+
+import grpc
+import pytest
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import RetryJobRequest
+
+from tests.support.api import Api
+from tests.support.errors import invalid, refused
+from tests.support.states import (
+    CANCELLED,
+    CANCELLING,
+    CHUNK_COMPLETED,
+    CHUNK_FAILED,
+    CHUNK_PENDING,
+    COMPLETED,
+    FAILED,
+    LEASE_LOST,
+    QUEUED,
+    RUNNING,
+    chunk_states,
+)
+
+FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+
+
+async def retry(api: Api, job_id: str, **fields: object) -> Job:
+    """Retry a job."""
+    return (await api.jobs.RetryJob(RetryJobRequest(job_id=job_id, **fields))).job
+
+
+async def half_failed(api: Api, kind: str) -> Job:
+    """Return a FAILED job of four chunks, of which 0 and 1 are completed."""
+    job = await api.create(kind, item_count=4, chunk_size=1)
+    claimed = await api.claim(kind, 4)
+    await api.complete(*claimed[:2])
+    await api.fail(*claimed[2:], not_retryable=True)
+    job = await api.get(job.job_id)
+    assert job.state == FAILED
+    return job
+
+
+async def test_a_retry_begins_a_new_run_and_keeps_what_was_completed(api: Api, kind: str):
+    before = await half_failed(api, kind)
+    answer = await retry(api, before.job_id)
+    job = await api.get(before.job_id)
+    assert (job.state, job.retry_count, job.revision) == (QUEUED, 1, before.revision + 1)
+    assert chunk_states(job) == [CHUNK_COMPLETED, CHUNK_COMPLETED, CHUNK_PENDING, CHUNK_PENDING]
+    assert list(job.chunks[:2]) == list(before.chunks[:2])
+    assert job.progress.percent == 50
+    for absent in ("error", "start_time", "end_time"):
+        assert not job.HasField(absent)
+    job.ClearField("chunks")
+    assert answer == job
+
+    claimed = await api.claim(kind, 10)
+    assert [one.chunk.index for one in claimed] == [2, 3]
+    await api.complete(*claimed)
+    assert (await api.get(job.job_id)).state == COMPLETED
+
+
+async def test_a_chunk_that_goes_again_has_its_attempts_again(api: Api, kind: str):
+    job = await api.create(kind, retry_policy={"max_attempts": 1})
+    await api.fail(*await api.claim(kind))
+    await retry(api, job.job_id)
+    chunk = (await api.get(job.job_id)).chunks[0]
+    assert chunk.state == CHUNK_PENDING
+    assert chunk.max_attempts == 2
+    assert not chunk.HasField("not_before")
+    assert not chunk.HasField("end_time")
+    [claimed] = await api.claim(kind)
+    assert claimed.chunk.attempt == 2
+    await api.fail(claimed)
+    assert (await api.get(job.job_id)).state == FAILED
+
+
+async def test_a_cancelled_job_goes_again(api: Api, kind: str):
+    job = await api.job_in(CANCELLED, kind, item_count=2, chunk_size=1)
+    await retry(api, job.job_id)
+    job = await api.get(job.job_id)
+    assert (job.state, job.cancel_reason) == (QUEUED, "")
+    assert chunk_states(job) == [CHUNK_PENDING, CHUNK_PENDING]
+
+
+async def test_only_the_named_chunks_go_again(api: Api, kind: str):
+    job = await half_failed(api, kind)
+    await retry(api, job.job_id, chunk_indexes=[3])
+    assert chunk_states(await api.get(job.job_id)) == [CHUNK_COMPLETED, CHUNK_COMPLETED, CHUNK_FAILED, CHUNK_PENDING]
+    claimed = await api.claim(kind, 10)
+    assert [one.chunk.index for one in claimed] == [3]
+    await api.complete(*claimed)
+    job = await api.get(job.job_id)
+    assert (job.state, job.error.chunk_index) == (FAILED, 2)
+
+
+async def test_a_lease_of_the_run_before_is_lost(api: Api, kind: str):
+    job = await api.create(kind)
+    claimed = await api.claim(kind)
+    await api.cancel(job.job_id, force=True)
+    await retry(api, job.job_id)
+    [result] = await api.complete(*claimed)
+    assert result.status == LEASE_LOST
+    assert (await api.get(job.job_id)).state == QUEUED
+
+
+@pytest.mark.parametrize("state", [QUEUED, RUNNING, CANCELLING])
+async def test_a_job_that_has_not_ended_is_not_retried(api: Api, kind: str, state: int):
+    job = await api.job_in(state, kind)
+    with refused(FAILED_PRECONDITION, "JOB_NOT_ENDED") as said:
+        await retry(api, job.job_id)
+    assert said.metadata["job_id"] == job.job_id
+    assert await api.get(job.job_id) == job
+
+
+async def test_a_completed_job_is_final(api: Api, kind: str):
+    job = await api.job_in(COMPLETED, kind)
+    with refused(FAILED_PRECONDITION, "JOB_ENDED"):
+        await retry(api, job.job_id)
+    assert await api.get(job.job_id) == job
+
+
+async def test_a_retry_that_names_completed_chunks_only_has_nothing_to_retry(api: Api, kind: str):
+    job = await half_failed(api, kind)
+    with refused(FAILED_PRECONDITION, "NOTHING_TO_RETRY"):
+        await retry(api, job.job_id, chunk_indexes=[0, 1])
+    assert await api.get(job.job_id) == job
+
+
+async def test_a_chunk_past_the_last_is_not_found(api: Api, kind: str):
+    job = await half_failed(api, kind)
+    with refused(NOT_FOUND, "CHUNK_NOT_FOUND") as said:
+        await retry(api, job.job_id, chunk_indexes=[2, 4])
+    assert said.metadata == {"job_id": job.job_id, "chunk_index": "4"}
+    assert await api.get(job.job_id) == job
+
+
+async def test_the_same_request_id_begins_one_run(api: Api, kind: str):
+    job = await half_failed(api, kind)
+    request_id = uuid4().hex
+    await retry(api, job.job_id, request_id=request_id)
+    await api.claim(kind)
+    again = await retry(api, job.job_id, request_id=request_id)
+    assert (again.retry_count, again.state) == (1, RUNNING)
+
+
+async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind: str):
+    job, other = await half_failed(api, kind), await half_failed(api, kind)
+    request_id = uuid4().hex
+    await retry(api, job.job_id, request_id=request_id)
+    for fields in ({"job_id": other.job_id}, {"job_id": job.job_id, "chunk_indexes": [3]}):
+        with refused(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"):
+            await retry(api, request_id=request_id, **fields)
+    assert await api.get(other.job_id) == other
+
+
+async def test_a_request_id_of_a_creation_is_not_one_of_a_retry(api: Api, kind: str):
+    request_id = uuid4().hex
+    job = await api.create(kind, request_id=request_id)
+    await api.cancel(job.job_id)
+    with refused(grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"):
+        await retry(api, job.job_id, request_id=request_id)
+
+
+async def test_a_request_that_breaks_a_rule_is_refused(api: Api, kind: str):
+    job = await half_failed(api, kind)
+    for field, broken in [
+        ("job_id", {"job_id": ""}),
+        ("chunk_indexes", {"chunk_indexes": range(10_001)}),
+        ("chunk_indexes[1]", {"chunk_indexes": [2, -1]}),
+        ("request_id", {"request_id": "x" * 129}),
+        ("reason", {"reason": "x" * 1_025}),
+    ]:
+        with invalid(field):
+            await retry(api, **({"job_id": job.job_id} | broken))
+    with refused(NOT_FOUND, "JOB_NOT_FOUND"):
+        await retry(api, uuid4().hex)
+    assert await api.get(job.job_id) == job

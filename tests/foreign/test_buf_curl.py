@@ -1,0 +1,108 @@
+"""A client that knows nothing of Jobledger but its reflection, `buf curl`, drives the running server."""
+
+import asyncio
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest
+
+from tests.support.api import Api
+from tests.support.server import Server
+
+BUF = Path(sys.executable).with_name("buf")
+FLAGS = ["--protocol", "grpc", "--http2-prior-knowledge", "--reflect"]
+JOBS = "jobledger.v1.JobService"
+
+
+@dataclass
+class Answer:
+    """What `buf curl` printed, and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def messages(self) -> list[dict]:
+        """Return the JSON messages of a stream, or the one of a call."""
+        decoder, rest, found = json.JSONDecoder(), self.out.lstrip(), []
+        while rest:
+            message, end = decoder.raw_decode(rest)
+            found.append(message)
+            rest = rest[end:].lstrip()
+        return found
+
+
+async def buf_curl(server: Server, method: str, *flags: str, data: dict | None = None) -> Answer:
+    """Call a method, with data as JSON, and return what was printed."""
+    request = [] if data is None else ["--data", json.dumps(data)]
+    url = f"http://{server.target}/{method}".rstrip("/")
+    process = await asyncio.create_subprocess_exec(
+        BUF, "curl", *FLAGS, *flags, *request, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode is not None
+    return Answer(process.returncode, out.decode(), err.decode())
+
+
+async def called(server: Server, method: str, data: dict) -> list[dict]:
+    """Call a method of JobService that must succeed and return its messages."""
+    answer = await buf_curl(server, f"{JOBS}/{method}", data=data)
+    assert answer.code == 0, answer.err
+    return answer.messages()
+
+
+async def test_it_lists_the_services(server: Server):
+    answer = await buf_curl(server, "", "--list-services")
+    assert answer.code == 0, answer.err
+    assert {JOBS, "jobledger.v1.WorkerService", "grpc.health.v1.Health"} <= set(answer.out.split())
+
+
+async def test_it_creates_gets_and_lists_a_job(server: Server, kind: str):
+    [created] = await called(server, "CreateJob", {"kind": kind, "item_count": 1_200, "input": {"a": 1}})
+    job_id = created["job"]["jobId"]
+    assert created["created"] is True
+    [got] = await called(server, "GetJob", {"job_id": job_id})
+    assert (got["job"]["state"], got["job"]["chunksSummary"]) == ("JOB_STATE_QUEUED", {"total": 3, "pending": 3})
+    assert got["job"]["input"] == {"a": 1}
+    [listed] = await called(server, "ListJobs", {"filter": {"kinds": [kind]}})
+    assert [job["jobId"] for job in listed["jobs"]] == [job_id]
+    assert listed["totalSize"] == 1
+
+
+async def test_it_watches_a_job_to_its_end(server: Server, api: Api, kind: str):
+    job = await api.create(kind)
+    watching = asyncio.create_task(called(server, "WatchJob", {"job_id": job.job_id, "mode": "WATCH_MODE_EVERY"}))
+    [claimed] = await api.claim(kind)
+    await api.complete(claimed)
+    messages = [one for one in await watching if one["type"] != "WATCH_MESSAGE_TYPE_BOOKMARK"]
+    assert messages[0]["type"] == "WATCH_MESSAGE_TYPE_SNAPSHOT"
+    assert messages[-1]["job"]["state"] == "JOB_STATE_COMPLETED"
+    revisions = [int(message["job"]["revision"]) for message in messages]
+    assert revisions == list(range(revisions[0], 4))
+
+
+async def test_it_resumes_a_watch_from_the_cursor_of_a_list(server: Server, api: Api, kind: str):
+    job = await api.create(kind)
+    [listed] = await called(server, "ListJobs", {"filter": {"kinds": [kind]}})
+    mask = {"paths": ["priority"]}
+    await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask=mask, priority=9))
+    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
+    request = {"job_id": job.job_id, "cursor": listed["cursor"], "mode": "WATCH_MODE_EVERY"}
+    messages = [one for one in await called(server, "WatchJob", request) if "event" in one]
+    assert [one["type"] for one in messages] == ["WATCH_MESSAGE_TYPE_CHANGED", "WATCH_MESSAGE_TYPE_DELETED"]
+    assert [change["type"] for change in messages[0]["event"]["changes"]] == ["CHANGE_TYPE_UPDATED"]
+
+
+async def test_the_details_of_an_error_are_readable(server: Server, kind: str):
+    answer = await buf_curl(server, f"{JOBS}/CreateJob", data={"kind": kind, "priority": 11})
+    error = json.loads(answer.err)
+    assert answer.code != 0
+    assert error["code"] == "invalid_argument"
+    details = {detail["type"]: detail["debug"] for detail in error["details"]}
+    assert details["google.rpc.ErrorInfo"]["reason"] == "INVALID_FIELD"
+    assert details["google.rpc.ErrorInfo"]["domain"] == "jobledger"
+    [violation] = details["google.rpc.BadRequest"]["fieldViolations"]
+    assert violation["field"] == "priority"
+    assert violation["description"]

@@ -1,0 +1,226 @@
+"""The ten guarantees of a watch, one test each: written at one replica, watched at another."""
+
+import asyncio
+from collections.abc import Callable
+
+import psutil
+import pytest
+from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
+
+from tests.conftest import StartServer
+from tests.support.api import Api, fresh_kind
+from tests.support.lives import FAT, assert_gapless, assert_ordered, ended, live, report_all
+from tests.support.server import Server
+from tests.support.states import CANCELLED, CHUNK_COMPLETED, COMPLETED, FAILED, QUEUED, RUNNING
+from tests.support.watching import BOOKMARK, CHANGED, DELETED, LEFT, SNAPSHOT, Ended
+from tests.watch.conftest import Watching
+
+LATEST, EVERY = WatchMode.WATCH_MODE_LATEST, WatchMode.WATCH_MODE_EVERY
+Connect = Callable[..., Api]
+modes = pytest.mark.parametrize("mode", [LATEST, EVERY], ids=["LATEST", "EVERY"])
+
+
+@pytest.fixture
+def other(connect: Connect, replicas: list[Server]) -> Api:
+    """Return the API of the last replica, which watches while the first is written to."""
+    return connect(replicas[-1])
+
+
+@modes
+async def test_01_current_first(api: Api, other: Api, kind: str, watching: Watching, mode: int):
+    job = await api.job_in(RUNNING, kind, item_count=2, chunk_size=1)
+    before = (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).cursor
+    async with watching(other, job, mode=mode) as watch:
+        first = await watch.message()
+    assert (first.type, first.job.revision, first.job.state) == (SNAPSHOT, job.revision, RUNNING)
+
+    await api.claim(kind)
+    async with watching(other, job, mode=mode, cursor=before) as watch:
+        first = await watch.message()
+    assert (first.type, first.job.revision) == (CHANGED, job.revision + 1)
+
+
+@modes
+async def test_02_ordered(api: Api, other: Api, kind: str, watching: Watching, mode: int):
+    job = await api.create(kind, item_count=4, chunk_size=1)
+    async with watching(other, job, mode=mode) as watch:
+        messages = [await watch.change()]
+        await live(api, job)
+        messages += await watch.through(ended)
+    assert_ordered(messages)
+
+
+@modes
+async def test_03_unique(api: Api, other: Api, kind: str, watching: Watching, mode: int):
+    job = await api.create(kind, item_count=4, chunk_size=1)
+    async with watching(other, job, mode=mode) as watch:
+        messages = [await watch.change()]
+        if not watch.cursor:
+            await watch.bookmark()
+            messages[0].cursor = watch.cursor
+        await live(api, job)
+        messages += await watch.through(ended)
+    positions = [message.event.position for message in messages[1:]]
+    assert len(set(positions)) == len(positions)
+    for seen, message in enumerate(messages[:-1]):
+        async with watching(other, job, mode=EVERY, cursor=message.cursor) as resumed:
+            again = [one.event.position for one in await resumed.through(ended)]
+        assert len(set(again)) == len(again)
+        assert not set(again) & set(positions[:seen])
+        assert set(again) >= set(positions[seen:])
+
+
+async def test_04_reliable(api: Api, other: Api, kind: str, watching: Watching):
+    job = await api.create(kind, item_count=4, chunk_size=1)
+    async with watching(other, job, mode=EVERY) as every, watching(other, job, mode=LATEST) as latest:
+        streams = [[await every.change()], [await latest.change()]]
+        last = await live(api, job)
+        streams[0] += await every.through(ended)
+        streams[1] += await latest.through(ended)
+    for messages in streams:
+        assert_gapless(messages)
+        assert messages[-1].job.revision == last.revision
+        assert messages[-1].job.state == COMPLETED
+    assert not any(message.merged_revisions for message in streams[0])
+
+
+@modes
+async def test_05_atomic(api: Api, other: Api, kind: str, watching: Watching, mode: int):
+    job = await api.create(kind, item_count=4, chunk_size=1)
+    claimed = await api.claim(kind, 4)
+    async with watching(other, job, mode=mode) as watch:
+        revision = (await watch.change()).job.revision
+        await api.complete(*claimed[:3], job_artifacts={"a": {"uri": "s3://a/b"}})
+        message = await watch.change()
+    assert message.job.revision == message.event.revision == revision + 1
+    assert [(chunk.index, chunk.state) for chunk in message.chunks] == [(n, CHUNK_COMPLETED) for n in range(3)]
+    assert message.job.chunks_summary.completed == 3
+    assert set(message.job.artifacts) == {"a"}
+
+
+@modes
+async def test_06_resumable(start_server: StartServer, connect: Connect, kind: str, watching: Watching, mode: int):
+    server = start_server()
+    api = connect(server)
+    job = await api.create(kind, item_count=2, chunk_size=1)
+    async with watching(api, job, mode=mode) as watch:
+        known = {job.job_id: (await watch.change()).job.revision}
+        claimed = await api.claim(kind, 2)
+        await watch.change()
+        cursor = watch.cursor
+        known[job.job_id] += 1
+        await api.complete(claimed[0])
+    server.kill()
+    server.start()
+    api = connect(server)
+    await api.complete(claimed[1])
+    async with watching(api, job, mode=mode, cursor=cursor) as resumed:
+        messages = await resumed.through(ended)
+    assert_gapless(messages, known)
+    assert known[job.job_id] == (await api.get(job.job_id)).revision
+
+
+async def test_07_bookmarkable(api: Api, other: Api, kind: str):
+    unseen = fresh_kind()
+    async with other.watch_jobs(kind) as watch:
+        await watch.bookmark()
+        job = await api.create(unseen)
+        await watch.bookmark()
+        bookmark = await watch.bookmark()
+    assert {field.name for field, _ in bookmark.ListFields()} == {"type", "cursor"}
+    await api.cancel(job.job_id)
+    async with other.watch_jobs(unseen, cursor=bookmark.cursor, mode=EVERY) as resumed:
+        assert (await resumed.change()).event.revision == 2
+
+
+async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
+    milestones = [asyncio.Event() for _ in range(5)]
+
+    async def churn(milestone: asyncio.Event) -> None:
+        for _ in range(6):
+            await live(api, await api.create(fresh_kind(), labels={"run": kind}, item_count=2, chunk_size=1), reports=2)
+        milestone.set()
+        job = await api.create(fresh_kind(), labels={"run": kind})
+        await api.cancel(job.job_id)
+        await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+
+    async def observe(milestone: asyncio.Event) -> dict[str, int]:
+        await milestone.wait()
+        filter_ = {"labels": {"run": kind}}
+        listed = await other.jobs.ListJobs(ListJobsRequest(filter=filter_, page_size=500))
+        known = {job.job_id: job.revision for job in listed.jobs}
+        async with other.watch_jobs(filter=filter_, cursor=listed.cursor, mode=EVERY) as watch:
+            messages = await watch.through(lambda message: message.job.display_name == "the last")
+        assert_gapless(messages, known)
+        return {
+            job_id: known[job_id] for job_id in known.keys() - {m.job.job_id for m in messages if m.type == DELETED}
+        }
+
+    observers = [asyncio.create_task(observe(milestone)) for milestone in milestones]
+    await asyncio.gather(*(churn(milestone) for milestone in milestones))
+    await api.create(kind, labels={"run": kind}, display_name="the last")
+    stored = (await api.jobs.ListJobs(ListJobsRequest(filter={"labels": {"run": kind}}, page_size=500))).jobs
+    for seen in await asyncio.gather(*observers):
+        assert seen == {job.job_id: job.revision for job in stored}
+
+    queued = await api.create(kind)
+    async with other.watch_jobs(filter={"kinds": [kind], "states": [QUEUED]}) as watch:
+        await watch.bookmark()
+        await api.jobs.UpdateJob(
+            UpdateJobRequest(job_id=queued.job_id, update_mask={"paths": ["priority"]}, priority=9)
+        )
+        await api.cancel(queued.job_id)
+        stays, leaves = await watch.changes(2)
+    assert (stays.type, leaves.type, leaves.job.state) == (CHANGED, LEFT, CANCELLED)
+
+
+@pytest.mark.parametrize(
+    "end", [COMPLETED, FAILED, CANCELLED, DELETED], ids=["COMPLETED", "FAILED", "CANCELLED", "DELETED"]
+)
+@modes
+async def test_09_ends_well(api: Api, other: Api, kind: str, mode: int, end: int):
+    job = await api.create(kind)
+    [claimed] = await api.claim(kind)
+    async with other.watch_job(job.job_id, mode=mode) as watch:
+        assert (await watch.change()).type == SNAPSHOT
+        await {
+            COMPLETED: lambda: api.complete(claimed),
+            FAILED: lambda: api.fail(claimed, not_retryable=True),
+            CANCELLED: lambda: api.cancel(job.job_id, force=True),
+            DELETED: lambda: api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True)),
+        }[end]()
+        last = await watch.until(lambda message: message.type != BOOKMARK)
+        with pytest.raises(Ended):
+            await watch.message()
+    assert end in (last.type, last.job.state)
+
+
+async def test_10_bounded(start_server: StartServer, connect: Connect, kind: str):
+    server = start_server()
+    api, process = connect(server), psutil.Process(server.pid)
+    jobs, rounds = 40, 50  # 2,000 events of 20 kB: 40 MB for each watcher
+    await asyncio.gather(*(api.create(kind, labels=FAT) for _ in range(jobs)))
+    claimed = await api.claim(kind, jobs)
+
+    async def follow(last: str) -> None:
+        async with connect(server).watch_jobs(kind, mode=EVERY) as watch:
+            await watch.bookmark()
+            writing = asyncio.create_task(write(last))
+            messages = await watch.through(lambda message: message.job.progress.message == last)
+            messages += await watch.changes(jobs * rounds - len(messages))
+            await writing
+        assert_gapless(messages, {m.job.job_id: m.job.revision - 1 for m in reversed(messages)})
+
+    async def write(last: str) -> None:
+        for n in range(1, rounds):
+            await report_all(api, claimed, f"{n} before {last}")
+        await report_all(api, claimed, last)
+
+    await follow("alone")
+    alone = process.memory_info().rss
+    stuck = [connect(server, **{"grpc.http2.bdp_probe": 0}).watch_jobs(kind, mode=mode) for mode in [LATEST, EVERY] * 5]
+    for watch in stuck:
+        await watch.message()
+    await follow("beside ten that do not read")
+    grown = process.memory_info().rss - alone
+    assert grown < 20_000_000, f"{grown:,} bytes for ten watchers that do not read"
