@@ -16,7 +16,7 @@ from tests.support.server import Server  # noqa: E402
 StartServer = Callable[..., Server]
 
 # So that leases end, and bookmarks come, within a test: the defaults are for people.
-QUICK = {"duty_interval": "0.05", "bookmark_interval": "0.5"}
+QUICK = {"duty_interval": "0.05", "retention_interval": "0.1", "bookmark_interval": "0.5"}
 
 
 @pytest.fixture(scope="session", params=STORES)

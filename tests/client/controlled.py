@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
-from threading import Thread
+from threading import Semaphore, Thread
 from typing import Any
 
 import grpc
@@ -44,12 +44,14 @@ class TimedChannel:
     def __init__(self, channel: grpc_testing.Channel) -> None:
         self._channel = channel
         self.timeouts: list[float | None] = []
+        self.taken = Semaphore(0)
 
     def unary_unary(self, method: str, **serializers: object) -> Callable[..., Any]:
         return self._noting(self._channel.unary_unary(method))
 
     def unary_stream(self, method: str, **serializers: object) -> Callable[..., Any]:
-        return self._noting(self._channel.unary_stream(method))
+        call = self._noting(self._channel.unary_stream(method))
+        return lambda *args, **options: NotedStream(call(*args, **options), self.taken)
 
     def close(self) -> None:
         self._channel.close()
@@ -60,6 +62,22 @@ class TimedChannel:
             return call(request, timeout=timeout, metadata=metadata)
 
         return noted
+
+
+class NotedStream:
+    """A stream that tells how many messages the client has taken: an error overtakes those that it has not."""
+
+    def __init__(self, stream: Any, taken: Semaphore) -> None:
+        self._stream = stream
+        self._taken = taken
+
+    def __next__(self) -> Any:
+        message = next(self._stream)
+        self._taken.release()
+        return message
+
+    def cancel(self) -> None:
+        self._stream.cancel()
 
 
 class Played:
@@ -91,6 +109,14 @@ class Played:
         if descriptor.server_streaming:
             return self._other_end.take_unary_stream(descriptor)
         return self._other_end.take_unary_unary(descriptor)
+
+    def send(self, method: str, *messages: Message) -> tuple[Any, Any]:
+        """Send messages on the next stream until they are taken; return its request and the stream, still open."""
+        _, request, stream = self.take(method)
+        for message in messages:
+            stream.send_response(message)
+            assert self.channel.taken.acquire(timeout=5)
+        return request, stream
 
     def answer(self, method: str, response: Message) -> Any:
         """Answer the next call; return its request."""

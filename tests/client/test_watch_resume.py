@@ -43,22 +43,13 @@ def revisions(watch: Iterator[Any]) -> list[int]:
     return [message.job.revision for message in watch]
 
 
-def send(service: Played, method: str, *messages: Any) -> tuple[Any, Any]:
-    """Send messages on the next stream; return its request and the stream, still open."""
-    _, request, stream = service.take(method)
-    for message in messages:
-        stream.send_response(message)
-    return request, stream
-
-
 def finish(stream: Any) -> None:
     stream.terminate((), grpc.StatusCode.OK, "")
 
 
 def test_a_watch_ends_after_the_terminal_message(service: Played):
     got = service.start(lambda client: revisions(client.watch("one")))
-    request, stream = send(
-        service, "WatchJob", one(SNAPSHOT, 1, b"c1"), one(CHANGED, 2, b"c2"), one(CHANGED, 3, b"c3", COMPLETED)
+    request, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"), one(CHANGED, 2, b"c2"), one(CHANGED, 3, b"c3", COMPLETED)
     )
     finish(stream)
     assert got.result() == [1, 2, 3]
@@ -79,9 +70,9 @@ def test_a_watch_ends_after_the_terminal_message(service: Played):
 )
 def test_a_broken_stream_goes_on_from_its_last_cursor(service: Played, code: grpc.StatusCode, reason: str):
     got = service.start(lambda client: revisions(client.watch("one")))
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c1"), one(CHANGED, 2, b"c2"))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"), one(CHANGED, 2, b"c2"))
     service.end(stream, "WatchJob", code, reason)
-    request, stream = send(service, "WatchJob", one(CHANGED, 3, b"c3", COMPLETED))
+    request, stream = service.send("WatchJob", one(CHANGED, 3, b"c3", COMPLETED))
     finish(stream)
     assert got.result() == [1, 2, 3]
     assert request.cursor == b"c2"
@@ -90,26 +81,25 @@ def test_a_broken_stream_goes_on_from_its_last_cursor(service: Played, code: grp
 
 def test_a_stream_that_ends_well_too_early_goes_on(service: Played):
     got = service.start(lambda client: revisions(client.watch("one")))
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c1"))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     finish(stream)
-    request, stream = send(service, "WatchJob", one(CHANGED, 2, b"c2", COMPLETED))
+    request, stream = service.send("WatchJob", one(CHANGED, 2, b"c2", COMPLETED))
     finish(stream)
     assert (got.result(), request.cursor) == ([1, 2], b"c1")
 
 
 def test_bookmarks_move_the_cursor_and_stay_unseen(service: Played):
     got = service.start(lambda client: revisions(client.watch("one")))
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c1"), one(BOOKMARK, cursor=b"b9"))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"), one(BOOKMARK, cursor=b"b9"))
     service.end(stream, "WatchJob", UNAVAILABLE)
-    request, stream = send(service, "WatchJob", one(CHANGED, 2, b"c10", COMPLETED))
+    request, stream = service.send("WatchJob", one(CHANGED, 2, b"c10", COMPLETED))
     finish(stream)
     assert (got.result(), request.cursor) == ([1, 2], b"b9")
 
 
 def test_bookmarks_are_seen_when_asked_for(service: Played):
     got = service.start(lambda client: [message.cursor for message in client.watch("one", bookmarks=True)])
-    _, stream = send(
-        service, "WatchJob", one(SNAPSHOT, 1, b"c1"), one(BOOKMARK, cursor=b"b9"), one(CHANGED, 2, b"d", COMPLETED)
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"), one(BOOKMARK, cursor=b"b9"), one(CHANGED, 2, b"d", COMPLETED)
     )
     finish(stream)
     assert got.result() == [b"c1", b"b9", b"d"]
@@ -117,15 +107,14 @@ def test_bookmarks_are_seen_when_asked_for(service: Played):
 
 def test_whatever_ends_a_stream_after_the_terminal_message_it_is_the_end(service: Played):
     got = service.start(lambda client: revisions(client.watch("one")))
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c1"), one(CHANGED, 2, b"c2", COMPLETED))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"), one(CHANGED, 2, b"c2", COMPLETED))
     service.end(stream, "WatchJob", UNAVAILABLE)
     assert got.result() == [1, 2]
 
 
 def test_a_watch_from_an_old_cursor_goes_on_over_an_earlier_end(service: Played):
     got = service.start(lambda client: revisions(client.watch("one", cursor=b"old")))
-    request, stream = send(
-        service,
+    request, stream = service.send(
         "WatchJob",
         one(CHANGED, 4, b"c4", JobState.JOB_STATE_FAILED),
         one(CHANGED, 5, b"c5", JobState.JOB_STATE_QUEUED),
@@ -137,20 +126,20 @@ def test_a_watch_from_an_old_cursor_goes_on_over_an_earlier_end(service: Played)
 
 def test_deleted_is_the_last_message(service: Played):
     got = service.start(lambda client: [message.type for message in client.watch("one")])
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c1"), one(DELETED, 2, b"c2"))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"), one(DELETED, 2, b"c2"))
     finish(stream)
     assert got.result() == [SNAPSHOT, DELETED]
 
 
 def test_waits_grow_while_nobody_answers_and_begin_anew_after_a_message(service: Played):
     got = service.start(lambda client: revisions(client.watch("one")))
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c1"))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     service.end(stream, "WatchJob", UNAVAILABLE)
     service.refuse("WatchJob", UNAVAILABLE)
     service.refuse("WatchJob", UNAVAILABLE)
-    _, stream = send(service, "WatchJob", one(CHANGED, 2, b"c2"))
+    _, stream = service.send("WatchJob", one(CHANGED, 2, b"c2"))
     service.end(stream, "WatchJob", UNAVAILABLE)
-    _, stream = send(service, "WatchJob", one(CHANGED, 3, b"c3", COMPLETED))
+    _, stream = service.send("WatchJob", one(CHANGED, 3, b"c3", COMPLETED))
     finish(stream)
     assert got.result() == [1, 2, 3]
     assert service.time.slept == pytest.approx([0.075, 0.15, 0.3, 0.075])
@@ -169,19 +158,19 @@ def test_a_watch_that_never_began_gives_up_as_a_call_does(service: Played):
 
 def test_a_watch_that_began_waits_for_a_server_to_come_back(service: Played):
     got = service.start(lambda client: revisions(client.watch("one", patience=100)))
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c1"))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     service.end(stream, "WatchJob", UNAVAILABLE)
     for _ in range(20):
         service.refuse("WatchJob", UNAVAILABLE)
     assert service.time.now > 1_050
-    _, stream = send(service, "WatchJob", one(CHANGED, 2, b"c2", COMPLETED))
+    _, stream = service.send("WatchJob", one(CHANGED, 2, b"c2", COMPLETED))
     finish(stream)
     assert got.result() == [1, 2]
 
 
 def test_the_timeout_limits_the_whole_watch(service: Played):
     got = service.start(lambda client: revisions(client.watch("one", timeout=1.0)))
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c1"))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     service.end(stream, "WatchJob", UNAVAILABLE)
     _, _, stream = service.take("WatchJob")
     assert service.channel.timeouts == pytest.approx([1.0, 0.925])
@@ -218,7 +207,7 @@ def test_a_job_watch_shows_its_cursor(service: Played):
     watch = service.client.watch("one", cursor=b"c0")
     assert watch.cursor == b"c0"
     got = service.start(lambda client: next(watch).job.revision)
-    send(service, "WatchJob", one(CHANGED, 1, b"c1"), one(CHANGED, 2, b"c2"))
+    service.send("WatchJob", one(CHANGED, 1, b"c1"), one(CHANGED, 2, b"c2"))
     assert (got.result(), watch.cursor) == (1, b"c1")
     watch.close()
     assert list(watch) == []
@@ -234,11 +223,10 @@ def test_first_snapshots_that_break_begin_again_and_repeat_nothing(service: Play
                 break
 
     got = service.start(read)
-    _, stream = send(service, "WatchJobs", many(SNAPSHOT, "a", 5), many(SNAPSHOT, "b", 2), many(SNAPSHOT, "c", 1))
+    _, stream = service.send("WatchJobs", many(SNAPSHOT, "a", 5), many(SNAPSHOT, "b", 2), many(SNAPSHOT, "c", 1))
     service.end(stream, "WatchJobs", UNAVAILABLE)
     # Meanwhile a was changed, b was not, c went away, and d came.
-    request, stream = send(
-        service,
+    request, stream = service.send(
         "WatchJobs",
         many(SNAPSHOT, "d", 1),
         many(SNAPSHOT, "a", 6),
@@ -265,11 +253,10 @@ def test_after_the_first_cursor_a_watch_of_many_resumes_from_it(service: Played)
         return [(message.job.job_id, message.job.revision) for message, _ in zip(messages, range(3), strict=False)]
 
     got = service.start(read)
-    _, stream = send(
-        service, "WatchJobs", many(SNAPSHOT, "a", 1), many(BOOKMARK, cursor=b"c1"), many(CHANGED, "a", 2, b"c2")
+    _, stream = service.send("WatchJobs", many(SNAPSHOT, "a", 1), many(BOOKMARK, cursor=b"c1"), many(CHANGED, "a", 2, b"c2")
     )
     service.end(stream, "WatchJobs", UNAVAILABLE, "DRAINING")
-    request, _ = send(service, "WatchJobs", many(CHANGED, "a", 3, b"c3"), many(CHANGED, "a", 4, b"c4"))
+    request, _ = service.send("WatchJobs", many(CHANGED, "a", 3, b"c3"), many(CHANGED, "a", 4, b"c4"))
     assert got.result() == [("a", 1), ("a", 2), ("a", 3)]
     assert request.cursor == b"c2"
 
@@ -279,7 +266,7 @@ def test_wait_gives_the_ended_job_without_input_and_chunks(service: Played):
     ended.job.input["source"] = "s3://bucket/key"
     ended.job.chunks.add(index=0)
     got = service.start(lambda client: client.wait("one"))
-    send(service, "WatchJob", ended)
+    service.send("WatchJob", ended)
     assert (got.result().revision, got.result().state) == (7, COMPLETED)
     assert not got.result().HasField("input")
     assert not got.result().chunks
@@ -287,13 +274,13 @@ def test_wait_gives_the_ended_job_without_input_and_chunks(service: Played):
 
 def test_wait_says_that_the_job_was_deleted(service: Played):
     got = service.start(lambda client: client.wait("one"))
-    send(service, "WatchJob", one(SNAPSHOT, 1, b"c"), one(DELETED, 2, b"d"))
+    service.send("WatchJob", one(SNAPSHOT, 1, b"c"), one(DELETED, 2, b"d"))
     assert isinstance(got.exception(), JobNotFoundError)
 
 
 def test_wait_is_over_after_its_timeout(service: Played):
     got = service.start(lambda client: client.wait("one", timeout=5))
-    _, stream = send(service, "WatchJob", one(SNAPSHOT, 1, b"c"))
+    _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c"))
     assert service.channel.timeouts == [5.0]
     service.end(stream, "WatchJob", grpc.StatusCode.DEADLINE_EXCEEDED)
     assert isinstance(got.exception(), TimeoutError)

@@ -156,14 +156,3 @@ async def test_a_completion_that_breaks_a_rule_is_refused_and_nothing_of_the_cal
     with invalid(f"completions[1].{field}"):
         await api.work.CompleteChunks(CompleteChunksRequest(completions=completions))
     assert await api.get(job_id) == before
-
-
-async def test_no_completion_too_many_or_one_twice_is_refused(api: Api):
-    for field, tokens in [
-        ("completions", []),
-        ("completions", [f"t{n}" for n in range(1_001)]),
-        ("completions[1].lease_token", ["a", "a"]),
-    ]:
-        request = CompleteChunksRequest(completions=[ChunkCompletion(lease_token=token) for token in tokens])
-        with invalid(field):
-            await api.work.CompleteChunks(request)

@@ -160,13 +160,6 @@ async def test_the_same_request_id_with_other_content_is_refused(api: Api, kind:
     assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 1
 
 
-async def test_a_default_that_is_spelled_out_is_the_same_content(api: Api, kind: str):
-    request_id = uuid4().hex
-    first = await api.create(kind, request_id=request_id, item_count=1_000)
-    second = await api.create(kind, request_id=request_id, item_count=1_000, chunk_size=500, priority=5)
-    assert first.job_id == second.job_id
-
-
 @pytest.mark.parametrize("name", ["request_id", "job_id"])
 async def test_many_callers_at_once_with_one_id_make_one_job(api: Api, kind: str, name: str):
     request = CreateJobRequest(kind=kind, **{name: uuid4().hex})

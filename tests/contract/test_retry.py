@@ -96,6 +96,17 @@ async def test_only_the_named_chunks_go_again(api: Api, kind: str):
     assert (job.state, job.error.chunk_index) == (FAILED, 2)
 
 
+async def test_the_result_that_a_kept_chunk_declared_is_kept(api: Api, kind: str):
+    job = await api.create(kind, item_count=2, chunk_size=1)
+    first, second = await api.claim(kind, 2)
+    await api.complete(first, result_uri="s3://results/all")
+    await api.fail(second, not_retryable=True)
+    await retry(api, job.job_id)
+    await api.complete(*await api.claim(kind))
+    job = await api.get(job.job_id)
+    assert (job.state, job.result_uri) == (COMPLETED, "s3://results/all")
+
+
 async def test_a_lease_of_the_run_before_is_lost(api: Api, kind: str):
     job = await api.create(kind)
     claimed = await api.claim(kind)

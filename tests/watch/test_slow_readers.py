@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest, WatchMode
+from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
 
 from tests.support.api import Api
 from tests.support.lives import FAT, assert_gapless, assert_ordered, ended, live
 from tests.support.server import Server
 from tests.support.states import CHUNK_COMPLETED, COMPLETED
-from tests.support.watching import DELETED, LEFT
+from tests.support.watching import DELETED, LEFT, SNAPSHOT
 from tests.watch.conftest import Watching
 
 LATEST, EVERY = WatchMode.WATCH_MODE_LATEST, WatchMode.WATCH_MODE_EVERY
@@ -109,3 +109,37 @@ async def test_a_leaving_is_not_lost_when_messages_are_merged(api: Api, slow: Ap
         await change_often(api, job.job_id, display_name="back", priority=9)
         message = await watch.change()
     assert (message.job.display_name, message.job.priority) == ("back", 9)
+
+
+async def test_changes_while_a_snapshot_is_read_are_neither_missed_nor_told_twice(api: Api, slow: Api, kind: str):
+    labels = {f"{n}": "v" * 255 for n in range(8)}  # so that three pages of jobs are more than a connection holds
+    jobs = await asyncio.gather(*(api.create(kind, labels=labels) for _ in range(1_200)))
+    async with slow.watch_jobs(kind, mode=EVERY) as watch:
+        messages = [await watch.message()]
+        for job in jobs[::60]:
+            await api.jobs.UpdateJob(UpdateJobRequest(job_id=job.job_id, update_mask={"paths": ["labels"]}))
+        for job in jobs[7::60]:
+            await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, force=True))
+        await api.create(kind, display_name="the last")
+        messages += await watch.through(lambda message: message.job.display_name == "the last")
+        assert (await watch.bookmark()).cursor
+
+    known: dict[str, int] = {}
+    for message in messages:
+        before = known.pop(message.job.job_id, 0)
+        assert message.job.revision == before + 1 or (message.type == SNAPSHOT and not before)
+        if message.type != DELETED:
+            known[message.job.job_id] = message.job.revision
+    assert known == await revisions(api, kind)
+
+
+async def revisions(api: Api, kind: str) -> dict[str, int]:
+    """Return the revision of every job of a kind."""
+    found: dict[str, int] = {}
+    request = ListJobsRequest(filter={"kinds": [kind]}, page_size=500)
+    while True:
+        answer = await api.jobs.ListJobs(request)
+        found |= {job.job_id: job.revision for job in answer.jobs}
+        request.page_token = answer.next_page_token
+        if not request.page_token:
+            return found

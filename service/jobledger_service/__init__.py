@@ -1,0 +1,1 @@
+"""Jobledger: the system of record for long-running jobs, served over gRPC."""

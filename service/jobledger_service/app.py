@@ -1,0 +1,176 @@
+"""The composition root: settings → store → ledger → feed → server; and the way down again."""
+
+import asyncio
+import ipaddress
+import random
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+import uuid_utils
+
+from .domain.limits import SECOND
+from .duties.duty import perform
+from .duties.leases import LeaseDuty
+from .duties.retention import RetentionDuty
+from .feed.feed import LiveFeed
+from .ledger.batch import Commit, Executor
+from .ledger.claims import ClaimQueue
+from .ledger.committer import Committer
+from .ledger.queries import Queries
+from .ledger.watch import Watch
+from .rpc import server, worker_requests
+from .rpc.checks import SCHEMES
+from .rpc.codec import ProtoCodec
+from .rpc.identity import ANYBODY
+from .rpc.job_service import JobService
+from .rpc.replies import ReplyCache
+from .rpc.serving import Serving
+from .rpc.worker_service import WorkerService
+from .settings import Settings
+from .store.engines import Database
+from .store.migrate import upgrade
+from .store.reading import SqlReadStore
+from .store.writing import SqlWriteStore
+
+log = structlog.get_logger(__name__)
+
+LAST_PORT = 65_535
+
+
+class OpenToOthersError(ValueError):
+    """The address would let other hosts in, and there are no keys."""
+
+
+def _clock() -> int:
+    return time.time_ns() // 1_000
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+class App:
+    """One server process. Built on the event loop; `run` serves until `stop`, then drains."""
+
+    def __init__(self, settings: Settings) -> None:
+        check_listen(settings)
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._database = Database(settings.database)
+        upgrade(self._database)
+        codec, writes = ProtoCodec(), SqlWriteStore(self._database)
+        self._reads = SqlReadStore(self._database)
+        self._queries = Queries(self._reads)
+        self._feed = LiveFeed(self._reads, self._queries, codec, sole_writer=writes.single_writer)
+        self._replies = ReplyCache() if writes.single_writer else None
+        executor = Executor(writes, codec, _clock, self._queries.cursor)
+        self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
+        self._claims = ClaimQueue(self._committer)
+        self._server = self._build_server(
+            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
+        )
+        self._leases = LeaseDuty(self._reads, self._queries, self._committer, _clock, random.random)
+        self._retention = RetentionDuty(
+            self._reads,
+            writes,
+            self._queries,
+            self._committer,
+            _clock,
+            round(settings.event_retention * SECOND),
+            self._feed.forget,
+        )
+
+    def _build_server(self, watch: Watch) -> server.GrpcServer:
+        schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
+        jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
+        workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
+        serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
+        return server.build(self._settings.listen, serving, jobs, workers)
+
+    def _committed(self, commit: Commit) -> None:
+        """Tell everybody in this process of a commit, before its callers get their answers."""
+        if self._replies is not None:
+            self._replies.forget(commit.touched)
+        self._feed.publish(commit.entries)
+        self._claims.wake(commit.ready)
+
+    def stop(self) -> None:
+        """Begin to drain."""
+        self._stopping.set()
+
+    async def run(self, ready: Callable[[str], None]) -> None:
+        """Serve until `stop`; `ready` hears the address."""
+        settings = self._settings
+        writer = self._own("committer", self._committer.run())
+        others = [
+            self._own("feed", self._feed.run()),
+            self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
+            self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
+        ]
+        await self._server.start()
+        host = settings.listen.rpartition(":")[0]
+        log.info("listening", address=f"{host}:{self._server.port}", database=settings.database)
+        ready(f"{host}:{self._server.port}")
+        await self._stopping.wait()
+        await self._drain(others, writer)
+
+    def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task; if it ends with an error, the process has to go."""
+        task = asyncio.create_task(work, name=name)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                log.error("a task ends that should not: the server stops", task=name, exc_info=error)
+                self.stop()
+
+        task.add_done_callback(ended)
+        return task
+
+    async def _drain(self, others: list[asyncio.Task[None]], writer: asyncio.Task[None]) -> None:
+        """Stop without losing anything: watches end with a bookmark, calls finish, what was submitted is committed."""
+        log.info("draining", watchers=self._feed.watchers, queued=self._committer.queued)
+        await self._server.drain()
+        self._feed.close()
+        self._claims.close()
+        await self._server.stop(self._settings.drain_timeout)
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        self._committer.close()
+        await asyncio.gather(writer, return_exceptions=True)
+        self._queries.close()
+        self._database.close()
+        log.info("stopped")
+
+
+def check_listen(settings: Settings) -> None:
+    """Raise OpenToOthersError unless the address is this machine's own, or the operator wants it so."""
+    host, _, port = settings.listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > LAST_PORT:
+        raise server.CannotListenError(
+            f"--listen: {settings.listen!r} is not HOST:PORT with a port of 0 to {LAST_PORT}"
+        )
+    host = host.strip("[]")
+    if settings.insecure or host == "localhost":
+        return
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise OpenToOthersError(
+            f"{settings.listen} lets other hosts in, and there are no keys:"
+            " listen on 127.0.0.1, or say --insecure if your network keeps strangers out"
+        )
+
+
+async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    app = App(settings)
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, app.stop)
+    await app.run(ready)

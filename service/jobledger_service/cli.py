@@ -1,0 +1,84 @@
+"""The command line of the server."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from pydantic import ValidationError
+
+from . import logs
+from .app import OpenToOthersError, serve
+from .rpc.server import CannotListenError
+from .settings import Settings
+from .store.engines import DatabaseInUseError, UnknownDatabaseError
+
+cli = typer.Typer(
+    name="jobledger-server",
+    help="Jobledger: the system of record for long-running jobs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+CONFIGURATION = 78
+"""Exit status of a server that was told something it cannot do (EX_CONFIG of sysexits.h)."""
+
+
+@cli.callback()
+def _root() -> None:
+    """Jobledger: the system of record for long-running jobs."""
+
+
+def _option(field: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
+    described = Settings.model_fields[field]
+    return typer.Option(
+        *names,
+        help=f"{described.description} [default: {described.default}]",
+        envvar=f"JOBLEDGER_{field.upper()}",
+        show_default=False,
+    )
+
+
+@cli.command("serve")
+def serve_command(
+    database: Annotated[str | None, _option("database", "--database")] = None,
+    listen: Annotated[str | None, _option("listen", "--listen")] = None,
+    insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
+    bookmark_interval: Annotated[float | None, _option("bookmark_interval", "--bookmark-interval")] = None,
+    duty_interval: Annotated[float | None, _option("duty_interval", "--duty-interval")] = None,
+    retention_interval: Annotated[float | None, _option("retention_interval", "--retention-interval")] = None,
+    event_retention: Annotated[float | None, _option("event_retention", "--event-retention")] = None,
+    drain_timeout: Annotated[float | None, _option("drain_timeout", "--drain-timeout")] = None,
+    queue_limit: Annotated[int | None, _option("queue_limit", "--queue-limit")] = None,
+    allow_file_artifacts: Annotated[bool | None, _option("allow_file_artifacts", "--allow-file-artifacts")] = None,
+    log_level: Annotated[str | None, _option("log_level", "--log-level")] = None,
+    log_format: Annotated[str | None, _option("log_format", "--log-format")] = None,
+) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain.
+
+    Begin with: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = str(problem["loc"][0]).replace("_", "-")
+            _say(f"--{name}: {problem['input']!r}: {problem['msg']}")
+        raise typer.Exit(CONFIGURATION) from None
+    logs.set_up(settings.log_level, settings.log_format)
+    try:
+        uvloop.run(serve(settings, lambda address: print(f"jobledger listening on {address}", flush=True)))  # noqa: T201
+    except (OpenToOthersError, CannotListenError, DatabaseInUseError, UnknownDatabaseError) as error:
+        _say(str(error))
+        raise typer.Exit(CONFIGURATION) from None
+
+
+def _say(sentence: str) -> None:
+    print(f"jobledger-server: {sentence}", file=sys.stderr)  # noqa: T201
+
+
+def main() -> None:
+    """Run the command line."""
+    cli()

@@ -1,0 +1,1 @@
+"""The rules of jobs, chunks, leases and progress: pure values and functions, without I/O, clock or protobuf."""

@@ -1,0 +1,49 @@
+"""What happened to a job, and what it left: the outcome of every decision."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from .chunk import Chunk
+from .job import Job
+from .states import JobState
+
+SERVICE: Final = "jobledger"
+"""The actor of what the service does by itself."""
+
+
+class ChangeType(StrEnum):
+    """What kind of thing happened."""
+
+    CREATED = "CREATED"
+    CLAIMED = "CLAIMED"
+    PROGRESSED = "PROGRESSED"
+    CHUNK_COMPLETED = "CHUNK_COMPLETED"
+    CHUNK_FAILED = "CHUNK_FAILED"
+    CHUNK_RELEASED = "CHUNK_RELEASED"
+    LEASE_EXPIRED = "LEASE_EXPIRED"
+    CANCEL_REQUESTED = "CANCEL_REQUESTED"
+    RETRIED = "RETRIED"
+    UPDATED = "UPDATED"
+    DELETED = "DELETED"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that happened to a job; states are None before CREATED and after DELETED."""
+
+    type: ChangeType
+    actor: str
+    from_state: JobState | None
+    to_state: JobState | None
+    chunk_index: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The job and the chunks after one decision. Without a change (a lease that was extended) there is no revision."""
+
+    job: Job
+    chunks: tuple[Chunk, ...] = ()
+    change: Change | None = None

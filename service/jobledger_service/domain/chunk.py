@@ -1,0 +1,121 @@
+"""A chunk: a slice of a job's items that one worker processes at a time."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from .states import ChunkState
+
+WHOLE: Final = 1_000_000
+"""A fraction of a chunk is counted in millionths, so that sums of them stay exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A named output or preview: where it is, never what it contains; `metadata` is an encoded Struct."""
+
+    uri: str
+    content_type: str = ""
+    size_bytes: int | None = None
+    metadata: bytes | None = None
+    create_time: int = 0
+
+
+Artifacts = Mapping[str, Artifact]
+NO_ARTIFACTS: Final[Artifacts] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class WorkError:
+    """Why an attempt failed."""
+
+    code: str
+    message: str = ""
+    stage: str = ""
+    chunk_index: int | None = None
+
+
+class LeaseEnd(StrEnum):
+    """How a chunk's latest lease ended, so that a repeated report can be told from a stale one."""
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    RELEASED = "RELEASED"
+    TAKEN = "TAKEN"
+    """By expiry, cancellation or deletion."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkProgress:
+    """How far one attempt has come; `done` in millionths of the chunk, percent in 0 to 100."""
+
+    done: int = 0
+    stage: str = ""
+    stage_percent: float | None = None
+    message: str = ""
+    items_completed: int = 0
+
+
+NO_PROGRESS: Final = ChunkProgress()
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk; times in microseconds since 1970, None when not yet."""
+
+    job_key: str
+    index: int
+    create_time: int
+    max_attempts: int
+    first_item: int | None = None
+    last_item: int | None = None
+    state: ChunkState = ChunkState.PENDING
+    attempt: int = 0
+    fence: int = 0
+    lease_end: LeaseEnd | None = None
+    task_id: str = ""
+    worker: str = ""
+    progress: ChunkProgress = NO_PROGRESS
+    stage_time: int | None = None
+    artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
+    error: WorkError | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    lease_expire_time: int | None = None
+    not_before: int | None = None
+
+    @property
+    def items(self) -> int:
+        """How many items the chunk has; 0 for a chunk of a job without items."""
+        if self.first_item is None or self.last_item is None:
+            return 0
+        return self.last_item - self.first_item + 1
+
+    @property
+    def weight(self) -> int:
+        """What the chunk counts for in its job's percent."""
+        return self.items or 1
+
+    @property
+    def work_done(self) -> int:
+        """What the chunk adds to its job's work, in millionths of an item."""
+        match self.state:
+            case ChunkState.COMPLETED:
+                return WHOLE * self.weight
+            case ChunkState.PROCESSING:
+                return self.progress.done * self.weight
+            case _:
+                return 0
+
+    @property
+    def items_done(self) -> int:
+        """What the chunk adds to its job's completed items."""
+        match self.state:
+            case ChunkState.COMPLETED:
+                return self.items
+            case ChunkState.PROCESSING:
+                return self.progress.items_completed
+            case _:
+                return 0

@@ -1,0 +1,164 @@
+"""What the ledger refuses, and why.
+
+Refusal
+├── InvalidField          a value breaks its rule
+├── JobNotFound           no such job of this owner
+├── ChunkNotFound         no such chunk of this job
+├── JobAlreadyExists      the job_id is in use with other content
+├── RequestIdReused       the request_id came before with other content
+├── EtagMismatch          decided on an older revision
+├── JobNotEnded           the job must end first
+├── JobEnded              the job has ended and cannot change in this way
+├── NothingToRetry        no failed or cancelled chunk was named
+├── ChunkNotClaimable     the chunk is held, done or not yet due
+├── HistoryTrimmed        the cursor is older than the history
+├── ForeignCursor         the cursor is of another database
+├── CursorAhead           the cursor is past the end of the ledger
+├── PageTokenInvalid      the page token is damaged or of another request
+├── QueueFull             too many writes wait
+├── Draining              the server is shutting down
+└── StoreUnavailable      the database cannot be reached
+"""
+
+
+class Refusal(Exception):  # noqa: N818  a refusal is an answer, not a fault
+    """A request that the ledger does not carry out; nothing was written for it."""
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.metadata = metadata
+
+
+class InvalidField(Refusal):
+    """One or more values break their rules: `violations` pairs each field's path with a sentence."""
+
+    def __init__(self, *violations: tuple[str, str]) -> None:
+        told = "; ".join(f"{field}: {rule}" for field, rule in violations[:3])
+        more = len(violations) - 3
+        super().__init__(f"{told}; and {more} more" if more > 0 else told)
+        self.violations = violations
+
+
+class JobNotFound(Refusal):
+    """The job does not exist, or belongs to another owner."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {job_id!r}", job_id=job_id)
+
+
+class ChunkNotFound(Refusal):
+    """The job has no chunk of this index."""
+
+    def __init__(self, job_id: str, index: int, total: int) -> None:
+        super().__init__(
+            f"job {job_id!r} has no chunk {index}: its chunks are 0 to {total - 1}",
+            job_id=job_id,
+            chunk_index=str(index),
+        )
+
+
+class JobAlreadyExists(Refusal):
+    """The job_id is in use by a job that was created with other content."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"job {job_id!r} exists and was created with other content", job_id=job_id)
+
+
+class RequestIdReused(Refusal):
+    """The request_id came before, with other content."""
+
+    def __init__(self, request_id: str, job_id: str) -> None:
+        super().__init__(
+            f"request_id {request_id!r} was used before with other content, for job {job_id!r}",
+            request_id=request_id,
+            job_id=job_id,
+        )
+
+
+class EtagMismatch(Refusal):
+    """The caller decided on another revision than the one that is there."""
+
+    def __init__(self, job_id: str, etag: str) -> None:
+        super().__init__(f"job {job_id!r} has changed: its etag is now {etag!r}", job_id=job_id, etag=etag)
+
+
+class JobNotEnded(Refusal):
+    """The job must end before this can be done."""
+
+    def __init__(self, job_id: str, state: str, remedy: str) -> None:
+        super().__init__(f"job {job_id!r} is {state}, it has not ended: {remedy}", job_id=job_id, state=state)
+
+
+class JobEnded(Refusal):
+    """The job has ended, so that this can no longer be done."""
+
+    def __init__(self, job_id: str, state: str, what: str) -> None:
+        super().__init__(f"job {job_id!r} is {state}: {what}", job_id=job_id, state=state)
+
+
+class NothingToRetry(Refusal):
+    """No chunk that failed or was cancelled is named."""
+
+    def __init__(self, job_id: str, detail: str) -> None:
+        super().__init__(f"job {job_id!r}: {detail}", job_id=job_id)
+
+
+class ChunkNotClaimable(Refusal):
+    """The chunk is held by a worker, done, or not yet due."""
+
+    def __init__(self, job_id: str, index: int, state: str, detail: str) -> None:
+        super().__init__(
+            f"chunk {index} of job {job_id!r} is {state}: {detail}", job_id=job_id, chunk_index=str(index), state=state
+        )
+
+
+class HistoryTrimmed(Refusal):
+    """The cursor is older than the history that is kept; `oldest` is the oldest position to resume from."""
+
+    def __init__(self, oldest: int) -> None:
+        super().__init__("the cursor is older than the history that is kept: list again and watch from there")
+        self.oldest = oldest
+
+
+class ForeignCursor(Refusal):
+    """The cursor names another ledger."""
+
+    def __init__(self) -> None:
+        super().__init__("the cursor is of another database: list again and watch from there")
+
+
+class CursorAhead(Refusal):
+    """The cursor is past the end of the ledger, as after a restore of an older backup."""
+
+    def __init__(self, position: int, end: int) -> None:
+        super().__init__(
+            f"the cursor is at {position}, past the ledger's end at {end}: list again and watch from there"
+        )
+
+
+class PageTokenInvalid(Refusal):
+    """The page token is damaged, or belongs to another request."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(f"page_token {detail}: begin with the first page")
+
+
+class QueueFull(Refusal):
+    """As many writes wait as the server holds."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} writes are waiting already: come back a little later")
+
+
+class Draining(Refusal):
+    """The server is shutting down."""
+
+    def __init__(self) -> None:
+        super().__init__("this server is shutting down: go on at another, or a little later")
+
+
+class StoreUnavailable(Refusal):
+    """The database cannot be reached, or cannot write."""
+
+    def __init__(self) -> None:
+        super().__init__("the database cannot be reached or cannot write: come back a little later")

@@ -1,0 +1,92 @@
+"""Which jobs a list or a watch is about."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Self
+
+from .job import NO_LABELS, Job
+from .limits import MAX_PRIORITY, MIN_PRIORITY
+from .states import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """From `start`, inclusive, to `end`, exclusive, in microseconds; None is no bound."""
+
+    start: int | None = None
+    end: int | None = None
+
+    def holds(self, time: int | None) -> bool:
+        """Whether `time` is in the range; None (never happened) is in the unbounded range only."""
+        if self.start is None and self.end is None:
+            return True
+        if time is None:
+            return False
+        return (self.start is None or self.start <= time) and (self.end is None or time < self.end)
+
+
+ANY_TIME: Final = TimeRange()
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a filter looks at."""
+
+    owner: str
+    kind: str
+    state: JobState
+    priority: int
+    display_name: str
+    labels: Mapping[str, str]
+    create_time: int
+    update_time: int
+    end_time: int | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """Return the facts of a job."""
+        spec = job.spec
+        return cls(
+            owner=spec.owner,
+            kind=spec.kind,
+            state=job.state,
+            priority=job.priority,
+            display_name=job.display_name,
+            labels=job.labels,
+            create_time=spec.create_time,
+            update_time=job.update_time,
+            end_time=job.end_time,
+        )
+
+
+ASCII_LOWER: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Every condition must hold; an empty one always does."""
+
+    owner: str
+    states: frozenset[JobState] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    min_priority: int = MIN_PRIORITY
+    max_priority: int = MAX_PRIORITY
+    create_time: TimeRange = ANY_TIME
+    update_time: TimeRange = ANY_TIME
+    end_time: TimeRange = ANY_TIME
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    text: str = ""
+
+    def matches(self, facts: Facts) -> bool:
+        """Whether a job with these facts is meant."""
+        return (
+            facts.owner == self.owner
+            and (not self.states or facts.state in self.states)
+            and (not self.kinds or facts.kind in self.kinds)
+            and self.min_priority <= facts.priority <= self.max_priority
+            and self.create_time.holds(facts.create_time)
+            and self.update_time.holds(facts.update_time)
+            and self.end_time.holds(facts.end_time)
+            and all(facts.labels.get(name) == value for name, value in self.labels.items())
+            and self.text.translate(ASCII_LOWER) in facts.display_name.translate(ASCII_LOWER)
+        )

@@ -1,0 +1,228 @@
+"""A job: one piece of work that somebody waits for, with the aggregates of its chunks."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, Self
+
+from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, WorkError
+from .limits import DEFAULT_PRIORITY, MAX_TIMED_STAGES
+from .rate import Rate
+from .retry import RetryPolicy
+from .states import ENDED, ChunkState, JobState, check_job_transition
+
+
+class FailurePolicy(StrEnum):
+    """What a chunk that failed for good means for the others."""
+
+    RUN_ALL = "RUN_ALL"
+    FAIL_FAST = "FAIL_FAST"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One phase of the declared plan; weight above 0, in any unit."""
+
+    name: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StageTiming:
+    """The time that a job's chunks have spent in a stage, in microseconds."""
+
+    stage: str
+    duration: int
+    start_time: int
+    end_time: int | None = None
+
+
+def job_key(owner: str, job_id: str) -> str:
+    """Return the ledger-wide name of a job; a job_id is unique within its owner only."""
+    return f"{owner}/{job_id}"
+
+
+def job_id_of(key: str) -> str:
+    """Return the job_id within a ledger-wide name."""
+    return key.partition("/")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a job is from its creation on."""
+
+    owner: str
+    job_id: str
+    kind: str
+    fingerprint: bytes
+    create_time: int = 0
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    failure_policy: FailurePolicy = FailurePolicy.RUN_ALL
+    stages: tuple[Stage, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The ledger-wide name."""
+        return job_key(self.owner, self.job_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A job's chunks by state."""
+
+    pending: int = 0
+    processing: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def total(self) -> int:
+        """All chunks."""
+        return self.pending + self.processing + self.completed + self.failed + self.cancelled
+
+    def moved(self, old: ChunkState, new: ChunkState) -> Self:
+        """Return the counts after one chunk went from `old` to `new`."""
+        if old is new:
+            return self
+        was, is_ = old.lower(), new.lower()
+        return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """A job's progress as sums over its chunks: work in millionths of an item; percent is this run's high-water mark."""
+
+    work_total: int
+    work_done: int = 0
+    items_total: int = 0
+    items_completed: int = 0
+    percent: float = 0.0
+    stage: str = ""
+    stage_percent: float | None = None
+    message: str = ""
+    rate: Rate | None = None
+
+    def moved(self, old: Chunk, new: Chunk, now: int) -> Self:
+        """Return the sums after a chunk went from `old` to `new` at `now`."""
+        work = new.work_done - old.work_done
+        items = new.items_done - old.items_done
+        if not work and not items:
+            return self
+        done = self.work_done + work
+        return replace(
+            self,
+            work_done=done,
+            items_completed=self.items_completed + items,
+            percent=max(self.percent, done * 100 / self.work_total),
+            rate=self.rate.step(now, items, work) if self.rate else None,
+        )
+
+
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job; times in microseconds since 1970, None when not yet."""
+
+    spec: JobSpec
+    progress: JobProgress
+    counts: Counts
+    update_time: int
+    display_name: str = ""
+    priority: int = DEFAULT_PRIORITY
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    state: JobState = JobState.QUEUED
+    revision: int = 0
+    retry_count: int = 0
+    stage_timings: tuple[StageTiming, ...] = ()
+    artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
+    declared_result: str = ""
+    first_failure: WorkError | None = None
+    cancel_reason: str = ""
+    cancel_deadline: int | None = None
+    start_time: int | None = None
+    end_time: int | None = None
+    expire_time: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The ledger-wide name."""
+        return self.spec.key
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is terminal."""
+        return self.state in ENDED
+
+    @property
+    def result_uri(self) -> str:
+        """Where the result is: empty unless COMPLETED."""
+        return self.declared_result if self.state is JobState.COMPLETED else ""
+
+    @property
+    def error(self) -> WorkError | None:
+        """Why the job failed: None unless FAILED."""
+        return self.first_failure if self.state is JobState.FAILED else None
+
+    @property
+    def etag(self) -> str:
+        """This revision of this job; a job created again under the same id has other etags."""
+        return f"{self.spec.create_time:x}-{self.revision:x}"
+
+    @property
+    def eta(self) -> int | None:
+        """When the job will finish at the recent rate; None when unknown."""
+        rate = self.progress.rate
+        if self.state is not JobState.RUNNING or rate is None or not (speed := rate.work_per_second):
+            return None
+        remaining = self.progress.work_total - self.progress.work_done
+        return rate.at + round(remaining / speed * 1_000_000)
+
+    @property
+    def items_per_second(self) -> float | None:
+        """The recent rate; None when unknown."""
+        rate = self.progress.rate
+        return rate.items_per_second if rate and self.state is JobState.RUNNING else None
+
+    def to(self, state: JobState, now: int) -> Self:
+        """Return the job in another state, with the times and the percent that belong to it."""
+        check_job_transition(self.state, state)
+        job = replace(self, state=state, end_time=now if state in ENDED else None)
+        if state is JobState.RUNNING:
+            return replace(job, start_time=now, progress=replace(job.progress, rate=Rate(since=now, at=now)))
+        if state is JobState.COMPLETED:
+            return replace(job, progress=replace(job.progress, percent=100.0))
+        return job
+
+    def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
+        """Return the job after one of its chunks went from `old` to `new`: O(1), whatever the number of chunks."""
+        job = replace(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
+        if (old.progress.stage, old.stage_time) == (new.progress.stage, new.stage_time):
+            return job
+        if old.stage_time is not None:
+            job = job._timed(old.progress.stage, now - old.stage_time, now)  # noqa: SLF001  its own kind
+        if new.stage_time is not None:
+            job = job._entered(new.progress.stage, now)  # noqa: SLF001  its own kind
+        return job
+
+    def _entered(self, stage: str, now: int) -> Self:
+        if len(self.stage_timings) >= MAX_TIMED_STAGES or any(t.stage == stage for t in self.stage_timings):
+            return self
+        return replace(self, stage_timings=(*self.stage_timings, StageTiming(stage, 0, now)))
+
+    def _timed(self, stage: str, duration: int, now: int) -> Self:
+        timings = tuple(
+            replace(t, duration=t.duration + max(duration, 0), end_time=now) if t.stage == stage else t
+            for t in self.stage_timings
+        )
+        return replace(self, stage_timings=timings)
+
+
+def sums_of(chunks: list[Chunk]) -> JobProgress:
+    """Return the progress of a job that begins with these chunks."""
+    return JobProgress(
+        work_total=sum(chunk.weight for chunk in chunks) * WHOLE, items_total=sum(chunk.items for chunk in chunks)
+    )

@@ -1,0 +1,233 @@
+"""What callers decide about a job: create, cancel, retry, update, delete."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from .change import SERVICE, Change, ChangeType, Step
+from .chunk import Chunk, LeaseEnd
+from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
+from .job import NO_LABELS, Counts, Job, JobSpec, sums_of
+from .limits import DEFAULT_PRIORITY
+from .states import RETRYABLE, UNFINISHED, ChunkState, JobState, check_chunk_transition
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a caller wants created; `sizes` are the chunks' items, 0 for a chunk without items."""
+
+    spec: JobSpec
+    sizes: Sequence[int]
+    display_name: str = ""
+    priority: int = DEFAULT_PRIORITY
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    expire_time: int | None = None
+
+
+def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
+    """Return the items of each chunk: 2,500 by 500 is five of 500; a job without items is one chunk without items."""
+    if item_count is None:
+        return [0]
+    whole, rest = divmod(item_count, chunk_size)
+    return [chunk_size] * whole + [rest] * bool(rest)
+
+
+def create(new: NewJob, actor: str, now: int) -> Step:
+    """Return the job and its chunks as they begin."""
+    spec = replace(new.spec, create_time=now)
+    chunks = list(_chunks(spec, new.sizes))
+    job = Job(
+        spec=spec,
+        progress=sums_of(chunks),
+        counts=Counts(pending=len(chunks)),
+        update_time=now,
+        display_name=new.display_name,
+        priority=new.priority,
+        labels=new.labels,
+        expire_time=new.expire_time,
+    )
+    return Step(job, tuple(chunks), Change(ChangeType.CREATED, actor, None, job.state))
+
+
+def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
+    first = 0
+    for index, size in enumerate(sizes):
+        yield Chunk(
+            job_key=spec.key,
+            index=index,
+            create_time=spec.create_time,
+            max_attempts=spec.retry_policy.max_attempts,
+            first_item=first if size else None,
+            last_item=first + size - 1 if size else None,
+        )
+        first += size
+
+
+def check_etag(job: Job, etag: str) -> None:
+    """Raise EtagMismatch when `etag` is given and is not the job's."""
+    if etag and etag != job.etag:
+        raise EtagMismatch(job.spec.job_id, job.etag)
+
+
+class CancelOutcome(StrEnum):
+    """What a cancellation did."""
+
+    CANCELLED = "CANCELLED"
+    REQUESTED = "REQUESTED"
+    ALREADY_ENDED = "ALREADY_ENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """How to stop a job: `grace` in microseconds; `force` does not wait for the workers."""
+
+    grace: int
+    reason: str = ""
+    force: bool = False
+
+
+def cancel(
+    job: Job, unfinished: Sequence[Chunk], how: Cancellation, actor: str, now: int
+) -> tuple[CancelOutcome, Step | None]:
+    """Stop a job: its pending chunks at once; those in work too with `force`, else when their workers let go."""
+    if job.ended:
+        return CancelOutcome.ALREADY_ENDED, None
+    before = job.state
+    stopping = [c for c in unfinished if how.force or c.state is ChunkState.PENDING]
+    job, stopped = cancel_chunks(job, stopping, now)
+    reason = how.reason or job.cancel_reason
+    if not job.counts.processing:
+        job = replace(stop(job, now), cancel_reason=reason)
+        outcome = CancelOutcome.CANCELLED
+    else:
+        deadline = min(now + how.grace, now + how.grace if job.cancel_deadline is None else job.cancel_deadline)
+        unchanged = before is JobState.CANCELLING and deadline == job.cancel_deadline and reason == job.cancel_reason
+        if unchanged:
+            return CancelOutcome.REQUESTED, None
+        if before is JobState.RUNNING:
+            job = job.to(JobState.CANCELLING, now)
+        job = replace(job, cancel_reason=reason, cancel_deadline=deadline)
+        outcome = CancelOutcome.REQUESTED
+    change = Change(ChangeType.CANCEL_REQUESTED, actor, before, job.state, reason=how.reason)
+    return outcome, Step(job, tuple(stopped), change)
+
+
+def stop_overdue(job: Job, unfinished: Sequence[Chunk], now: int) -> Step | None:
+    """Stop a CANCELLING job whose grace period has run out; None when it has not."""
+    if job.state is not JobState.CANCELLING or job.cancel_deadline is None or now < job.cancel_deadline:
+        return None
+    how = Cancellation(grace=0, reason="the grace period ended", force=True)
+    _, step = cancel(job, unfinished, how, SERVICE, now)
+    return step and replace(step, job=replace(step.job, cancel_reason=job.cancel_reason))
+
+
+def cancel_chunks(job: Job, chunks: Iterable[Chunk], now: int) -> tuple[Job, list[Chunk]]:
+    """Return the job and the chunks after these chunks were stopped; leases on them are taken."""
+    stopped = []
+    for old in chunks:
+        check_chunk_transition(old.state, ChunkState.CANCELLED)
+        new = replace(
+            old,
+            state=ChunkState.CANCELLED,
+            end_time=now,
+            lease_expire_time=None,
+            not_before=None,
+            stage_time=None,
+            lease_end=LeaseEnd.TAKEN if old.state is ChunkState.PROCESSING else old.lease_end,
+        )
+        job = job.with_chunk(old, new, now)
+        stopped.append(new)
+    return job, stopped
+
+
+def stop(job: Job, now: int) -> Job:
+    """Return the job CANCELLED, by way of CANCELLING where the table asks for it."""
+    if job.state is JobState.RUNNING:
+        job = job.to(JobState.CANCELLING, now)
+    return replace(job.to(JobState.CANCELLED, now), cancel_deadline=None)
+
+
+def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
+    """Begin another run with the failed and cancelled chunks, or those of `indexes`; completed ones are kept."""
+    _check_retry(job, chunks, indexes)
+    named = set(indexes)
+    again = [c for c in chunks if c.state in RETRYABLE and (not named or c.index in named)]
+    if not again:
+        raise NothingToRetry(job.spec.job_id, "all of its chunks are completed")
+    before = job.state
+    job = replace(
+        job.to(JobState.QUEUED, now),
+        retry_count=job.retry_count + 1,
+        start_time=None,
+        first_failure=next((c.error for c in chunks if c.state is ChunkState.FAILED and c not in again), None),
+        cancel_reason="",
+    )
+    pending = []
+    for old in again:
+        new = _fresh(old, job.spec.retry_policy.max_attempts)
+        job = job.with_chunk(old, new, now)
+        pending.append(new)
+    sums = job.progress
+    percent = sums.work_done * 100 / sums.work_total
+    job = replace(job, progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""))
+    return Step(job, tuple(pending), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason))
+
+
+def _check_retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int]) -> None:
+    job_id = job.spec.job_id
+    if job.state is JobState.COMPLETED:
+        raise JobEnded(job_id, job.state, "a completed job is final")
+    if not job.ended:
+        raise JobNotEnded(job_id, job.state, "only a FAILED or CANCELLED job is retried")
+    by_index = {chunk.index: chunk for chunk in chunks}
+    for index in indexes:
+        if index not in by_index:
+            raise ChunkNotFound(job_id, index, job.counts.total)
+        if by_index[index].state not in RETRYABLE:
+            raise NothingToRetry(job_id, f"chunk {index} is {by_index[index].state}, not FAILED or CANCELLED")
+
+
+def _fresh(chunk: Chunk, attempts: int) -> Chunk:
+    check_chunk_transition(chunk.state, ChunkState.PENDING)
+    return replace(
+        chunk,
+        state=ChunkState.PENDING,
+        max_attempts=chunk.attempt + attempts,
+        end_time=None,
+        not_before=None,
+        lease_expire_time=None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdate:
+    """The fields to change: those in `fields`, of priority, display_name, labels, expire_time."""
+
+    fields: frozenset[str]
+    priority: int = DEFAULT_PRIORITY
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    expire_time: int | None = None
+
+
+def update(job: Job, new: JobUpdate, actor: str) -> Step | None:
+    """Return the job with its new fields; None when nothing differs."""
+    values = {name: getattr(new, name) for name in new.fields}
+    if all(getattr(job, name) == value for name, value in values.items()):
+        return None
+    if "priority" in new.fields and job.ended:
+        raise JobEnded(job.spec.job_id, job.state, "its priority no longer matters")
+    change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=", ".join(sorted(new.fields)))
+    return Step(replace(job, **values), (), change)
+
+
+def delete(job: Job, actor: str, *, force: bool, reason: str = "") -> Change:
+    """Return the change that removes a job; raises JobNotEnded for a job in work without `force`."""
+    if not job.ended and not force:
+        raise JobNotEnded(job.spec.job_id, job.state, "cancel it first, or delete it with force")
+    return Change(ChangeType.DELETED, actor, job.state, None, reason=reason)
+
+
+def unfinished(chunks: Iterable[Chunk]) -> list[Chunk]:
+    """Return the chunks that wait or are in work."""
+    return [chunk for chunk in chunks if chunk.state in UNFINISHED]

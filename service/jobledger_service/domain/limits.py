@@ -1,0 +1,26 @@
+"""The bounds that the contract states, each in one place."""
+
+from typing import Final
+
+ITEMS_PER_CHUNK: Final = 500
+MAX_CHUNKS: Final = 10_000
+MAX_ITEMS: Final = 1_000_000_000
+MAX_ITEMS_OF_JOB: Final = 1_000_000_000_000  # keeps work_done, items × 1,000,000, within 64 bits
+MAX_INPUT_BYTES: Final = 64 * 1024
+MAX_LABELS: Final = 64
+MAX_STAGES: Final = 100
+MAX_TIMED_STAGES: Final = 100
+MAX_JOB_ARTIFACTS: Final = 100
+MAX_CHUNK_ARTIFACTS: Final = 50
+
+MIN_PRIORITY: Final = 0
+MAX_PRIORITY: Final = 10
+DEFAULT_PRIORITY: Final = 5
+
+SECOND: Final = 1_000_000
+DEFAULT_LEASE: Final = 60 * SECOND
+DEFAULT_GRACE: Final = 30 * SECOND
+
+CHUNKS_IN_VIEW: Final = 1_000
+CHUNK_RANGES_FROM: Final = 50
+"""Chunks that went to one state together are told as ranges when there are this many."""

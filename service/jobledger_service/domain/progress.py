@@ -1,0 +1,74 @@
+"""How far an attempt has come, from what its worker reports."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .chunk import WHOLE, Chunk, ChunkProgress
+from .errors import InvalidField
+from .job import Job, Stage
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressReport:
+    """What a worker says: percents in 0 to 100; None is unchanged."""
+
+    percent: float | None = None
+    stage: str | None = None
+    stage_percent: float | None = None
+    message: str | None = None
+    items_completed: int | None = None
+
+
+def advance(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> ChunkProgress:
+    """Return the chunk's progress after a report; `done` never falls within an attempt.
+
+    Raises InvalidField, with paths below `field`, for a stage that is not in the job's plan or more items than the
+    chunk has.
+    """
+    old = chunk.progress
+    stage = old.stage if report.stage is None else report.stage
+    entered = stage != old.stage
+    _check(job, chunk, report, field)
+    new = replace(
+        old,
+        stage=stage,
+        stage_percent=(0.0 if entered else old.stage_percent) if report.stage_percent is None else report.stage_percent,
+        message=old.message if report.message is None else report.message,
+        items_completed=max(old.items_completed, report.items_completed or 0),
+    )
+    return replace(new, done=max(old.done, _done(job.spec.stages, chunk, report, new)))
+
+
+def _check(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> None:
+    plan = [stage.name for stage in job.spec.stages]
+    if report.stage is not None and plan and report.stage not in plan:
+        rule = f"{report.stage!r} is not a stage of the job's plan: {', '.join(plan)}"
+        raise InvalidField((f"{field}.stage", rule))
+    if report.items_completed is not None and report.items_completed > chunk.items:
+        rule = f"{report.items_completed} is more than the chunk's {chunk.items} items"
+        raise InvalidField((f"{field}.items_completed", rule))
+
+
+def _done(stages: Sequence[Stage], chunk: Chunk, report: ProgressReport, new: ChunkProgress) -> int:
+    """Return the finished part in millionths: as said, else by the plan's weights, else by items."""
+    if report.percent is not None:
+        return round(report.percent / 100 * WHOLE)
+    if stages and new.stage:
+        return round(staged(stages, new.stage, new.stage_percent or 0.0) * WHOLE)
+    if chunk.items:
+        return round(new.items_completed / chunk.items * WHOLE)
+    return 0
+
+
+def staged(stages: Sequence[Stage], name: str, stage_percent: float) -> float:
+    """Return the part of a plan, 0 to 1, that is done when stage `name` is at `stage_percent`."""
+    total = before = part = 0.0
+    reached = False
+    for stage in stages:
+        total += stage.weight
+        if stage.name == name:
+            reached = True
+            part = stage.weight * stage_percent / 100
+        elif not reached:
+            before += stage.weight
+    return min((before + part) / total, 1.0)

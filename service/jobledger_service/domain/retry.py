@@ -1,0 +1,28 @@
+"""When a failed attempt goes again."""
+
+from dataclasses import dataclass
+
+from .limits import SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a chunk is tried, and how long it waits between attempts; durations in microseconds."""
+
+    max_attempts: int = 3
+    initial_backoff: int = 1 * SECOND
+    multiplier: float = 2.0
+    max_backoff: int = 300 * SECOND
+    jitter: float = 0.2
+
+    def backoff(self, attempt: int, roll: float) -> int:
+        """Return the wait after failed attempt number `attempt` (from 1), in microseconds.
+
+        Exponential backoff with a ceiling: initial × multiplier^(attempt-1), spread by ± jitter; `roll` is drawn
+        evenly from 0 to 1.
+        """
+        try:
+            wait = min(self.initial_backoff * self.multiplier ** (attempt - 1), self.max_backoff)
+        except OverflowError:
+            wait = self.max_backoff
+        return round(wait * (1 + self.jitter * (2 * roll - 1)))

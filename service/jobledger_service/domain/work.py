@@ -1,0 +1,220 @@
+"""What workers do with a chunk: claim, report, complete, fail, release, or fall silent."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from .change import SERVICE, Change, ChangeType, Step
+from .chunk import NO_ARTIFACTS, NO_PROGRESS, Artifacts, Chunk, LeaseEnd, WorkError
+from .errors import ChunkNotClaimable, InvalidField
+from .job import FailurePolicy, Job
+from .lifecycle import cancel_chunks, stop, unfinished
+from .limits import MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACTS
+from .progress import ProgressReport, advance
+from .states import ENDED, ChunkState, JobState, check_chunk_transition
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who takes a chunk, and for how long (microseconds)."""
+
+    worker: str
+    lease_duration: int
+    task_id: str = ""
+
+
+def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
+    """Give a pending chunk to a worker under a new lease; raises ChunkNotClaimable when it is not to be had."""
+    if chunk.state is not ChunkState.PENDING:
+        detail = "held by a worker" if chunk.state is ChunkState.PROCESSING else "it is not waiting for one"
+        raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
+    if chunk.not_before is not None and now < chunk.not_before:
+        raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, "its next attempt is not yet due")
+    before = job.state
+    if before is JobState.QUEUED:
+        job = job.to(JobState.RUNNING, now)
+    taken = replace(
+        chunk,
+        state=ChunkState.PROCESSING,
+        attempt=chunk.attempt + 1,
+        fence=chunk.fence + 1,
+        lease_end=None,
+        worker=by.worker,
+        task_id=by.task_id,
+        progress=NO_PROGRESS,
+        stage_time=None,
+        start_time=now,
+        end_time=None,
+        lease_expire_time=now + by.lease_duration,
+        not_before=None,
+    )
+    change = Change(ChangeType.CLAIMED, by.worker, before, job.state, chunk.index)
+    return Step(job.with_chunk(chunk, taken, now), (taken,), change)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkReport:
+    """What a heartbeat says of one chunk; `path` is its place in the request, for refusals."""
+
+    path: str
+    progress: ProgressReport | None = None
+    artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
+    job_artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
+
+
+def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int, now: int) -> Step:
+    """Extend a held lease and take the report; only a report that says something new is a change."""
+    extended = replace(chunk, lease_expire_time=now + lease_duration)
+    new = extended
+    if report.progress is not None:
+        progress = advance(job, chunk, report.progress, f"{report.path}.progress")
+        entered = progress.stage != chunk.progress.stage
+        new = replace(new, progress=progress, stage_time=now if entered else chunk.stage_time)
+    new, after = _with_artifacts(new, job, report)
+    if new == extended and after is job:
+        return Step(job, (extended,))
+    after = after.with_chunk(chunk, new, now)
+    if report.progress is not None:
+        after = _told(after, new)
+    return Step(after, (new,), Change(ChangeType.PROGRESSED, chunk.worker, job.state, job.state, chunk.index))
+
+
+def _told(job: Job, chunk: Chunk) -> Job:
+    """Return the job with the stage and the message of the chunk that reported last."""
+    told, progress = chunk.progress, job.progress
+    stage = told.stage or progress.stage
+    percent = told.stage_percent if told.stage else progress.stage_percent
+    message = told.message or progress.message
+    return replace(job, progress=replace(progress, stage=stage, stage_percent=percent, message=message))
+
+
+def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, Job]:
+    if report.artifacts:
+        merged = _merged(chunk.artifacts, report.artifacts, MAX_CHUNK_ARTIFACTS, f"{report.path}.artifacts")
+        chunk = replace(chunk, artifacts=merged)
+    if report.job_artifacts:
+        merged = _merged(job.artifacts, report.job_artifacts, MAX_JOB_ARTIFACTS, f"{report.path}.job_artifacts")
+        if merged != job.artifacts:
+            job = replace(job, artifacts=merged)
+    return chunk, job
+
+
+def _merged(old: Artifacts, new: Artifacts, most: int, field: str) -> Artifacts:
+    """Return both; an artifact that is the same but for its time keeps its first time."""
+    merged = dict(old)
+    for name, artifact in new.items():
+        known = old.get(name)
+        if known is None or replace(artifact, create_time=known.create_time) != known:
+            merged[name] = artifact
+    if len(merged) > most:
+        raise InvalidField((field, f"would make {len(merged)} artifacts, more than {most}"))
+    return merged
+
+
+def complete(job: Job, chunk: Chunk, report: WorkReport, result_uri: str, now: int) -> Step:
+    """End a held lease with success; the last completed chunk completes the job."""
+    before = job.state
+    new, job = _with_artifacts(chunk, job, report)
+    progress = replace(chunk.progress, done=1_000_000, items_completed=chunk.items)
+    new = _released(new, ChunkState.COMPLETED, LeaseEnd.COMPLETED, now)
+    new = replace(new, progress=progress, error=None)
+    if result_uri:
+        job = replace(job, declared_result=result_uri)
+    job = settle(job.with_chunk(chunk, new, now), now)
+    return Step(job, (new,), Change(ChangeType.CHUNK_COMPLETED, chunk.worker, before, job.state, chunk.index))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt failed; `roll`, drawn evenly from 0 to 1, spreads the wait before the next."""
+
+    error: WorkError
+    roll: float
+    not_retryable: bool = False
+
+
+ChunksOf = Callable[[], Iterable[Chunk]]
+
+
+def fail(job: Job, chunk: Chunk, failure: Failure, others: ChunksOf, now: int) -> Step:
+    """End a held lease with a failed attempt; `others` gives the job's chunks when the policy needs them."""
+    step = _fail_attempt(job, chunk, failure, LeaseEnd.FAILED, others, now)
+    error = failure.error
+    reason = f"{error.code}: {error.message}" if error.message else error.code
+    change = Change(ChangeType.CHUNK_FAILED, chunk.worker, job.state, step.job.state, chunk.index, reason)
+    return replace(step, change=change)
+
+
+def expire(job: Job, chunk: Chunk, roll: float, others: ChunksOf, now: int) -> Step | None:
+    """End a lease that has run out as a failed attempt; None when it has not run out."""
+    if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None or now < chunk.lease_expire_time:
+        return None
+    message = f"worker {chunk.worker} did not extend its lease in time"
+    failure = Failure(WorkError("LEASE_EXPIRED", message, chunk.progress.stage), roll)
+    step = _fail_attempt(job, chunk, failure, LeaseEnd.TAKEN, others, now)
+    change = Change(ChangeType.LEASE_EXPIRED, SERVICE, job.state, step.job.state, chunk.index, message)
+    return replace(step, change=change)
+
+
+def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, others: ChunksOf, now: int) -> Step:
+    error = replace(failure.error, chunk_index=chunk.index, stage=failure.error.stage or chunk.progress.stage)
+    if job.state is JobState.CANCELLING:
+        new = _released(chunk, ChunkState.CANCELLED, end, now)
+    elif failure.not_retryable or chunk.attempt >= chunk.max_attempts:
+        new = _released(chunk, ChunkState.FAILED, end, now)
+    else:
+        wait = job.spec.retry_policy.backoff(chunk.attempt, failure.roll)
+        new = replace(_released(chunk, ChunkState.PENDING, end, now), not_before=now + wait if wait else None)
+    new = replace(new, error=error)
+    job = job.with_chunk(chunk, new, now)
+    if new.state is not ChunkState.FAILED:
+        return Step(settle(job, now), (new,))
+    if job.first_failure is None:
+        job = replace(job, first_failure=error)
+    if job.spec.failure_policy is FailurePolicy.FAIL_FAST:
+        rest = [other for other in unfinished(others()) if other.index != chunk.index]
+        job, stopped = cancel_chunks(job, rest, now)
+        return Step(settle(job, now), (new, *stopped))
+    return Step(settle(job, now), (new,))
+
+
+def release(job: Job, chunk: Chunk, reason: str, now: int) -> Step:
+    """Give a held chunk back with the attempt not counted; in a CANCELLING job it is thereby cancelled."""
+    if job.state is JobState.CANCELLING:
+        new = _released(chunk, ChunkState.CANCELLED, LeaseEnd.RELEASED, now)
+    else:
+        new = _released(chunk, ChunkState.PENDING, LeaseEnd.RELEASED, now)
+        new = replace(new, attempt=chunk.attempt - 1)
+    after = settle(job.with_chunk(chunk, new, now), now)
+    change = Change(ChangeType.CHUNK_RELEASED, chunk.worker, job.state, after.state, chunk.index, reason)
+    return Step(after, (new,), change)
+
+
+def _released(chunk: Chunk, state: ChunkState, end: LeaseEnd, now: int) -> Chunk:
+    check_chunk_transition(chunk.state, state)
+    return replace(
+        chunk,
+        state=state,
+        lease_end=end,
+        lease_expire_time=None,
+        stage_time=None,
+        end_time=None if state is ChunkState.PENDING else now,
+    )
+
+
+def settle(job: Job, now: int) -> Job:
+    """Return the job in the terminal state that its counts call for, or as it is."""
+    counts = job.counts
+    if job.state in ENDED or counts.pending or counts.processing:
+        return job
+    if job.state is JobState.CANCELLING:
+        return stop(job, now)
+    if counts.failed:
+        return job.to(JobState.FAILED, now)
+    if counts.cancelled:
+        return stop(job, now)
+    return job.to(JobState.COMPLETED, now)
+
+
+def due(chunk: Chunk) -> Chunk:
+    """Return a chunk whose wait after a failed attempt is over."""
+    return replace(chunk, not_before=None)

@@ -1,0 +1,1 @@
+"""Background work: what time brings about without anybody asking."""

@@ -1,0 +1,99 @@
+"""One watcher's place in the feed: a bounded queue while it keeps up, a position in the history when it does not."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from jobledger_service.domain.errors import Draining
+from jobledger_service.ledger.entry import Entry
+
+if TYPE_CHECKING:
+    from .feed import LiveFeed
+
+JOB_QUEUE = 64
+QUEUE = 1_024
+BATCH = 512
+
+
+class FeedSubscription:
+    """Follows one job, or all. Used by one task, on the event loop."""
+
+    def __init__(self, feed: "LiveFeed", after: int, job_key: str | None, leave: Callable[[], None]) -> None:
+        self.job_key = job_key
+        self._feed = feed
+        self._leave = leave
+        self._position = after
+        self._queue: deque[Entry] = deque()
+        self._most = JOB_QUEUE if job_key else QUEUE
+        self._behind = True
+        self._news = asyncio.Event()
+
+    @property
+    def position(self) -> int:
+        """Everything up to here was handed out or did not concern the watcher."""
+        if self._behind or self._queue:
+            return self._position
+        return max(self._position, self._feed.position)
+
+    def offer(self, entry: Entry) -> None:
+        """Take an entry that was just committed. A full queue is dropped: the watcher reads on from the history."""
+        if self._behind or entry.position <= self._position:
+            return
+        if len(self._queue) >= self._most:
+            self._position = self._queue[0].position - 1
+            self._queue.clear()
+            self._behind = True
+        else:
+            self._queue.append(entry)
+        self._news.set()
+
+    def wake(self) -> None:
+        """Let the watcher look up: the feed is closing."""
+        self._news.set()
+
+    async def next(self, timeout: float) -> Sequence[Entry]:  # noqa: ASYNC109  the port's form
+        """Return what follows, oldest first; nothing after `timeout` seconds, or when it was not for this watcher."""
+        self._news.clear()
+        if self._feed.closing:
+            raise Draining
+        if self._behind:
+            return await self._catch_up()
+        if not self._queue:
+            await self._wait(timeout)
+        return self._take()
+
+    async def _wait(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    def _take(self) -> Sequence[Entry]:
+        if not self._queue:
+            return ()
+        entries = list(self._queue)
+        self._queue.clear()
+        self._position = entries[-1].position
+        return entries
+
+    async def _catch_up(self) -> Sequence[Entry]:
+        """Read on: from memory if it reaches back far enough, and then go with the feed; else from the history."""
+        recent = self._feed.recent(self._position, self.job_key, BATCH)
+        if recent is None:
+            page = await self._feed.history(self._position, self.job_key)
+            self._position = page.through
+            return page.entries
+        if len(recent) < BATCH:
+            self._position = max(self._position, self._feed.position)
+            self._behind = False
+        else:
+            self._position = recent[-1].position
+        return recent
+
+    def close(self) -> None:
+        """Leave the feed."""
+        self._leave()

@@ -1,0 +1,140 @@
+"""One batch of commands in one transaction: load, decide each in turn, write, append to the ledger."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobledger_service.domain.errors import Refusal, StoreUnavailable
+from jobledger_service.domain.filter import Facts
+
+from .commands import Command
+from .cursor import Cursor
+from .entry import Encoded, Entry, Record
+from .ports import Clock, Codec, ConflictError, Queue, Transaction, WriteStore
+from .working import PostponedError, WorkingSet
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What committed batches left: entries with their positions, jobs that were written to, chunks that wait."""
+
+    entries: Sequence[Entry] = ()
+    touched: Sequence[str] = ()
+    ready: dict[Queue, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """The outcome of a command that must go again, in the next batch."""
+
+
+Outcome = Any
+"""What a caller gets: an answer, an exception to raise, or Postponed."""
+
+
+class Executor:
+    """Carries batches out against the store; called on the writer's thread alone."""
+
+    def __init__(self, store: WriteStore, codec: Codec, clock: Clock, cursor: Callable[[int], Cursor]) -> None:
+        self._store = store
+        self._codec = codec
+        self._clock = clock
+        self._cursor = cursor
+
+    def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
+        """Carry out the commands; one that the database rejects is found by halving the batch: it fails alone."""
+        try:
+            outcomes, commit = self._attempt(commands)
+        except Refusal as error:
+            return [error] * len(commands), []
+        except ConflictError:
+            return [StoreUnavailable()] * len(commands), []
+        except Exception as error:
+            if len(commands) == 1:
+                log.exception("a command fails", extra={"command": type(commands[0]).__name__})
+                return [error], []
+            middle = len(commands) // 2
+            first, first_commits = self.run(commands[:middle])
+            second, second_commits = self.run(commands[middle:])
+            return first + second, first_commits + second_commits
+        return outcomes, [commit]
+
+    def _attempt(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._transact(commands)
+            except ConflictError:
+                if attempt == ATTEMPTS:
+                    raise
+                log.warning("the transaction lost a conflict, again", extra={"attempt": attempt})
+        raise AssertionError("unreachable")
+
+    def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
+        now = self._clock()
+        with self._store.transaction() as transaction:
+            work = WorkingSet(transaction, now)
+            work.load([command.needs() for command in commands])
+            decided = [_decide(command, work) for command in commands]
+            work.fetch_inputs()
+            outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
+            transaction.save(work.writes(), now)
+            entries = self._append(transaction, work.records())
+        return outcomes, Commit(entries, work.touched(), work.ready())
+
+    def _append(self, transaction: Transaction, records: Sequence[Record]) -> list[Entry]:
+        if not records:
+            return []
+        encoded = [(record, self._codec.encode(record)) for record in records]
+        sealed: list[bytes] = []
+
+        def seal(one: Encoded, position: int) -> bytes:
+            sealed.append(self._codec.seal(one, self._cursor(position).encode(), position))
+            return sealed[-1]
+
+        first = transaction.append(encoded, seal)
+        return [
+            _entry(record, one, message, first + offset)
+            for offset, ((record, one), message) in enumerate(zip(encoded, sealed, strict=True))
+        ]
+
+
+def _entry(record: Record, encoded: Encoded, message: bytes, position: int) -> Entry:
+    return Entry(
+        position=position,
+        job_key=record.job.key,
+        revision=record.job.revision,
+        before=record.before,
+        after=None if record.deleted else Facts.of(record.job),
+        ended=record.job.ended,
+        message=message,
+        chunks=encoded.chunks,
+        chunk_count=encoded.chunk_count,
+    )
+
+
+def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
+    """Return what was decided, or the exception for the command's own caller; then it has changed nothing."""
+    work.mark()
+    try:
+        return command.decide(work)
+    except PostponedError:
+        work.rollback()
+        return Postponed()
+    except Refusal as refusal:
+        work.rollback()
+        return refusal
+    except Exception as error:
+        work.rollback()
+        log.exception("a command fails", extra={"command": type(command).__name__})
+        return error
+
+
+def _answer(command: Command[Any, Any], decided: Outcome, work: WorkingSet) -> Outcome:
+    if isinstance(decided, Exception | Postponed):
+        return decided
+    return command.answer(decided, work)

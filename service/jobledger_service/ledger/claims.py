@@ -1,0 +1,70 @@
+"""Claims that wait for work: woken when chunks become ready, first come, first served."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping
+
+from .commands import ClaimChunks, Claimed
+from .committer import Committer
+from .ports import Queue
+
+POLL = 5.0
+"""Seconds after which a waiting claim looks again, whatever it heard: a wake-up is a hint."""
+
+
+class ClaimQueue:
+    """Long polls for chunks."""
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+        self._closing = False
+        self._waiting: dict[Queue, deque[asyncio.Event]] = {}
+
+    async def claim(self, command: ClaimChunks, wait: float) -> list[Claimed]:
+        """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        while True:
+            claimed = await self._committer.submit(command)
+            left = deadline - loop.time()
+            if claimed or left <= 0:
+                return claimed
+            await self._wait(command, min(left, POLL))
+            if self._closing:
+                return []
+
+    async def _wait(self, command: ClaimChunks, seconds: float) -> None:
+        woken = asyncio.Event()
+        queues = [(command.owner, kind) for kind in command.kinds]
+        for queue in queues:
+            self._waiting.setdefault(queue, deque()).append(woken)
+        try:
+            async with asyncio.timeout(seconds):
+                await woken.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._forget(queues, woken)
+
+    def _forget(self, queues: list[Queue], woken: asyncio.Event) -> None:
+        for queue in queues:
+            waiting = self._waiting.get(queue)
+            if waiting is not None:
+                if woken in waiting:
+                    waiting.remove(woken)
+                if not waiting:
+                    del self._waiting[queue]
+
+    def wake(self, ready: Mapping[Queue, int]) -> None:
+        """Wake as many of the longest waiting claims as there are chunks ready for them."""
+        for queue, count in ready.items():
+            waiting = self._waiting.get(queue, deque())
+            for _ in range(min(count, len(waiting))):
+                waiting.popleft().set()
+
+    def close(self) -> None:
+        """End the waiting: claims answer with what there is."""
+        self._closing = True
+        for waiting in self._waiting.values():
+            for woken in waiting:
+                woken.set()

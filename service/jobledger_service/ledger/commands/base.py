@@ -1,0 +1,28 @@
+"""The form of a command."""
+
+from typing import Protocol, TypeVar
+
+from jobledger_service.ledger.working import Needs, WorkingSet
+
+Decided = TypeVar("Decided")
+Answer = TypeVar("Answer", covariant=True)
+
+
+class Command(Protocol[Decided, Answer]):
+    """A request to change the ledger, decided inside a batch.
+
+    `decide` changes the working set, or raises a Refusal and changes nothing; `answer`, called when every command of
+    the batch was decided and before anybody hears of it, makes what the caller gets from the rows as they are then.
+    """
+
+    def needs(self) -> Needs:
+        """Return the rows to load."""
+        ...
+
+    def decide(self, work: WorkingSet) -> Decided:
+        """Decide over the rows as the commands before left them."""
+        ...
+
+    def answer(self, decided: Decided, work: WorkingSet) -> Answer:
+        """Return the caller's answer."""
+        ...

@@ -1,0 +1,164 @@
+"""The commands of JobService."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from jobledger_service.domain import lifecycle
+from jobledger_service.domain.errors import InvalidField, JobAlreadyExists, RequestIdReused
+from jobledger_service.domain.job import Job, job_id_of, job_key
+from jobledger_service.ledger.ports import Inputs, Request
+from jobledger_service.ledger.working import Needs, WorkingSet
+
+
+def request_key(owner: str, request_id: str) -> tuple[str, ...]:
+    """Return the key under which a request is remembered; none for a request without an id."""
+    return (f"{owner}/{request_id}",) if request_id else ()
+
+
+def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprint: bytes) -> str | None:
+    """Return the job of the same request that took effect before; raises RequestIdReused when another one did."""
+    known = work.request(keys[0]) if keys else None
+    if known is None:
+        return None
+    if known.fingerprint != fingerprint:
+        raise RequestIdReused(request_id, job_id_of(known.job_key))
+    return known.job_key
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Create a job; answers with the job and whether it is new."""
+
+    new: lifecycle.NewJob
+    actor: str
+    request_id: str = ""
+    inputs: Inputs = field(default_factory=Inputs)
+
+    def needs(self) -> Needs:
+        spec = self.new.spec
+        return Needs(jobs=(spec.key,), requests=request_key(spec.owner, self.request_id))
+
+    def decide(self, work: WorkingSet) -> tuple[str, bool]:
+        spec = self.new.spec
+        keys = request_key(spec.owner, self.request_id)
+        if known := _repeated(work, keys, self.request_id, spec.fingerprint):
+            return known, False
+        existing = work.find(spec.key)
+        if existing is not None:
+            if existing.spec.fingerprint != spec.fingerprint:
+                raise JobAlreadyExists(spec.job_id)
+            return spec.key, False
+        step = lifecycle.create(self.new, self.actor, work.now)
+        work.create(step, self.inputs)
+        for key in keys:
+            work.remember(key, Request(spec.fingerprint, spec.key))
+        return spec.key, True
+
+    def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[Job, bool]:
+        key, created = decided
+        return work.last(key), created
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Stop a job; answers with what happened and the job."""
+
+    owner: str
+    job_id: str
+    how: lifecycle.Cancellation
+    actor: str
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(job_key(self.owner, self.job_id),))
+
+    def decide(self, work: WorkingSet) -> tuple[lifecycle.CancelOutcome, str]:
+        job = work.job(self.owner, self.job_id)
+        unfinished = [] if job.ended else lifecycle.unfinished(work.chunks_of(job))
+        outcome, step = lifecycle.cancel(job, unfinished, self.how, self.actor, work.now)
+        if step is not None:
+            work.apply(step)
+        return outcome, job.key
+
+    def answer(
+        self, decided: tuple[lifecycle.CancelOutcome, str], work: WorkingSet
+    ) -> tuple[lifecycle.CancelOutcome, Job]:
+        return decided[0], work.last(decided[1])
+
+
+class _AnswersJob:
+    """A command that answers with the job that it decided about."""
+
+    __slots__ = ()
+
+    def answer(self, decided: str, work: WorkingSet) -> Job:
+        return work.last(decided)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryJob(_AnswersJob):
+    """Begin another run; answers with the job."""
+
+    owner: str
+    job_id: str
+    chunk_indexes: Sequence[int]
+    actor: str
+    reason: str = ""
+    request_id: str = ""
+    fingerprint: bytes = b""
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(job_key(self.owner, self.job_id),), requests=request_key(self.owner, self.request_id))
+
+    def decide(self, work: WorkingSet) -> str:
+        job = work.job(self.owner, self.job_id)
+        keys = request_key(self.owner, self.request_id)
+        if not _repeated(work, keys, self.request_id, self.fingerprint):
+            chunks = work.chunks_of(job)
+            work.apply(lifecycle.retry(job, chunks, self.chunk_indexes, self.actor, self.reason, work.now))
+            for key in keys:
+                work.remember(key, Request(self.fingerprint, job.key))
+        return job.key
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateJob(_AnswersJob):
+    """Change a job's fields; answers with the job."""
+
+    owner: str
+    job_id: str
+    new: lifecycle.JobUpdate
+    actor: str
+    etag: str = ""
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(job_key(self.owner, self.job_id),))
+
+    def decide(self, work: WorkingSet) -> str:
+        job = work.job(self.owner, self.job_id)
+        lifecycle.check_etag(job, self.etag)
+        if not self.new.fields:
+            raise InvalidField(("update_mask", "names no field"))
+        step = lifecycle.update(job, self.new, self.actor)
+        if step is not None:
+            work.apply(step)
+        return job.key
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob(_AnswersJob):
+    """Remove a job; answers with its last state."""
+
+    owner: str
+    job_id: str
+    actor: str
+    force: bool = False
+    etag: str = ""
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(job_key(self.owner, self.job_id),))
+
+    def decide(self, work: WorkingSet) -> str:
+        job = work.job(self.owner, self.job_id)
+        lifecycle.check_etag(job, self.etag)
+        work.delete(job, lifecycle.delete(job, self.actor, force=self.force))
+        return job.key

@@ -1,0 +1,248 @@
+"""The commands of WorkerService."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from jobledger_service.domain import work as rules
+from jobledger_service.domain.change import Step
+from jobledger_service.domain.chunk import Chunk, LeaseEnd
+from jobledger_service.domain.errors import ChunkNotClaimable, InvalidField
+from jobledger_service.domain.job import Job, job_key
+from jobledger_service.domain.leases import Lease, ended_by, holds, lease_of
+from jobledger_service.domain.states import JobState
+from jobledger_service.ledger.ports import ChunkKey, Demand, Inputs
+from jobledger_service.ledger.working import Needs, WorkingSet
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A chunk under a new lease, with what its worker needs."""
+
+    job: Job
+    chunk: Chunk
+    lease: Lease
+    inputs: Inputs
+
+
+def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[Claimed]:
+    claimed = []
+    for key, index in keys:
+        job = work.last(key)
+        chunk = work.chunk(job, index)
+        claimed.append(Claimed(job, chunk, lease_of(job, chunk), work.inputs(key)))
+    return claimed
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimChunks:
+    """Lease up to `limit` chunks of the given kinds; answers with those that were to be had."""
+
+    owner: str
+    kinds: tuple[str, ...]
+    limit: int
+    by: rules.Claim
+
+    def _demand(self) -> Demand:
+        return Demand(self.owner, self.kinds, self.limit)
+
+    def needs(self) -> Needs:
+        return Needs(demand=self._demand())
+
+    def decide(self, work: WorkingSet) -> list[ChunkKey]:
+        taken: list[ChunkKey] = []
+        for key, index in work.candidates(self._demand()):
+            if len(taken) == self.limit:
+                break
+            job = work.find(key)
+            if job is not None and _claim(work, job, index, self.by):
+                taken.append((key, index))
+        return taken
+
+    def answer(self, decided: list[ChunkKey], work: WorkingSet) -> list[Claimed]:
+        return _claimed(decided, work)
+
+
+def _claim(work: WorkingSet, job: Job, index: int, by: rules.Claim) -> bool:
+    """Take a candidate, unless it was taken or stopped since it was found."""
+    try:
+        work.apply(rules.claim(job, work.chunk(job, index), by, work.now))
+    except ChunkNotClaimable:
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimChunk:
+    """Lease one named chunk; with the task_id that holds it, answers with the lease in force."""
+
+    owner: str
+    job_id: str
+    index: int
+    by: rules.Claim
+
+    def _key(self) -> ChunkKey:
+        return job_key(self.owner, self.job_id), self.index
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(self._key()[0],), chunks=(self._key(),))
+
+    def decide(self, work: WorkingSet) -> ChunkKey:
+        job = work.job(self.owner, self.job_id)
+        chunk = work.chunk(job, self.index)
+        held = bool(self.by.task_id) and chunk.task_id == self.by.task_id
+        if held and holds(lease_of(job, chunk), job, chunk, work.now):
+            work.hand_out(self._key())
+        else:
+            work.apply(rules.claim(job, chunk, self.by, work.now))
+        return self._key()
+
+    def answer(self, decided: ChunkKey, work: WorkingSet) -> Claimed:
+        return _claimed([decided], work)[0]
+
+
+class LeaseStatus(StrEnum):
+    """How one lease of a call fared."""
+
+    OK = "OK"
+    CANCEL_REQUESTED = "CANCEL_REQUESTED"
+    LEASE_LOST = "LEASE_LOST"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseAnswer:
+    """How a lease fared; the chunk as it is then, None when the lease is lost."""
+
+    lease: Lease
+    status: LeaseStatus
+    chunk: Chunk | None = None
+
+
+def _needs(owner: str, leases: Sequence[Lease]) -> Needs:
+    mine = f"{owner}/"
+    return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if lease.job_key.startswith(mine)))
+
+
+def _held(work: WorkingSet, owner: str, lease: Lease) -> tuple[Job, Chunk] | None:
+    """Return the lease's job and chunk when both are there and of this owner."""
+    job = work.find(lease.job_key)
+    if job is None or job.spec.owner != owner or lease.index >= job.counts.total:
+        return None
+    return job, work.chunk(job, lease.index)
+
+
+class _AnswersLeases:
+    """A command that answers with how each lease fared."""
+
+    __slots__ = ()
+
+    def answer(self, decided: list[LeaseAnswer], work: WorkingSet) -> list[LeaseAnswer]:  # noqa: ARG002  the form
+        return decided
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(_AnswersLeases):
+    """Extend leases and take their reports."""
+
+    owner: str
+    reports: Sequence[tuple[Lease, rules.WorkReport]]
+    lease_duration: int
+
+    def needs(self) -> Needs:
+        return _needs(self.owner, [lease for lease, _ in self.reports])
+
+    def decide(self, work: WorkingSet) -> list[LeaseAnswer]:
+        return [self._one(work, lease, report) for lease, report in self.reports]
+
+    def _one(self, work: WorkingSet, lease: Lease, report: rules.WorkReport) -> LeaseAnswer:
+        held = _held(work, self.owner, lease)
+        if held is None or not holds(lease, *held, work.now):
+            return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+        step = rules.heartbeat(*held, report, self.lease_duration, work.now)
+        work.apply(step)
+        stopping = step.job.state is JobState.CANCELLING
+        return LeaseAnswer(lease, LeaseStatus.CANCEL_REQUESTED if stopping else LeaseStatus.OK, step.chunks[0])
+
+
+Rule = Callable[[Job, Chunk], Step]
+
+
+def _end(work: WorkingSet, owner: str, lease: Lease, end: LeaseEnd, rule: Rule) -> LeaseAnswer:
+    """End a lease by a rule. One that had ended in the same way answers OK again; any other is lost."""
+    held = _held(work, owner, lease)
+    if held is None:
+        return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+    job, chunk = held
+    if holds(lease, job, chunk, work.now):
+        step = rule(job, chunk)
+        work.apply(step)
+        return LeaseAnswer(lease, LeaseStatus.OK, step.chunks[0])
+    if ended_by(lease, job, chunk, end):
+        return LeaseAnswer(lease, LeaseStatus.OK, chunk)
+    return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class CompleteChunks(_AnswersLeases):
+    """End leases with success; each with its report and the job's result, empty when none is declared."""
+
+    owner: str
+    completions: Sequence[tuple[Lease, rules.WorkReport, str]]
+
+    def needs(self) -> Needs:
+        return _needs(self.owner, [lease for lease, _, _ in self.completions])
+
+    def decide(self, work: WorkingSet) -> list[LeaseAnswer]:
+        return [self._one(work, *completion) for completion in self.completions]
+
+    def _one(self, work: WorkingSet, lease: Lease, report: rules.WorkReport, result_uri: str) -> LeaseAnswer:
+        def rule(job: Job, chunk: Chunk) -> Step:
+            return rules.complete(job, chunk, report, result_uri, work.now)
+
+        return _end(work, self.owner, lease, LeaseEnd.COMPLETED, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class FailChunks(_AnswersLeases):
+    """End leases with failed attempts."""
+
+    owner: str
+    failures: Sequence[tuple[Lease, rules.Failure, str]]
+
+    def needs(self) -> Needs:
+        return _needs(self.owner, [lease for lease, _, _ in self.failures])
+
+    def decide(self, work: WorkingSet) -> list[LeaseAnswer]:
+        return [self._one(work, *failure) for failure in self.failures]
+
+    def _one(self, work: WorkingSet, lease: Lease, failure: rules.Failure, field: str) -> LeaseAnswer:
+        def rule(job: Job, chunk: Chunk) -> Step:
+            stages = {stage.name for stage in job.spec.stages}
+            if failure.error.stage and stages and failure.error.stage not in stages:
+                raise InvalidField(
+                    (f"{field}.error.stage", f"{failure.error.stage!r} is not a stage of the job's plan")
+                )
+            return rules.fail(job, chunk, failure, lambda: work.chunks_of(job), work.now)
+
+        return _end(work, self.owner, lease, LeaseEnd.FAILED, rule)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseChunks(_AnswersLeases):
+    """Give chunks back."""
+
+    owner: str
+    leases: Sequence[Lease]
+    reason: str = ""
+
+    def needs(self) -> Needs:
+        return _needs(self.owner, self.leases)
+
+    def decide(self, work: WorkingSet) -> list[LeaseAnswer]:
+        return [self._one(work, lease) for lease in self.leases]
+
+    def _one(self, work: WorkingSet, lease: Lease) -> LeaseAnswer:
+        def rule(job: Job, chunk: Chunk) -> Step:
+            return rules.release(job, chunk, self.reason, work.now)
+
+        return _end(work, self.owner, lease, LeaseEnd.RELEASED, rule)

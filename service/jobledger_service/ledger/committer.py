@@ -1,0 +1,110 @@
+"""Group commit: every command that arrived while the last transaction ran goes into the next one."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from jobledger_service.domain.errors import Draining, QueueFull
+
+from .batch import Commit, Executor, Outcome, Postponed
+from .commands import Command
+
+Answer = TypeVar("Answer")
+Kept = TypeVar("Kept")
+
+BATCH = 512
+
+
+@dataclass(slots=True)
+class _Waiting:
+    command: Command[Any, Any]
+    caller: "asyncio.Future[Any]"
+
+
+class Committer:
+    """Takes commands on the event loop and carries them out in batches on one thread of its own.
+
+    `heard` is called on the loop with each commit, before the callers get their answers.
+    """
+
+    def __init__(self, executor: Executor, heard: Callable[[Commit], None], *, limit: int = 10_000) -> None:
+        self._executor = executor
+        self._heard = heard
+        self._limit = limit
+        self._waiting: deque[_Waiting] = deque()
+        self._news = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "committer")
+        self._closed = False
+
+    async def submit(self, command: Command[Any, Answer]) -> Answer:
+        """Carry out a command and return its answer once it is on disk.
+
+        Raises the command's Refusal; QueueFull when as many commands wait as may; Draining after `close`.
+        """
+        if self._closed:
+            raise Draining
+        if len(self._waiting) >= self._limit:
+            raise QueueFull(self._limit)
+        caller: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(command, caller))
+        self._news.set()
+        return await caller
+
+    async def maintain(self, work: Callable[[], Kept]) -> Kept:
+        """Do the store's own upkeep on the writer's thread, between two batches; raises Draining after `close`."""
+        if self._closed:
+            raise Draining
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    @property
+    def queued(self) -> int:
+        """How many commands wait."""
+        return len(self._waiting)
+
+    def close(self) -> None:
+        """Take no more commands; `run` ends when those that wait are carried out."""
+        self._closed = True
+        self._news.set()
+
+    async def run(self) -> None:
+        """Carry out commands until `close`."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting or not self._closed:
+                batch = self._take()
+                if not batch:
+                    self._news.clear()
+                    await self._news.wait()
+                    continue
+                commands = [one.command for one in batch]
+                outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
+                self._conclude(batch, outcomes, commits)
+        finally:
+            self._thread.shutdown(wait=True)
+
+    def _take(self) -> list[_Waiting]:
+        """Return the next commands whose callers are still there."""
+        batch: list[_Waiting] = []
+        while self._waiting and len(batch) < BATCH:
+            one = self._waiting.popleft()
+            if not one.caller.done():
+                batch.append(one)
+        return batch
+
+    def _conclude(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], commits: Sequence[Commit]) -> None:
+        for commit in commits:
+            self._heard(commit)
+        again = []
+        for one, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Postponed):
+                again.append(one)
+            elif one.caller.done():
+                continue
+            elif isinstance(outcome, Exception):
+                one.caller.set_exception(outcome)
+            else:
+                one.caller.set_result(outcome)
+        self._waiting.extendleft(reversed(again))

@@ -1,0 +1,53 @@
+"""One entry of the ledger: all that one commit changed on one job."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobledger_service.domain.change import Change
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.filter import Facts
+from jobledger_service.domain.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a commit did to one job, before it has a position; `before` is None for a job that it created."""
+
+    before: Facts | None
+    job: Job
+    chunks: Sequence[Chunk]
+    changes: Sequence[Change]
+    commit_time: int
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` chunks that changed."""
+
+    head: bytes
+    chunks: bytes
+    chunk_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry with its place and its finished message; facts are None before its creation and after its deletion.
+
+    `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
+    """
+
+    position: int
+    job_key: str
+    revision: int
+    before: Facts | None
+    after: Facts | None
+    ended: bool
+    message: bytes
+    chunks: bytes
+    chunk_count: int
+
+    @property
+    def size(self) -> int:
+        """How many bytes the entry holds in memory, but for its facts."""
+        return len(self.message) + len(self.chunks)

@@ -1,0 +1,57 @@
+"""Page tokens: opaque, and bound to the request that they continue."""
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from jobledger_service.domain.errors import PageTokenInvalid
+
+_MARK: Final = 12
+
+
+def request_mark(*parts: object) -> str:
+    """Return a short mark of what a request asks for, apart from the page; mappings and sets count by content."""
+    said = repr([_plain(part) for part in parts])
+    return hashlib.sha256(said.encode()).hexdigest()[:_MARK]
+
+
+def _plain(part: object) -> object:
+    if isinstance(part, set | frozenset):
+        return sorted(map(str, part))
+    if hasattr(part, "items"):
+        return sorted(part.items())
+    if hasattr(part, "__dataclass_fields__"):
+        return [(name, _plain(getattr(part, name))) for name in part.__dataclass_fields__]
+    return part
+
+
+@dataclass(frozen=True, slots=True)
+class PageToken:
+    """Where the next page begins: `values` are the place, `mark` is the request that it continues."""
+
+    mark: str
+    values: tuple[int | str, ...]
+
+    def encode(self) -> str:
+        """Return the token that callers carry."""
+        raw = json.dumps([self.mark, *self.values], separators=(",", ":")).encode()
+        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def parse_page_token(token: str, mark: str, *types: type) -> tuple[int | str, ...] | None:
+    """Return the place that a token names, None for an empty one; raises PageTokenInvalid."""
+    if not token:
+        return None
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        found, *values = json.loads(raw)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise PageTokenInvalid("is damaged") from error
+    if len(values) != len(types) or any(type(v) is not t for v, t in zip(values, types, strict=True)):
+        raise PageTokenInvalid("is damaged, or of another method")
+    if found != mark:
+        raise PageTokenInvalid("belongs to a request with another filter, order or view")
+    return tuple(values)

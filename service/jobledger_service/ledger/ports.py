@@ -1,0 +1,300 @@
+"""What the ledger needs of the rooms around it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+from uuid import UUID
+
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.filter import Facts, JobFilter
+from jobledger_service.domain.job import Job
+from jobledger_service.domain.states import ChunkState
+
+from .entry import Encoded, Entry, Record
+
+ChunkKey = tuple[str, int]
+Queue = tuple[str, str]
+"""An owner and a kind: where chunks wait for workers."""
+
+
+class RejectedStatementError(Exception):
+    """The database refuses a statement of the transaction, which one of its commands brought."""
+
+
+class ConflictError(Exception):
+    """The transaction lost to another one (deadlock, serialization): the same batch may be tried again."""
+
+
+Clock = Callable[[], int]
+"""Tells the time in microseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Chunks that are wanted: of one owner, of any of the kinds."""
+
+    owner: str
+    kinds: tuple[str, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that took effect: what it said, and the job that it was about."""
+
+    fingerprint: bytes
+    job_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Encoded Structs: a job's input, and those of its chunks that have one."""
+
+    job: bytes | None = None
+    chunks: Mapping[int, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Writes:
+    """All rows that one transaction changes."""
+
+    new_jobs: list[tuple[Job, Inputs]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    deleted_jobs: list[str] = field(default_factory=list)
+    new_chunks: list[tuple[Job, Chunk, bytes | None]] = field(default_factory=list)
+    chunks: list[tuple[Job, Chunk]] = field(default_factory=list)
+    reprioritised: list[Job] = field(default_factory=list)
+    requests: dict[str, Request] = field(default_factory=dict)
+
+
+class Transaction(Protocol):
+    """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
+
+    def claimable(self, demand: Demand) -> list[ChunkKey]:
+        """Return the most urgent chunks that wait, the oldest job first within a priority."""
+
+    def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
+        """Return those that exist, locked in the order of their keys."""
+
+    def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
+        """Return those that exist, of jobs that are locked."""
+
+    def chunks_of(self, job_key: str) -> list[Chunk]:
+        """Return all chunks of a locked job, by index."""
+
+    def requests(self, keys: Iterable[str]) -> dict[str, Request]:
+        """Return the requests that took effect."""
+
+    def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
+        """Return, by job, the inputs of these chunks and of their jobs."""
+
+    def save(self, writes: Writes, now: int) -> None:
+        """Write all rows."""
+
+    def append(self, records: Sequence[tuple[Record, Encoded]], seal: "Seal") -> int:
+        """Take as many positions as there are records, append them as events, and return the first position."""
+
+
+Seal = Callable[[Encoded, int], bytes]
+"""Makes the finished watch message of an entry and its position."""
+
+
+class WriteStore(Protocol):
+    """The writing half of the store."""
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether no other process can write to this database."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that commits, durably, when the block ends without an error."""
+
+    def trim_events(self, before: int, limit: int) -> int | None:
+        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
+
+    def trim_requests(self, before: int, limit: int) -> int:
+        """Forget at most `limit` requests from before a time; return how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRead:
+    """A job as a caller sees it; inputs and chunks only when they were asked for."""
+
+    job: Job
+    inputs: Inputs = field(default_factory=Inputs)
+    chunks: Sequence[Chunk] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobsRead:
+    """Jobs by key, all as of one position."""
+
+    position: int
+    jobs: Mapping[str, JobRead]
+
+
+class Order(StrEnum):
+    """What a list is ordered by."""
+
+    CREATE_TIME = "create_time"
+    UPDATE_TIME = "update_time"
+    END_TIME = "end_time"
+    PRIORITY = "priority"
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """The last job of a page: its place in the order."""
+
+    value: int
+    create_time: int
+    job_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which jobs, in which order, after which one, and how many; `count_to` is where counting stops, 0 for no count."""
+
+    filter: JobFilter
+    order: Order = Order.CREATE_TIME
+    ascending: bool = False
+    after: PageKey | None = None
+    limit: int = 20
+    full: bool = False
+    count_to: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page; `next` is where the following page begins, None after the last; `count` is at most the count_to asked."""
+
+    position: int
+    jobs: Sequence[JobRead]
+    next: PageKey | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksRead:
+    """A page of chunks with their inputs; None for a job that does not exist."""
+
+    chunks: Sequence[Chunk]
+    inputs: Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event as it is stored: the finished message, and what a filter needs to know beside it."""
+
+    position: int
+    job_key: str
+    message: bytes
+    before: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventsRead:
+    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten."""
+
+    rows: Sequence[EventRow]
+    through: int
+    trimmed: int
+
+
+class ReadStore(Protocol):
+    """The reading half of the store. Every method is one snapshot, and raises StoreUnavailable."""
+
+    @property
+    def ledger(self) -> UUID:
+        """The name of this ledger."""
+
+    def position(self) -> int:
+        """Return the position of the newest event."""
+
+    def read_jobs(self, keys: Iterable[str], *, full: bool) -> JobsRead:
+        """Return the jobs that exist."""
+
+    def list_jobs(self, listing: Listing) -> Listed:
+        """Return a page of jobs."""
+
+    def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
+        """Return a job's chunks with an index above `after`."""
+
+    def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
+        """Return the events after a position, of one job or of all, oldest first."""
+
+    def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose lease has run out."""
+
+    def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose wait after a failed attempt is over."""
+
+    def overdue_cancels(self, now: int, limit: int) -> list[str]:
+        """Return CANCELLING jobs whose grace period is over."""
+
+    def expired_jobs(self, now: int, limit: int) -> list[str]:
+        """Return ended jobs whose time to be deleted has come."""
+
+
+class Codec(Protocol):
+    """Makes watch messages. The ledger stores and forwards them without looking inside."""
+
+    def encode(self, record: Record) -> Encoded:
+        """Return the message of a record, without its position."""
+
+    def seal(self, encoded: Encoded, cursor: bytes, position: int) -> bytes:
+        """Return the finished message."""
+
+    def open(self, row: EventRow) -> Entry:
+        """Return the entry of a stored event."""
+
+    def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
+        """Return the message that shows a job as it is; without a cursor when that is empty."""
+
+    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
+        """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
+
+    def left(self, message: bytes) -> bytes:
+        """Return the message as the one that tells that a job no longer matches."""
+
+    def bookmark(self, cursor: bytes) -> bytes:
+        """Return a message that is a cursor alone."""
+
+
+class Subscription(Protocol):
+    """One watcher's place in the feed."""
+
+    @property
+    def position(self) -> int:
+        """Everything up to here was handed out or did not concern the watcher."""
+
+    async def next(self, timeout: float) -> Sequence[Entry]:
+        """Return what follows, oldest first; nothing when `timeout` seconds pass or there is news that is not for it.
+
+        Raises HistoryTrimmed, Draining, StoreUnavailable.
+        """
+
+    def close(self) -> None:
+        """Leave the feed."""
+
+
+class Feed(Protocol):
+    """Hands entries to watchers."""
+
+    @property
+    def position(self) -> int:
+        """The newest position that this process knows of."""
+
+    def subscribe(self, after: int, job_key: str | None = None) -> Subscription:
+        """Follow one job, or all, from a position on."""
+
+
+def facts_diff(before: Facts, after: Facts) -> dict[str, object]:
+    """Return what of `before` differs in `after`, fit for JSON."""
+    names = ("state", "priority", "display_name", "update_time", "end_time")
+    differs: dict[str, object] = {n: getattr(before, n) for n in names if getattr(before, n) != getattr(after, n)}
+    if before.labels != after.labels:
+        differs["labels"] = dict(before.labels)
+    return differs

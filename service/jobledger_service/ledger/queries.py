@@ -1,0 +1,136 @@
+"""The reading side: what is true now, and what was said."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final, ParamSpec, TypeVar, cast
+
+from jobledger_service.domain.errors import JobNotFound
+from jobledger_service.domain.job import job_key
+from jobledger_service.domain.states import ChunkState
+
+from .cursor import Cursor
+from .loader import Loader
+from .paging import PageToken, parse_page_token, request_mark
+from .ports import ChunksRead, EventRow, JobRead, JobsRead, Listing, PageKey, ReadStore
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+COUNT_TO: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """A page of jobs; `total` counts all that match, as far as it was counted."""
+
+    jobs: Sequence[JobRead]
+    next_page_token: str
+    total: int
+    total_is_lower_bound: bool
+    cursor: Cursor
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPage:
+    """A page of chunks."""
+
+    read: ChunksRead
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """A page of a job's history, as stored messages."""
+
+    rows: Sequence[EventRow]
+    next_page_token: str
+
+
+class Queries:
+    """Reads on threads of their own. Each raises StoreUnavailable when the database is away."""
+
+    def __init__(self, store: ReadStore, threads: int = 2) -> None:
+        self._store = store
+        self._threads = ThreadPoolExecutor(threads, "reader")
+        self._loaders = {full: Loader(partial(self._fetch_jobs, full)) for full in (False, True)}
+
+    def close(self) -> None:
+        """Let the reads that run finish."""
+        self._threads.shutdown(wait=True)
+
+    def cursor(self, position: int) -> Cursor:
+        """Return the cursor of a position in this ledger."""
+        return Cursor(self._store.ledger, position)
+
+    def parse_cursor(self, raw: bytes) -> int:
+        """Return the position that a caller's cursor names; raises InvalidField, ForeignCursor."""
+        return Cursor.parse(raw, self._store.ledger).position
+
+    async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Carry out a read of the store on a reader thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(read, *args, **kwargs))
+
+    async def _fetch_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], tuple[JobRead | None, int]]:  # noqa: FBT001  bound by partial
+        read = await self.run(self._store.read_jobs, keys, full=full)
+        return lambda key: (read.jobs.get(key), read.position)
+
+    async def find_job(self, key: str, *, full: bool) -> tuple[JobRead | None, int]:
+        """Return a job, None when there is none, and the position at which that is true; gathered with other calls."""
+        return await self._loaders[full].load(key)
+
+    async def job(self, owner: str, job_id: str, *, full: bool) -> JobRead:
+        """Return a job, as it is after every acknowledged write; raises JobNotFound."""
+        read, _ = await self.find_job(job_key(owner, job_id), full=full)
+        if read is None:
+            raise JobNotFound(job_id)
+        return read
+
+    async def jobs(self, owner: str, job_ids: Sequence[str], *, full: bool) -> JobsRead:
+        """Return the jobs that exist, by key, all from one moment."""
+        return await self.run(self._store.read_jobs, [job_key(owner, job_id) for job_id in job_ids], full=full)
+
+    async def list_jobs(self, listing: Listing, page_token: str) -> JobPage:
+        """Return a page of jobs; every page carries the first one's total and cursor. Raises PageTokenInvalid."""
+        mark = request_mark(listing.filter, listing.order, listing.ascending, listing.full)
+        place = parse_page_token(page_token, mark, int, int, str, int, int)
+        if place is None:
+            listed = await self.run(self._store.list_jobs, replace(listing, count_to=COUNT_TO + 1))
+            count, position = listed.count, listed.position
+        else:
+            value, create_time, key, count, position = cast("tuple[int, int, str, int, int]", place)
+            after = PageKey(value, create_time, key)
+            listed = await self.run(self._store.list_jobs, replace(listing, after=after))
+        token = ""
+        if listed.next:
+            page = listed.next
+            token = PageToken(mark, (page.value, page.create_time, page.job_key, count, position)).encode()
+        return JobPage(listed.jobs, token, min(count, COUNT_TO), count > COUNT_TO, self.cursor(position))
+
+    async def list_chunks(
+        self, owner: str, job_id: str, states: frozenset[ChunkState], limit: int, page_token: str
+    ) -> ChunkPage:
+        """Return a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
+        key = job_key(owner, job_id)
+        mark = request_mark("chunks", key, states)
+        place = parse_page_token(page_token, mark, int)
+        after = cast("int", place[0]) if place else -1
+        read = await self.run(self._store.list_chunks, key, states, after, limit + 1)
+        if read is None:
+            raise JobNotFound(job_id)
+        token = PageToken(mark, (read.chunks[limit - 1].index,)).encode() if len(read.chunks) > limit else ""
+        return ChunkPage(replace(read, chunks=read.chunks[:limit]), token)
+
+    async def list_events(self, owner: str, job_id: str, limit: int, page_token: str) -> EventPage:
+        """Return a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
+        key = job_key(owner, job_id)
+        mark = request_mark("events", key)
+        place = parse_page_token(page_token, mark, int)
+        after = cast("int", place[0]) if place else 0
+        read = await self.run(self._store.events, after, limit + 1, key)
+        if not read.rows and place is None and (await self.find_job(key, full=False))[0] is None:
+            raise JobNotFound(job_id)
+        token = PageToken(mark, (read.rows[limit - 1].position,)).encode() if len(read.rows) > limit else ""
+        return EventPage(read.rows[:limit], token)

@@ -1,0 +1,249 @@
+"""The watch: the state now, or what followed a cursor, and then every change, each once and in order."""
+
+import asyncio
+import bisect
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from jobledger_service.domain.errors import CursorAhead, Draining, JobNotFound
+from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.job import job_key
+
+from .entry import Entry
+from .ports import Codec, Feed, JobRead, Listing, PageKey, ReadStore, Subscription
+from .queries import Queries
+
+PAGE = 500
+
+
+class Mode(StrEnum):
+    """What a watcher that falls behind gets."""
+
+    LATEST = "LATEST"
+    EVERY = "EVERY"
+
+
+class Watch:
+    """Opens watches. Each is an iterator of finished messages, which ends as the contract says."""
+
+    def __init__(self, store: ReadStore, queries: Queries, feed: Feed, codec: Codec, bookmark_every: float) -> None:
+        self._store = store
+        self._queries = queries
+        self._feed = feed
+        self._codec = codec
+        self._bookmark_every = bookmark_every
+
+    async def job(self, owner: str, job_id: str, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
+        """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
+        key = job_key(owner, job_id)
+        after = await self._position(cursor) if cursor else None
+        read, at = await self._queries.find_job(key, full=after is None)
+        if after is None:
+            if read is None:
+                raise JobNotFound(job_id)
+            yield self._codec.snapshot(read, self._cursor(at))
+            if read.job.ended:
+                return
+        with closing(self._feed.subscribe(at if after is None else after, key)) as subscription:
+            if after is not None:
+                entries = await self._missed(subscription, at)
+                for message in self._messages(entries, mode):
+                    yield message
+                if any(_is_last(entry) for entry in entries):
+                    return
+                if not entries and read is None:
+                    raise JobNotFound(job_id)
+                if not entries:
+                    yield self._bookmark(subscription)
+                if not entries and read is not None and read.job.ended:
+                    return
+            async for message in self._follow_job(subscription, mode):
+                yield message
+
+    async def _missed(self, subscription: Subscription, through: int) -> Sequence[Entry]:
+        """Return the first entries after a cursor, none when none follow up to the position `through`."""
+        while subscription.position < through:
+            if entries := await subscription.next(self._bookmark_every):
+                return _until_last(entries)
+        return []
+
+    async def _follow_job(self, subscription: Subscription, mode: Mode) -> AsyncGenerator[bytes]:
+        pace = _Pace(self._bookmark_every)
+        while True:
+            try:
+                entries = _until_last(await subscription.next(pace.left()))
+            except Draining:
+                yield self._bookmark(subscription)
+                raise
+            for message in self._messages(entries, mode):
+                yield message
+            if entries and _is_last(entries[-1]):
+                return
+            if entries:
+                pace.spoke()
+            elif pace.due():
+                yield self._bookmark(subscription)
+                pace.spoke()
+
+    def _messages(self, entries: Sequence[Entry], mode: Mode) -> list[bytes]:
+        """Return what is to be sent of one job's entries."""
+        if mode is Mode.EVERY or len(entries) <= 1:
+            return [entry.message for entry in entries]
+        return [self._codec.merge(entries[-1], entries[:-1], self._cursor(entries[-1].position))]
+
+    async def jobs(self, jobs: JobFilter, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
+        """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
+        if cursor:
+            after, seen = await self._position(cursor), _Seen()
+        else:
+            seen = _Seen()
+            async for message in self._snapshots(jobs, seen):
+                yield message
+            after = seen.first
+        with closing(self._feed.subscribe(after)) as subscription:
+            pace, owed = _Pace(self._bookmark_every), True
+            while True:
+                try:
+                    at_once = owed and seen.passed(subscription.position)
+                    entries = await subscription.next(0 if at_once else pace.left())
+                except Draining:
+                    if seen.passed(subscription.position):
+                        yield self._bookmark(subscription)
+                    raise
+                for message in self._matching(jobs, entries, mode, seen):
+                    yield message
+                    pace.spoke()
+                if (owed or pace.due()) and seen.passed(subscription.position):
+                    yield self._bookmark(subscription)
+                    pace.spoke()
+                    owed = False
+
+    async def _snapshots(self, jobs: JobFilter, seen: "_Seen") -> AsyncGenerator[bytes]:
+        """Yield all jobs that match now, newest first, without cursors: the bookmark after them is where to resume."""
+        after: PageKey | None = None
+        while True:
+            page = await self._queries.run(self._store.list_jobs, Listing(jobs, limit=PAGE, after=after))
+            seen.add(page.next, page.position)
+            for read in page.jobs:
+                yield self._codec.snapshot(read, b"")
+            if page.next is None:
+                return
+            after = page.next
+
+    def _matching(self, jobs: JobFilter, entries: Sequence[Entry], mode: Mode, seen: "_Seen") -> list[bytes]:
+        """Return what is to be sent of many jobs' entries, in the order of their positions."""
+        groups: dict[str, list[Entry]] = {}
+        order: list[tuple[str, Entry]] = []
+        for entry in entries:
+            if seen.shown(entry) or not _concerns(jobs, entry):
+                continue
+            if mode is Mode.LATEST and (group := groups.get(entry.job_key)):
+                order.remove((entry.job_key, group[-1]))
+            groups.setdefault(entry.job_key, []).append(entry)
+            order.append((entry.job_key, entry))
+        return [self._one(jobs, entry, groups[key] if mode is Mode.LATEST else [entry], seen) for key, entry in order]
+
+    def _one(self, jobs: JobFilter, entry: Entry, group: list[Entry], seen: "_Seen") -> bytes:
+        cursor = self._cursor(entry.position) if seen.passed(entry.position) else b""
+        message = entry.message
+        if len(group) > 1 or not cursor:
+            message = self._codec.merge(entry, group[:-1], cursor)
+        if entry.after is not None and not jobs.matches(entry.after):
+            message = self._codec.left(message)
+        return message
+
+    async def _position(self, cursor: bytes) -> int:
+        """Return the position of a cursor that this ledger has reached."""
+        position = self._queries.parse_cursor(cursor)
+        if position > self._feed.position:
+            end = await self._queries.run(self._store.position)
+            if position > end:
+                raise CursorAhead(position, end)
+        return position
+
+    def _cursor(self, position: int) -> bytes:
+        return self._queries.cursor(position).encode()
+
+    def _bookmark(self, subscription: Subscription) -> bytes:
+        return self._codec.bookmark(self._cursor(subscription.position))
+
+
+def _is_last(entry: Entry) -> bool:
+    """Whether a watch of the job ends with this entry."""
+    return entry.ended or entry.after is None
+
+
+def _until_last(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Return the entries up to the first that ends the watch."""
+    for index, entry in enumerate(entries):
+        if _is_last(entry):
+            return entries[: index + 1]
+    return entries
+
+
+def _concerns(jobs: JobFilter, entry: Entry) -> bool:
+    """Whether the job matched before the change, or does after it."""
+    return (entry.after is not None and jobs.matches(entry.after)) or (
+        entry.before is not None and jobs.matches(entry.before)
+    )
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What the snapshot has shown: pages read one after the other, each true at a later position than the one before.
+
+    An entry of a job is left out when the page that the job falls into already shows it. `places` are the last jobs of
+    the pages, rising, so that the latest page's comes first.
+    """
+
+    places: list[tuple[int, str]] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+
+    def add(self, last: PageKey | None, position: int) -> None:
+        """Note a page and its last job; None on the last page."""
+        self.positions.append(position)
+        if last is not None:
+            self.places.insert(0, (last.create_time, last.job_key))
+
+    @property
+    def first(self) -> int:
+        """The position of the first page: changes are followed from here."""
+        return self.positions[0]
+
+    def passed(self, position: int) -> bool:
+        """Whether everything that the pages show lies at or before `position`: from here on cursors may be given."""
+        return not self.positions or position >= self.positions[-1]
+
+    def shown(self, entry: Entry) -> bool:
+        """Whether the snapshot already shows the job as it is after this entry."""
+        if not self.positions or entry.position > self.positions[-1]:
+            return False
+        facts = entry.after or entry.before
+        if facts is None:
+            return False
+        place = (facts.create_time, entry.job_key)
+        page = len(self.places) - bisect.bisect_right(self.places, place)
+        return entry.position <= self.positions[page]
+
+
+class _Pace:
+    """When a quiet stream owes its watcher a bookmark."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._loop = asyncio.get_running_loop()
+        self._spoken = self._loop.time()
+
+    def left(self) -> float:
+        """Seconds until the next bookmark is due."""
+        return max(self._spoken + self._every - self._loop.time(), 0.0)
+
+    def due(self) -> bool:
+        """Whether one is due now."""
+        return self.left() <= 0
+
+    def spoke(self) -> None:
+        """Note that something was sent."""
+        self._spoken = self._loop.time()

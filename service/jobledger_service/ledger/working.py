@@ -1,0 +1,264 @@
+"""The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from jobledger_service.domain.change import Change, ChangeType, Step
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.errors import ChunkNotFound, JobNotFound
+from jobledger_service.domain.filter import Facts
+from jobledger_service.domain.job import Job, job_key
+from jobledger_service.domain.states import ChunkState
+
+from .entry import Record
+from .ports import ChunkKey, Demand, Inputs, Queue, Request, Transaction, Writes
+
+
+class PostponedError(Exception):
+    """The command cannot be decided in this batch, but in the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The rows that a command wants loaded before it is decided."""
+
+    jobs: tuple[str, ...] = ()
+    chunks: tuple[ChunkKey, ...] = ()
+    requests: tuple[str, ...] = ()
+    demand: Demand | None = None
+
+
+_MISSING: Final = object()
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What the batch has done to one job so far."""
+
+    before: Job | None
+    changes: list[Change] = field(default_factory=list)
+    chunks: dict[int, Chunk] = field(default_factory=dict)
+    inputs: Inputs = field(default_factory=Inputs)
+    deleted: bool = False
+
+
+class WorkingSet:
+    """A batch's jobs and chunks. What a refused command did is undone by `rollback`."""
+
+    def __init__(self, transaction: Transaction, now: int) -> None:
+        self.now = now
+        self._transaction = transaction
+        self._jobs: dict[str, Job] = {}
+        self._chunks: dict[ChunkKey, Chunk] = {}
+        self._requests: dict[str, Request] = {}
+        self._candidates: dict[Demand, list[ChunkKey]] = {}
+        self._touched: dict[str, _Touched] = {}
+        self._new_requests: dict[str, Request] = {}
+        self._claimed: dict[ChunkKey, None] = {}
+        self._inputs: Mapping[str, Inputs] = {}
+        self._undo: list[tuple[Any, Any, Any]] = []
+
+    def load(self, needs: Iterable[Needs]) -> None:
+        """Load what the commands need: claims first find their jobs, then all jobs are locked in order."""
+        needs = list(needs)
+        wanted = sum(need.demand.limit for need in needs if need.demand)
+        for need in needs:
+            if need.demand and need.demand not in self._candidates:
+                self._candidates[need.demand] = self._transaction.claimable(replace(need.demand, limit=wanted))
+        chunks = {key for need in needs for key in need.chunks}
+        chunks.update(key for keys in self._candidates.values() for key in keys)
+        jobs = {key for need in needs for key in need.jobs}
+        jobs.update(key for key, _ in chunks)
+        if requests := {key for need in needs for key in need.requests}:
+            self._requests = self._transaction.requests(requests)
+            jobs.update(request.job_key for request in self._requests.values())
+        if jobs:
+            self._jobs = self._transaction.jobs(jobs)
+        if chunks:
+            self._chunks = self._transaction.chunks(chunks)
+
+    # What commands read
+
+    def job(self, owner: str, job_id: str) -> Job:
+        """Return the owner's job as the commands before this one left it; raises JobNotFound."""
+        job = self.find(job_key(owner, job_id))
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
+
+    def find(self, key: str) -> Job | None:
+        """Return a job that was loaded, or None."""
+        touched = self._touched.get(key)
+        return None if touched and touched.deleted else self._jobs.get(key)
+
+    def last(self, key: str) -> Job:
+        """Return a job as the batch left it, even if it was deleted."""
+        return self._jobs[key]
+
+    def chunk(self, job: Job, index: int) -> Chunk:
+        """Return a chunk that was loaded; raises ChunkNotFound."""
+        chunk = self._chunks.get((job.key, index))
+        if chunk is None:
+            raise ChunkNotFound(job.spec.job_id, index, job.counts.total)
+        return chunk
+
+    def chunks_of(self, job: Job) -> list[Chunk]:
+        """Return all chunks of a job, by index."""
+        key = job.key
+        touched = self._touched.get(key)
+        if touched and touched.before is None:
+            return [touched.chunks[index] for index in sorted(touched.chunks)]
+        loaded = self._transaction.chunks_of(key)
+        return [self._chunks.setdefault((key, chunk.index), chunk) for chunk in loaded]
+
+    def candidates(self, demand: Demand) -> list[ChunkKey]:
+        """Return the chunks that were found for a demand; some may be taken by now."""
+        return self._candidates[demand]
+
+    def request(self, key: str) -> Request | None:
+        """Return the request that took effect under this key, if one did."""
+        return self._requests.get(key)
+
+    def inputs(self, key: str) -> Inputs:
+        """Return the inputs of a claimed chunk's job, and of its claimed chunks."""
+        return self._inputs.get(key, Inputs())
+
+    def is_new(self, key: str) -> bool:
+        """Whether this batch created the job."""
+        return key in self._touched and self._touched[key].before is None
+
+    def is_deleted(self, key: str) -> bool:
+        """Whether this batch deleted the job."""
+        return key in self._touched and self._touched[key].deleted
+
+    # What commands do
+
+    def create(self, step: Step, inputs: Inputs) -> None:
+        """Add a new job with its chunks; raises PostponedError when this batch deleted one of the same name."""
+        if self.is_deleted(step.job.key):
+            raise PostponedError
+        self.apply(step)
+        self._touched[step.job.key].inputs = inputs
+
+    def apply(self, step: Step) -> None:
+        """Take the outcome of a decision. A job's revision rises once a batch."""
+        key = step.job.key
+        touched = self._touched.get(key)
+        if touched is None:
+            touched = _Touched(before=self._jobs.get(key))
+            self._set(self._touched, key, touched)
+        job = step.job
+        if step.change is not None:
+            if not touched.changes:
+                job = replace(job, revision=job.revision + 1, update_time=self.now)
+            self._tell(touched.changes, step.change)
+        self._set(self._jobs, key, job)
+        for chunk in step.chunks:
+            self._set(self._chunks, (key, chunk.index), chunk)
+            self._set(touched.chunks, chunk.index, chunk)
+            if step.change is not None and step.change.type is ChangeType.CLAIMED:
+                self.hand_out((key, chunk.index))
+
+    def delete(self, job: Job, change: Change) -> None:
+        """Remove a job; raises PostponedError when this batch created it."""
+        if self.is_new(job.key):
+            raise PostponedError
+        self.apply(Step(job, (), change))
+        touched = self._touched[job.key]
+        self._undo.append((touched, "deleted", False))
+        touched.deleted = True
+
+    def hand_out(self, chunk: ChunkKey) -> None:
+        """Note that a worker is to get this chunk with its inputs."""
+        self._set(self._claimed, chunk, None)
+
+    def remember(self, key: str, request: Request) -> None:
+        """Note that a request took effect."""
+        self._set(self._requests, key, request)
+        self._set(self._new_requests, key, request)
+
+    # Undoing
+
+    def mark(self) -> None:
+        """Begin a command: what follows can be rolled back."""
+        self._undo.clear()
+
+    def rollback(self) -> None:
+        """Undo what was done since the mark."""
+        for target, key, old in reversed(self._undo):
+            if isinstance(target, list):
+                target.pop()
+            elif isinstance(target, _Touched):
+                setattr(target, key, old)
+            elif old is _MISSING:
+                del target[key]
+            else:
+                target[key] = old
+        self._undo.clear()
+
+    def _set(self, target: dict[Any, Any], key: object, value: object) -> None:
+        self._undo.append((target, key, target.get(key, _MISSING)))
+        target[key] = value
+
+    def _tell(self, changes: list[Change], change: Change) -> None:
+        """Append a change; progress by the same worker on the same chunk is told once a commit."""
+        if change.type is ChangeType.PROGRESSED and changes and changes[-1] == change:
+            return
+        changes.append(change)
+        self._undo.append((changes, None, None))
+
+    # What the batch leaves
+
+    def fetch_inputs(self) -> None:
+        """Load the inputs of the chunks that were claimed, for their workers."""
+        if self._claimed:
+            self._inputs = self._transaction.inputs(self._claimed)
+
+    def writes(self) -> Writes:
+        """Return the rows to write."""
+        writes = Writes(requests=self._new_requests)
+        for key, touched in self._touched.items():
+            job = self._jobs[key]
+            if touched.deleted:
+                writes.deleted_jobs.append(key)
+            elif touched.before is None:
+                writes.new_jobs.append((job, touched.inputs))
+                inputs = touched.inputs.chunks
+                writes.new_chunks.extend((job, chunk, inputs.get(i)) for i, chunk in touched.chunks.items())
+            else:
+                if job is not touched.before:
+                    writes.jobs.append(job)
+                if job.priority != touched.before.priority:
+                    writes.reprioritised.append(job)
+                writes.chunks.extend((job, chunk) for chunk in touched.chunks.values())
+        return writes
+
+    def records(self) -> list[Record]:
+        """Return what the ledger is to say: one record for each job that changed."""
+        return [
+            Record(
+                before=Facts.of(touched.before) if touched.before else None,
+                job=self._jobs[key],
+                chunks=[touched.chunks[index] for index in sorted(touched.chunks)],
+                changes=touched.changes,
+                commit_time=self.now,
+                deleted=touched.deleted,
+            )
+            for key, touched in self._touched.items()
+            if touched.changes
+        ]
+
+    def touched(self) -> list[str]:
+        """Return the keys of all jobs that the batch wrote to."""
+        return list(self._touched)
+
+    def ready(self) -> dict[Queue, int]:
+        """Return how many chunks now wait for workers, of those that the batch wrote."""
+        ready: dict[Queue, int] = {}
+        for key, touched in self._touched.items():
+            count = sum(c.state is ChunkState.PENDING and c.not_before is None for c in touched.chunks.values())
+            if count and not touched.deleted:
+                spec = self._jobs[key].spec
+                ready[spec.owner, spec.kind] = ready.get((spec.owner, spec.kind), 0) + count
+        return ready

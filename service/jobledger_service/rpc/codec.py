@@ -1,0 +1,142 @@
+"""Watch messages as bytes: an event is encoded once, whoever many watch it.
+
+The messages of WatchJob and WatchJobs have the same fields, so that one encoding serves both. Encoded messages are put
+together without decoding them: appended fields replace single values, add to repeated ones and merge into nested ones
+(https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
+from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
+from jobledger.v1.job_service_pb2 import WatchMessageType
+
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.filter import Facts
+from jobledger_service.domain.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
+from jobledger_service.domain.states import ENDED, ChunkState, JobState
+from jobledger_service.ledger.entry import Encoded, Entry, Record
+from jobledger_service.ledger.ports import EventRow, JobRead
+
+from . import convert
+
+_LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
+_NO_CURSOR: Final = b"\x12\x00"
+"""Field 2, of length 0: takes a cursor away from a message that has one."""
+
+TOO_MANY: Final = CHUNKS_IN_VIEW + 1
+"""As a chunk_count: these chunks cannot be merged into another message."""
+
+
+class ProtoCodec:
+    """Makes and reads the messages that the ledger stores and the feed hands out."""
+
+    def encode(self, record: Record) -> Encoded:
+        """Return the message of a record, without its position."""
+        ranged, single = _ranges(record.chunks)
+        deleted = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+        job = record.job
+        head = Message(
+            type=deleted if record.deleted else WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED,
+            job=convert.job(job),
+            chunk_ranges=ranged,
+            event=event_pb2.JobEvent(
+                job_id=job.spec.job_id,
+                owner=job.spec.owner,
+                revision=job.revision,
+                commit_time=convert.timestamp(record.commit_time),
+                changes=[convert.change(change) for change in record.changes],
+            ),
+        )
+        chunks = Message(chunks=[convert.chunk(chunk) for chunk in single]).SerializeToString() if single else b""
+        return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single))
+
+    def seal(self, encoded: Encoded, cursor: bytes, position: int) -> bytes:
+        """Return the finished message."""
+        place = Message(cursor=cursor, event=event_pb2.JobEvent(position=position)).SerializeToString()
+        return encoded.head + encoded.chunks + place
+
+    def open(self, row: EventRow) -> Entry:
+        """Return the entry of a stored event."""
+        message = Message.FromString(row.message)
+        last = _facts(message.job)
+        deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+        count = TOO_MANY if message.chunk_ranges else len(message.chunks)
+        return Entry(
+            position=row.position,
+            job_key=row.job_key,
+            revision=message.job.revision,
+            before=None if row.before is None else _facts(message.job, row.before),
+            after=None if deleted else last,
+            ended=last.state in ENDED,
+            message=row.message,
+            chunks=Message(chunks=message.chunks).SerializeToString() if message.chunks else b"",
+            chunk_count=count,
+        )
+
+    def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
+        """Return the message that shows a job as it is; without a cursor when that is empty."""
+        shown = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
+        return Message(type=shown, cursor=cursor, job=convert.full_job(read)).SerializeToString()
+
+    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
+        """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
+        message = latest.message
+        if earlier:
+            count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
+            omitted = count >= TOO_MANY
+            chunks = b"" if omitted else b"".join(entry.chunks for entry in earlier)
+            message = (
+                chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
+            )
+        return message if cursor else message + _NO_CURSOR
+
+    def left(self, message: bytes) -> bytes:
+        """Return the message as the one that tells that a job no longer matches; a deletion stays one."""
+        return message + _LEFT
+
+    def bookmark(self, cursor: bytes) -> bytes:
+        """Return a message that is a cursor alone."""
+        return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()
+
+
+def _ranges(chunks: Sequence[Chunk]) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
+    """Return long runs of chunks that are told by their state alone, and the chunks that are told one by one."""
+    if len(chunks) < CHUNK_RANGES_FROM:
+        return [], list(chunks)
+    ranges: list[chunk_pb2.ChunkRange] = []
+    single = []
+    for chunk in chunks:
+        if not _plain(chunk):
+            single.append(chunk)
+            continue
+        state = convert.CHUNK_STATES[chunk.state]
+        if ranges and ranges[-1].last_index == chunk.index - 1 and ranges[-1].state == state:
+            ranges[-1].last_index = chunk.index
+        else:
+            ranges.append(chunk_pb2.ChunkRange(first_index=chunk.index, last_index=chunk.index, state=state))
+    return ranges, single
+
+
+def _plain(chunk: Chunk) -> bool:
+    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and chunk.not_before is None)
+
+
+def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message with times
+    return getattr(message, name).ToMicroseconds() if message.HasField(name) else None
+
+
+def _facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mapping from JSON
+    """Return what a filter looks at, with the values in `but` in place of the job's."""
+    values = {
+        "state": convert.JOB_STATES_BY_NUMBER[job.state],
+        "priority": job.priority,
+        "display_name": job.display_name,
+        "labels": dict(job.labels),
+        "update_time": job.update_time.ToMicroseconds(),
+        "end_time": _micros(job, "end_time"),
+        **(but or {}),
+    }
+    values["state"] = JobState(cast("str", values["state"]))
+    return Facts(owner=job.owner, kind=job.kind, create_time=job.create_time.ToMicroseconds(), **cast("Any", values))

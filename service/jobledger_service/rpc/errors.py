@@ -1,0 +1,87 @@
+"""The one table from the ledger's refusals to gRPC statuses."""
+
+import base64
+from collections.abc import Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from jobledger.v1.error_reason_pb2 import ErrorReason
+
+from jobledger_service.domain import errors
+
+DOMAIN: Final = "jobledger"
+MOST_TOLD: Final = 8
+"""As many broken rules are told at once."""
+COME_BACK: Final = Duration(seconds=1)
+
+_TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
+    errors.InvalidField: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
+    errors.JobNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_JOB_NOT_FOUND),
+    errors.ChunkNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CHUNK_NOT_FOUND),
+    errors.JobAlreadyExists: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_JOB_ALREADY_EXISTS),
+    errors.RequestIdReused: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),
+    errors.EtagMismatch: (code_pb2.ABORTED, ErrorReason.ERROR_REASON_ETAG_MISMATCH),
+    errors.JobNotEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_NOT_ENDED),
+    errors.JobEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_ENDED),
+    errors.NothingToRetry: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_NOTHING_TO_RETRY),
+    errors.ChunkNotClaimable: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_CHUNK_NOT_CLAIMABLE),
+    errors.HistoryTrimmed: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_HISTORY_TRIMMED),
+    errors.ForeignCursor: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_FOREIGN_CURSOR),
+    errors.CursorAhead: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_CURSOR_AHEAD),
+    errors.PageTokenInvalid: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID),
+    errors.QueueFull: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL),
+    errors.Draining: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING),
+    errors.StoreUnavailable: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
+}
+
+
+def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.Status:
+    """Return the status of a refusal, with the details that belong to it; `cursor` encodes a position."""
+    code, reason = _TABLE[type(refusal)]
+    metadata = dict(refusal.metadata)
+    details: list[Message] = []
+    if isinstance(refusal, errors.InvalidField):
+        details.append(_bad_request(refusal.violations))
+    if isinstance(refusal, errors.PageTokenInvalid):
+        details.append(_bad_request((("page_token", str(refusal)),)))
+    if isinstance(refusal, errors.HistoryTrimmed):
+        metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
+    if isinstance(refusal, errors.QueueFull | errors.StoreUnavailable):
+        details.append(error_details_pb2.RetryInfo(retry_delay=COME_BACK))
+    return _status(code, str(refusal), reason, metadata, details)
+
+
+def internal_status(request_id: str) -> grpc.Status:
+    """Return the status of a defect: nothing leaks; the log has the detail under the request id."""
+    reason = ErrorReason.ERROR_REASON_INTERNAL
+    message = "the service failed at this; its log has the detail under the request id"
+    return _status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])
+
+
+def _bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.BadRequest:
+    """Return the first violations, cut so that the status fits into the 8 KiB that gRPC gives trailing metadata."""
+    violation = error_details_pb2.BadRequest.FieldViolation
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            violation(field=_cut(field, 150), description=_cut(rule, 300)) for field, rule in violations[:MOST_TOLD]
+        ]
+    )
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values
+    name = ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+    status = status_pb2.Status(code=code, message=_cut(message, 1_000))
+    for detail in (error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata), *details):
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return rpc_status.to_status(status)

@@ -1,0 +1,391 @@
+"""Requests of JobService as commands and queries."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+from jobledger.v1 import chunk_pb2, job_pb2
+from jobledger.v1 import job_service_pb2 as api
+
+from jobledger_service.domain import limits
+from jobledger_service.domain.filter import ANY_TIME, JobFilter, TimeRange
+from jobledger_service.domain.job import FailurePolicy, JobSpec, Stage
+from jobledger_service.domain.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
+from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.retry import RetryPolicy
+from jobledger_service.domain.states import ChunkState, JobState
+from jobledger_service.ledger import commands
+from jobledger_service.ledger.ports import Inputs, Listing, Order
+from jobledger_service.ledger.watch import Mode
+
+from .checks import JOB_ID, LABEL, Checks
+from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
+from .identity import Caller
+
+DAY: Final = 86_400 * SECOND
+MOST_INPUT_OF_JOB: Final = 2 * 1024 * 1024
+RESERVED: Final = "jobledger."
+
+State = TypeVar("State", JobState, ChunkState)
+
+
+NewId = Callable[[], str]
+
+
+def fingerprint(request: Message, *, but: Iterable[str]) -> bytes:
+    """Return a mark of what a request asks for, apart from some fields."""
+    same = type(request)()
+    same.CopyFrom(request)
+    for name in but:
+        same.ClearField(name)
+    return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()
+
+
+def create_job(request: api.CreateJobRequest, caller: Caller, new_id: NewId) -> commands.CreateJob:
+    """Return the command of CreateJob."""
+    checks = Checks()
+    _check_names(checks, request)
+    sizes = _sizes(checks, request)
+    spec = JobSpec(
+        owner=caller.owner,
+        job_id=request.job_id or new_id(),
+        kind=request.kind,
+        fingerprint=fingerprint(request, but=["request_id"]),
+        retry_policy=_retry_policy(checks, request.retry_policy),
+        failure_policy=_failure_policy(checks, request.failure_policy),
+        stages=_stages(checks, request.stages),
+    )
+    new = NewJob(
+        spec=spec,
+        sizes=sizes,
+        display_name=request.display_name,
+        priority=_priority(checks, request),
+        labels=labels(checks, "labels", request.labels),
+        expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+    )
+    inputs = _inputs(checks, request)
+    checks.done()
+    return commands.CreateJob(new, caller.name, request.request_id, inputs)
+
+
+def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
+    request_id(checks, request.request_id)
+    if request.job_id:
+        checks.job_id("job_id", request.job_id)
+    checks.kind("kind", request.kind)
+    if request.kind.startswith(RESERVED):
+        checks.fault("kind", f"{request.kind!r}: kinds that begin with {RESERVED!r} are the service's own")
+    checks.at_most("display_name", request.display_name, 1_024)
+
+
+def request_id(checks: Checks, value: str) -> None:
+    """A request_id is empty or not too long."""
+    checks.at_most("request_id", value, 128)
+
+
+def _priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  two messages have one
+    if not request.HasField("priority"):
+        return limits.DEFAULT_PRIORITY
+    checks.within("priority", request.priority, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    return int(request.priority)
+
+
+def labels(checks: Checks, field: str, given: Any) -> dict[str, str]:  # noqa: ANN401  a generated map
+    """Return labels that keep their rules."""
+    checks.count(field, len(given), limits.MAX_LABELS)
+    for name, value in given.items():
+        checks.form(f'{field}["{name}"]', name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
+        checks.at_most(f'{field}["{name}"]', value, 255)
+    return dict(given)
+
+
+def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
+    if request.chunks:
+        return _sizes_of_chunks(checks, request)
+    if not request.HasField("item_count"):
+        if request.HasField("chunk_size"):
+            checks.fault("chunk_size", "is given without item_count")
+        return sizes_of(None, 1)
+    size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
+    checks.within("chunk_size", size, 1, limits.MAX_ITEMS)
+    checks.within("item_count", request.item_count, 1, limits.MAX_ITEMS)
+    total = -(-request.item_count // max(size, 1))
+    if total > limits.MAX_CHUNKS:
+        least = -(-request.item_count // limits.MAX_CHUNKS)
+        checks.fault("chunk_size", f"{size} makes {total} chunks, more than {limits.MAX_CHUNKS}: {least} is the least")
+        return ()
+    return sizes_of(request.item_count, max(size, 1))
+
+
+def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
+    checks.count("chunks", len(request.chunks), limits.MAX_CHUNKS)
+    if request.HasField("item_count"):
+        checks.fault("item_count", "is given beside chunks, which have their own")
+    if request.HasField("chunk_size"):
+        checks.fault("chunk_size", "is given beside chunks, which are what they are")
+    sizes = []
+    for index, chunk in enumerate(request.chunks):
+        size = chunk.item_count if chunk.HasField("item_count") else 1
+        checks.within(f"chunks[{index}].item_count", size, 1, limits.MAX_ITEMS)
+        sizes.append(size)
+    if sum(sizes) > limits.MAX_ITEMS_OF_JOB:
+        checks.fault("chunks", f"have {sum(sizes)} items together, more than {limits.MAX_ITEMS_OF_JOB}")
+    return sizes
+
+
+def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
+    most = limits.MAX_INPUT_BYTES
+    own = checks.encoded("input", request.input, most) if request.HasField("input") else None
+    of_chunks = {
+        index: checks.encoded(f"chunks[{index}].input", chunk.input, most)
+        for index, chunk in enumerate(request.chunks)
+        if chunk.HasField("input")
+    }
+    together = sum(map(len, of_chunks.values()))
+    if together > MOST_INPUT_OF_JOB:
+        checks.fault("chunks", f"have {together} bytes of input together, more than {MOST_INPUT_OF_JOB}")
+    return Inputs(own, of_chunks)
+
+
+def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
+    own, field = RetryPolicy(), "retry_policy"
+    attempts = given.max_attempts if given.HasField("max_attempts") else own.max_attempts
+    checks.within(f"{field}.max_attempts", attempts, 1, 100)
+    multiplier = given.multiplier if given.HasField("multiplier") else own.multiplier
+    checks.within(f"{field}.multiplier", multiplier, 1, 10)
+    jitter = given.jitter if given.HasField("jitter") else own.jitter
+    checks.within(f"{field}.jitter", jitter, 0, 1)
+    initial, ceiling = own.initial_backoff, own.max_backoff
+    if given.HasField("initial_backoff"):
+        initial = checks.micros(f"{field}.initial_backoff", given.initial_backoff, 0, DAY)
+    if given.HasField("max_backoff"):
+        ceiling = checks.micros(f"{field}.max_backoff", given.max_backoff, initial, DAY)
+    return RetryPolicy(attempts, initial, multiplier, max(ceiling, initial), jitter)
+
+
+def _failure_policy(checks: Checks, given: int) -> FailurePolicy:
+    match given:
+        case job_pb2.FAILURE_POLICY_UNSPECIFIED | job_pb2.FAILURE_POLICY_RUN_ALL:
+            return FailurePolicy.RUN_ALL
+        case job_pb2.FAILURE_POLICY_FAIL_FAST:
+            return FailurePolicy.FAIL_FAST
+    checks.fault("failure_policy", f"{given} is not a failure policy")
+    return FailurePolicy.RUN_ALL
+
+
+def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]:
+    checks.count("stages", len(given), limits.MAX_STAGES)
+    found: dict[str, Stage] = {}
+    for index, stage in enumerate(given):
+        checks.at_most(f"stages[{index}].name", stage.name, 128, least=1)
+        if stage.name in found:
+            checks.fault(f"stages[{index}].name", f"{stage.name!r} is in the plan already")
+        weight = stage.weight if stage.HasField("weight") else 1.0
+        if not 0 < weight <= 1_000_000:  # noqa: PLR2004  the contract's bound
+            checks.fault(f"stages[{index}].weight", f"{weight:g} is not above 0 and at most 1000000")
+        found[stage.name] = Stage(stage.name, weight)
+    return tuple(found.values())
+
+
+def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.CancelJob:
+    """Return the command of CancelJob."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    checks.at_most("reason", request.reason, 1_024)
+    grace = limits.DEFAULT_GRACE
+    if request.HasField("grace_period"):
+        grace = checks.micros("grace_period", request.grace_period, 0, DAY)
+    checks.done()
+    how = Cancellation(grace, request.reason, request.force)
+    return commands.CancelJob(caller.owner, request.job_id, how, caller.name)
+
+
+def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob:
+    """Return the command of RetryJob."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    request_id(checks, request.request_id)
+    checks.at_most("reason", request.reason, 1_024)
+    checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
+    for place, index in enumerate(request.chunk_indexes):
+        if index < 0:
+            checks.fault(f"chunk_indexes[{place}]", f"{index} is below 0")
+    checks.done()
+    mark = fingerprint(request, but=["request_id"])
+    indexes = list(request.chunk_indexes)
+    return commands.RetryJob(
+        caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark
+    )
+
+
+UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time")
+
+
+def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.UpdateJob:
+    """Return the command of UpdateJob."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    fields = frozenset(request.update_mask.paths)
+    if not fields:
+        checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
+    for name in sorted(fields.difference(UPDATABLE)):
+        checks.fault("update_mask", f"{name!r} cannot be updated, only {', '.join(UPDATABLE)}")
+    if "priority" in fields and not request.HasField("priority"):
+        checks.fault("priority", "is required, as update_mask names it")
+    checks.at_most("display_name", request.display_name, 1_024)
+    new = JobUpdate(
+        fields=fields,
+        priority=_priority(checks, request),
+        display_name=request.display_name,
+        labels=labels(checks, "labels", request.labels),
+        expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+    )
+    checks.done()
+    return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)
+
+
+def delete_job(request: api.DeleteJobRequest, caller: Caller) -> commands.DeleteJob:
+    """Return the command of DeleteJob."""
+    return commands.DeleteJob(caller.owner, job_id(request), caller.name, force=request.force, etag=request.etag)
+
+
+def job_id(request: Any) -> str:  # noqa: ANN401  many messages have one
+    """Return the job that a request names."""
+    if not JOB_ID.fullmatch(request.job_id):
+        checks = Checks()
+        checks.job_id("job_id", request.job_id)
+        checks.done()
+    return str(request.job_id)
+
+
+def is_full(view: int, *, absent: bool) -> bool:
+    """Return whether a view is FULL; `absent` is what UNSPECIFIED means."""
+    match view:
+        case job_pb2.JOB_VIEW_UNSPECIFIED:
+            return absent
+        case job_pb2.JOB_VIEW_BASIC | job_pb2.JOB_VIEW_FULL:
+            return view == job_pb2.JOB_VIEW_FULL
+    checks = Checks()
+    checks.fault("view", f"{view} is not a view")
+    checks.done()
+    raise AssertionError("unreachable")
+
+
+def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
+    """Return the jobs of BatchGetJobs, each once."""
+    checks = Checks()
+    checks.count("job_ids", len(request.job_ids), 500, least=1)
+    for index, name in enumerate(request.job_ids):
+        checks.job_id(f"job_ids[{index}]", name)
+    checks.done()
+    return list(dict.fromkeys(request.job_ids))
+
+
+_ORDERS: Final = {
+    api.JOB_ORDER_UNSPECIFIED: Order.CREATE_TIME,
+    api.JOB_ORDER_CREATE_TIME: Order.CREATE_TIME,
+    api.JOB_ORDER_UPDATE_TIME: Order.UPDATE_TIME,
+    api.JOB_ORDER_END_TIME: Order.END_TIME,
+    api.JOB_ORDER_PRIORITY: Order.PRIORITY,
+}
+
+
+def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
+    """Return what ListJobs asks for."""
+    checks = Checks()
+    wanted = _filter(checks, request.filter, caller)
+    limit = page_size(checks, request.page_size, default=20, most=500)
+    order = _ORDERS.get(request.order)
+    if order is None:
+        checks.fault("order", f"{request.order} is not an order")
+    checks.done()
+    full = is_full(request.view, absent=False)
+    return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, full=full)
+
+
+def page_size(checks: Checks, given: int, *, default: int, most: int) -> int:
+    """Return how many to list: more than the most is taken as the most."""
+    if given < 0:
+        checks.fault("page_size", f"{given} is below 0")
+    return min(given, most) or default
+
+
+def checked_page_size(given: int, *, default: int, most: int) -> int:
+    """Return how many to list, in a request that has nothing else to check."""
+    checks = Checks()
+    size = page_size(checks, given, default=default, most=most)
+    checks.done()
+    return size
+
+
+def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
+    """Return the filter of WatchJobs."""
+    checks = Checks()
+    found = _filter(checks, request.filter, caller)
+    checks.done()
+    return found
+
+
+def _filter(checks: Checks, given: api.JobFilter, caller: Caller) -> JobFilter:
+    checks.count("filter.kinds", len(given.kinds), 100)
+    for index, kind in enumerate(given.kinds):
+        checks.kind(f"filter.kinds[{index}]", kind)
+    low = given.min_priority if given.HasField("min_priority") else limits.MIN_PRIORITY
+    high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
+    checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    checks.at_most("filter.text", given.text, 256)
+    return JobFilter(
+        owner=caller.owner,
+        states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
+        kinds=frozenset(given.kinds),
+        min_priority=low,
+        max_priority=high,
+        create_time=_span(checks, given, "create_time"),
+        update_time=_span(checks, given, "update_time"),
+        end_time=_span(checks, given, "end_time"),
+        labels=labels(checks, "filter.labels", given.labels),
+        text=given.text,
+    )
+
+
+def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, State]) -> frozenset[State]:
+    """Return the states that are named."""
+    found = set()
+    for index, number in enumerate(given):
+        if number in known:
+            found.add(known[number])
+        else:
+            checks.fault(f"{field}[{index}]", f"{number} is not a state")
+    return frozenset(found)
+
+
+def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
+    """Return the states that ListChunks asks for."""
+    checks = Checks()
+    found = states(checks, "states", request.states, CHUNK_STATES_BY_NUMBER)
+    checks.done()
+    return found
+
+
+def _span(checks: Checks, given: api.JobFilter, name: str) -> TimeRange:
+    span: api.TimeRange = getattr(given, name)
+    start = checks.time(f"filter.{name}.start_time", span.start_time) if span.HasField("start_time") else None
+    end = checks.time(f"filter.{name}.end_time", span.end_time) if span.HasField("end_time") else None
+    if start is not None and end is not None and end <= start:
+        checks.fault(f"filter.{name}", "ends before it starts")
+    return TimeRange(start, end) if (start, end) != (None, None) else ANY_TIME
+
+
+def watch_mode(mode: int) -> Mode:
+    """Return the mode of a watch."""
+    match mode:
+        case api.WATCH_MODE_UNSPECIFIED | api.WATCH_MODE_LATEST:
+            return Mode.LATEST
+        case api.WATCH_MODE_EVERY:
+            return Mode.EVERY
+    checks = Checks()
+    checks.fault("mode", f"{mode} is not a mode")
+    checks.done()
+    raise AssertionError("unreachable")

@@ -1,0 +1,116 @@
+"""Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
+
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import grpc
+import structlog
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from jobledger_service.domain.errors import Refusal
+
+from .errors import internal_status, status_of
+from .identity import Caller
+
+log = structlog.get_logger(__name__)
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
+    Handler = grpc.RpcMethodHandler[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+    Handler = grpc.RpcMethodHandler
+Identify = Callable[[Context], Caller]
+R = TypeVar("R")
+
+REQUEST_ID: Final = "x-request-id"
+
+
+def _encoded(reply: Message | bytes) -> bytes:
+    return reply if isinstance(reply, bytes) else reply.SerializeToString()
+
+
+class Serving:
+    """How the methods of all services are called."""
+
+    def __init__(self, identify: Identify, cursor: Callable[[int], bytes]) -> None:
+        self._identify = identify
+        self._cursor = cursor
+
+    def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
+        """Return the handler of a service whose methods have the names of the descriptor."""
+        methods = {method.name: self._method(method, getattr(service, method.name)) for method in descriptor.methods}
+        return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
+
+    def _method(self, method: MethodDescriptor, call: Callable[..., Any]) -> Handler:
+        form, behaviour = (
+            (grpc.unary_stream_rpc_method_handler, self._stream(method.name, call))
+            if method.server_streaming
+            else (grpc.unary_unary_rpc_method_handler, self._unary(method.name, call))
+        )
+        request = GetMessageClass(method.input_type)
+        return form(behaviour, request_deserializer=request.FromString, response_serializer=_encoded)
+
+    def _unary(self, name: str, call: Callable[[Any, Caller], Awaitable[R]]) -> Callable[[Any, Context], Awaitable[R]]:
+        async def behaviour(request: Any, context: Context) -> R:  # noqa: ANN401  any request
+            try:
+                reply = await call(request, self._identify(context))
+            except Refusal as refusal:
+                await self._refuse(name, request, context, refusal)
+                raise AssertionError("abort raises") from refusal
+            except Exception as error:
+                await self._fail(name, request, context, error)
+                raise AssertionError("abort raises") from error
+            log.debug("served", method=name, job_id=_job_id(request), request_id=_request_id(context))
+            return reply
+
+        return behaviour
+
+    def _stream(
+        self, name: str, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        async def behaviour(request: Any, context: Context) -> None:  # noqa: ANN401  any request
+            try:
+                async with aclosing(call(request, self._identify(context))) as messages:
+                    async for message in messages:
+                        await context.write(message)
+            except Refusal as refusal:
+                await self._refuse(name, request, context, refusal)
+            except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
+                await self._fail(name, request, context, error)
+            log.debug("stream ended", method=name, job_id=_job_id(request), request_id=_request_id(context))
+
+        return behaviour
+
+    async def _refuse(self, name: str, request: Any, context: Context, refusal: Refusal) -> None:  # noqa: ANN401
+        status = status_of(refusal, self._cursor)
+        log.info(
+            "refused",
+            method=name,
+            code=status.code.name,
+            why=str(refusal),
+            job_id=_job_id(request),
+            request_id=_request_id(context),
+        )
+        await context.abort_with_status(status)
+
+    async def _fail(self, name: str, request: Any, context: Context, error: Exception) -> None:  # noqa: ANN401
+        if isinstance(error, grpc.aio.AbortError):
+            raise error
+        request_id = _request_id(context)
+        log.error("failed", method=name, job_id=_job_id(request), request_id=request_id, exc_info=error)
+        await context.abort_with_status(internal_status(request_id))
+
+
+def _job_id(request: object) -> str | None:
+    return getattr(request, "job_id", None) or None
+
+
+def _request_id(context: Context) -> str:
+    """Return the id that the caller gave the call, or a new one."""
+    given = {key: value for key, value in context.invocation_metadata() or () if key == REQUEST_ID}
+    return str(given.get(REQUEST_ID, "")) or uuid.uuid4().hex

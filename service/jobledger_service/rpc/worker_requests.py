@@ -1,0 +1,195 @@
+"""Requests of WorkerService as commands."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobledger.v1 import chunk_pb2
+from jobledger.v1 import worker_service_pb2 as api
+
+from jobledger_service.domain import limits
+from jobledger_service.domain.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
+from jobledger_service.domain.leases import Lease
+from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.progress import ProgressReport
+from jobledger_service.domain.work import Claim, Failure, WorkReport
+from jobledger_service.ledger import commands
+from jobledger_service.ledger.ports import Clock
+
+from .checks import Checks
+from .identity import Caller
+
+MOST_LEASES: Final = 1_000
+MOST_METADATA: Final = 4 * 1024
+MOST_WAIT: Final = 300 * SECOND
+DAY: Final = 86_400 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What requests are read with: the time, chance (from 0 to 1), and the URI schemes that the operator allows."""
+
+    clock: Clock
+    roll: Callable[[], float]
+    schemes: Collection[str]
+
+
+def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
+    """Return the command of ClaimChunks, and how many seconds it may wait."""
+    checks = Checks()
+    checks.count("kinds", len(request.kinds), 100, least=1)
+    for index, kind in enumerate(request.kinds):
+        checks.kind(f"kinds[{index}]", kind)
+    checks.within("max_chunks", request.max_chunks, 0, MOST_LEASES)
+    wait = checks.micros("wait", request.wait, 0, MOST_WAIT)
+    by = _claim(checks, request)
+    checks.done()
+    kinds = tuple(sorted(set(request.kinds)))
+    return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by), wait / SECOND
+
+
+def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.ClaimChunk:
+    """Return the command of ClaimChunk."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    if request.chunk_index < 0:
+        checks.fault("chunk_index", f"{request.chunk_index} is below 0")
+    checks.at_most("task_id", request.task_id, 256)
+    by = _claim(checks, request, request.task_id)
+    checks.done()
+    return commands.ClaimChunk(caller.owner, request.job_id, request.chunk_index, by)
+
+
+def _claim(checks: Checks, request: Any, task_id: str = "") -> Claim:  # noqa: ANN401  both claims
+    checks.at_most("worker", request.worker, 256, least=1)
+    return Claim(request.worker, _lease_duration(checks, request), task_id)
+
+
+def _lease_duration(checks: Checks, request: Any) -> int:  # noqa: ANN401  claims and heartbeats
+    if not request.HasField("lease_duration"):
+        return limits.DEFAULT_LEASE
+    return checks.micros("lease_duration", request.lease_duration, SECOND, DAY)
+
+
+def heartbeat(request: api.HeartbeatRequest, caller: Caller, given: Given) -> commands.Heartbeat:
+    """Return the command of Heartbeat."""
+    checks = Checks(given.schemes)
+    leases = _leases(checks, "reports", [report.lease_token for report in request.reports])
+    now = given.clock()
+    reports = [
+        WorkReport(
+            path=f"reports[{index}]",
+            progress=_progress(checks, f"reports[{index}].progress", report.progress)
+            if report.HasField("progress")
+            else None,
+            artifacts=_artifacts(checks, f"reports[{index}].artifacts", report.artifacts, now),
+            job_artifacts=_artifacts(checks, f"reports[{index}].job_artifacts", report.job_artifacts, now),
+        )
+        for index, report in enumerate(request.reports)
+    ]
+    duration = _lease_duration(checks, request)
+    checks.done()
+    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration)
+
+
+def _leases(checks: Checks, field: str, tokens: Sequence[str], part: str = ".lease_token") -> list[Lease]:
+    checks.count(field, len(tokens), MOST_LEASES, least=1)
+    found: list[Lease] = []
+    seen: dict[str, int] = {}
+    for index, token in enumerate(tokens):
+        if token in seen:
+            checks.fault(f"{field}[{index}]{part}", f"is the same as in {field}[{seen[token]}]")
+        seen[token] = index
+        try:
+            found.append(Lease.parse(token))
+        except ValueError as error:
+            checks.fault(f"{field}[{index}]{part}", str(error) if token else "is required")
+            found.append(Lease("", 0, 0, 0))
+    return found
+
+
+def _progress(checks: Checks, field: str, given: api.ProgressReport) -> ProgressReport:
+    if given.HasField("percent"):
+        checks.within(f"{field}.percent", given.percent, 0, 100)
+    if given.HasField("stage"):
+        checks.at_most(f"{field}.stage", given.stage, 128, least=1)
+    if given.HasField("stage_percent"):
+        checks.within(f"{field}.stage_percent", given.stage_percent, 0, 100)
+    checks.at_most(f"{field}.message", given.message, 1_024)
+    if given.items_completed < 0:
+        checks.fault(f"{field}.items_completed", f"{given.items_completed} is below 0")
+    return ProgressReport(
+        percent=given.percent if given.HasField("percent") else None,
+        stage=given.stage if given.HasField("stage") else None,
+        stage_percent=given.stage_percent if given.HasField("stage_percent") else None,
+        message=given.message if given.HasField("message") else None,
+        items_completed=given.items_completed if given.HasField("items_completed") else None,
+    )
+
+
+def _artifacts(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
+    if not given:
+        return NO_ARTIFACTS
+    return {name: _artifact(checks, f'{field}["{name}"]', name, one, now) for name, one in given.items()}
+
+
+def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, now: int) -> Artifact:
+    checks.at_most(field, name, 128, least=1)
+    checks.uri(f"{field}.uri", given.uri)
+    checks.at_most(f"{field}.content_type", given.content_type, 255)
+    if given.size_bytes < 0:
+        checks.fault(f"{field}.size_bytes", f"{given.size_bytes} is below 0")
+    return Artifact(
+        uri=given.uri,
+        content_type=given.content_type,
+        size_bytes=given.size_bytes if given.HasField("size_bytes") else None,
+        metadata=checks.encoded(f"{field}.metadata", given.metadata, MOST_METADATA)
+        if given.HasField("metadata")
+        else None,
+        create_time=now,
+    )
+
+
+def complete_chunks(request: api.CompleteChunksRequest, caller: Caller, given: Given) -> commands.CompleteChunks:
+    """Return the command of CompleteChunks."""
+    checks = Checks(given.schemes)
+    leases = _leases(checks, "completions", [one.lease_token for one in request.completions])
+    now = given.clock()
+    completions = []
+    for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
+        field = f"completions[{index}]"
+        if one.result_uri:
+            checks.uri(f"{field}.result_uri", one.result_uri)
+        report = WorkReport(
+            path=field,
+            artifacts=_artifacts(checks, f"{field}.artifacts", one.artifacts, now),
+            job_artifacts=_artifacts(checks, f"{field}.job_artifacts", one.job_artifacts, now),
+        )
+        completions.append((lease, report, one.result_uri))
+    checks.done()
+    return commands.CompleteChunks(caller.owner, completions)
+
+
+def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) -> commands.FailChunks:
+    """Return the command of FailChunks."""
+    checks = Checks()
+    leases = _leases(checks, "failures", [one.lease_token for one in request.failures])
+    failures = []
+    for index, (lease, one) in enumerate(zip(leases, request.failures, strict=True)):
+        field = f"failures[{index}]"
+        checks.at_most(f"{field}.error.code", one.error.code, 128, least=1)
+        checks.at_most(f"{field}.error.message", one.error.message, 4_096)
+        checks.at_most(f"{field}.error.stage", one.error.stage, 128)
+        error = WorkError(one.error.code, one.error.message, one.error.stage)
+        failures.append((lease, Failure(error, given.roll(), one.not_retryable), field))
+    checks.done()
+    return commands.FailChunks(caller.owner, failures)
+
+
+def release_chunks(request: api.ReleaseChunksRequest, caller: Caller) -> commands.ReleaseChunks:
+    """Return the command of ReleaseChunks."""
+    checks = Checks()
+    leases = _leases(checks, "lease_tokens", request.lease_tokens, part="")
+    checks.at_most("reason", request.reason, 1_024)
+    checks.done()
+    return commands.ReleaseChunks(caller.owner, leases, request.reason)

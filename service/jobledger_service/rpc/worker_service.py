@@ -1,0 +1,95 @@
+"""WorkerService: authorise, read the request, submit, map, return."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1 import worker_service_pb2 as api
+
+from jobledger_service.ledger.claims import ClaimQueue
+from jobledger_service.ledger.commands import Claimed, LeaseAnswer, LeaseStatus
+from jobledger_service.ledger.committer import Committer
+
+from . import convert
+from . import worker_requests as read
+from .identity import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerService:
+    """The calls of those who do the work."""
+
+    committer: Committer
+    claims: ClaimQueue
+    given: read.Given
+
+    async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> api.ClaimChunksResponse:  # noqa: D102, N802
+        claimed = await self.claims.claim(*read.claim_chunks(request, caller))
+        return api.ClaimChunksResponse(chunks=[_claimed(one) for one in claimed])
+
+    async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:  # noqa: D102, N802
+        claimed = await self.committer.submit(read.claim_chunk(request, caller))
+        return api.ClaimChunkResponse(chunk=_claimed(claimed))
+
+    async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:  # noqa: D102, N802
+        answers = await self.committer.submit(read.heartbeat(request, caller, self.given))
+        tokens = [report.lease_token for report in request.reports]
+        return api.HeartbeatResponse(
+            results=[
+                api.HeartbeatResult(
+                    lease_token=token, status=_STATUSES[answer.status], expire_time=_expire_time(answer)
+                )
+                for token, answer in zip(tokens, answers, strict=True)
+            ]
+        )
+
+    async def CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> api.CompleteChunksResponse:  # noqa: D102, N802
+        answers = await self.committer.submit(read.complete_chunks(request, caller, self.given))
+        tokens = [one.lease_token for one in request.completions]
+        return api.CompleteChunksResponse(results=_results(tokens, answers))
+
+    async def FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> api.FailChunksResponse:  # noqa: D102, N802
+        answers = await self.committer.submit(read.fail_chunks(request, caller, self.given))
+        tokens = [one.lease_token for one in request.failures]
+        return api.FailChunksResponse(results=_results(tokens, answers))
+
+    async def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> api.ReleaseChunksResponse:  # noqa: D102, N802
+        answers = await self.committer.submit(read.release_chunks(request, caller))
+        return api.ReleaseChunksResponse(results=_results(request.lease_tokens, answers))
+
+
+_STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
+
+
+def _expire_time(answer: LeaseAnswer) -> Timestamp | None:
+    chunk = answer.chunk
+    return convert.timestamp(chunk.lease_expire_time) if chunk and chunk.lease_expire_time else None
+
+
+def _results(tokens: Sequence[str], answers: Sequence[LeaseAnswer]) -> list[api.LeaseResult]:
+    return [_result(token, answer) for token, answer in zip(tokens, answers, strict=True)]
+
+
+def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
+    result = api.LeaseResult(lease_token=token, status=_STATUSES[answer.status])
+    if answer.chunk is not None:
+        result.chunk_state = convert.CHUNK_STATES[answer.chunk.state]
+        if answer.chunk.not_before is not None:
+            result.not_before.CopyFrom(convert.timestamp(answer.chunk.not_before))
+    return result
+
+
+def _claimed(claimed: Claimed) -> api.ClaimedChunk:
+    job, chunk = claimed.job, claimed.chunk
+    lease = api.Lease(token=claimed.lease.token)
+    if chunk.lease_expire_time is not None:
+        lease.expire_time.CopyFrom(convert.timestamp(chunk.lease_expire_time))
+    return api.ClaimedChunk(
+        lease=lease,
+        job_id=job.spec.job_id,
+        kind=job.spec.kind,
+        chunk=convert.chunk(chunk, claimed.inputs.chunks.get(chunk.index)),
+        job_input=convert.struct(claimed.inputs.job),
+        stages=convert.stages(job),
+        labels=job.labels or None,
+    )

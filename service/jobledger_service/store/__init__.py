@@ -1,0 +1,1 @@
+"""The ledger on disk: SQLAlchemy Core over SQLite; every write is one transaction, every read one snapshot."""

@@ -1,0 +1,221 @@
+"""The writing half: one transaction a batch, with statements over sets."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, union_all, update
+from sqlalchemy.sql.dml import Insert, Update
+
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.filter import Facts
+from jobledger_service.domain.job import Job
+from jobledger_service.domain.states import ChunkState
+from jobledger_service.ledger.entry import Encoded, Record
+from jobledger_service.ledger.ports import ChunkKey, Demand, Inputs, Request, Seal, Transaction, Writes, facts_diff
+
+from .dialects import Dialect
+from .engines import Database
+from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
+from .tables import chunks, events, jobs, ledger, requests, waiting
+
+
+class Statements:
+    """The statements that take parameters, built once."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        wanted = dialect.chunk_keys()
+        is_wanted = and_(chunks.c.job_key == wanted.c.job_key, chunks.c.chunk_index == wanted.c.chunk_index)
+        self.jobs = (
+            select(*JOB_COLUMNS).where(jobs.c.job_key.in_(dialect.keys())).order_by(jobs.c.job_key).with_for_update()
+        )
+        self.chunks = select(*CHUNK_COLUMNS).select_from(wanted.join(chunks, is_wanted))
+        self.chunks_of = (
+            select(*CHUNK_COLUMNS).where(chunks.c.job_key == bindparam("key")).order_by(chunks.c.chunk_index)
+        )
+        self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
+            requests.c.request_key.in_(dialect.keys())
+        )
+        self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
+            jobs.c.job_key.in_(dialect.keys()), jobs.c.input.is_not(None)
+        )
+        self.chunk_inputs = (
+            select(chunks.c.job_key, chunks.c.chunk_index, chunks.c.input)
+            .select_from(wanted.join(chunks, is_wanted))
+            .where(chunks.c.input.is_not(None))
+        )
+        self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
+        self.reprioritise = (
+            update(chunks)
+            .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
+            .values(priority=bindparam("to"))
+        )
+        self.take_positions = (
+            update(ledger)
+            .where(ledger.c.one == 1)
+            .values(position=ledger.c.position + bindparam("taken"))
+            .returning(ledger.c.position)
+        )
+        self.update_job: Update = update(jobs).where(jobs.c.job_key == bindparam("of"))
+        self.update_chunk: Update = update(chunks).where(
+            chunks.c.job_key == bindparam("of"), chunks.c.chunk_index == bindparam("at")
+        )
+        self.insert_event: Insert = insert(events)
+        self.claimable: dict[int, Any] = {}
+
+    def waiting(self, kinds: int) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of kinds
+        """Return the claim of one or more kinds: each walks its own stretch of the index, and the best are merged."""
+        if kinds not in self.claimable:
+            places = (chunks.c.priority.desc(), chunks.c.create_time, chunks.c.job_key, chunks.c.chunk_index)
+            walks = [
+                select(chunks.c.priority, chunks.c.create_time, chunks.c.job_key, chunks.c.chunk_index)
+                .where(
+                    chunks.c.owner == bindparam("owner"),
+                    chunks.c.kind == bindparam(f"kind_{n}"),
+                    waiting,
+                )
+                .order_by(*places)
+                .limit(bindparam("most"))
+                for n in range(kinds)
+            ]
+            if kinds == 1:
+                self.claimable[kinds] = walks[0]
+            else:
+                merged = union_all(*(select(walk.subquery()) for walk in walks)).subquery()
+                best = (merged.c.priority.desc(), merged.c.create_time, merged.c.job_key, merged.c.chunk_index)
+                self.claimable[kinds] = select(merged).order_by(*best).limit(bindparam("most"))
+        return self.claimable[kinds]
+
+
+class SqlTransaction:
+    """The transaction of one batch."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, statements: Statements) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._statements = statements
+
+    def claimable(self, demand: Demand) -> list[ChunkKey]:
+        """Return the most urgent chunks that wait, the oldest job first within a priority."""
+        kinds = {f"kind_{n}": kind for n, kind in enumerate(demand.kinds)}
+        found = self._connection.execute(
+            self._statements.waiting(len(kinds)), {"owner": demand.owner, "most": demand.limit, **kinds}
+        )
+        return [(job_key, index) for _, _, job_key, index in found]
+
+    def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
+        """Return those that exist, locked in the order of their keys."""
+        found = self._connection.execute(self._statements.jobs, {"keys": self._dialect.key_values(keys)})
+        return {job.key: job for job in map(job_of, found)}
+
+    def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
+        """Return those that exist, of jobs that are locked."""
+        found = self._connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
+        return {(chunk.job_key, chunk.index): chunk for chunk in map(chunk_of, found)}
+
+    def chunks_of(self, job_key: str) -> list[Chunk]:
+        """Return all chunks of a locked job, by index."""
+        return [chunk_of(row) for row in self._connection.execute(self._statements.chunks_of, {"key": job_key})]
+
+    def requests(self, keys: Iterable[str]) -> dict[str, Request]:
+        """Return the requests that took effect."""
+        found = self._connection.execute(self._statements.requests, {"keys": self._dialect.key_values(keys)})
+        return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in found}
+
+    def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
+        """Return, by job, the inputs of these chunks and of their jobs."""
+        wanted = list(chunks)
+        keys = {"keys": self._dialect.key_values({key for key, _ in wanted})}
+        of_jobs: dict[str, bytes] = {
+            key: raw for key, raw in self._connection.execute(self._statements.job_inputs, keys)
+        }
+        of_chunks: dict[str, dict[int, bytes]] = {}
+        found = self._connection.execute(self._statements.chunk_inputs, self._dialect.chunk_key_values(wanted))
+        for key, index, raw in found:
+            of_chunks.setdefault(key, {})[index] = raw
+        return {key: Inputs(of_jobs.get(key), of_chunks.get(key, {})) for key in {*of_jobs, *of_chunks}}
+
+    def save(self, writes: Writes, now: int) -> None:
+        """Write all rows, jobs in the order of their keys."""
+        run, statements = self._connection.execute, self._statements
+        if writes.deleted_jobs:
+            run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
+        if writes.new_jobs:
+            run(insert(jobs), [new_job_row(job, inputs.job) for job, inputs in writes.new_jobs])
+        if writes.jobs:
+            run(statements.update_job, [job_row(job) for job in writes.jobs])
+        if writes.new_chunks:
+            run(insert(chunks), [new_chunk_row(*new) for new in writes.new_chunks])
+        if writes.chunks:
+            run(statements.update_chunk, [chunk_row(job, chunk) for job, chunk in writes.chunks])
+        if writes.reprioritised:
+            run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
+        if writes.requests:
+            run(insert(requests), [_request_row(key, one, now) for key, one in writes.requests.items()])
+
+    def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal) -> int:
+        """Take positions, as the transaction's last lock, append the events, and return the first position."""
+        taken = self._connection.execute(self._statements.take_positions, {"taken": len(records)}).scalar_one()
+        first: int = taken - len(records) + 1
+        rows = [
+            {
+                "position": position,
+                "job_key": record.job.key,
+                "commit_time": record.commit_time,
+                "message": seal(encoded, position),
+                "before": facts_diff(record.before, Facts.of(record.job)) if record.before else None,
+            }
+            for position, (record, encoded) in enumerate(records, first)
+        ]
+        self._connection.execute(self._statements.insert_event, rows)
+        return first
+
+
+def _request_row(key: str, request: Request, now: int) -> dict[str, object]:
+    return {
+        "request_key": key,
+        "job_key": request.job_key,
+        "fingerprint": request.fingerprint,
+        "create_time": now,
+    }
+
+
+class SqlWriteStore:
+    """The writing half of the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._statements = Statements(database.dialect)
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether no other process can write to this database."""
+        return self._database.single_writer
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction that commits, durably, when the block ends without an error."""
+        with self._database.write() as connection:
+            yield SqlTransaction(connection, self._database.dialect, self._statements)
+
+    def trim_events(self, before: int, limit: int) -> int | None:
+        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
+        with self._database.write() as connection:
+            oldest = select(events.c.position, events.c.commit_time).order_by(events.c.position).limit(limit)
+            positions = []
+            for position, commit_time in connection.execute(oldest):
+                if commit_time >= before:
+                    break
+                positions.append(position)
+            if not positions:
+                return None
+            newest: int = positions[-1]
+            connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
+            connection.execute(delete(events).where(events.c.position <= newest))
+            return newest
+
+    def trim_requests(self, before: int, limit: int) -> int:
+        """Forget at most `limit` requests from before a time; return how many."""
+        old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
+        with self._database.write() as connection:
+            return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount

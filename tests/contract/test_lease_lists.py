@@ -1,0 +1,97 @@
+"""The four calls about many leases take 1 to 1,000 of them, each once, and refuse a list that is none of that."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+from jobledger.v1.worker_service_pb2 import (
+    ChunkCompletion,
+    ChunkFailure,
+    CompleteChunksRequest,
+    FailChunksRequest,
+    HeartbeatRequest,
+    LeaseReport,
+    ReleaseChunksRequest,
+)
+
+from tests.support.api import Api
+from tests.support.errors import invalid
+
+Send = Callable[[Api, list[str]], Awaitable[object]]
+
+
+@dataclass
+class Call:
+    """One of the calls: its list, the token's path in an entry, and how to send tokens."""
+
+    field: str
+    part: str
+    send: Send
+
+
+CALLS = [
+    Call(
+        "reports",
+        ".lease_token",
+        lambda api, tokens: api.work.Heartbeat(
+            HeartbeatRequest(reports=[LeaseReport(lease_token=token, progress={"percent": 9}) for token in tokens])
+        ),
+    ),
+    Call(
+        "completions",
+        ".lease_token",
+        lambda api, tokens: api.work.CompleteChunks(
+            CompleteChunksRequest(completions=[ChunkCompletion(lease_token=token) for token in tokens])
+        ),
+    ),
+    Call(
+        "failures",
+        ".lease_token",
+        lambda api, tokens: api.work.FailChunks(
+            FailChunksRequest(failures=[ChunkFailure(lease_token=token, error={"code": "A"}) for token in tokens])
+        ),
+    ),
+    Call(
+        "lease_tokens",
+        "",
+        lambda api, tokens: api.work.ReleaseChunks(ReleaseChunksRequest(lease_tokens=tokens)),
+    ),
+]
+calls = pytest.mark.parametrize("call", CALLS, ids=["Heartbeat", "CompleteChunks", "FailChunks", "ReleaseChunks"])
+
+
+@calls
+async def test_none_are_refused(api: Api, call: Call):
+    with invalid(call.field):
+        await call.send(api, [])
+
+
+@calls
+async def test_more_than_a_thousand_are_refused(api: Api, kind: str, call: Call):
+    job = await api.create(kind, item_count=1_001, chunk_size=1)
+    claimed = await api.claim(kind, 1_000) + await api.claim(kind, 1)
+    before = await api.get(job.job_id)
+    with invalid(call.field):
+        await call.send(api, [one.lease.token for one in claimed])
+    assert await api.get(job.job_id) == before
+
+
+@calls
+async def test_one_twice_is_refused_where_it_comes_again(api: Api, kind: str, call: Call):
+    job = await api.create(kind, item_count=2, chunk_size=1)
+    first, second = [one.lease.token for one in await api.claim(kind, 2)]
+    before = await api.get(job.job_id)
+    with invalid(f"{call.field}[2]{call.part}"):
+        await call.send(api, [first, second, first])
+    assert await api.get(job.job_id) == before
+
+
+@calls
+@pytest.mark.parametrize("token", ["", "x", "💥", "AAAA" * 20, "x" * 5_000])
+async def test_what_is_no_token_is_refused(api: Api, kind: str, call: Call, token: str):
+    job = await api.create(kind)
+    [claimed] = await api.claim(kind)
+    before = await api.get(job.job_id)
+    with invalid(f"{call.field}[1]{call.part}"):
+        await call.send(api, [claimed.lease.token, token])
+    assert await api.get(job.job_id) == before
