@@ -37,6 +37,8 @@ from .store.writing import SqlWriteStore
 
 log = structlog.get_logger(__name__)
 
+LAST_PORT = 65_535
+
 
 class OpenToOthersError(ValueError):
     """The address would let other hosts in, and there are no keys."""
@@ -146,7 +148,12 @@ class App:
 
 def check_listen(settings: Settings) -> None:
     """Raise OpenToOthersError unless the address is this machine's own, or the operator wants it so."""
-    host = settings.listen.rpartition(":")[0].strip("[]")
+    host, _, port = settings.listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > LAST_PORT:
+        raise server.CannotListenError(
+            f"--listen: {settings.listen!r} is not HOST:PORT with a port of 0 to {LAST_PORT}"
+        )
+    host = host.strip("[]")
     if settings.insecure or host == "localhost":
         return
     try:

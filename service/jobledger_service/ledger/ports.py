@@ -45,7 +45,7 @@ class Request:
     """A request that took effect: what it said, and the job that it was about."""
 
     fingerprint: bytes
-    job_id: str
+    job_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,7 @@ class Writes:
     new_chunks: list[tuple[Job, Chunk, bytes | None]] = field(default_factory=list)
     chunks: list[tuple[Job, Chunk]] = field(default_factory=list)
     reprioritised: list[Job] = field(default_factory=list)
-    requests: dict[str, tuple[str, Request]] = field(default_factory=dict)
-    """By request key: the job's key and the request."""
+    requests: dict[str, Request] = field(default_factory=dict)
 
 
 class Transaction(Protocol):

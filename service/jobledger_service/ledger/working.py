@@ -54,7 +54,7 @@ class WorkingSet:
         self._requests: dict[str, Request] = {}
         self._candidates: dict[Demand, list[ChunkKey]] = {}
         self._touched: dict[str, _Touched] = {}
-        self._new_requests: dict[str, tuple[str, Request]] = {}
+        self._new_requests: dict[str, Request] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self._undo: list[tuple[Any, Any, Any]] = []
@@ -70,12 +70,13 @@ class WorkingSet:
         chunks.update(key for keys in self._candidates.values() for key in keys)
         jobs = {key for need in needs for key in need.jobs}
         jobs.update(key for key, _ in chunks)
+        if requests := {key for need in needs for key in need.requests}:
+            self._requests = self._transaction.requests(requests)
+            jobs.update(request.job_key for request in self._requests.values())
         if jobs:
             self._jobs = self._transaction.jobs(jobs)
         if chunks:
             self._chunks = self._transaction.chunks(chunks)
-        if requests := {key for need in needs for key in need.requests}:
-            self._requests = self._transaction.requests(requests)
 
     # What commands read
 
@@ -172,10 +173,10 @@ class WorkingSet:
         """Note that a worker is to get this chunk with its inputs."""
         self._set(self._claimed, chunk, None)
 
-    def remember(self, key: str, job: Job, request: Request) -> None:
+    def remember(self, key: str, request: Request) -> None:
         """Note that a request took effect."""
         self._set(self._requests, key, request)
-        self._set(self._new_requests, key, (job.key, request))
+        self._set(self._new_requests, key, request)
 
     # Undoing
 

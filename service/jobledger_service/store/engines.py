@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobledger_service.ledger.ports import RejectedStatementError
@@ -36,7 +36,10 @@ class Database:
     """The engines of one database, with a lock that keeps a second server off an SQLite file."""
 
     def __init__(self, url: str) -> None:
-        parsed = make_url(url)
+        try:
+            parsed = make_url(url)
+        except ArgumentError:
+            raise UnknownDatabaseError(f"{url!r} is not a database URL like sqlite:///jobledger.db") from None
         if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
             raise UnknownDatabaseError(f"{url!r} is not a database URL like sqlite:///jobledger.db")
         self._lock = _lock(Path(parsed.database))
@@ -76,8 +79,10 @@ class Database:
 
 def _lock(file: Path) -> IO[str]:
     """Take the lock beside an SQLite file: several writers can damage its log, so that there is one server, always."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = file.with_name(file.name + ".lock").open("w")
+    try:
+        lock = file.with_name(file.name + ".lock").open("w")
+    except OSError as error:
+        raise UnknownDatabaseError(f"{file} cannot be opened: {error.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -199,7 +199,6 @@ requests = Table(
     metadata,
     Column("request_key", Text, primary_key=True),
     Column("job_key", Text, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False),
-    Column("job_id", Text, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("create_time", BigInteger, nullable=False),
 )

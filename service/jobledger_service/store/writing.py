@@ -33,7 +33,7 @@ class Statements:
         self.chunks_of = (
             select(*CHUNK_COLUMNS).where(chunks.c.job_key == bindparam("key")).order_by(chunks.c.chunk_index)
         )
-        self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_id).where(
+        self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
             requests.c.request_key.in_(dialect.keys())
         )
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
@@ -120,7 +120,7 @@ class SqlTransaction:
     def requests(self, keys: Iterable[str]) -> dict[str, Request]:
         """Return the requests that took effect."""
         found = self._connection.execute(self._statements.requests, {"keys": self._dialect.key_values(keys)})
-        return {key: Request(fingerprint, job_id) for key, fingerprint, job_id in found}
+        return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in found}
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
@@ -151,7 +151,7 @@ class SqlTransaction:
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
         if writes.requests:
-            run(insert(requests), [_request_row(key, *one, now) for key, one in writes.requests.items()])
+            run(insert(requests), [_request_row(key, one, now) for key, one in writes.requests.items()])
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal) -> int:
         """Take positions, as the transaction's last lock, append the events, and return the first position."""
@@ -171,11 +171,10 @@ class SqlTransaction:
         return first
 
 
-def _request_row(key: str, job_key: str, request: Request, now: int) -> dict[str, object]:
+def _request_row(key: str, request: Request, now: int) -> dict[str, object]:
     return {
         "request_key": key,
-        "job_key": job_key,
-        "job_id": request.job_id,
+        "job_key": request.job_key,
         "fingerprint": request.fingerprint,
         "create_time": now,
     }

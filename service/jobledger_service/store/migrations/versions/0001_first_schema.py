@@ -193,7 +193,6 @@ def upgrade() -> None:
         "requests",
         sa.Column("request_key", sa.Text(), nullable=False),
         sa.Column("job_key", sa.Text(), nullable=False),
-        sa.Column("job_id", sa.Text(), nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["job_key"], ["jobs.job_key"], ondelete="CASCADE"),
