@@ -5,7 +5,6 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from jobledger_service.domain.job import Stage
 from jobledger_service.domain.lifecycle import sizes_of
 from jobledger_service.domain.limits import SECOND
