@@ -6,7 +6,6 @@ from dataclasses import replace
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-
 from jobledger_service.domain import lifecycle, work
 from jobledger_service.domain.change import Step
 from jobledger_service.domain.chunk import Chunk, WorkError
