@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from jobledger_client._errors import JobledgerError, UnavailableError
+from jobledger_client._errors import FieldViolation, JobledgerError, UnavailableError
 from jobledger_client.cli import _change, _create, _read, _watch
 from jobledger_client.cli._exits import DONE, INTERRUPTED, TABLE, USAGE, exit_code
 from jobledger_client.cli._session import Options, add_options, new_app, with_examples
@@ -71,11 +71,15 @@ def _usage(error: Exception) -> int:
 
 
 def _sentence(error: JobledgerError) -> str:
-    known = [f"\n  {violation.field}: {violation.description}" for violation in error.field_violations]
+    if error.field_violations:
+        return "; ".join(f"{violation.field}: {_rule(violation)}" for violation in error.field_violations)
     if isinstance(error, UnavailableError) and not error.reason:
         return f"the server could not be reached: {error.message}"
-    reason = f" [{error.reason}]" if error.reason else ""
-    return f"{error.message}{reason}{''.join(known)}"
+    return error.message
+
+
+def _rule(violation: FieldViolation) -> str:
+    return violation.description.removeprefix(f"{violation.field}: ")
 
 
 def _say(sentence: str) -> None:
