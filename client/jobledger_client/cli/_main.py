@@ -1,6 +1,5 @@
 """The command as a whole: what it consists of, and how its errors become a sentence and an exit code."""
 
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -28,8 +27,6 @@ document, and `watch` one a line, in the JSON form of the messages in the protos
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code. What went wrong is one sentence on standard error."""
-    if hasattr(signal, "SIGPIPE"):  # `jobledger list | head` ends as every tool does
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     command = typer.main.get_command(application())
     try:
         return command.main(list(arguments), prog_name="jobledger", standalone_mode=False) or DONE
