@@ -87,8 +87,8 @@ class App:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
         jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
         workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
-        serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
-        return server.build(self._settings.listen, serving, jobs, workers)
+        self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
+        return server.build(self._settings.listen, self._serving, jobs, workers)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -135,7 +135,8 @@ class App:
         await self._server.drain()
         self._feed.close()
         self._claims.close()
-        await self._server.stop(self._settings.drain_timeout)
+        await self._serving.drain(self._settings.drain_timeout)
+        await self._server.stop(0)
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)

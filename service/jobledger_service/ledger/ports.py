@@ -270,8 +270,8 @@ class Subscription(Protocol):
     def position(self) -> int:
         """Everything up to here was handed out or did not concern the watcher."""
 
-    async def next(self, timeout: float) -> Sequence[Entry]:
-        """Return what follows, oldest first; nothing when `timeout` seconds pass or there is news that is not for it.
+    async def next(self, patience: float) -> Sequence[Entry]:
+        """Return what follows, oldest first; nothing when `patience` seconds pass or there is news that is not for it.
 
         Raises HistoryTrimmed, Draining, StoreUnavailable.
         """

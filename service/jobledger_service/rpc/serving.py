@@ -1,5 +1,6 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -11,7 +12,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.errors import Draining, Refusal
 
 from .errors import internal_status, status_of
 from .identity import Caller
@@ -28,10 +29,37 @@ Identify = Callable[[Context], Caller]
 R = TypeVar("R")
 
 REQUEST_ID: Final = "x-request-id"
+MOMENT: Final = 0.1
+"""Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
 
 
 def _encoded(reply: Message | bytes) -> bytes:
     return reply if isinstance(reply, bytes) else reply.SerializeToString()
+
+
+class _Calls:
+    """Counts the calls that run, and refuses them once closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.running = 0
+        self._came = 0
+
+    def __enter__(self) -> None:
+        self._came += 1
+        if self.closed:
+            raise Draining
+        self.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.running -= 1
+
+    async def quiet(self) -> None:
+        """Wait until no call runs and none has come for a moment."""
+        came = -1
+        while self.running or came != self._came:
+            came = self._came
+            await asyncio.sleep(MOMENT)
 
 
 class Serving:
@@ -40,6 +68,16 @@ class Serving:
     def __init__(self, identify: Identify, cursor: Callable[[int], bytes]) -> None:
         self._identify = identify
         self._cursor = cursor
+        self._calls = _Calls()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
+        self._calls.closed = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._calls.quiet()
+        except TimeoutError:
+            log.warning("calls still run when the drain timeout ends", calls=self._calls.running)
 
     def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
         """Return the handler of a service whose methods have the names of the descriptor."""
@@ -58,7 +96,8 @@ class Serving:
     def _unary(self, name: str, call: Callable[[Any, Caller], Awaitable[R]]) -> Callable[[Any, Context], Awaitable[R]]:
         async def behaviour(request: Any, context: Context) -> R:  # noqa: ANN401  any request
             try:
-                reply = await call(request, self._identify(context))
+                with self._calls:
+                    reply = await call(request, self._identify(context))
             except Refusal as refusal:
                 await self._refuse(name, request, context, refusal)
                 raise AssertionError("abort raises") from refusal
@@ -75,9 +114,10 @@ class Serving:
     ) -> Callable[[Any, Context], Awaitable[None]]:
         async def behaviour(request: Any, context: Context) -> None:  # noqa: ANN401  any request
             try:
-                async with aclosing(call(request, self._identify(context))) as messages:
-                    async for message in messages:
-                        await context.write(message)
+                with self._calls:
+                    async with aclosing(call(request, self._identify(context))) as messages:
+                        async for message in messages:
+                            await context.write(message)
             except Refusal as refusal:
                 await self._refuse(name, request, context, refusal)
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest

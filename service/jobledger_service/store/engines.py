@@ -91,11 +91,11 @@ def _lock(file: Path) -> IO[str]:
     return lock
 
 
-def _sqlite_engine(url: str, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:
+def _sqlite_engine(url: str, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's own
     engine = create_engine(url, connect_args={"check_same_thread": False}, **pool)
 
     @event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: object) -> None:
+    def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
         connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where the driver guesses
         for pragma in pragmas:
             connection.execute(pragma)

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, union_all, update
-from sqlalchemy.sql.dml import Insert, Update
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
@@ -56,11 +55,11 @@ class Statements:
             .values(position=ledger.c.position + bindparam("taken"))
             .returning(ledger.c.position)
         )
-        self.update_job: Update = update(jobs).where(jobs.c.job_key == bindparam("of"))
-        self.update_chunk: Update = update(chunks).where(
+        self.update_job = update(jobs).where(jobs.c.job_key == bindparam("of"))
+        self.update_chunk = update(chunks).where(
             chunks.c.job_key == bindparam("of"), chunks.c.chunk_index == bindparam("at")
         )
-        self.insert_event: Insert = insert(events)
+        self.insert_event = insert(events)
         self.claimable: dict[int, Any] = {}
 
     def waiting(self, kinds: int) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of kinds
@@ -126,9 +125,7 @@ class SqlTransaction:
         """Return, by job, the inputs of these chunks and of their jobs."""
         wanted = list(chunks)
         keys = {"keys": self._dialect.key_values({key for key, _ in wanted})}
-        of_jobs: dict[str, bytes] = {
-            key: raw for key, raw in self._connection.execute(self._statements.job_inputs, keys)
-        }
+        of_jobs: dict[str, bytes] = dict(self._connection.execute(self._statements.job_inputs, keys).tuples())
         of_chunks: dict[str, dict[int, bytes]] = {}
         found = self._connection.execute(self._statements.chunk_inputs, self._dialect.chunk_key_values(wanted))
         for key, index, raw in found:
