@@ -12,7 +12,7 @@ from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.job import job_key
 
 from .entry import Entry
-from .ports import Codec, Feed, JobRead, Listing, PageKey, ReadStore, Subscription
+from .ports import Codec, Feed, Listing, PageKey, ReadStore, Subscription
 from .queries import Queries
 
 PAGE = 500
