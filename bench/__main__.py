@@ -4,9 +4,10 @@ import argparse
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .processes import StartError, TaskError
 from .report import LATEST, circumstances, table, write
@@ -18,8 +19,8 @@ INTERRUPTED = 130
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round; numbers are rough")
-    parser.add_argument("--rounds", type=int, help="pairs of measures (default: 3)")
-    parser.add_argument("--seconds", type=float, help="how long each measure lasts (default: 0.7)")
+    parser.add_argument("--rounds", type=int, help="pairs of every measure (default: 5)")
+    parser.add_argument("--seconds", type=float, help="how long each measure lasts (default: 0.4)")
     parser.add_argument("--in-flight", type=int, nargs="+", metavar="N", help="calls in flight (default: 1 64 256)")
     parser.add_argument("--streams", type=int, nargs="+", metavar="N", help="watchers (default: 100 1000)")
     parser.add_argument(
@@ -34,9 +35,8 @@ def _arguments() -> argparse.Namespace:
 
 def _plan(given: argparse.Namespace) -> Plan:
     names = ("rounds", "seconds", "in_flight", "streams", "only")
-    chosen = {name: getattr(given, name) for name in names if getattr(given, name)}
-    lists = {name: tuple(value) for name, value in chosen.items() if isinstance(value, list)}
-    return Plan(**((QUICK if given.quick else {}) | chosen | lists))
+    chosen: dict[str, Any] = {name: getattr(given, name) for name in names if getattr(given, name)}
+    return replace(QUICK if given.quick else Plan(), **chosen)
 
 
 def _measure(plan: Plan, path: Path) -> None:

@@ -69,7 +69,7 @@ class GetJob(Simple):
         return await self.record(ours)
 
     def check(self) -> None:
-        """The job has its chunks."""
+        """Require the job with its chunks."""
         if len(jobs_api.GetJobResponse.FromString(self.last).job.chunks) != 5:  # noqa: PLR2004  as seeded
             raise ValueError("GetJob did not answer with five chunks")
 
@@ -84,7 +84,7 @@ class ListJobs(Simple):
         return await self.record(ours)
 
     def check(self) -> None:
-        """The page is full."""
+        """Require a full page."""
         if len(jobs_api.ListJobsResponse.FromString(self.last).jobs) != 20:  # noqa: PLR2004  as asked
             raise ValueError("ListJobs did not answer with twenty jobs")
 
@@ -99,7 +99,7 @@ class CreateJob(Simple):
         return await self.record(ours)
 
     def check(self) -> None:
-        """The job is new."""
+        """Require a new job."""
         if not jobs_api.CreateJobResponse.FromString(self.last).created:
             raise ValueError("CreateJob did not create a job")
 
@@ -122,7 +122,7 @@ class Heartbeat(Simple):
         return await self.record(ours)
 
     def check(self) -> None:
-        """The leases are held."""
+        """Require that the leases are held."""
         results = work_api.HeartbeatResponse.FromString(self.last).results
         if len(results) != self.leases or any(result.status != OK for result in results):
             raise ValueError(f"Heartbeat was not answered with {self.leases} times OK")
@@ -187,7 +187,7 @@ class ClaimComplete:
         return True
 
     def check(self) -> None:
-        """The chunks were completed."""
+        """Require that the chunks were completed."""
         results = work_api.CompleteChunksResponse.FromString(self.last).results
         if len(results) != self.chunks or any(result.status != OK for result in results):
             raise ValueError(f"CompleteChunks was not answered with {self.chunks} times OK")

@@ -142,9 +142,9 @@ async def open_fanout(ours: Target, bare: Target, watch: str, count: int) -> Fan
     template = jobs.heartbeat(leases[:1])
     path, request = f"{JOBS}/{watch}", watch_request(watch, job_id, kind)
     await bare.load(path, await a_change(ours, path, request, template))
-    sides = [Streams(target, path, request) for target in (ours, bare)]
-    for streams, first in zip(sides, (2 if watch == "WatchJobs" else 1, 1), strict=True):
-        await streams.open(count, first)
+    sides = Streams(ours, path, request), Streams(bare, path, request)
+    await sides[0].open(count, first=2 if watch == "WatchJobs" else 1)
+    await sides[1].open(count, first=1)
     return Fanout(*sides, count, template)
 
 

@@ -35,7 +35,7 @@ class Floor:
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Return the handlers of Jobledger's services and of the steering."""
-        steering = {
+        steering: dict[str, Handler] = {
             "Load": grpc.unary_unary_rpc_method_handler(self._load),
             "Flow": grpc.unary_unary_rpc_method_handler(self._flow),
         }

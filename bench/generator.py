@@ -6,8 +6,7 @@ Requests and replies are bytes, so that its own cost is small and the same for b
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import uvloop
@@ -17,6 +16,9 @@ from .cases import Case, cases
 from .fanout import Fanout, open_fanout
 from .load import measure
 from .targets import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 Answer = dict[str, Any]
 

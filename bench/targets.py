@@ -14,9 +14,10 @@ from .processes import cpu_seconds
 if TYPE_CHECKING:
     Channel = grpc.aio.Channel
     Unary = grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+    Streaming = grpc.aio.UnaryStreamMultiCallable[bytes, bytes]
     Stream = grpc.aio.UnaryStreamCall[bytes, bytes]
 else:
-    Channel = Unary = Stream = Any
+    Channel = Unary = Streaming = Stream = Any
 
 CONNECTIONS: Final = 4
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -43,7 +44,8 @@ class Target:
 
     def stream(self, path: str, request: bytes, slot: int) -> Stream:
         """Open a stream of bytes."""
-        return self._channels[slot % CONNECTIONS].unary_stream(path)(request)
+        method: Streaming = self._channels[slot % CONNECTIONS].unary_stream(path)
+        return method(request)
 
     def cpu(self) -> float:
         """Return the CPU seconds that the server has used."""
