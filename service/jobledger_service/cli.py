@@ -88,9 +88,7 @@ def serve_command(
 def migrate(
     database: Annotated[str | None, _option("database", "--database")] = None,
     *,
-    check_only: Annotated[
-        bool, typer.Option("--check", help="Only say whether the schema is of this version.")
-    ] = False,
+    check_only: Annotated[bool, typer.Option("--check", help="Only say whether the schema fits.")] = False,
 ) -> None:
     """Bring the database's schema to this version; with --check, exit with 1 if it is not.
 
