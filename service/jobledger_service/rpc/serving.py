@@ -42,8 +42,19 @@ def _read(form: type[Message], raw: bytes) -> Message:
         raise InvalidField(("request", f"is not an encoded {form.DESCRIPTOR.full_name}")) from None
 
 
+async def _send(context: Context, message: bytes) -> None:
+    try:
+        await context.write(message)
+    except Exception as error:  # gRPC's own kind is private; a message that is bytes already fails for no other reason
+        raise CallerLeftError from error
+
+
 def _encoded(reply: Message | bytes) -> bytes:
     return reply if isinstance(reply, bytes) else reply.SerializeToString()
+
+
+class CallerLeftError(Exception):
+    """There is nobody to write to any more."""
 
 
 class _Calls:
@@ -132,7 +143,9 @@ class Serving:
                 with self._calls:
                     async with aclosing(call(request, self._identify(context))) as messages:
                         async for message in messages:
-                            await context.write(message)
+                            await _send(context, message)
+            except CallerLeftError:
+                return
             except Refusal as refusal:
                 await self._refuse(name, request, context, refusal)
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
