@@ -12,6 +12,7 @@ import structlog
 import uuid_utils
 
 from .domain.limits import SECOND
+from .domain.retention import Retention
 from .duties.duty import perform
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
@@ -70,7 +71,7 @@ class App:
             self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
         )
         self._replies = ReplyCache() if writes.single_writer else None
-        executor = Executor(writes, codec, _clock, self._queries.cursor)
+        executor = Executor(writes, codec, _clock, self._queries.cursor, retention_of(settings))
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
         self._server = self._build_server(
@@ -156,6 +157,12 @@ class App:
         self._queries.close()
         self._database.close()
         log.info("stopped")
+
+
+def retention_of(settings: Settings) -> Retention:
+    """Return how long ended jobs are kept."""
+    kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
+    return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
 
 
 def prepare(database: Database) -> None:

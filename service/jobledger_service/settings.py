@@ -18,6 +18,13 @@ class Settings(BaseSettings):
     duty_interval: float = Field(0.5, gt=0, description="How often leases, retries and cancellations are looked after.")
     retention_interval: float = Field(5, gt=0, description="How often expired jobs and old history are looked after.")
     event_retention: float = Field(7 * 86_400, ge=0, description="How long history is kept; watches resume within it.")
+    completed_retention: float | None = Field(
+        None, ge=0, description="How long COMPLETED jobs are kept; else for ever."
+    )
+    failed_retention: float | None = Field(None, ge=0, description="How long FAILED jobs are kept; else for ever.")
+    cancelled_retention: float | None = Field(
+        None, ge=0, description="How long CANCELLED jobs are kept; else for ever."
+    )
     drain_timeout: float = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")

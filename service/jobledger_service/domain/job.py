@@ -146,6 +146,8 @@ class Job:
     start_time: int | None = None
     end_time: int | None = None
     expire_time: int | None = None
+    expires_by_rule: bool = False
+    """Whether expire_time comes from the operator's retention, not from a caller."""
 
     @property
     def key(self) -> str:

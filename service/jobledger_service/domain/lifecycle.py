@@ -218,7 +218,8 @@ def update(job: Job, new: JobUpdate, actor: str) -> Step | None:
     if "priority" in new.fields and job.ended:
         raise JobEnded(job.spec.job_id, job.state, "its priority no longer matters")
     change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=", ".join(sorted(new.fields)))
-    return Step(replace(job, **values), (), change)
+    by_rule = job.expires_by_rule and "expire_time" not in new.fields
+    return Step(replace(job, **values, expires_by_rule=by_rule), (), change)
 
 
 def delete(job: Job, actor: str, *, force: bool, reason: str = "") -> Change:

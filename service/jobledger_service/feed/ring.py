@@ -1,7 +1,7 @@
 """The newest entries, in memory, bounded in number and bytes."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterator
 from itertools import islice
 
 from jobledger_service.ledger.entry import Entry
@@ -41,12 +41,13 @@ class Ring:
 
     def after(self, position: int, job_key: str | None) -> Page:
         """Return entries after a position that it covers, of one job or of all."""
-        if job_key is None:
-            found: Iterable[Entry] = islice(self._entries, max(position - self.floor, 0), None)
-        else:
-            found = (entry for entry in self._by_job.get(job_key, ()) if entry.position > position)
-        entries, complete = some_of(found)
+        entries, complete = some_of(self._following(position, job_key))
         return Page(entries, max(self.head, position) if complete else entries[-1].position, trimmed=0)
+
+    def _following(self, position: int, job_key: str | None) -> Iterator[Entry]:
+        if job_key is None:
+            return islice(self._entries, max(position - self.floor, 0), None)
+        return (entry for entry in self._by_job.get(job_key, ()) if entry.position > position)
 
     def _drop_oldest(self) -> None:
         entry = self._entries.popleft()

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobledger_service.domain.errors import Refusal, StoreUnavailable
 from jobledger_service.domain.filter import Facts
+from jobledger_service.domain.retention import Retention
 
 from .commands import Command
 from .cursor import Cursor
@@ -40,11 +41,14 @@ Outcome = Any
 class Executor:
     """Carries batches out against the store; called on the writer's thread alone."""
 
-    def __init__(self, store: WriteStore, codec: Codec, clock: Clock, cursor: Callable[[int], Cursor]) -> None:
+    def __init__(
+        self, store: WriteStore, codec: Codec, clock: Clock, cursor: Callable[[int], Cursor], retention: Retention
+    ) -> None:
         self._store = store
         self._codec = codec
         self._clock = clock
         self._cursor = cursor
+        self._retention = retention
 
     def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
         """Carry out the commands; one that the database rejects is found by halving the batch: it fails alone."""
@@ -77,7 +81,7 @@ class Executor:
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         now = self._clock()
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, now)
+            work = WorkingSet(transaction, now, self._retention)
             work.load([command.needs() for command in commands])
             decided = [_decide(command, work) for command in commands]
             work.fetch_inputs()

@@ -9,6 +9,7 @@ from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.errors import ChunkNotFound, JobNotFound
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, job_key
+from jobledger_service.domain.retention import Retention
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Record
@@ -46,8 +47,9 @@ class _Touched:
 class WorkingSet:
     """A batch's jobs and chunks. What a refused command did is undone by `rollback`."""
 
-    def __init__(self, transaction: Transaction, now: int) -> None:
+    def __init__(self, transaction: Transaction, now: int, retention: Retention) -> None:
         self.now = now
+        self._retention = retention
         self._transaction = transaction
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[ChunkKey, Chunk] = {}
@@ -158,6 +160,7 @@ class WorkingSet:
             self._set(self._touched, key, touched)
         job = step.job
         if step.change is not None:
+            job = self._retention.applied(self._jobs.get(key), job)
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             self._tell(touched.changes, step.change)

@@ -141,6 +141,7 @@ def job_of(row: Sequence[Any]) -> Job:
         update_time,
         end_time,
         expire_time,
+        expires_by_rule,
     ) = row
     rate = None if rate_since is None else Rate(rate_since, rate_at, rate_items, rate_work)
     return Job(
@@ -174,6 +175,7 @@ def job_of(row: Sequence[Any]) -> Job:
         start_time=start_time,
         end_time=end_time,
         expire_time=expire_time,
+        expires_by_rule=expires_by_rule,
     )
 
 
@@ -213,6 +215,7 @@ def job_row(job: Job) -> Row:
         "update_time": job.update_time,
         "end_time": job.end_time,
         "expire_time": job.expire_time,
+        "expires_by_rule": job.expires_by_rule,
     }
 
 

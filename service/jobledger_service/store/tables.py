@@ -3,6 +3,7 @@
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Double,
@@ -84,6 +85,7 @@ jobs = Table(
     Column("update_time", BigInteger, nullable=False),
     Column("end_time", BigInteger),
     Column("expire_time", BigInteger),
+    Column("expires_by_rule", Boolean, nullable=False),
     _one_of("state", list(JobState)),
     _one_of("failure_policy", ["RUN_ALL", "FAIL_FAST"]),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),

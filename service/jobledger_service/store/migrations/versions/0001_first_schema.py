@@ -70,6 +70,7 @@ def upgrade() -> None:
         sa.Column("update_time", sa.BigInteger(), nullable=False),
         sa.Column("end_time", sa.BigInteger(), nullable=True),
         sa.Column("expire_time", sa.BigInteger(), nullable=True),
+        sa.Column("expires_by_rule", sa.Boolean(), nullable=False),
         sa.CheckConstraint(
             "(end_time IS NOT NULL) = (state IN ('CANCELLED', 'COMPLETED', 'FAILED'))", name="end_time_when_ended"
         ),

@@ -1,0 +1,37 @@
+"""How long ended jobs are kept."""
+
+from dataclasses import dataclass, replace
+
+from .job import Job
+from .states import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long after its end a job is kept, by its state, in microseconds; None for ever.
+
+    A time that the caller chose goes before this.
+    """
+
+    completed: int | None = None
+    failed: int | None = None
+    cancelled: int | None = None
+
+    def applied(self, before: Job | None, job: Job) -> Job:
+        """Return a job with the expire_time that its end brings, or without the one that an earlier end brought."""
+        if before is not None and before.ended == job.ended:
+            return job
+        if job.end_time is None:
+            return replace(job, expire_time=None, expires_by_rule=False) if job.expires_by_rule else job
+        kept = self._of(job.state)
+        if kept is None or job.expire_time is not None:
+            return job
+        return replace(job, expire_time=job.end_time + kept, expires_by_rule=True)
+
+    def _of(self, state: JobState) -> int | None:
+        match state:
+            case JobState.COMPLETED:
+                return self.completed
+            case JobState.FAILED:
+                return self.failed
+        return self.cancelled
