@@ -196,6 +196,7 @@ async def test_09_ends_well(api: Api, other: Api, kind: str, mode: int, end: int
     assert end in (last.type, last.job.state)
 
 
+@pytest.mark.timeout(120)
 async def test_10_bounded(start_server: StartServer, connect: Connect, kind: str):
     server = start_server()
     api, process = connect(server), psutil.Process(server.pid)
