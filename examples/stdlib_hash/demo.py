@@ -8,10 +8,10 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.chunk_pb2 import ChunkState, RetryPolicy
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job, JobState
@@ -38,7 +38,7 @@ def create(client: JobClient, name: str, files: int) -> Job:
         display_name=name,
         item_count=files,
         chunk_size=FILES_PER_CHUNK,
-        retry_policy=RetryPolicy(initial_backoff=timedelta(milliseconds=200)),
+        retry_policy=RetryPolicy(initial_backoff=Duration(nanos=200_000_000)),
     )
     return created.job
 
@@ -76,9 +76,8 @@ def check(client: JobClient, job_id: str, files: list[Path]) -> None:
     for name, value in asdict(plain).items():
         theirs = asdict(counted)[name]
         shown = (f"{value:x}"[:16], f"{theirs:x}"[:16]) if name == "digest" else (f"{value:,}", f"{theirs:,}")
-        say(
-            f"  {name:<13} plain loop {shown[0]:>18}   job {shown[1]:>18}   {'equal' if value == theirs else 'DIFFERENT'}"
-        )
+        verdict = "equal" if value == theirs else "DIFFERENT"
+        say(f"  {name:<13} plain loop {shown[0]:>18}   job {shown[1]:>18}   {verdict}")
     if plain != counted:
         raise SystemExit("the job's totals are not those of the plain loop")
 
@@ -105,9 +104,8 @@ def cancel_another(client: JobClient, files: int) -> None:
         for message in messages:
             job = message.job
             if job.state != shown:
-                say(
-                    f"  {JobState.Name(job.state)} at {job.progress.percent:.0f} %, {job.chunks_summary.processing} in work"
-                )
+                in_work = job.chunks_summary.processing
+                say(f"  {JobState.Name(job.state)} at {job.progress.percent:.0f} %, {in_work} in work")
                 shown = job.state
             if not asked and job.progress.percent >= CANCEL_AT and job.chunks_summary.processing:
                 answer = client.cancel_job(job.job_id, reason="seen enough")
@@ -149,9 +147,8 @@ def run(folder: Path) -> None:
         for process in workers.values():
             stack.enter_context(processes.ending(process))
         job = create(client, "the standard library", len(files))
-        say(
-            f"A server on {target}, three workers, and a job of {len(files)} files in {job.chunks_summary.total} chunks."
-        )
+        chunks = job.chunks_summary.total
+        say(f"A server on {target}, three workers, and a job of {len(files)} files in {chunks} chunks.")
         say("Each file is hashed, and its lines and syntax nodes are counted.\n")
         watching = stack.enter_context(processes.ending(processes.show(target, job.job_id)))
         kill_midway(client, job.job_id, workers[VICTIM])

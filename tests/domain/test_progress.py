@@ -1,6 +1,7 @@
 """Percent, rate and backoff follow their formulas."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -30,7 +31,7 @@ plans = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=20).map(
 def test_the_part_of_a_plan_rises_with_every_step_through_it(plan: list[Stage], data: st.DataObject):
     percents = sorted(data.draw(st.lists(st.floats(0, 100), min_size=1, max_size=5)))
     parts = [staged(plan, stage.name, percent) for stage in plan for percent in percents]
-    assert all(later >= earlier - 1e-9 for earlier, later in zip(parts, parts[1:], strict=False))
+    assert all(later >= earlier - 1e-9 for earlier, later in pairwise(parts))
     assert all(0 <= part <= 1 for part in parts)
     assert staged(plan, plan[-1].name, 100) == pytest.approx(1)
 

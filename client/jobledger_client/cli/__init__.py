@@ -1,5 +1,6 @@
 """The command line, `jobledger`. It needs the extra `cli`."""
 
+import signal
 import sys
 
 from jobledger_client.cli._exits import MISSING_EXTRA
@@ -14,4 +15,6 @@ def main() -> None:
             raise
         print("jobledger: the command line needs typer and rich: pip install 'jobledger-client[cli]'", file=sys.stderr)
         sys.exit(MISSING_EXTRA)
+    if hasattr(signal, "SIGPIPE"):  # `jobledger list | head` ends as every tool does
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(run(sys.argv[1:]))

@@ -67,7 +67,7 @@ class Bars:
         if self._live is not None:
             self._live.update(render(self._view))
         else:
-            self._console.print(one_line(message), soft_wrap=True, highlight=False)
+            self._console.print(words.literal(one_line(message)), soft_wrap=True)
 
 
 def one_line(message: WatchJobResponse) -> str:
@@ -87,12 +87,20 @@ def render(view: JobView) -> RenderableType:
     bars.add_column(justify="right", no_wrap=True)
     bars.add_column(overflow="ellipsis", no_wrap=True)
     state = words.coloured(words.job_state(job.state))
-    bars.add_row(Text(job.display_name or job.job_id, style="bold"), _bar(job.progress.percent), _percent(job), state)
+    bars.add_row(_bold(job.display_name or job.job_id), _bar(job.progress.percent), _percent(job), state)
     for chunk in view.chunks_in_work():
         said = " ".join(filter(None, [chunk.worker, chunk.progress.stage, chunk.progress.message]))
         share = Text(words.percent(chunk.progress.percent))
-        bars.add_row(Text(f"  chunk {chunk.index}"), _bar(chunk.progress.percent), share, Text(said, style="dim"))
-    return Group(bars, Text(_said_of(job), style="dim"))
+        bars.add_row(Text(f"  chunk {chunk.index}"), _bar(chunk.progress.percent), share, _dim(said))
+    return Group(bars, _dim(_said_of(job)))
+
+
+def _bold(text: str) -> Text:
+    return Text.assemble((words.literal(text).plain, "bold"))
+
+
+def _dim(text: str) -> Text:
+    return Text.assemble((words.literal(text).plain, "dim"))
 
 
 def _bar(percent: float) -> ProgressBar:

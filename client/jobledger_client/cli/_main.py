@@ -1,12 +1,11 @@
 """The command as a whole: what it consists of, and how its errors become a sentence and an exit code."""
 
-import signal
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from jobledger_client._errors import JobledgerError, UnavailableError
+from jobledger_client._errors import FieldViolation, JobledgerError, UnavailableError
 from jobledger_client.cli import _change, _create, _read, _watch
 from jobledger_client.cli._exits import DONE, INTERRUPTED, TABLE, USAGE, exit_code
 from jobledger_client.cli._session import Options, add_options, new_app, with_examples
@@ -28,8 +27,6 @@ document, and `watch` one a line, in the JSON form of the messages in the protos
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code. What went wrong is one sentence on standard error."""
-    if hasattr(signal, "SIGPIPE"):  # `jobledger list | head` ends as every tool does
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     command = typer.main.get_command(application())
     try:
         return command.main(list(arguments), prog_name="jobledger", standalone_mode=False) or DONE
@@ -71,11 +68,15 @@ def _usage(error: Exception) -> int:
 
 
 def _sentence(error: JobledgerError) -> str:
-    known = [f"\n  {violation.field}: {violation.description}" for violation in error.field_violations]
+    if error.field_violations:
+        return "; ".join(f"{violation.field}: {_rule(violation)}" for violation in error.field_violations)
     if isinstance(error, UnavailableError) and not error.reason:
         return f"the server could not be reached: {error.message}"
-    reason = f" [{error.reason}]" if error.reason else ""
-    return f"{error.message}{reason}{''.join(known)}"
+    return error.message
+
+
+def _rule(violation: FieldViolation) -> str:
+    return violation.description.removeprefix(f"{violation.field}: ")
 
 
 def _say(sentence: str) -> None:

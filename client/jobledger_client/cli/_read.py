@@ -107,7 +107,7 @@ def list_jobs(
     if session.as_json:
         _json.document(page)
     else:
-        session.console.print(_tables.jobs(page.jobs))
+        session.console.print(_tables.jobs(page.jobs, width=session.console.width))
         more = "more than " if page.total_is_lower_bound else ""
         session.console.print(f"{len(page.jobs):,} of {more}{page.total_size:,} jobs", style="dim", highlight=False)
         _say_more(session, page.next_page_token)

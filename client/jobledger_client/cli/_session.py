@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -15,6 +16,7 @@ from rich.console import Console
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli._parse import pairs
 
+_UNFOLDED = 1_000  # columns, where there is no terminal whose width counts
 _PANEL = "Connection and output"
 
 
@@ -87,7 +89,7 @@ class Session:
     def __init__(self, options: Options) -> None:
         self._options = options
         self.as_json = options.output is Output.JSON
-        self.console = Console()
+        self.console = Console() if sys.stdout.isatty() else Console(width=_UNFOLDED)
 
     def client(self) -> JobClient:
         """Return a client for the server; a context manager."""

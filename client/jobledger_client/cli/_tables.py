@@ -1,41 +1,41 @@
 """Answers for people: jobs, chunks and events as tables."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from google.protobuf.json_format import MessageToJson
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from jobledger_client.cli import _words as words
 
+_WIDE = 110  # columns
 
-def jobs(found: Iterable[Job]) -> Table:
-    """Return jobs, one a row."""
-    table = _table("JOB", "KIND", "STATE", "PROGRESS", "CHUNKS", "PRIORITY", "AGE", "NAME")
+
+def jobs(found: Iterable[Job], *, width: int) -> Table:
+    """Return jobs, one a row; some of what there is to say needs a terminal that is wide."""
+    wide = width >= _WIDE
+    more = ("CHUNKS", "PRIORITY", "AGE") if wide else ()
+    table = _table("JOB", "STATE", "DONE", *more, "KIND", "NAME", folding=("KIND", "NAME"))
     for job in found:
         summary = job.chunks_summary
-        table.add_row(
-            job.job_id,
-            job.kind,
-            words.coloured(words.job_state(job.state)),
-            words.percent(job.progress.percent),
-            f"{summary.completed:,}/{summary.total:,}",
-            str(job.priority),
-            words.age(job.create_time),
-            job.display_name,
-        )
+        state = words.coloured(words.job_state(job.state))
+        chunks_done = f"{summary.completed:,}/{summary.total:,}"
+        more = (chunks_done, str(job.priority), words.age(job.create_time)) if wide else ()
+        _row(table, job.job_id, state, words.percent(job.progress.percent), *more, job.kind, job.display_name)
     return table
 
 
 def chunks(found: Iterable[Chunk]) -> Table:
     """Return chunks, one a row."""
-    table = _table("CHUNK", "STATE", "ITEMS", "PROGRESS", "ATTEMPT", "WORKER", "STAGE", "ERROR")
+    table = _table(
+        "CHUNK", "STATE", "ITEMS", "DONE", "ATTEMPT", "WORKER", "STAGE", "ERROR", folding=("WORKER", "ERROR")
+    )
     for chunk in found:
-        table.add_row(
+        _row(
+            table,
             str(chunk.index),
             words.coloured(words.chunk_state(chunk.state)),
             f"{chunk.first_item}–{chunk.last_item}" if chunk.HasField("first_item") else "",  # noqa: RUF001 - a range
@@ -50,10 +50,11 @@ def chunks(found: Iterable[Chunk]) -> Table:
 
 def events(found: Iterable[JobEvent]) -> Table:
     """Return a history, one change a row."""
-    table = _table("TIME", "REVISION", "CHANGE", "CHUNK", "ACTOR", "STATE", "REASON")
+    table = _table("TIME", "REVISION", "CHANGE", "CHUNK", "ACTOR", "STATE", "REASON", folding=("ACTOR", "REASON"))
     for event in found:
         for change in event.changes:
-            table.add_row(
+            _row(
+                table,
                 words.local_time(event.commit_time),
                 str(event.revision),
                 words.change_type(change.type),
@@ -72,11 +73,11 @@ def job(one: Job) -> Table:
     table.add_column(overflow="fold")
     for name, value in _facts(one):
         if value:
-            table.add_row(name, value)
+            _row(table, name, value)
     return table
 
 
-def outcome(one: Job) -> str:
+def outcome(one: Job) -> Text:
     """Return what an ended job left behind, a line each: its result, or why it failed."""
     lines = [f"result: {one.result_uri}"] if one.result_uri else []
     if one.HasField("error"):
@@ -84,7 +85,7 @@ def outcome(one: Job) -> str:
         lines.append(f"error: {one.error.code}: {one.error.message}{chunk}")
     if one.cancel_reason:
         lines.append(f"cancelled: {one.cancel_reason}")
-    return "".join(f"{escape(line)}\n" for line in lines)
+    return Text("\n").join(words.literal(line) for line in lines)
 
 
 def _facts(one: Job) -> Iterable[tuple[str, str | Text]]:
@@ -123,8 +124,13 @@ def _artifact(name: str, artifact: Artifact) -> str:
     return f"{name}: {artifact.uri}{kind}"
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, folding: Collection[str]) -> Table:
+    """Return an empty table, of which only these columns give way on a narrow terminal."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, no_wrap=number == 0, overflow="fold")
+    for column in columns:
+        table.add_column(column, no_wrap=column not in folding, overflow="fold")
     return table
+
+
+def _row(table: Table, *cells: str | Text) -> None:
+    table.add_row(*(words.literal(cell) if isinstance(cell, str) else cell for cell in cells))

@@ -68,7 +68,8 @@ def _show(
     with Bars(console) as bars, client.watch(job_id, mode=mode, cursor=cursor) as messages:
         for last in messages:
             bars.show(last)
-    console.print(_tables.outcome(last.job), end="")
+    if left_behind := _tables.outcome(last.job):
+        console.print(left_behind)
     return _exit_code(last)
 
 

@@ -47,6 +47,11 @@ def coloured(state: str) -> Text:
     return Text(state, style=_COLOURS.get(state, ""))
 
 
+def literal(text: str) -> Text:
+    """Return text from elsewhere as it is: no markup, and nothing that a terminal would take as a command."""
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+
+
 def percent(value: float) -> str:
     """Return a percentage with one decimal."""
     return f"{value:.1f} %"

@@ -92,7 +92,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job's progress as sums over its chunks: work in millionths of an item; percent is this run's high-water mark."""
+    """A job's progress as sums over its chunks; work in millionths of an item, percent is the run's highest."""
 
     work_total: int
     work_done: int = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jobledger_service.ledger.entry import Entry
 from jobledger_service.ledger.ports import Codec, EventsRead, ReadStore
@@ -19,12 +19,18 @@ POLL = 1.0
 
 
 class LiveFeed:
-    """Fan-out to this process's watchers. Everything but the reading happens on the event loop, without waiting."""
+    """Fan-out to this process's watchers. Everything but the reading happens on the event loop, without waiting.
 
-    def __init__(self, store: ReadStore, queries: Queries, codec: Codec, *, sole_writer: bool) -> None:
+    `found` hears of each entry that was not published here but found in the store.
+    """
+
+    def __init__(
+        self, store: ReadStore, queries: Queries, codec: Codec, found: Callable[[Entry], None], *, sole_writer: bool
+    ) -> None:
         self._store = store
         self._queries = queries
         self._codec = codec
+        self._found = found
         self._sole_writer = sole_writer
         self._ring = Ring(store.position())
         self._pages = Pages(self._read, self._decode)
@@ -89,7 +95,10 @@ class LiveFeed:
         """Read from the head to the end of the ledger."""
         while True:
             read = await self._read(self._ring.head, PAGE, None)
-            self.publish(self._decode(read))
+            entries = self._decode(read)
+            self.publish(entries)
+            for entry in entries:
+                self._found(entry)
             if len(read.rows) < PAGE:
                 return
 

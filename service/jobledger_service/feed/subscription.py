@@ -52,15 +52,15 @@ class FeedSubscription:
         """Let the watcher look up: the feed is closing."""
         self._news.set()
 
-    async def next(self, timeout: float) -> Sequence[Entry]:  # noqa: ASYNC109  the port's form
-        """Return what follows, oldest first; nothing after `timeout` seconds, or when it was not for this watcher."""
+    async def next(self, patience: float) -> Sequence[Entry]:
+        """Return what follows, oldest first; nothing after `patience` seconds, or when it was not for this watcher."""
         self._news.clear()
         if self._feed.closing:
             raise Draining
         if self._behind:
             return await self._catch_up()
         if not self._queue:
-            await self._wait(timeout)
+            await self._wait(patience)
         return self._take()
 
     async def _wait(self, seconds: float) -> None:

@@ -41,6 +41,14 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidates:
+    """Chunks that were found for a demand; `contended` when other replicas may hold, or take, more of them."""
+
+    chunks: Sequence[ChunkKey]
+    contended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request that took effect: what it said, and the job that it was about."""
 
@@ -72,8 +80,11 @@ class Writes:
 class Transaction(Protocol):
     """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
 
-    def claimable(self, demand: Demand) -> list[ChunkKey]:
-        """Return the most urgent chunks that wait, the oldest job first within a priority."""
+    def claimable(self, demand: Demand) -> Candidates:
+        """Return the most urgent chunks that wait, the oldest job first within a priority, and lock their jobs.
+
+        It never waits for a lock, and so comes after `jobs`.
+        """
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
@@ -270,8 +281,8 @@ class Subscription(Protocol):
     def position(self) -> int:
         """Everything up to here was handed out or did not concern the watcher."""
 
-    async def next(self, timeout: float) -> Sequence[Entry]:
-        """Return what follows, oldest first; nothing when `timeout` seconds pass or there is news that is not for it.
+    async def next(self, patience: float) -> Sequence[Entry]:
+        """Return what follows, oldest first; nothing when `patience` seconds pass or there is news that is not for it.
 
         Raises HistoryTrimmed, Draining, StoreUnavailable.
         """

@@ -74,7 +74,7 @@ class SqlReadStore:
 
     def _full(self, connection: Connection, wanted: dict[str, object]) -> dict[str, tuple[Inputs, list[Chunk]]]:
         """Return the inputs and the first chunks of jobs, by key."""
-        job_inputs: dict[str, bytes] = {key: raw for key, raw in connection.execute(self._inputs, wanted)}
+        job_inputs: dict[str, bytes] = dict(connection.execute(self._inputs, wanted).tuples().all())
         of_chunks: dict[str, dict[int, bytes]] = {}
         listed: dict[str, list[Chunk]] = {}
         for *row, raw in connection.execute(self._chunks, wanted):
