@@ -42,12 +42,6 @@ def test_every_link_leads_somewhere(path: Path):
         assert not anchor or anchor in anchors(found), link
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
-def test_lines_but_those_of_tables_are_within_120_characters(path: Path):
-    long = [line for line in path.read_text().splitlines() if len(line) > 120 and not line.startswith("|")]
-    assert not long
-
-
 def test_every_reason_is_told():
     names = {name.removeprefix("ERROR_REASON_") for name in dict(ErrorReason.items())}
     assert names - {"UNSPECIFIED"} <= first_cells(read("docs/errors.md"))

@@ -1,4 +1,4 @@
-"""The Python examples run, in the order of their document, against a real server.
+"""The Python examples run, in the order of their document, against a real server of its own.
 
 An example that begins with a comment `# name.py` is a program: it runs as a process of its own until its document ends,
 and must then end with 0 on SIGTERM.
@@ -17,6 +17,7 @@ from sybil import Example
 from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+from tests.conftest import StartServer
 from tests.docs.documents import DOCUMENTS, TARGET, name_of
 from tests.support.server import Server
 
@@ -65,9 +66,9 @@ def has_examples(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if has_examples(path)], ids=name_of)
-def test_the_examples_run(path: Path, server: Server, tmp_path: Path):
+def test_the_examples_run(path: Path, start_server: StartServer, tmp_path: Path):
     with ExitStack() as programs:
-        runner = Runner(server, tmp_path, programs)
+        runner = Runner(start_server(), tmp_path, programs)
         examples = list(Document.parse(str(path), CodeBlockParser("python", runner), SkipParser()))
         for example in examples:
             example.evaluate()

@@ -14,6 +14,7 @@ from jobledger.v1 import job_service_pb2, worker_service_pb2
 from jobledger_client.cli._main import application
 from jobledger_service.cli import cli as server_cli
 
+from tests.conftest import StartServer
 from tests.docs.documents import ROOT, SHELL_COMMANDS, TARGET, Command
 from tests.foreign.test_buf_curl import BUF, FLAGS
 from tests.support.server import Server
@@ -70,8 +71,8 @@ def buf_curl(server: Server, command: Command, token: str) -> list[str]:
     return [BUF, "curl", *FLAGS, "-d", body, f"http://{server.target}/{command.words[-1]}"]
 
 
-def test_the_tour_of_the_readme(server: Server):
-    token, watch, answers = "", None, {}
+def test_the_tour_of_the_readme(start_server: StartServer):
+    server, token, watch, answers = start_server(), "", None, {}
     for command in (one for one in of("grpcurl") if one.document == "README.md"):
         call = buf_curl(server, command, token)
         method = method_of(command).name
