@@ -120,7 +120,7 @@ class App:
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
         ]
         if not self._database.single_writer:
-            others.append(self._own("wake-ups", listen(settings.database, self._feed.hint)))
+            others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
         log.info("listening", address=f"{host}:{self._server.port}", database=settings.database)

@@ -8,7 +8,8 @@ from jobledger_service.ledger.entry import Entry
 from jobledger_service.ledger.ports import Codec, EventsRead, ReadStore
 from jobledger_service.ledger.queries import Queries
 
-from .pages import PAGE, Page, Pages
+from .page import PAGE, Page
+from .pages import Pages
 from .ring import Ring
 from .subscription import FeedSubscription
 
@@ -99,7 +100,7 @@ class LiveFeed:
             self.publish(entries)
             for entry in entries:
                 self._found(entry)
-            if len(read.rows) < PAGE:
+            if read.complete:
                 return
 
     def subscribe(self, after: int, job_key: str | None = None) -> FeedSubscription:
@@ -120,9 +121,9 @@ class LiveFeed:
         if not mine:
             self._of_job.pop(subscription.job_key, None)
 
-    def recent(self, after: int, job_key: str | None, limit: int) -> Sequence[Entry] | None:
+    def recent(self, after: int, job_key: str | None) -> Page | None:
         """Return entries after a position from memory; None when it does not reach back so far."""
-        return self._ring.after(after, job_key, limit) if self._ring.covers(after) else None
+        return self._ring.after(after, job_key) if self._ring.covers(after) else None
 
     async def history(self, after: int, job_key: str | None) -> Page:
         """Return entries after a position from the store; raises HistoryTrimmed."""

@@ -207,11 +207,15 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class EventsRead:
-    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten."""
+    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten.
+
+    `complete` says that nothing followed when this was read.
+    """
 
     rows: Sequence[EventRow]
     through: int
     trimmed: int
+    complete: bool
 
 
 class ReadStore(Protocol):
@@ -234,7 +238,7 @@ class ReadStore(Protocol):
         """Return a job's chunks with an index above `after`."""
 
     def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
-        """Return the events after a position, of one job or of all, oldest first."""
+        """Return the events after a position, of one job or of all, oldest first; fewer when they are large."""
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""

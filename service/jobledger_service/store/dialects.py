@@ -39,6 +39,9 @@ CHANNEL = "jobledger"
 class Dialect(Protocol):
     """How one database takes sets of keys and rows, and what its errors mean. Statements are built once."""
 
+    name: str
+    """How this process calls itself where others hear of it."""
+
     has_row_locks: bool
     """Whether others can write at the same time, so that rows must be locked."""
 
@@ -82,6 +85,7 @@ class Dialect(Protocol):
 class Sqlite:
     """SQLite takes a set of keys as one JSON document, and rows one by one, without a round trip between them."""
 
+    name = ""
     has_row_locks = False
 
     def keys(self) -> Select[Any]:
@@ -133,9 +137,12 @@ class Sqlite:
 
 
 class Postgres:
-    """PostgreSQL takes a set as one array for each column."""
+    """PostgreSQL takes a set as one array for each column; `name` tells this process from the other replicas."""
 
     has_row_locks = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def keys(self) -> Select[Any]:
         return select(func.unnest(bindparam("keys", type_=ARRAY(Text))))
@@ -174,7 +181,7 @@ class Postgres:
         connection.execute(select(func.pg_advisory_xact_lock(_lock_number(name))))
 
     def announce(self, connection: Connection) -> None:
-        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self.name}'")
 
     def meaning(self, error: DBAPIError) -> Exception:
         state = getattr(error.orig, "sqlstate", None) or ""

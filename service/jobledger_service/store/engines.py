@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
@@ -102,7 +103,7 @@ def _postgres(url: URL) -> Database:
     reader = create_engine(url, pool_size=READERS, max_overflow=0).execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
-    return Database(Postgres(), writer, reader, lambda: None)
+    return Database(Postgres(uuid4().hex), writer, reader, lambda: None)
 
 
 def _sqlite(url: URL, file: Path) -> Database:
