@@ -1,0 +1,1 @@
+"""What the documents show runs, and what they list is complete."""

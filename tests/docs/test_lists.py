@@ -1,0 +1,74 @@
+"""Links lead somewhere, and what the documents list is what there is."""
+
+import re
+from pathlib import Path
+
+import pytest
+from jobledger.v1.error_reason_pb2 import ErrorReason
+from jobledger.v1.job_pb2 import JobState
+from jobledger_service.rpc.checks import SCHEMES
+from jobledger_service.settings import Settings
+
+from tests.docs.documents import DOCUMENTS, ROOT, name_of
+
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def read(name: str) -> str:
+    """Return a document."""
+    return (ROOT / name).read_text()
+
+
+def first_cells(text: str) -> set[str]:
+    """Return what stands in the first column of a document's tables."""
+    return {row.split("|")[1].strip().strip("`") for row in text.splitlines() if row.startswith("|")}
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", CODE.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_every_link_leads_somewhere(path: Path):
+    for link in LINK.findall(CODE.sub("", path.read_text())):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        found = (path.parent / file).resolve() if file else path
+        assert found.exists(), link
+        assert not anchor or anchor in anchors(found), link
+
+
+def test_every_reason_is_told():
+    names = {name.removeprefix("ERROR_REASON_") for name in dict(ErrorReason.items())}
+    assert names - {"UNSPECIFIED"} <= first_cells(read("docs/errors.md"))
+
+
+def test_every_setting_is_told_with_its_default():
+    rows = read("docs/operating.md").splitlines()
+    for name, field in Settings.model_fields.items():
+        [row] = [row for row in rows if row.startswith(f"| `{name}` |")]
+        default = str(field.default).lower()
+        if type(field.default) in (int, float):
+            default = f"{field.default:,}"
+        told = row.split("|")[2].replace("`", "").strip().removesuffix(" (7 days)")
+        assert told == default.removesuffix(".0"), name
+
+
+def test_every_state_is_told():
+    states = {name.removeprefix("JOB_STATE_") for name in dict(JobState.items())}
+    assert states - {"UNSPECIFIED"} <= first_cells(read("docs/lifecycle.md"))
+
+
+def test_every_scheme_is_told():
+    [row] = [row for row in read("docs/errors.md").splitlines() if row.startswith("| `uri` of an artifact")]
+    assert set(re.findall(r"[a-z0-9]+", row.split(";")[1])) == SCHEMES
+
+
+def test_the_guarantees_name_their_tests():
+    named = re.findall(r"`(test_\d\d_\w+)`", read("docs/watch.md"))
+    there = re.findall(r"^async def (test_\d\d_\w+)\(", read("tests/watch/test_guarantees.py"), re.MULTILINE)
+    assert named == there

@@ -1,0 +1,94 @@
+"""The shell examples: requests parse against the contract, command lines parse, and the tour of the README works."""
+
+import json
+import re
+import subprocess
+
+import pytest
+import typer
+from google.protobuf import descriptor_pool, json_format
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from grpc_health.v1 import health_pb2
+from jobledger.v1 import job_service_pb2, worker_service_pb2
+from jobledger_client.cli._main import application
+from jobledger_service.cli import cli as server_cli
+
+from tests.conftest import StartServer
+from tests.docs.documents import ROOT, SHELL_COMMANDS, TARGET, Command
+from tests.foreign.test_buf_curl import BUF, FLAGS
+from tests.support.server import Server
+
+BOUND = 30.0  # seconds that a call may take: a bound for what hangs, not a measure
+KNOWN = {health_pb2.DESCRIPTOR.name, job_service_pb2.DESCRIPTOR.name, worker_service_pb2.DESCRIPTOR.name}
+UNCHECKED = {"echo", "sqlite3"}  # programs of others, whose arguments we have no parser for
+
+
+def of(*programs: str) -> list[Command]:
+    """Return the commands of these programs."""
+    return [command for command in SHELL_COMMANDS if command.words[0] in programs]
+
+
+def method_of(command: Command) -> MethodDescriptor:
+    """Return the method that a grpcurl command calls."""
+    service, _, method = command.words[-1].partition("/")
+    found = descriptor_pool.Default().FindServiceByName(service)
+    assert found.file.name in KNOWN
+    return found.methods_by_name[method]
+
+
+def test_every_program_is_checked():
+    checked = {"grpcurl", "jobledger", "jobledger-server", "make"}
+    assert {command.words[0] for command in SHELL_COMMANDS} <= checked | UNCHECKED
+
+
+@pytest.mark.parametrize("command", of("grpcurl"), ids=str)
+def test_a_request_is_one_of_the_contract(command: Command):
+    assert command.words[1] == "-plaintext"
+    assert command.words[-2] == TARGET
+    json_format.Parse(command.after("-d"), GetMessageClass(method_of(command).input_type)())
+
+
+@pytest.mark.parametrize("command", of("jobledger", "jobledger-server"), ids=str)
+def test_a_command_line_is_understood(command: Command):
+    app = application() if command.words[0] == "jobledger" else server_cli
+    group = typer.main.get_command(app)
+    program, *arguments = command.words
+    with group.make_context(program, arguments) as context:
+        name, chosen, rest = group.resolve_command(context, [*context._protected_args, *context.args])
+        with chosen.make_context(name, rest, parent=context):
+            pass
+
+
+@pytest.mark.parametrize("command", of("make"), ids=str)
+def test_a_target_is_in_the_makefile(command: Command):
+    assert re.search(rf"^{command.words[1]}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def buf_curl(server: Server, command: Command, token: str) -> list[str]:
+    """Return the command that does with buf what one with grpcurl does."""
+    body = command.after("-d").replace("TOKEN", token)
+    return [BUF, "curl", *FLAGS, "-d", body, f"http://{server.target}/{command.words[-1]}"]
+
+
+def test_the_tour_of_the_readme(start_server: StartServer):
+    server, token, watch, answers = start_server(), "", None, {}
+    for command in (one for one in of("grpcurl") if one.document == "README.md"):
+        call = buf_curl(server, command, token)
+        method = method_of(command).name
+        if method == "WatchJob":
+            watch = subprocess.Popen(call, stdout=subprocess.PIPE, text=True)
+            continue
+        done = subprocess.run(call, timeout=BOUND, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+        answers[method] = json.loads(done.stdout)
+        if method == "ClaimChunks":
+            token = answers[method]["chunks"][0]["lease"]["token"]
+    assert answers["GetJob"]["job"]["chunksSummary"] == {"total": 5, "pending": 5}
+    assert answers["Heartbeat"]["results"][0]["status"] == "LEASE_STATUS_OK"
+    assert answers["CompleteChunks"]["results"][0]["chunkState"] == "CHUNK_STATE_COMPLETED"
+    assert answers["CancelJob"]["outcome"] == "CANCEL_OUTCOME_REQUESTED"
+    assert watch is not None
+    messages, _ = watch.communicate(timeout=BOUND)
+    assert watch.returncode == 0
+    assert re.findall('"state": "(JOB_STATE_.*)"', messages)[-1] == "JOB_STATE_CANCELLED"
