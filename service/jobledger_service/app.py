@@ -43,8 +43,12 @@ log = structlog.get_logger(__name__)
 LAST_PORT = 65_535
 
 
-class OpenToOthersError(ValueError):
-    """The address would let other hosts in, and there are no keys."""
+DEFECT = 70
+"""Exit status of a server that stops because something in it failed (EX_SOFTWARE of sysexits.h)."""
+
+
+class WrongSettingError(ValueError):
+    """A setting that does not go with the others, or would be unsafe."""
 
 
 def _clock() -> int:
@@ -59,9 +63,9 @@ class App:
     """One server process. Built on the event loop; `run` serves until `stop`, then drains."""
 
     def __init__(self, settings: Settings) -> None:
-        check_listen(settings)
         self._settings = settings
         self._stopping = asyncio.Event()
+        self._status = 0
         self._database = open_database(settings.database)
         prepare(self._database)
         codec, writes = ProtoCodec(), SqlWriteStore(self._database)
@@ -93,7 +97,7 @@ class App:
         jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
         workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
         self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
-        return server.build(self._settings.listen, self._serving, jobs, workers)
+        return server.build(self._settings.listen, self._serving, jobs, workers, share_port=self._settings.shared_port)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -111,8 +115,8 @@ class App:
         """Begin to drain."""
         self._stopping.set()
 
-    async def run(self, ready: Callable[[str], None]) -> None:
-        """Serve until `stop`; `ready` hears the address."""
+    async def run(self, ready: Callable[[str], None]) -> int:
+        """Serve until `stop`; `ready` hears the address. Return the exit status."""
         settings = self._settings
         writer = self._own("committer", self._committer.run())
         others = [
@@ -128,6 +132,7 @@ class App:
         ready(f"{host}:{self._server.port}")
         await self._stopping.wait()
         await self._drain(others, writer)
+        return self._status
 
     def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task; if it ends with an error, the process has to go."""
@@ -136,6 +141,7 @@ class App:
         def ended(done: asyncio.Task[None]) -> None:
             if not done.cancelled() and (error := done.exception()) is not None:
                 log.error("a task ends that should not: the server stops", task=name, exc_info=error)
+                self._status = DEFECT
                 self.stop()
 
         task.add_done_callback(ended)
@@ -173,31 +179,33 @@ def prepare(database: Database) -> None:
         check(database)
 
 
-def check_listen(settings: Settings) -> None:
-    """Raise OpenToOthersError unless the address is this machine's own, or the operator wants it so."""
+def check_settings(settings: Settings) -> None:
+    """Raise WrongSettingError for settings that do not go together, and for an address that lets strangers in."""
     host, _, port = settings.listen.rpartition(":")
     if not host or not port.isdecimal() or int(port) > LAST_PORT:
-        raise server.CannotListenError(
-            f"--listen: {settings.listen!r} is not HOST:PORT with a port of 0 to {LAST_PORT}"
+        raise WrongSettingError(f"--listen: {settings.listen!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
+    if settings.processes > 1 and settings.database.startswith("sqlite"):
+        raise WrongSettingError(
+            f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
         )
-    host = host.strip("[]")
-    if settings.insecure or host == "localhost":
-        return
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise OpenToOthersError(
+    if not settings.insecure and not _is_loopback(host.strip("[]")):
+        raise WrongSettingError(
             f"{settings.listen} lets other hosts in, and there are no keys:"
             " listen on 127.0.0.1, or say --insecure if your network keeps strangers out"
         )
 
 
-async def serve(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def serve(settings: Settings, ready: Callable[[str], None]) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status."""
     app = App(settings)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, app.stop)
-    await app.run(ready)
+    return await app.run(ready)

@@ -1,6 +1,8 @@
 """The command line of the server."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -8,12 +10,13 @@ import uvloop
 from pydantic import ValidationError
 
 from . import logs
-from .app import OpenToOthersError, serve
+from .app import WrongSettingError, check_settings, serve
 from .domain.errors import StoreUnavailable
 from .rpc.server import CannotListenError
 from .settings import Settings
 from .store.engines import DatabaseInUseError, UnknownDatabaseError, open_database
 from .store.migrate import SchemaError, check, upgrade
+from .supervisor import supervise
 
 cli = typer.Typer(
     name="jobledger-server",
@@ -21,10 +24,13 @@ cli = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 CONFIGURATION = 78
 """Exit status of a server that was told something it cannot do (EX_CONFIG of sysexits.h)."""
+UNAVAILABLE = 69
+"""Exit status of a server whose database cannot be reached, which may pass (EX_UNAVAILABLE)."""
 
 
 @cli.callback()
@@ -46,6 +52,8 @@ def _option(field: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
 def serve_command(
     database: Annotated[str | None, _option("database", "--database")] = None,
     listen: Annotated[str | None, _option("listen", "--listen")] = None,
+    processes: Annotated[int | None, _option("processes", "--processes")] = None,
+    shared_port: Annotated[bool | None, _option("shared_port", "--shared-port")] = None,
     insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
     bookmark_interval: Annotated[float | None, _option("bookmark_interval", "--bookmark-interval")] = None,
     duty_interval: Annotated[float | None, _option("duty_interval", "--duty-interval")] = None,
@@ -73,18 +81,10 @@ def serve_command(
             _say(f"--{name}: {problem['input']!r}: {problem['msg']}")
         raise typer.Exit(CONFIGURATION) from None
     logs.set_up(settings.log_level, settings.log_format)
-    try:
-        uvloop.run(serve(settings, lambda address: print(f"jobledger listening on {address}", flush=True)))  # noqa: T201
-    except (
-        OpenToOthersError,
-        CannotListenError,
-        DatabaseInUseError,
-        UnknownDatabaseError,
-        SchemaError,
-        StoreUnavailable,
-    ) as error:
-        _say(str(error))
-        raise typer.Exit(CONFIGURATION) from None
+    with _told():
+        check_settings(settings)
+        serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
+        raise typer.Exit(uvloop.run(serving))
 
 
 @cli.command()
@@ -99,21 +99,30 @@ def migrate(
     """
     given: dict[str, Any] = {"database": database} if database else {}
     settings = Settings(**given)
+    with _told(), closing(open_database(settings.database)) as opened:
+        try:
+            done = check(opened) if check_only else upgrade(opened)
+        except SchemaError as error:
+            _say(str(error))
+            raise typer.Exit(1) from None
+    typer.echo("the schema was brought to this version" if done else "the schema is of this version")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what keeps a command from its work in one sentence, and exit with a status for it."""
     try:
-        opened = open_database(settings.database)
-        if check_only:
-            check(opened)
-            done = False
-        else:
-            done = upgrade(opened)
-    except SchemaError as error:
-        _say(str(error))
-        raise typer.Exit(1) from None
-    except (DatabaseInUseError, UnknownDatabaseError, StoreUnavailable) as error:
+        yield
+    except (WrongSettingError, CannotListenError, DatabaseInUseError, UnknownDatabaseError, SchemaError) as error:
         _say(str(error))
         raise typer.Exit(CONFIGURATION) from None
-    opened.close()
-    typer.echo("the schema was brought to this version" if done else "the schema is of this version")
+    except StoreUnavailable as error:
+        _say(f"{error} ({error.__cause__})")
+        raise typer.Exit(UNAVAILABLE) from None
+
+
+def _ready(address: str) -> None:
+    print(f"jobledger listening on {address}", flush=True)  # noqa: T201
 
 
 def _say(sentence: str) -> None:

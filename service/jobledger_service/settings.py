@@ -7,24 +7,22 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """All settings of a server; durations in seconds."""
+    """All settings of a server; durations in seconds, None for ever."""
 
     model_config = SettingsConfigDict(env_prefix="JOBLEDGER_", frozen=True)
 
     database: str = Field("sqlite:///jobledger.db", description="Where the ledger is kept: sqlite:///FILE.")
     listen: str = Field("127.0.0.1:7070", description="The address to serve on, HOST:PORT; port 0 picks a free one.")
+    processes: int = Field(1, ge=1, le=64, description="How many processes serve on the address; PostgreSQL only.")
+    shared_port: bool = Field(default=False, description="Let other processes of this machine serve on the port too.")
     insecure: bool = Field(default=False, description="Serve other hosts too, without keys or TLS.")
     bookmark_interval: float = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
     duty_interval: float = Field(0.5, gt=0, description="How often leases, retries and cancellations are looked after.")
     retention_interval: float = Field(5, gt=0, description="How often expired jobs and old history are looked after.")
     event_retention: float = Field(7 * 86_400, ge=0, description="How long history is kept; watches resume within it.")
-    completed_retention: float | None = Field(
-        None, ge=0, description="How long COMPLETED jobs are kept; else for ever."
-    )
-    failed_retention: float | None = Field(None, ge=0, description="How long FAILED jobs are kept; else for ever.")
-    cancelled_retention: float | None = Field(
-        None, ge=0, description="How long CANCELLED jobs are kept; else for ever."
-    )
+    completed_retention: float | None = Field(None, ge=0, description="How long COMPLETED jobs are kept.")
+    failed_retention: float | None = Field(None, ge=0, description="How long FAILED jobs are kept.")
+    cancelled_retention: float | None = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
     drain_timeout: float = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")

@@ -162,7 +162,9 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
     elif failure.not_retryable or chunk.attempt >= chunk.max_attempts:
         new = _released(chunk, ChunkState.FAILED, end, now)
     else:
-        wait = job.spec.retry_policy.backoff(chunk.attempt, failure.roll)
+        policy = job.spec.retry_policy
+        before_this_run = chunk.max_attempts - policy.max_attempts
+        wait = policy.backoff(chunk.attempt - before_this_run, failure.roll)
         new = replace(_released(chunk, ChunkState.PENDING, end, now), not_before=now + wait if wait else None)
     new = replace(new, error=error)
     job = job.with_chunk(chunk, new, now)

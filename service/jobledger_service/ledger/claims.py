@@ -36,11 +36,9 @@ class ClaimQueue:
                 claimed = await self._committer.submit(command)
             claimed = claimed or []
             left = deadline - loop.time()
-            if claimed or left <= 0:
+            if claimed or left <= 0 or self._closing:
                 return claimed
             await self._wait(command, min(left, POLL))
-            if self._closing:
-                return []
 
     async def _wait(self, command: ClaimChunks, seconds: float) -> None:
         woken = asyncio.Event()

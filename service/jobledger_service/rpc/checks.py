@@ -49,7 +49,7 @@ class Checks:
     def within(self, field: str, value: float, low: float, high: float) -> None:
         """A number must be within bounds, inclusive."""
         if not low <= value <= high or not math.isfinite(value):
-            self.fault(field, f"{value:g} is not within {low:g} to {high:g}")
+            self.fault(field, f"{value} is not within {low} to {high}")
 
     def at_most(self, field: str, value: str, most: int, least: int = 0) -> None:
         """A text must not be longer than `most` characters, nor shorter than `least`."""

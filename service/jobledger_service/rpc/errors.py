@@ -49,6 +49,8 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
         details.append(_bad_request(refusal.violations))
     if isinstance(refusal, errors.PageTokenInvalid):
         details.append(_bad_request((("page_token", str(refusal)),)))
+    if isinstance(refusal, errors.ForeignCursor):
+        details.append(_bad_request((("cursor", str(refusal)),)))
     if isinstance(refusal, errors.HistoryTrimmed):
         metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
     if isinstance(refusal, errors.QueueFull | errors.StoreUnavailable):

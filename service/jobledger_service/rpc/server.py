@@ -17,7 +17,6 @@ WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerSe
 NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name)
 
 OPTIONS: Final = (
-    ("grpc.so_reuseport", 0),
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 200_000),
@@ -59,9 +58,9 @@ class GrpcServer:
         await self.server.stop(grace)
 
 
-def build(listen: str, serving: Serving, jobs: JobService, workers: WorkerService) -> GrpcServer:
+def build(listen: str, serving: Serving, jobs: JobService, workers: WorkerService, *, share_port: bool) -> GrpcServer:
     """Return a server, bound to its address; raises CannotListenError."""
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
     server.add_generic_rpc_handlers((serving.handler(JOB_SERVICE, jobs), serving.handler(WORKER_SERVICE, workers)))
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

@@ -33,6 +33,7 @@ R = TypeVar("R")
 REQUEST_ID: Final = "x-request-id"
 MOMENT: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
+MOST_MOMENTS: Final = 20
 
 
 def _read(form: type[Message], raw: bytes) -> Message:
@@ -75,9 +76,10 @@ class _Calls:
         self.running -= 1
 
     async def quiet(self) -> None:
-        """Wait until no call runs and none has come for a moment."""
-        came = -1
-        while self.running or came != self._came:
+        """Wait until no call runs, and then until none has come for a moment, but not for one who never lets off."""
+        came, moments = -1, 0
+        while self.running or (came != self._came and moments < MOST_MOMENTS):
+            moments += not self.running
             came = self._came
             await asyncio.sleep(MOMENT)
 

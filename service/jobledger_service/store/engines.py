@@ -1,6 +1,7 @@
 """Connections: for SQLite one writer, always, and readers beside it; for PostgreSQL a few, made anew when lost."""
 
 import fcntl
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,12 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from jobledger_service.domain.errors import StoreUnavailable
 from jobledger_service.ledger.ports import RejectedStatementError
 
 from .dialects import Dialect, Postgres, Sqlite
+
+log = logging.getLogger(__name__)
 
 WRITER_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -72,7 +76,10 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise self.dialect.meaning(error) from error
+            meaning = self.dialect.meaning(error)
+            if isinstance(meaning, StoreUnavailable):
+                log.error("the database fails: %s", error.orig)  # noqa: TRY400  a sentence says it all
+            raise meaning from error.orig
         except StatementError as error:
             raise RejectedStatementError(str(error)) from error
 

@@ -34,11 +34,12 @@ def upgrade(database: Database) -> bool:
         return True
 
 
-def check(database: Database) -> None:
-    """Raise SchemaError unless the schema is that of this version."""
+def check(database: Database) -> bool:
+    """Return False, for there is nothing to do; raises SchemaError unless the schema is that of this version."""
     with database.write() as connection:
         if not _is_current(connection, _config(connection)):
             raise SchemaError("the database's schema is not of this version yet: run `jobledger-server migrate` first")
+    return False
 
 
 def _is_current(connection: Connection, config: Config) -> bool:
