@@ -19,6 +19,7 @@ from .feed.feed import LiveFeed
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
+from .ledger.entry import Entry
 from .ledger.queries import Queries
 from .ledger.watch import Watch
 from .rpc import server, worker_requests
@@ -30,8 +31,9 @@ from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
 from .rpc.worker_service import WorkerService
 from .settings import Settings
-from .store.engines import Database
-from .store.migrate import upgrade
+from .store.engines import Database, open_database
+from .store.listening import listen
+from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
 from .store.writing import SqlWriteStore
 
@@ -59,12 +61,14 @@ class App:
         check_listen(settings)
         self._settings = settings
         self._stopping = asyncio.Event()
-        self._database = Database(settings.database)
-        upgrade(self._database)
+        self._database = open_database(settings.database)
+        prepare(self._database)
         codec, writes = ProtoCodec(), SqlWriteStore(self._database)
         self._reads = SqlReadStore(self._database)
         self._queries = Queries(self._reads)
-        self._feed = LiveFeed(self._reads, self._queries, codec, sole_writer=writes.single_writer)
+        self._feed = LiveFeed(
+            self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
+        )
         self._replies = ReplyCache() if writes.single_writer else None
         executor = Executor(writes, codec, _clock, self._queries.cursor)
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
@@ -97,6 +101,11 @@ class App:
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
 
+    def _found_elsewhere(self, entry: Entry) -> None:
+        """Wake claims for what another process has made ready."""
+        if entry.ready and entry.after is not None:
+            self._claims.wake({(entry.after.owner, entry.after.kind): entry.ready})
+
     def stop(self) -> None:
         """Begin to drain."""
         self._stopping.set()
@@ -110,6 +119,8 @@ class App:
             self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
         ]
+        if not self._database.single_writer:
+            others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
         log.info("listening", address=f"{host}:{self._server.port}", database=settings.database)
@@ -145,6 +156,14 @@ class App:
         self._queries.close()
         self._database.close()
         log.info("stopped")
+
+
+def prepare(database: Database) -> None:
+    """Bring an SQLite file to this version; a PostgreSQL schema, which others use too, has to be of this version."""
+    if database.single_writer:
+        upgrade(database)
+    else:
+        check(database)
 
 
 def check_listen(settings: Settings) -> None:

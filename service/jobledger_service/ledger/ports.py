@@ -41,6 +41,14 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidates:
+    """Chunks that were found for a demand; `contended` when other replicas may hold, or take, more of them."""
+
+    chunks: Sequence[ChunkKey]
+    contended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request that took effect: what it said, and the job that it was about."""
 
@@ -72,8 +80,11 @@ class Writes:
 class Transaction(Protocol):
     """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
 
-    def claimable(self, demand: Demand) -> list[ChunkKey]:
-        """Return the most urgent chunks that wait, the oldest job first within a priority."""
+    def claimable(self, demand: Demand) -> Candidates:
+        """Return the most urgent chunks that wait, the oldest job first within a priority, and lock their jobs.
+
+        It never waits for a lock, and so comes after `jobs`.
+        """
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
@@ -196,11 +207,15 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class EventsRead:
-    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten."""
+    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten.
+
+    `complete` says that nothing followed when this was read.
+    """
 
     rows: Sequence[EventRow]
     through: int
     trimmed: int
+    complete: bool
 
 
 class ReadStore(Protocol):
@@ -223,7 +238,7 @@ class ReadStore(Protocol):
         """Return a job's chunks with an index above `after`."""
 
     def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
-        """Return the events after a position, of one job or of all, oldest first."""
+        """Return the events after a position, of one job or of all, oldest first; fewer when they are large."""
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""

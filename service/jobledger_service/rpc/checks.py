@@ -57,6 +57,8 @@ class Checks:
             self.fault(field, "is required" if least == 1 else f"has fewer than {least} characters")
         elif len(value) > most:
             self.fault(field, f"has {len(value)} characters, more than {most}")
+        elif "\x00" in value:
+            self.fault(field, "has a NUL character")
 
     def count(self, field: str, count: int, most: int, least: int = 0) -> None:
         """A list or map must not have more than `most` entries, nor fewer than `least`."""

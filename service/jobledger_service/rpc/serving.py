@@ -4,15 +4,16 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.domain.errors import Draining, Refusal
+from jobledger_service.domain.errors import Draining, InvalidField, Refusal
 
 from .errors import internal_status, status_of
 from .identity import Caller
@@ -26,11 +27,19 @@ else:
     Context = grpc.aio.ServicerContext
     Handler = grpc.RpcMethodHandler
 Identify = Callable[[Context], Caller]
+Read = Callable[[bytes], Any]
 R = TypeVar("R")
 
 REQUEST_ID: Final = "x-request-id"
 MOMENT: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
+
+
+def _read(form: type[Message], raw: bytes) -> Message:
+    try:
+        return form.FromString(raw)
+    except DecodeError:
+        raise InvalidField(("request", f"is not an encoded {form.DESCRIPTOR.full_name}")) from None
 
 
 def _encoded(reply: Message | bytes) -> bytes:
@@ -85,17 +94,21 @@ class Serving:
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
     def _method(self, method: MethodDescriptor, call: Callable[..., Any]) -> Handler:
+        read = partial(_read, GetMessageClass(method.input_type))
         form, behaviour = (
-            (grpc.unary_stream_rpc_method_handler, self._stream(method.name, call))
+            (grpc.unary_stream_rpc_method_handler, self._stream(method.name, read, call))
             if method.server_streaming
-            else (grpc.unary_unary_rpc_method_handler, self._unary(method.name, call))
+            else (grpc.unary_unary_rpc_method_handler, self._unary(method.name, read, call))
         )
-        request = GetMessageClass(method.input_type)
-        return form(behaviour, request_deserializer=request.FromString, response_serializer=_encoded)
+        return form(behaviour, response_serializer=_encoded)
 
-    def _unary(self, name: str, call: Callable[[Any, Caller], Awaitable[R]]) -> Callable[[Any, Context], Awaitable[R]]:
-        async def behaviour(request: Any, context: Context) -> R:  # noqa: ANN401  any request
+    def _unary(
+        self, name: str, read: Read, call: Callable[[Any, Caller], Awaitable[R]]
+    ) -> Callable[[bytes, Context], Awaitable[R]]:
+        async def behaviour(raw: bytes, context: Context) -> R:
+            request = None
             try:
+                request = read(raw)
                 with self._calls:
                     reply = await call(request, self._identify(context))
             except Refusal as refusal:
@@ -110,10 +123,12 @@ class Serving:
         return behaviour
 
     def _stream(
-        self, name: str, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
-    ) -> Callable[[Any, Context], Awaitable[None]]:
-        async def behaviour(request: Any, context: Context) -> None:  # noqa: ANN401  any request
+        self, name: str, read: Read, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
+    ) -> Callable[[bytes, Context], Awaitable[None]]:
+        async def behaviour(raw: bytes, context: Context) -> None:
+            request = None
             try:
+                request = read(raw)
                 with self._calls:
                     async with aclosing(call(request, self._identify(context))) as messages:
                         async for message in messages:

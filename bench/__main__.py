@@ -1,0 +1,73 @@
+"""The command line: `python -m bench` measures, prints a table and writes JSON."""
+
+import argparse
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from .processes import StartError, TaskError
+from .report import LATEST, circumstances, table, write
+from .suite import CASES, QUICK, WATCHES, Plan, running
+
+INTERRUPTED = 130
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round; numbers are rough")
+    parser.add_argument("--rounds", type=int, help="pairs of every measure (default: 5)")
+    parser.add_argument("--seconds", type=float, help="how long each measure lasts (default: 0.4)")
+    parser.add_argument("--in-flight", type=int, nargs="+", metavar="N", help="calls in flight (default: 1 64 256)")
+    parser.add_argument("--streams", type=int, nargs="+", metavar="N", help="watchers (default: 100 1000)")
+    parser.add_argument(
+        "--only",
+        default="",
+        metavar="TEXT",
+        help=f"measures whose name has it: {', '.join((*CASES, *WATCHES, 'idle'))}",
+    )
+    parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
+    return parser.parse_args()
+
+
+def _plan(given: argparse.Namespace) -> Plan:
+    names = ("rounds", "seconds", "in_flight", "streams", "only")
+    chosen: dict[str, Any] = {name: getattr(given, name) for name in names if getattr(given, name)}
+    return replace(QUICK if given.quick else Plan(), **chosen)
+
+
+def _measure(plan: Plan, path: Path) -> None:
+    about, began = circumstances(plan), time.monotonic()
+    with running(plan) as suite:
+        idle = suite.idle() if plan.wants("idle") else None
+        calls = list(suite.calls())
+        watches = list(suite.watches())
+    print(table(calls, watches, idle))
+    write(path, about, calls, watches, idle)
+    print(f"bench: {time.monotonic() - began:.0f} s; written to {path}", file=sys.stderr)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Run the command line."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    given = _arguments()
+    try:
+        _measure(_plan(given), given.json)
+    except KeyboardInterrupt:
+        print("bench: interrupted; everything is stopped", file=sys.stderr)
+        return INTERRUPTED
+    except (StartError, TaskError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""The calls that are measured: what is prepared for each, and what one turn of it does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Final, Protocol
+
+from jobledger.v1 import job_service_pb2 as jobs_api
+from jobledger.v1 import worker_service_pb2 as work_api
+
+from . import jobs
+from .jobs import JOBS, WORK
+from .targets import Target
+
+OK: Final = work_api.LEASE_STATUS_OK
+
+
+class Case(Protocol):
+    """One kind of call, the same for every server."""
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
+        """Make ready for that many calls in flight, and return real replies by path for the floor to repeat."""
+
+    async def refill(self, ours: Target, seconds: float) -> None:
+        """Make sure that there is enough to do for so long."""
+
+    async def turn(self, target: Target, slot: int, took: list[float]) -> bool:
+        """Make the calls of one turn, note how long each took, and return whether there was something to do."""
+
+    def check(self) -> None:
+        """Raise ValueError when the last reply is not what was meant to be measured."""
+
+
+@dataclass(slots=True)
+class Simple:
+    """A turn of one call: each slot has a template, or all have the same."""
+
+    path: str
+    last: bytes = b""
+    templates: Sequence[bytes] = field(default_factory=list)
+
+    async def record(self, ours: Target) -> dict[str, bytes]:
+        """Return the reply to a first call."""
+        self.last = await ours.unary(self.path)(jobs.stamped(self.templates[0]))
+        return {self.path: self.last}
+
+    async def refill(self, ours: Target, seconds: float) -> None:
+        """Nothing runs out."""
+
+    async def turn(self, target: Target, slot: int, took: list[float]) -> bool:
+        """Make one call."""
+        request = jobs.stamped(self.templates[slot % len(self.templates)])
+        call = target.unary(self.path, slot)
+        began = perf_counter()
+        self.last = await call(request)
+        took.append(perf_counter() - began)
+        return True
+
+
+@dataclass(slots=True)
+class GetJob(Simple):
+    """A job of five chunks, in full, read again and again."""
+
+    job_id: str = ""
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:  # noqa: ARG002  the form
+        """Ask for the one job."""
+        self.templates = [jobs_api.GetJobRequest(job_id=self.job_id).SerializeToString()]
+        return await self.record(ours)
+
+    def check(self) -> None:
+        """Require the job with its chunks."""
+        if len(jobs_api.GetJobResponse.FromString(self.last).job.chunks) != 5:  # noqa: PLR2004  as seeded
+            raise ValueError("GetJob did not answer with five chunks")
+
+
+@dataclass(slots=True)
+class ListJobs(Simple):
+    """The newest twenty jobs."""
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:  # noqa: ARG002  the form
+        """Ask without a filter."""
+        self.templates = [jobs_api.ListJobsRequest(page_size=20).SerializeToString()]
+        return await self.record(ours)
+
+    def check(self) -> None:
+        """Require a full page."""
+        if len(jobs_api.ListJobsResponse.FromString(self.last).jobs) != 20:  # noqa: PLR2004  as asked
+            raise ValueError("ListJobs did not answer with twenty jobs")
+
+
+@dataclass(slots=True)
+class CreateJob(Simple):
+    """A job of 2,500 items, which makes five chunks."""
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:  # noqa: ARG002  the form
+        """Use a kind that nobody claims."""
+        self.templates = [jobs.new_job("bench.create", 5)]
+        return await self.record(ours)
+
+    def check(self) -> None:
+        """Require a new job."""
+        if not jobs_api.CreateJobResponse.FromString(self.last).created:
+            raise ValueError("CreateJob did not create a job")
+
+
+@dataclass(slots=True)
+class Heartbeat(Simple):
+    """A worker in each slot reports progress on all chunks of a job of its own."""
+
+    leases: int = 1
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
+        """Claim a job for each slot that has none yet."""
+        kind = f"bench.heartbeat-{self.leases}"
+        missing = in_flight - len(self.templates)
+        if missing > 0:
+            await jobs.create(ours, kind, missing, self.leases)
+            held = await jobs.claim_all(ours, kind)
+            groups = [held[n : n + self.leases] for n in range(0, len(held), self.leases)]
+            self.templates = [*self.templates, *map(jobs.heartbeat, groups)]
+        return await self.record(ours)
+
+    def check(self) -> None:
+        """Require that the leases are held."""
+        results = work_api.HeartbeatResponse.FromString(self.last).results
+        if len(results) != self.leases or any(result.status != OK for result in results):
+            raise ValueError(f"Heartbeat was not answered with {self.leases} times OK")
+
+
+@dataclass(slots=True)
+class ClaimComplete:
+    """A worker in each slot claims some chunks and completes them: a turn of two calls."""
+
+    chunks: int
+    last: bytes = b""
+    ours: Target | None = None
+    left: int = 0
+    """How many chunks wait in our server."""
+    claimed: int = 0
+    """How many were claimed since the last refill."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of its jobs."""
+        return f"bench.claim-{self.chunks}"
+
+    async def prepare(self, ours: Target, in_flight: int) -> dict[str, bytes]:
+        """Record both calls."""
+        self.ours = ours
+        await self.top_up(ours, self.chunks * in_flight * 4)
+        claimed = await ours.unary(f"{WORK}/ClaimChunks")(jobs.claim(self.kind, self.chunks))
+        self.left -= self.chunks
+        self.last = await ours.unary(f"{WORK}/CompleteChunks")(jobs.completion(jobs.tokens(claimed)))
+        return {f"{WORK}/ClaimChunks": claimed, f"{WORK}/CompleteChunks": self.last}
+
+    async def refill(self, ours: Target, seconds: float) -> None:
+        """Have twice as many chunks wait as were claimed in the last measure, and at least 4,000 for each second."""
+        await self.top_up(ours, max(2 * self.claimed, int(4_000 * seconds)))
+        self.claimed = 0
+
+    async def top_up(self, ours: Target, wanted: int) -> None:
+        """Have at least so many chunks wait."""
+        each = max(self.chunks, 5)
+        missing = wanted - self.left
+        if missing > 0:
+            made = -(-missing // each)
+            await jobs.create(ours, self.kind, made, each)
+            self.left += made * each
+
+    async def turn(self, target: Target, slot: int, took: list[float]) -> bool:
+        """Claim, then complete."""
+        call = target.unary(f"{WORK}/ClaimChunks", slot)
+        began = perf_counter()
+        claimed = await call(jobs.claim(self.kind, self.chunks))
+        took.append(perf_counter() - began)
+        leases = jobs.tokens(claimed)
+        if not leases:
+            return False
+        if target is self.ours:
+            self.left -= len(leases)
+            self.claimed += len(leases)
+        call, request = target.unary(f"{WORK}/CompleteChunks", slot), jobs.completion(leases)
+        began = perf_counter()
+        self.last = await call(request)
+        took.append(perf_counter() - began)
+        return True
+
+    def check(self) -> None:
+        """Require that the chunks were completed."""
+        results = work_api.CompleteChunksResponse.FromString(self.last).results
+        if len(results) != self.chunks or any(result.status != OK for result in results):
+            raise ValueError(f"CompleteChunks was not answered with {self.chunks} times OK")
+
+
+def cases(job_id: str) -> dict[str, Case]:
+    """Return all cases by name, in the order in which they are measured: reads before the ledger grows."""
+    return {
+        "GetJob": GetJob(f"{JOBS}/GetJob", job_id=job_id),
+        "ListJobs": ListJobs(f"{JOBS}/ListJobs"),
+        "Heartbeat-1": Heartbeat(f"{WORK}/Heartbeat", leases=1),
+        "Heartbeat-50": Heartbeat(f"{WORK}/Heartbeat", leases=50),
+        "ClaimComplete-1": ClaimComplete(1),
+        "ClaimComplete-50": ClaimComplete(50),
+        "CreateJob": CreateJob(f"{JOBS}/CreateJob"),
+    }

@@ -1,0 +1,123 @@
+"""The jobs that the measures work on, and the requests about them."""
+
+import asyncio
+import itertools
+import struct
+from collections.abc import Iterable
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+from jobledger.v1 import job_service_pb2 as jobs_api
+from jobledger.v1 import worker_service_pb2 as work_api
+from jobledger.v1.chunk_pb2 import Artifact
+
+from .targets import Target
+
+JOBS: Final = "/jobledger.v1.JobService"
+WORK: Final = "/jobledger.v1.WorkerService"
+WORKER: Final = "worker-7.pool-a.example.com"
+LEASE: Final = Duration(seconds=3_600)
+MOST_CLAIMED: Final = 1_000
+AT_ONCE: Final = 64
+
+STAMP: Final = b"@@@@@@@@"
+"""Stands in a template for a number of eight digits that is new in each request."""
+
+PERCENT: Final = 12.345678
+_PERCENT: Final = struct.pack("<d", PERCENT)
+"""Stands in a template for a percent that is higher in each request."""
+
+_numbers: Final = itertools.count(1)
+
+
+def stamped(template: bytes) -> bytes:
+    """Return the next request of a template."""
+    number = next(_numbers)
+    percent = struct.pack("<d", min(number / 10_000, 95.0))
+    return template.replace(STAMP, b"%08d" % number).replace(_PERCENT, percent)
+
+
+def new_job(kind: str, chunks: int) -> bytes:
+    """Return the template of a CreateJob with chunks of 500 items each."""
+    source = Struct()
+    source.update(
+        {"bucket": "s3://scans-eu-1/2024-03", "width": 1024, "model": "ocr-large-v2", "languages": ["en", "de"]}
+    )
+    return jobs_api.CreateJobRequest(
+        request_id=f"bench-{STAMP.decode()}",
+        kind=kind,
+        display_name=f"Invoices of March, part {STAMP.decode()}.tar",
+        input=source,
+        labels={"team": "documents", "env": "production"},
+        item_count=500 * chunks,
+    ).SerializeToString()
+
+
+def claim(kind: str, limit: int) -> bytes:
+    """Return a ClaimChunks."""
+    return work_api.ClaimChunksRequest(
+        kinds=[kind], max_chunks=limit, worker=WORKER, lease_duration=LEASE
+    ).SerializeToString()
+
+
+def tokens(claimed: bytes) -> list[str]:
+    """Return the lease tokens in the reply to a claim."""
+    return [chunk.lease.token for chunk in work_api.ClaimChunksResponse.FromString(claimed).chunks]
+
+
+def completion(leases: Iterable[str]) -> bytes:
+    """Return a CompleteChunks."""
+    done = [work_api.ChunkCompletion(lease_token=lease) for lease in leases]
+    return work_api.CompleteChunksRequest(completions=done).SerializeToString()
+
+
+def heartbeat(leases: Iterable[str]) -> bytes:
+    """Return the template of a Heartbeat with progress."""
+    progress = work_api.ProgressReport(percent=PERCENT, stage="recognise", message=f"page {STAMP.decode()} done")
+    reports = [work_api.LeaseReport(lease_token=lease, progress=progress) for lease in leases]
+    return work_api.HeartbeatRequest(reports=reports, lease_duration=LEASE).SerializeToString()
+
+
+async def create(target: Target, kind: str, count: int, chunks: int) -> list[str]:
+    """Create jobs, and return their ids."""
+    call, template = target.unary(f"{JOBS}/CreateJob"), new_job(kind, chunks)
+    created: list[str] = []
+    left = iter(range(count))
+
+    async def some() -> None:
+        for _ in left:
+            reply = jobs_api.CreateJobResponse.FromString(await call(stamped(template)))
+            created.append(reply.job.job_id)
+
+    await asyncio.gather(*(some() for _ in range(min(AT_ONCE, count))))
+    return created
+
+
+async def claim_all(target: Target, kind: str) -> list[str]:
+    """Claim all chunks of a kind, oldest job first, and return their lease tokens."""
+    leases: list[str] = []
+    while found := tokens(await target.unary(f"{WORK}/ClaimChunks")(claim(kind, MOST_CLAIMED))):
+        leases += found
+    return leases
+
+
+async def seed(target: Target, count: int) -> str:
+    """Fill the ledger with jobs, and return the id of one of five chunks: two are done, one is half done."""
+    await create(target, "bench.seed", count, 5)
+    (job_id,) = await create(target, "bench.seen", 1, 5)
+    leases = tokens(await target.unary(f"{WORK}/ClaimChunks")(claim("bench.seen", 3)))
+    done = [
+        work_api.ChunkCompletion(lease_token=lease, artifacts={"text": _text(job_id, n)})
+        for n, lease in enumerate(leases[:2])
+    ]
+    request = work_api.CompleteChunksRequest(completions=done)
+    await target.unary(f"{WORK}/CompleteChunks")(request.SerializeToString())
+    await target.unary(f"{WORK}/Heartbeat")(stamped(heartbeat(leases[2:])))
+    return job_id
+
+
+def _text(job_id: str, chunk: int) -> Artifact:
+    return Artifact(
+        uri=f"s3://scans-eu-1/text/{job_id}/{chunk}.jsonl", content_type="application/jsonl", size_bytes=81_920
+    )

@@ -1,0 +1,112 @@
+"""What a run found, as a table for people and as JSON for programs."""
+
+import json
+import os
+import platform
+import sqlite3
+import subprocess
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from .processes import ROOT
+from .suite import Plan, Result
+
+LATEST: Final = ROOT / "bench" / "results" / "latest.json"
+PACKAGES: Final = ("grpcio", "protobuf", "uvloop", "sqlalchemy", "jobledger-service")
+
+CALLS: Final = (
+    *("call", "in flight", "floor/s", "ours/s", "ratio"),
+    *("p50", "p95", "p99", "floor p50", "floor p99"),
+    *("CPU µs", "floor", "ratio"),
+)
+WATCHES: Final = ("watch", "streams", "floor/s", "ours/s", "ratio", "bytes", "CPU µs", "floor", "ratio")
+
+
+def _call(result: Result) -> tuple[str, ...]:
+    ours, bare = result.jobledger, result.floor
+    return (
+        result.name,
+        f"{result.load}",
+        f"{bare['rate']:,.0f}",
+        f"{ours['rate']:,.0f}",
+        f"{result.ratio:.2f}",
+        *(f"{ours[p]:.1f}" for p in ("p50", "p95", "p99")),
+        *(f"{bare[p]:.1f}" for p in ("p50", "p99")),
+        *_cpu(result),
+    )
+
+
+def _watch(result: Result) -> tuple[str, ...]:
+    ours, bare = result.jobledger, result.floor
+    rates = (f"{bare['rate']:,.0f}", f"{ours['rate']:,.0f}", f"{result.ratio:.2f}", f"{ours['bytes']:,.0f}")
+    return (result.name, f"{result.load:,}", *rates, *_cpu(result))
+
+
+def _cpu(result: Result) -> tuple[str, ...]:
+    return (f"{result.jobledger['server_us']:,.0f}", f"{result.floor['server_us']:,.0f}", f"{result.cpu_ratio:.1f}")
+
+
+def _rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return rows in columns: the first to the left, numbers to the right."""
+    lines = [heads, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if n else cell.ljust(width)
+            for n, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def table(calls: list[Result], watches: list[Result], idle: dict[str, float] | None) -> str:
+    """Return the table."""
+    parts = []
+    if calls:
+        parts.append("Calls: latency in ms, server CPU a call\n" + _rows(CALLS, [_call(one) for one in calls]))
+    if watches:
+        parts.append("Fan-out: messages delivered to all streams\n" + _rows(WATCHES, [_watch(one) for one in watches]))
+    if idle:
+        parts.append(f"Memory of an idle watcher: {idle['jobledger']:.1f} KiB, floor {idle['floor']:.1f} KiB")
+    return "\n\n".join(parts)
+
+
+def _revision() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--tags"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def circumstances(plan: Plan) -> dict[str, Any]:
+    """Return where and with what a run was made."""
+    return {
+        "revision": _revision(),
+        "plan": asdict(plan),
+        "machine": {
+            "cores": os.cpu_count(),
+            "processor": _processor(),
+            "system": platform.platform(),
+            "load_average": os.getloadavg(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "sqlite": sqlite3.sqlite_version,
+            **{name: version(name) for name in PACKAGES},
+        },
+    }
+
+
+def write(
+    path: Path, about: dict[str, Any], calls: list[Result], watches: list[Result], idle: dict[str, float] | None
+) -> None:
+    """Write the JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = {"calls": [asdict(one) for one in calls], "watches": [asdict(one) for one in watches], "idle_kib": idle}
+    path.write_text(json.dumps(about | found, indent=2) + "\n")

@@ -1,0 +1,146 @@
+"""The run: every measure in interleaved pairs, floor then Jobledger, several rounds, medians."""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from .processes import Generator, Served, floor, generator, jobledger, rss_kib
+
+CASES: Final = ("GetJob", "ListJobs", "Heartbeat-1", "Heartbeat-50", "ClaimComplete-1", "ClaimComplete-50", "CreateJob")
+WATCHES: Final = ("WatchJob", "WatchJobs")
+SIDES: Final = ("floor", "jobledger")
+SETTLE: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured, and for how long."""
+
+    seconds: float = 0.4
+    warm: float = 0.2
+    rounds: int = 5
+    most_seconds: float = 8.0
+    """After so long a measure begins no further round."""
+    in_flight: Sequence[int] = (1, 64, 256)
+    streams: Sequence[int] = (100, 1_000)
+    idle_streams: int = 1_000
+    seeded: int = 2_000
+    only: str = ""
+
+    def wants(self, name: str) -> bool:
+        """Whether a measure was asked for."""
+        return self.only.lower() in name.lower()
+
+
+QUICK: Final = Plan(seconds=0.25, warm=0.1, rounds=1, in_flight=(1, 64), seeded=1_000)
+
+
+@dataclass(slots=True)
+class Result:
+    """One measure on both servers: by server, the medians over the rounds; and the ratios, ours to the floor's."""
+
+    name: str
+    load: int
+    floor: dict[str, float]
+    jobledger: dict[str, float]
+    ratio: float
+    ratios: list[float] = field(default_factory=list)
+    cpu_ratio: float = 0.0
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+class Suite:
+    """Both servers and the load generator, running."""
+
+    def __init__(self, plan: Plan, load: Generator, servers: dict[str, Served]) -> None:
+        self._plan = plan
+        self._load = load
+        self._servers = servers
+
+    def calls(self) -> Iterator[Result]:
+        """Measure unary calls."""
+        plan = self._plan
+        for case in filter(plan.wants, CASES):
+            for in_flight in plan.in_flight:
+                prepared = self._load.do("prepare", case=case, in_flight=in_flight)
+
+                def one(side: str, seconds: float, case: str = case, in_flight: int = in_flight) -> dict[str, Any]:
+                    return self._load.do("calls", case=case, side=side, in_flight=in_flight, seconds=seconds)
+
+                if in_flight == plan.in_flight[0]:
+                    for side in SIDES:
+                        one(side, plan.warm)
+                yield self._pairs(case, in_flight, one, reply_bytes=prepared["bytes"])
+
+    def watches(self) -> Iterator[Result]:
+        """Measure fan-out."""
+        plan = self._plan
+        for watch in filter(plan.wants, WATCHES):
+            for streams in plan.streams:
+                self._load.do("open", watch=watch, streams=streams)
+
+                def one(side: str, seconds: float) -> dict[str, Any]:
+                    return self._load.do("deliveries", side=side, seconds=seconds, warm=plan.warm)
+
+                yield self._pairs(watch, streams, one)
+                self._load.do("close")
+
+    def _pairs(self, name: str, load: int, one: Callable[[str, float], dict[str, Any]], **more: float) -> Result:
+        """Measure the floor and ours in turn."""
+        seen: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+        began = time.monotonic()
+        while len(seen["floor"]) < self._plan.rounds and time.monotonic() - began < self._plan.most_seconds:
+            for side in SIDES:
+                seen[side].append(one(side, self._plan.seconds))
+        bare, ours = seen["floor"], seen["jobledger"]
+        ratios = [b["rate"] / a["rate"] for a, b in zip(bare, ours, strict=True)]
+        cpu = [b["server_us"] / max(a["server_us"], 0.1) for a, b in zip(bare, ours, strict=True)]
+        result = Result(
+            name,
+            load,
+            _medians(bare) | more,
+            _medians(ours) | more,
+            statistics.median(ratios),
+            ratios,
+            statistics.median(cpu),
+        )
+        _say(f"  {name}, {load}: {result.jobledger['rate']:,.0f}/s, {result.ratio:.2f} of the floor")
+        return result
+
+    def idle(self) -> dict[str, float]:
+        """Return how many KiB each server holds for an idle watcher."""
+        self._load.do("open", watch="WatchJob", streams=10)
+        self._load.do("close")
+        before = {side: rss_kib(server.pid) for side, server in self._servers.items()}
+        self._load.do("open", watch="WatchJob", streams=self._plan.idle_streams)
+        time.sleep(SETTLE)
+        held = {
+            side: (rss_kib(server.pid) - before[side]) / self._plan.idle_streams
+            for side, server in self._servers.items()
+        }
+        self._load.do("close")
+        return held
+
+
+def _medians(rounds: list[dict[str, Any]]) -> dict[str, float]:
+    return {name: statistics.median(one[name] for one in rounds) for name in rounds[0]}
+
+
+@contextmanager
+def running(plan: Plan) -> Iterator[Suite]:
+    """Start everything, and stop it again."""
+    with tempfile.TemporaryDirectory(prefix="jobledger-bench-") as name:
+        folder = Path(name)
+        with jobledger(folder) as ours, floor(folder) as bare, generator(folder, ours, bare) as load:
+            _say(f"bench: Jobledger at {ours.address}, the floor at {bare.address}; filling {plan.seeded:,} jobs")
+            load.do("seed", count=plan.seeded)
+            yield Suite(plan, load, {"jobledger": ours, "floor": bare})
