@@ -1,6 +1,9 @@
 """How work stops, against a real server: cancelled, lost, drained, and over restarts."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
 from datetime import timedelta
 
@@ -9,7 +12,7 @@ import pytest
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import JobState
-from jobledger_client import AsyncJobClient, ChunkContext, JobledgerError, Worker
+from jobledger_client import AsyncJobClient, ChunkContext, JobClient, JobledgerError, Worker
 
 from tests.client.conftest import Serving, changes
 from tests.conftest import StartServer
@@ -212,3 +215,35 @@ async def test_stopping_before_serving_serves_nothing(server: Server, kind: str)
     worker.handler(kind)(lambda ctx: None)
     worker.stop()
     await worker.serve()
+
+
+PROGRAM = """
+import asyncio, sys
+from jobledger_client import Worker
+
+worker = Worker(sys.argv[1], drain_timeout=0.01, cancel_grace=0.01)
+
+@worker.handler(sys.argv[2])
+async def handler(ctx):
+    print("started", flush=True)
+    await asyncio.Event().wait()
+
+worker.run()
+print("stopped", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_process_gives_back_its_chunks_when_it_is_told_to_stop(
+    sync_client: JobClient, server: Server, kind: str, number: signal.Signals
+):
+    job = sync_client.create_job(kind).job
+    command = [sys.executable, "-c", PROGRAM, server.target, kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (0, "stopped\n", "")
+    chunk = sync_client.get_job(job.job_id).chunks[0]
+    assert (chunk.state, chunk.attempt) == (ChunkState.CHUNK_STATE_PENDING, 0)

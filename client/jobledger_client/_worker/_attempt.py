@@ -90,8 +90,8 @@ class Attempt:
             self._cancel_handler()
 
     def abandon(self) -> None:
-        """Wait no longer for a handler that does not stop."""
-        if not self._abandoned.done():
+        """Wait no longer for a handler that does not stop; one that has stopped is only waiting for its report."""
+        if self._task is not None and not self._task.done() and not self._abandoned.done():
             logger.warning("the handler of %s does not stop; it is left behind and its chunk is given back", self)
             self._abandoned.set_result(None)
 

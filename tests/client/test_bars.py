@@ -1,0 +1,66 @@
+"""What a terminal shows of a job."""
+
+from io import StringIO
+
+from jobledger.v1.chunk_pb2 import Chunk, ChunkProgress, ChunkRange, ChunkState
+from jobledger.v1.job_pb2 import ChunksSummary, Job, JobState, Progress
+from jobledger.v1.job_service_pb2 import WatchJobResponse
+from jobledger_client.cli._bars import Bars, JobView
+from rich.console import Console
+
+PROCESSING, COMPLETED = ChunkState.CHUNK_STATE_PROCESSING, ChunkState.CHUNK_STATE_COMPLETED
+
+
+def message(*chunks: Chunk, ranges: tuple[ChunkRange, ...] = (), omitted: bool = False) -> WatchJobResponse:
+    job = Job(
+        job_id="one",
+        display_name="[bold]cats\x1b[2J",
+        state=JobState.JOB_STATE_RUNNING,
+        progress=Progress(
+            percent=42.5, items_completed=1_000, items_total=2_500, items_per_second=12.5, stage="resize"
+        ),
+        chunks_summary=ChunksSummary(total=5, processing=1, completed=2, pending=2),
+    )
+    return WatchJobResponse(job=job, chunks=chunks, chunk_ranges=ranges, chunks_omitted=omitted)
+
+
+def chunk(index: int, state: ChunkState.ValueType = PROCESSING) -> Chunk:
+    return Chunk(index=index, state=state, worker="w1", progress=ChunkProgress(percent=50, stage="resize"))
+
+
+def in_work(view: JobView) -> list[int]:
+    return [one.index for one in view.chunks_in_work()]
+
+
+def test_a_terminal_shows_the_job_and_its_chunks_in_work():
+    printed = StringIO()
+    console = Console(file=printed, force_terminal=True, width=120)
+    with Bars(console) as bars:
+        bars.show(message(chunk(2)))
+    text = printed.getvalue()
+    for part in ("42.5 %", "RUNNING", "chunk 2", "50.0 %", "w1 resize", "1,000 of 2,500 items", "12.5 items/s"):
+        assert part in text
+    assert "[bold]cats" in text
+    assert "\x1b[2J" not in text  # what a caller named a job clears nobody's screen
+
+
+def test_elsewhere_each_change_is_a_line():
+    printed = StringIO()
+    with Bars(Console(file=printed, width=1_000)) as bars:
+        bars.show(message(chunk(2)))
+        bars.show(message(chunk(3)))
+    lines = printed.getvalue().splitlines()
+    assert len(lines) == 2
+    assert "RUNNING  42.5 %  5 chunks: 2 completed, 1 processing, 2 pending  1,000 of 2,500 items  resize" in lines[0]
+
+
+def test_chunks_come_and_go():
+    view = JobView()
+    view.take(message(chunk(3), chunk(1)))
+    assert in_work(view) == [1, 3]
+    view.take(message(chunk(3, COMPLETED), chunk(4)))
+    assert in_work(view) == [1, 4]
+    view.take(message(chunk(5), ranges=(ChunkRange(first_index=0, last_index=4),)))
+    assert in_work(view) == [5]
+    view.take(message(chunk(6), omitted=True))
+    assert in_work(view) == [6]
