@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
+SYNC   ?= client/jobledger_client/_sync
 # What `buf breaking` compares with: the last release, or what is committed while there is none.
 AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
 
@@ -34,10 +35,12 @@ gen: $(READY) ## Generate the stubs and the synchronous client
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(STUBS) --grpc_python_out=$(STUBS) \
 		--plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc \
 		--mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
+	$(BIN)/python client/generate_sync.py $(SYNC)
 
 gen-check: $(READY) ## Check that what is generated is up to date
-	@fresh=$$(mktemp -d) && trap 'rm -rf $$fresh' EXIT && $(MAKE) --silent gen STUBS=$$fresh && \
-		(cd $$fresh && find . -name '*_pb2*' -type f) | while read -r stub; do cmp $$fresh/$$stub protos/$$stub || exit 1; done
+	@fresh=$$(mktemp -d) && trap 'rm -rf $$fresh' EXIT && $(MAKE) --silent gen STUBS=$$fresh SYNC=$$fresh/_sync && \
+		(cd $$fresh && find . -name '*_pb2*' -type f) | while read -r stub; do cmp $$fresh/$$stub protos/$$stub || exit 1; done && \
+		diff -r -x _backend.py -x __pycache__ $$fresh/_sync client/jobledger_client/_sync
 
 fmt: $(READY) ## Format the code and sort the imports
 	$(BIN)/ruff check --quiet --fix-only .

@@ -16,7 +16,7 @@ from tests.support.server import Server  # noqa: E402
 StartServer = Callable[..., Server]
 
 # So that leases end, and bookmarks come, within a test: the defaults are for people.
-QUICK = {"duty_interval": "0.05", "retention_interval": "0.1", "bookmark_interval": "0.5"}
+QUICK = {"log_format": "json", "duty_interval": "0.05", "retention_interval": "0.1", "bookmark_interval": "0.5"}
 
 
 @pytest.fixture(scope="session", params=STORES)
@@ -32,6 +32,7 @@ def server(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     shared = Server(new_database(store, directory), directory, QUICK).start()
     yield shared
     assert shared.stop() == 0
+    assert shared.defects() == [], "the server logged what should never happen"
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from jobledger.v1.error_reason_pb2 import ErrorReason
-from jobledger.v1.job_service_pb2 import ListJobsRequest
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, ListJobsRequest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 
 from tests.conftest import StartServer
@@ -109,6 +109,32 @@ async def test_a_drain_finishes_what_it_took_in(start_server: StartServer, conne
     assert {job.job_id for job in answer.jobs} >= {job.job_id for job in created} | {first.job_id}
 
 
+async def test_callers_that_go_on_during_a_drain_hear_unavailable(
+    start_server: StartServer, connect: Connect, kind: str
+):
+    server = start_server()
+    created: list[str] = []
+    enough = asyncio.Event()
+
+    async def go_on(api: Api) -> grpc.StatusCode:
+        try:
+            while True:
+                created.append((await api.create(kind)).job_id)
+                if len(created) > 50:
+                    enough.set()
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+
+    callers = [asyncio.create_task(go_on(connect(server))) for _ in range(10)]
+    await enough.wait()
+    server.terminate()
+    assert set(await asyncio.gather(*callers)) == {grpc.StatusCode.UNAVAILABLE}
+    assert await asyncio.to_thread(server.wait) == 0
+    api = connect(server.start())
+    found = (await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=created[-500:]))).missing_job_ids
+    assert not found
+
+
 async def test_a_drain_does_not_wait_for_those_who_wait_for_work(
     start_server: StartServer, connect: Connect, kind: str
 ):
@@ -165,7 +191,7 @@ def refused_to_start(directory: Path, *flags: str, **settings: str) -> str:
     server = Server("", directory, settings)
     ended = subprocess.run(
         [COMMAND, "serve", *flags], env=server.environment(), cwd=directory, capture_output=True, text=True,
-        timeout=30, check=False,
+        timeout=15, check=False,
     )  # fmt: skip
     assert ended.returncode not in {0, -9}
     assert ended.stdout == ""
@@ -180,7 +206,7 @@ def refused_to_start(directory: Path, *flags: str, **settings: str) -> str:
         (("--listen", "127.0.0.1:99999"), "99999"),
         (("--database", "mysql://localhost/x"), "mysql"),
         (("--database", "not a url"), "not a url"),
-        (("--database", "sqlite:////no/such/folder/x.db"), "/no/such/folder"),
+        (("--database", "sqlite:////dev/null/x.db"), "/dev/null"),
         (("--no-such-flag",), "--no-such-flag"),
     ],
 )

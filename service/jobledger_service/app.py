@@ -19,6 +19,7 @@ from .feed.feed import LiveFeed
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
+from .ledger.entry import Entry
 from .ledger.queries import Queries
 from .ledger.watch import Watch
 from .rpc import server, worker_requests
@@ -30,12 +31,15 @@ from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
 from .rpc.worker_service import WorkerService
 from .settings import Settings
-from .store.engines import Database
-from .store.migrate import upgrade
+from .store.engines import Database, open_database
+from .store.listening import listen
+from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
 from .store.writing import SqlWriteStore
 
 log = structlog.get_logger(__name__)
+
+LAST_PORT = 65_535
 
 
 class OpenToOthersError(ValueError):
@@ -57,12 +61,14 @@ class App:
         check_listen(settings)
         self._settings = settings
         self._stopping = asyncio.Event()
-        self._database = Database(settings.database)
-        upgrade(self._database)
+        self._database = open_database(settings.database)
+        prepare(self._database)
         codec, writes = ProtoCodec(), SqlWriteStore(self._database)
         self._reads = SqlReadStore(self._database)
         self._queries = Queries(self._reads)
-        self._feed = LiveFeed(self._reads, self._queries, codec, sole_writer=writes.single_writer)
+        self._feed = LiveFeed(
+            self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
+        )
         self._replies = ReplyCache() if writes.single_writer else None
         executor = Executor(writes, codec, _clock, self._queries.cursor)
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
@@ -85,8 +91,8 @@ class App:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
         jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
         workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
-        serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
-        return server.build(self._settings.listen, serving, jobs, workers)
+        self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
+        return server.build(self._settings.listen, self._serving, jobs, workers)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -94,6 +100,11 @@ class App:
             self._replies.forget(commit.touched)
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
+
+    def _found_elsewhere(self, entry: Entry) -> None:
+        """Wake claims for what another process has made ready."""
+        if entry.ready and entry.after is not None:
+            self._claims.wake({(entry.after.owner, entry.after.kind): entry.ready})
 
     def stop(self) -> None:
         """Begin to drain."""
@@ -108,6 +119,8 @@ class App:
             self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
         ]
+        if not self._database.single_writer:
+            others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
         log.info("listening", address=f"{host}:{self._server.port}", database=settings.database)
@@ -133,7 +146,8 @@ class App:
         await self._server.drain()
         self._feed.close()
         self._claims.close()
-        await self._server.stop(self._settings.drain_timeout)
+        await self._serving.drain(self._settings.drain_timeout)
+        await self._server.stop(0)
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -144,9 +158,22 @@ class App:
         log.info("stopped")
 
 
+def prepare(database: Database) -> None:
+    """Bring an SQLite file to this version; a PostgreSQL schema, which others use too, has to be of this version."""
+    if database.single_writer:
+        upgrade(database)
+    else:
+        check(database)
+
+
 def check_listen(settings: Settings) -> None:
     """Raise OpenToOthersError unless the address is this machine's own, or the operator wants it so."""
-    host = settings.listen.rpartition(":")[0].strip("[]")
+    host, _, port = settings.listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > LAST_PORT:
+        raise server.CannotListenError(
+            f"--listen: {settings.listen!r} is not HOST:PORT with a port of 0 to {LAST_PORT}"
+        )
+    host = host.strip("[]")
     if settings.insecure or host == "localhost":
         return
     try:

@@ -9,9 +9,11 @@ from pydantic import ValidationError
 
 from . import logs
 from .app import OpenToOthersError, serve
+from .domain.errors import StoreUnavailable
 from .rpc.server import CannotListenError
 from .settings import Settings
-from .store.engines import DatabaseInUseError, UnknownDatabaseError
+from .store.engines import DatabaseInUseError, UnknownDatabaseError, open_database
+from .store.migrate import SchemaError, check, upgrade
 
 cli = typer.Typer(
     name="jobledger-server",
@@ -59,7 +61,7 @@ def serve_command(
 
     Begin with: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
     """
-    given = {name: value for name, value in locals().items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
     try:
         settings = Settings(**given)
     except ValidationError as error:
@@ -70,9 +72,45 @@ def serve_command(
     logs.set_up(settings.log_level, settings.log_format)
     try:
         uvloop.run(serve(settings, lambda address: print(f"jobledger listening on {address}", flush=True)))  # noqa: T201
-    except (OpenToOthersError, CannotListenError, DatabaseInUseError, UnknownDatabaseError) as error:
+    except (
+        OpenToOthersError,
+        CannotListenError,
+        DatabaseInUseError,
+        UnknownDatabaseError,
+        SchemaError,
+        StoreUnavailable,
+    ) as error:
         _say(str(error))
         raise typer.Exit(CONFIGURATION) from None
+
+
+@cli.command()
+def migrate(
+    database: Annotated[str | None, _option("database", "--database")] = None,
+    *,
+    check_only: Annotated[bool, typer.Option("--check", help="Only say whether the schema fits.")] = False,
+) -> None:
+    """Bring the database's schema to this version; with --check, exit with 1 if it is not.
+
+    A server does this by itself on SQLite. On PostgreSQL, run it before the servers of a new version start.
+    """
+    given: dict[str, Any] = {"database": database} if database else {}
+    settings = Settings(**given)
+    try:
+        opened = open_database(settings.database)
+        if check_only:
+            check(opened)
+            done = False
+        else:
+            done = upgrade(opened)
+    except SchemaError as error:
+        _say(str(error))
+        raise typer.Exit(1) from None
+    except (DatabaseInUseError, UnknownDatabaseError, StoreUnavailable) as error:
+        _say(str(error))
+        raise typer.Exit(CONFIGURATION) from None
+    opened.close()
+    typer.echo("the schema was brought to this version" if done else "the schema is of this version")
 
 
 def _say(sentence: str) -> None:

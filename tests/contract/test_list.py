@@ -61,7 +61,7 @@ async def twelve_jobs(api: Api, kind: str) -> list[Job]:
 
 @pytest.mark.parametrize("ascending", [True, False])
 @pytest.mark.parametrize("order", [CREATE_TIME, UPDATE_TIME, END_TIME, PRIORITY])
-async def test_the_pages_of_every_order_follow_on(api: Api, kind: str, order: JobOrder, ascending: bool):  # noqa: FBT001
+async def test_the_pages_of_every_order_follow_on(api: Api, kind: str, order: JobOrder, ascending: bool):
     jobs = await twelve_jobs(api, kind)
     expected = [job.job_id for job in sorted(jobs, key=lambda job: by(order, job), reverse=not ascending)]
     for size in (1, 5, 12, 500):

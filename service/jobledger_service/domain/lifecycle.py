@@ -159,8 +159,7 @@ def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str,
         job.to(JobState.QUEUED, now),
         retry_count=job.retry_count + 1,
         start_time=None,
-        first_failure=None,
-        declared_result="",
+        first_failure=next((c.error for c in chunks if c.state is ChunkState.FAILED and c not in again), None),
         cancel_reason="",
     )
     pending = []
@@ -169,7 +168,7 @@ def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str,
         job = job.with_chunk(old, new, now)
         pending.append(new)
     sums = job.progress
-    percent = sums.work_done / sums.work_total * 100
+    percent = sums.work_done * 100 / sums.work_total
     job = replace(job, progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""))
     return Step(job, tuple(pending), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason))
 

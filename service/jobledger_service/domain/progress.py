@@ -32,7 +32,7 @@ def advance(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> Chunk
     new = replace(
         old,
         stage=stage,
-        stage_percent=report.stage_percent if entered or report.stage_percent is not None else old.stage_percent,
+        stage_percent=(0.0 if entered else old.stage_percent) if report.stage_percent is None else report.stage_percent,
         message=old.message if report.message is None else report.message,
         items_completed=max(old.items_completed, report.items_completed or 0),
     )

@@ -209,17 +209,10 @@ def settle(job: Job, now: int) -> Job:
     if job.state is JobState.CANCELLING:
         return stop(job, now)
     if counts.failed:
-        return _failed(job, now)
+        return job.to(JobState.FAILED, now)
     if counts.cancelled:
         return stop(job, now)
     return job.to(JobState.COMPLETED, now)
-
-
-def _failed(job: Job, now: int) -> Job:
-    if job.first_failure is None:
-        left = WorkError("CHUNKS_FAILED", "chunks that failed in an earlier run were not retried")
-        job = replace(job, first_failure=left)
-    return job.to(JobState.FAILED, now)
 
 
 def due(chunk: Chunk) -> Chunk:

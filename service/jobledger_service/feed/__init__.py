@@ -1,1 +1,1 @@
-"""Fan-out: hands the ledger's entries to watchers, from memory to those who keep up, from the store to those who lag."""
+"""Fan-out: hands entries to watchers, from memory to those who keep up, from the store to those who lag."""

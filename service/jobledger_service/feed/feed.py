@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jobledger_service.ledger.entry import Entry
 from jobledger_service.ledger.ports import Codec, EventsRead, ReadStore
 from jobledger_service.ledger.queries import Queries
 
-from .pages import PAGE, Page, Pages
+from .page import PAGE, Page
+from .pages import Pages
 from .ring import Ring
 from .subscription import FeedSubscription
 
@@ -19,12 +20,18 @@ POLL = 1.0
 
 
 class LiveFeed:
-    """Fan-out to this process's watchers. Everything but the reading happens on the event loop, without waiting."""
+    """Fan-out to this process's watchers. Everything but the reading happens on the event loop, without waiting.
 
-    def __init__(self, store: ReadStore, queries: Queries, codec: Codec, *, sole_writer: bool) -> None:
+    `found` hears of each entry that was not published here but found in the store.
+    """
+
+    def __init__(
+        self, store: ReadStore, queries: Queries, codec: Codec, found: Callable[[Entry], None], *, sole_writer: bool
+    ) -> None:
         self._store = store
         self._queries = queries
         self._codec = codec
+        self._found = found
         self._sole_writer = sole_writer
         self._ring = Ring(store.position())
         self._pages = Pages(self._read, self._decode)
@@ -89,8 +96,11 @@ class LiveFeed:
         """Read from the head to the end of the ledger."""
         while True:
             read = await self._read(self._ring.head, PAGE, None)
-            self.publish(self._decode(read))
-            if len(read.rows) < PAGE:
+            entries = self._decode(read)
+            self.publish(entries)
+            for entry in entries:
+                self._found(entry)
+            if read.complete:
                 return
 
     def subscribe(self, after: int, job_key: str | None = None) -> FeedSubscription:
@@ -111,9 +121,9 @@ class LiveFeed:
         if not mine:
             self._of_job.pop(subscription.job_key, None)
 
-    def recent(self, after: int, job_key: str | None, limit: int) -> Sequence[Entry] | None:
+    def recent(self, after: int, job_key: str | None) -> Page | None:
         """Return entries after a position from memory; None when it does not reach back so far."""
-        return self._ring.after(after, job_key, limit) if self._ring.covers(after) else None
+        return self._ring.after(after, job_key) if self._ring.covers(after) else None
 
     async def history(self, after: int, job_key: str | None) -> Page:
         """Return entries after a position from the store; raises HistoryTrimmed."""

@@ -3,23 +3,14 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from jobledger_service.domain.errors import HistoryTrimmed
 from jobledger_service.ledger.entry import Entry
 from jobledger_service.ledger.ports import EventsRead
 
-PAGE = 512
-KEPT = 32
+from .page import PAGE, Page
 
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Entries after a position; everything up to `through` has been looked at, nothing up to `trimmed` is left."""
-
-    entries: Sequence[Entry]
-    through: int
-    trimmed: int
+KEPT_BYTES = 16 * 1024 * 1024
 
 
 Read = Callable[[int, int, str | None], Awaitable[EventsRead]]
@@ -31,6 +22,7 @@ class Pages:
     def __init__(self, read: Read, decode: Callable[[EventsRead], Sequence[Entry]]) -> None:
         self._read = read
         self._decode = decode
+        self._bytes = 0
         self._kept: OrderedDict[int, Page] = OrderedDict()
         self._reading: dict[int, asyncio.Task[Page]] = {}
 
@@ -55,7 +47,7 @@ class Pages:
             self._reading[after] = reading
             reading.add_done_callback(lambda _: self._reading.pop(after, None))
         page = await asyncio.shield(reading)
-        if after == start and page.through == start + PAGE:
+        if after == start and page.through == start + PAGE and start not in self._kept:
             self._keep(start, page)
         return page
 
@@ -65,12 +57,15 @@ class Pages:
 
     def _keep(self, start: int, page: Page) -> None:
         self._kept[start] = page
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        self._bytes += page.size
+        while self._bytes > KEPT_BYTES:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= oldest.size
 
     def forget(self) -> None:
         """Drop what is kept: the history was trimmed."""
         self._kept.clear()
+        self._bytes = 0
 
 
 def _checked(page: Page, after: int) -> Page:

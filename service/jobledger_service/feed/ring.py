@@ -1,10 +1,12 @@
 """The newest entries, in memory, bounded in number and bytes."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import islice
 
 from jobledger_service.ledger.entry import Entry
+
+from .page import Page, some_of
 
 
 class Ring:
@@ -37,13 +39,14 @@ class Ring:
         """Whether everything after a position is here."""
         return position >= self.floor
 
-    def after(self, position: int, job_key: str | None, limit: int) -> Sequence[Entry]:
-        """Return at most `limit` entries after a position that it covers, of one job or of all."""
+    def after(self, position: int, job_key: str | None) -> Page:
+        """Return entries after a position that it covers, of one job or of all."""
         if job_key is None:
-            first = max(position - self.floor, 0)
-            return list(islice(self._entries, first, first + limit))
-        mine = self._by_job.get(job_key, ())
-        return list(islice((entry for entry in mine if entry.position > position), limit))
+            found: Iterable[Entry] = islice(self._entries, max(position - self.floor, 0), None)
+        else:
+            found = (entry for entry in self._by_job.get(job_key, ()) if entry.position > position)
+        entries, complete = some_of(found)
+        return Page(entries, max(self.head, position) if complete else entries[-1].position, trimmed=0)
 
     def _drop_oldest(self) -> None:
         entry = self._entries.popleft()

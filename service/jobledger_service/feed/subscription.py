@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from jobledger_service.domain.errors import Draining
 from jobledger_service.ledger.entry import Entry
 
+from .page import PAGE_BYTES
+
 if TYPE_CHECKING:
     from .feed import LiveFeed
 
 JOB_QUEUE = 64
 QUEUE = 1_024
-BATCH = 512
 
 
 class FeedSubscription:
@@ -26,6 +27,7 @@ class FeedSubscription:
         self._position = after
         self._queue: deque[Entry] = deque()
         self._most = JOB_QUEUE if job_key else QUEUE
+        self._bytes = 0
         self._behind = True
         self._news = asyncio.Event()
 
@@ -40,27 +42,29 @@ class FeedSubscription:
         """Take an entry that was just committed. A full queue is dropped: the watcher reads on from the history."""
         if self._behind or entry.position <= self._position:
             return
-        if len(self._queue) >= self._most:
+        if len(self._queue) >= self._most or self._bytes >= PAGE_BYTES:
             self._position = self._queue[0].position - 1
             self._queue.clear()
+            self._bytes = 0
             self._behind = True
         else:
             self._queue.append(entry)
+            self._bytes += entry.size
         self._news.set()
 
     def wake(self) -> None:
         """Let the watcher look up: the feed is closing."""
         self._news.set()
 
-    async def next(self, timeout: float) -> Sequence[Entry]:  # noqa: ASYNC109  the port's form
-        """Return what follows, oldest first; nothing after `timeout` seconds, or when it was not for this watcher."""
+    async def next(self, patience: float) -> Sequence[Entry]:
+        """Return what follows, oldest first; nothing after `patience` seconds, or when it was not for this watcher."""
         self._news.clear()
         if self._feed.closing:
             raise Draining
         if self._behind:
             return await self._catch_up()
         if not self._queue:
-            await self._wait(timeout)
+            await self._wait(patience)
         return self._take()
 
     async def _wait(self, seconds: float) -> None:
@@ -77,22 +81,17 @@ class FeedSubscription:
             return ()
         entries = list(self._queue)
         self._queue.clear()
+        self._bytes = 0
         self._position = entries[-1].position
         return entries
 
     async def _catch_up(self) -> Sequence[Entry]:
         """Read on: from memory if it reaches back far enough, and then go with the feed; else from the history."""
-        recent = self._feed.recent(self._position, self.job_key, BATCH)
-        if recent is None:
-            page = await self._feed.history(self._position, self.job_key)
-            self._position = page.through
-            return page.entries
-        if len(recent) < BATCH:
-            self._position = max(self._position, self._feed.position)
-            self._behind = False
-        else:
-            self._position = recent[-1].position
-        return recent
+        recent = self._feed.recent(self._position, self.job_key)
+        page = recent or await self._feed.history(self._position, self.job_key)
+        self._position = page.through
+        self._behind = recent is None or page.through < self._feed.position
+        return page.entries
 
     def close(self) -> None:
         """Leave the feed."""

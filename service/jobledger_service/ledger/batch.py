@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.errors import Refusal, StoreUnavailable
 from jobledger_service.domain.filter import Facts
 
 from .commands import Command
 from .cursor import Cursor
 from .entry import Encoded, Entry, Record
-from .ports import Clock, Codec, ConflictError, Queue, RejectedStatementError, Transaction, WriteStore
+from .ports import Clock, Codec, ConflictError, Queue, Transaction, WriteStore
 from .working import PostponedError, WorkingSet
 
 log = logging.getLogger(__name__)
@@ -47,19 +47,21 @@ class Executor:
         self._cursor = cursor
 
     def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
-        """Carry out the commands; a statement that the database rejects is isolated by halving the batch."""
+        """Carry out the commands; one that the database rejects is found by halving the batch: it fails alone."""
         try:
             outcomes, commit = self._attempt(commands)
-        except RejectedStatementError as error:
+        except Refusal as error:
+            return [error] * len(commands), []
+        except ConflictError:
+            return [StoreUnavailable()] * len(commands), []
+        except Exception as error:
             if len(commands) == 1:
-                log.exception("the database rejects a command", extra={"command": type(commands[0]).__name__})
+                log.exception("a command fails", extra={"command": type(commands[0]).__name__})
                 return [error], []
             middle = len(commands) // 2
             first, first_commits = self.run(commands[:middle])
             second, second_commits = self.run(commands[middle:])
             return first + second, first_commits + second_commits
-        except Refusal as error:
-            return [error] * len(commands), []
         return outcomes, [commit]
 
     def _attempt(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:

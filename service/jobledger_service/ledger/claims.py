@@ -11,6 +11,10 @@ from .ports import Queue
 POLL = 5.0
 """Seconds after which a waiting claim looks again, whatever it heard: a wake-up is a hint."""
 
+CONTENDED = 0.5
+"""Seconds for which a claim tries again at once when other replicas are at the same chunks."""
+MOMENT = 0.005
+
 
 class ClaimQueue:
     """Long polls for chunks."""
@@ -24,8 +28,13 @@ class ClaimQueue:
         """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
+        contended_until = loop.time() + CONTENDED
         while True:
             claimed = await self._committer.submit(command)
+            while claimed is None and loop.time() < contended_until:
+                await asyncio.sleep(MOMENT)
+                claimed = await self._committer.submit(command)
+            claimed = claimed or []
             left = deadline - loop.time()
             if claimed or left <= 0:
                 return claimed

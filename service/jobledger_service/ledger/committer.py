@@ -1,20 +1,16 @@
 """Group commit: every command that arrived while the last transaction ran goes into the next one."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from jobledger_service.domain.errors import Draining, QueueFull, StoreUnavailable
+from jobledger_service.domain.errors import Draining, QueueFull
 
 from .batch import Commit, Executor, Outcome, Postponed
 from .commands import Command
-from .ports import ConflictError
-
-log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
@@ -84,13 +80,7 @@ class Committer:
                     await self._news.wait()
                     continue
                 commands = [one.command for one in batch]
-                try:
-                    outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
-                except ConflictError:
-                    outcomes, commits = [StoreUnavailable()] * len(batch), []
-                except Exception as error:
-                    log.exception("a batch fails")
-                    outcomes, commits = [error] * len(batch), []
+                outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
                 self._conclude(batch, outcomes, commits)
         finally:
             self._thread.shutdown(wait=True)

@@ -35,6 +35,7 @@ class Entry:
     """An entry with its place and its finished message; facts are None before its creation and after its deletion.
 
     `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
+    `ready` counts the chunks that now wait for workers; it is known of what other processes committed.
     """
 
     position: int
@@ -46,6 +47,7 @@ class Entry:
     message: bytes
     chunks: bytes
     chunk_count: int
+    ready: int = 0
 
     @property
     def size(self) -> int:

@@ -41,11 +41,19 @@ class Demand:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidates:
+    """Chunks that were found for a demand; `contended` when other replicas may hold, or take, more of them."""
+
+    chunks: Sequence[ChunkKey]
+    contended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request that took effect: what it said, and the job that it was about."""
 
     fingerprint: bytes
-    job_id: str
+    job_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +74,17 @@ class Writes:
     new_chunks: list[tuple[Job, Chunk, bytes | None]] = field(default_factory=list)
     chunks: list[tuple[Job, Chunk]] = field(default_factory=list)
     reprioritised: list[Job] = field(default_factory=list)
-    requests: dict[str, tuple[str, Request]] = field(default_factory=dict)
-    """By request key: the job's key and the request."""
+    requests: dict[str, Request] = field(default_factory=dict)
 
 
 class Transaction(Protocol):
     """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
 
-    def claimable(self, demand: Demand) -> list[ChunkKey]:
-        """Return the most urgent chunks that wait, the oldest job first within a priority."""
+    def claimable(self, demand: Demand) -> Candidates:
+        """Return the most urgent chunks that wait, the oldest job first within a priority, and lock their jobs.
+
+        It never waits for a lock, and so comes after `jobs`.
+        """
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
@@ -197,11 +207,15 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class EventsRead:
-    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten."""
+    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten.
+
+    `complete` says that nothing followed when this was read.
+    """
 
     rows: Sequence[EventRow]
     through: int
     trimmed: int
+    complete: bool
 
 
 class ReadStore(Protocol):
@@ -224,7 +238,7 @@ class ReadStore(Protocol):
         """Return a job's chunks with an index above `after`."""
 
     def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
-        """Return the events after a position, of one job or of all, oldest first."""
+        """Return the events after a position, of one job or of all, oldest first; fewer when they are large."""
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""
@@ -271,8 +285,8 @@ class Subscription(Protocol):
     def position(self) -> int:
         """Everything up to here was handed out or did not concern the watcher."""
 
-    async def next(self, timeout: float) -> Sequence[Entry]:
-        """Return what follows, oldest first; nothing when `timeout` seconds pass or there is news that is not for it.
+    async def next(self, patience: float) -> Sequence[Entry]:
+        """Return what follows, oldest first; nothing when `patience` seconds pass or there is news that is not for it.
 
         Raises HistoryTrimmed, Draining, StoreUnavailable.
         """

@@ -132,5 +132,6 @@ class Queries:
         read = await self.run(self._store.events, after, limit + 1, key)
         if not read.rows and place is None and (await self.find_job(key, full=False))[0] is None:
             raise JobNotFound(job_id)
-        token = PageToken(mark, (read.rows[limit - 1].position,)).encode() if len(read.rows) > limit else ""
-        return EventPage(read.rows[:limit], token)
+        rows = read.rows[:limit]
+        more = len(read.rows) > limit or not read.complete
+        return EventPage(rows, PageToken(mark, (rows[-1].position,)).encode() if more else "")

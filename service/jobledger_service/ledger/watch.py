@@ -49,18 +49,18 @@ class Watch:
         with closing(self._feed.subscribe(at if after is None else after, key)) as subscription:
             if after is not None:
                 entries = await self._missed(subscription, at)
-                for message in self._messages(entries, mode):
+                for message in self._messages(entries, mode) or [self._nothing_missed(subscription, read, job_id)]:
                     yield message
-                if any(_is_last(entry) for entry in entries):
-                    return
-                if not entries and read is None:
-                    raise JobNotFound(job_id)
-                if not entries:
-                    yield self._bookmark(subscription)
-                if not entries and read is not None and read.job.ended:
+                if _is_last(entries[-1]) if entries else read is None or read.job.ended:
                     return
             async for message in self._follow_job(subscription, mode):
                 yield message
+
+    def _nothing_missed(self, subscription: Subscription, read: JobRead | None, job_id: str) -> bytes:
+        """Return the bookmark that tells a watcher that it has missed nothing; raises JobNotFound for no job at all."""
+        if read is None:
+            raise JobNotFound(job_id)
+        return self._bookmark(subscription)
 
     async def _missed(self, subscription: Subscription, through: int) -> Sequence[Entry]:
         """Return the first entries after a cursor, none when none follow up to the position `through`."""

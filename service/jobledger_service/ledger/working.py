@@ -1,6 +1,6 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Record
-from .ports import ChunkKey, Demand, Inputs, Queue, Request, Transaction, Writes
+from .ports import Candidates, ChunkKey, Demand, Inputs, Queue, Request, Transaction, Writes
 
 
 class PostponedError(Exception):
@@ -52,30 +52,39 @@ class WorkingSet:
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[ChunkKey, Chunk] = {}
         self._requests: dict[str, Request] = {}
-        self._candidates: dict[Demand, list[ChunkKey]] = {}
+        self._candidates: dict[Demand, Candidates] = {}
         self._touched: dict[str, _Touched] = {}
-        self._new_requests: dict[str, tuple[str, Request]] = {}
+        self._new_requests: dict[str, Request] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self._undo: list[tuple[Any, Any, Any]] = []
 
     def load(self, needs: Iterable[Needs]) -> None:
-        """Load what the commands need: claims first find their jobs, then all jobs are locked in order."""
+        """Load what the commands need: the jobs that they name are locked in order, then claims take what is free."""
         needs = list(needs)
+        if requests := {key for need in needs for key in need.requests}:
+            self._requests = self._transaction.requests(requests)
+        chunks = {key for need in needs for key in need.chunks}
+        jobs = {key for need in needs for key in need.jobs}
+        jobs.update(key for key, _ in chunks)
+        jobs.update(request.job_key for request in self._requests.values())
+        self._lock(jobs)
+        found = self._find(needs)
+        self._lock({key for key, _ in found} - jobs)
+        if chunks or found:
+            self._chunks = self._transaction.chunks(chunks | found)
+
+    def _lock(self, jobs: set[str]) -> None:
+        if jobs:
+            self._jobs |= self._transaction.jobs(jobs)
+
+    def _find(self, needs: Sequence[Needs]) -> set[ChunkKey]:
+        """Look for the chunks that are claimed. Demands may overlap, and so each looks for as many as all want."""
         wanted = sum(need.demand.limit for need in needs if need.demand)
         for need in needs:
             if need.demand and need.demand not in self._candidates:
                 self._candidates[need.demand] = self._transaction.claimable(replace(need.demand, limit=wanted))
-        chunks = {key for need in needs for key in need.chunks}
-        chunks.update(key for keys in self._candidates.values() for key in keys)
-        jobs = {key for need in needs for key in need.jobs}
-        jobs.update(key for key, _ in chunks)
-        if jobs:
-            self._jobs = self._transaction.jobs(jobs)
-        if chunks:
-            self._chunks = self._transaction.chunks(chunks)
-        if requests := {key for need in needs for key in need.requests}:
-            self._requests = self._transaction.requests(requests)
+        return {key for candidates in self._candidates.values() for key in candidates.chunks}
 
     # What commands read
 
@@ -111,7 +120,7 @@ class WorkingSet:
         loaded = self._transaction.chunks_of(key)
         return [self._chunks.setdefault((key, chunk.index), chunk) for chunk in loaded]
 
-    def candidates(self, demand: Demand) -> list[ChunkKey]:
+    def candidates(self, demand: Demand) -> Candidates:
         """Return the chunks that were found for a demand; some may be taken by now."""
         return self._candidates[demand]
 
@@ -150,7 +159,7 @@ class WorkingSet:
         job = step.job
         if step.change is not None:
             if not touched.changes:
-                job = replace(job, revision=job.revision + 1, update_time=self.now)
+                job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             self._tell(touched.changes, step.change)
         self._set(self._jobs, key, job)
         for chunk in step.chunks:
@@ -172,10 +181,10 @@ class WorkingSet:
         """Note that a worker is to get this chunk with its inputs."""
         self._set(self._claimed, chunk, None)
 
-    def remember(self, key: str, job: Job, request: Request) -> None:
+    def remember(self, key: str, request: Request) -> None:
         """Note that a request took effect."""
         self._set(self._requests, key, request)
-        self._set(self._new_requests, key, (job.key, request))
+        self._set(self._new_requests, key, request)
 
     # Undoing
 

@@ -20,6 +20,7 @@ _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _MOST_SHOWN: Final = 60
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
+_SECOND_OF_NANOS: Final = 1_000_000_000
 
 SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", "r2", "minio"})
 
@@ -56,6 +57,8 @@ class Checks:
             self.fault(field, "is required" if least == 1 else f"has fewer than {least} characters")
         elif len(value) > most:
             self.fault(field, f"has {len(value)} characters, more than {most}")
+        elif "\x00" in value:
+            self.fault(field, "has a NUL character")
 
     def count(self, field: str, count: int, most: int, least: int = 0) -> None:
         """A list or map must not have more than `most` entries, nor fewer than `least`."""
@@ -88,6 +91,9 @@ class Checks:
 
     def micros(self, field: str, value: Duration, low: int, high: int) -> int:
         """Return a duration in microseconds, which must be within bounds given in microseconds."""
+        if abs(value.nanos) >= _SECOND_OF_NANOS or value.seconds * value.nanos < 0:
+            self.fault(field, f"{value.seconds} s and {value.nanos} ns are not a Duration")
+            return low
         micros = value.seconds * SECOND + value.nanos // 1_000
         if not low <= micros <= high:
             self.fault(field, f"{micros / SECOND:g} s is not within {low / SECOND:g} s to {high / SECOND:g} s")
@@ -96,7 +102,7 @@ class Checks:
 
     def time(self, field: str, value: Timestamp) -> int:
         """Return a time in microseconds, which must be a Timestamp by its definition."""
-        if not (_FIRST_SECOND <= value.seconds <= _LAST_SECOND and 0 <= value.nanos < 1_000_000_000):
+        if not (_FIRST_SECOND <= value.seconds <= _LAST_SECOND and 0 <= value.nanos < _SECOND_OF_NANOS):
             self.fault(field, "is not within 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z")
             return 0
         return value.seconds * SECOND + value.nanos // 1_000

@@ -73,6 +73,7 @@ class ProtoCodec:
             message=row.message,
             chunks=Message(chunks=message.chunks).SerializeToString() if message.chunks else b"",
             chunk_count=count,
+            ready=_ready(message),
         )
 
     def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
@@ -121,6 +122,12 @@ def _ranges(chunks: Sequence[Chunk]) -> tuple[list[chunk_pb2.ChunkRange], list[C
 
 def _plain(chunk: Chunk) -> bool:
     return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and chunk.not_before is None)
+
+
+def _ready(message: Message) -> int:
+    pending = chunk_pb2.ChunkState.CHUNK_STATE_PENDING
+    ranges = sum(run.last_index - run.first_index + 1 for run in message.chunk_ranges if run.state == pending)
+    return ranges + sum(chunk.state == pending and not chunk.HasField("not_before") for chunk in message.chunks)
 
 
 def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message with times

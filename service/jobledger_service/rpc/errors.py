@@ -15,6 +15,8 @@ from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger_service.domain import errors
 
 DOMAIN: Final = "jobledger"
+MOST_TOLD: Final = 8
+"""As many broken rules are told at once."""
 COME_BACK: Final = Duration(seconds=1)
 
 _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
@@ -62,15 +64,22 @@ def internal_status(request_id: str) -> grpc.Status:
 
 
 def _bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.BadRequest:
+    """Return the first violations, cut so that the status fits into the 8 KiB that gRPC gives trailing metadata."""
     violation = error_details_pb2.BadRequest.FieldViolation
     return error_details_pb2.BadRequest(
-        field_violations=[violation(field=field, description=rule) for field, rule in violations]
+        field_violations=[
+            violation(field=_cut(field, 150), description=_cut(rule, 300)) for field, rule in violations[:MOST_TOLD]
+        ]
     )
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values
     name = ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
-    status = status_pb2.Status(code=code, message=message)
+    status = status_pb2.Status(code=code, message=_cut(message, 1_000))
     for detail in (error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata), *details):
         packed = AnyMessage()
         packed.Pack(detail)

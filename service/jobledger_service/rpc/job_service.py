@@ -29,11 +29,11 @@ class JobService:
     new_id: read.NewId
     replies: ReplyCache | None = None
 
-    async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:  # noqa: D102, N802
+    async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
         job, created = await self.committer.submit(read.create_job(request, caller, self.new_id))
         return api.CreateJobResponse(job=convert.job(job), created=created)
 
-    async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:  # noqa: D102, N802
+    async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         job_id = read.job_id(request)
         full = read.is_full(request.view, absent=True)
         if self.replies is None:
@@ -49,7 +49,7 @@ class JobService:
         finally:
             self.replies.finish(key, filling, reply)
 
-    async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:  # noqa: D102, N802
+    async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:
         job_ids = read.batch_ids(request)
         full = read.is_full(request.view, absent=True)
         found = (await self.queries.jobs(caller.owner, job_ids, full=full)).jobs
@@ -59,7 +59,7 @@ class JobService:
             missing_job_ids=[job_id for job_id, key in keys.items() if key not in found],
         )
 
-    async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> api.ListJobsResponse:  # noqa: D102, N802
+    async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> api.ListJobsResponse:
         page = await self.queries.list_jobs(read.listing(request, caller), request.page_token)
         return api.ListJobsResponse(
             jobs=[convert.full_job(one) for one in page.jobs],
@@ -69,7 +69,7 @@ class JobService:
             cursor=page.cursor.encode(),
         )
 
-    async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> api.ListChunksResponse:  # noqa: D102, N802
+    async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> api.ListChunksResponse:
         limit = read.checked_page_size(request.page_size, default=100, most=1_000)
         page = await self.queries.list_chunks(
             caller.owner, read.job_id(request), read.chunk_states(request), limit, request.page_token
@@ -80,32 +80,32 @@ class JobService:
             next_page_token=page.next_page_token,
         )
 
-    async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> api.ListJobEventsResponse:  # noqa: D102, N802
+    async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> api.ListJobEventsResponse:
         limit = read.checked_page_size(request.page_size, default=100, most=500)
         page = await self.queries.list_events(caller.owner, read.job_id(request), limit, request.page_token)
         events: list[event_pb2.JobEvent] = [api.WatchJobResponse.FromString(row.message).event for row in page.rows]
         return api.ListJobEventsResponse(events=events, next_page_token=page.next_page_token)
 
-    def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:  # noqa: D102, N802
+    def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
         mode = read.watch_mode(request.mode)
         return self.watch.job(caller.owner, read.job_id(request), request.cursor, mode)
 
-    def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:  # noqa: D102, N802
+    def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
         return self.watch.jobs(read.job_filter(request, caller), request.cursor, read.watch_mode(request.mode))
 
-    async def CancelJob(self, request: api.CancelJobRequest, caller: Caller) -> api.CancelJobResponse:  # noqa: D102, N802
+    async def CancelJob(self, request: api.CancelJobRequest, caller: Caller) -> api.CancelJobResponse:
         outcome, job = await self.committer.submit(read.cancel_job(request, caller))
         return api.CancelJobResponse(outcome=_OUTCOMES[outcome], job=convert.job(job))
 
-    async def RetryJob(self, request: api.RetryJobRequest, caller: Caller) -> api.RetryJobResponse:  # noqa: D102, N802
+    async def RetryJob(self, request: api.RetryJobRequest, caller: Caller) -> api.RetryJobResponse:
         job = await self.committer.submit(read.retry_job(request, caller))
         return api.RetryJobResponse(job=convert.job(job))
 
-    async def UpdateJob(self, request: api.UpdateJobRequest, caller: Caller) -> api.UpdateJobResponse:  # noqa: D102, N802
+    async def UpdateJob(self, request: api.UpdateJobRequest, caller: Caller) -> api.UpdateJobResponse:
         job = await self.committer.submit(read.update_job(request, caller))
         return api.UpdateJobResponse(job=convert.job(job))
 
-    async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> api.DeleteJobResponse:  # noqa: D102, N802
+    async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> api.DeleteJobResponse:
         await self.committer.submit(read.delete_job(request, caller))
         return api.DeleteJobResponse()
 

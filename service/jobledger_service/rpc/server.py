@@ -51,11 +51,11 @@ class GrpcServer:
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self) -> None:
-        """Say that no more calls are wanted; those that come are still served."""
+        """Say that no more calls are wanted."""
         await self.health.enter_graceful_shutdown()
 
     async def stop(self, grace: float) -> None:
-        """Take no more calls, and give those that run `grace` seconds to finish."""
+        """Close the connections, giving calls that run `grace` seconds to finish."""
         await self.server.stop(grace)
 
 

@@ -1,17 +1,19 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import grpc
 import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.errors import Draining, InvalidField, Refusal
 
 from .errors import internal_status, status_of
 from .identity import Caller
@@ -25,13 +27,48 @@ else:
     Context = grpc.aio.ServicerContext
     Handler = grpc.RpcMethodHandler
 Identify = Callable[[Context], Caller]
+Read = Callable[[bytes], Any]
 R = TypeVar("R")
 
 REQUEST_ID: Final = "x-request-id"
+MOMENT: Final = 0.1
+"""Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
+
+
+def _read(form: type[Message], raw: bytes) -> Message:
+    try:
+        return form.FromString(raw)
+    except DecodeError:
+        raise InvalidField(("request", f"is not an encoded {form.DESCRIPTOR.full_name}")) from None
 
 
 def _encoded(reply: Message | bytes) -> bytes:
     return reply if isinstance(reply, bytes) else reply.SerializeToString()
+
+
+class _Calls:
+    """Counts the calls that run, and refuses them once closed."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.running = 0
+        self._came = 0
+
+    def __enter__(self) -> None:
+        self._came += 1
+        if self.closed:
+            raise Draining
+        self.running += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.running -= 1
+
+    async def quiet(self) -> None:
+        """Wait until no call runs and none has come for a moment."""
+        came = -1
+        while self.running or came != self._came:
+            came = self._came
+            await asyncio.sleep(MOMENT)
 
 
 class Serving:
@@ -40,6 +77,16 @@ class Serving:
     def __init__(self, identify: Identify, cursor: Callable[[int], bytes]) -> None:
         self._identify = identify
         self._cursor = cursor
+        self._calls = _Calls()
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
+        self._calls.closed = True
+        try:
+            async with asyncio.timeout(seconds):
+                await self._calls.quiet()
+        except TimeoutError:
+            log.warning("calls still run when the drain timeout ends", calls=self._calls.running)
 
     def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
         """Return the handler of a service whose methods have the names of the descriptor."""
@@ -47,18 +94,23 @@ class Serving:
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
     def _method(self, method: MethodDescriptor, call: Callable[..., Any]) -> Handler:
+        read = partial(_read, GetMessageClass(method.input_type))
         form, behaviour = (
-            (grpc.unary_stream_rpc_method_handler, self._stream(method.name, call))
+            (grpc.unary_stream_rpc_method_handler, self._stream(method.name, read, call))
             if method.server_streaming
-            else (grpc.unary_unary_rpc_method_handler, self._unary(method.name, call))
+            else (grpc.unary_unary_rpc_method_handler, self._unary(method.name, read, call))
         )
-        request = GetMessageClass(method.input_type)
-        return form(behaviour, request_deserializer=request.FromString, response_serializer=_encoded)
+        return form(behaviour, response_serializer=_encoded)
 
-    def _unary(self, name: str, call: Callable[[Any, Caller], Awaitable[R]]) -> Callable[[Any, Context], Awaitable[R]]:
-        async def behaviour(request: Any, context: Context) -> R:  # noqa: ANN401  any request
+    def _unary(
+        self, name: str, read: Read, call: Callable[[Any, Caller], Awaitable[R]]
+    ) -> Callable[[bytes, Context], Awaitable[R]]:
+        async def behaviour(raw: bytes, context: Context) -> R:
+            request = None
             try:
-                reply = await call(request, self._identify(context))
+                request = read(raw)
+                with self._calls:
+                    reply = await call(request, self._identify(context))
             except Refusal as refusal:
                 await self._refuse(name, request, context, refusal)
                 raise AssertionError("abort raises") from refusal
@@ -71,13 +123,16 @@ class Serving:
         return behaviour
 
     def _stream(
-        self, name: str, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
-    ) -> Callable[[Any, Context], Awaitable[None]]:
-        async def behaviour(request: Any, context: Context) -> None:  # noqa: ANN401  any request
+        self, name: str, read: Read, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
+    ) -> Callable[[bytes, Context], Awaitable[None]]:
+        async def behaviour(raw: bytes, context: Context) -> None:
+            request = None
             try:
-                async with aclosing(call(request, self._identify(context))) as messages:
-                    async for message in messages:
-                        await context.write(message)
+                request = read(raw)
+                with self._calls:
+                    async with aclosing(call(request, self._identify(context))) as messages:
+                        async for message in messages:
+                            await context.write(message)
             except Refusal as refusal:
                 await self._refuse(name, request, context, refusal)
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest

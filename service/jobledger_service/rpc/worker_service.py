@@ -23,15 +23,15 @@ class WorkerService:
     claims: ClaimQueue
     given: read.Given
 
-    async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> api.ClaimChunksResponse:  # noqa: D102, N802
+    async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> api.ClaimChunksResponse:
         claimed = await self.claims.claim(*read.claim_chunks(request, caller))
         return api.ClaimChunksResponse(chunks=[_claimed(one) for one in claimed])
 
-    async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:  # noqa: D102, N802
+    async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:
         claimed = await self.committer.submit(read.claim_chunk(request, caller))
         return api.ClaimChunkResponse(chunk=_claimed(claimed))
 
-    async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:  # noqa: D102, N802
+    async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:
         answers = await self.committer.submit(read.heartbeat(request, caller, self.given))
         tokens = [report.lease_token for report in request.reports]
         return api.HeartbeatResponse(
@@ -43,17 +43,17 @@ class WorkerService:
             ]
         )
 
-    async def CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> api.CompleteChunksResponse:  # noqa: D102, N802
+    async def CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> api.CompleteChunksResponse:
         answers = await self.committer.submit(read.complete_chunks(request, caller, self.given))
         tokens = [one.lease_token for one in request.completions]
         return api.CompleteChunksResponse(results=_results(tokens, answers))
 
-    async def FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> api.FailChunksResponse:  # noqa: D102, N802
+    async def FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> api.FailChunksResponse:
         answers = await self.committer.submit(read.fail_chunks(request, caller, self.given))
         tokens = [one.lease_token for one in request.failures]
         return api.FailChunksResponse(results=_results(tokens, answers))
 
-    async def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> api.ReleaseChunksResponse:  # noqa: D102, N802
+    async def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> api.ReleaseChunksResponse:
         answers = await self.committer.submit(read.release_chunks(request, caller))
         return api.ReleaseChunksResponse(results=_results(request.lease_tokens, answers))
 

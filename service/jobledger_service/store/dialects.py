@@ -1,18 +1,49 @@
 """What differs between databases, in one place."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, FromClause, Integer, Select, Text, bindparam, cast, func, select
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    Table,
+    Text,
+    TextClause,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from jobledger_service.domain.errors import Refusal, StoreUnavailable
-from jobledger_service.ledger.ports import ChunkKey, RejectedStatementError
+from jobledger_service.domain.errors import StoreUnavailable
+from jobledger_service.domain.filter import ASCII_LOWER
+from jobledger_service.ledger.ports import ChunkKey, ConflictError, RejectedStatementError
+
+Rows = Sequence[Mapping[str, Any]]
+
+_POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
+
+CHANNEL = "jobledger"
+"""Where PostgreSQL tells replicas of a commit."""
 
 
 class Dialect(Protocol):
-    """How one database takes sets of keys, and what its errors mean. Statements are built once, with parameters."""
+    """How one database takes sets of keys and rows, and what its errors mean. Statements are built once."""
+
+    name: str
+    """How this process calls itself where others hear of it."""
+
+    has_row_locks: bool
+    """Whether others can write at the same time, so that rows must be locked."""
 
     def keys(self) -> Select[Any]:
         """Return a subquery over the parameter `keys`."""
@@ -26,15 +57,36 @@ class Dialect(Protocol):
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         """Return the parameters of `chunk_keys`."""
 
-    def contains(self, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    def insert(self, table: Table, names: Sequence[str]) -> TextClause:
+        """Return the statement that inserts rows with these columns; JSON is given as text."""
+
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> TextClause:
+        """Return the statement that updates rows, found by the columns in `keys`."""
+
+    def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        """Return the parameters of `insert` or `update`."""
+
+    def contains(self, what: ColumnElement[str], part: str) -> ColumnElement[bool]:
         """Return the condition that a column contains a text, ignoring the case of ASCII letters."""
+
+    def sole(self, connection: Connection, name: str) -> bool:
+        """Return whether this transaction is the only one doing `name`; it is so until it ends."""
+
+    def alone(self, connection: Connection, name: str) -> None:
+        """Wait until this transaction is the only one doing `name`."""
+
+    def announce(self, connection: Connection) -> None:
+        """Tell other replicas, when the transaction commits, that there is something to read."""
 
     def meaning(self, error: DBAPIError) -> Exception:
         """Return what an error of the database means to the ledger."""
 
 
 class Sqlite:
-    """SQLite takes a set as one JSON document."""
+    """SQLite takes a set of keys as one JSON document, and rows one by one, without a round trip between them."""
+
+    name = ""
+    has_row_locks = False
 
     def keys(self) -> Select[Any]:
         return select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value)
@@ -52,13 +104,111 @@ class Sqlite:
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"keys": json.dumps(keys)}
 
-    def contains(self, column: ColumnElement[str], text: str) -> ColumnElement[bool]:
+    def insert(self, table: Table, names: Sequence[str]) -> TextClause:
+        values = ", ".join(f":{name}" for name in names)
+        return text(f"INSERT INTO {table.name} ({_listed(names)}) VALUES ({values})")
+
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> TextClause:
+        changes = ", ".join(f'"{name}" = :{name}' for name in names if name not in keys)
+        found = " AND ".join(f'"{name}" = :{name}' for name in keys)
+        return text(f"UPDATE {table.name} SET {changes} WHERE {found}")
+
+    def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return rows
+
+    def contains(self, what: ColumnElement[str], part: str) -> ColumnElement[bool]:
         # lower() folds ASCII letters only here, which is what the contract says.
-        return func.instr(func.lower(column), func.lower(text)) > 0
+        return func.instr(func.lower(what), part.translate(ASCII_LOWER)) > 0
+
+    def sole(self, connection: Connection, name: str) -> bool:  # noqa: ARG002  there is one writer
+        return True
+
+    def alone(self, connection: Connection, name: str) -> None:
+        """There is one writer."""
+
+    def announce(self, connection: Connection) -> None:
+        """There are no other replicas."""
 
     def meaning(self, error: DBAPIError) -> Exception:
         kind = type(error.orig).__name__
         if kind in ("IntegrityError", "DataError", "ProgrammingError", "OverflowError"):
             return RejectedStatementError(str(error.orig))
-        unavailable: Refusal = StoreUnavailable()
-        return unavailable
+        return StoreUnavailable()
+
+
+class Postgres:
+    """PostgreSQL takes a set as one array for each column; `name` tells this process from the other replicas."""
+
+    has_row_locks = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def keys(self) -> Select[Any]:
+        return select(func.unnest(bindparam("keys", type_=ARRAY(Text))))
+
+    def key_values(self, keys: Iterable[str]) -> object:
+        return list(keys)
+
+    def chunk_keys(self) -> FromClause:
+        arrays = (bindparam("job_keys", type_=ARRAY(Text)), bindparam("indexes", type_=ARRAY(Integer)))
+        named = (column("job_key", Text), column("chunk_index", Integer))
+        return func.unnest(*arrays).table_valued(*named, name="wanted").render_derived()
+
+    def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
+        return {"job_keys": [key for key, _ in keys], "indexes": [index for _, index in keys]}
+
+    def insert(self, table: Table, names: Sequence[str]) -> TextClause:
+        values = ", ".join(_cast(table, name) for name in names)
+        return text(f"INSERT INTO {table.name} ({_listed(names)}) SELECT {values} FROM {_unnest(table, names)}")
+
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> TextClause:
+        changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
+        found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
+        return text(f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}")
+
+    def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def contains(self, what: ColumnElement[str], part: str) -> ColumnElement[bool]:
+        upper, lower = "".join(map(chr, ASCII_LOWER)), "".join(map(chr, ASCII_LOWER.values()))
+        return func.strpos(func.translate(what, upper, lower), part.translate(ASCII_LOWER)) > 0
+
+    def sole(self, connection: Connection, name: str) -> bool:
+        return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_lock_number(name)))).scalar_one())
+
+    def alone(self, connection: Connection, name: str) -> None:
+        connection.execute(select(func.pg_advisory_xact_lock(_lock_number(name))))
+
+    def announce(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self.name}'")
+
+    def meaning(self, error: DBAPIError) -> Exception:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state in ("40001", "40P01"):  # serialization_failure, deadlock_detected
+            return ConflictError(str(error.orig))
+        if state[:2] in ("22", "23", "42"):  # data exception, integrity violation, wrong statement
+            return RejectedStatementError(str(error.orig))
+        return StoreUnavailable()
+
+
+def _lock_number(name: str) -> ColumnElement[int]:
+    return func.hashtextextended(f"{CHANNEL}.{name}", 0)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _type(table: Table, name: str) -> str:
+    return str(table.c[name].type.compile(dialect=_POSTGRES)).split(" COLLATE")[0]
+
+
+def _cast(table: Table, name: str) -> str:
+    return f'CAST(given."{name}" AS JSONB)' if _type(table, name) == "JSONB" else f'given."{name}"'
+
+
+def _unnest(table: Table, names: Sequence[str]) -> str:
+    types = {name: _type(table, name).replace("JSONB", "TEXT") for name in names}
+    arrays = ", ".join(f"CAST(:{name} AS {type_}[])" for name, type_ in types.items())
+    return f"unnest({arrays}) AS given ({_listed(names)})"

@@ -1,18 +1,19 @@
-"""Connections: for SQLite one writer, always, and readers beside it."""
+"""Connections: for SQLite one writer, always, and readers beside it; for PostgreSQL a few, made anew when lost."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobledger_service.ledger.ports import RejectedStatementError
 
-from .dialects import Dialect, Sqlite
+from .dialects import Dialect, Postgres, Sqlite
 
 WRITER_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -22,6 +23,7 @@ WRITER_PRAGMAS = (
     "PRAGMA cache_size=-65536",
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
+READERS = 4
 
 
 class DatabaseInUseError(Exception):
@@ -33,23 +35,24 @@ class UnknownDatabaseError(ValueError):
 
 
 class Database:
-    """The engines of one database, with a lock that keeps a second server off an SQLite file."""
+    """The engines of one database."""
 
-    def __init__(self, url: str) -> None:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
-            raise UnknownDatabaseError(f"{url!r} is not a database URL like sqlite:///jobledger.db")
-        self._lock = _lock(Path(parsed.database))
-        self.dialect: Dialect = Sqlite()
-        self.single_writer = True
-        self.writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
-        self.reader = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_size=4)
+    def __init__(self, dialect: Dialect, writer: Engine, reader: Engine, release: Callable[[], None]) -> None:
+        self.dialect = dialect
+        self.writer = writer
+        self.reader = reader
+        self._release = release
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether no other process can write to this database."""
+        return not self.dialect.has_row_locks
 
     def close(self) -> None:
-        """Close all connections and give the file free."""
+        """Close all connections and give the database free."""
         self.reader.dispose()
         self.writer.dispose()
-        self._lock.close()
+        self._release()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -74,10 +77,48 @@ class Database:
             raise RejectedStatementError(str(error)) from error
 
 
+def open_database(url: str) -> Database:
+    """Open `sqlite:///FILE` or `postgresql+psycopg://…`; raises UnknownDatabaseError, DatabaseInUseError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _unknown(url) from None
+    match parsed.get_backend_name():
+        case "sqlite" if parsed.database and parsed.database != ":memory:":
+            return _sqlite(parsed, Path(parsed.database))
+        case "postgresql":
+            return _postgres(parsed.set(drivername="postgresql+psycopg"))
+    raise _unknown(url)
+
+
+def _unknown(url: str) -> UnknownDatabaseError:
+    return UnknownDatabaseError(
+        f"{url!r} is not a database URL like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
+    )
+
+
+def _postgres(url: URL) -> Database:
+    # One connection writes, as there is one committer; one more is for upkeep beside it.
+    writer = create_engine(url, pool_size=2, max_overflow=0)
+    reader = create_engine(url, pool_size=READERS, max_overflow=0).execution_options(
+        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    )
+    return Database(Postgres(uuid4().hex), writer, reader, lambda: None)
+
+
+def _sqlite(url: URL, file: Path) -> Database:
+    lock = _lock(file)
+    writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
+    reader = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_size=READERS)
+    return Database(Sqlite(), writer, reader, lock.close)
+
+
 def _lock(file: Path) -> IO[str]:
     """Take the lock beside an SQLite file: several writers can damage its log, so that there is one server, always."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = file.with_name(file.name + ".lock").open("w")
+    try:
+        lock = file.with_name(file.name + ".lock").open("w")
+    except OSError as error:
+        raise UnknownDatabaseError(f"{file} cannot be opened: {error.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -86,11 +127,11 @@ def _lock(file: Path) -> IO[str]:
     return lock
 
 
-def _sqlite_engine(url: str, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:
+def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's
     engine = create_engine(url, connect_args={"check_same_thread": False}, **pool)
 
     @event.listens_for(engine, "connect")
-    def connected(connection: Any, _record: object) -> None:
+    def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
         connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where the driver guesses
         for pragma in pragmas:
             connection.execute(pragma)

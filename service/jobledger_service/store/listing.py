@@ -77,7 +77,7 @@ def _within(column: ColumnElement[Any], span: TimeRange) -> list[ColumnElement[b
     return found
 
 
-def page(listing: Listing, dialect: Dialect, *columns: Any) -> Select[Any]:
+def page(listing: Listing, dialect: Dialect, *columns: Any) -> Select[Any]:  # noqa: ANN401  columns of any type
     """Return the statement of one page and one job more."""
     places = [_PLACES[listing.order].column, jobs.c.create_time, jobs.c.job_key]
     if listing.order is Order.CREATE_TIME:
@@ -90,7 +90,7 @@ def page(listing: Listing, dialect: Dialect, *columns: Any) -> Select[Any]:
 
 
 def _beyond(places: list[ColumnElement[Any]], after: PageKey, order: Order, *, ascending: bool) -> ColumnElement[bool]:
-    """Return the condition that a row comes after a place. The first comparison alone lets the index be entered there."""
+    """Return the condition that a row comes after a place. By the first comparison the index is entered there."""
     values: list[int | str] = [after.value, after.create_time, after.job_key]
     if order is Order.CREATE_TIME:
         del values[0]

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
@@ -28,13 +28,28 @@ from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased,
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
-_EVENTS = (
-    select(events.c.position, events.c.job_key, events.c.message, events.c.before)
-    .where(events.c.position > bindparam("after"))
-    .order_by(events.c.position)
-    .limit(bindparam("most"))
-)
-_EVENTS_OF_JOB = _EVENTS.where(events.c.job_key == bindparam("key"))
+MOST_BYTES = 4 * 1024 * 1024
+"""A read of events ends with the one that makes it this large, so that large events are not many at once."""
+
+
+def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
+    size = func.length(events.c.message)
+    read = (
+        select(events, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
+        .where(events.c.position > bindparam("after"), *conditions)
+        .order_by(events.c.position)
+        .limit(bindparam("most"))
+        .subquery()
+    )
+    return (
+        select(read.c.position, read.c.job_key, read.c.message, read.c.before)
+        .where(read.c.bytes_before < MOST_BYTES)
+        .order_by(read.c.position)
+    )
+
+
+_EVENTS = _events()
+_EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
 
 
 class SqlReadStore:
@@ -74,7 +89,7 @@ class SqlReadStore:
 
     def _full(self, connection: Connection, wanted: dict[str, object]) -> dict[str, tuple[Inputs, list[Chunk]]]:
         """Return the inputs and the first chunks of jobs, by key."""
-        job_inputs: dict[str, bytes] = {key: raw for key, raw in connection.execute(self._inputs, wanted)}
+        job_inputs: dict[str, bytes] = dict(connection.execute(self._inputs, wanted).tuples().all())
         of_chunks: dict[str, dict[int, bytes]] = {}
         listed: dict[str, list[Chunk]] = {}
         for *row, raw in connection.execute(self._chunks, wanted):
@@ -125,8 +140,9 @@ class SqlReadStore:
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             rows = [EventRow(*row) for row in connection.execute(statement, wanted)]
-        through = rows[-1].position if len(rows) == limit else max(position, after)
-        return EventsRead(rows, through, trimmed)
+        complete = len(rows) < limit and sum(len(row.message) for row in rows) < MOST_BYTES
+        through = max(position, after) if complete else rows[-1].position
+        return EventsRead(rows, through, trimmed, complete)
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""

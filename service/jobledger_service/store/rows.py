@@ -178,13 +178,13 @@ def job_of(row: Sequence[Any]) -> Job:
 
 
 def job_row(job: Job) -> Row:
-    """Return the columns of a job that change after its creation, and its key as `of`."""
+    """Return the columns of a job that change after its creation, and its key."""
     progress, counts, rate = job.progress, job.counts, job.progress.rate
     return {
-        "of": job.key,
+        "job_key": job.key,
         "display_name": job.display_name,
         "priority": job.priority,
-        "labels": dict(job.labels) or None,
+        "labels": _dump(dict(job.labels)) if job.labels else None,
         "state": job.state.value,
         "revision": job.revision,
         "retry_count": job.retry_count,
@@ -221,7 +221,6 @@ def new_job_row(job: Job, input_: bytes | None) -> Row:
     row = job_row(job)
     spec = job.spec
     row |= {
-        "job_key": row.pop("of"),
         "owner": spec.owner,
         "job_id": spec.job_id,
         "kind": spec.kind,
@@ -291,11 +290,11 @@ def chunk_of(row: Sequence[Any]) -> Chunk:
 
 
 def chunk_row(job: Job, chunk: Chunk) -> Row:
-    """Return the columns of a chunk that change after its creation, and its key as `of` and `at`."""
+    """Return the columns of a chunk that change after its creation, and its key."""
     progress = chunk.progress
     return {
-        "of": chunk.job_key,
-        "at": chunk.index,
+        "job_key": chunk.job_key,
+        "chunk_index": chunk.index,
         "priority": job.priority,
         "state": chunk.state.value,
         "attempt": chunk.attempt,
@@ -323,8 +322,6 @@ def new_chunk_row(job: Job, chunk: Chunk, input_: bytes | None) -> Row:
     """Return all columns of a chunk."""
     row = chunk_row(job, chunk)
     row |= {
-        "job_key": row.pop("of"),
-        "chunk_index": row.pop("at"),
         "owner": job.spec.owner,
         "kind": job.spec.kind,
         "create_time": chunk.create_time,

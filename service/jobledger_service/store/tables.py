@@ -17,10 +17,15 @@ from sqlalchemy import (
     func,
     literal_column,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 
 metadata = MetaData()
+
+# Keys are compared by their bytes on every database, as Python compares them.
+Key = Text().with_variant(Text(collation="C"), "postgresql")
+Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 NEVER = 9_223_372_036_854_775_807
 """Stands for the end of a job that has not ended, in the order by end."""
@@ -36,7 +41,7 @@ _ended = ", ".join(f"'{state}'" for state in sorted(ENDED))
 jobs = Table(
     "jobs",
     metadata,
-    Column("job_key", Text, primary_key=True),
+    Column("job_key", Key, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("job_id", Text, nullable=False),
     Column("kind", Text, nullable=False),
@@ -48,7 +53,7 @@ jobs = Table(
     Column("input", LargeBinary),
     Column("display_name", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
-    Column("labels", JSON(none_as_null=True)),
+    Column("labels", Json),
     Column("state", Text, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("retry_count", Integer, nullable=False),
@@ -118,7 +123,7 @@ Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_whe
 chunks = Table(
     "chunks",
     metadata,
-    Column("job_key", Text, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
     Column("chunk_index", Integer, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("kind", Text, nullable=False),
@@ -176,10 +181,10 @@ events = Table(
     "events",
     metadata,
     Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
-    Column("job_key", Text, nullable=False),
+    Column("job_key", Key, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
     Column("message", LargeBinary, nullable=False),
-    Column("before", JSON(none_as_null=True)),
+    Column("before", Json),
 )
 Index("events_by_job", events.c.job_key, events.c.position)
 
@@ -197,9 +202,8 @@ ledger = Table(
 requests = Table(
     "requests",
     metadata,
-    Column("request_key", Text, primary_key=True),
-    Column("job_key", Text, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False),
-    Column("job_id", Text, nullable=False),
+    Column("request_key", Key, primary_key=True),
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("create_time", BigInteger, nullable=False),
 )

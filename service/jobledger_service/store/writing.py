@@ -1,20 +1,30 @@
 """The writing half: one transaction a batch, with statements over sets."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, insert, select, union_all, update
-from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy import Connection, Table, TextClause, and_, bindparam, delete, select, union_all, update
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.ledger.entry import Encoded, Record
-from jobledger_service.ledger.ports import ChunkKey, Demand, Inputs, Request, Seal, Transaction, Writes, facts_diff
+from jobledger_service.ledger.ports import (
+    Candidates,
+    ChunkKey,
+    Demand,
+    Inputs,
+    Request,
+    Seal,
+    Transaction,
+    Writes,
+    facts_diff,
+)
 
-from .dialects import Dialect
+from .dialects import Dialect, Rows
 from .engines import Database
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
 from .tables import chunks, events, jobs, ledger, requests, waiting
@@ -33,7 +43,7 @@ class Statements:
         self.chunks_of = (
             select(*CHUNK_COLUMNS).where(chunks.c.job_key == bindparam("key")).order_by(chunks.c.chunk_index)
         )
-        self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_id).where(
+        self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
             requests.c.request_key.in_(dialect.keys())
         )
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
@@ -56,16 +66,33 @@ class Statements:
             .values(position=ledger.c.position + bindparam("taken"))
             .returning(ledger.c.position)
         )
-        self.update_job: Update = update(jobs).where(jobs.c.job_key == bindparam("of"))
-        self.update_chunk: Update = update(chunks).where(
-            chunks.c.job_key == bindparam("of"), chunks.c.chunk_index == bindparam("at")
+        self.lock_free = (
+            select(jobs.c.job_key)
+            .where(jobs.c.job_key.in_(dialect.keys()))
+            .order_by(jobs.c.job_key)
+            .with_for_update(skip_locked=True)
         )
-        self.insert_event: Insert = insert(events)
-        self.claimable: dict[int, Any] = {}
+        self._dialect = dialect
+        self._waiting: dict[int, Any] = {}
+        self._inserts: dict[str, TextClause] = {}
+        self._updates: dict[str, TextClause] = {}
+
+    def insert(self, table: Table, rows: Rows) -> TextClause:
+        """Return the statement that inserts rows of a table, which all have the same columns."""
+        if table.name not in self._inserts:
+            self._inserts[table.name] = self._dialect.insert(table, list(rows[0]))
+        return self._inserts[table.name]
+
+    def update(self, table: Table, rows: Rows) -> TextClause:
+        """Return the statement that updates rows of a table, found by its primary key."""
+        if table.name not in self._updates:
+            keys = [column.name for column in table.primary_key]
+            self._updates[table.name] = self._dialect.update(table, list(rows[0]), keys)
+        return self._updates[table.name]
 
     def waiting(self, kinds: int) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of kinds
         """Return the claim of one or more kinds: each walks its own stretch of the index, and the best are merged."""
-        if kinds not in self.claimable:
+        if kinds not in self._waiting:
             places = (chunks.c.priority.desc(), chunks.c.create_time, chunks.c.job_key, chunks.c.chunk_index)
             walks = [
                 select(chunks.c.priority, chunks.c.create_time, chunks.c.job_key, chunks.c.chunk_index)
@@ -79,12 +106,12 @@ class Statements:
                 for n in range(kinds)
             ]
             if kinds == 1:
-                self.claimable[kinds] = walks[0]
+                self._waiting[kinds] = walks[0]
             else:
                 merged = union_all(*(select(walk.subquery()) for walk in walks)).subquery()
                 best = (merged.c.priority.desc(), merged.c.create_time, merged.c.job_key, merged.c.chunk_index)
-                self.claimable[kinds] = select(merged).order_by(*best).limit(bindparam("most"))
-        return self.claimable[kinds]
+                self._waiting[kinds] = select(merged).order_by(*best).limit(bindparam("most"))
+        return self._waiting[kinds]
 
 
 class SqlTransaction:
@@ -95,13 +122,20 @@ class SqlTransaction:
         self._dialect = dialect
         self._statements = statements
 
-    def claimable(self, demand: Demand) -> list[ChunkKey]:
-        """Return the most urgent chunks that wait, the oldest job first within a priority."""
+    def claimable(self, demand: Demand) -> Candidates:
+        """Return the most urgent chunks that wait, the oldest job first within a priority, of jobs that are free."""
         kinds = {f"kind_{n}": kind for n, kind in enumerate(demand.kinds)}
         found = self._connection.execute(
             self._statements.waiting(len(kinds)), {"owner": demand.owner, "most": demand.limit, **kinds}
         )
-        return [(job_key, index) for _, _, job_key, index in found]
+        keys = [(job_key, index) for _, _, job_key, index in found]
+        if not keys or not self._dialect.has_row_locks:
+            return Candidates(keys)
+        # Jobs that another replica holds are left to it. Waiting for them here, while jobs are held already, could
+        # end in a deadlock.
+        wanted = {"keys": self._dialect.key_values({job_key for job_key, _ in keys})}
+        free = set(self._connection.execute(self._statements.lock_free, wanted).scalars())
+        return Candidates([key for key in keys if key[0] in free], contended=True)
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
@@ -120,15 +154,13 @@ class SqlTransaction:
     def requests(self, keys: Iterable[str]) -> dict[str, Request]:
         """Return the requests that took effect."""
         found = self._connection.execute(self._statements.requests, {"keys": self._dialect.key_values(keys)})
-        return {key: Request(fingerprint, job_id) for key, fingerprint, job_id in found}
+        return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in found}
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
         wanted = list(chunks)
         keys = {"keys": self._dialect.key_values({key for key, _ in wanted})}
-        of_jobs: dict[str, bytes] = {
-            key: raw for key, raw in self._connection.execute(self._statements.job_inputs, keys)
-        }
+        of_jobs: dict[str, bytes] = dict(self._connection.execute(self._statements.job_inputs, keys).tuples().all())
         of_chunks: dict[str, dict[int, bytes]] = {}
         found = self._connection.execute(self._statements.chunk_inputs, self._dialect.chunk_key_values(wanted))
         for key, index, raw in found:
@@ -140,18 +172,21 @@ class SqlTransaction:
         run, statements = self._connection.execute, self._statements
         if writes.deleted_jobs:
             run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
-        if writes.new_jobs:
-            run(insert(jobs), [new_job_row(job, inputs.job) for job, inputs in writes.new_jobs])
-        if writes.jobs:
-            run(statements.update_job, [job_row(job) for job in writes.jobs])
-        if writes.new_chunks:
-            run(insert(chunks), [new_chunk_row(*new) for new in writes.new_chunks])
-        if writes.chunks:
-            run(statements.update_chunk, [chunk_row(job, chunk) for job, chunk in writes.chunks])
+        self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in writes.new_jobs])
+        self._update(jobs, [job_row(job) for job in writes.jobs])
+        self._insert(chunks, [new_chunk_row(*new) for new in writes.new_chunks])
+        self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
-        if writes.requests:
-            run(insert(requests), [_request_row(key, *one, now) for key, one in writes.requests.items()])
+        self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
+
+    def _insert(self, table: Table, rows: Rows) -> None:
+        if rows:
+            self._connection.execute(self._statements.insert(table, rows), self._dialect.rows(rows))
+
+    def _update(self, table: Table, rows: Rows) -> None:
+        if rows:
+            self._connection.execute(self._statements.update(table, rows), self._dialect.rows(rows))
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal) -> int:
         """Take positions, as the transaction's last lock, append the events, and return the first position."""
@@ -163,19 +198,19 @@ class SqlTransaction:
                 "job_key": record.job.key,
                 "commit_time": record.commit_time,
                 "message": seal(encoded, position),
-                "before": facts_diff(record.before, Facts.of(record.job)) if record.before else None,
+                "before": json.dumps(facts_diff(record.before, Facts.of(record.job))) if record.before else None,
             }
             for position, (record, encoded) in enumerate(records, first)
         ]
-        self._connection.execute(self._statements.insert_event, rows)
+        self._insert(events, rows)
+        self._dialect.announce(self._connection)
         return first
 
 
-def _request_row(key: str, job_key: str, request: Request, now: int) -> dict[str, object]:
+def _request_row(key: str, request: Request, now: int) -> dict[str, object]:
     return {
         "request_key": key,
-        "job_key": job_key,
-        "job_id": request.job_id,
+        "job_key": request.job_key,
         "fingerprint": request.fingerprint,
         "create_time": now,
     }
@@ -202,6 +237,8 @@ class SqlWriteStore:
     def trim_events(self, before: int, limit: int) -> int | None:
         """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
         with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim"):
+                return None
             oldest = select(events.c.position, events.c.commit_time).order_by(events.c.position).limit(limit)
             positions = []
             for position, commit_time in connection.execute(oldest):
@@ -211,8 +248,9 @@ class SqlWriteStore:
             if not positions:
                 return None
             newest: int = positions[-1]
-            connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
             connection.execute(delete(events).where(events.c.position <= newest))
+            # Last, as commits wait for this row; both are seen together.
+            connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
             return newest
 
     def trim_requests(self, before: int, limit: int) -> int:

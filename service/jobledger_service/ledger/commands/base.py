@@ -5,10 +5,10 @@ from typing import Protocol, TypeVar
 from jobledger_service.ledger.working import Needs, WorkingSet
 
 Decided = TypeVar("Decided")
-Answer = TypeVar("Answer", covariant=True)
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 
-class Command(Protocol[Decided, Answer]):
+class Command(Protocol[Decided, AnswerT_co]):
     """A request to change the ledger, decided inside a batch.
 
     `decide` changes the working set, or raises a Refusal and changes nothing; `answer`, called when every command of
@@ -23,6 +23,6 @@ class Command(Protocol[Decided, Answer]):
         """Decide over the rows as the commands before left them."""
         ...
 
-    def answer(self, decided: Decided, work: WorkingSet) -> Answer:
+    def answer(self, decided: Decided, work: WorkingSet) -> AnswerT_co:
         """Return the caller's answer."""
         ...

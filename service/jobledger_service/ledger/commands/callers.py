@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from jobledger_service.domain import lifecycle
 from jobledger_service.domain.errors import InvalidField, JobAlreadyExists, RequestIdReused
-from jobledger_service.domain.job import Job, job_key
+from jobledger_service.domain.job import Job, job_id_of, job_key
 from jobledger_service.ledger.ports import Inputs, Request
 from jobledger_service.ledger.working import Needs, WorkingSet
 
@@ -15,14 +15,14 @@ def request_key(owner: str, request_id: str) -> tuple[str, ...]:
     return (f"{owner}/{request_id}",) if request_id else ()
 
 
-def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprint: bytes) -> bool:
-    """Whether the same request took effect before; raises RequestIdReused when another one did under its id."""
+def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprint: bytes) -> str | None:
+    """Return the job of the same request that took effect before; raises RequestIdReused when another one did."""
     known = work.request(keys[0]) if keys else None
     if known is None:
-        return False
+        return None
     if known.fingerprint != fingerprint:
-        raise RequestIdReused(request_id, known.job_id)
-    return True
+        raise RequestIdReused(request_id, job_id_of(known.job_key))
+    return known.job_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +41,8 @@ class CreateJob:
     def decide(self, work: WorkingSet) -> tuple[str, bool]:
         spec = self.new.spec
         keys = request_key(spec.owner, self.request_id)
-        if _repeated(work, keys, self.request_id, spec.fingerprint):
-            known = work.request(keys[0])
-            return job_key(spec.owner, known.job_id if known else spec.job_id), False
+        if known := _repeated(work, keys, self.request_id, spec.fingerprint):
+            return known, False
         existing = work.find(spec.key)
         if existing is not None:
             if existing.spec.fingerprint != spec.fingerprint:
@@ -52,7 +51,7 @@ class CreateJob:
         step = lifecycle.create(self.new, self.actor, work.now)
         work.create(step, self.inputs)
         for key in keys:
-            work.remember(key, step.job, Request(spec.fingerprint, spec.job_id))
+            work.remember(key, Request(spec.fingerprint, spec.key))
         return spec.key, True
 
     def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[Job, bool]:
@@ -117,7 +116,7 @@ class RetryJob(_AnswersJob):
             chunks = work.chunks_of(job)
             work.apply(lifecycle.retry(job, chunks, self.chunk_indexes, self.actor, self.reason, work.now))
             for key in keys:
-                work.remember(key, job, Request(self.fingerprint, self.job_id))
+                work.remember(key, Request(self.fingerprint, job.key))
         return job.key
 
 

@@ -36,7 +36,10 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[Claimed]:
 
 @dataclass(frozen=True, slots=True)
 class ClaimChunks:
-    """Lease up to `limit` chunks of the given kinds; answers with those that were to be had."""
+    """Lease up to `limit` chunks of the given kinds; answers with those that were to be had.
+
+    None, instead of an empty list, says that another replica was at what waits: there may be some in a moment.
+    """
 
     owner: str
     kinds: tuple[str, ...]
@@ -49,18 +52,19 @@ class ClaimChunks:
     def needs(self) -> Needs:
         return Needs(demand=self._demand())
 
-    def decide(self, work: WorkingSet) -> list[ChunkKey]:
+    def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
+        candidates = work.candidates(self._demand())
         taken: list[ChunkKey] = []
-        for key, index in work.candidates(self._demand()):
+        for key, index in candidates.chunks:
             if len(taken) == self.limit:
                 break
             job = work.find(key)
             if job is not None and _claim(work, job, index, self.by):
                 taken.append((key, index))
-        return taken
+        return None if candidates.contended and not taken else taken
 
-    def answer(self, decided: list[ChunkKey], work: WorkingSet) -> list[Claimed]:
-        return _claimed(decided, work)
+    def answer(self, decided: list[ChunkKey] | None, work: WorkingSet) -> list[Claimed] | None:
+        return None if decided is None else _claimed(decided, work)
 
 
 def _claim(work: WorkingSet, job: Job, index: int, by: rules.Claim) -> bool:

@@ -2,6 +2,10 @@
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects.postgresql import JSONB
+
+KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+JSON = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 revision = "0001"
 down_revision = None
@@ -14,16 +18,16 @@ def upgrade() -> None:
         sa.Column(
             "position", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
         ),
-        sa.Column("job_key", sa.Text(), nullable=False),
+        sa.Column("job_key", KEY, nullable=False),
         sa.Column("commit_time", sa.BigInteger(), nullable=False),
         sa.Column("message", sa.LargeBinary(), nullable=False),
-        sa.Column("before", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("before", JSON, nullable=True),
         sa.PrimaryKeyConstraint("position"),
     )
     op.create_index("events_by_job", "events", ["job_key", "position"], unique=False)
     op.create_table(
         "jobs",
-        sa.Column("job_key", sa.Text(), nullable=False),
+        sa.Column("job_key", KEY, nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("job_id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -35,7 +39,7 @@ def upgrade() -> None:
         sa.Column("input", sa.LargeBinary(), nullable=True),
         sa.Column("display_name", sa.Text(), nullable=False),
         sa.Column("priority", sa.SmallInteger(), nullable=False),
-        sa.Column("labels", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("labels", JSON, nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("revision", sa.BigInteger(), nullable=False),
         sa.Column("retry_count", sa.Integer(), nullable=False),
@@ -125,7 +129,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "chunks",
-        sa.Column("job_key", sa.Text(), nullable=False),
+        sa.Column("job_key", KEY, nullable=False),
         sa.Column("chunk_index", sa.Integer(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -191,9 +195,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "requests",
-        sa.Column("request_key", sa.Text(), nullable=False),
-        sa.Column("job_key", sa.Text(), nullable=False),
-        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("request_key", KEY, nullable=False),
+        sa.Column("job_key", KEY, nullable=False),
         sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["job_key"], ["jobs.job_key"], ondelete="CASCADE"),

@@ -1,0 +1,90 @@
+"""The SDK of Jobledger: two clients, asynchronous and synchronous, and the runner for workers.
+
+The messages that they take and return are those of `jobledger.v1`.
+"""
+
+from jobledger_client._async._backend import AsyncClock
+from jobledger_client._async._client import AsyncJobClient
+from jobledger_client._async._pages import AsyncPages
+from jobledger_client._async._watch import AsyncWatch
+from jobledger_client._errors import (
+    AlreadyExistsError,
+    ChunkNotClaimableError,
+    ChunkNotFoundError,
+    CursorAheadError,
+    CursorError,
+    DeadlineExceededError,
+    DrainingError,
+    EtagMismatchError,
+    FieldViolation,
+    ForeignCursorError,
+    HistoryTrimmedError,
+    InternalError,
+    InvalidFieldError,
+    JobAlreadyExistsError,
+    JobEndedError,
+    JobledgerError,
+    JobNotEndedError,
+    JobNotFoundError,
+    NotFoundError,
+    NothingToRetryError,
+    PageTokenInvalidError,
+    PreconditionError,
+    QueueFullError,
+    RequestIdReusedError,
+    StoreUnavailableError,
+    UnavailableError,
+)
+from jobledger_client._requests import JobFilterFields
+from jobledger_client._retry import Backoff
+from jobledger_client._sync._backend import Clock
+from jobledger_client._sync._client import JobClient
+from jobledger_client._sync._pages import Pages
+from jobledger_client._sync._watch import Watch
+from jobledger_client._values import TERMINAL_STATES
+from jobledger_client._worker._context import ChunkContext
+from jobledger_client._worker._handlers import NotRetryable
+from jobledger_client._worker._worker import Worker
+
+__all__ = [
+    "TERMINAL_STATES",
+    "AlreadyExistsError",
+    "AsyncClock",
+    "AsyncJobClient",
+    "AsyncPages",
+    "AsyncWatch",
+    "Backoff",
+    "ChunkContext",
+    "ChunkNotClaimableError",
+    "ChunkNotFoundError",
+    "Clock",
+    "CursorAheadError",
+    "CursorError",
+    "DeadlineExceededError",
+    "DrainingError",
+    "EtagMismatchError",
+    "FieldViolation",
+    "ForeignCursorError",
+    "HistoryTrimmedError",
+    "InternalError",
+    "InvalidFieldError",
+    "JobAlreadyExistsError",
+    "JobClient",
+    "JobEndedError",
+    "JobFilterFields",
+    "JobNotEndedError",
+    "JobNotFoundError",
+    "JobledgerError",
+    "NotFoundError",
+    "NotRetryable",
+    "NothingToRetryError",
+    "PageTokenInvalidError",
+    "Pages",
+    "PreconditionError",
+    "QueueFullError",
+    "RequestIdReusedError",
+    "StoreUnavailableError",
+    "UnavailableError",
+    "Watch",
+    "Worker",
+]

@@ -1,0 +1,42 @@
+"""What differs between the asynchronous and the synchronous client: time, the channel, and reading a stream."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, cast
+
+import grpc
+import grpc.aio
+
+from jobledger_client._channel import ChannelOptions, channel_options
+
+Response = TypeVar("Response")
+
+Channel: TypeAlias = grpc.aio.Channel
+UnaryCall: TypeAlias = grpc.aio.UnaryUnaryMultiCallable
+StreamCall: TypeAlias = grpc.aio.UnaryStreamMultiCallable
+Stream: TypeAlias = grpc.aio.UnaryStreamCall[Any, Response]
+
+
+@dataclass(frozen=True, slots=True)
+class AsyncClock:
+    """Where a client takes time and chance from; tests set them. Times are in seconds, `random` is 0 to 1."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random
+
+
+def open_channel(target: str, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> Channel:
+    """Return a channel, without TLS when there are no credentials."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, options=channel_options(options))
+    return grpc.aio.secure_channel(target, credentials, options=channel_options(options))
+
+
+async def read(stream: Stream[Response]) -> Response | None:
+    """Return the next message, or None when the stream has ended well."""
+    message = await stream.read()
+    return None if message is grpc.aio.EOF else cast("Response", message)

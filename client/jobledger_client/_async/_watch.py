@@ -1,0 +1,161 @@
+"""A watch that goes on over reconnects: the caller sees one stream."""
+
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
+
+import grpc
+from jobledger.v1.job_service_pb2 import (
+    WatchJobRequest,
+    WatchJobResponse,
+    WatchJobsRequest,
+    WatchJobsResponse,
+    WatchMessageType,
+)
+
+from jobledger_client._async._backend import read
+from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._errors import DeadlineExceededError, JobledgerError, UnavailableError
+from jobledger_client._retry import Outage
+from jobledger_client._snapshots import FirstSnapshots
+from jobledger_client._status import error_from_call
+from jobledger_client._values import TERMINAL_STATES
+
+if TYPE_CHECKING:
+    from jobledger_client._async._backend import Stream, StreamCall
+
+Request = TypeVar("Request", WatchJobRequest, WatchJobsRequest)
+Message = TypeVar("Message", WatchJobResponse, WatchJobsResponse)
+
+
+class AsyncWatch(Generic[Request, Message]):
+    """The messages of a watch, in order, each once. It resumes by itself from its last cursor.
+
+    `cursor` is where another watch may resume: after the last message that was returned. Raises HistoryTrimmedError,
+    ForeignCursorError or CursorAheadError when the cursor no longer works, JobNotFoundError, InvalidFieldError,
+    DeadlineExceededError after the watch's timeout, and UnavailableError when no server was found for too long.
+    """
+
+    def __init__(
+        self,
+        caller: AsyncCaller,
+        method: "StreamCall[Request, Message]",
+        request: Request,
+        *,
+        one_job: bool,
+        bookmarks: bool,
+        timeout: float | None,
+        patience: float,
+    ) -> None:
+        self._caller = caller
+        self._method: StreamCall[Request, Message] = method
+        self._request: Request = request
+        self._cursor = request.cursor
+        self._one_job = one_job
+        self._bookmarks = bookmarks
+        self._deadline = caller.deadline(timeout)
+        self._outage = Outage(caller.backoff, first_patience=caller.timeout, patience=patience)
+        self._snapshots = FirstSnapshots()
+        self._stream: Stream[Message] | None = None
+        self._ready: deque[Message] = deque()
+        self._terminal = False
+        self._ended = False
+
+    @property
+    def cursor(self) -> bytes:
+        """Where to resume: what was returned so far is before it. Empty before the first snapshots have ended."""
+        return self._cursor
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Message:
+        while not self._ready:
+            message = await self._receive()
+            if message is None:
+                raise StopAsyncIteration
+            self._take(message)
+        return self._ready.popleft()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the watch. Further iteration ends at once."""
+        self._ended = True
+        self._ready.clear()
+        self._drop_stream()
+
+    async def _receive(self) -> Message | None:
+        while not self._ended:
+            try:
+                message = await read(self._stream or self._open())
+            except grpc.RpcError as failure:
+                await self._resume_after(error_from_call(failure), failure)
+            except BaseException:  # a cancelled read takes its stream along; a later one opens another
+                self._drop_stream()
+                raise
+            else:
+                if message is not None:
+                    self._outage.ended()
+                    return message
+                await self._resume_after(UnavailableError("the stream ended before the job did"), None)
+        return None
+
+    def _open(self) -> "Stream[Message]":
+        if not self._cursor:
+            self._snapshots.begin()
+        request = type(self._request)()
+        request.CopyFrom(self._request)
+        request.cursor = self._cursor
+        timeout = self._caller.left(self._deadline)
+        self._stream = self._method(request, timeout=timeout, metadata=self._caller.metadata())
+        return self._stream
+
+    def _drop_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
+
+    async def _resume_after(self, error: JobledgerError, cause: BaseException | None) -> None:
+        """Wait until the stream may be opened again; note the end, or raise, when it may not."""
+        self._stream = None
+        if self._terminal:  # whatever ended the stream, there was nothing more to come
+            self._ended = True
+        if self._ended:
+            return
+        now = self._caller.clock.monotonic()
+        wait = self._outage.wait(error, now, self._caller.clock.random)
+        if wait is None:
+            self._ended = True
+            raise error from cause
+        if now + wait >= self._deadline:
+            self._ended = True
+            raise DeadlineExceededError(
+                f"the time given to the watch ended while no server answered: {error.message}",
+                code=grpc.StatusCode.DEADLINE_EXCEEDED,
+            ) from cause
+        await self._caller.clock.sleep(wait)
+
+    def _take(self, message: Message) -> None:
+        """Note where the message leads, and make ready what the caller is to see of it."""
+        wanted = self._is_wanted(message)
+        if message.cursor:
+            if not self._cursor:
+                left = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
+                self._ready.extend(type(message)(type=left, job=job) for job in self._snapshots.end())
+            self._cursor = message.cursor
+        if wanted:
+            self._ready.append(message)
+        if self._one_job and message.type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
+            deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+            self._terminal = deleted or message.job.state in TERMINAL_STATES
+
+    def _is_wanted(self, message: Message) -> bool:
+        if message.type == WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
+            return self._bookmarks
+        if message.type == WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT and not self._cursor:
+            return self._snapshots.is_news(message.job)
+        return True

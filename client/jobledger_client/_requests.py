@@ -1,0 +1,96 @@
+"""The parts of requests that take more than one step to build from keyword arguments."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, TypedDict
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from jobledger.v1.chunk_pb2 import ChunkSpec
+from jobledger.v1.job_pb2 import Stage
+from jobledger.v1.job_service_pb2 import JobFilter, UpdateJobRequest
+from jobledger.v1.worker_service_pb2 import ChunkCompletion
+
+from jobledger_client import _values as values
+
+ChunkSpecLike: TypeAlias = ChunkSpec | Mapping[str, Any]
+StagesLike: TypeAlias = Mapping[str, float] | Iterable[Stage | str]
+
+
+class JobFilterFields(TypedDict, total=False):
+    """What picks jobs in a list or a watch: every field that is given must match.
+
+    `states` and `kinds` are those to include; priorities are 0 to 10, inclusive; the time ranges are (start, end)
+    with either None, start in and end out; `labels` must all be on the job; `text` must be contained in the display
+    name.
+    """
+
+    states: Iterable[values.JobStateLike]
+    kinds: Iterable[str]
+    min_priority: int | None
+    max_priority: int | None
+    create_time: values.TimeRangeLike | None
+    update_time: values.TimeRangeLike | None
+    end_time: values.TimeRangeLike | None
+    labels: Mapping[str, str]
+    text: str
+
+
+def job_filter(fields: JobFilterFields) -> JobFilter:
+    """Return the filter that these fields describe."""
+    return JobFilter(
+        states=[values.job_state(state) for state in fields.get("states", ())],
+        kinds=fields.get("kinds", ()),
+        min_priority=fields.get("min_priority"),
+        max_priority=fields.get("max_priority"),
+        create_time=values.time_range(fields.get("create_time")),
+        update_time=values.time_range(fields.get("update_time")),
+        end_time=values.time_range(fields.get("end_time")),
+        labels=fields.get("labels", {}),
+        text=fields.get("text", ""),
+    )
+
+
+def chunk_specs(chunks: Iterable[ChunkSpecLike]) -> list[ChunkSpec]:
+    """Return chunk specs; a mapping is the input of a chunk of one item."""
+    return [chunk if isinstance(chunk, ChunkSpec) else ChunkSpec(input=values.struct(chunk)) for chunk in chunks]
+
+
+def stage_plan(stages: StagesLike) -> list[Stage]:
+    """Return a plan from names to weights, or from names alone (all of weight 1)."""
+    if isinstance(stages, Mapping):
+        return [Stage(name=name, weight=weight) for name, weight in stages.items()]
+    return [stage if isinstance(stage, Stage) else Stage(name=stage) for stage in stages]
+
+
+def completions(items: Iterable[ChunkCompletion | str]) -> list[ChunkCompletion]:
+    """Return completions; a string is the lease token of a chunk with nothing more to say."""
+    return [ChunkCompletion(lease_token=item) if isinstance(item, str) else item for item in items]
+
+
+def update_request(
+    job_id: str,
+    *,
+    priority: int | None,
+    display_name: str | None,
+    labels: Mapping[str, str] | None,
+    expire_time: values.TimestampLike | None,
+    keep_forever: bool,
+    etag: str,
+) -> UpdateJobRequest:
+    """Return the update whose mask names exactly what was given."""
+    given = {
+        "priority": priority is not None,
+        "display_name": display_name is not None,
+        "labels": labels is not None,
+        "expire_time": expire_time is not None or keep_forever,
+    }
+    if keep_forever and expire_time is not None:
+        raise ValueError("give expire_time or keep_forever, not both")
+    return UpdateJobRequest(
+        job_id=job_id,
+        update_mask=FieldMask(paths=[path for path, is_given in given.items() if is_given]),
+        priority=priority,
+        display_name=display_name or "",
+        labels=labels or {},
+        expire_time=values.timestamp(expire_time),
+        etag=etag,
+    )

@@ -1,0 +1,82 @@
+"""From the status of a failed call to the exception that says what it means."""
+
+from typing import cast
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from jobledger_client import _errors as errors
+
+DOMAIN = "jobledger"
+
+_BY_REASON: dict[str, type[errors.JobledgerError]] = {
+    "INVALID_FIELD": errors.InvalidFieldError,
+    "JOB_NOT_FOUND": errors.JobNotFoundError,
+    "CHUNK_NOT_FOUND": errors.ChunkNotFoundError,
+    "JOB_ALREADY_EXISTS": errors.JobAlreadyExistsError,
+    "REQUEST_ID_REUSED": errors.RequestIdReusedError,
+    "ETAG_MISMATCH": errors.EtagMismatchError,
+    "JOB_NOT_ENDED": errors.JobNotEndedError,
+    "JOB_ENDED": errors.JobEndedError,
+    "NOTHING_TO_RETRY": errors.NothingToRetryError,
+    "CHUNK_NOT_CLAIMABLE": errors.ChunkNotClaimableError,
+    "HISTORY_TRIMMED": errors.HistoryTrimmedError,
+    "FOREIGN_CURSOR": errors.ForeignCursorError,
+    "CURSOR_AHEAD": errors.CursorAheadError,
+    "PAGE_TOKEN_INVALID": errors.PageTokenInvalidError,
+    "QUEUE_FULL": errors.QueueFullError,
+    "DRAINING": errors.DrainingError,
+    "STORE_UNAVAILABLE": errors.StoreUnavailableError,
+    "INTERNAL": errors.InternalError,
+}
+
+# What gRPC itself says, with nobody of Jobledger at the other end, has a code and no reason.
+_BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {
+    grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+}
+
+
+def error_from_call(failure: grpc.RpcError, *, attempts: int = 1) -> errors.JobledgerError:
+    """Turn the failure of a call into the exception for its reason, or else for its code."""
+    call = cast("grpc.Call", failure)
+    info, violations, retry_after = _details(call)
+    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(call.code(), errors.JobledgerError)
+    return kind(
+        call.details() or call.code().name,
+        code=call.code(),
+        reason=info.reason,
+        metadata=info.metadata,
+        field_violations=violations,
+        retry_after=retry_after,
+        attempts=attempts,
+    )
+
+
+def _details(call: grpc.Call) -> tuple[error_details_pb2.ErrorInfo, list[errors.FieldViolation], float | None]:
+    info, bad_request, retry = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.BadRequest(),
+        error_details_pb2.RetryInfo(),
+    )
+    retry_after = None
+    for detail in _status(call).details:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            detail.Unpack(info)
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            detail.Unpack(bad_request)
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) and detail.Unpack(retry):
+            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+    if info.domain != DOMAIN:
+        info.Clear()
+    violations = [errors.FieldViolation(v.field, v.description) for v in bad_request.field_violations]
+    return info, violations, retry_after
+
+
+def _status(call: grpc.Call) -> status_pb2.Status:
+    try:
+        status = rpc_status.from_call(call)
+    except ValueError:  # details that contradict the status are somebody else's: the status counts
+        status = None
+    return status or status_pb2.Status()

@@ -1,0 +1,68 @@
+# Generated from _async/_caller.py by client/generate_sync.py: edit that one, then run `make gen`.
+"""How one call is made: with a deadline, with metadata, and again when that is safe."""
+
+from math import inf
+from typing import TYPE_CHECKING, TypeVar
+
+import grpc
+
+from jobledger_client._metadata import MetadataSource, metadata_reader
+from jobledger_client._retry import Backoff, may_repeat
+from jobledger_client._status import error_from_call
+from jobledger_client._sync._backend import Clock
+
+if TYPE_CHECKING:
+    from jobledger_client._sync._backend import UnaryCall
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class Caller:
+    """What all calls of one client share. Times are in seconds."""
+
+    def __init__(
+        self,
+        *,
+        metadata: MetadataSource = None,
+        timeout: float = 10.0,
+        backoff: Backoff | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.metadata = metadata_reader(metadata)
+        self.timeout = timeout
+        self.backoff = backoff or Backoff()
+        self.clock = clock or Clock()
+
+    def call(
+        self,
+        method: "UnaryCall[Request, Response]",
+        request: Request,
+        *,
+        idempotent: bool = True,
+        timeout: float | None = None,
+    ) -> Response:
+        """Send the request, again after failures that allow it, until `timeout` (the client's when None) has passed.
+
+        Raises the JobledgerError for the last failure.
+        """
+        deadline = self.deadline(self.timeout if timeout is None else timeout)
+        failures = 0
+        while True:
+            try:
+                return method(request, timeout=self.left(deadline), metadata=self.metadata())
+            except grpc.RpcError as failure:
+                failures += 1
+                error = error_from_call(failure, attempts=failures)
+                wait = self.backoff.wait(failures, error, self.clock.random)
+                if not may_repeat(error, idempotent=idempotent) or self.clock.monotonic() + wait >= deadline:
+                    raise error from failure
+            self.clock.sleep(wait)
+
+    def deadline(self, timeout: float | None) -> float:
+        """Return the moment that is `timeout` from now; never, for None."""
+        return inf if timeout is None else self.clock.monotonic() + timeout
+
+    def left(self, deadline: float) -> float | None:
+        """Return the seconds until the deadline as gRPC wants them: None when there is none."""
+        return None if deadline == inf else max(deadline - self.clock.monotonic(), 0.0)

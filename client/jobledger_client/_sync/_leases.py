@@ -1,0 +1,110 @@
+# Generated from _async/_leases.py by client/generate_sync.py: edit that one, then run `make gen`.
+"""The calls of WorkerService, for those who do the work."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from jobledger.v1 import worker_service_pb2 as rpc
+from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
+
+from jobledger_client import _requests as requests
+from jobledger_client import _values as values
+from jobledger_client._sync._caller import Caller
+
+if TYPE_CHECKING:
+    from jobledger_client._sync._backend import Channel
+
+
+class LeaseCalls:
+    """What workers, and the engines that run them, ask of the service. Worker does all of this by itself.
+
+    Results come one for each lease, in order. All but the claims are safe to repeat. Each may raise
+    InvalidFieldError, and then nothing of the call was taken.
+    """
+
+    def __init__(self, channel: "Channel", caller: Caller) -> None:
+        self._leases = WorkerServiceStub(channel)
+        self._caller = caller
+
+    def claim_chunks(
+        self,
+        kinds: Iterable[str],
+        *,
+        worker: str,
+        max_chunks: int = 1,
+        lease_duration: values.DurationLike | None = None,
+        wait: timedelta = timedelta(0),
+        timeout: float | None = None,
+    ) -> Sequence[rpc.ClaimedChunk]:
+        """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; answer with none after `wait` (≤ 5 min).
+
+        `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is in seconds and comes on top of `wait`. An
+        attempt whose answer was lost is not repeated: what it leased comes back when the leases expire.
+        """
+        request = rpc.ClaimChunksRequest(
+            kinds=kinds,
+            max_chunks=max_chunks,
+            worker=worker,
+            lease_duration=values.duration(lease_duration),
+            wait=values.duration(wait),
+        )
+        slack = self._caller.timeout if timeout is None else timeout
+        patience = wait.total_seconds() + slack
+        return (self._caller.call(self._leases.ClaimChunks, request, idempotent=False, timeout=patience)).chunks
+
+    def claim_chunk(
+        self,
+        job_id: str,
+        chunk_index: int,
+        *,
+        worker: str,
+        task_id: str = "",
+        lease_duration: values.DurationLike | None = None,
+        timeout: float | None = None,
+    ) -> rpc.ClaimedChunk:
+        """Lease one named chunk; with the `task_id` that holds it, answer with the lease in force.
+
+        Raises JobNotFoundError, ChunkNotFoundError, ChunkNotClaimableError.
+        """
+        request = rpc.ClaimChunkRequest(
+            job_id=job_id,
+            chunk_index=chunk_index,
+            worker=worker,
+            task_id=task_id,
+            lease_duration=values.duration(lease_duration),
+        )
+        answer = self._caller.call(self._leases.ClaimChunk, request, idempotent=bool(task_id), timeout=timeout)
+        return answer.chunk
+
+    def heartbeat(
+        self,
+        reports: Iterable[rpc.LeaseReport],
+        *,
+        lease_duration: values.DurationLike | None = None,
+        timeout: float | None = None,
+    ) -> Sequence[rpc.HeartbeatResult]:
+        """Extend 1 to 1,000 leases to `lease_duration` (60 s when None) from now and report progress."""
+        request = rpc.HeartbeatRequest(reports=reports, lease_duration=values.duration(lease_duration))
+        return (self._caller.call(self._leases.Heartbeat, request, timeout=timeout)).results
+
+    def complete_chunks(
+        self, completions: Iterable[rpc.ChunkCompletion | str], *, timeout: float | None = None
+    ) -> Sequence[rpc.LeaseResult]:
+        """End 1 to 1,000 leases with success; a string is a lease token with nothing more to say."""
+        request = rpc.CompleteChunksRequest(completions=requests.completions(completions))
+        return (self._caller.call(self._leases.CompleteChunks, request, timeout=timeout)).results
+
+    def fail_chunks(
+        self, failures: Iterable[rpc.ChunkFailure], *, timeout: float | None = None
+    ) -> Sequence[rpc.LeaseResult]:
+        """End 1 to 1,000 leases with a failed attempt."""
+        request = rpc.FailChunksRequest(failures=failures)
+        return (self._caller.call(self._leases.FailChunks, request, timeout=timeout)).results
+
+    def release_chunks(
+        self, lease_tokens: Iterable[str], *, reason: str = "", timeout: float | None = None
+    ) -> Sequence[rpc.LeaseResult]:
+        """Give 1 to 1,000 chunks back, to go again at once with the attempt not counted."""
+        request = rpc.ReleaseChunksRequest(lease_tokens=lease_tokens, reason=reason)
+        return (self._caller.call(self._leases.ReleaseChunks, request, timeout=timeout)).results

@@ -1,0 +1,128 @@
+"""From Python values to the well-known messages of protobuf."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1.chunk_pb2 import ChunkState
+from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
+from jobledger.v1.job_service_pb2 import JobOrder, TimeRange, WatchMode
+
+StructLike: TypeAlias = Struct | Mapping[str, Any]
+TimestampLike: TypeAlias = Timestamp | datetime
+DurationLike: TypeAlias = Duration | timedelta
+TimeRangeLike: TypeAlias = TimeRange | tuple[TimestampLike | None, TimestampLike | None]
+
+JobStateLike: TypeAlias = JobState.ValueType | str
+ChunkStateLike: TypeAlias = ChunkState.ValueType | str
+JobViewLike: TypeAlias = JobView.ValueType | str
+JobOrderLike: TypeAlias = JobOrder.ValueType | str
+WatchModeLike: TypeAlias = WatchMode.ValueType | str
+FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
+
+TERMINAL_STATES = frozenset(
+    {JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED},
+)
+
+
+def struct(value: StructLike | None) -> Struct | None:
+    """Return a dict with string keys and JSON values as a Struct. Raises ValueError for what JSON cannot say."""
+    if value is None or isinstance(value, Struct):
+        return value
+    message = Struct()
+    message.update(dict(value))
+    return message
+
+
+def plain(value: Struct) -> dict[str, Any]:
+    """Return a Struct as a dict. Whole numbers are ints, as they were in JSON: a Struct itself knows floats alone."""
+    return {name: _plain(field) for name, field in value.fields.items()}
+
+
+def _plain(value: Value) -> Any:  # noqa: ANN401 - any JSON value
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return plain(value.struct_value)
+        case "list_value":
+            return [_plain(item) for item in value.list_value.values]
+        case "number_value":
+            return int(value.number_value) if value.number_value.is_integer() else value.number_value
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None
+
+
+def timestamp(value: TimestampLike | None) -> Timestamp | None:
+    """Return an aware datetime as a Timestamp. Raises ValueError for a naive one, whose moment nobody knows."""
+    if value is None or isinstance(value, Timestamp):
+        return value
+    if value.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone; use datetime.now(tz=timezone.utc) or another aware datetime")
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
+
+
+def duration(value: DurationLike | None) -> Duration | None:
+    """Return a timedelta as a Duration."""
+    if value is None or isinstance(value, Duration):
+        return value
+    message = Duration()
+    message.FromTimedelta(value)
+    return message
+
+
+def time_range(value: TimeRangeLike | None) -> TimeRange | None:
+    """Return (start, end), either of which may be None, as a TimeRange: start is in, end is out."""
+    if value is None or isinstance(value, TimeRange):
+        return value
+    start, end = value
+    return TimeRange(start_time=timestamp(start), end_time=timestamp(end))
+
+
+def job_state(value: JobStateLike) -> JobState.ValueType:
+    """Return the state of this name: RUNNING, running and JOB_STATE_RUNNING are the same."""
+    return value if isinstance(value, int) else JobState.Value(_enum_name(JobState.keys(), "JOB_STATE_", value))
+
+
+def chunk_state(value: ChunkStateLike) -> ChunkState.ValueType:
+    """Return the chunk state of this name."""
+    return value if isinstance(value, int) else ChunkState.Value(_enum_name(ChunkState.keys(), "CHUNK_STATE_", value))
+
+
+def job_view(value: JobViewLike) -> JobView.ValueType:
+    """Return the view of this name: FULL or BASIC."""
+    return value if isinstance(value, int) else JobView.Value(_enum_name(JobView.keys(), "JOB_VIEW_", value))
+
+
+def job_order(value: JobOrderLike) -> JobOrder.ValueType:
+    """Return the order of this name: CREATE_TIME, UPDATE_TIME, END_TIME or PRIORITY."""
+    return value if isinstance(value, int) else JobOrder.Value(_enum_name(JobOrder.keys(), "JOB_ORDER_", value))
+
+
+def watch_mode(value: WatchModeLike) -> WatchMode.ValueType:
+    """Return the mode of this name: LATEST or EVERY."""
+    return value if isinstance(value, int) else WatchMode.Value(_enum_name(WatchMode.keys(), "WATCH_MODE_", value))
+
+
+def failure_policy(value: FailurePolicyLike) -> FailurePolicy.ValueType:
+    """Return the policy of this name: RUN_ALL or FAIL_FAST."""
+    return (
+        value
+        if isinstance(value, int)
+        else FailurePolicy.Value(_enum_name(FailurePolicy.keys(), "FAILURE_POLICY_", value))
+    )
+
+
+def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:
+    name = prefix + word.upper().replace("-", "_").removeprefix(prefix)
+    if name in names:
+        return name
+    known = [one.removeprefix(prefix) for one in names if not one.endswith("_UNSPECIFIED")]
+    raise ValueError(f"{word!r} is none of {', '.join(known)}")

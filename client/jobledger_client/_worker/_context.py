@@ -1,0 +1,171 @@
+"""What a handler is given: its chunk, and the means to report on it."""
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from jobledger.v1.chunk_pb2 import Artifact, Chunk
+from jobledger.v1.worker_service_pb2 import ClaimedChunk, ProgressReport
+
+from jobledger_client._values import StructLike, plain, struct
+from jobledger_client._worker._news import News
+
+_MESSAGE_LENGTH = 1_024
+
+
+class ChunkContext:
+    """One attempt at one chunk. Every method may be called from any thread, and returns at once.
+
+    What is reported goes out with the next heartbeat, at most about each half second, the latest of each value.
+    """
+
+    def __init__(self, claimed: ClaimedChunk, news: News) -> None:
+        self._claimed = claimed
+        self._news = news
+        self._loop = asyncio.get_running_loop()
+        self._cancelled = threading.Event()
+        self._cancelled_on_loop = asyncio.Event()
+        self._stage = ""
+        self._result_uri = ""
+
+    @property
+    def chunk(self) -> Chunk:
+        """The chunk as it was claimed."""
+        return self._claimed.chunk
+
+    @property
+    def job_id(self) -> str:
+        """The job's id."""
+        return self._claimed.job_id
+
+    @property
+    def kind(self) -> str:
+        """The job's kind."""
+        return self._claimed.kind
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The job's labels."""
+        return self._claimed.labels
+
+    @cached_property
+    def input(self) -> dict[str, Any]:
+        """The job's input; empty when it has none."""
+        return plain(self._claimed.job_input)
+
+    @cached_property
+    def chunk_input(self) -> dict[str, Any]:
+        """The chunk's own input; empty when it has none."""
+        return plain(self._claimed.chunk.input)
+
+    @property
+    def items(self) -> range:
+        """The numbers of the chunk's items, from 0 for the job's first; empty for a job without items."""
+        chunk = self._claimed.chunk
+        return range(chunk.first_item, chunk.last_item + 1) if chunk.HasField("first_item") else range(0)
+
+    @property
+    def stage(self) -> str:
+        """The stage that this attempt named last; empty before."""
+        return self._stage
+
+    @property
+    def result_uri(self) -> str:
+        """What `result` was told; empty before."""
+        return self._result_uri
+
+    @property
+    def cancelled(self) -> bool:
+        """True when the work is to stop: the job is cancelled, the lease is lost, or the worker shuts down.
+
+        What a handler returns or raises after this is not reported: the chunk is given back.
+        """
+        return self._cancelled.is_set()
+
+    def wait_cancelled(self, seconds: float | None = None) -> bool:
+        """Block until `cancelled`, or for `seconds`; return `cancelled`. For plain handlers, in place of time.sleep."""
+        return self._cancelled.wait(seconds)
+
+    async def until_cancelled(self) -> None:
+        """Return once `cancelled`. For asynchronous handlers, which are also cancelled a grace period later."""
+        await self._cancelled_on_loop.wait()
+
+    def progress(
+        self,
+        *,
+        percent: float | None = None,
+        stage: str | None = None,
+        stage_percent: float | None = None,
+        message: str | None = None,
+        items_completed: int | None = None,
+    ) -> None:
+        """Report how far the chunk has come; what is None stays as it is.
+
+        `percent` and `stage_percent` are 0 to 100; without `percent` the service computes it from the stage and the
+        job's plan, or from `items_completed`. A `message` is cut to 1,024 characters. Raises ValueError for a value
+        outside its range, and for a stage that the job's plan does not have.
+        """
+        self._check_percent("percent", percent)
+        self._check_percent("stage_percent", stage_percent)
+        self._check_stage(stage)
+        self._check_items(items_completed)
+        self._stage = stage or self._stage
+        report = ProgressReport(
+            percent=percent,
+            stage=stage,
+            stage_percent=stage_percent,
+            message=None if message is None else message[:_MESSAGE_LENGTH],
+            items_completed=items_completed,
+        )
+        self._news.add_progress(report)
+
+    def artifact(
+        self,
+        name: str,
+        *,
+        uri: str,
+        content_type: str = "",
+        size_bytes: int | None = None,
+        metadata: StructLike | None = None,
+        job: bool = False,
+    ) -> None:
+        """Report an output or preview of the chunk, or with `job` of the job; one of the same name is replaced.
+
+        Raises ValueError for a `uri` without a scheme. When the service refuses the artifact, the chunk fails.
+        """
+        _check_uri(uri)
+        artifact = Artifact(uri=uri, content_type=content_type, size_bytes=size_bytes, metadata=struct(metadata))
+        self._news.add_artifact(name, artifact, job=job)
+
+    def result(self, uri: str) -> None:
+        """Declare where the job's result is. It shows once the job is COMPLETED; the last one declared holds.
+
+        Raises ValueError for a `uri` without a scheme.
+        """
+        _check_uri(uri)
+        self._result_uri = uri
+
+    def cancel(self) -> None:
+        """Set `cancelled`. The worker does this, and tests of handlers may."""
+        self._cancelled.set()
+        self._loop.call_soon_threadsafe(self._cancelled_on_loop.set)
+
+    def _check_percent(self, name: str, value: float | None) -> None:
+        if value is not None and not 0 <= value <= 100:  # noqa: PLR2004 - what percent means
+            raise ValueError(f"{name}: {value} is not within 0 to 100")
+
+    def _check_stage(self, stage: str | None) -> None:
+        plan = [declared.name for declared in self._claimed.stages]
+        if stage is not None and plan and stage not in plan:
+            raise ValueError(f"stage: {stage!r} is not in the job's plan: {', '.join(plan)}")
+
+    def _check_items(self, items_completed: int | None) -> None:
+        if items_completed is not None and not 0 <= items_completed <= len(self.items):
+            raise ValueError(f"items_completed: {items_completed} is not within 0 to {len(self.items)}")
+
+
+def _check_uri(uri: str) -> None:
+    if "://" not in uri:
+        raise ValueError(f"uri: {uri!r} has no scheme; s3://bucket/key or https://host/path would do")

@@ -1,0 +1,150 @@
+"""One life of a worker: claims while it serves, then lets everything go."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from random import random
+from typing import Any, NoReturn
+
+from jobledger.v1.worker_service_pb2 import ClaimedChunk
+
+from jobledger_client._async._client import AsyncJobClient
+from jobledger_client._retry import Backoff
+from jobledger_client._worker._attempt import Attempt
+from jobledger_client._worker._handlers import Handler
+from jobledger_client._worker._heartbeats import Heartbeats
+from jobledger_client._worker._outbox import PASSING
+from jobledger_client._worker._reports import Reports
+
+logger = logging.getLogger("jobledger_client.worker")
+
+_LARGEST_CLAIM = 1_000
+_LAST_REPORTS = 5.0  # seconds for the last reports to reach the service
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a worker works; see Worker. Times without a unit are in seconds."""
+
+    name: str
+    concurrency: int
+    lease_duration: timedelta
+    claim_wait: timedelta
+    cancel_grace: float
+    drain_timeout: float
+
+
+class Serving:
+    """Owns every task of a worker: it logs how each ends, and has awaited all of them when `run` returns."""
+
+    def __init__(self, client: AsyncJobClient, handlers: Mapping[str, Handler], settings: Settings) -> None:
+        self._client = client
+        self._handlers = handlers
+        self._settings = settings
+        self._backoff = Backoff(initial=0.2, ceiling=5.0)
+        self._heartbeats = Heartbeats(client, settings.lease_duration)
+        self._reports = Reports(client, self._backoff)
+        self._attempts: dict[asyncio.Task[None], Attempt] = {}
+        self._slot_freed = asyncio.Event()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Serve until `stopping`, or until something fails for good; drain; raise what failed."""
+        background = [self._start("heartbeats", self._heartbeats.run())]
+        background += [self._start(name, sending) for name, sending in self._reports.runs().items()]
+        claims = self._start("claims", self._claim())
+        stop = self._start("stop", stopping.wait())
+        drain_timeout = 0.0  # cancelled from outside: nobody waits for the handlers
+        try:
+            await asyncio.wait({stop, claims, *background}, return_when=asyncio.FIRST_COMPLETED)
+            drain_timeout = self._settings.drain_timeout
+        finally:
+            # A claim that is cut off here may have leased chunks: they come back when their leases expire.
+            await _end([claims, stop])
+            await self._drain(drain_timeout)
+            await _end(background)
+        for task in (claims, *background):
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    async def _claim(self) -> NoReturn:
+        failures = 0
+        while True:
+            free = await self._free_slots()
+            began = time.monotonic()
+            try:
+                claimed = await self._claim_up_to(free)
+            except PASSING as error:
+                failures += 1
+                wait = self._backoff.wait(failures, error, random)
+                logger.warning("could not claim chunks, trying again in %.1f s: %s", wait, error)
+                await asyncio.sleep(wait)
+                continue
+            failures = 0
+            for chunk in claimed:
+                self._attempt(chunk)
+            if not claimed and time.monotonic() - began < 1.0:  # a server that does not wait is not to be hammered
+                await asyncio.sleep(self._backoff.wait(3, None, random))
+
+    async def _claim_up_to(self, free: int) -> list[ClaimedChunk]:
+        claimed = await self._client.claim_chunks(
+            list(self._handlers),
+            worker=self._settings.name,
+            max_chunks=min(free, _LARGEST_CLAIM),
+            lease_duration=self._settings.lease_duration,
+            wait=self._settings.claim_wait,
+        )
+        return list(claimed)
+
+    async def _free_slots(self) -> int:
+        while len(self._attempts) >= self._settings.concurrency:
+            self._slot_freed.clear()
+            await self._slot_freed.wait()
+        return self._settings.concurrency - len(self._attempts)
+
+    def _attempt(self, chunk: ClaimedChunk) -> None:
+        handler = self._handlers[chunk.kind]
+        attempt = Attempt(chunk, handler, self._heartbeats, self._reports, self._settings.cancel_grace)
+        task = self._start(str(attempt), attempt.run())
+        self._attempts[task] = attempt
+        task.add_done_callback(self._free)
+
+    def _free(self, task: asyncio.Task[None]) -> None:
+        del self._attempts[task]
+        self._slot_freed.set()
+
+    async def _drain(self, drain_timeout: float) -> None:
+        """Let the handlers finish, then stop them, then leave behind those that do not stop; report all."""
+        await self._settle(drain_timeout)
+        for attempt in self._attempts.values():
+            attempt.drain()
+        await self._settle(self._settings.cancel_grace)
+        for attempt in self._attempts.values():
+            attempt.abandon()
+        await self._settle(_LAST_REPORTS)
+        await _end(list(self._attempts))
+
+    async def _settle(self, seconds: float) -> None:
+        if self._attempts:
+            await asyncio.wait(list(self._attempts), timeout=seconds)
+
+    def _start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(_log_end)
+        return task
+
+
+async def _end(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log_end(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is None:
+        logger.debug("ended: %s", task.get_name())
+    else:
+        logger.error("ended with an error: %s", task.get_name(), exc_info=error)

@@ -1,0 +1,114 @@
+"""The worker: handlers by kind, and the settings that it serves them with."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+import grpc
+
+from jobledger_client._async._client import AsyncJobClient
+from jobledger_client._channel import ChannelOptions
+from jobledger_client._metadata import MetadataSource
+from jobledger_client._worker._handlers import Handler
+from jobledger_client._worker._serving import Serving, Settings
+
+logger = logging.getLogger("jobledger_client.worker")
+
+AnyHandler = TypeVar("AnyHandler", bound=Handler)
+
+
+class Worker:
+    """Claims chunks of the kinds that it has handlers for, works on up to `concurrency` at once, and reports.
+
+    `name` is for people and the audit trail, host and process id when None. `lease_duration` is 1 s to 24 h: how long a
+    silent worker keeps its chunks; heartbeats come each third of it. `claim_wait` is how long one claim waits at the
+    server, up to 5 min. `cancel_grace` is how many seconds a handler has after `ctx.cancelled` before it is cancelled,
+    and `drain_timeout` how many it has to finish when the worker is to stop. The rest is as in AsyncJobClient.
+
+    A server that is away is waited for. A worker serves once.
+    """
+
+    def __init__(
+        self,
+        target: str = "127.0.0.1:7070",
+        *,
+        concurrency: int = 4,
+        name: str | None = None,
+        lease_duration: timedelta = timedelta(seconds=30),
+        claim_wait: timedelta = timedelta(seconds=20),
+        cancel_grace: float = 5.0,
+        drain_timeout: float = 10.0,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: MetadataSource = None,
+        options: ChannelOptions = (),
+    ) -> None:
+        if concurrency < 1:
+            raise ValueError(f"concurrency: {concurrency} is not 1 or more")
+        self._settings = Settings(
+            name=name or f"{socket.gethostname()}-{os.getpid()}",
+            concurrency=concurrency,
+            lease_duration=lease_duration,
+            claim_wait=claim_wait,
+            cancel_grace=cancel_grace,
+            drain_timeout=drain_timeout,
+        )
+        self._open_client = partial(AsyncJobClient, target, credentials=credentials, metadata=metadata, options=options)
+        self._handlers: dict[str, Handler] = {}
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def name(self) -> str:
+        """The worker's name, as others see it."""
+        return self._settings.name
+
+    def handler(self, kind: str) -> Callable[[AnyHandler], AnyHandler]:
+        """Register the decorated function for a kind. It takes a ChunkContext, and may be `async def` or plain.
+
+        A plain one is called on a thread. Returning completes the chunk; raising fails the attempt, with the name of
+        the exception's class as the error's code. Raises ValueError for a kind that has a handler.
+        """
+
+        def register(handler: AnyHandler) -> AnyHandler:
+            if kind in self._handlers:
+                raise ValueError(f"kind: {kind!r} has a handler already")
+            self._handlers[kind] = handler
+            return handler
+
+        return register
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain, then return. For the main thread of a worker process."""
+        asyncio.run(self._run())
+
+    async def serve(self) -> None:
+        """Serve until `stop`, then drain, then return. Cancelling it drains without waiting for the handlers.
+
+        Raises ValueError when there is no handler, and the JobledgerError of a claim that no waiting cures.
+        """
+        if not self._handlers:
+            raise ValueError("the worker has no handlers; register one with @worker.handler(kind)")
+        self._loop = asyncio.get_running_loop()
+        async with self._open_client() as client:
+            logger.info("%s serves %s", self.name, ", ".join(self._handlers))
+            await Serving(client, self._handlers, self._settings).run(self._stopping)
+            logger.info("%s has stopped", self.name)
+
+    def stop(self) -> None:
+        """Ask the worker to drain and stop. Any thread may call this, also before it serves."""
+        if self._loop is None:
+            self._stopping.set()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        await self.serve()

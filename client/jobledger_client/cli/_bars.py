@@ -1,0 +1,118 @@
+"""A job as it goes on, for people: live bars on a terminal, a line for each change elsewhere."""
+
+from types import TracebackType
+from typing import Self
+
+from jobledger.v1.chunk_pb2 import Chunk, ChunkState
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import WatchJobResponse
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from jobledger_client.cli import _words as words
+
+_MOST_BARS = 12
+_IN_WORK = ChunkState.CHUNK_STATE_PROCESSING
+
+
+class JobView:
+    """What a watch has told about a job: the job, and those of its chunks that are in work."""
+
+    def __init__(self) -> None:
+        self.job = Job()
+        self._in_work: dict[int, Chunk] = {}
+
+    def take(self, message: WatchJobResponse) -> None:
+        """Follow one message."""
+        self.job = message.job
+        if message.chunks_omitted:
+            self._in_work.clear()
+        for run in message.chunk_ranges:
+            for index in range(run.first_index, run.last_index + 1):
+                self._in_work.pop(index, None)
+        for chunk in [*message.job.chunks, *message.chunks]:
+            if chunk.state == _IN_WORK:
+                self._in_work[chunk.index] = chunk
+            else:
+                self._in_work.pop(chunk.index, None)
+
+    def chunks_in_work(self) -> list[Chunk]:
+        """Return the chunks in work by index, as many as there is room for."""
+        return [chunk for _, chunk in sorted(self._in_work.items())][:_MOST_BARS]
+
+
+class Bars:
+    """A context manager that shows a job while messages are put in."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._view = JobView()
+        self._live = Live(console=console, refresh_per_second=8, transient=False) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, message: WatchJobResponse) -> None:
+        """Show what the message says."""
+        self._view.take(message)
+        if self._live is not None:
+            self._live.update(render(self._view))
+        else:
+            self._console.print(words.literal(one_line(message)), soft_wrap=True)
+
+
+def one_line(message: WatchJobResponse) -> str:
+    """Return the state after a message, in one line."""
+    job = message.job
+    parts = [words.local_time(job.update_time), words.job_state(job.state), words.percent(job.progress.percent)]
+    parts += [words.counts(job), words.items(job), job.progress.stage, job.progress.message]
+    return "  ".join(filter(None, parts))
+
+
+def render(view: JobView) -> RenderableType:
+    """Return the job's bar, what is said of it, and the bars of its chunks in work."""
+    job = view.job
+    bars = Table.grid(padding=(0, 1))
+    bars.add_column(no_wrap=True)
+    bars.add_column(width=32)
+    bars.add_column(justify="right", no_wrap=True)
+    bars.add_column(overflow="ellipsis", no_wrap=True)
+    state = words.coloured(words.job_state(job.state))
+    bars.add_row(_bold(job.display_name or job.job_id), _bar(job.progress.percent), _percent(job), state)
+    for chunk in view.chunks_in_work():
+        said = " ".join(filter(None, [chunk.worker, chunk.progress.stage, chunk.progress.message]))
+        share = Text(words.percent(chunk.progress.percent))
+        bars.add_row(Text(f"  chunk {chunk.index}"), _bar(chunk.progress.percent), share, _dim(said))
+    return Group(bars, _dim(_said_of(job)))
+
+
+def _bold(text: str) -> Text:
+    return Text.assemble((words.literal(text).plain, "bold"))
+
+
+def _dim(text: str) -> Text:
+    return Text.assemble((words.literal(text).plain, "dim"))
+
+
+def _bar(percent: float) -> ProgressBar:
+    return ProgressBar(total=100, completed=percent, width=32)
+
+
+def _percent(job: Job) -> Text:
+    return Text(words.percent(job.progress.percent))
+
+
+def _said_of(job: Job) -> str:
+    progress = job.progress
+    rate = f"{progress.items_per_second:,.1f} items/s" if progress.HasField("items_per_second") else ""
+    eta = f"done at {words.local_time(progress.eta)}" if progress.HasField("eta") else ""
+    return " · ".join(filter(None, [words.counts(job), words.items(job), rate, eta, progress.stage, progress.message]))

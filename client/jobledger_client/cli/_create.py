@@ -1,0 +1,94 @@
+"""The command that creates a job."""
+
+from typing import Annotated
+
+import typer
+from jobledger.v1.chunk_pb2 import RetryPolicy
+from jobledger.v1.job_service_pb2 import CreateJobResponse
+
+from jobledger_client._sync._client import JobClient
+from jobledger_client._values import duration
+from jobledger_client.cli import _json, _parse
+from jobledger_client.cli._session import Session, command
+from jobledger_client.cli._watch import wait as wait_for
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "create",
+        """jobledger create crawl.images --items 2500 --input '{"site": "example.org"}' --label team=search""",
+        """jobledger create video.transcode --chunks '[{"part": 1}, {"part": 2}]' --stage decode=1 --stage encode=4""",
+        """jobledger create report.nightly --job-id nightly-2026-01-31 --wait""",
+    )(create)
+
+
+def create(
+    session: Session,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Which workers can do it, such as crawl.images.")],
+    *,
+    job_id: Annotated[str, typer.Option(metavar="ID", help="The name to give the job. [default: a new UUID]")] = "",
+    display_name: Annotated[str, typer.Option(metavar="NAME", help="A name for people and for search.")] = "",
+    priority: Annotated[
+        int | None, typer.Option(metavar="N", help="0 to 10; higher is more urgent. [default: 5]")
+    ] = None,
+    input: Annotated[  # noqa: A002 - the contract's name for it
+        str | None, typer.Option(metavar="JSON", help="The job's input: a JSON object, @FILE, or - for standard input.")
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label; may be repeated.")] = None,
+    items: Annotated[int | None, typer.Option(metavar="N", help="How many items the job has.")] = None,
+    chunk_size: Annotated[
+        int | None, typer.Option(metavar="N", help="How many items make a chunk. [default: 500]")
+    ] = None,
+    chunks: Annotated[
+        str | None, typer.Option(metavar="JSON", help="An array with each chunk's own input, @FILE or -.")
+    ] = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(metavar="NAME[=WEIGHT]", help="A stage of each chunk, in order; repeat it.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(metavar="N", help="How often a chunk is tried. [default: 3]")
+    ] = None,
+    backoff: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="The wait after the first failed attempt. [default: 1s]")
+    ] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Fail the job with its first failed chunk.")] = False,
+    expire: Annotated[
+        str | None, typer.Option(metavar="SPAN|TIME", help="Delete the job then (7d, or a time), once it has ended.")
+    ] = None,
+    request_id: Annotated[
+        str, typer.Option(metavar="ID", help="Makes repeating the command safe. [default: a new UUID]")
+    ] = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job; exit as `watch` does.")] = False,
+) -> int:
+    """Create a job and print its id."""
+    policy = RetryPolicy(max_attempts=max_attempts, initial_backoff=duration(_parse.span("--backoff", backoff)))
+    with session.client() as client:
+        answer = client.create_job(
+            kind,
+            job_id=job_id,
+            display_name=display_name,
+            priority=priority,
+            input=_parse.json_object("--input", input),
+            labels=_parse.pairs("--label", label or ()),
+            item_count=items,
+            chunk_size=chunk_size,
+            chunks=_parse.json_objects("--chunks", chunks),
+            retry_policy=policy,
+            failure_policy="FAIL_FAST" if fail_fast else "RUN_ALL",
+            stages=_parse.weighted("--stage", stage or ()),
+            expire_time=_parse.later("--expire", expire),
+            request_id=request_id,
+        )
+        return _answer(session, client, answer, wait=wait)
+
+
+def _answer(session: Session, client: JobClient, answer: CreateJobResponse, *, wait: bool) -> int:
+    if wait:
+        return wait_for(session, client, answer.job.job_id)
+    if session.as_json:
+        _json.document(answer)
+    else:
+        print(answer.job.job_id)
+    return 0

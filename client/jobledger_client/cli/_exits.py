@@ -1,0 +1,50 @@
+"""What the exit code of a command says. 64 and above are those of sysexits.h."""
+
+import grpc
+from jobledger.v1.job_pb2 import JobState
+
+from jobledger_client._errors import JobledgerError
+
+DONE = 0
+USAGE = 64
+REFUSED = 65
+NOT_FOUND = 66
+MISSING_EXTRA = 78
+INTERRUPTED = 130
+
+BY_STATE = {
+    JobState.JOB_STATE_COMPLETED: 0,
+    JobState.JOB_STATE_FAILED: 1,
+    JobState.JOB_STATE_CANCELLED: 2,
+}
+
+_BY_CODE = {
+    grpc.StatusCode.NOT_FOUND: NOT_FOUND,
+    grpc.StatusCode.UNAVAILABLE: 69,
+    grpc.StatusCode.INTERNAL: 70,
+    grpc.StatusCode.UNKNOWN: 70,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 75,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 75,
+    grpc.StatusCode.UNAUTHENTICATED: 77,
+    grpc.StatusCode.PERMISSION_DENIED: 77,
+}
+
+TABLE = (
+    "0    done; with `watch` and `--wait`: the job is COMPLETED",
+    "1    the job is FAILED (`watch`, `--wait`)",
+    "2    the job is CANCELLED (`watch`, `--wait`)",
+    "64   the command line is wrong",
+    "65   the server refused the request",
+    "66   there is no such job or chunk",
+    "69   the server could not be reached",
+    "70   the server failed",
+    "75   it took too long, or the server is busy: try again",
+    "77   not permitted",
+    "78   the extra `cli` is not installed",
+    "130  interrupted",
+)
+
+
+def exit_code(error: JobledgerError) -> int:
+    """Return the exit code for a failed call."""
+    return _BY_CODE.get(error.code, REFUSED)

@@ -1,0 +1,160 @@
+"""The options that every command has: where the server is, who is asking, and in which form to answer."""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import grpc
+import typer
+from rich.console import Console
+
+from jobledger_client._sync._client import JobClient
+from jobledger_client.cli._parse import pairs
+
+_UNFOLDED = 1_000  # columns, where there is no terminal whose width counts
+_PANEL = "Connection and output"
+
+
+class Output(StrEnum):
+    """The forms of an answer."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was given before the command, or after it; None where nothing was."""
+
+    target: str | None = None
+    api_key: str | None = None
+    metadata: list[str] | None = None
+    tls: bool | None = None
+    ca_file: Path | None = None
+    timeout: float | None = None
+    output: Output | None = None
+
+    def over(self, others: "Options") -> "Options":
+        """Return these options, and the others where these say nothing."""
+        names = [field.name for field in fields(Options)]
+        return Options(**{name: getattr(self, name) or getattr(others, name) for name in names})
+
+
+_DECLARED: dict[str, Any] = {
+    "target": Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The server. [env: JOBLEDGER_TARGET; default: 127.0.0.1:7070]",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "api_key": Annotated[
+        str | None, typer.Option(metavar="KEY", help="The API key. [env: JOBLEDGER_API_KEY]", rich_help_panel=_PANEL)
+    ],
+    "metadata": Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="gRPC metadata to send along; may be repeated.", rich_help_panel=_PANEL
+        ),
+    ],
+    "tls": Annotated[
+        bool | None, typer.Option("--tls", help="Connect over TLS.", rich_help_panel=_PANEL, show_default=False)
+    ],
+    "ca_file": Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="PEM file to trust, with TLS.", rich_help_panel=_PANEL),
+    ],
+    "timeout": Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, metavar="SECONDS", help="How long a call may take. [default: 10]", rich_help_panel=_PANEL
+        ),
+    ],
+    "output": Annotated[
+        Output | None,
+        typer.Option("--output", "-o", help="The form of the answer. [default: text]", rich_help_panel=_PANEL),
+    ],
+}
+
+
+class Session:
+    """One command's connection, and where its answer goes."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.as_json = options.output is Output.JSON
+        self.console = Console() if sys.stdout.isatty() else Console(width=_UNFOLDED)
+
+    def client(self) -> JobClient:
+        """Return a client for the server; a context manager."""
+        options = self._options
+        return JobClient(
+            options.target or os.environ.get("JOBLEDGER_TARGET") or "127.0.0.1:7070",
+            credentials=self._credentials(),
+            metadata=self._metadata(),
+            timeout=options.timeout or 10.0,
+        )
+
+    def _credentials(self) -> grpc.ChannelCredentials | None:
+        if not (self._options.tls or self._options.ca_file):
+            return None
+        ca_file = self._options.ca_file
+        return grpc.ssl_channel_credentials(ca_file.read_bytes() if ca_file else None)
+
+    def _metadata(self) -> dict[str, str | bytes]:
+        key = self._options.api_key or os.environ.get("JOBLEDGER_API_KEY")
+        metadata: dict[str, str | bytes] = {"authorization": f"Bearer {key}"} if key else {}
+        return metadata | pairs("--metadata", self._options.metadata or ())
+
+
+def new_app() -> typer.Typer:
+    """Return an application without commands."""
+    return typer.Typer(add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+def add_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function of (…, options) the options of `Options` as parameters of its own, as typer reads them."""
+
+    def with_options(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
+        options = Options(**{name: given.pop(name) for name in _DECLARED})
+        return function(*args, options=options, **given)
+
+    own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "options"]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in _DECLARED.items()]
+    _declare(with_options, [*own, *added])
+    return with_options
+
+
+def command(app: typer.Typer, name: str, *examples: str) -> Callable[[Callable[..., int | None]], None]:
+    """Register a function of (session, …) as a command; what it returns is the exit code, None for 0."""
+
+    def register(function: Callable[..., int | None]) -> None:
+        def call(context: typer.Context, options: Options, **given: Any) -> int:  # noqa: ANN401 - as above
+            session = Session(options.over(context.obj or Options()))
+            return function(session, **given) or 0
+
+        context, options, _ = inspect.signature(call).parameters.values()
+        own = [parameter for key, parameter in inspect.signature(function).parameters.items() if key != "session"]
+        _declare(call, [context, options, *own])
+        app.command(name, help=with_examples(inspect.getdoc(function) or "", "Examples:", *examples))(add_options(call))
+
+    return register
+
+
+def with_examples(text: str, heading: str, *lines: str) -> str:
+    """Return a help text with lines at its end that are not to be folded, which the backspace says."""
+    return "\n".join([text, "", "\b", heading, *(f"  {line}" for line in lines)])
+
+
+def _declare(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
+    """Say which parameters a function takes, all by keyword, where inspect and typing look for it."""
+    keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    function.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined] # inspect reads it
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}

@@ -1,0 +1,136 @@
+"""Answers for people: jobs, chunks and events as tables."""
+
+from collections.abc import Collection, Iterable
+
+from google.protobuf.json_format import MessageToJson
+from jobledger.v1.chunk_pb2 import Artifact, Chunk
+from jobledger.v1.event_pb2 import JobEvent
+from jobledger.v1.job_pb2 import Job
+from rich.table import Table
+from rich.text import Text
+
+from jobledger_client.cli import _words as words
+
+_WIDE = 110  # columns
+
+
+def jobs(found: Iterable[Job], *, width: int) -> Table:
+    """Return jobs, one a row; some of what there is to say needs a terminal that is wide."""
+    wide = width >= _WIDE
+    more = ("CHUNKS", "PRIORITY", "AGE") if wide else ()
+    table = _table("JOB", "STATE", "DONE", *more, "KIND", "NAME", folding=("KIND", "NAME"))
+    for job in found:
+        summary = job.chunks_summary
+        state = words.coloured(words.job_state(job.state))
+        chunks_done = f"{summary.completed:,}/{summary.total:,}"
+        more = (chunks_done, str(job.priority), words.age(job.create_time)) if wide else ()
+        _row(table, job.job_id, state, words.percent(job.progress.percent), *more, job.kind, job.display_name)
+    return table
+
+
+def chunks(found: Iterable[Chunk]) -> Table:
+    """Return chunks, one a row."""
+    table = _table(
+        "CHUNK", "STATE", "ITEMS", "DONE", "ATTEMPT", "WORKER", "STAGE", "ERROR", folding=("WORKER", "ERROR")
+    )
+    for chunk in found:
+        _row(
+            table,
+            str(chunk.index),
+            words.coloured(words.chunk_state(chunk.state)),
+            f"{chunk.first_item}–{chunk.last_item}" if chunk.HasField("first_item") else "",  # noqa: RUF001 - a range
+            words.percent(chunk.progress.percent),
+            f"{chunk.attempt}/{chunk.max_attempts}",
+            chunk.worker,
+            chunk.progress.stage,
+            f"{chunk.error.code}: {chunk.error.message}" if chunk.HasField("error") else "",
+        )
+    return table
+
+
+def events(found: Iterable[JobEvent]) -> Table:
+    """Return a history, one change a row."""
+    table = _table("TIME", "REVISION", "CHANGE", "CHUNK", "ACTOR", "STATE", "REASON", folding=("ACTOR", "REASON"))
+    for event in found:
+        for change in event.changes:
+            _row(
+                table,
+                words.local_time(event.commit_time),
+                str(event.revision),
+                words.change_type(change.type),
+                str(change.chunk_index) if change.HasField("chunk_index") else "",
+                change.actor,
+                words.coloured(words.job_state(change.to_state)) if change.to_state else "",
+                change.reason,
+            )
+    return table
+
+
+def job(one: Job) -> Table:
+    """Return what there is to say about one job, name by name."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts(one):
+        if value:
+            _row(table, name, value)
+    return table
+
+
+def outcome(one: Job) -> Text:
+    """Return what an ended job left behind, a line each: its result, or why it failed."""
+    lines = [f"result: {one.result_uri}"] if one.result_uri else []
+    if one.HasField("error"):
+        chunk = f" (chunk {one.error.chunk_index})" if one.error.HasField("chunk_index") else ""
+        lines.append(f"error: {one.error.code}: {one.error.message}{chunk}")
+    if one.cancel_reason:
+        lines.append(f"cancelled: {one.cancel_reason}")
+    return Text("\n").join(words.literal(line) for line in lines)
+
+
+def _facts(one: Job) -> Iterable[tuple[str, str | Text]]:
+    progress = one.progress
+    yield "job", one.job_id
+    yield "name", one.display_name
+    yield "kind", one.kind
+    yield "owner", one.owner
+    yield "state", words.coloured(words.job_state(one.state))
+    yield "progress", ", ".join(filter(None, [words.percent(progress.percent), words.items(one)]))
+    yield "stage", f"{progress.stage} {_stage_percent(one)}".strip()
+    yield "message", progress.message
+    yield "chunks", words.counts(one)
+    yield "priority", str(one.priority)
+    yield "labels", ", ".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
+    yield "input", MessageToJson(one.input, indent=None) if one.HasField("input") else ""
+    yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(one.artifacts.items()))
+    yield "result", one.result_uri
+    yield "error", f"{one.error.code}: {one.error.message}" if one.HasField("error") else ""
+    yield "cancelled", one.cancel_reason
+    yield "created", words.local_time(one.create_time)
+    yield "started", words.local_time(one.start_time) if one.HasField("start_time") else ""
+    yield "ended", words.local_time(one.end_time) if one.HasField("end_time") else ""
+    yield "expires", words.local_time(one.expire_time) if one.HasField("expire_time") else ""
+    yield "retries", str(one.retry_count or "")
+    yield "etag", one.etag
+
+
+def _stage_percent(one: Job) -> str:
+    return words.percent(one.progress.stage_percent) if one.progress.HasField("stage_percent") else ""
+
+
+def _artifact(name: str, artifact: Artifact) -> str:
+    size = f", {artifact.size_bytes:,} bytes" if artifact.HasField("size_bytes") else ""
+    kind = f" ({artifact.content_type}{size})" if artifact.content_type else ""
+    return f"{name}: {artifact.uri}{kind}"
+
+
+def _table(*columns: str, folding: Collection[str]) -> Table:
+    """Return an empty table, of which only these columns give way on a narrow terminal."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, no_wrap=column not in folding, overflow="fold")
+    return table
+
+
+def _row(table: Table, *cells: str | Text) -> None:
+    table.add_row(*(words.literal(cell) if isinstance(cell, str) else cell for cell in cells))

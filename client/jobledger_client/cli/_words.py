@@ -1,0 +1,93 @@
+"""How states, times and numbers read."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1.chunk_pb2 import ChunkState
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_pb2 import Job, JobState
+from jobledger.v1.job_service_pb2 import WatchMessageType
+from rich.text import Text
+
+_COLOURS = {
+    "QUEUED": "cyan",
+    "PENDING": "cyan",
+    "RUNNING": "blue",
+    "PROCESSING": "blue",
+    "CANCELLING": "yellow",
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "CANCELLED": "yellow",
+}
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+def job_state(state: JobState.ValueType) -> str:
+    """Return the state without its prefix."""
+    return JobState.Name(state).removeprefix("JOB_STATE_")
+
+
+def chunk_state(state: ChunkState.ValueType) -> str:
+    """Return the state without its prefix."""
+    return ChunkState.Name(state).removeprefix("CHUNK_STATE_")
+
+
+def change_type(change: ChangeType.ValueType) -> str:
+    """Return the type without its prefix."""
+    return ChangeType.Name(change).removeprefix("CHANGE_TYPE_")
+
+
+def message_type(message: WatchMessageType.ValueType) -> str:
+    """Return the type without its prefix."""
+    return WatchMessageType.Name(message).removeprefix("WATCH_MESSAGE_TYPE_")
+
+
+def coloured(state: str) -> Text:
+    """Return the name of a state in its colour."""
+    return Text(state, style=_COLOURS.get(state, ""))
+
+
+def literal(text: str) -> Text:
+    """Return text from elsewhere as it is: no markup, and nothing that a terminal would take as a command."""
+    return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
+
+
+def percent(value: float) -> str:
+    """Return a percentage with one decimal."""
+    return f"{value:.1f} %"
+
+
+def local_time(time: Timestamp) -> str:
+    """Return a time to the second, in the zone of this machine."""
+    return time.ToDatetime(tzinfo=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def age(time: Timestamp) -> str:
+    """Return how long ago a time was."""
+    return span(datetime.now(UTC) - time.ToDatetime(tzinfo=UTC))
+
+
+def span(time: timedelta) -> str:
+    """Return a span of time in its largest two units."""
+    seconds = max(0, round(time.total_seconds()))
+    if seconds < _MINUTE:
+        return f"{seconds}s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE}m{seconds % _MINUTE:02}s"
+    if seconds < _DAY:
+        return f"{seconds // _HOUR}h{seconds % _HOUR // _MINUTE:02}m"
+    return f"{seconds // _DAY}d{seconds % _DAY // _HOUR:02}h"
+
+
+def counts(job: Job) -> str:
+    """Return the chunks by state, those states that there are."""
+    summary = job.chunks_summary
+    names = ("completed", "processing", "pending", "failed", "cancelled")
+    parts = [f"{getattr(summary, name):,} {name}" for name in names if getattr(summary, name)]
+    return f"{summary.total:,} chunk{'' if summary.total == 1 else 's'}: {', '.join(parts)}"
+
+
+def items(job: Job) -> str:
+    """Return how many items are done; nothing for a job without items."""
+    progress = job.progress
+    return f"{progress.items_completed:,} of {progress.items_total:,} items" if progress.items_total else ""

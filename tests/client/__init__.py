@@ -1,0 +1,1 @@
+"""Tests of the SDK, the worker runner and the command line."""

@@ -1,0 +1,57 @@
+"""Fixtures of the tests of the client."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+from jobledger_client import AsyncJobClient, JobClient, Worker
+
+from tests.client.controlled import Played
+from tests.support.server import Server
+
+Serving = Callable[..., AbstractAsyncContextManager[Worker]]
+
+
+async def changes(client: AsyncJobClient, job_id: str) -> list[int]:
+    return [change.type async for event in client.list_job_events(job_id) for change in event.changes]
+
+
+@pytest.fixture
+def service() -> Played:
+    """Return a client with the default settings whose server the test plays."""
+    return Played()
+
+
+@pytest.fixture
+async def client(server: Server) -> AsyncIterator[AsyncJobClient]:
+    """Return an asynchronous client of the shared server."""
+    async with AsyncJobClient(server.target) as one:
+        yield one
+
+
+@pytest.fixture
+def sync_client(server: Server) -> Iterator[JobClient]:
+    """Return a synchronous client of the shared server."""
+    with JobClient(server.target) as one:
+        yield one
+
+
+@pytest.fixture
+def serving(server: Server) -> Serving:
+    """Return a context manager in which a worker serves handlers, given as kind=function."""
+
+    @asynccontextmanager
+    async def serve(handlers: dict[str, Any], target: str = server.target, **settings: Any) -> AsyncIterator[Worker]:
+        worker = Worker(target, **{"cancel_grace": 0.05, "drain_timeout": 5.0} | settings)
+        for kind, handler in handlers.items():
+            worker.handler(kind)(handler)
+        task = asyncio.create_task(worker.serve())
+        try:
+            yield worker
+        finally:
+            worker.stop()
+            await task
+
+    return serve

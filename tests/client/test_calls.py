@@ -1,0 +1,215 @@
+"""Deadlines, metadata and retries of single calls."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from jobledger.v1 import job_service_pb2 as jobs
+from jobledger.v1 import worker_service_pb2 as workers
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import (
+    Backoff,
+    DeadlineExceededError,
+    EtagMismatchError,
+    JobClient,
+    JobledgerError,
+    JobNotFoundError,
+    QueueFullError,
+    UnavailableError,
+)
+
+from tests.client.controlled import Played
+
+OK = jobs.GetJobResponse(job=Job(job_id="one"))
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_call_has_the_default_deadline(service: Played):
+    got = service.start(lambda client: client.get_job("one"))
+    request = service.answer("GetJob", OK)
+    assert got.result().job_id == request.job_id == "one"
+    assert service.channel.timeouts == [10.0]
+
+
+def test_a_call_has_the_deadline_it_was_given(service: Played):
+    got = service.start(lambda client: client.get_job("one", timeout=2.5))
+    service.answer("GetJob", OK)
+    got.result()
+    assert service.channel.timeouts == [2.5]
+
+
+def test_a_claim_may_wait_and_then_has_the_default_deadline(service: Played):
+    got = service.start(lambda client: client.claim_chunks(["a.b"], worker="w", wait=timedelta(seconds=30)))
+    request = service.answer("ClaimChunks", workers.ClaimChunksResponse())
+    assert list(got.result()) == []
+    assert request.wait.ToTimedelta() == timedelta(seconds=30)
+    assert service.channel.timeouts == [40.0]
+
+
+def test_metadata_goes_with_every_attempt_and_is_read_anew():
+    keys = iter(["first", "second"])
+    service = Played(metadata=lambda: {"Authorization": f"Bearer {next(keys)}"})
+    got = service.start(lambda client: client.get_job("one"))
+    metadata, _, call = service.take("GetJob")
+    assert ("authorization", "Bearer first") in [tuple(pair) for pair in metadata]
+    service.end(call, "GetJob", UNAVAILABLE)
+    metadata, _, call = service.take("GetJob")
+    assert ("authorization", "Bearer second") in [tuple(pair) for pair in metadata]
+    call.terminate(OK, (), grpc.StatusCode.OK, "")
+    got.result()
+
+
+def test_a_read_is_repeated_with_growing_waits_inside_its_deadline(service: Played):
+    got = service.start(lambda client: client.get_job("one"))
+    for _ in range(4):
+        service.refuse("GetJob", UNAVAILABLE)
+    service.answer("GetJob", OK)
+    assert got.result().job_id == "one"
+    assert service.time.slept == pytest.approx([0.075, 0.15, 0.3, 0.6])  # ¾ of 0.1, 0.2, 0.4, 0.8 s
+    assert service.channel.timeouts == pytest.approx([10.0, 9.925, 9.775, 9.475, 8.875])
+
+
+def test_a_read_gives_up_when_the_next_attempt_would_be_too_late():
+    service = Played(timeout=1.0, backoff=Backoff(initial=0.4, multiplier=2, ceiling=10))
+    got = service.start(lambda client: client.get_job("one"))
+    for _ in range(3):
+        service.refuse("GetJob", UNAVAILABLE)
+    error = got.exception()
+    assert isinstance(error, UnavailableError)
+    assert error.attempts == 3
+    assert service.time.slept == pytest.approx([0.3, 0.6])  # a third wait of 1.2 s does not fit
+
+
+@pytest.mark.parametrize(
+    "code",
+    [grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNKNOWN],
+)
+def test_other_failures_are_not_repeated(service: Played, code: grpc.StatusCode):
+    got = service.start(lambda client: client.get_job("one"))
+    service.refuse("GetJob", code)
+    error = got.exception()
+    assert isinstance(error, JobledgerError)
+    assert (error.code, error.attempts, service.time.slept) == (code, 1, [])
+
+
+def test_a_missed_deadline_is_a_timeout_error(service: Played):
+    got = service.start(lambda client: client.get_job("one"))
+    service.refuse("GetJob", grpc.StatusCode.DEADLINE_EXCEEDED)
+    assert isinstance(got.exception(), DeadlineExceededError)
+    assert isinstance(got.exception(), TimeoutError)
+
+
+def test_a_full_queue_is_come_back_to_after_the_time_it_asks_for(service: Played):
+    got = service.start(lambda client: client.cancel_job("one"))
+    service.refuse("CancelJob", grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=3.0)
+    service.answer("CancelJob", jobs.CancelJobResponse(job=OK.job))
+    assert got.result().job.job_id == "one"
+    assert service.time.slept == pytest.approx([3.025])
+
+
+def test_a_full_queue_beyond_the_deadline_is_an_error_that_says_when(service: Played):
+    got = service.start(lambda client: client.cancel_job("one", timeout=2))
+    service.refuse("CancelJob", grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=3.0)
+    error = got.exception()
+    assert isinstance(error, QueueFullError)
+    assert error.retry_after == 3.0
+
+
+def test_a_create_is_repeated_under_one_request_id(service: Played):
+    got = service.start(lambda client: client.create_job("a.b"))
+    first = service.refuse("CreateJob", UNAVAILABLE)
+    second = service.answer("CreateJob", jobs.CreateJobResponse(job=OK.job, created=True))
+    assert got.result().created
+    assert first.request_id == second.request_id
+    assert UUID(first.request_id).version == 4
+
+
+def test_a_retry_is_repeated_under_one_request_id_and_another_call_has_another(service: Played):
+    seen = set()
+    for _ in range(2):
+        got = service.start(lambda client: client.retry_job("one"))
+        seen.add(service.refuse("RetryJob", UNAVAILABLE).request_id)
+        seen.add(service.answer("RetryJob", jobs.RetryJobResponse(job=OK.job)).request_id)
+        got.result()
+    assert len(seen) == 2
+    assert all(re.fullmatch(r"[0-9a-f-]{36}", one) for one in seen)
+
+
+def test_an_update_is_repeated_unless_it_has_an_etag(service: Played):
+    got = service.start(lambda client: client.update_job("one", priority=9))
+    service.refuse("UpdateJob", UNAVAILABLE)
+    request = service.answer("UpdateJob", jobs.UpdateJobResponse(job=OK.job))
+    assert list(request.update_mask.paths) == ["priority"]
+    got.result()
+
+    got = service.start(lambda client: client.update_job("one", priority=9, etag="e"))
+    service.refuse("UpdateJob", UNAVAILABLE)
+    assert isinstance(got.exception(), UnavailableError)
+
+
+def test_a_delete_whose_answer_was_lost_is_done(service: Played):
+    got = service.start(lambda client: client.delete_job("one"))
+    service.refuse("DeleteJob", UNAVAILABLE)
+    service.refuse("DeleteJob", grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
+    assert got.result() is None
+
+
+def test_a_delete_of_no_job_is_an_error(service: Played):
+    got = service.start(lambda client: client.delete_job("one"))
+    service.refuse("DeleteJob", grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", metadata={"job_id": "one"})
+    error = got.exception()
+    assert isinstance(error, JobNotFoundError)
+    assert error.metadata == {"job_id": "one"}
+
+
+def test_an_etag_that_is_old_is_never_repeated(service: Played):
+    got = service.start(lambda client: client.delete_job("one", etag="e"))
+    service.refuse("DeleteJob", grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
+    assert isinstance(got.exception(), EtagMismatchError)
+
+
+def test_a_claim_whose_answer_was_lost_is_not_repeated(service: Played):
+    got = service.start(lambda client: client.claim_chunks(["a.b"], worker="w"))
+    service.refuse("ClaimChunks", UNAVAILABLE)
+    assert isinstance(got.exception(), UnavailableError)
+
+
+def test_a_claim_that_a_draining_server_refused_is_repeated(service: Played):
+    got = service.start(lambda client: client.claim_chunks(["a.b"], worker="w"))
+    service.refuse("ClaimChunks", UNAVAILABLE, "DRAINING")
+    service.answer("ClaimChunks", workers.ClaimChunksResponse(chunks=[workers.ClaimedChunk(job_id="one")]))
+    assert [chunk.job_id for chunk in got.result()] == ["one"]
+
+
+def test_a_named_claim_is_repeated_only_with_a_task_id(service: Played):
+    got = service.start(lambda client: client.claim_chunk("one", 0, worker="w", task_id="celery-1"))
+    service.refuse("ClaimChunk", UNAVAILABLE)
+    service.answer("ClaimChunk", workers.ClaimChunkResponse(chunk=workers.ClaimedChunk(job_id="one")))
+    assert got.result().job_id == "one"
+
+    got = service.start(lambda client: client.claim_chunk("one", 0, worker="w"))
+    service.refuse("ClaimChunk", UNAVAILABLE)
+    assert isinstance(got.exception(), UnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("method", "call", "response"),
+    [
+        ("Heartbeat", lambda c: c.heartbeat([workers.LeaseReport(lease_token="t")]), workers.HeartbeatResponse()),
+        ("CompleteChunks", lambda c: c.complete_chunks(["t"]), workers.CompleteChunksResponse()),
+        ("FailChunks", lambda c: c.fail_chunks([workers.ChunkFailure(lease_token="t")]), workers.FailChunksResponse()),
+        ("ReleaseChunks", lambda c: c.release_chunks(["t"], reason="r"), workers.ReleaseChunksResponse()),
+    ],
+)
+def test_reports_on_leases_are_repeated(
+    service: Played, method: str, call: Callable[[JobClient], object], response: Message
+):
+    got = service.start(call)
+    first = service.refuse(method, UNAVAILABLE)
+    second = service.answer(method, response)
+    assert list(got.result()) == []
+    assert first == second

@@ -1,0 +1,233 @@
+"""The command line against a real server."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from jobledger.v1.worker_service_pb2 import ChunkFailure
+from jobledger_client import JobClient
+from jobledger_client.cli._main import run
+
+from tests.support.server import Server
+
+COMMAND = Path(sys.executable).with_name("jobledger")
+
+
+class Shell:
+    """Runs `jobledger` against one server: in this process, or as one of its own."""
+
+    def __init__(self, target: str, printed: pytest.CaptureFixture[str]) -> None:
+        self.environment = os.environ | {"JOBLEDGER_TARGET": target}
+        self._printed = printed
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        """Run a command; return what it printed: on standard output, or on standard error when it is to fail."""
+        assert run(words) == code
+        printed = self._printed.readouterr()
+        return printed.out or printed.err
+
+    def json(self, *words: str, code: int = 0):
+        return json.loads(self(*words, "--output", "json", code=code))
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([COMMAND, *words], stdout=subprocess.PIPE, text=True, env=self.environment)
+
+
+@pytest.fixture
+def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    return Shell(server.target, capsys)
+
+
+def complete(client: JobClient, kind: str) -> None:
+    claimed = client.claim_chunks([kind], worker="w", max_chunks=100)
+    client.complete_chunks([one.lease.token for one in claimed])
+
+
+def test_create_prints_the_id_alone(shell: Shell, kind: str):
+    job_id = shell("create", kind, "--items", "1200", "--input", '{"site": "x"}', "--label", "team=search").strip()
+    job = shell.json("get", job_id)
+    assert (job["jobId"], job["kind"], job["input"], job["labels"]) == (job_id, kind, {"site": "x"}, {"team": "search"})
+    assert len(job["chunks"]) == 3
+    assert job["chunksSummary"]["processing"] == 0  # fields at their default are there, for programs
+
+
+def test_every_option_of_create_arrives(shell: Shell, kind: str):
+    shell(
+        "create", kind, "--job-id", kind, "--display-name", "Film", "--priority", "9", "--chunks", '[{"part": 1}, {}]',
+        "--stage", "decode=1", "--stage", "encode=4", "--max-attempts", "7", "--backoff", "2m", "--fail-fast",
+        "--expire", "2100-01-01T00:00:00Z", "--request-id", kind,
+    )  # fmt: skip
+    job = shell.json("get", kind)
+    assert (job["displayName"], job["priority"], job["failurePolicy"]) == ("Film", 9, "FAILURE_POLICY_FAIL_FAST")
+    assert job["retryPolicy"]["maxAttempts"] == 7
+    assert job["retryPolicy"]["initialBackoff"] == "120s"
+    assert job["stages"] == [{"name": "decode", "weight": 1}, {"name": "encode", "weight": 4}]
+    assert job["chunks"][0]["input"] == {"part": 1}
+    assert job["expireTime"] == "2100-01-01T00:00:00Z"
+
+
+def test_input_comes_from_a_file_or_standard_input(
+    shell: Shell, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "input.json"
+    file.write_text('{"from": "file"}')
+    job_id = shell("create", kind, "--input", f"@{file}").strip()
+    assert shell.json("get", job_id)["input"] == {"from": "file"}
+    monkeypatch.setattr(sys, "stdin", StringIO('{"from": "stdin"}'))
+    job_id = shell("create", kind, "--input", "-").strip()
+    assert shell.json("get", job_id)["input"] == {"from": "stdin"}
+
+
+def test_list_shows_and_filters(shell: Shell, kind: str):
+    ids = [shell("create", kind, "--display-name", f"[bold]cat {number}").strip() for number in range(3)]
+    text = shell("list", "--kind", kind)
+    assert all(one in text for one in ids)
+    assert "[bold]cat 0" in text
+    assert "3 of 3 jobs" in text
+    page = shell.json("list", "--kind", kind, "--page-size", "2", "--state", "queued")
+    assert (len(page["jobs"]), page["totalSize"]) == (2, 3)
+    more = ["--page-size", "2", "--state", "queued", "--page-token", page["nextPageToken"]]
+    rest = shell.json("list", "--kind", kind, *more)
+    assert [job["jobId"] for job in page["jobs"] + rest["jobs"]] == ids[::-1]
+    every = shell.json("list", "--kind", kind, "--page-size", "1", "--all")
+    assert (len(every["jobs"]), every["nextPageToken"]) == (3, "")
+    assert shell.json("list", "--kind", kind, "--text", "CAT 1")["totalSize"] == 1
+    assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == 0
+
+
+def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
+    watching = shell.start("watch", job_id)
+    complete(sync_client, kind)
+    output, _ = watching.communicate(timeout=30)
+    assert watching.returncode == 0
+    assert "COMPLETED  100.0 %" in output.splitlines()[-1]
+
+
+def test_watch_of_a_failed_job_exits_with_1_and_says_why(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind).strip()
+    [claimed] = sync_client.claim_chunks([kind], worker="w")
+    failure = {"lease_token": claimed.lease.token, "error": {"code": "DAMAGED", "message": "no"}, "not_retryable": True}
+    sync_client.fail_chunks([ChunkFailure(**failure)])
+    assert "error: DAMAGED: no (chunk 0)" in shell("watch", job_id, code=1)
+
+
+def test_watch_in_json_is_one_message_a_line(shell: Shell, kind: str):
+    job_id = shell("create", kind).strip()
+    before = shell.json("list", "--kind", kind)["cursor"]
+    shell("update", job_id, "--priority", "9")
+    shell("cancel", job_id, "--reason", "enough")
+    lines = shell("watch", job_id, "--every", "--cursor", before, "-o", "json", code=2).splitlines()
+    jobs = [json.loads(line)["job"] for line in lines]
+    assert [job["state"] for job in jobs] == ["JOB_STATE_QUEUED", "JOB_STATE_CANCELLED"]
+    assert jobs[-1]["cancelReason"] == "enough"
+
+
+def test_watch_of_a_job_that_is_deleted_exits_with_66(shell: Shell, kind: str):
+    job_id = shell("create", kind).strip()
+    watching = shell.start("watch", job_id)
+    assert watching.stdout is not None
+    assert "QUEUED" in watching.stdout.readline()
+    shell("delete", job_id, "--force")
+    assert watching.wait(30) == 66
+    watching.stdout.close()
+
+
+def test_an_interrupted_watch_exits_with_130(shell: Shell, kind: str):
+    watching = shell.start("watch", shell("create", kind).strip())
+    assert watching.stdout is not None
+    watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    assert watching.wait(30) == 130
+    watching.stdout.close()
+
+
+def test_create_and_wait(shell: Shell, sync_client: JobClient, kind: str):
+    creating = shell.start("create", kind, "--wait", "--output", "json")
+    [claimed] = sync_client.claim_chunks([kind], worker="w", wait=timedelta(seconds=20))
+    sync_client.complete_chunks([claimed.lease.token])
+    output, _ = creating.communicate(timeout=30)
+    assert creating.returncode == 0
+    assert json.loads(output)["state"] == "JOB_STATE_COMPLETED"
+
+
+def test_cancel_retry_update_and_delete(shell: Shell, kind: str):
+    job_id = shell("create", kind, "--label", "a=1").strip()
+    assert shell.json("update", job_id, "--priority", "8", "--no-labels", "--display-name", "New")["priority"] == 8
+    assert shell.json("get", job_id, "--basic")["labels"] == {}
+    assert shell.json("cancel", job_id)["outcome"] == "CANCEL_OUTCOME_CANCELLED"
+    assert "had ended already (CANCELLED)" in shell("cancel", job_id)
+    assert shell.json("retry", job_id, "--chunk", "0", "--reason", "again")["retryCount"] == 1
+    assert "not ended" in shell("delete", job_id, code=65)
+    assert shell.json("delete", job_id, "--force") == {}
+    shell("get", job_id, code=66)
+    history = shell.json("events", job_id)
+    assert [change["type"] for event in history["events"] for change in event["changes"]][-1] == "CHANGE_TYPE_DELETED"
+
+
+def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind, "--items", "3", "--chunk-size", "1").strip()
+    sync_client.claim_chunks([kind], worker="w", max_chunks=1)
+    assert [chunk["index"] for chunk in shell.json("chunks", job_id, "--state", "pending")["chunks"]] == [1, 2]
+    assert "PROCESSING" in shell("chunks", job_id)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["lst"], 64, "No such command 'lst'"),
+        (["get"], 64, "Missing argument 'JOB_ID'"),
+        (["list", "--state", "paused"], 64, "'paused' is none of QUEUED"),
+        (["create", "a.b", "--input", "[1]"], 64, "--input: a JSON object is wanted"),
+        (["create", "a.b", "--input", "{"], 64, "--input: not JSON"),
+        (["create", "a.b", "--input", "@/no/such/file"], 64, "No such file"),
+        (["create", "a.b", "--label", "x"], 64, "--label: 'x' is not NAME=VALUE"),
+        (["create", "a.b", "--backoff", "soon"], 64, "'soon' is not a span"),
+        (["create", "a.b", "--stage", "x=heavy"], 64, "'x=heavy' is not NAME or NAME=WEIGHT"),
+        (["list", "--created-since", "yesterday"], 64, "'yesterday' is neither a time"),
+        (["watch", "x", "--cursor", "?"], 64, "'?' is not base64"),
+        (["update", "x"], 64, "say what to change"),
+        (["create", "a.b", "--priority", "11"], 65, "priority: 11 is not within 0 to 10"),
+        (["get", "no-such-job"], 66, "no-such-job"),
+        (["watch", "no-such-job"], 66, "no-such-job"),
+        (["--target", "127.0.0.1:1", "--timeout", "0.2", "list"], 69, "the server could not be reached"),
+        (["list", "--target", "127.0.0.1:1", "--timeout", "0.2"], 69, "the server could not be reached"),
+        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "0.2"], 69, "the server could not be reached"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, words: list[str], code: int, sentence: str):
+    said = shell(*words, code=code)
+    assert said.startswith("jobledger: ")
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_process_exits_as_the_command_says(shell: Shell):
+    said = subprocess.run(
+        [COMMAND, "get", "no-such-job"], capture_output=True, text=True, env=shell.environment, timeout=30
+    )
+    assert (said.returncode, said.stdout) == (66, "")
+    assert said.stderr.startswith("jobledger: ")
+
+
+def test_help_teaches(shell: Shell):
+    text = shell("--help")
+    assert "jobledger create crawl.images" in text
+    assert "the job is FAILED" in text
+    for command in ("create", "get", "list", "watch", "chunks", "events", "cancel", "retry", "update", "delete"):
+        assert f"  jobledger {command} " in shell(command, "--help")
+    assert "Usage" in shell(code=64)
+
+
+def test_without_its_extra_it_says_which(tmp_path: Path):
+    block = "import sys; sys.modules['typer'] = None; from jobledger_client.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 78
+    assert done.stderr == "jobledger: the command line needs typer and rich: pip install 'jobledger-client[cli]'\n"

@@ -1,0 +1,64 @@
+"""What the package offers: this list is a promise, and a change of it belongs in the changelog."""
+
+import inspect
+
+import jobledger_client
+from jobledger_client import AsyncJobClient, JobClient
+
+OFFERED = [
+    "TERMINAL_STATES",
+    "AlreadyExistsError",
+    "AsyncClock",
+    "AsyncJobClient",
+    "AsyncPages",
+    "AsyncWatch",
+    "Backoff",
+    "ChunkContext",
+    "ChunkNotClaimableError",
+    "ChunkNotFoundError",
+    "Clock",
+    "CursorAheadError",
+    "CursorError",
+    "DeadlineExceededError",
+    "DrainingError",
+    "EtagMismatchError",
+    "FieldViolation",
+    "ForeignCursorError",
+    "HistoryTrimmedError",
+    "InternalError",
+    "InvalidFieldError",
+    "JobAlreadyExistsError",
+    "JobClient",
+    "JobEndedError",
+    "JobFilterFields",
+    "JobNotEndedError",
+    "JobNotFoundError",
+    "JobledgerError",
+    "NotFoundError",
+    "NotRetryable",
+    "NothingToRetryError",
+    "PageTokenInvalidError",
+    "Pages",
+    "PreconditionError",
+    "QueueFullError",
+    "RequestIdReusedError",
+    "StoreUnavailableError",
+    "UnavailableError",
+    "Watch",
+    "Worker",
+]
+
+
+def test_the_package_offers_exactly_this():
+    assert jobledger_client.__all__ == OFFERED
+    modules = {name for name, value in vars(jobledger_client).items() if inspect.ismodule(value)}
+    assert {name for name in vars(jobledger_client) if not name.startswith("_")} - modules == set(OFFERED)
+    assert not {name for name in modules if not name.startswith("_")} - {"cli"}
+
+
+def test_the_two_clients_have_the_same_calls():
+    def calls(client: type) -> dict[str, list[str]]:
+        members = inspect.getmembers(client, inspect.isfunction)
+        return {name: list(inspect.signature(one).parameters) for name, one in members if not name.startswith("_")}
+
+    assert calls(AsyncJobClient) == calls(JobClient)

@@ -1,0 +1,199 @@
+"""Both clients against a real server."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_pb2 import FailurePolicy, Job, JobState
+from jobledger.v1.job_service_pb2 import CancelOutcome, WatchMessageType
+from jobledger_client import (
+    AsyncJobClient,
+    ChunkNotClaimableError,
+    DeadlineExceededError,
+    EtagMismatchError,
+    ForeignCursorError,
+    InvalidFieldError,
+    JobClient,
+    JobEndedError,
+    JobNotEndedError,
+    JobNotFoundError,
+    PageTokenInvalidError,
+    RequestIdReusedError,
+)
+
+from tests.conftest import StartServer
+from tests.support.server import Server
+
+LEFT = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
+
+
+def test_a_life_in_the_synchronous_client(sync_client: JobClient, kind: str):
+    client = sync_client
+    created = client.create_job(kind, item_count=1_000, input={"site": "x"}, labels={"team": "search"})
+    job_id = created.job.job_id
+    assert created.created
+    job = client.get_job(job_id)
+    assert (len(job.chunks), job.input["site"], job.labels["team"]) == (2, "x", "search")
+    assert client.update_job(job_id, priority=9, display_name="Crawl").priority == 9
+
+    claimed = client.claim_chunks([kind], worker="w", max_chunks=5, lease_duration=timedelta(seconds=30))
+    assert [one.chunk.index for one in claimed] == [0, 1]
+    results = client.complete_chunks([one.lease.token for one in claimed])
+    assert len(results) == 2
+    ended = client.wait(job_id, timeout=10)
+    assert ended.state == JobState.JOB_STATE_COMPLETED
+    assert [chunk.index for chunk in client.list_chunks(job_id, states=["COMPLETED"], page_size=1)] == [0, 1]
+    first = next(iter(client.list_job_events(job_id)))
+    assert first.changes[0].type == ChangeType.CHANGE_TYPE_CREATED
+    client.delete_job(job_id)
+    with pytest.raises(JobNotFoundError):
+        client.get_job(job_id)
+
+
+async def test_a_life_in_the_asynchronous_client(client: AsyncJobClient, kind: str):
+    created = await client.create_job(kind, stages={"decode": 1}, failure_policy="FAIL_FAST")
+    job_id = created.job.job_id
+    assert created.job.failure_policy == FailurePolicy.FAILURE_POLICY_FAIL_FAST
+    claimed = await client.claim_chunk(job_id, 0, worker="w", task_id="celery-1")
+    assert (await client.claim_chunk(job_id, 0, worker="w", task_id="celery-1")).lease.token == claimed.lease.token
+    await client.release_chunks([claimed.lease.token], reason="not now")
+    answer = await client.cancel_job(job_id, reason="enough", grace_period=timedelta(seconds=1))
+    assert answer.outcome == CancelOutcome.CANCEL_OUTCOME_CANCELLED
+    assert (await client.retry_job(job_id, reason="again")).state == JobState.JOB_STATE_QUEUED
+    found = await client.batch_get_jobs([job_id, "no-such-job"], view="BASIC")
+    assert ([job.job_id for job in found.jobs], list(found.missing_job_ids)) == ([job_id], ["no-such-job"])
+
+
+async def test_a_list_is_read_over_its_pages_and_watched_from_its_cursor(client: AsyncJobClient, kind: str):
+    ids = [(await client.create_job(kind, display_name=f"job {number}")).job.job_id for number in range(5)]
+    assert [job.job_id async for job in client.list_jobs(kinds=[kind], page_size=2, ascending=True)] == ids
+    page = await client.list_jobs(kinds=[kind], page_size=2).page()
+    assert (page.total_size, bool(page.next_page_token)) == (5, True)
+    watch = client.watch_jobs(cursor=page.cursor, kinds=[kind], timeout=20)
+    await client.update_job(ids[2], priority=9)
+    async with watch:
+        message = await anext(watch)
+    assert (message.job.job_id, message.job.priority) == (ids[2], 9)
+
+
+async def test_a_watch_of_many_tells_which_jobs_left(client: AsyncJobClient, kind: str):
+    job_id = (await client.create_job(kind)).job.job_id
+    async with client.watch_jobs(kinds=[kind], states=["QUEUED"], timeout=20) as messages:
+        assert (await anext(messages)).job.job_id == job_id
+        await client.cancel_job(job_id)
+        assert (await anext(messages)).type == LEFT
+
+
+async def test_a_watch_goes_on_after_a_read_was_given_up(client: AsyncJobClient, kind: str):
+    job_id = (await client.create_job(kind)).job.job_id
+    async with client.watch(job_id, timeout=20) as messages:
+        assert (await anext(messages)).job.revision == 1
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(messages)
+        await client.update_job(job_id, priority=9)
+        assert (await anext(messages)).job.revision == 2
+
+
+async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServer, kind: str):
+    server = start_server()
+    async with AsyncJobClient(server.target) as client:
+        job_id = (await client.create_job(kind)).job.job_id
+        async with client.watch(job_id, mode="EVERY", timeout=40) as messages:
+            assert (await anext(messages)).job.revision == 1
+            await client.update_job(job_id, priority=1)
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            await client.update_job(job_id, priority=2)
+            await client.cancel_job(job_id)
+            rest = [message.job.revision async for message in messages]
+    assert rest == [2, 3, 4]
+
+
+def test_a_synchronous_watch_outlives_a_drain_of_the_server(start_server: StartServer, kind: str):
+    server = start_server()
+    with JobClient(server.target) as client:
+        job_id = client.create_job(kind).job.job_id
+        with client.watch(job_id, mode="EVERY", timeout=40) as messages:
+            assert next(messages).job.revision == 1
+            assert server.stop() == 0
+            server.start()
+            client.cancel_job(job_id)
+            assert [message.job.state for message in messages] == [JobState.JOB_STATE_CANCELLED]
+
+
+async def test_wait_ends_after_its_timeout(client: AsyncJobClient, kind: str):
+    job_id = (await client.create_job(kind)).job.job_id
+    with pytest.raises(DeadlineExceededError):
+        await client.wait(job_id, timeout=0.05)
+    with pytest.raises(JobNotFoundError):
+        await client.wait("no-such-job", timeout=5)
+
+
+async def test_errors_come_by_reason(client: AsyncJobClient, kind: str):
+    job = (await client.create_job(kind, request_id=kind)).job
+    with pytest.raises(RequestIdReusedError):
+        await client.create_job(kind, request_id=kind, priority=9)
+    with pytest.raises(InvalidFieldError) as caught:
+        await client.create_job(kind, priority=11, item_count=0)
+    assert {violation.field for violation in caught.value.field_violations} == {"priority", "item_count"}
+    with pytest.raises(JobNotEndedError):
+        await client.delete_job(job.job_id)
+    with pytest.raises(EtagMismatchError):
+        await client.update_job(job.job_id, priority=3, etag="nonsense")
+    with pytest.raises(PageTokenInvalidError):
+        await client.list_jobs(page_token="nonsense").page()
+    await client.cancel_job(job.job_id)
+    with pytest.raises(JobEndedError):
+        await client.update_job(job.job_id, priority=3)
+    done = await completed(client, kind)
+    with pytest.raises(JobEndedError):
+        await client.retry_job(done.job_id)
+    with pytest.raises(ChunkNotClaimableError):
+        await client.claim_chunk(done.job_id, 0, worker="w")
+
+
+async def completed(client: AsyncJobClient, kind: str) -> Job:
+    job = (await client.create_job(f"{kind}.done")).job
+    claimed = await client.claim_chunks([f"{kind}.done"], worker="w")
+    await client.complete_chunks([claimed[0].lease.token])
+    return job
+
+
+async def test_a_cursor_of_another_ledger_is_foreign(client: AsyncJobClient, start_server: StartServer, kind: str):
+    async with AsyncJobClient(start_server().target) as other:
+        await other.create_job(kind)
+        cursor = (await other.list_jobs().page()).cursor
+    with pytest.raises(ForeignCursorError):
+        await anext(client.watch_jobs(cursor=cursor))
+
+
+async def test_an_update_of_nothing_names_the_mask(client: AsyncJobClient, kind: str):
+    job = (await client.create_job(kind)).job
+    with pytest.raises(InvalidFieldError) as caught:
+        await client.update_job(job.job_id)
+    assert [violation.field for violation in caught.value.field_violations] == ["update_mask"]
+
+
+async def test_an_expiry_is_set_and_taken_away(client: AsyncJobClient, kind: str):
+    job = (await client.create_job(kind)).job
+    at = datetime(2100, 1, 1, tzinfo=UTC)
+    assert (await client.update_job(job.job_id, expire_time=at)).expire_time.ToDatetime(tzinfo=UTC) == at
+    assert not (await client.update_job(job.job_id, keep_forever=True)).HasField("expire_time")
+
+
+async def test_values_that_nobody_can_understand_are_refused_before_they_are_sent(client: AsyncJobClient, kind: str):
+    with pytest.raises(ValueError, match="no time zone"):
+        await client.create_job(kind, expire_time=datetime(2100, 1, 1))  # noqa: DTZ001 - that is the case
+    with pytest.raises(ValueError, match="not both"):
+        await client.update_job("x", expire_time=datetime(2100, 1, 1, tzinfo=UTC), keep_forever=True)
+
+
+def test_the_target_may_be_a_channel_of_ones_own(server: Server, kind: str):
+    with grpc.insecure_channel(server.target) as channel:
+        with JobClient(channel=channel) as client:
+            client.create_job(kind)
+        with JobClient(channel=channel) as again:  # the first did not close what it does not own
+            assert again.list_jobs(kinds=[kind]).page().total_size == 1

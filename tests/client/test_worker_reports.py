@@ -1,0 +1,142 @@
+"""What a worker reports, against a real server: progress, artifacts, results and failures."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from jobledger.v1.chunk_pb2 import RetryPolicy
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_pb2 import JobState
+from jobledger_client import AsyncJobClient, ChunkContext, NotRetryable
+
+from tests.client.conftest import Serving, changes
+
+AT_ONCE = RetryPolicy(max_attempts=3, jitter=0)
+AT_ONCE.initial_backoff.FromTimedelta(timedelta(0))
+
+
+async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, serving: Serving, kind: str):
+    seen = asyncio.Event()
+
+    async def handler(ctx: ChunkContext) -> None:
+        ctx.progress(stage="decode", stage_percent=50, message="half of it")
+        ctx.artifact("preview", uri="s3://bucket/p.png", content_type="image/png", size_bytes=7, metadata={"w": 2})
+        ctx.artifact("poster", uri="https://host/poster", job=True)
+        ctx.result("s3://bucket/result")
+        await seen.wait()
+        ctx.artifact("late", uri="s3://bucket/late")
+
+    job = (await client.create_job(kind, stages={"decode": 1, "encode": 3})).job
+    async with serving({kind: handler}), client.watch(job.job_id, timeout=20) as messages:
+        async for message in messages:
+            if message.job.progress.stage == "decode" and not seen.is_set():
+                assert message.job.progress.percent == pytest.approx(12.5)
+                assert message.job.progress.message == "half of it"
+                assert message.job.artifacts["poster"].uri == "https://host/poster"
+                seen.set()
+    ended = await client.get_job(job.job_id)
+    assert ended.result_uri == "s3://bucket/result"
+    artifacts = ended.chunks[0].artifacts
+    assert set(artifacts) == {"preview", "late"}
+    assert (artifacts["preview"].size_bytes, artifacts["preview"].metadata["w"]) == (7, 2)
+
+
+async def test_threads_may_report_too(client: AsyncJobClient, serving: Serving, kind: str):
+    seen = threading.Event()
+
+    def handler(ctx: ChunkContext) -> None:
+        ctx.progress(items_completed=3)
+        assert seen.wait(20)
+
+    job = (await client.create_job(kind, item_count=10)).job
+    async with serving({kind: handler}), client.watch(job.job_id, timeout=20) as messages:
+        async for message in messages:
+            if message.job.progress.items_completed == 3 and not seen.is_set():
+                assert message.job.progress.percent == pytest.approx(30)
+                seen.set()
+    assert seen.is_set()
+
+
+async def test_an_exception_fails_the_attempt_and_it_goes_again(client: AsyncJobClient, serving: Serving, kind: str):
+    attempts = 0
+
+    async def handler(ctx: ChunkContext) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise KeyError("colour")
+
+    job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
+    async with serving({kind: handler}):
+        ended = await client.wait(job.job_id, timeout=20)
+    assert (ended.state, attempts) == (JobState.JOB_STATE_COMPLETED, 2)
+    assert ChangeType.CHANGE_TYPE_CHUNK_FAILED in await changes(client, job.job_id)
+
+
+async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobClient, serving: Serving, kind: str):
+    async def handler(ctx: ChunkContext) -> None:
+        ctx.progress(stage="decode")
+        raise NotRetryable("the file is damaged", code="DAMAGED")
+
+    job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
+    async with serving({kind: handler}):
+        ended = await client.wait(job.job_id, timeout=20)
+    assert ended.state == JobState.JOB_STATE_FAILED
+    assert (ended.error.code, ended.error.message, ended.error.stage) == ("DAMAGED", "the file is damaged", "decode")
+    assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda ctx: ctx.progress(percent=101),
+        lambda ctx: ctx.progress(stage="bake"),
+        lambda ctx: ctx.progress(items_completed=11),
+        lambda ctx: ctx.artifact("a", uri="/etc/passwd"),
+        lambda ctx: ctx.result("result.txt"),
+    ],
+)
+async def test_a_report_that_cannot_be_is_an_error_where_it_is_made(
+    client: AsyncJobClient, serving: Serving, kind: str, report: Callable[[ChunkContext], None]
+):
+    async def handler(ctx: ChunkContext) -> None:
+        with pytest.raises(ValueError, match=r"percent|stage|items_completed|uri"):
+            report(ctx)
+
+    job = (await client.create_job(kind, item_count=10, stages=["decode"])).job
+    async with serving({kind: handler}):
+        assert (await client.wait(job.job_id, timeout=20)).state == JobState.JOB_STATE_COMPLETED
+
+
+async def test_a_refused_artifact_fails_its_own_chunk_only(client: AsyncJobClient, serving: Serving, kind: str):
+    other_is_done = asyncio.Event()
+
+    async def handler(ctx: ChunkContext) -> None:
+        if ctx.chunk.index == 0:
+            ctx.artifact("secret", uri="file:///etc/passwd")
+            await asyncio.Event().wait()
+        ctx.progress(items_completed=1)
+        other_is_done.set()
+
+    job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
+    async with serving({kind: handler}):
+        ended = await client.wait(job.job_id, timeout=20)
+    assert (ended.state, ended.error.code, ended.error.chunk_index) == (
+        JobState.JOB_STATE_FAILED,
+        "InvalidFieldError",
+        0,
+    )
+    assert ended.chunks_summary.completed == 1
+    assert other_is_done.is_set()
+
+
+async def test_a_refused_completion_is_a_failure(client: AsyncJobClient, serving: Serving, kind: str):
+    async def handler(ctx: ChunkContext) -> None:
+        ctx.result("file:///etc/passwd")
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}):
+        ended = await client.wait(job.job_id, timeout=20)
+    assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "InvalidFieldError")

@@ -1,0 +1,214 @@
+"""How work stops, against a real server: cancelled, lost, drained, and over restarts."""
+
+import asyncio
+import threading
+from datetime import timedelta
+
+import grpc
+import pytest
+from jobledger.v1.chunk_pb2 import ChunkState
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_pb2 import JobState
+from jobledger_client import AsyncJobClient, ChunkContext, JobledgerError, Worker
+
+from tests.client.conftest import Serving, changes
+from tests.conftest import StartServer
+from tests.support.server import Server
+
+SHORT = timedelta(seconds=1)
+
+
+async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, serving: Serving, kind: str):
+    started, told, ended_by_cancel = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handler(ctx: ChunkContext) -> None:
+        started.set()
+        try:
+            await ctx.until_cancelled()
+            told.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended_by_cancel.set()
+            raise
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}, lease_duration=SHORT):
+        await started.wait()
+        await client.cancel_job(job.job_id)
+        ended = await client.wait(job.job_id, timeout=20)
+    assert ended.state == JobState.JOB_STATE_CANCELLED
+    assert told.is_set()
+    assert ended_by_cancel.is_set()
+    assert ChangeType.CHANGE_TYPE_CHUNK_RELEASED in await changes(client, job.job_id)
+
+
+async def test_a_cancelled_job_reaches_plain_handlers(client: AsyncJobClient, serving: Serving, kind: str):
+    started = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def handler(ctx: ChunkContext) -> None:
+        loop.call_soon_threadsafe(started.set)
+        assert ctx.wait_cancelled(20)
+        assert ctx.cancelled
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}, lease_duration=SHORT):
+        await started.wait()
+        await client.cancel_job(job.job_id)
+        assert (await client.wait(job.job_id, timeout=20)).state == JobState.JOB_STATE_CANCELLED
+
+
+async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJobClient, serving: Serving, kind: str):
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def handler(ctx: ChunkContext) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}, lease_duration=SHORT):
+        await started.wait()
+        await client.cancel_job(job.job_id, force=True)
+        await stopped.wait()
+    types = await changes(client, job.job_id)
+    assert ChangeType.CHANGE_TYPE_CHUNK_RELEASED not in types
+    assert ChangeType.CHANGE_TYPE_CHUNK_FAILED not in types
+
+
+async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, serving: Serving, kind: str):
+    expiries: set[float] = set()
+    may_end = asyncio.Event()
+
+    async def handler(ctx: ChunkContext) -> None:
+        await may_end.wait()
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}, lease_duration=SHORT):
+        while len(expiries) < 5:  # four extensions: longer than the lease itself
+            chunk = (await client.get_job(job.job_id)).chunks[0]
+            if chunk.HasField("lease_expire_time"):
+                expiries.add(chunk.lease_expire_time.ToNanoseconds())
+        may_end.set()
+        assert (await client.wait(job.job_id, timeout=20)).state == JobState.JOB_STATE_COMPLETED
+    assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
+
+
+async def test_stopping_lets_handlers_finish(client: AsyncJobClient, serving: Serving, kind: str):
+    started, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handler(ctx: ChunkContext) -> None:
+        started.set()
+        await may_end.wait()
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}, drain_timeout=20) as worker:
+        await started.wait()
+        worker.stop()
+        may_end.set()
+    assert (await client.get_job(job.job_id)).state == JobState.JOB_STATE_COMPLETED
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_stopping_gives_back_what_does_not_finish(
+    client: AsyncJobClient, serving: Serving, kind: str, *, plain: bool
+):
+    started = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    release_thread = threading.Event()
+
+    async def never(ctx: ChunkContext) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    def stuck(ctx: ChunkContext) -> None:
+        loop.call_soon_threadsafe(started.set)
+        release_thread.wait(30)
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: stuck if plain else never}, drain_timeout=0.01) as worker:
+        await started.wait()
+        worker.stop()
+    chunk = (await client.get_job(job.job_id)).chunks[0]
+    assert (chunk.state, chunk.attempt) == (ChunkState.CHUNK_STATE_PENDING, 0)
+    release_thread.set()
+
+
+async def test_cancelling_serve_gives_the_chunks_back(client: AsyncJobClient, server: Server, kind: str):
+    started = asyncio.Event()
+    worker = Worker(server.target, drain_timeout=30)
+
+    @worker.handler(kind)
+    async def handler(ctx: ChunkContext) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    job = (await client.create_job(kind)).job
+    task = asyncio.create_task(worker.serve())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await client.get_job(job.job_id)).chunks[0].state == ChunkState.CHUNK_STATE_PENDING
+
+
+async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServer, serving: Serving, kind: str):
+    server = start_server()
+    started, may_end = asyncio.Event(), asyncio.Event()
+
+    async def handler(ctx: ChunkContext) -> None:
+        started.set()
+        await may_end.wait()
+
+    async with AsyncJobClient(server.target) as client, serving({kind: handler}, target=server.target, concurrency=1):
+        job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
+        waiting = asyncio.create_task(client.wait(job.job_id, timeout=40))
+        await started.wait()
+        await asyncio.to_thread(server.kill)
+        may_end.set()  # the end of the first chunk finds no server
+        await asyncio.to_thread(server.start)
+        ended = await waiting
+    assert ended.state == JobState.JOB_STATE_COMPLETED
+
+
+async def test_a_worker_may_begin_before_its_server(start_server: StartServer, serving: Serving, kind: str):
+    server = start_server()
+    await asyncio.to_thread(server.stop)
+    done = asyncio.Event()
+
+    async def handler(ctx: ChunkContext) -> None:
+        done.set()
+
+    async with serving({kind: handler}, target=server.target):
+        await asyncio.to_thread(server.start)
+        async with AsyncJobClient(server.target) as client:
+            await client.create_job(kind)
+            await done.wait()
+
+
+async def test_what_no_waiting_cures_ends_the_worker(server: Server):
+    worker = Worker(server.target)
+    worker.handler("Not A Kind")(lambda ctx: None)
+    with pytest.raises(JobledgerError) as caught:
+        await worker.serve()
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_worker_needs_handlers_one_for_each_kind():
+    worker = Worker("127.0.0.1:1")
+    with pytest.raises(ValueError, match="no handlers"):
+        await worker.serve()
+    worker.handler("a.b")(lambda ctx: None)
+    with pytest.raises(ValueError, match=r"'a\.b' has a handler"):
+        worker.handler("a.b")(lambda ctx: None)
+    with pytest.raises(ValueError, match="concurrency: 0"):
+        Worker("127.0.0.1:1", concurrency=0)
+
+
+async def test_stopping_before_serving_serves_nothing(server: Server, kind: str):
+    worker = Worker(server.target)
+    worker.handler(kind)(lambda ctx: None)
+    worker.stop()
+    await worker.serve()

@@ -1,0 +1,121 @@
+"""Hostile input is taken and given back as it was, or refused by name: never INTERNAL, never something else stored."""
+
+import math
+
+import grpc
+import pytest
+from google.protobuf.struct_pb2 import Struct
+from jobledger.v1.job_service_pb2 import CancelJobRequest, JobFilter, ListChunksRequest, ListJobsRequest
+
+from tests.support.api import Api
+from tests.support.errors import read
+
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
+TEXTS = [
+    "\x00", "a\x00b", "\x7f", "\r\n", "\u2028", "\ufeff", "\ufffe", "\U0010ffff", "e\u0301", "\u0130\u0131\u017f\u212a",
+    "\u202eabc", "%s%n{0}", "'; DROP TABLE jobs; --", '"', "\\", "%", "_", " ", "NULL", "x" * 1_024, "👩\u200d👧" * 100,
+]  # fmt: skip
+METHODS = ["JobService/CreateJob", "JobService/WatchJob", "WorkerService/Heartbeat"]
+
+
+async def given_back(api: Api, kind: str, given: Struct) -> bool:
+    """Say whether an input is stored as it was; False when it is refused by name."""
+    try:
+        job = await api.create(kind, input=given)
+    except grpc.aio.AioRpcError as error:
+        said = read(error)
+        assert (said.code, said.fields) == (INVALID_ARGUMENT, ["input"])
+        return False
+    return (await api.get(job.job_id)).input.SerializeToString() == given.SerializeToString()
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+async def test_a_text_is_given_back_as_it_was_or_refused_by_name(api: Api, kind: str, text: str):
+    try:
+        job = await api.create(kind, display_name=text, labels={"a": text[:255]}, input={text: text})
+    except grpc.aio.AioRpcError as error:
+        said = read(error)
+        assert (said.code, said.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
+        assert set(said.fields) <= {"display_name", 'labels["a"]', "input"}
+        return
+    stored = await api.get(job.job_id)
+    assert (stored.display_name, stored.labels["a"], dict(stored.input)) == (text, text[:255], {text: text})
+    wanted = JobFilter(kinds=[kind], text=text[:256], labels={"a": text[:255]})
+    found = (await api.jobs.ListJobs(ListJobsRequest(filter=wanted))).jobs
+    assert [one.job_id for one in found] == [job.job_id]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+async def test_the_words_of_a_worker_are_given_back_as_they_were_or_refused_by_name(api: Api, kind: str, text: str):
+    job = await api.create(kind)
+    [claimed] = await api.claim(kind, worker="w")
+    try:
+        await api.report(claimed, message=text, stage=text[:128])
+    except grpc.aio.AioRpcError as error:
+        said = read(error)
+        assert (said.code, said.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
+        assert set(said.fields) <= {"reports[0].progress.message", "reports[0].progress.stage"}
+        return
+    progress = (await api.get(job.job_id)).chunks[0].progress
+    assert (progress.message, progress.stage) == (text, text[:128])
+
+
+@pytest.mark.parametrize("number", [1e308, 5e-324, -0.0, 2**53 + 1])
+async def test_a_number_is_given_back_to_the_last_bit(api: Api, kind: str, number: float):
+    given = Struct()
+    given.fields["n"].number_value = number
+    assert await given_back(api, kind, given)
+
+
+async def test_what_json_has_not_and_what_is_deep_does_no_harm(api: Api, kind: str):
+    given = [Struct() for _ in range(4)]
+    for one, number in zip(given[:3], (math.nan, math.inf, -math.inf), strict=True):
+        one.fields["n"].number_value = number
+    inner = given[3]
+    for _ in range(25):
+        inner = inner.fields["a"].struct_value
+    stored = [await given_back(api, kind, one) for one in given]
+    claimed = await api.claim(kind, 10)
+    assert len(claimed) == sum(stored)
+    assert sorted(one.job_input.SerializeToString() for one in claimed) == sorted(
+        one.SerializeToString() for one, kept in zip(given, stored, strict=True) if kept
+    )
+
+
+async def test_numbers_at_their_ends_are_refused_by_name(api: Api, kind: str):
+    for field, value in [
+        ("priority", 2**31 - 1),
+        ("priority", -(2**31)),
+        ("item_count", 2**63 - 1),
+        ("item_count", -(2**63)),
+    ]:
+        broken = {field: value} | ({"chunk_size": 10**9} if field == "item_count" else {})
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await api.create(kind, **broken)
+        said = read(caught.value)
+        assert (said.code, said.reason) == (INVALID_ARGUMENT, "INVALID_FIELD")
+        assert field in said.fields
+
+
+async def test_a_page_of_the_largest_size_is_taken_as_the_most(api: Api, kind: str):
+    job = await api.create(kind)
+    request = ListChunksRequest(job_id=job.job_id, page_size=2**31 - 1)
+    assert len((await api.jobs.ListChunks(request)).chunks) == 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("raw", [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x0b" * 200])
+async def test_bytes_that_are_no_message_are_invalid(api: Api, method: str, raw: bytes):
+    call = api.channel.unary_unary(f"/jobledger.v1.{method}")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(raw)
+    assert caught.value.code() == INVALID_ARGUMENT
+    assert "google.protobuf" not in str(caught.value.details())
+
+
+async def test_fields_that_the_contract_has_not_are_ignored(api: Api, kind: str):
+    job = await api.create(kind)
+    unknown = b"\xfa\xff\xff\x7f\x03abc"
+    call = api.channel.unary_unary("/jobledger.v1.JobService/CancelJob")
+    await call(CancelJobRequest(job_id=job.job_id).SerializeToString() + unknown)
+    assert (await api.get(job.job_id)).revision == 2

@@ -1,0 +1,215 @@
+"""Whatever callers, workers and time do to a job, its sums, its states and its percent keep their promises."""
+
+from collections import Counter
+from dataclasses import replace
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from jobledger_service.domain import lifecycle, work
+from jobledger_service.domain.change import Step
+from jobledger_service.domain.chunk import Chunk, WorkError
+from jobledger_service.domain.job import FailurePolicy, JobSpec, Stage
+from jobledger_service.domain.leases import Lease, holds, lease_of
+from jobledger_service.domain.progress import ProgressReport
+from jobledger_service.domain.retry import RetryPolicy
+from jobledger_service.domain.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
+
+PLAN = (Stage("fetch", 5), Stage("work", 25), Stage("store", 10))
+LEASE = 60_000_000
+
+
+class JobMachine(RuleBasedStateMachine):
+    """One job, its workers, its callers and a clock."""
+
+    @initialize(
+        items=st.one_of(st.none(), st.integers(1, 40)),
+        size=st.integers(1, 15),
+        attempts=st.integers(1, 3),
+        policy=st.sampled_from(FailurePolicy),
+        planned=st.booleans(),
+    )
+    def create(self, items: int | None, size: int, attempts: int, policy: FailurePolicy, planned: bool) -> None:
+        spec = JobSpec(
+            "o",
+            "j",
+            "k",
+            b"",
+            retry_policy=RetryPolicy(max_attempts=attempts, initial_backoff=1_000_000),
+            failure_policy=policy,
+            stages=PLAN if planned else (),
+        )
+        self.now = 1_000_000
+        self.leases: list[Lease] = []
+        self.completed: Counter[int] = Counter()
+        self.chunks: dict[int, Chunk] = {}
+        step = lifecycle.create(lifecycle.NewJob(spec, lifecycle.sizes_of(items, size)), "caller", self.now)
+        self.job, self.percent, self.run = step.job, 0.0, 0
+        self.apply(step)
+
+    def apply(self, step: Step | None) -> None:
+        if step is None:
+            return
+        for chunk in step.chunks:
+            old = self.chunks.get(chunk.index)
+            if old is not None and old.state is not chunk.state:
+                assert chunk.state in CHUNK_TRANSITIONS[old.state]
+                self.completed[chunk.index] += chunk.state is ChunkState.COMPLETED
+            self.chunks[chunk.index] = chunk
+        self.job = step.job
+
+    def others(self) -> list[Chunk]:
+        return list(self.chunks.values())
+
+    @rule(seconds=st.sampled_from([0, 1, 5, 59, 61, 400]))
+    def pass_time(self, seconds: int) -> None:
+        self.now += seconds * 1_000_000
+
+    @rule(index=st.integers(0, 39))
+    def claim(self, index: int) -> None:
+        chunk = self.chunks.get(index)
+        if chunk is None or chunk.state is not ChunkState.PENDING or self.now < (chunk.not_before or 0):
+            return
+        self.apply(work.claim(self.job, chunk, work.Claim("w", LEASE), self.now))
+        self.leases.append(lease_of(self.job, self.chunks[index]))
+
+    def held(self, lease: Lease) -> bool:
+        return holds(lease, self.job, self.chunks[lease.index], self.now)
+
+    @precondition(lambda self: self.leases)
+    @rule(
+        data=st.data(),
+        percent=st.one_of(st.none(), st.floats(0, 100)),
+        stage=st.one_of(st.none(), st.sampled_from([stage.name for stage in PLAN])),
+        stage_percent=st.one_of(st.none(), st.floats(0, 100)),
+        part=st.one_of(st.none(), st.floats(0, 1)),
+    )
+    def heartbeat(
+        self,
+        data: st.DataObject,
+        percent: float | None,
+        stage: str | None,
+        stage_percent: float | None,
+        part: float | None,
+    ) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        if not self.held(lease):
+            return
+        chunk = self.chunks[lease.index]
+        items = None if part is None else int(chunk.items * part)
+        report = work.WorkReport("r", ProgressReport(percent, stage, stage_percent, None, items))
+        self.apply(work.heartbeat(self.job, chunk, report, LEASE, self.now))
+        assert self.chunks[lease.index].progress.done >= chunk.progress.done
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), how=st.sampled_from(["complete", "fail", "give up", "release"]))
+    def end_lease(self, data: st.DataObject, how: str) -> None:
+        lease = data.draw(st.sampled_from(self.leases))
+        chunk = self.chunks[lease.index]
+        if not self.held(lease):
+            return
+        if how == "complete":
+            self.apply(work.complete(self.job, chunk, work.WorkReport("c"), "", self.now))
+        elif how == "release":
+            self.apply(work.release(self.job, chunk, "", self.now))
+        else:
+            failure = work.Failure(WorkError("E"), 0.5, not_retryable=how == "give up")
+            self.apply(work.fail(self.job, chunk, failure, self.others, self.now))
+        assert not self.held(lease)
+
+    @rule()
+    def expire(self) -> None:
+        for index in sorted(self.chunks):
+            self.apply(work.expire(self.job, self.chunks[index], 0.5, self.others, self.now))
+
+    @rule(grace=st.sampled_from([0, 30_000_000]), force=st.booleans())
+    def cancel(self, grace: int, force: bool) -> None:
+        ended = self.job.ended
+        before = self.job
+        how = lifecycle.Cancellation(grace, "enough", force)
+        outcome, step = lifecycle.cancel(self.job, lifecycle.unfinished(self.others()), how, "caller", self.now)
+        self.apply(step)
+        assert ended == (outcome is lifecycle.CancelOutcome.ALREADY_ENDED)
+        if ended:
+            assert self.job is before
+        elif force:
+            assert self.job.state is JobState.CANCELLED
+
+    @rule()
+    def stop_overdue(self) -> None:
+        self.apply(lifecycle.stop_overdue(self.job, lifecycle.unfinished(self.others()), self.now))
+
+    @precondition(lambda self: self.job.state in (JobState.FAILED, JobState.CANCELLED))
+    @rule()
+    def retry(self) -> None:
+        if all(chunk.state is ChunkState.COMPLETED for chunk in self.others()):
+            return
+        kept = {c.index for c in self.others() if c.state is ChunkState.COMPLETED}
+        step = lifecycle.retry(self.job, self.others(), [], "caller", "", self.now)
+        self.percent, self.run = 0.0, self.run + 1
+        self.apply(step)
+        assert self.job.state is JobState.QUEUED
+        assert kept == {c.index for c in self.others() if c.state is ChunkState.COMPLETED}
+
+    @invariant()
+    def counts_are_those_of_the_chunks(self) -> None:
+        counted = Counter(chunk.state for chunk in self.others())
+        counts = self.job.counts
+        assert {state: getattr(counts, state.lower()) for state in ChunkState} == {s: counted[s] for s in ChunkState}
+
+    @invariant()
+    def sums_are_those_of_the_chunks(self) -> None:
+        progress = self.job.progress
+        assert progress.work_done == sum(chunk.work_done for chunk in self.others())
+        assert progress.items_completed == sum(chunk.items_done for chunk in self.others())
+        assert progress.work_done <= progress.work_total
+
+    @invariant()
+    def percent_is_in_range_and_never_falls_in_a_run(self) -> None:
+        percent = self.job.progress.percent
+        assert 0 <= self.percent <= percent <= 100
+        assert (percent == 100) or self.job.state is not JobState.COMPLETED
+        self.percent = percent
+
+    @invariant()
+    def every_chunk_completes_at_most_once(self) -> None:
+        assert all(count <= 1 for count in self.completed.values())
+
+    @invariant()
+    def the_state_is_what_the_chunks_call_for(self) -> None:
+        job, counts = self.job, self.job.counts
+        assert job.ended == (counts.pending + counts.processing == 0)
+        assert (job.state is JobState.COMPLETED) <= (counts.completed == counts.total)
+        assert (job.error is not None) == (job.state is JobState.FAILED)
+        assert (job.end_time is not None) == job.ended
+        assert job.retry_count == self.run
+
+    @invariant()
+    def only_chunks_in_work_have_a_lease(self) -> None:
+        for chunk in self.others():
+            assert (chunk.lease_expire_time is not None) == (chunk.state is ChunkState.PROCESSING)
+            assert chunk.attempt <= chunk.max_attempts
+            assert (chunk.end_time is not None) == (chunk.state not in (ChunkState.PENDING, ChunkState.PROCESSING))
+
+
+JobMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+TestJobMachine = JobMachine.TestCase
+
+
+def test_ended_states_are_left_by_a_retry_alone():
+    leaving = {state: JOB_TRANSITIONS[state] for state in ENDED}
+    assert leaving == {
+        JobState.COMPLETED: frozenset(),
+        JobState.FAILED: frozenset({JobState.QUEUED}),
+        JobState.CANCELLED: frozenset({JobState.QUEUED}),
+    }
+    assert CHUNK_TRANSITIONS[ChunkState.COMPLETED] == frozenset()
+
+
+def test_a_lease_of_a_job_created_again_under_the_same_id_is_no_right():
+    spec = JobSpec("o", "j", "k", b"")
+    first = lifecycle.create(lifecycle.NewJob(spec, [0]), "caller", 1)
+    claimed = work.claim(first.job, first.chunks[0], work.Claim("w", LEASE), 2)
+    again = replace(claimed.job, spec=replace(spec, create_time=9))
+    assert holds(lease_of(claimed.job, claimed.chunks[0]), claimed.job, claimed.chunks[0], 3)
+    assert not holds(lease_of(claimed.job, claimed.chunks[0]), again, claimed.chunks[0], 3)
