@@ -10,10 +10,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from .processes import StartError, TaskError
+from .profiling import profile
 from .report import LATEST, circumstances, table, write
 from .suite import CASES, QUICK, WATCHES, Plan, running
 
 INTERRUPTED = 130
+PROFILED = 8.0
 
 
 def _arguments() -> argparse.Namespace:
@@ -30,6 +32,10 @@ def _arguments() -> argparse.Namespace:
         help=f"measures whose name has it: {', '.join((*CASES, *WATCHES, 'idle'))}",
     )
     parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
+    parser.add_argument("--profile", metavar="NAME", help="tell where Jobledger's time goes in one measure (py-spy)")
+    parser.add_argument(
+        "--load", type=int, default=256, help="calls in flight, or watchers, of --profile (default: 256)"
+    )
     return parser.parse_args()
 
 
@@ -59,7 +65,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     given = _arguments()
     try:
-        _measure(_plan(given), given.json)
+        if given.profile:
+            print(profile(given.profile, given.load, given.seconds or PROFILED))
+        else:
+            _measure(_plan(given), given.json)
     except KeyboardInterrupt:
         print("bench: interrupted; everything is stopped", file=sys.stderr)
         return INTERRUPTED

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -15,7 +15,9 @@ from .load import Usage
 from .targets import Stream, Target
 
 LEAD: Final = 16
-"""How many events the driver may be ahead of what the streams have received; a watcher's queue holds more."""
+"""How many messages the foremost stream may be ahead of the average one; a watcher's queue holds more."""
+DRIVERS: Final = 2
+"""How many chunks of the job report progress at the same time: enough to keep a server busy, too few to merge often."""
 
 OPENING: Final = 60.0
 QUIET: Final = 0.1
@@ -28,13 +30,13 @@ class Streams:
     def __init__(self, target: Target, path: str, request: bytes) -> None:
         self.target = target
         self.received = 0
+        self.foremost = 0
         self.latest = b""
         self._path = path
         self._request = request
         self._calls: list[Stream] = []
         self._readers: list[asyncio.Task[None]] = []
-        self._goal = 0
-        self._reached = asyncio.Event()
+        self._goals: dict[asyncio.Event, int] = {}
 
     async def open(self, count: int, first: int) -> None:
         """Open streams, and return when each has had its `first` messages."""
@@ -46,18 +48,26 @@ class Streams:
             await self.until(count * first)
 
     async def _read(self, call: Stream) -> None:
+        mine = 0
         async for message in call:
+            mine += 1
             self.received += 1
+            self.foremost = max(self.foremost, mine)
             self.latest = message
-            if self.received >= self._goal:
-                self._reached.set()
+            if self._goals:
+                self._wake()
+
+    def _wake(self) -> None:
+        for reached in [reached for reached, goal in self._goals.items() if self.received >= goal]:
+            del self._goals[reached]
+            reached.set()
 
     async def until(self, goal: int) -> None:
         """Wait until so many messages have come in all."""
-        self._goal = goal
-        while self.received < goal:
-            self._reached.clear()
-            await self._reached.wait()
+        if self.received < goal:
+            reached = asyncio.Event()
+            self._goals[reached] = goal
+            await reached.wait()
 
     async def quiet(self) -> None:
         """Wait until nothing comes any more."""
@@ -76,25 +86,25 @@ class Streams:
 
 
 @asynccontextmanager
-async def heartbeats(streams: Streams, count: int, template: bytes) -> AsyncIterator[None]:
-    """Drive Jobledger: one event after the other, no further ahead than LEAD of what the streams received."""
+async def heartbeats(streams: Streams, count: int, templates: Sequence[bytes]) -> AsyncIterator[None]:
+    """Drive Jobledger: events as fast as it makes them, unless streams fall behind each other."""
     call = streams.target.unary(f"{WORK}/Heartbeat")
 
-    async def drive() -> None:
-        base, sent = streams.received, 0
+    async def drive(template: bytes) -> None:
         while True:
-            await streams.until(base + (sent - LEAD) * count)
+            await streams.until((streams.foremost - LEAD) * count)
             await call(jobs.stamped(template))
-            sent += 1
 
-    driver = asyncio.create_task(drive(), name="heartbeats")
+    drivers = [asyncio.create_task(drive(template), name="heartbeats") for template in templates]
     try:
         yield
-        if driver.done():
-            driver.result()
+        for driver in drivers:
+            if driver.done():
+                driver.result()
     finally:
-        driver.cancel()
-        await asyncio.gather(driver, return_exceptions=True)
+        for driver in drivers:
+            driver.cancel()
+        await asyncio.gather(*drivers, return_exceptions=True)
 
 
 @asynccontextmanager
@@ -110,15 +120,15 @@ async def flow(streams: Streams) -> AsyncIterator[None]:
 class Fanout:
     """The same number of streams on both servers."""
 
-    def __init__(self, ours: Streams, bare: Streams, count: int, template: bytes) -> None:
+    def __init__(self, ours: Streams, bare: Streams, count: int, templates: Sequence[bytes]) -> None:
         self._sides = {"jobledger": ours, "floor": bare}
         self._count = count
-        self._template = template
+        self._templates = templates
 
     async def measure(self, side: str, seconds: float, warm: float) -> dict[str, Any]:
         """Let messages flow to all streams of one server, and return what was seen."""
         streams = self._sides[side]
-        driven = flow(streams) if side == "floor" else heartbeats(streams, self._count, self._template)
+        driven = flow(streams) if side == "floor" else heartbeats(streams, self._count, self._templates)
         async with driven:
             await asyncio.sleep(warm)
             start, before = Usage.now(streams.target), streams.received
@@ -139,13 +149,13 @@ async def open_fanout(ours: Target, bare: Target, watch: str, count: int) -> Fan
     kind = f"bench.{watch.lower()}-{count}-{time.monotonic_ns()}"
     (job_id,) = await jobs.create(ours, kind, 1, 5)
     leases = await jobs.claim_all(ours, kind)
-    template = jobs.heartbeat(leases[:1])
+    templates = [jobs.heartbeat([lease]) for lease in leases[:DRIVERS]]
     path, request = f"{JOBS}/{watch}", watch_request(watch, job_id, kind)
-    await bare.load(path, await a_change(ours, path, request, template))
+    await bare.load(path, await a_change(ours, path, request, templates[0]))
     sides = Streams(ours, path, request), Streams(bare, path, request)
     await sides[0].open(count, first=2 if watch == "WatchJobs" else 1)
     await sides[1].open(count, first=1)
-    return Fanout(*sides, count, template)
+    return Fanout(*sides, count, templates)
 
 
 def watch_request(watch: str, job_id: str, kind: str) -> bytes:

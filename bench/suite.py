@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from .processes import Generator, Served, floor, generator, jobledger, rss_kib
+from .processes import Generator, Served, TaskError, floor, generator, jobledger, rss_kib
 
 CASES: Final = ("GetJob", "ListJobs", "Heartbeat-1", "Heartbeat-50", "ClaimComplete-1", "ClaimComplete-50", "CreateJob")
 WATCHES: Final = ("WatchJob", "WatchJobs")
 SIDES: Final = ("floor", "jobledger")
 SETTLE: Final = 1.0
+MOST_LOGGED: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Suite:
     def __init__(self, plan: Plan, load: Generator, servers: dict[str, Served]) -> None:
         self._plan = plan
         self._load = load
-        self._servers = servers
+        self.servers = servers
 
     def calls(self) -> Iterator[Result]:
         """Measure unary calls."""
@@ -116,16 +117,24 @@ class Suite:
         _say(f"  {name}, {load}: {result.jobledger['rate']:,.0f}/s, {result.ratio:.2f} of the floor")
         return result
 
+    def only_ours(self, name: str, load: int) -> Callable[[float], dict[str, Any]]:
+        """Prepare one measure, and return what carries it out on Jobledger alone for so many seconds."""
+        if name in WATCHES:
+            self._load.do("open", watch=name, streams=load)
+            return lambda seconds: self._load.do("deliveries", side="jobledger", seconds=seconds, warm=self._plan.warm)
+        self._load.do("prepare", case=name, in_flight=load)
+        return lambda seconds: self._load.do("calls", case=name, side="jobledger", in_flight=load, seconds=seconds)
+
     def idle(self) -> dict[str, float]:
         """Return how many KiB each server holds for an idle watcher."""
         self._load.do("open", watch="WatchJob", streams=10)
         self._load.do("close")
-        before = {side: rss_kib(server.pid) for side, server in self._servers.items()}
+        before = {side: rss_kib(server.pid) for side, server in self.servers.items()}
         self._load.do("open", watch="WatchJob", streams=self._plan.idle_streams)
         time.sleep(SETTLE)
         held = {
             side: (rss_kib(server.pid) - before[side]) / self._plan.idle_streams
-            for side, server in self._servers.items()
+            for side, server in self.servers.items()
         }
         self._load.do("close")
         return held
@@ -143,4 +152,8 @@ def running(plan: Plan) -> Iterator[Suite]:
         with jobledger(folder) as ours, floor(folder) as bare, generator(folder, ours, bare) as load:
             _say(f"bench: Jobledger at {ours.address}, the floor at {bare.address}; filling {plan.seeded:,} jobs")
             load.do("seed", count=plan.seeded)
-            yield Suite(plan, load, {"jobledger": ours, "floor": bare})
+            try:
+                yield Suite(plan, load, {"jobledger": ours, "floor": bare})
+            except TaskError as error:
+                logged = (folder / "jobledger.log").read_text()[-MOST_LOGGED:]
+                raise TaskError(f"{error}\nJobledger logged:\n{logged}") from error

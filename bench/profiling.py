@@ -1,0 +1,106 @@
+"""Where the server's CPU time goes while it serves one kind of call: samples by py-spy, summed up by function."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from .processes import StartError
+from .suite import CASES, WATCHES, Plan, running
+
+RATE: Final = 250
+TOP: Final = 25
+ATTACHING: Final = 1.0
+WARM: Final = 0.5
+_STARTING: Final = re.compile(
+    r"cli\.py|jobledger-server|typer/|uvloop/|asyncio/runners|threading\.py|concurrent/futures"
+)
+"""Frames that are on every stack, and say nothing."""
+_THREAD: Final = re.compile(r"thread \(\w+\): ?")
+
+
+@dataclass(slots=True)
+class Samples:
+    """Samples by function: the one that ran, and all that were on the stack."""
+
+    total: int = 0
+    alone: Counter[str] = field(default_factory=Counter)
+    within: Counter[str] = field(default_factory=Counter)
+    threads: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def read(cls, folded: Path) -> "Samples":
+        """Read lines of `thread;outer;…;inner count`."""
+        samples = cls()
+        for line in folded.read_text().splitlines():
+            stack, _, count = line.rpartition(" ")
+            thread, *frames = _THREAD.sub("", stack).split(";")
+            samples._add(thread, frames, int(count))
+        return samples
+
+    def _add(self, thread: str, frames: list[str], count: int) -> None:
+        self.total += count
+        self.threads[thread] += count
+        self.alone[frames[-1] if frames else thread] += count
+        for frame in set(frames):
+            if not _STARTING.search(frame):
+                self.within[frame] += count
+
+    def table(self) -> str:
+        """Return the shares, largest first."""
+        parts = [
+            _shares("Threads", self.threads, self.total),
+            _shares("Functions, themselves", self.alone, self.total),
+            _shares("Functions, with what they call", self.within, self.total),
+        ]
+        return "\n\n".join(parts)
+
+
+def _shares(title: str, counts: Counter[str], total: int) -> str:
+    rows = [f"{100 * count / total:5.1f} %  {name}" for name, count in counts.most_common(TOP)]
+    return "\n".join([f"{title} ({total:,} samples)", *rows])
+
+
+def _sampler() -> str:
+    """Return the path of py-spy; raises StartError."""
+    found = shutil.which("py-spy") or shutil.which("py-spy", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise StartError("--profile needs py-spy: .venv/bin/pip install py-spy")
+    return found
+
+
+@contextmanager
+def _sampling(pid: int, folded: Path) -> Iterator[None]:
+    """Sample what holds the interpreter's lock until the block ends."""
+    command = [_sampler(), "record", "--pid", str(pid), "--rate", str(RATE), "--duration", "unlimited"]
+    options = ["--format", "raw", "--threads", "--gil", "--function", "--output", str(folded)]
+    with subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as spy:
+        time.sleep(ATTACHING)
+        try:
+            yield
+        finally:
+            spy.send_signal(signal.SIGINT)
+            spy.wait()
+
+
+def profile(name: str, load: int, seconds: float) -> str:
+    """Return where the time goes in `name` with `load` calls in flight, or streams open; raises StartError."""
+    if name not in (*CASES, *WATCHES):
+        raise StartError(f"{name!r} is none of {', '.join((*CASES, *WATCHES))}")
+    _sampler()
+    with TemporaryDirectory() as folder, running(Plan()) as suite:
+        folded = Path(folder) / "folded"
+        once = suite.only_ours(name, load)
+        once(WARM)
+        with _sampling(suite.servers["jobledger"].pid, folded):
+            once(seconds)
+        return Samples.read(folded).table()
