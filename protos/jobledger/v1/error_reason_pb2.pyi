@@ -25,7 +25,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """ERROR_REASON_UNSPECIFIED is never returned."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
-    """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names each one.
+    """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
+    must not have NUL characters. A lease token that this service never gave out breaks its rule too.
     Example: `priority: 11 is not within 0 to 10`.
     """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 2
@@ -98,14 +99,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
-    """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error carries, without its prefix, in the domain
-    "jobledger". Match on it, never on the text of a message.
+    """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
+    the domain "jobledger". Match on it, never on the text of a message. What gRPC itself refuses (a message over 4 MiB, an
+    unknown method) carries none.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """ERROR_REASON_UNSPECIFIED is never returned."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
-"""ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names each one.
+"""ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
+must not have NUL characters. A lease token that this service never gave out breaks its rule too.
 Example: `priority: 11 is not within 0 to 10`.
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 2

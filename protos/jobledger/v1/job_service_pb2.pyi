@@ -311,14 +311,16 @@ class CreateJobRequest(_message.Message):
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """request_id makes a retry safe: 1 to 128 characters, remembered for at least 24 h while the job exists. The same
-    request_id with the same content answers with the same job. Empty: no protection.
+    request_id with the same content, field by field as it was sent, answers with the same job. Empty: no protection.
     """
     job_id: _builtins.str
     """job_id is the name to give the job (see Job.job_id). The same job_id with the same content answers with the job that
     exists. Empty: the service makes a UUIDv7.
     """
     kind: _builtins.str
-    """kind says which workers can do it: lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters. Required."""
+    """kind says which workers can do it: lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters. Required.
+    Kinds that begin with "jobledger." are the service's own.
+    """
     display_name: _builtins.str
     """display_name is for people and for search, at most 1,024 characters. Empty: none."""
     priority: _builtins.int
@@ -339,7 +341,9 @@ class CreateJobRequest(_message.Message):
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkSpec]:
-        """chunks are the chunks themselves, 1 to 10,000, each with its own input. Empty: made from item_count."""
+        """chunks are the chunks themselves, 1 to 10,000, each with its own input, with at most 2 MiB of input and
+        1,000,000,000,000 items together. Empty: made from item_count.
+        """
 
     @_builtins.property
     def retry_policy(self) -> _chunk_pb2.RetryPolicy:
@@ -779,7 +783,10 @@ class WatchJobResponse(_message.Message):
     type: Global___WatchMessageType.ValueType
     """type is what the message is."""
     cursor: _builtins.bytes
-    """cursor is where to resume after this message. Empty in a snapshot that more snapshots follow: resume before it."""
+    """cursor is where to resume after this message. Empty in what WatchJobs sends before its first bookmark: until then,
+    begin again. A cursor is the message's own place: in mode LATEST, a jump of job.revision by more than
+    merged_revisions + 1 after a resume tells that changes of chunks were merged away.
+    """
     merged_revisions: _builtins.int
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
@@ -875,7 +882,10 @@ class WatchJobsResponse(_message.Message):
     type: Global___WatchMessageType.ValueType
     """type is what the message is."""
     cursor: _builtins.bytes
-    """cursor is where to resume after this message. Empty in a snapshot that more snapshots follow: resume before it."""
+    """cursor is where to resume after this message. Empty in what WatchJobs sends before its first bookmark: until then,
+    begin again. A cursor is the message's own place: in mode LATEST, a jump of job.revision by more than
+    merged_revisions + 1 after a resume tells that changes of chunks were merged away.
+    """
     merged_revisions: _builtins.int
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
@@ -1000,7 +1010,9 @@ class RetryJobRequest(_message.Message):
     """reason is why, for people, at most 1,024 characters. Empty: none."""
     @_builtins.property
     def chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """chunk_indexes are the failed or cancelled chunks to run again, at most 10,000. Empty: all of them."""
+        """chunk_indexes are the failed or cancelled chunks to run again, at most 10,000; one that is neither refuses the call.
+        Empty: all of them.
+        """
 
     def __init__(
         self,

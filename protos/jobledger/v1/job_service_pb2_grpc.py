@@ -165,7 +165,7 @@ class JobServiceServicer:
 
     def WatchJob(self, request, context):
         """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-        after the message with the terminal state, or with DELETED.
+        after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
         CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
@@ -187,7 +187,8 @@ class JobServiceServicer:
 
     def CancelJob(self, request, context):
         """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
-        at once with `force`. Cancelling an ended job changes nothing and says so.
+        at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
+        Cancelling an ended job changes nothing and says so.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """

@@ -71,7 +71,7 @@ class JobServiceStub:
     """
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-    after the message with the terminal state, or with DELETED.
+    after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
     CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
@@ -85,7 +85,8 @@ class JobServiceStub:
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
-    at once with `force`. Cancelling an ended job changes nothing and says so.
+    at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
+    Cancelling an ended job changes nothing and says so.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
@@ -152,7 +153,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-    after the message with the terminal state, or with DELETED.
+    after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
     CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
@@ -166,7 +167,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
-    at once with `force`. Cancelling an ended job changes nothing and says so.
+    at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
+    Cancelling an ended job changes nothing and says so.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
@@ -272,7 +274,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchJobResponse], _abc.AsyncIterator[_job_service_pb2.WatchJobResponse]]:
         """WatchJob streams one job: its state now, or what followed the cursor, and then every change. The stream ends with OK
-        after the message with the terminal state, or with DELETED.
+        after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
         CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
@@ -298,7 +300,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.CancelJobResponse, _abc.Awaitable[_job_service_pb2.CancelJobResponse]]:
         """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
-        at once with `force`. Cancelling an ended job changes nothing and says so.
+        at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
+        Cancelling an ended job changes nothing and says so.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """

@@ -405,7 +405,7 @@ class LeaseReport(_message.Message):
 
     @_builtins.property
     def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """artifacts are added to the chunk, or replaced by name. Empty: none."""
+        """artifacts are added to the chunk, or replaced by name: names of 1 to 128 characters. Empty: none."""
 
     @_builtins.property
     def job_artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
@@ -573,7 +573,7 @@ class ChunkCompletion(_message.Message):
     """
     @_builtins.property
     def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """artifacts are added to the chunk, or replaced by name. Empty: none."""
+        """artifacts are added to the chunk, or replaced by name: names of 1 to 128 characters. Empty: none."""
 
     @_builtins.property
     def job_artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:

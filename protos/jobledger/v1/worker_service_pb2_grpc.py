@@ -118,7 +118,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FailChunks(self, request, context):
-        """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK.
+        """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
+        claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
         """
@@ -128,7 +129,7 @@ class WorkerServiceServicer:
 
     def ReleaseChunks(self, request, context):
         """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-        is thereby cancelled. Releasing a chunk again under the same lease answers OK.
+        is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
         """

@@ -62,13 +62,14 @@ class WorkerServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
     FailChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]
-    """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK.
+    """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
+    claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
     ReleaseChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]
     """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-    is thereby cancelled. Releasing a chunk again under the same lease answers OK.
+    is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
@@ -107,13 +108,14 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
     FailChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]  # type: ignore[assignment]
-    """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK.
+    """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
+    claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
     ReleaseChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]  # type: ignore[assignment]
     """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-    is thereby cancelled. Releasing a chunk again under the same lease answers OK.
+    is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
@@ -179,7 +181,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.FailChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.FailChunksResponse, _abc.Awaitable[_worker_service_pb2.FailChunksResponse]]:
-        """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK.
+        """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
+        claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
         """
@@ -191,7 +194,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ReleaseChunksResponse, _abc.Awaitable[_worker_service_pb2.ReleaseChunksResponse]]:
         """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-        is thereby cancelled. Releasing a chunk again under the same lease answers OK.
+        is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
         """
