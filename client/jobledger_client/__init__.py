@@ -37,6 +37,7 @@ from jobledger_client._errors import (
 )
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
+from jobledger_client._snapshots import Relist
 from jobledger_client._sync._backend import Clock
 from jobledger_client._sync._client import JobClient
 from jobledger_client._sync._pages import Pages
@@ -82,6 +83,7 @@ __all__ = [
     "Pages",
     "PreconditionError",
     "QueueFullError",
+    "Relist",
     "RequestIdReusedError",
     "StoreUnavailableError",
     "UnavailableError",

@@ -68,9 +68,7 @@ class Outage:
         self._left_to_try = self._patience
 
     def wait(self, error: JobledgerError, now: float, random: Callable[[], float]) -> float | None:
-        """Return the seconds to wait before the next attempt, or None when there is none."""
-        if not may_resume(error):
-            return None
+        """Return the seconds to wait before the next attempt, or None when it has been tried for too long."""
         if not self._failures:
             self._since = now
         self._failures += 1

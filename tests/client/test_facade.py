@@ -41,6 +41,7 @@ OFFERED = [
     "Pages",
     "PreconditionError",
     "QueueFullError",
+    "Relist",
     "RequestIdReusedError",
     "StoreUnavailableError",
     "UnavailableError",

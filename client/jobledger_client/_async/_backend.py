@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 import grpc
 import grpc.aio
 
-from jobledger_client._channel import ChannelOptions, channel_options
+from jobledger_client._channel import ChannelOptions, channel_options, channel_target
 
 Response = TypeVar("Response")
 
@@ -32,8 +32,8 @@ class AsyncClock:
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> Channel:
     """Return a channel, without TLS when there are no credentials."""
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=channel_options(options))
-    return grpc.aio.secure_channel(target, credentials, options=channel_options(options))
+        return grpc.aio.insecure_channel(channel_target(target), options=channel_options(target, options))
+    return grpc.aio.secure_channel(channel_target(target), credentials, options=channel_options(target, options))
 
 
 async def read(stream: Stream[Response]) -> Response | None:

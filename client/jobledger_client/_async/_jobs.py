@@ -1,6 +1,6 @@
 """The calls of JobService, for those who want work done."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Unpack
 from uuid import uuid4
 
@@ -17,6 +17,7 @@ from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._pages import AsyncPages
 from jobledger_client._async._watch import AsyncWatch
 from jobledger_client._errors import JobNotFoundError
+from jobledger_client._snapshots import Relist
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel
@@ -183,7 +184,8 @@ class AsyncJobCalls:
     ) -> AsyncWatch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
         """Watch one job: its state now, or what followed `cursor`, and every change until it has ended.
 
-        Iteration ends after the message with the terminal state, or with DELETED. Mode EVERY never merges revisions.
+        Iteration ends after the message with the terminal state, or with DELETED; without any message when that came at
+        or before `cursor`. Mode EVERY never merges revisions.
         Bookmarks (a cursor alone) are left out unless asked for. `timeout` limits the whole watch, None not at all;
         `patience` is how long no server may be found once the watch has begun. Both are in seconds.
         """
@@ -206,12 +208,18 @@ class AsyncJobCalls:
         bookmarks: bool = False,
         timeout: float | None = None,
         patience: float = 300.0,
+        relist: bool = True,
+        on_relist: Callable[[Relist], object] | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> AsyncWatch[rpc.WatchJobsRequest, rpc.WatchJobsResponse]:
         """Watch every job that matches the filter: those that match now, or what followed `cursor`, and every change.
 
-        It has no end of its own; see `watch` for the options. A job that went away while the first snapshots were begun
-        again after a reconnect is announced as LEFT with its owner and job_id alone.
+        It has no end of its own; see `watch` for the options.
+
+        When the service no longer has the history after the cursor, the watch begins again from the jobs that match now
+        and tells those that it has not told as they are. Then it calls `on_relist`: events are missing there, and jobs
+        that the caller knew before this watch may have gone. Jobs of this watch that have gone are announced as LEFT
+        with their owner and job_id alone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError.
         """
         request = rpc.WatchJobsRequest(filter=requests.job_filter(filter), cursor=cursor, mode=values.watch_mode(mode))
         return AsyncWatch(
@@ -222,6 +230,8 @@ class AsyncJobCalls:
             bookmarks=bookmarks,
             timeout=timeout,
             patience=patience,
+            relist=relist,
+            on_relist=on_relist,
         )
 
     async def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 300.0) -> Job:

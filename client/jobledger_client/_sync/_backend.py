@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 import grpc
 
-from jobledger_client._channel import ChannelOptions, channel_options
+from jobledger_client._channel import ChannelOptions, channel_options, channel_target
 
 Response = TypeVar("Response")
 Response_co = TypeVar("Response_co", covariant=True)
@@ -37,8 +37,8 @@ class Clock:
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> Channel:
     """Return a channel, without TLS when there are no credentials."""
     if credentials is None:
-        return grpc.insecure_channel(target, options=channel_options(options))
-    return grpc.secure_channel(target, credentials, options=channel_options(options))
+        return grpc.insecure_channel(channel_target(target), options=channel_options(target, options))
+    return grpc.secure_channel(channel_target(target), credentials, options=channel_options(target, options))
 
 
 def read(stream: Stream[Response]) -> Response | None:

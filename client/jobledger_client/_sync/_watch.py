@@ -1,7 +1,9 @@
 # Generated from _async/_watch.py by client/generate_sync.py: edit that one, then run `make gen`.
 """A watch that goes on over reconnects: the caller sees one stream."""
 
+import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 import grpc
@@ -13,9 +15,16 @@ from jobledger.v1.job_service_pb2 import (
     WatchMessageType,
 )
 
-from jobledger_client._errors import DeadlineExceededError, JobledgerError, UnavailableError
-from jobledger_client._retry import Outage
-from jobledger_client._snapshots import FirstSnapshots
+from jobledger_client._errors import (
+    CursorAheadError,
+    CursorError,
+    DeadlineExceededError,
+    HistoryTrimmedError,
+    JobledgerError,
+    UnavailableError,
+)
+from jobledger_client._retry import Outage, may_resume
+from jobledger_client._snapshots import Relist, Told
 from jobledger_client._status import error_from_call
 from jobledger_client._sync._backend import read
 from jobledger_client._sync._caller import Caller
@@ -23,6 +32,8 @@ from jobledger_client._values import TERMINAL_STATES
 
 if TYPE_CHECKING:
     from jobledger_client._sync._backend import Stream, StreamCall
+
+logger = logging.getLogger("jobledger_client.watch")
 
 Request = TypeVar("Request", WatchJobRequest, WatchJobsRequest)
 Message = TypeVar("Message", WatchJobResponse, WatchJobsResponse)
@@ -34,6 +45,8 @@ class Watch(Generic[Request, Message]):
     `cursor` is where another watch may resume: after the last message that was returned. Raises HistoryTrimmedError,
     ForeignCursorError or CursorAheadError when the cursor no longer works, JobNotFoundError, InvalidFieldError,
     DeadlineExceededError after the watch's timeout, and UnavailableError when no server was found for too long.
+
+    With `relist`, it begins again without a cursor in place of raising HistoryTrimmedError or CursorAheadError.
     """
 
     def __init__(
@@ -46,6 +59,8 @@ class Watch(Generic[Request, Message]):
         bookmarks: bool,
         timeout: float | None,
         patience: float,
+        relist: bool = False,
+        on_relist: Callable[[Relist], object] | None = None,
     ) -> None:
         self._caller = caller
         self._method: StreamCall[Request, Message] = method
@@ -55,7 +70,11 @@ class Watch(Generic[Request, Message]):
         self._bookmarks = bookmarks
         self._deadline = caller.deadline(timeout)
         self._outage = Outage(caller.backoff, first_patience=caller.timeout, patience=patience)
-        self._snapshots = FirstSnapshots()
+        self._relist = relist
+        self._on_relist = on_relist
+        self._told = Told()
+        self._lost: CursorError | None = None
+        self._stream_told: int | None = None
         self._stream: Stream[Message] | None = None
         self._ready: deque[Message] = deque()
         self._terminal = False
@@ -63,7 +82,7 @@ class Watch(Generic[Request, Message]):
 
     @property
     def cursor(self) -> bytes:
-        """Where to resume: what was returned so far is before it. Empty before the first snapshots have ended."""
+        """Where to resume: what was returned so far is before it. Empty until the snapshots have ended."""
         return self._cursor
 
     def __iter__(self) -> Self:
@@ -102,12 +121,15 @@ class Watch(Generic[Request, Message]):
                 if message is not None:
                     self._outage.ended()
                     return message
+                # Nothing but bookmarks and then a good end: the cursor was past the job's own end.
+                self._terminal |= self._one_job and self._stream_told == 0
                 self._resume_after(UnavailableError("the stream ended before the job did"), None)
         return None
 
     def _open(self) -> "Stream[Message]":
         if not self._cursor:
-            self._snapshots.begin()
+            self._told.begin()
+        self._stream_told = None
         request = type(self._request)()
         request.CopyFrom(self._request)
         request.cursor = self._cursor
@@ -127,8 +149,9 @@ class Watch(Generic[Request, Message]):
             self._ended = True
         if self._ended:
             return
+        again = self._begin_again(error)
         now = self._caller.clock.monotonic()
-        wait = self._outage.wait(error, now, self._caller.clock.random)
+        wait = self._outage.wait(error, now, self._caller.clock.random) if again or may_resume(error) else None
         if wait is None:
             self._ended = True
             raise error from cause
@@ -140,23 +163,37 @@ class Watch(Generic[Request, Message]):
             ) from cause
         self._caller.clock.sleep(wait)
 
+    def _begin_again(self, error: JobledgerError) -> bool:
+        """Forget a cursor that no longer works, if the watch may; tell whether it did."""
+        if not self._relist or not isinstance(error, HistoryTrimmedError | CursorAheadError):
+            return False
+        logger.warning("the watch begins again from the jobs as they are now: %s", error)
+        if isinstance(error, CursorAheadError):
+            self._told.rewound()
+        self._lost = error
+        self._cursor = b""
+        return True
+
     def _take(self, message: Message) -> None:
         """Note where the message leads, and make ready what the caller is to see of it."""
-        wanted = self._is_wanted(message)
+        bookmark = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
+        self._stream_told = (self._stream_told or 0) + (not bookmark)
+        wanted = self._bookmarks if bookmark else self._told.is_news(message)
         if message.cursor:
             if not self._cursor:
-                left = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
-                self._ready.extend(type(message)(type=left, job=job) for job in self._snapshots.end())
+                self._end_snapshots(type(message))
             self._cursor = message.cursor
         if wanted:
             self._ready.append(message)
-        if self._one_job and message.type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
+        if self._one_job and not bookmark:
             deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
             self._terminal = deleted or message.job.state in TERMINAL_STATES
 
-    def _is_wanted(self, message: Message) -> bool:
-        if message.type == WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
-            return self._bookmarks
-        if message.type == WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT and not self._cursor:
-            return self._snapshots.is_news(message.job)
-        return True
+    def _end_snapshots(self, message_type: type[Message]) -> None:
+        """Announce the jobs that went away while the watch began again, and tell the caller if it lost history."""
+        gone, present = self._told.end()
+        left = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
+        self._ready.extend(message_type(type=left, job=job) for job in gone)
+        lost, self._lost = self._lost, None
+        if lost is not None and self._on_relist is not None:
+            self._on_relist(Relist(lost, present))

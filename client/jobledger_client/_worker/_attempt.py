@@ -47,6 +47,7 @@ class Attempt:
         self._task: asyncio.Task[None] | None = None
         self._stop: Stop | None = None
         self._refusal: JobledgerError | None = None
+        self._reporting = False
 
     def __str__(self) -> str:
         return f"chunk {self._context.chunk.index} of job {self._context.job_id}"
@@ -68,7 +69,12 @@ class Attempt:
             self._loop.call_later(self._cancel_grace, self._cancel_handler)
 
     def lease_lost(self) -> None:
-        """Stop at once and say nothing: the chunk is somebody else's."""
+        """Stop at once and say nothing: the chunk is somebody else's.
+
+        Once the end is being reported, its answer tells: a heartbeat that comes after it finds no lease, as it should.
+        """
+        if self._reporting:
+            return
         logger.warning("the lease of %s is lost; its work stops", self)
         self._note(Stop.LEASE_LOST)
         self._stop = Stop.LEASE_LOST  # whatever came before: there is nothing left to report
@@ -111,6 +117,7 @@ class Attempt:
         try:
             if self._stop is Stop.LEASE_LOST:
                 return
+            self._reporting = True
             if self._refusal is not None:
                 await self._fail(self._refusal, retryable=False)
             elif self._stop is not None:

@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
+from jobledger.v1.job_pb2 import JobView
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType, WatchMode
 from rich.console import Console
 
@@ -70,7 +71,7 @@ def _show(
             bars.show(last)
     if left_behind := _tables.outcome(last.job):
         console.print(left_behind)
-    return _exit_code(last)
+    return _exit_code(client, job_id, last)
 
 
 def _print(client: JobClient, job_id: str, *, mode: WatchMode.ValueType, cursor: bytes, bookmarks: bool) -> int:
@@ -79,13 +80,15 @@ def _print(client: JobClient, job_id: str, *, mode: WatchMode.ValueType, cursor:
         for message in messages:
             _json.line(message)
             last = message if message.type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK else last
-    return _exit_code(last)
+    return _exit_code(client, job_id, last)
 
 
-def _exit_code(last: WatchJobResponse) -> int:
+def _exit_code(client: JobClient, job_id: str, last: WatchJobResponse) -> int:
     if last.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED:
         print(f"jobledger: job {last.job.job_id} was deleted", file=sys.stderr)
         return NOT_FOUND
+    if not last.HasField("job"):  # the job had ended before the cursor
+        return BY_STATE[client.get_job(job_id, view=JobView.JOB_VIEW_BASIC).state]
     return BY_STATE[last.job.state]
 
 
