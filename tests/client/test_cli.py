@@ -130,6 +130,14 @@ def test_watch_in_json_is_one_message_a_line(shell: Shell, kind: str):
     assert jobs[-1]["cancelReason"] == "enough"
 
 
+def test_watch_from_after_the_end_exits_by_the_state(shell: Shell, kind: str):
+    job_id = shell("create", kind).strip()
+    shell("cancel", job_id)
+    after = shell.json("list", "--kind", kind)["cursor"]
+    assert shell("watch", job_id, "--cursor", after, "-o", "json", code=2) == ""
+    shell("watch", job_id, "--cursor", after, code=2)
+
+
 def test_watch_of_a_job_that_is_deleted_exits_with_66(shell: Shell, kind: str):
     job_id = shell("create", kind).strip()
     watching = shell.start("watch", job_id)

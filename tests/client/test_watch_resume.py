@@ -126,6 +126,13 @@ def test_a_watch_from_an_old_cursor_goes_on_over_an_earlier_end(service: Played)
     assert (request.cursor, got.result()) == (b"old", [4, 5, 6])
 
 
+def test_a_watch_from_a_cursor_past_the_end_of_the_job_ends(service: Played):
+    got = service.start(lambda client: revisions(client.watch("one", cursor=b"past")))
+    _, stream = service.send("WatchJob", one(BOOKMARK, cursor=b"past"))
+    finish(stream)
+    assert got.result(10) == []
+
+
 def test_deleted_is_the_last_message(service: Played):
     got = service.start(lambda client: [message.type for message in client.watch("one")])
     _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"), one(DELETED, 2, b"c2"))
@@ -199,7 +206,7 @@ def test_an_outage_that_outlasts_the_timeout_is_a_timeout(service: Played):
 def test_what_no_reconnect_cures_is_raised(
     service: Played, code: grpc.StatusCode, reason: str, expected: type[JobledgerError]
 ):
-    got = service.start(lambda client: revisions(client.watch_jobs(cursor=b"c")))
+    got = service.start(lambda client: revisions(client.watch_jobs(cursor=b"c", relist=False)))
     service.refuse("WatchJobs", code, reason)
     assert type(got.exception()) is expected
     assert service.time.slept == []

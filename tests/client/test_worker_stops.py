@@ -12,7 +12,9 @@ import pytest
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import JobState
+from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseResult, LeaseStatus
 from jobledger_client import AsyncJobClient, ChunkContext, JobClient, JobledgerError, Worker
+from jobledger_client._worker._attempt import Attempt
 
 from tests.client.conftest import Serving, changes
 from tests.conftest import StartServer
@@ -79,6 +81,46 @@ async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJ
     types = await changes(client, job.job_id)
     assert ChangeType.CHANGE_TYPE_CHUNK_RELEASED not in types
     assert ChangeType.CHANGE_TYPE_CHUNK_FAILED not in types
+
+
+class Crossing:
+    """Heartbeats and reports in one: the answer to a completion is overtaken by that to a later heartbeat."""
+
+    def __init__(self, status: LeaseStatus.ValueType) -> None:
+        self.result = LeaseResult(status=status)
+        self.completions = self
+        self.attempt: Attempt | None = None
+
+    def add(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+
+    def remove(self, attempt: Attempt) -> None:
+        self.attempt = None
+
+    def wake(self) -> None:
+        pass
+
+    async def post(self, item: object) -> LeaseResult:
+        self.attempt.lease_lost()
+        return self.result
+
+
+@pytest.mark.parametrize(
+    ("status", "warnings"),
+    [
+        (LeaseStatus.LEASE_STATUS_OK, []),
+        (LeaseStatus.LEASE_STATUS_LEASE_LOST, ["the lease of chunk 0 of job j was lost before its end was reported"]),
+    ],
+)
+async def test_a_heartbeat_that_crosses_the_completion_is_no_lost_lease(
+    caplog: pytest.LogCaptureFixture, status: LeaseStatus.ValueType, warnings: list[str]
+):
+    async def handler(ctx: ChunkContext) -> None:
+        pass
+
+    crossing = Crossing(status)
+    await Attempt(ClaimedChunk(job_id="j"), handler, crossing, crossing, cancel_grace=0).run()
+    assert caplog.messages == warnings
 
 
 async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, serving: Serving, kind: str):
