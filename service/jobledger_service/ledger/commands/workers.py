@@ -53,15 +53,14 @@ class ClaimChunks:
         return Needs(demand=self._demand())
 
     def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
-        candidates = work.candidates(self._demand())
         taken: list[ChunkKey] = []
-        for key, index in candidates.chunks:
-            if len(taken) == self.limit:
-                break
+        for key, index in work.candidates(self._demand()):
             job = work.find(key)
             if job is not None and _claim(work, job, index, self.by):
                 taken.append((key, index))
-        return None if candidates.contended and not taken else taken
+            if len(taken) == self.limit:
+                break
+        return None if work.contended(self._demand()) and not taken else taken
 
     def answer(self, decided: list[ChunkKey] | None, work: WorkingSet) -> list[Claimed] | None:
         return None if decided is None else _claimed(decided, work)
