@@ -14,6 +14,8 @@ from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import ChunkKey, Demand, Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 
+from .base import OneJob
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -49,6 +51,10 @@ class ClaimChunks:
     def _demand(self) -> Demand:
         return Demand(self.owner, self.kinds, self.limit)
 
+    @property
+    def weight(self) -> int:
+        return self.limit
+
     def needs(self) -> Needs:
         return Needs(demand=self._demand())
 
@@ -76,7 +82,7 @@ def _claim(work: WorkingSet, job: Job, index: int, by: rules.Claim) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimChunk:
+class ClaimChunk(OneJob):
     """Lease one named chunk; with the task_id that holds it, answers with the lease in force."""
 
     owner: str
@@ -151,6 +157,10 @@ class Heartbeat(_AnswersLeases):
     reports: Sequence[tuple[Lease, rules.WorkReport]]
     lease_duration: int
 
+    @property
+    def weight(self) -> int:
+        return len(self.reports)
+
     def needs(self) -> Needs:
         return _needs(self.owner, [lease for lease, _ in self.reports])
 
@@ -192,6 +202,10 @@ class CompleteChunks(_AnswersLeases):
     owner: str
     completions: Sequence[tuple[Lease, rules.WorkReport, str]]
 
+    @property
+    def weight(self) -> int:
+        return len(self.completions)
+
     def needs(self) -> Needs:
         return _needs(self.owner, [lease for lease, _, _ in self.completions])
 
@@ -211,6 +225,10 @@ class FailChunks(_AnswersLeases):
 
     owner: str
     failures: Sequence[tuple[Lease, rules.Failure, str]]
+
+    @property
+    def weight(self) -> int:
+        return len(self.failures)
 
     def needs(self) -> Needs:
         return _needs(self.owner, [lease for lease, _, _ in self.failures])
@@ -237,6 +255,10 @@ class ReleaseChunks(_AnswersLeases):
     owner: str
     leases: Sequence[Lease]
     reason: str = ""
+
+    @property
+    def weight(self) -> int:
+        return len(self.leases)
 
     def needs(self) -> Needs:
         return _needs(self.owner, self.leases)
