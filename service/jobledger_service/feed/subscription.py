@@ -3,24 +3,39 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from jobledger_service.domain.errors import Draining
 from jobledger_service.ledger.entry import Entry
 
-from .page import PAGE_BYTES
-
-if TYPE_CHECKING:
-    from .feed import LiveFeed
+from .page import PAGE_BYTES, Page
 
 JOB_QUEUE = 64
 QUEUE = 1_024
 
 
+class Source(Protocol):
+    """What a subscription reads from."""
+
+    @property
+    def position(self) -> int:
+        """The newest position that is known."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether all watches are to end."""
+
+    def recent(self, after: int, job_key: str | None) -> Page | None:
+        """Return entries after a position from memory; None when it does not reach back so far."""
+
+    async def history(self, after: int, job_key: str | None) -> Page:
+        """Return entries after a position from the store; raises HistoryTrimmed."""
+
+
 class FeedSubscription:
     """Follows one job, or all. Used by one task, on the event loop."""
 
-    def __init__(self, feed: "LiveFeed", after: int, job_key: str | None, leave: Callable[[], None]) -> None:
+    def __init__(self, feed: Source, after: int, job_key: str | None, leave: Callable[[], None]) -> None:
         self.job_key = job_key
         self._feed = feed
         self._leave = leave
