@@ -59,7 +59,7 @@ types: $(READY) ## Check the types
 	$(BIN)/mypy
 
 test: $(READY) ## Run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 check: lint types gen-check test ## Do all that CI does that CI runs
 

@@ -26,7 +26,7 @@ class Plan:
     seconds: float = 0.4
     warm: float = 0.2
     rounds: int = 5
-    most_seconds: float = 8.0
+    most_seconds: float = 5.0
     """After so long a measure begins no further round."""
     in_flight: Sequence[int] = (1, 64, 256)
     streams: Sequence[int] = (100, 1_000)

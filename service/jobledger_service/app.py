@@ -1,6 +1,7 @@
 """The composition root: settings → store → ledger → feed → server; and the way down again."""
 
 import asyncio
+import gc
 import ipaddress
 import random
 import signal
@@ -205,6 +206,9 @@ def _is_loopback(host: str) -> bool:
 async def serve(settings: Settings, ready: Callable[[str], None]) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     app = App(settings)
+    # What lives as long as the server is looked at no more, and the rest less often: a fifth of the CPU of CreateJob.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1_000)
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, app.stop)

@@ -87,7 +87,7 @@ async def test_a_cursor_of_another_database_is_refused(
     job = await api.create(kind)
     stranger = connect(start_server())
     cursor = await cursor_now(stranger)
-    with refused(grpc.StatusCode.INVALID_ARGUMENT, "FOREIGN_CURSOR"):
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "FOREIGN_CURSOR", "cursor"):
         await watching(api, job, cursor=cursor).message()
 
 

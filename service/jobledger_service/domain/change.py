@@ -40,7 +40,7 @@ class Change:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Step:
     """The job and the chunks after one decision. Without a change (a lease that was extended) there is no revision."""
 

@@ -12,7 +12,7 @@ WHOLE: Final = 1_000_000
 """A fraction of a chunk is counted in millionths, so that sums of them stay exact."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Artifact:
     """A named output or preview: where it is, never what it contains; `metadata` is an encoded Struct."""
 
@@ -27,7 +27,7 @@ Artifacts = Mapping[str, Artifact]
 NO_ARTIFACTS: Final[Artifacts] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WorkError:
     """Why an attempt failed."""
 
@@ -47,7 +47,7 @@ class LeaseEnd(StrEnum):
     """By expiry, cancellation or deletion."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ChunkProgress:
     """How far one attempt has come; `done` in millionths of the chunk, percent in 0 to 100."""
 
@@ -61,7 +61,7 @@ class ChunkProgress:
 NO_PROGRESS: Final = ChunkProgress()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chunk:
     """One chunk; times in microseconds since 1970, None when not yet."""
 

@@ -1,12 +1,14 @@
 """A job: one piece of work that somebody waits for, with the aggregates of its chunks."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Final, Self
 
 from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, WorkError
+from .evolve import evolve
 from .limits import DEFAULT_PRIORITY, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
@@ -28,7 +30,7 @@ class Stage:
     weight: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StageTiming:
     """The time that a job's chunks have spent in a stage, in microseconds."""
 
@@ -48,7 +50,7 @@ def job_id_of(key: str) -> str:
     return key.partition("/")[2]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobSpec:
     """What a job is from its creation on."""
 
@@ -61,13 +63,13 @@ class JobSpec:
     failure_policy: FailurePolicy = FailurePolicy.RUN_ALL
     stages: tuple[Stage, ...] = ()
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The ledger-wide name."""
         return job_key(self.owner, self.job_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Counts:
     """A job's chunks by state."""
 
@@ -87,10 +89,10 @@ class Counts:
         if old is new:
             return self
         was, is_ = old.lower(), new.lower()
-        return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
+        return evolve(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class JobProgress:
     """A job's progress as sums over its chunks; work in millionths of an item, percent is the run's highest."""
 
@@ -111,7 +113,7 @@ class JobProgress:
         if not work and not items:
             return self
         done = self.work_done + work
-        return replace(
+        return evolve(
             self,
             work_done=done,
             items_completed=self.items_completed + items,
@@ -123,7 +125,7 @@ class JobProgress:
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Job:
     """One job; times in microseconds since 1970, None when not yet."""
 
@@ -192,16 +194,16 @@ class Job:
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent that belong to it."""
         check_job_transition(self.state, state)
-        job = replace(self, state=state, end_time=now if state in ENDED else None)
+        job = evolve(self, state=state, end_time=now if state in ENDED else None)
         if state is JobState.RUNNING:
-            return replace(job, start_time=now, progress=replace(job.progress, rate=Rate(since=now, at=now)))
+            return evolve(job, start_time=now, progress=evolve(job.progress, rate=Rate(since=now, at=now)))
         if state is JobState.COMPLETED:
-            return replace(job, progress=replace(job.progress, percent=100.0))
+            return evolve(job, progress=evolve(job.progress, percent=100.0))
         return job
 
     def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks went from `old` to `new`: O(1), whatever the number of chunks."""
-        job = replace(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
+        job = evolve(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
         if (old.progress.stage, old.stage_time) == (new.progress.stage, new.stage_time):
             return job
         if old.stage_time is not None:
@@ -213,14 +215,14 @@ class Job:
     def _entered(self, stage: str, now: int) -> Self:
         if len(self.stage_timings) >= MAX_TIMED_STAGES or any(t.stage == stage for t in self.stage_timings):
             return self
-        return replace(self, stage_timings=(*self.stage_timings, StageTiming(stage, 0, now)))
+        return evolve(self, stage_timings=(*self.stage_timings, StageTiming(stage, 0, now)))
 
     def _timed(self, stage: str, duration: int, now: int) -> Self:
         timings = tuple(
-            replace(t, duration=t.duration + max(duration, 0), end_time=now) if t.stage == stage else t
+            evolve(t, duration=t.duration + max(duration, 0), end_time=now) if t.stage == stage else t
             for t in self.stage_timings
         )
-        return replace(self, stage_timings=timings)
+        return evolve(self, stage_timings=timings)
 
 
 def sums_of(chunks: list[Chunk]) -> JobProgress:

@@ -1,12 +1,13 @@
 """What callers decide about a job: create, cancel, retry, update, delete."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .change import SERVICE, Change, ChangeType, Step
 from .chunk import Chunk, LeaseEnd
 from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
+from .evolve import evolve
 from .job import NO_LABELS, Counts, Job, JobSpec, sums_of
 from .limits import DEFAULT_PRIORITY
 from .states import RETRYABLE, UNFINISHED, ChunkState, JobState, check_chunk_transition
@@ -34,7 +35,7 @@ def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
 
 def create(new: NewJob, actor: str, now: int) -> Step:
     """Return the job and its chunks as they begin."""
-    spec = replace(new.spec, create_time=now)
+    spec = evolve(new.spec, create_time=now)
     chunks = list(_chunks(spec, new.sizes))
     job = Job(
         spec=spec,
@@ -97,7 +98,7 @@ def cancel(
     job, stopped = cancel_chunks(job, stopping, now)
     reason = how.reason or job.cancel_reason
     if not job.counts.processing:
-        job = replace(stop(job, now), cancel_reason=reason)
+        job = evolve(stop(job, now), cancel_reason=reason)
         outcome = CancelOutcome.CANCELLED
     else:
         deadline = min(now + how.grace, now + how.grace if job.cancel_deadline is None else job.cancel_deadline)
@@ -106,7 +107,7 @@ def cancel(
             return CancelOutcome.REQUESTED, None
         if before is JobState.RUNNING:
             job = job.to(JobState.CANCELLING, now)
-        job = replace(job, cancel_reason=reason, cancel_deadline=deadline)
+        job = evolve(job, cancel_reason=reason, cancel_deadline=deadline)
         outcome = CancelOutcome.REQUESTED
     change = Change(ChangeType.CANCEL_REQUESTED, actor, before, job.state, reason=how.reason)
     return outcome, Step(job, tuple(stopped), change)
@@ -118,7 +119,7 @@ def stop_overdue(job: Job, unfinished: Sequence[Chunk], now: int) -> Step | None
         return None
     how = Cancellation(grace=0, reason="the grace period ended", force=True)
     _, step = cancel(job, unfinished, how, SERVICE, now)
-    return step and replace(step, job=replace(step.job, cancel_reason=job.cancel_reason))
+    return step and evolve(step, job=evolve(step.job, cancel_reason=job.cancel_reason))
 
 
 def cancel_chunks(job: Job, chunks: Iterable[Chunk], now: int) -> tuple[Job, list[Chunk]]:
@@ -126,7 +127,7 @@ def cancel_chunks(job: Job, chunks: Iterable[Chunk], now: int) -> tuple[Job, lis
     stopped = []
     for old in chunks:
         check_chunk_transition(old.state, ChunkState.CANCELLED)
-        new = replace(
+        new = evolve(
             old,
             state=ChunkState.CANCELLED,
             end_time=now,
@@ -144,7 +145,7 @@ def stop(job: Job, now: int) -> Job:
     """Return the job CANCELLED, by way of CANCELLING where the table asks for it."""
     if job.state is JobState.RUNNING:
         job = job.to(JobState.CANCELLING, now)
-    return replace(job.to(JobState.CANCELLED, now), cancel_deadline=None)
+    return evolve(job.to(JobState.CANCELLED, now), cancel_deadline=None)
 
 
 def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
@@ -155,7 +156,7 @@ def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str,
     if not again:
         raise NothingToRetry(job.spec.job_id, "all of its chunks are completed")
     before = job.state
-    job = replace(
+    job = evolve(
         job.to(JobState.QUEUED, now),
         retry_count=job.retry_count + 1,
         start_time=None,
@@ -169,7 +170,7 @@ def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str,
         pending.append(new)
     sums = job.progress
     percent = sums.work_done * 100 / sums.work_total
-    job = replace(job, progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""))
+    job = evolve(job, progress=evolve(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""))
     return Step(job, tuple(pending), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason))
 
 
@@ -189,7 +190,7 @@ def _check_retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int]) -> N
 
 def _fresh(chunk: Chunk, attempts: int) -> Chunk:
     check_chunk_transition(chunk.state, ChunkState.PENDING)
-    return replace(
+    return evolve(
         chunk,
         state=ChunkState.PENDING,
         max_attempts=chunk.attempt + attempts,
@@ -219,7 +220,7 @@ def update(job: Job, new: JobUpdate, actor: str) -> Step | None:
         raise JobEnded(job.spec.job_id, job.state, "its priority no longer matters")
     change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=", ".join(sorted(new.fields)))
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
-    return Step(replace(job, **values, expires_by_rule=by_rule), (), change)
+    return Step(evolve(job, **values, expires_by_rule=by_rule), (), change)
 
 
 def delete(job: Job, actor: str, *, force: bool, reason: str = "") -> Change:

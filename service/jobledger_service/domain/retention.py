@@ -1,7 +1,8 @@
 """How long ended jobs are kept."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from .evolve import evolve
 from .job import Job
 from .states import JobState
 
@@ -22,11 +23,11 @@ class Retention:
         if before is not None and before.ended == job.ended:
             return job
         if job.end_time is None:
-            return replace(job, expire_time=None, expires_by_rule=False) if job.expires_by_rule else job
+            return evolve(job, expire_time=None, expires_by_rule=False) if job.expires_by_rule else job
         kept = self._of(job.state)
         if kept is None or job.expire_time is not None:
             return job
-        return replace(job, expire_time=job.end_time + kept, expires_by_rule=True)
+        return evolve(job, expire_time=job.end_time + kept, expires_by_rule=True)
 
     def _of(self, state: JobState) -> int | None:
         match state:

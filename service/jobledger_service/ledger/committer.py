@@ -16,6 +16,8 @@ Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
 
 BATCH = 512
+BATCH_WEIGHT = 10_000
+"""Rows, about, after which a batch ends: a transaction of them takes some 0.2 s on SQLite."""
 
 
 @dataclass(slots=True)
@@ -86,12 +88,14 @@ class Committer:
             self._thread.shutdown(wait=True)
 
     def _take(self) -> list[_Waiting]:
-        """Return the next commands whose callers are still there."""
+        """Return the next commands whose callers are still there: at least one, then up to the batch's bounds."""
         batch: list[_Waiting] = []
-        while self._waiting and len(batch) < BATCH:
+        weight = 0
+        while self._waiting and len(batch) < BATCH and weight < BATCH_WEIGHT:
             one = self._waiting.popleft()
             if not one.caller.done():
                 batch.append(one)
+                weight += one.command.weight
         return batch
 
     def _conclude(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], commits: Sequence[Commit]) -> None:

@@ -1,12 +1,13 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jobledger_service.domain.change import Change, ChangeType, Step
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.errors import ChunkNotFound, JobNotFound
+from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.retention import Retention
@@ -55,6 +56,7 @@ class WorkingSet:
         self._chunks: dict[ChunkKey, Chunk] = {}
         self._requests: dict[str, Request] = {}
         self._candidates: dict[Demand, Candidates] = {}
+        self._left: dict[Demand, Iterator[ChunkKey]] = {}
         self._touched: dict[str, _Touched] = {}
         self._new_requests: dict[str, Request] = {}
         self._claimed: dict[ChunkKey, None] = {}
@@ -122,9 +124,15 @@ class WorkingSet:
         loaded = self._transaction.chunks_of(key)
         return [self._chunks.setdefault((key, chunk.index), chunk) for chunk in loaded]
 
-    def candidates(self, demand: Demand) -> Candidates:
-        """Return the chunks that were found for a demand; some may be taken by now."""
-        return self._candidates[demand]
+    def candidates(self, demand: Demand) -> Iterator[ChunkKey]:
+        """Return what is left of the chunks that were found for a demand, each once; some may be taken by others."""
+        if demand not in self._left:
+            self._left[demand] = iter(self._candidates[demand].chunks)
+        return self._left[demand]
+
+    def contended(self, demand: Demand) -> bool:
+        """Whether other replicas may hold, or take, more chunks of a demand."""
+        return self._candidates[demand].contended
 
     def request(self, key: str) -> Request | None:
         """Return the request that took effect under this key, if one did."""
@@ -162,7 +170,7 @@ class WorkingSet:
         if step.change is not None:
             job = self._retention.applied(self._jobs.get(key), job)
             if not touched.changes:
-                job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
+                job = evolve(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             self._tell(touched.changes, step.change)
         self._set(self._jobs, key, job)
         for chunk in step.chunks:

@@ -1,6 +1,7 @@
 """Values of the domain as messages of the contract."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -8,9 +9,10 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 
-from jobledger_service.domain.change import Change
+from jobledger_service.domain.change import Change, ChangeType
 from jobledger_service.domain.chunk import WHOLE, Artifact, Chunk, WorkError
-from jobledger_service.domain.job import Job
+from jobledger_service.domain.job import FailurePolicy, Job
+from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.states import ChunkState, JobState
 from jobledger_service.ledger.ports import JobRead
 
@@ -18,6 +20,8 @@ MICROS: Final = 1_000_000
 
 JOB_STATES: Final = {state: job_pb2.JobState.Value(f"JOB_STATE_{state}") for state in JobState}
 CHUNK_STATES: Final = {state: chunk_pb2.ChunkState.Value(f"CHUNK_STATE_{state}") for state in ChunkState}
+_FAILURE_POLICIES: Final = {policy: job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{policy}") for policy in FailurePolicy}
+_CHANGE_TYPES: Final = {change: event_pb2.ChangeType.Value(f"CHANGE_TYPE_{change}") for change in ChangeType}
 NO_STATE: Final = job_pb2.JobState.JOB_STATE_UNSPECIFIED
 JOB_STATES_BY_NUMBER: Final[dict[int, JobState]] = {number: state for state, number in JOB_STATES.items()}
 CHUNK_STATES_BY_NUMBER: Final[dict[int, ChunkState]] = {number: state for state, number in CHUNK_STATES.items()}
@@ -126,8 +130,8 @@ def _summary(job: Job) -> job_pb2.ChunksSummary:
     )
 
 
-def _retry_policy(job: Job) -> chunk_pb2.RetryPolicy:
-    policy = job.spec.retry_policy
+@lru_cache(maxsize=1_024)
+def _retry_policy(policy: RetryPolicy) -> chunk_pb2.RetryPolicy:
     return chunk_pb2.RetryPolicy(
         max_attempts=policy.max_attempts,
         initial_backoff=duration(policy.initial_backoff),
@@ -164,9 +168,9 @@ def job(value: Job) -> job_pb2.Job:
         artifacts=_artifacts(value.artifacts) if value.artifacts else None,
         result_uri=value.result_uri,
         error=_error(value.error),
-        retry_policy=_retry_policy(value),
+        retry_policy=_retry_policy(spec.retry_policy),
         retry_count=value.retry_count,
-        failure_policy=job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{spec.failure_policy}"),
+        failure_policy=_FAILURE_POLICIES[spec.failure_policy],
         stages=stages(value) if spec.stages else None,
         stage_timings=_timings(value) if value.stage_timings else None,
         chunks_summary=_summary(value),
@@ -194,7 +198,7 @@ def full_job(read: JobRead) -> job_pb2.Job:
 def change(value: Change) -> event_pb2.Change:
     """Return one thing that happened."""
     return event_pb2.Change(
-        type=event_pb2.ChangeType.Value(f"CHANGE_TYPE_{value.type}"),
+        type=_CHANGE_TYPES[value.type],
         actor=value.actor,
         from_state=JOB_STATES[value.from_state] if value.from_state else NO_STATE,
         to_state=JOB_STATES[value.to_state] if value.to_state else NO_STATE,

@@ -13,8 +13,9 @@ from jobledger_service.ledger.ports import JobRead
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.watch import Watch
 
-from . import convert
+from . import convert, views
 from . import job_requests as read
+from . import list_requests as lists
 from .identity import Caller
 from .replies import ReplyCache
 
@@ -35,7 +36,7 @@ class JobService:
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         job_id = read.job_id(request)
-        full = read.is_full(request.view, absent=True)
+        full = views.is_full(request.view, absent=True)
         if self.replies is None:
             return _reply(await self.queries.job(caller.owner, job_id, full=full), full=full)
         key = (job_key(caller.owner, job_id), full)
@@ -51,7 +52,7 @@ class JobService:
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:
         job_ids = read.batch_ids(request)
-        full = read.is_full(request.view, absent=True)
+        full = views.is_full(request.view, absent=True)
         found = (await self.queries.jobs(caller.owner, job_ids, full=full)).jobs
         keys = {job_id: job_key(caller.owner, job_id) for job_id in job_ids}
         return api.BatchGetJobsResponse(
@@ -60,7 +61,7 @@ class JobService:
         )
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> api.ListJobsResponse:
-        page = await self.queries.list_jobs(read.listing(request, caller), request.page_token)
+        page = await self.queries.list_jobs(lists.listing(request, caller), request.page_token)
         return api.ListJobsResponse(
             jobs=[convert.full_job(one) for one in page.jobs],
             next_page_token=page.next_page_token,
@@ -70,9 +71,9 @@ class JobService:
         )
 
     async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> api.ListChunksResponse:
-        limit = read.checked_page_size(request.page_size, default=100, most=1_000)
+        limit = lists.checked_page_size(request.page_size, default=100, most=1_000)
         page = await self.queries.list_chunks(
-            caller.owner, read.job_id(request), read.chunk_states(request), limit, request.page_token
+            caller.owner, read.job_id(request), lists.chunk_states(request), limit, request.page_token
         )
         inputs = page.read.inputs.chunks
         return api.ListChunksResponse(
@@ -81,17 +82,17 @@ class JobService:
         )
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> api.ListJobEventsResponse:
-        limit = read.checked_page_size(request.page_size, default=100, most=500)
+        limit = lists.checked_page_size(request.page_size, default=100, most=500)
         page = await self.queries.list_events(caller.owner, read.job_id(request), limit, request.page_token)
         events: list[event_pb2.JobEvent] = [api.WatchJobResponse.FromString(row.message).event for row in page.rows]
         return api.ListJobEventsResponse(events=events, next_page_token=page.next_page_token)
 
     def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        mode = read.watch_mode(request.mode)
+        mode = views.watch_mode(request.mode)
         return self.watch.job(caller.owner, read.job_id(request), request.cursor, mode)
 
     def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        return self.watch.jobs(read.job_filter(request, caller), request.cursor, read.watch_mode(request.mode))
+        return self.watch.jobs(lists.job_filter(request, caller), request.cursor, views.watch_mode(request.mode))
 
     async def CancelJob(self, request: api.CancelJobRequest, caller: Caller) -> api.CancelJobResponse:
         outcome, job = await self.committer.submit(read.cancel_job(request, caller))

@@ -1,6 +1,7 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -91,6 +92,7 @@ class Serving:
         self._identify = identify
         self._cursor = cursor
         self._calls = _Calls()
+        self._tells_all = logging.getLogger().isEnabledFor(logging.DEBUG)
 
     async def drain(self, seconds: float) -> None:
         """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
@@ -130,7 +132,8 @@ class Serving:
             except Exception as error:
                 await self._fail(name, request, context, error)
                 raise AssertionError("abort raises") from error
-            log.debug("served", method=name, job_id=_job_id(request), request_id=_request_id(context))
+            if self._tells_all:
+                log.debug("served", method=name, job_id=_job_id(request), request_id=_request_id(context))
             return reply
 
         return behaviour
@@ -152,7 +155,8 @@ class Serving:
                 await self._refuse(name, request, context, refusal)
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
                 await self._fail(name, request, context, error)
-            log.debug("stream ended", method=name, job_id=_job_id(request), request_id=_request_id(context))
+            if self._tells_all:
+                log.debug("stream ended", method=name, job_id=_job_id(request), request_id=_request_id(context))
 
         return behaviour
 

@@ -13,13 +13,11 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
-    TextClause,
     bindparam,
     cast,
     column,
     func,
     select,
-    text,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -57,13 +55,13 @@ class Dialect(Protocol):
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         """Return the parameters of `chunk_keys`."""
 
-    def insert(self, table: Table, names: Sequence[str]) -> TextClause:
-        """Return the statement that inserts rows with these columns; JSON is given as text."""
+    def insert(self, table: Table, names: Sequence[str]) -> str:
+        """Return the driver's statement that inserts rows with these columns; JSON is given as text."""
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> TextClause:
-        """Return the statement that updates rows, found by the columns in `keys`."""
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+        """Return the driver's statement that updates rows, found by the columns in `keys`."""
 
-    def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+    def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert` or `update`."""
 
     def contains(self, what: ColumnElement[str], part: str) -> ColumnElement[bool]:
@@ -104,14 +102,14 @@ class Sqlite:
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"keys": json.dumps(keys)}
 
-    def insert(self, table: Table, names: Sequence[str]) -> TextClause:
+    def insert(self, table: Table, names: Sequence[str]) -> str:
         values = ", ".join(f":{name}" for name in names)
-        return text(f"INSERT INTO {table.name} ({_listed(names)}) VALUES ({values})")
+        return f"INSERT INTO {table.name} ({_listed(names)}) VALUES ({values})"
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> TextClause:
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         changes = ", ".join(f'"{name}" = :{name}' for name in names if name not in keys)
         found = " AND ".join(f'"{name}" = :{name}' for name in keys)
-        return text(f"UPDATE {table.name} SET {changes} WHERE {found}")
+        return f"UPDATE {table.name} SET {changes} WHERE {found}"
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return rows
@@ -158,14 +156,14 @@ class Postgres:
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"job_keys": [key for key, _ in keys], "indexes": [index for _, index in keys]}
 
-    def insert(self, table: Table, names: Sequence[str]) -> TextClause:
+    def insert(self, table: Table, names: Sequence[str]) -> str:
         values = ", ".join(_cast(table, name) for name in names)
-        return text(f"INSERT INTO {table.name} ({_listed(names)}) SELECT {values} FROM {_unnest(table, names)}")
+        return f"INSERT INTO {table.name} ({_listed(names)}) SELECT {values} FROM {_unnest(table, names)}"
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> TextClause:
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
-        return text(f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}")
+        return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return {name: [row[name] for row in rows] for name in rows[0]}
@@ -210,5 +208,5 @@ def _cast(table: Table, name: str) -> str:
 
 def _unnest(table: Table, names: Sequence[str]) -> str:
     types = {name: _type(table, name).replace("JSONB", "TEXT") for name in names}
-    arrays = ", ".join(f"CAST(:{name} AS {type_}[])" for name, type_ in types.items())
+    arrays = ", ".join(f"CAST(%({name})s AS {type_}[])" for name, type_ in types.items())
     return f"unnest({arrays}) AS given ({_listed(names)})"

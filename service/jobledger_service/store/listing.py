@@ -11,6 +11,7 @@ from jobledger_service.domain.limits import MAX_PRIORITY, MIN_PRIORITY
 from jobledger_service.ledger.ports import Listing, Order, PageKey
 
 from .dialects import Dialect
+from .rows import JOB_COLUMNS
 from .tables import NEVER, jobs
 
 
@@ -77,12 +78,15 @@ def _within(column: ColumnElement[Any], span: TimeRange) -> list[ColumnElement[b
     return found
 
 
-def page(listing: Listing, dialect: Dialect, *columns: Any) -> Select[Any]:  # noqa: ANN401  columns of any type
+_PAGE = select(*JOB_COLUMNS)
+
+
+def page(listing: Listing, dialect: Dialect) -> Select[Any]:
     """Return the statement of one page and one job more."""
     places = [_PLACES[listing.order].column, jobs.c.create_time, jobs.c.job_key]
     if listing.order is Order.CREATE_TIME:
         del places[0]
-    found = select(*columns).where(*conditions(listing.filter, dialect))
+    found = _PAGE.where(*conditions(listing.filter, dialect))
     if listing.after:
         found = found.where(_beyond(places, listing.after, listing.order, ascending=listing.ascending))
     ordered = places if listing.ascending else [place.desc() for place in places]

@@ -104,7 +104,7 @@ class SqlReadStore:
         dialect = self._database.dialect
         with self._database.read() as connection:
             position = _position(connection)
-            found = [job_of(row) for row in connection.execute(page(listing, dialect, *JOB_COLUMNS))]
+            found = [job_of(row) for row in connection.execute(page(listing, dialect))]
             more = len(found) > listing.limit
             shown = found[: listing.limit]
             read: dict[str, tuple[Inputs, list[Chunk]]] = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Table, TextClause, and_, bindparam, delete, select, union_all, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, select, union_all, update
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
@@ -74,16 +74,16 @@ class Statements:
         )
         self._dialect = dialect
         self._waiting: dict[int, Any] = {}
-        self._inserts: dict[str, TextClause] = {}
-        self._updates: dict[str, TextClause] = {}
+        self._inserts: dict[str, str] = {}
+        self._updates: dict[str, str] = {}
 
-    def insert(self, table: Table, rows: Rows) -> TextClause:
+    def insert(self, table: Table, rows: Rows) -> str:
         """Return the statement that inserts rows of a table, which all have the same columns."""
         if table.name not in self._inserts:
             self._inserts[table.name] = self._dialect.insert(table, list(rows[0]))
         return self._inserts[table.name]
 
-    def update(self, table: Table, rows: Rows) -> TextClause:
+    def update(self, table: Table, rows: Rows) -> str:
         """Return the statement that updates rows of a table, found by its primary key."""
         if table.name not in self._updates:
             keys = [column.name for column in table.primary_key]
@@ -182,11 +182,11 @@ class SqlTransaction:
 
     def _insert(self, table: Table, rows: Rows) -> None:
         if rows:
-            self._connection.execute(self._statements.insert(table, rows), self._dialect.rows(rows))
+            self._connection.exec_driver_sql(self._statements.insert(table, rows), self._dialect.rows(rows))
 
     def _update(self, table: Table, rows: Rows) -> None:
         if rows:
-            self._connection.execute(self._statements.update(table, rows), self._dialect.rows(rows))
+            self._connection.exec_driver_sql(self._statements.update(table, rows), self._dialect.rows(rows))
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal) -> int:
         """Take positions, as the transaction's last lock, append the events, and return the first position."""

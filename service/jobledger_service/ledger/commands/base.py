@@ -15,6 +15,11 @@ class Command(Protocol[Decided, AnswerT_co]):
     the batch was decided and before anybody hears of it, makes what the caller gets from the rows as they are then.
     """
 
+    @property
+    def weight(self) -> int:
+        """About how many rows it changes: a batch ends by weight, so that no transaction is long."""
+        ...
+
     def needs(self) -> Needs:
         """Return the rows to load."""
         ...
@@ -26,3 +31,14 @@ class Command(Protocol[Decided, AnswerT_co]):
     def answer(self, decided: Decided, work: WorkingSet) -> AnswerT_co:
         """Return the caller's answer."""
         ...
+
+
+class OneJob:
+    """A command about one job, that changes a row or a few."""
+
+    __slots__ = ()
+
+    @property
+    def weight(self) -> int:
+        """About how many rows it changes."""
+        return 1

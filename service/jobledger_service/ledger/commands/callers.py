@@ -9,6 +9,8 @@ from jobledger_service.domain.job import Job, job_id_of, job_key
 from jobledger_service.ledger.ports import Inputs, Request
 from jobledger_service.ledger.working import Needs, WorkingSet
 
+from .base import OneJob
+
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
     """Return the key under which a request is remembered; none for a request without an id."""
@@ -33,6 +35,10 @@ class CreateJob:
     actor: str
     request_id: str = ""
     inputs: Inputs = field(default_factory=Inputs)
+
+    @property
+    def weight(self) -> int:
+        return len(self.new.sizes)
 
     def needs(self) -> Needs:
         spec = self.new.spec
@@ -60,7 +66,7 @@ class CreateJob:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelJob:
+class CancelJob(OneJob):
     """Stop a job; answers with what happened and the job."""
 
     owner: str
@@ -85,7 +91,7 @@ class CancelJob:
         return decided[0], work.last(decided[1])
 
 
-class _AnswersJob:
+class _AnswersJob(OneJob):
     """A command that answers with the job that it decided about."""
 
     __slots__ = ()

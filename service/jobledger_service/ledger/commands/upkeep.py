@@ -26,6 +26,10 @@ class ExpireLeases(_AnswersCount):
 
     chunks: Sequence[tuple[ChunkKey, float]]
 
+    @property
+    def weight(self) -> int:
+        return len(self.chunks)
+
     def needs(self) -> Needs:
         return Needs(chunks=tuple(key for key, _ in self.chunks))
 
@@ -47,6 +51,10 @@ class ReadyRetries(_AnswersCount):
     """Let chunks go whose wait after a failed attempt is over."""
 
     chunks: Sequence[ChunkKey]
+
+    @property
+    def weight(self) -> int:
+        return len(self.chunks)
 
     def needs(self) -> Needs:
         return Needs(chunks=tuple(self.chunks))
@@ -71,6 +79,10 @@ class StopOverdue(_AnswersCount):
 
     jobs: Sequence[str]
 
+    @property
+    def weight(self) -> int:
+        return len(self.jobs)
+
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.jobs))
 
@@ -92,6 +104,10 @@ class RemoveExpired(_AnswersCount):
     """Delete ended jobs whose time has come."""
 
     jobs: Sequence[str]
+
+    @property
+    def weight(self) -> int:
+        return len(self.jobs)
 
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.jobs))

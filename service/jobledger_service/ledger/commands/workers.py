@@ -14,6 +14,8 @@ from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import ChunkKey, Demand, Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 
+from .base import OneJob
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -49,19 +51,22 @@ class ClaimChunks:
     def _demand(self) -> Demand:
         return Demand(self.owner, self.kinds, self.limit)
 
+    @property
+    def weight(self) -> int:
+        return self.limit
+
     def needs(self) -> Needs:
         return Needs(demand=self._demand())
 
     def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
-        candidates = work.candidates(self._demand())
         taken: list[ChunkKey] = []
-        for key, index in candidates.chunks:
-            if len(taken) == self.limit:
-                break
+        for key, index in work.candidates(self._demand()):
             job = work.find(key)
             if job is not None and _claim(work, job, index, self.by):
                 taken.append((key, index))
-        return None if candidates.contended and not taken else taken
+            if len(taken) == self.limit:
+                break
+        return None if work.contended(self._demand()) and not taken else taken
 
     def answer(self, decided: list[ChunkKey] | None, work: WorkingSet) -> list[Claimed] | None:
         return None if decided is None else _claimed(decided, work)
@@ -77,7 +82,7 @@ def _claim(work: WorkingSet, job: Job, index: int, by: rules.Claim) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimChunk:
+class ClaimChunk(OneJob):
     """Lease one named chunk; with the task_id that holds it, answers with the lease in force."""
 
     owner: str
@@ -152,6 +157,10 @@ class Heartbeat(_AnswersLeases):
     reports: Sequence[tuple[Lease, rules.WorkReport]]
     lease_duration: int
 
+    @property
+    def weight(self) -> int:
+        return len(self.reports)
+
     def needs(self) -> Needs:
         return _needs(self.owner, [lease for lease, _ in self.reports])
 
@@ -193,6 +202,10 @@ class CompleteChunks(_AnswersLeases):
     owner: str
     completions: Sequence[tuple[Lease, rules.WorkReport, str]]
 
+    @property
+    def weight(self) -> int:
+        return len(self.completions)
+
     def needs(self) -> Needs:
         return _needs(self.owner, [lease for lease, _, _ in self.completions])
 
@@ -212,6 +225,10 @@ class FailChunks(_AnswersLeases):
 
     owner: str
     failures: Sequence[tuple[Lease, rules.Failure, str]]
+
+    @property
+    def weight(self) -> int:
+        return len(self.failures)
 
     def needs(self) -> Needs:
         return _needs(self.owner, [lease for lease, _, _ in self.failures])
@@ -238,6 +255,10 @@ class ReleaseChunks(_AnswersLeases):
     owner: str
     leases: Sequence[Lease]
     reason: str = ""
+
+    @property
+    def weight(self) -> int:
+        return len(self.leases)
 
     def needs(self) -> Needs:
         return _needs(self.owner, self.leases)
