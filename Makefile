@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
+# What `make bench` measures on: sqlite or postgresql.
+STORE  ?= sqlite
 SYNC   ?= client/jobledger_client/_sync
 # What `buf breaking` compares with: the last release, or what is committed while there is none.
 AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
@@ -64,7 +66,7 @@ test: $(READY) ## Run the tests
 check: lint types gen-check test ## Do all that CI does that CI runs
 
 bench: $(READY) ## Measure against a bare grpc.aio server in the same run
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench --store $(STORE)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from .databases import STORES
 from .processes import StartError, TaskError
 from .profiling import profile
 from .report import LATEST, circumstances, table, write
@@ -20,6 +21,7 @@ PROFILED = 8.0
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--store", choices=STORES, help="what Jobledger runs on (default: sqlite)")
     parser.add_argument("--quick", action="store_true", help="one short round; numbers are rough")
     parser.add_argument("--rounds", type=int, help="pairs of every measure (default: 5)")
     parser.add_argument("--seconds", type=float, help="how long each measure lasts (default: 0.4)")
@@ -40,7 +42,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _plan(given: argparse.Namespace) -> Plan:
-    names = ("rounds", "seconds", "in_flight", "streams", "only")
+    names = ("store", "rounds", "seconds", "in_flight", "streams", "only")
     chosen: dict[str, Any] = {name: getattr(given, name) for name in names if getattr(given, name)}
     return replace(QUICK if given.quick else Plan(), **chosen)
 

@@ -102,9 +102,9 @@ def _served(name: str, command: Sequence[str | Path], folder: Path) -> Iterator[
 
 
 @contextmanager
-def jobledger(folder: Path) -> Iterator[Served]:
-    """Run Jobledger on an SQLite file in a folder."""
-    flags = ["--database", f"sqlite:///{folder}/bench.db", "--listen", "127.0.0.1:0", "--log-level", "warning"]
+def jobledger(folder: Path, database: str) -> Iterator[Served]:
+    """Run Jobledger on a database, with its log in a folder."""
+    flags = ["--database", database, "--listen", "127.0.0.1:0", "--log-level", "warning"]
     with _served("jobledger", [SERVER, "serve", *flags], folder) as served:
         yield served
 

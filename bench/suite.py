@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .databases import fresh
 from .processes import Generator, Served, TaskError, floor, generator, jobledger, rss_kib
 
 CASES: Final = ("GetJob", "ListJobs", "Heartbeat-1", "Heartbeat-50", "ClaimComplete-1", "ClaimComplete-50", "CreateJob")
@@ -23,6 +24,7 @@ MOST_LOGGED: Final = 4_000
 class Plan:
     """What is measured, and for how long."""
 
+    store: str = "sqlite"
     seconds: float = 0.4
     warm: float = 0.2
     rounds: int = 5
@@ -149,7 +151,12 @@ def running(plan: Plan) -> Iterator[Suite]:
     """Start everything, and stop it again."""
     with tempfile.TemporaryDirectory(prefix="jobledger-bench-") as name:
         folder = Path(name)
-        with jobledger(folder) as ours, floor(folder) as bare, generator(folder, ours, bare) as load:
+        with (
+            fresh(plan.store, folder) as database,
+            jobledger(folder, database) as ours,
+            floor(folder) as bare,
+            generator(folder, ours, bare) as load,
+        ):
             _say(f"bench: Jobledger at {ours.address}, the floor at {bare.address}; filling {plan.seeded:,} jobs")
             load.do("seed", count=plan.seeded)
             try:

@@ -129,7 +129,7 @@ class App:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
-        log.info("listening", address=f"{host}:{self._server.port}", database=settings.database)
+        log.info("listening", address=f"{host}:{self._server.port}", database=self._database.shown)
         ready(f"{host}:{self._server.port}")
         await self._stopping.wait()
         await self._drain(others, writer)

@@ -48,6 +48,11 @@ class Database:
         self._release = release
 
     @property
+    def shown(self) -> str:
+        """The database's URL, without its password."""
+        return self.writer.url.render_as_string(hide_password=True)
+
+    @property
     def single_writer(self) -> bool:
         """Whether no other process can write to this database."""
         return not self.dialect.has_row_locks
