@@ -73,13 +73,7 @@ def serve_command(
     Begin with: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
     """
     given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
-    try:
-        settings = Settings(**given)
-    except ValidationError as error:
-        for problem in error.errors():
-            name = str(problem["loc"][0]).replace("_", "-")
-            _say(f"--{name}: {problem['input']!r}: {problem['msg']}")
-        raise typer.Exit(CONFIGURATION) from None
+    settings = _settings(given)
     logs.set_up(settings.log_level, settings.log_format)
     with _told():
         check_settings(settings)
@@ -98,7 +92,7 @@ def migrate(
     A server does this by itself on SQLite. On PostgreSQL, run it before the servers of a new version start.
     """
     given: dict[str, Any] = {"database": database} if database else {}
-    settings = Settings(**given)
+    settings = _settings(given)
     with _told(), closing(open_database(settings.database)) as opened:
         try:
             done = check(opened) if check_only else upgrade(opened)
@@ -106,6 +100,17 @@ def migrate(
             _say(str(error))
             raise typer.Exit(1) from None
     typer.echo("the schema was brought to this version" if done else "the schema is of this version")
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    """Return the settings: what was given, else what the environment says; exit where either cannot be."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = str(problem["loc"][0]).replace("_", "-")
+            _say(f"--{name}: {problem['input']!r}: {problem['msg']}")
+        raise typer.Exit(CONFIGURATION) from None
 
 
 @contextmanager
