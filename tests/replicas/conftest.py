@@ -2,36 +2,45 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.support.api import Api
 from tests.support.databases import new_database
-from tests.support.server import Server
+from tests.support.server import Server, running
 
 SETTINGS = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "0.2", "bookmark_interval": "0.5"}
 
 Connect = Callable[..., Api]
 
 
-@pytest.fixture(scope="package")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Return three replicas; at the end each drains, and none has logged what should never happen."""
-    directory = tmp_path_factory.mktemp("replicas")
-    database = new_database("postgresql", directory)
-    servers = [Server(database, directory, SETTINGS) for _ in range(3)]
+@contextmanager
+def serving(database: str, directory: Path, count: int, **settings: str) -> Iterator[list[Server]]:
+    """Start replicas together; at the end those that still run drain, and none has logged what should never happen."""
+    servers = [Server(database, directory, SETTINGS | settings) for _ in range(count)]
     try:
-        with ThreadPoolExecutor(3) as threads:
+        with ThreadPoolExecutor(count) as threads:
             list(threads.map(Server.start, servers))
         yield servers
-        for server in servers:
+        drained = [server for server in servers if server in running]
+        for server in drained:
             server.terminate()
-        assert [server.wait() for server in servers] == [0, 0, 0]
-        assert [server.defects() for server in servers] == [[], [], []]
+        assert [server.wait() for server in drained] == [0] * len(drained)
+        assert [server.defects() for server in servers] == [[]] * count
     finally:
         for server in servers:
-            if server.process is not None and server.process.poll() is None:
+            if server in running:
                 server.kill()
+
+
+@pytest.fixture(scope="package")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Return three replicas."""
+    directory = tmp_path_factory.mktemp("replicas")
+    with serving(new_database("postgresql", directory), directory, 3) as servers:
+        yield servers
 
 
 @pytest.fixture

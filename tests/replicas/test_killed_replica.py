@@ -8,7 +8,7 @@ import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchJobsResponse, WatchMode
 
-from tests.replicas.conftest import SETTINGS, Connect
+from tests.replicas.conftest import Connect, serving
 from tests.support.api import Api, fresh_kind
 from tests.support.databases import new_database
 from tests.support.lives import assert_gapless
@@ -24,11 +24,8 @@ LAST = "the last"
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[list[Server]]:
     """Return two replicas of the test's own, the first of which is there to be killed."""
-    database = new_database("postgresql", tmp_path)
-    servers = [Server(database, tmp_path, SETTINGS).start() for _ in range(2)]
-    yield servers
-    for server in servers:
-        server.kill()
+    with serving(new_database("postgresql", tmp_path), tmp_path, 2) as servers:
+        yield servers
 
 
 async def read_on(watch: Watch[WatchJobsResponse], into: list[WatchJobsResponse]) -> None:
