@@ -111,9 +111,7 @@ def follow(client: JobClient, cursor: bytes, doomed: Replica, leaving: Replica) 
                 due.pop(0)[1]()
             if time.monotonic() - said >= SAY_EVERY or len(ended) == JOBS:
                 said = time.monotonic()
-                say(
-                    f"  {done:5.1f} % of the work, {len(ended):2} of {JOBS} jobs ended, position {message.event.position}"
-                )
+                say(f"  {done:5.1f} % of the work, {len(ended):2} of {JOBS} jobs ended, at {message.event.position}")
             if len(ended) == JOBS:
                 return
 
