@@ -12,10 +12,10 @@ SYNC   ?= client/jobledger_client/_sync
 AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo gen gen-check fmt lint types test check bench clean
+.PHONY: help setup run demo demo-replicas gen gen-check fmt lint types test check bench clean
 
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-12s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the virtual environment with everything in it
 
@@ -32,6 +32,9 @@ run: $(READY) ## Run a server on ./jobledger.db, port 7070
 
 demo: $(READY) ## Hash the standard library with three workers, one of which is killed
 	$(BIN)/python -m examples.stdlib_hash.demo
+
+demo-replicas: $(READY) ## Kill and drain replicas under work, and check what 50 watchers saw
+	$(BIN)/python -m examples.replicas.demo
 
 gen: $(READY) ## Generate the stubs and the synchronous client
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(STUBS) --grpc_python_out=$(STUBS) \

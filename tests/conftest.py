@@ -36,9 +36,15 @@ def server(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 
 @pytest.fixture(scope="session")
-def replicas(server: Server) -> list[Server]:
-    """Return all servers over the shared database: one today."""
-    return [server]
+def replicas(server: Server, store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Return all servers over the shared database: one on SQLite, which has no more, and two on PostgreSQL."""
+    if store == "sqlite":
+        yield [server]
+        return
+    second = Server(server.database, tmp_path_factory.mktemp("second"), QUICK).start()
+    yield [server, second]
+    assert second.stop() == 0
+    assert second.defects() == [], "the second server logged what should never happen"
 
 
 @pytest.fixture

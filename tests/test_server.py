@@ -186,14 +186,14 @@ async def test_an_operator_may_allow_files_as_artifacts(start_server: StartServe
     assert (await api.get(job_id)).chunks[0].artifacts["x"].uri == "file:///srv/x.mp4"
 
 
-def refused_to_start(directory: Path, *flags: str, **settings: str) -> str:
-    """Return what a server prints that refuses to start, having checked that it is no traceback."""
+def refused_to_start(directory: Path, *flags: str, status: int | None = None, **settings: str) -> str:
+    """Return what a server prints that refuses to start, having checked that it is no traceback, and its status."""
     server = Server("", directory, settings)
     ended = subprocess.run(
         [COMMAND, "serve", *flags], env=server.environment(), cwd=directory, capture_output=True, text=True,
         timeout=15, check=False,
     )  # fmt: skip
-    assert ended.returncode not in {0, -9}
+    assert ended.returncode == status if status else ended.returncode not in {0, -9}
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
     return ended.stderr

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from .rpc.server import CannotListenError
 from .settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -81,11 +82,14 @@ class Supervisor:
 
 @contextmanager
 def reserved(host: str, port: int) -> Iterator[int]:
-    """Yield the port, a free one for 0, and keep it from others that do not share it."""
+    """Yield the port, a free one for 0, and keep it from others that do not share it; raises CannotListenError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((host.strip("[]"), port))
+        try:
+            holder.bind((host.strip("[]"), port))
+        except OSError as error:
+            raise CannotListenError(f"cannot listen on {host}:{port}: {error.strerror}") from error
         yield holder.getsockname()[1]
 
 

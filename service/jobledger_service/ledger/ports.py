@@ -24,7 +24,7 @@ class RejectedStatementError(Exception):
 
 
 class ConflictError(Exception):
-    """The transaction lost to another one (deadlock, serialization): the same batch may be tried again."""
+    """The transaction lost to another one (deadlock, serialization, a row of one name): it may be tried again."""
 
 
 Clock = Callable[[], int]

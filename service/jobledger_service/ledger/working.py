@@ -66,17 +66,26 @@ class WorkingSet:
     def load(self, needs: Iterable[Needs]) -> None:
         """Load what the commands need: the jobs that they name are locked in order, then claims take what is free."""
         needs = list(needs)
-        if requests := {key for need in needs for key in need.requests}:
+        requests = {key for need in needs for key in need.requests}
+        if requests:
             self._requests = self._transaction.requests(requests)
         chunks = {key for need in needs for key in need.chunks}
         jobs = {key for need in needs for key in need.jobs}
         jobs.update(key for key, _ in chunks)
         jobs.update(request.job_key for request in self._requests.values())
         self._lock(jobs)
+        if self._jobs.keys() & {key for need in needs if need.requests for key in need.jobs}:
+            self._look_again(requests - self._requests.keys())
         found = self._find(needs)
         self._lock({key for key, _ in found} - jobs)
         if chunks or found:
             self._chunks = self._transaction.chunks(chunks | found)
+
+    def _look_again(self, requests: set[str]) -> None:
+        """Load requests that took effect at another replica while this one waited for its locks on their jobs."""
+        if requests:
+            self._requests |= self._transaction.requests(requests)
+            self._lock({request.job_key for request in self._requests.values()} - self._jobs.keys())
 
     def _lock(self, jobs: set[str]) -> None:
         if jobs:

@@ -183,7 +183,9 @@ class Postgres:
 
     def meaning(self, error: DBAPIError) -> Exception:
         state = getattr(error.orig, "sqlstate", None) or ""
-        if state in ("40001", "40P01"):  # serialization_failure, deadlock_detected
+        # serialization_failure, deadlock_detected; unique_violation: another replica has just made a row of that name,
+        # which was not there to be locked when this transaction looked.
+        if state in ("40001", "40P01", "23505"):
             return ConflictError(str(error.orig))
         if state[:2] in ("22", "23", "42"):  # data exception, integrity violation, wrong statement
             return RejectedStatementError(str(error.orig))

@@ -1,0 +1,49 @@
+"""The watchers, in one process: `python -m examples.replicas.watchers COUNT JOBS FOLDER CURSOR ADDRESS...`."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobledger.v1.job_service_pb2 import WatchMessageType
+from jobledger_client import TERMINAL_STATES, AsyncJobClient
+
+from .targets import OPTIONS, target
+from .worker import KIND
+
+READY = "watching"
+BOOKMARK = WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
+
+
+async def watch(where: str, jobs: int, cursor: bytes, file: Path, watching: asyncio.Event) -> None:
+    """Follow all jobs until so many have ended, and write each message down: position, revision, job."""
+    ended: set[str] = set()
+    client = AsyncJobClient(where, options=OPTIONS)
+    messages = client.watch_jobs(kinds=[KIND], mode="EVERY", cursor=cursor, bookmarks=True)
+    async with client, messages:
+        with file.open("w") as stream:
+            async for message in messages:
+                watching.set()
+                if message.type == BOOKMARK:
+                    continue
+                stream.write(f"{message.event.position} {message.job.revision} {message.job.job_id}\n")
+                if message.job.state in TERMINAL_STATES:
+                    ended.add(message.job.job_id)
+                if len(ended) == jobs:
+                    return
+
+
+async def watch_all(count: int, jobs: int, folder: Path, cursor: bytes, addresses: Sequence[str]) -> None:
+    """Run all watchers, spread over the replicas; say so when each has heard of its own."""
+    watching = [asyncio.Event() for _ in range(count)]
+    async with asyncio.TaskGroup() as tasks:
+        for n, heard in enumerate(watching):
+            tasks.create_task(watch(target(addresses, n), jobs, cursor, folder / f"watcher-{n:02}.txt", heard))
+        for heard in watching:
+            await heard.wait()
+        print(READY, flush=True)
+
+
+if __name__ == "__main__":
+    number, of_jobs, where, begin, *replicas = sys.argv[1:]
+    asyncio.run(watch_all(int(number), int(of_jobs), Path(where), bytes.fromhex(begin), replicas))

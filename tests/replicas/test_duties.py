@@ -1,0 +1,152 @@
+"""What time brings about is done once, though every replica looks after it and none of them leads."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import pytest
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_pb2 import JobState
+from jobledger.v1.job_service_pb2 import (
+    ListJobEventsRequest,
+    ListJobsRequest,
+    RetryJobRequest,
+    WatchJobsResponse,
+    WatchMode,
+)
+
+from tests.replicas.conftest import Connect, serving
+from tests.support.api import Api
+from tests.support.databases import new_database
+from tests.support.errors import refused
+from tests.support.postgres import connect as connect_to_database
+from tests.support.server import Server
+from tests.support.states import CANCELLED, CANCELLING, FAILED, QUEUED
+from tests.support.watching import CHANGED, DELETED, Watch
+
+EVERY = WatchMode.WATCH_MODE_EVERY
+EAGER = {"duty_interval": "0.02", "retention_interval": "0.02"}
+SECOND = timedelta(seconds=1)
+JOBS = 40
+CLAIMED = ChangeType.CHANGE_TYPE_CLAIMED
+LEASE_EXPIRED = ChangeType.CHANGE_TYPE_LEASE_EXPIRED
+REMOVED = ChangeType.CHANGE_TYPE_DELETED
+STATE_OF_HISTORY = """
+SELECT trimmed, min(events.position), count(events.position), ledger.position
+FROM ledger LEFT JOIN events ON true GROUP BY trimmed, ledger.position
+"""
+
+
+@pytest.fixture(scope="module")
+def eager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Return three replicas that look after their duties all the time and keep cancelled jobs for a second."""
+    directory = tmp_path_factory.mktemp("eager")
+    database = new_database("postgresql", directory)
+    with serving(database, directory, 3, **EAGER, cancelled_retention="1") as servers:
+        yield servers
+
+
+@pytest.fixture
+def apis(eager: list[Server], connect: Connect) -> list[Api]:
+    """Return the APIs of the eager replicas."""
+    return [connect(server) for server in eager]
+
+
+async def changes_of(api: Api, job_id: str) -> Counter[int]:
+    """Count, from a job's history, how often each kind of change happened."""
+    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, page_size=500))).events
+    return Counter(change.type for event in events for change in event.changes)
+
+
+async def claim_and_fall_silent(api: Api, kind: str) -> None:
+    """Claim for the shortest time and do nothing with it, over and over, until cancelled."""
+    while True:
+        await api.claim(kind, JOBS, lease_duration=SECOND, wait=20 * SECOND)
+
+
+async def ended_in(watch: Watch[WatchJobsResponse], state: JobState, count: int) -> None:
+    """Read on until so many jobs are in a state."""
+    there: set[str] = set()
+    while len(there) < count:
+        message = await watch.change()
+        if message.job.state == state:
+            there.add(message.job.job_id)
+
+
+async def test_each_lease_that_runs_out_counts_as_one_attempt(apis: list[Api], kind: str):
+    policy = {"max_attempts": 2, "initial_backoff": {"nanos": 10_000_000}}
+    jobs = [await apis[n % 3].create(kind, retry_policy=policy) for n in range(JOBS)]
+    claiming = [asyncio.create_task(claim_and_fall_silent(api, kind)) for api in apis]
+    async with apis[0].watch_jobs(kind, mode=EVERY) as watch:
+        await ended_in(watch, FAILED, JOBS)
+    for task in claiming:
+        task.cancel()
+    for job in jobs:
+        counts = await changes_of(apis[1], job.job_id)
+        assert (counts[CLAIMED], counts[LEASE_EXPIRED]) == (2, 2)
+        assert (await apis[2].get(job.job_id)).chunks[0].attempt == 2
+
+
+async def test_a_grace_period_that_ends_stops_each_job_once(apis: list[Api], kind: str):
+    jobs = [await apis[n % 3].create(kind) for n in range(JOBS)]
+    await apis[0].claim(kind, JOBS)
+    cursor = (await apis[0].jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    await asyncio.gather(*(apis[1].cancel(job.job_id, grace_period=SECOND) for job in jobs))
+    async with apis[2].watch_jobs(kind, mode=EVERY, cursor=cursor) as watch:
+        messages = await watch.changes(3 * JOBS)  # asked, stopped, and deleted when `cancelled_retention` is over
+    for job in jobs:
+        mine = [message for message in messages if message.job.job_id == job.job_id]
+        assert [(message.type, message.job.state) for message in mine] == [
+            (CHANGED, CANCELLING),
+            (CHANGED, CANCELLED),
+            (DELETED, CANCELLED),
+        ]
+
+
+async def test_an_ended_job_says_when_it_goes_and_goes_once_unless_it_is_retried(apis: list[Api], kind: str):
+    jobs = [await apis[n % 3].create(kind) for n in range(JOBS)]
+    cursor = (await apis[0].jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    ended = [(await apis[n % 3].cancel(job.job_id)).job for n, job in enumerate(jobs)]
+    for job in ended:
+        assert job.expire_time.ToDatetime() - job.end_time.ToDatetime() == SECOND
+    kept = (await apis[1].jobs.RetryJob(RetryJobRequest(job_id=ended[-1].job_id))).job
+    assert (kept.state, kept.HasField("expire_time")) == (QUEUED, False)
+    gone: list[str] = []
+    async with apis[2].watch_jobs(kind, mode=EVERY, cursor=cursor) as watch:
+        while len(gone) < JOBS - 1:
+            message = await watch.change()
+            if message.type == DELETED:
+                gone.append(message.job.job_id)
+    assert sorted(gone) == sorted(job.job_id for job in ended[:-1])
+    for job_id in gone:
+        assert (await changes_of(apis[0], job_id))[REMOVED] == 1
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await apis[1].get(job_id)
+    assert (await apis[0].get(kept.job_id)).state == QUEUED
+
+
+async def test_history_is_trimmed_by_one_at_a_time_and_what_is_left_is_gapless(
+    connect: Connect, kind: str, tmp_path: Path
+):
+    database = new_database("postgresql", tmp_path)
+    with serving(database, tmp_path, 2, **EAGER, event_retention="0.3") as servers:
+        apis = [connect(server) for server in servers]
+        job = await apis[0].create(kind)
+        [claimed] = await apis[0].claim(kind)
+        trimmed, begun = 0, (await apis[0].jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+        with connect_to_database(database) as connection:
+            for n in range(10_000):
+                await apis[n % 2].report(claimed, message=f"{n}")
+                row = connection.execute(STATE_OF_HISTORY).fetchone()
+                assert row is not None
+                before, (trimmed, oldest, kept, newest) = trimmed, row
+                assert before <= trimmed <= newest
+                assert kept == newest - trimmed
+                assert oldest in {None, trimmed + 1}
+                if trimmed > 50:
+                    break
+        with refused(grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED"):
+            await apis[1].watch_job(job.job_id, cursor=begun).message()

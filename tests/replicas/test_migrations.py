@@ -1,0 +1,100 @@
+"""Migrations: a schema that does not fit is refused in a sentence, and what `migrate` makes is what the store uses."""
+
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from jobledger_service.store.engines import open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.tables import metadata
+
+from tests.replicas.conftest import SETTINGS
+from tests.support.databases import new_database
+from tests.support.postgres import address
+from tests.support.postgres import connect as connect_to_database
+from tests.support.server import COMMAND, Server
+from tests.test_server import refused_to_start
+
+UNMIGRATED = "jobledger-server: the database's schema is not of this version yet: run `jobledger-server migrate` first"
+LATER = "jobledger-server: the database's schema, 9999, is of a later version: upgrade this server"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[str]:
+    """Return a database without any schema."""
+    beside = new_database("postgresql", tmp_path)
+    name = f"jobledger_{uuid4().hex}"
+    with psycopg.connect(address(beside, "postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield beside.replace(beside.partition("@/")[2].partition("?")[0], name)
+
+
+def migrate(database: str, *flags: str) -> tuple[int, str, str]:
+    """Run `migrate` and return its status and what it prints."""
+    command = [COMMAND, "migrate", "--database", database, *flags]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, ended.stdout.strip(), ended.stderr.strip()
+
+
+def serve(database: str, directory: Path) -> str:
+    """Return the sentence with which a server refuses a database."""
+    return refused_to_start(directory, "--database", database, "--listen", "127.0.0.1:0", status=78).strip()
+
+
+def test_a_database_is_refused_until_it_is_migrated(empty: str, tmp_path: Path):
+    assert serve(empty, tmp_path) == UNMIGRATED
+    assert migrate(empty, "--check") == (1, "", UNMIGRATED)
+    assert migrate(empty) == (0, "the schema was brought to this version", "")
+    assert migrate(empty, "--check") == (0, "the schema is of this version", "")
+    assert migrate(empty) == (0, "the schema is of this version", "")
+    assert Server(empty, tmp_path, SETTINGS).start().stop() == 0
+
+
+def test_a_schema_of_a_later_version_is_refused_and_left_alone(empty: str, tmp_path: Path):
+    migrate(empty)
+    with connect_to_database(empty) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert serve(empty, tmp_path) == LATER
+    assert migrate(empty) == migrate(empty, "--check") == (1, "", LATER)
+    with connect_to_database(empty) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("9999",)]
+
+
+def test_several_migrations_at_once_all_succeed_and_make_one_ledger(empty: str):
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(migrate, [empty] * 3))
+    assert [status for status, _, _ in answers] == [0, 0, 0]
+    assert sorted(said for _, said, _ in answers) == [
+        *["the schema is of this version"] * 2,
+        "the schema was brought to this version",
+    ]
+    with connect_to_database(empty) as connection:
+        assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (1,)
+
+
+def test_a_database_that_is_not_there_is_said_in_a_sentence(empty: str, tmp_path: Path):
+    gone = empty.replace("@/jobledger_", "@/no_such_")
+    status, _, said = migrate(gone)
+    assert status == 69
+    assert said.splitlines()[-1].startswith("jobledger-server: ")
+
+
+@pytest.mark.filterwarnings("ignore:autogenerate skipping metadata-specified expression-based index")
+@pytest.mark.filterwarnings("ignore:Skipped unsupported reflection of expression-based index")  # SQLite has one
+@pytest.mark.parametrize("kind_of_store", ["sqlite", "postgresql"])
+def test_the_migrations_make_the_tables_that_the_store_uses(kind_of_store: str, tmp_path: Path):
+    database = open_database(new_database(kind_of_store, tmp_path))
+    try:
+        upgrade(database)
+        with database.write() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, metadata) == []
+    finally:
+        database.close()

@@ -1,0 +1,119 @@
+"""A wake-up is a hint: it makes replicas quick, and without any of them nothing is lost."""
+
+import asyncio
+from datetime import timedelta
+
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import WatchMode
+from jobledger.v1.worker_service_pb2 import ClaimedChunk
+
+from tests.support.api import Api
+from tests.support.lives import assert_gapless, ended, live
+from tests.support.postgres import connect as connect_to_database
+from tests.support.postgres import end_connections
+from tests.support.server import Server
+
+EVERY = WatchMode.WATCH_MODE_EVERY
+LISTENING = "LISTEN %"
+LONG = timedelta(minutes=1)  # longer than any test may take: an answer that comes was woken, not timed out
+
+
+def deafen(database: str) -> int:
+    """End the connections on which replicas hear of each other's commits; return how many there were."""
+    return end_connections(database, LISTENING)
+
+
+def listening(database: str) -> int:
+    """Count the replicas that can hear."""
+    with connect_to_database(database) as connection:
+        found = connection.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s", (LISTENING,)
+        )
+        return len(found.fetchall())
+
+
+async def live_here_watched_there(apis: list[Api], kind: str) -> None:
+    """Write at the first replica and hold that a watcher at each other one sees all of it."""
+    job = await apis[0].create(kind, item_count=3, chunk_size=1)
+
+    async def follow(api: Api) -> None:
+        async with api.watch_job(job.job_id, mode=EVERY) as watch:
+            assert_gapless(await watch.through(ended))
+
+    await asyncio.gather(live(apis[0], job), *(follow(api) for api in apis[1:]))
+
+
+async def test_a_replica_that_was_cut_off_from_wake_ups_delivers_everything_all_the_same(
+    three: list[Server], apis: list[Api], kind: str
+):
+    job = await apis[0].create(kind)
+    [claimed] = await apis[0].claim(kind)
+    watches = [api.watch_job(job.job_id, mode=EVERY) for api in apis]
+    streams = [[await watch.change()] for watch in watches]
+    cuts = 0
+    for n in range(60):
+        if n % 20 == 10:
+            cuts += deafen(three[0].database)
+        await apis[n % 3].report(claimed, message=f"{n}")
+    await apis[0].complete(claimed)
+    for watch, messages in zip(watches, streams, strict=True):
+        async with watch:
+            messages.extend(await watch.through(ended))
+        assert_gapless(messages)
+        assert messages[-1].job.revision == 63
+    assert cuts >= 3
+
+
+async def test_a_replica_listens_again_after_its_connection_was_cut(three: list[Server], apis: list[Api], kind: str):
+    database = three[0].database
+    async with apis[0].watch_jobs(kind) as clock:
+        while listening(database) < 3:
+            await clock.bookmark()
+        assert deafen(database) == 3
+        while listening(database) < 3:
+            await clock.bookmark()
+    await live_here_watched_there(apis, kind)
+
+
+async def waiting_claim(api: Api, kind: str) -> asyncio.Task[list[ClaimedChunk]]:
+    """Begin a claim that waits, and return it once the server has had time to find nothing."""
+    claim = asyncio.create_task(api.claim(kind, wait=LONG))
+    await api.claim(kind)  # a later call on the same connection, which finds nothing either
+    return claim
+
+
+async def held_by_one(claims: list[asyncio.Task[list[ClaimedChunk]]], job: Job) -> None:
+    """Hold that one claim, and only one, gets the job's chunk."""
+    done, waiting = await asyncio.wait(claims, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    [claimed] = [chunk for task in done for chunk in task.result()]
+    assert claimed.job_id == job.job_id
+    assert len(waiting) == len(claims) - 1
+    for task in waiting:
+        task.cancel()
+
+
+async def test_a_claim_that_waits_is_woken_by_a_job_that_another_replica_created(apis: list[Api], kind: str):
+    claim = await waiting_claim(apis[0], kind)
+    job = await apis[1].create(kind)
+    await held_by_one([claim], job)
+
+
+async def test_of_claims_that_wait_at_all_replicas_one_gets_the_chunk(apis: list[Api], kind: str):
+    claims = [await waiting_claim(api, kind) for api in apis for _ in range(3)]
+    await held_by_one(claims, await apis[1].create(kind))
+
+
+async def test_a_claim_that_waits_gets_a_job_though_its_replica_cannot_hear(
+    three: list[Server], apis: list[Api], kind: str
+):
+    claim = await waiting_claim(apis[0], kind)
+    deafen(three[0].database)
+    await held_by_one([claim], await apis[1].create(kind))
+
+
+async def test_a_claim_that_waits_is_woken_by_a_chunk_that_came_back_at_another_replica(apis: list[Api], kind: str):
+    job = await apis[1].create(kind)
+    [claimed] = await apis[1].claim(kind)
+    claim = await waiting_claim(apis[0], kind)
+    await apis[2].release(claimed)
+    await held_by_one([claim], job)

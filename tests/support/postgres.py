@@ -1,0 +1,43 @@
+"""What a test does to a PostgreSQL behind its servers' backs: reads its tables, ends its connections, shuts it off."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from sqlalchemy import make_url
+
+Connection = psycopg.Connection[tuple[object, ...]]
+
+
+def address(database: str, name: str | None = None) -> str:
+    """Return the address of a database, or of another one beside it, in the form that psycopg takes."""
+    url = make_url(database).set(drivername="postgresql")
+    return (url.set(database=name) if name else url).render_as_string(hide_password=False)
+
+
+def connect(database: str) -> Connection:
+    """Open a connection on which every statement is a transaction."""
+    return psycopg.connect(address(database), autocommit=True)
+
+
+def end_connections(database: str, query: str = "%") -> int:
+    """End the connections to a database whose last statement is like `query`, but our own; return how many."""
+    with psycopg.connect(address(database, "postgres"), autocommit=True) as connection:
+        ended = connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND query LIKE %s",
+            (make_url(database).database, query),
+        )
+        return len(ended.fetchall())
+
+
+@contextmanager
+def shut_off(database: str) -> Iterator[None]:
+    """Take a database away for the length of the block: its connections end, and new ones are refused."""
+    name = make_url(database).database
+    with psycopg.connect(address(database, "postgres"), autocommit=True) as connection:
+        connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        try:
+            end_connections(database)
+            yield
+        finally:
+            connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
