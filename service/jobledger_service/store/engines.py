@@ -27,7 +27,8 @@ WRITER_PRAGMAS = (
     "PRAGMA cache_size=-65536",
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
-READERS = 4
+READERS = 2
+"""As many as there are reader threads."""
 
 
 class DatabaseInUseError(Exception):
@@ -110,8 +111,8 @@ def _unknown(url: str) -> UnknownDatabaseError:
 
 
 def _postgres(url: URL) -> Database:
-    # One connection writes, as there is one committer; one more is for upkeep beside it.
-    writer = create_engine(url, pool_size=2, max_overflow=0)
+    # One connection writes, as there is one writer thread.
+    writer = create_engine(url, pool_size=1, max_overflow=0)
     reader = create_engine(url, pool_size=READERS, max_overflow=0).execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
