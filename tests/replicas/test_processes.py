@@ -26,8 +26,8 @@ MANY = 24  # connections: that all of them go to one of two processes has a chan
 def supervised(tmp_path: Path) -> Iterator[Server]:
     """Return a supervisor of two processes."""
     server = Server(new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"processes": "2"}).start()
-    children = psutil.Process(server.pid).children(recursive=True)
     yield server
+    children = psutil.Process(server.pid).children() if server.process and server.process.poll() is None else []
     server.kill()
     for child in children:
         if child.is_running():
