@@ -34,11 +34,12 @@ class ClaimQueue:
             while claimed is None and loop.time() < contended_until:
                 await asyncio.sleep(MOMENT)
                 claimed = await self._committer.submit(command)
+            again = POLL if claimed is not None else CONTENDED
             claimed = claimed or []
             left = deadline - loop.time()
             if claimed or left <= 0 or self._closing:
                 return claimed
-            await self._wait(command, min(left, POLL))
+            await self._wait(command, min(left, again))
 
     async def _wait(self, command: ClaimChunks, seconds: float) -> None:
         woken = asyncio.Event()

@@ -95,18 +95,20 @@ class Watch:
 
     async def jobs(self, jobs: JobFilter, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
         """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
+        seen = _Seen()
         if cursor:
-            after, seen = await self._position(cursor), _Seen()
+            after = await self._position(cursor)
+            # What others had written by now comes before the first bookmark, also at a replica that lags.
+            owed_from = await self._queries.run(self._store.position)
         else:
-            seen = _Seen()
             async for message in self._snapshots(jobs, seen):
                 yield message
-            after = seen.first
+            after, owed_from = seen.first, seen.last
         with closing(self._feed.subscribe(after)) as subscription:
             pace, owed = _Pace(self._bookmark_every), True
             while True:
                 try:
-                    at_once = owed and seen.passed(subscription.position)
+                    at_once = owed and subscription.position >= owed_from
                     entries = await subscription.next(0 if at_once else pace.left())
                 except Draining:
                     if seen.passed(subscription.position):
@@ -115,7 +117,7 @@ class Watch:
                 for message in self._matching(jobs, entries, mode, seen):
                     yield message
                     pace.spoke()
-                if (owed or pace.due()) and seen.passed(subscription.position):
+                if (owed or pace.due()) and subscription.position >= owed_from:
                     yield self._bookmark(subscription)
                     pace.spoke()
                     owed = False
@@ -211,6 +213,11 @@ class _Seen:
     def first(self) -> int:
         """The position of the first page: changes are followed from here."""
         return self.positions[0]
+
+    @property
+    def last(self) -> int:
+        """The position of the last page: all that the pages show lies at or before it."""
+        return self.positions[-1]
 
     def passed(self, position: int) -> bool:
         """Whether everything that the pages show lies at or before `position`: from here on cursors may be given."""

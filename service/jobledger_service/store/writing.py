@@ -126,16 +126,36 @@ class SqlTransaction:
         """Return the most urgent chunks that wait, the oldest job first within a priority, of jobs that are free."""
         kinds = {f"kind_{n}": kind for n, kind in enumerate(demand.kinds)}
         found = self._connection.execute(
-            self._statements.waiting(len(kinds)), {"owner": demand.owner, "most": demand.limit, **kinds}
+            self._statements.waiting(len(kinds)), {"owner": demand.owner, "most": self._look_at(demand), **kinds}
         )
         keys = [(job_key, index) for _, _, job_key, index in found]
         if not keys or not self._dialect.has_row_locks:
             return Candidates(keys)
-        # Jobs that another replica holds are left to it. Waiting for them here, while jobs are held already, could
-        # end in a deadlock.
-        wanted = {"keys": self._dialect.key_values({job_key for job_key, _ in keys})}
-        free = set(self._connection.execute(self._statements.lock_free, wanted).scalars())
-        return Candidates([key for key in keys if key[0] in free], contended=True)
+        return Candidates(self._free(keys, demand.limit), contended=True)
+
+    def _free(self, keys: Sequence[ChunkKey], limit: int) -> list[ChunkKey]:
+        """Return the first chunks of jobs that no other replica holds, and lock these jobs, no more than are needed.
+
+        Jobs that another replica holds are passed over. Waiting for them here, while jobs are held already, could end
+        in a deadlock.
+        """
+        chosen: list[ChunkKey] = []
+        tried: set[str] = set()
+        free: set[str] = set()
+        begin = 0
+        while begin < len(keys) and len(chosen) < limit:
+            some = keys[begin : begin + limit - len(chosen)]
+            begin += len(some)
+            if new := {job_key for job_key, _ in some} - tried:
+                wanted = {"keys": self._dialect.key_values(new)}
+                free.update(self._connection.execute(self._statements.lock_free, wanted).scalars())
+                tried |= new
+            chosen += [key for key in some if key[0] in free]
+        return chosen
+
+    def _look_at(self, demand: Demand) -> int:
+        """Return how many chunks to look at: where others lock jobs too, more than are wanted, to pass some over."""
+        return demand.limit * 2 + 100 if self._dialect.has_row_locks else demand.limit
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
@@ -257,4 +277,6 @@ class SqlWriteStore:
         """Forget at most `limit` requests from before a time; return how many."""
         old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
         with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim requests"):
+                return 0
             return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
