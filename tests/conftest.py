@@ -19,6 +19,38 @@ StartServer = Callable[..., Server]
 QUICK = {"log_format": "json", "duty_interval": "0.05", "retention_interval": "0.1", "bookmark_interval": "0.5"}
 
 
+# What is the same on every store, and so is tested on the first alone, with the reason.
+ON_ONE_STORE = {
+    "contract/test_create_validation.py": "refused before the store is asked",
+    "contract/test_error_size.py": "refused before the store is asked",
+    "contract/test_hostile.py": "refused before the store is asked",
+    "client/test_cli.py": "the command line sees messages, not the store",
+    "client/test_sdk.py": "the SDK sees messages, not the store",
+    "client/test_worker.py": "the worker sees messages, not the store",
+    "client/test_worker_reports.py": "the worker sees messages, not the store",
+    "client/test_worker_stops.py": "the worker sees messages, not the store",
+    "client/test_docs.py": "the examples see messages, not the store",
+    "docs/": "the examples see messages, not the store",
+    "foreign/": "a foreign client sees messages, not the store",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what one store is enough for."""
+    others = {item for item in items if _is_repeated(item)}
+    if others:
+        config.hook.pytest_deselected(items=list(others))
+        items[:] = [item for item in items if item not in others]
+
+
+def _is_repeated(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or callspec.params.get("store", STORES[0]) == STORES[0]:
+        return False
+    place = item.path.relative_to(Path(__file__).parent).as_posix()
+    return any(place.startswith(prefix) for prefix in ON_ONE_STORE)
+
+
 @pytest.fixture(scope="session", params=STORES)
 def store(request: pytest.FixtureRequest) -> str:
     """Return the store that the tests run on."""
