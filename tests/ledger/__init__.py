@@ -1,0 +1,1 @@
+"""Tests of the write path, over a real SQLite store."""

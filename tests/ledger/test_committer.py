@@ -1,0 +1,124 @@
+"""Group commit: a command fails for its own caller only, callers that left cost nothing, and the queue has an end."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+from jobledger_service.domain.errors import Draining, JobAlreadyExists, QueueFull
+from jobledger_service.domain.job import JobSpec
+from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.retention import Retention
+from jobledger_service.ledger.batch import Commit, Executor
+from jobledger_service.ledger.commands import CreateJob
+from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.cursor import Cursor
+from jobledger_service.ledger.ports import RejectedStatementError
+from jobledger_service.rpc.codec import ProtoCodec
+from jobledger_service.store.engines import open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.writing import SqlWriteStore
+
+UNKNOWN_TO_THE_STORE = 99
+"""A priority that no caller can give; the store's check constraint rejects it."""
+
+
+class Ledger:
+    """An executor over a new SQLite file, and what it committed."""
+
+    def __init__(self, file: Path) -> None:
+        self.database = open_database(f"sqlite:///{file}")
+        upgrade(self.database)
+        self.reads = SqlReadStore(self.database)
+        clock = count(1_000_000)
+        self.executor = Executor(
+            SqlWriteStore(self.database),
+            ProtoCodec(),
+            lambda: next(clock),
+            lambda position: Cursor(self.reads.ledger, position),
+            Retention(),
+        )
+        self.commits: list[Commit] = []
+
+    def close(self) -> None:
+        self.database.close()
+
+    def positions(self) -> list[int]:
+        return [row.position for row in self.reads.events(0, 1_000).rows]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(tmp_path / "ledger.db")) as opened:
+        yield opened
+
+
+def create(job_id: str, priority: int = 5, fingerprint: bytes = b"same") -> CreateJob:
+    return CreateJob(NewJob(JobSpec("me", job_id, "k", fingerprint), [0], priority=priority), "caller")
+
+
+def test_a_statement_that_the_database_rejects_fails_its_own_command_alone(ledger: Ledger):
+    commands = [create(f"job-{n}", UNKNOWN_TO_THE_STORE if n in (3, 10) else 5) for n in range(16)]
+    outcomes, commits = ledger.executor.run(commands)
+    failed = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+    assert failed == [3, 10]
+    assert all(isinstance(outcomes[n], RejectedStatementError) for n in failed)
+    there = ledger.reads.read_jobs([f"me/job-{n}" for n in range(16)], full=False).jobs
+    assert sorted(there) == sorted(f"me/job-{n}" for n in range(16) if n not in failed)
+    assert ledger.positions() == list(range(1, 15))
+    assert [entry.position for commit in commits for entry in commit.entries] == list(range(1, 15))
+
+
+def test_a_refusal_fails_its_own_caller_and_a_later_command_sees_an_earlier_one(ledger: Ledger):
+    outcomes, [commit] = ledger.executor.run([create("a"), create("a", fingerprint=b"other"), create("a"), create("b")])
+    (first, created), refused, (again, repeated), (other, _) = outcomes
+    assert (created, repeated) == (True, False)
+    assert isinstance(refused, JobAlreadyExists)
+    assert first == again
+    assert [entry.job_key for entry in commit.entries] == [first.key, other.key]
+
+
+async def test_a_caller_that_left_before_its_batch_costs_nothing(ledger: Ledger):
+    committer = Committer(ledger.executor, ledger.commits.append)
+    leaving = asyncio.create_task(committer.submit(create("left")))
+    staying = asyncio.create_task(committer.submit(create("stayed")))
+    await asyncio.sleep(0)  # both are in the queue
+    leaving.cancel()
+    running = asyncio.create_task(committer.run())
+    job, created = await staying
+    committer.close()
+    await running
+    assert (job.spec.job_id, created) == ("stayed", True)
+    assert [entry.job_key for commit in ledger.commits for entry in commit.entries] == ["me/stayed"]
+    assert "me/left" not in ledger.reads.read_jobs(["me/left"], full=False).jobs
+
+
+async def test_a_full_queue_refuses_and_a_closed_one_drains(ledger: Ledger):
+    committer = Committer(ledger.executor, ledger.commits.append, limit=2)
+    waiting = [asyncio.create_task(committer.submit(create(name))) for name in ("a", "b")]
+    await asyncio.sleep(0)  # both are in the queue
+    with pytest.raises(QueueFull):
+        await committer.submit(create("c"))
+    committer.close()
+    with pytest.raises(Draining):
+        await committer.submit(create("d"))
+    await committer.run()
+    assert [created for _, created in await asyncio.gather(*waiting)] == [True, True]
+    assert ledger.positions() == [1, 2]
+
+
+async def test_commands_that_come_together_are_one_transaction_and_a_heavy_one_ends_it(ledger: Ledger):
+    committer = Committer(ledger.executor, ledger.commits.append)
+    heavy = CreateJob(NewJob(JobSpec("me", "heavy", "k", b""), [1] * 10_000), "caller")
+    waiting = [asyncio.create_task(committer.submit(c)) for c in (create("a"), create("b"), heavy, create("c"))]
+    await asyncio.sleep(0)  # all are in the queue
+    committer.close()
+    await committer.run()
+    await asyncio.gather(*waiting)
+    assert [[e.job_key for e in commit.entries] for commit in ledger.commits] == [
+        ["me/a", "me/b", "me/heavy"],
+        ["me/c"],
+    ]

@@ -1,0 +1,104 @@
+"""SQLite walks an index for every list order, the claim and the duties: it sorts nothing, and reads no table through."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.states import JobState
+from jobledger_service.ledger.ports import Demand, Listing, Order, PageKey
+from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.writing import SqlWriteStore
+from sqlalchemy import event
+
+INDEXES = {
+    Order.CREATE_TIME: "jobs_by_create_time",
+    Order.UPDATE_TIME: "jobs_by_update_time",
+    Order.END_TIME: "jobs_by_end_time",
+    Order.PRIORITY: "jobs_by_priority",
+}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(f"sqlite:///{tmp_path / 'plans.db'}")
+    with closing(opened):
+        upgrade(opened)
+        yield opened
+
+
+class Plans:
+    """The plans of all statements that a database runs while this listens."""
+
+    def __init__(self, database: Database) -> None:
+        self.steps: list[str] = []
+        for engine in (database.reader, database.writer):
+            event.listen(engine, "before_cursor_execute", self._explain)
+
+    def _explain(self, _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.startswith("SELECT") and "FROM ledger" not in statement:
+            explained = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            self.steps += [step for *_, step in explained]
+
+    def hold(self, index: str) -> None:
+        assert any(index in step for step in self.steps), self.steps
+        assert not [step for step in self.steps if "TEMP B-TREE" in step], self.steps
+        assert not [step for step in self.steps if step in ("SCAN jobs", "SCAN chunks", "SCAN events")], self.steps
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+@pytest.mark.parametrize("order", Order)
+@pytest.mark.parametrize("after", [None, PageKey(5, 5, "me/x")])
+def test_a_page_in_every_order_walks_its_index(
+    database: Database, order: Order, ascending: bool, after: PageKey | None
+):
+    plans = Plans(database)
+    SqlReadStore(database).list_jobs(Listing(JobFilter("me"), order, ascending=ascending, after=after))
+    plans.hold(INDEXES[order])
+
+
+def test_a_page_of_one_state_walks_its_index(database: Database):
+    plans = Plans(database)
+    SqlReadStore(database).list_jobs(Listing(JobFilter("me", states=frozenset({JobState.RUNNING}))))
+    plans.hold("jobs_by_state")
+
+
+def test_a_claim_of_one_kind_walks_the_index_of_what_waits(database: Database):
+    plans = Plans(database)
+    with SqlWriteStore(database).transaction() as transaction:
+        transaction.claimable(Demand("me", ("k",), 5))
+    plans.hold("chunks_waiting")
+
+
+@pytest.mark.parametrize(
+    ("duty", "index"),
+    [
+        ("expired_leases", "chunks_leased"),
+        ("due_retries", "chunks_delayed"),
+        ("overdue_cancels", "jobs_cancelling"),
+        ("expired_jobs", "jobs_expiring"),
+    ],
+)
+def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str, index: str):
+    plans = Plans(database)
+    assert getattr(SqlReadStore(database), duty)(1, 10) == []
+    plans.hold(index)
+
+
+def test_the_history_of_a_job_walks_its_index(database: Database):
+    plans = Plans(database)
+    SqlReadStore(database).events(0, 10, "me/x")
+    assert any("SEARCH events USING INDEX events_by_job" in step for step in plans.steps), plans.steps
+
+
+def test_jobs_and_chunks_are_found_by_their_keys(database: Database):
+    plans = Plans(database)
+    with SqlWriteStore(database).transaction() as transaction:
+        transaction.jobs(["me/a", "me/b"])
+        transaction.chunks([("me/a", 0), ("me/b", 1)])
+    assert any("SEARCH jobs" in step for step in plans.steps), plans.steps
+    assert any("SEARCH chunks USING PRIMARY KEY (job_key=? AND chunk_index=?)" in step for step in plans.steps)
