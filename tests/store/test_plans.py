@@ -1,4 +1,4 @@
-"""SQLite walks an index for every list order, the claim and the duties: it sorts nothing, and reads no table through."""
+"""SQLite walks an index for every list order, the claim and the duties; it sorts nothing and reads no table through."""
 
 from collections.abc import Iterator
 from contextlib import closing
