@@ -1,7 +1,11 @@
 """The fixtures of the black-box tests: servers over every store, and the API that speaks to them."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+
+# The tests start processes beside open channels; gRPC's own handlers of forks would look at these in the child.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc
 import pytest

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from jobledger_service.domain.errors import Refusal
 from jobledger_service.ledger.entry import Entry
 from jobledger_service.ledger.ports import Codec, EventsRead, ReadStore
 from jobledger_service.ledger.queries import Queries
@@ -81,6 +82,8 @@ class LiveFeed:
             await self._pause()
             try:
                 await self._read_on()
+            except Refusal as refusal:
+                log.warning("the feed cannot read on: %s", refusal)
             except Exception:
                 log.exception("the feed cannot read on")
 
