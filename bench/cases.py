@@ -155,8 +155,8 @@ class ClaimComplete:
         return {f"{WORK}/ClaimChunks": claimed, f"{WORK}/CompleteChunks": self.last}
 
     async def refill(self, ours: Target, seconds: float) -> None:
-        """Have twice as many chunks wait as were claimed in the last measure, and at least 4,000 for each second."""
-        await self.top_up(ours, max(2 * self.claimed, int(4_000 * seconds)))
+        """Have twice as many chunks wait as were claimed in the last measure, and at least 15,000 for each second."""
+        await self.top_up(ours, max(2 * self.claimed, int(15_000 * seconds)))
         self.claimed = 0
 
     async def top_up(self, ours: Target, wanted: int) -> None:
