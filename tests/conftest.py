@@ -25,14 +25,7 @@ QUICK = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "0.
 
 # What is the same on every store, and so is tested on the first alone, with the reason.
 ON_ONE_STORE = {
-    "contract/test_create_validation.py": "refused before the store is asked",
-    "contract/test_error_size.py": "refused before the store is asked",
-    "contract/test_hostile.py": "refused before the store is asked",
     "client/test_cli.py": "the command line sees messages, not the store",
-    "client/test_sdk.py": "the SDK sees messages, not the store",
-    "client/test_worker.py": "the worker sees messages, not the store",
-    "client/test_worker_reports.py": "the worker sees messages, not the store",
-    "client/test_worker_stops.py": "the worker sees messages, not the store",
     "client/test_docs.py": "the examples see messages, not the store",
     "docs/": "the examples see messages, not the store",
     "foreign/": "a foreign client sees messages, not the store",
