@@ -8,7 +8,7 @@ Value = TypeVar("Value")
 def evolve(value: Value, **changes: object) -> Value:
     """Return a copy of a frozen dataclass without slots, with some of its fields changed.
 
-    It does what `dataclasses.replace` does, but calls no `__init__`: 0.7 µs instead of 5 µs for a job of 20 fields,
+    It does what `dataclasses.replace` does, but calls no `__init__`: 0.9 µs instead of 3.7 µs for a job of 20 fields,
     measured with CPython 3.11.
     """
     new = object.__new__(type(value))

@@ -1,4 +1,4 @@
-"""Checks of what callers send: all broken rules of a request are told at once, each with its field and value."""
+"""Checks of what callers send: the broken rules of a request are told together, each with its field and value."""
 
 import math
 import re
