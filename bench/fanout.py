@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import grpc
 from jobledger.v1 import job_service_pb2 as api
+from jobledger.v1.filter_pb2 import JobFilter
 
 from . import jobs
 from .jobs import JOBS, WORK
@@ -162,7 +163,7 @@ def watch_request(watch: str, job_id: str, kind: str) -> bytes:
     """Return the request of WatchJob, or of WatchJobs with a filter that the job matches."""
     if watch == "WatchJob":
         return api.WatchJobRequest(job_id=job_id, mode=EVERY).SerializeToString()
-    wanted = api.JobFilter(kinds=[kind], labels={"team": "documents"})
+    wanted = JobFilter(kinds=[kind], labels={"team": "documents"})
     return api.WatchJobsRequest(filter=wanted, mode=EVERY).SerializeToString()
 
 

@@ -5,8 +5,9 @@ from typing import Any, TypeAlias, TypedDict
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1.chunk_pb2 import ChunkSpec
+from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_pb2 import Stage
-from jobledger.v1.job_service_pb2 import JobFilter, UpdateJobRequest
+from jobledger.v1.job_service_pb2 import UpdateJobRequest
 from jobledger.v1.worker_service_pb2 import ChunkCompletion
 
 from jobledger_client import _values as values
@@ -19,7 +20,7 @@ class JobFilterFields(TypedDict, total=False):
     """What picks jobs in a list or a watch: every field that is given must match.
 
     `states` and `kinds` are those to include; priorities are 0 to 10, inclusive; the time ranges are (start, end)
-    with either None, start in and end out; `labels` must all be on the job; `text` must be contained in the display
+    with either None, start in and end out; `labels` must all be on the job; each word of `search` must begin one of the
     name.
     """
 
@@ -31,7 +32,7 @@ class JobFilterFields(TypedDict, total=False):
     update_time: values.TimeRangeLike | None
     end_time: values.TimeRangeLike | None
     labels: Mapping[str, str]
-    text: str
+    search: str
 
 
 def job_filter(fields: JobFilterFields) -> JobFilter:
@@ -45,7 +46,7 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
         update_time=values.time_range(fields.get("update_time")),
         end_time=values.time_range(fields.get("end_time")),
         labels=fields.get("labels", {}),
-        text=fields.get("text", ""),
+        search=fields.get("search", ""),
     )
 
 

@@ -8,8 +8,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.chunk_pb2 import ChunkState
+from jobledger.v1.filter_pb2 import TimeRange
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
-from jobledger.v1.job_service_pb2 import JobOrder, TimeRange, WatchMode
+from jobledger.v1.job_service_pb2 import JobOrder, WatchMode
 
 StructLike: TypeAlias = Struct | Mapping[str, Any]
 TimestampLike: TypeAlias = Timestamp | datetime

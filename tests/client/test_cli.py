@@ -98,7 +98,7 @@ def test_list_shows_and_filters(shell: Shell, kind: str):
     assert [job["jobId"] for job in page["jobs"] + rest["jobs"]] == ids[::-1]
     every = shell.json("list", "--kind", kind, "--page-size", "1", "--all")
     assert (len(every["jobs"]), every["nextPageToken"]) == (3, "")
-    assert shell.json("list", "--kind", kind, "--text", "CAT 1")["totalSize"] == 1
+    assert shell.json("list", "--kind", kind, "--search", "CAT 1")["totalSize"] == 1
     assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == 0
 
 

@@ -81,7 +81,7 @@ def test_every_part_of_the_filter_arrives(service: Played):
             create_time=(start, None),
             end_time=(None, start),
             labels={"team": "search"},
-            text="cat",
+            search="cat",
             order="priority",
             ascending=True,
             view="FULL",
@@ -96,7 +96,7 @@ def test_every_part_of_the_filter_arrives(service: Played):
     assert not request.filter.create_time.HasField("end_time")
     assert not request.filter.HasField("update_time")
     assert request.filter.end_time.end_time.ToDatetime(tzinfo=UTC) == start
-    assert (dict(request.filter.labels), request.filter.text) == ({"team": "search"}, "cat")
+    assert (dict(request.filter.labels), request.filter.search) == ({"team": "search"}, "cat")
     assert (request.order, request.ascending, request.view) == (
         jobs.JobOrder.JOB_ORDER_PRIORITY,
         True,

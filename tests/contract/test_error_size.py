@@ -2,10 +2,10 @@
 
 import grpc
 import pytest
+from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_service_pb2 import (
     BatchGetJobsRequest,
     CreateJobRequest,
-    JobFilter,
     ListJobsRequest,
     RetryJobRequest,
 )

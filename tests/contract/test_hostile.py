@@ -5,7 +5,8 @@ import math
 import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
-from jobledger.v1.job_service_pb2 import CancelJobRequest, JobFilter, ListChunksRequest, ListJobsRequest
+from jobledger.v1.filter_pb2 import JobFilter
+from jobledger.v1.job_service_pb2 import CancelJobRequest, ListChunksRequest, ListJobsRequest
 
 from tests.support.api import Api
 from tests.support.errors import read

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.job_service_pb2 import JobFilter, ListJobsRequest, UpdateJobRequest
+from jobledger.v1.filter_pb2 import JobFilter
+from jobledger.v1.job_service_pb2 import ListJobsRequest, UpdateJobRequest
 
 from tests.support.api import Api, fresh_kind
 from tests.support.errors import invalid

@@ -66,7 +66,7 @@ def list_jobs(
     label: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated; all must match.")
     ] = None,
-    text: Annotated[str, typer.Option(metavar="TEXT", help="Contained in the display name.")] = "",
+    search: Annotated[str, typer.Option(metavar="WORDS", help="Words that begin words of the job.")] = "",
     min_priority: Annotated[int | None, typer.Option(metavar="N", help="0 to 10.")] = None,
     max_priority: Annotated[int | None, typer.Option(metavar="N", help="0 to 10.")] = None,
     created_since: Annotated[str | None, Since] = None,
@@ -86,7 +86,7 @@ def list_jobs(
         "states": state or (),
         "kinds": kind or (),
         "labels": _parse.pairs("--label", label or ()),
-        "text": text,
+        "search": search,
         "min_priority": min_priority,
         "max_priority": max_priority,
         "create_time": (

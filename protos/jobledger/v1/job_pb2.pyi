@@ -75,6 +75,10 @@ class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.Value
     """JOB_VIEW_BASIC leaves out `input` and `chunks`."""
     JOB_VIEW_FULL: _JobView.ValueType  # 2
     """JOB_VIEW_FULL carries `input` and the first 1,000 chunks; ListChunks has the rest."""
+    JOB_VIEW_STATUS: _JobView.ValueType  # 3
+    """JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, and of progress the percent,
+    the stage, the stage_percent and the eta: for screens that ask for hundreds of jobs again and again.
+    """
 
 class JobView(_JobView, metaclass=_JobViewEnumTypeWrapper):
     """JobView says how much of a job an answer carries."""
@@ -85,6 +89,10 @@ JOB_VIEW_BASIC: JobView.ValueType  # 1
 """JOB_VIEW_BASIC leaves out `input` and `chunks`."""
 JOB_VIEW_FULL: JobView.ValueType  # 2
 """JOB_VIEW_FULL carries `input` and the first 1,000 chunks; ListChunks has the rest."""
+JOB_VIEW_STATUS: JobView.ValueType  # 3
+"""JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, and of progress the percent,
+the stage, the stage_percent and the eta: for screens that ask for hundreds of jobs again and again.
+"""
 Global___JobView: _TypeAlias = JobView  # noqa: Y015
 
 class _FailurePolicy:

@@ -14,6 +14,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from jobledger.v1 import chunk_pb2 as _chunk_pb2
 from jobledger.v1 import event_pb2 as _event_pb2
+from jobledger.v1 import filter_pb2 as _filter_pb2
 from jobledger.v1 import job_pb2 as _job_pb2
 import builtins as _builtins
 import sys
@@ -145,129 +146,6 @@ CANCEL_OUTCOME_REQUESTED: CancelOutcome.ValueType  # 2
 CANCEL_OUTCOME_ALREADY_ENDED: CancelOutcome.ValueType  # 3
 """CANCEL_OUTCOME_ALREADY_ENDED changed nothing: the job had ended, as its state says."""
 Global___CancelOutcome: _TypeAlias = CancelOutcome  # noqa: Y015
-
-@_typing.final
-class TimeRange(_message.Message):
-    """TimeRange is a span of time."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    START_TIME_FIELD_NUMBER: _builtins.int
-    END_TIME_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time is the first moment that is in. Absent: no lower bound."""
-
-    @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp:
-        """end_time is the first moment that is out again. Absent: no upper bound."""
-
-    def __init__(
-        self,
-        *,
-        start_time: _timestamp_pb2.Timestamp | None = ...,
-        end_time: _timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___TimeRange: _TypeAlias = TimeRange  # noqa: Y015
-
-@_typing.final
-class JobFilter(_message.Message):
-    """JobFilter picks jobs: every field that is given must match. An empty filter matches all of the caller's jobs."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    @_typing.final
-    class LabelsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        value: _builtins.str
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _builtins.str = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    STATES_FIELD_NUMBER: _builtins.int
-    KINDS_FIELD_NUMBER: _builtins.int
-    MIN_PRIORITY_FIELD_NUMBER: _builtins.int
-    MAX_PRIORITY_FIELD_NUMBER: _builtins.int
-    CREATE_TIME_FIELD_NUMBER: _builtins.int
-    UPDATE_TIME_FIELD_NUMBER: _builtins.int
-    END_TIME_FIELD_NUMBER: _builtins.int
-    LABELS_FIELD_NUMBER: _builtins.int
-    TEXT_FIELD_NUMBER: _builtins.int
-    min_priority: _builtins.int
-    """min_priority is the lowest priority to include, 0 to 10. Absent: 0."""
-    max_priority: _builtins.int
-    """max_priority is the highest priority to include, 0 to 10. Absent: 10."""
-    text: _builtins.str
-    """text must be contained in display_name, ignoring the case of ASCII letters; at most 256 characters. Empty: no condition."""
-    @_builtins.property
-    def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
-        """states are the states to include. Empty: all."""
-
-    @_builtins.property
-    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds to include, at most 100. Empty: all."""
-
-    @_builtins.property
-    def create_time(self) -> Global___TimeRange:
-        """create_time is the span in which the job was created. Absent: any time."""
-
-    @_builtins.property
-    def update_time(self) -> Global___TimeRange:
-        """update_time is the span in which the job last changed. Absent: any time."""
-
-    @_builtins.property
-    def end_time(self) -> Global___TimeRange:
-        """end_time is the span in which the job ended; a job that has not ended is out. Absent: any time, and not ended."""
-
-    @_builtins.property
-    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """labels must all be on the job with these values, at most 64. Empty: no condition."""
-
-    def __init__(
-        self,
-        *,
-        states: _abc.Iterable[_job_pb2.JobState.ValueType] | None = ...,
-        kinds: _abc.Iterable[_builtins.str] | None = ...,
-        min_priority: _builtins.int | None = ...,
-        max_priority: _builtins.int | None = ...,
-        create_time: Global___TimeRange | None = ...,
-        update_time: Global___TimeRange | None = ...,
-        end_time: Global___TimeRange | None = ...,
-        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        text: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "max_priority", b"max_priority", "min_priority", b"min_priority", "update_time", b"update_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "states", b"states", "text", b"text", "update_time", b"update_time"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__max_priority: _TypeAlias = _typing.Literal["max_priority"]  # noqa: Y015
-    _WhichOneofArgType__max_priority: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority"]  # noqa: Y015
-    _WhichOneofReturnType__min_priority: _TypeAlias = _typing.Literal["min_priority"]  # noqa: Y015
-    _WhichOneofArgType__min_priority: _TypeAlias = _typing.Literal["_min_priority", b"_min_priority"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_priority) -> _WhichOneofReturnType__max_priority | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_priority) -> _WhichOneofReturnType__min_priority | None: ...
-
-Global___JobFilter: _TypeAlias = JobFilter  # noqa: Y015
 
 @_typing.final
 class CreateJobRequest(_message.Message):
@@ -553,13 +431,13 @@ class ListJobsRequest(_message.Message):
     view: _job_pb2.JobView.ValueType
     """view says how much of each job to return. UNSPECIFIED: BASIC."""
     @_builtins.property
-    def filter(self) -> Global___JobFilter:
+    def filter(self) -> _filter_pb2.JobFilter:
         """filter picks the jobs. Absent: all of the caller's."""
 
     def __init__(
         self,
         *,
-        filter: Global___JobFilter | None = ...,
+        filter: _filter_pb2.JobFilter | None = ...,
         order: Global___JobOrder.ValueType = ...,
         ascending: _builtins.bool = ...,
         page_size: _builtins.int = ...,
@@ -590,12 +468,14 @@ class ListJobsResponse(_message.Message):
     total_size: _builtins.int
     """total_size counts the jobs that match, as of the first page."""
     total_is_lower_bound: _builtins.bool
-    """total_is_lower_bound is true when there are more than total_size: counting stops at 1,000."""
+    """total_is_lower_bound is true when there may be more than total_size: a filter by nothing but states and kinds is counted
+    exactly; else counting stops after 1,000 jobs that match, or after looking at 20,000.
+    """
     cursor: _builtins.bytes
     """cursor is the position at which the first page was true. WatchJobs from here misses nothing. The same on every page."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
-        """jobs are the page, in order."""
+        """jobs are the page, in order. It may be short, even empty, while there are more: a call looks at no more than 20,000 jobs."""
 
     def __init__(
         self,
@@ -845,13 +725,13 @@ class WatchJobsRequest(_message.Message):
     mode: Global___WatchMode.ValueType
     """mode says what happens when the watcher falls behind. UNSPECIFIED: LATEST."""
     @_builtins.property
-    def filter(self) -> Global___JobFilter:
+    def filter(self) -> _filter_pb2.JobFilter:
         """filter picks the jobs. Absent: all of the caller's."""
 
     def __init__(
         self,
         *,
-        filter: Global___JobFilter | None = ...,
+        filter: _filter_pb2.JobFilter | None = ...,
         cursor: _builtins.bytes = ...,
         mode: Global___WatchMode.ValueType = ...,
     ) -> None: ...
@@ -1161,22 +1041,28 @@ class DeleteJobRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    DELETE_ARTIFACTS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     force: _builtins.bool
     """force also deletes a job that has not ended; its leases are lost."""
     etag: _builtins.str
     """etag is the revision that the caller decided on. Empty: whatever the revision is."""
+    delete_artifacts: _builtins.bool
+    """delete_artifacts also deletes what the artifacts point at, after the job is gone, in the background and with retries:
+    only under the roots that the operator allowed.
+    """
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         force: _builtins.bool = ...,
         etag: _builtins.str = ...,
+        delete_artifacts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "force", b"force", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "etag", b"etag", "force", b"force", "job_id", b"job_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1184,16 +1070,31 @@ Global___DeleteJobRequest: _TypeAlias = DeleteJobRequest  # noqa: Y015
 
 @_typing.final
 class DeleteJobResponse(_message.Message):
-    """DeleteJobResponse answers DeleteJob. It has no fields: the job is gone."""
+    """DeleteJobResponse answers DeleteJob: the job is gone."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    ARTIFACT_JOB_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_OUTSIDE_ROOTS_FIELD_NUMBER: _builtins.int
+    artifacts_outside_roots: _builtins.int
+    """artifacts_outside_roots counts the artifacts that stay because they are under no allowed root. 0 without
+    delete_artifacts.
+    """
+    @_builtins.property
+    def artifact_job(self) -> _job_pb2.Job:
+        """artifact_job is the job, of kind "jobledger.artifacts", that deletes what the artifacts pointed at; its progress and its
+        artifact "report" tell how far it is. Absent without delete_artifacts, and when there is nothing to delete.
+        """
+
     def __init__(
         self,
+        *,
+        artifact_job: _job_pb2.Job | None = ...,
+        artifacts_outside_roots: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_job", b"artifact_job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_job", b"artifact_job", "artifacts_outside_roots", b"artifacts_outside_roots"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

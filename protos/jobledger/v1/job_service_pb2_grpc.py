@@ -3,7 +3,10 @@
 import grpc
 import warnings
 
+from jobledger.v1 import bulk_pb2 as jobledger_dot_v1_dot_bulk__pb2
+from jobledger.v1 import export_pb2 as jobledger_dot_v1_dot_export__pb2
 from jobledger.v1 import job_service_pb2 as jobledger_dot_v1_dot_job__service__pb2
+from jobledger.v1 import stats_pb2 as jobledger_dot_v1_dot_stats__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -97,6 +100,36 @@ class JobServiceStub:
                 '/jobledger.v1.JobService/DeleteJob',
                 request_serializer=jobledger_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_job__service__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
+        self.GetJobStats = channel.unary_unary(
+                '/jobledger.v1.JobService/GetJobStats',
+                request_serializer=jobledger_dot_v1_dot_stats__pb2.GetJobStatsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_stats__pb2.GetJobStatsResponse.FromString,
+                _registered_method=True)
+        self.ExportJobs = channel.unary_stream(
+                '/jobledger.v1.JobService/ExportJobs',
+                request_serializer=jobledger_dot_v1_dot_export__pb2.ExportJobsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_export__pb2.ExportJobsResponse.FromString,
+                _registered_method=True)
+        self.CancelJobs = channel.unary_unary(
+                '/jobledger.v1.JobService/CancelJobs',
+                request_serializer=jobledger_dot_v1_dot_bulk__pb2.CancelJobsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_bulk__pb2.CancelJobsResponse.FromString,
+                _registered_method=True)
+        self.RetryJobs = channel.unary_unary(
+                '/jobledger.v1.JobService/RetryJobs',
+                request_serializer=jobledger_dot_v1_dot_bulk__pb2.RetryJobsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_bulk__pb2.RetryJobsResponse.FromString,
+                _registered_method=True)
+        self.DeleteJobs = channel.unary_unary(
+                '/jobledger.v1.JobService/DeleteJobs',
+                request_serializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsResponse.FromString,
+                _registered_method=True)
+        self.UpdateJobPriorities = channel.unary_unary(
+                '/jobledger.v1.JobService/UpdateJobPriorities',
+                request_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.FromString,
                 _registered_method=True)
 
 
@@ -227,6 +260,67 @@ class JobServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetJobStats(self, request, context):
+        """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
+        jobs there are.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportJobs(self, request, context):
+        """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
+        of the ledger, however long the export takes. A broken export goes on with the last resume_token.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED); UNAVAILABLE (DRAINING).
+        Retry: safe, with the last resume_token received.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelJobs(self, request, context):
+        """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Retry: safe with a request_id; without, a retry may begin a second run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryJobs(self, request, context):
+        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Retry: safe with a request_id; without, a retry may begin a second run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteJobs(self, request, context):
+        """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Retry: safe with a request_id; without, a retry may begin a second run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateJobPriorities(self, request, context):
+        """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Retry: safe with a request_id; without, a retry may begin a second run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -289,6 +383,36 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.DeleteJob,
                     request_deserializer=jobledger_dot_v1_dot_job__service__pb2.DeleteJobRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_job__service__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'GetJobStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJobStats,
+                    request_deserializer=jobledger_dot_v1_dot_stats__pb2.GetJobStatsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_stats__pb2.GetJobStatsResponse.SerializeToString,
+            ),
+            'ExportJobs': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportJobs,
+                    request_deserializer=jobledger_dot_v1_dot_export__pb2.ExportJobsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_export__pb2.ExportJobsResponse.SerializeToString,
+            ),
+            'CancelJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelJobs,
+                    request_deserializer=jobledger_dot_v1_dot_bulk__pb2.CancelJobsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_bulk__pb2.CancelJobsResponse.SerializeToString,
+            ),
+            'RetryJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJobs,
+                    request_deserializer=jobledger_dot_v1_dot_bulk__pb2.RetryJobsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_bulk__pb2.RetryJobsResponse.SerializeToString,
+            ),
+            'DeleteJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJobs,
+                    request_deserializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_bulk__pb2.DeleteJobsResponse.SerializeToString,
+            ),
+            'UpdateJobPriorities': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateJobPriorities,
+                    request_deserializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -619,6 +743,168 @@ class JobService:
             '/jobledger.v1.JobService/DeleteJob',
             jobledger_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
             jobledger_dot_v1_dot_job__service__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJobStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.JobService/GetJobStats',
+            jobledger_dot_v1_dot_stats__pb2.GetJobStatsRequest.SerializeToString,
+            jobledger_dot_v1_dot_stats__pb2.GetJobStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/jobledger.v1.JobService/ExportJobs',
+            jobledger_dot_v1_dot_export__pb2.ExportJobsRequest.SerializeToString,
+            jobledger_dot_v1_dot_export__pb2.ExportJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.JobService/CancelJobs',
+            jobledger_dot_v1_dot_bulk__pb2.CancelJobsRequest.SerializeToString,
+            jobledger_dot_v1_dot_bulk__pb2.CancelJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.JobService/RetryJobs',
+            jobledger_dot_v1_dot_bulk__pb2.RetryJobsRequest.SerializeToString,
+            jobledger_dot_v1_dot_bulk__pb2.RetryJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.JobService/DeleteJobs',
+            jobledger_dot_v1_dot_bulk__pb2.DeleteJobsRequest.SerializeToString,
+            jobledger_dot_v1_dot_bulk__pb2.DeleteJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateJobPriorities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.JobService/UpdateJobPriorities',
+            jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesRequest.SerializeToString,
+            jobledger_dot_v1_dot_bulk__pb2.UpdateJobPrioritiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

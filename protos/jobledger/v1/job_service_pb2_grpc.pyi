@@ -5,7 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from jobledger.v1 import bulk_pb2 as _bulk_pb2
+from jobledger.v1 import export_pb2 as _export_pb2
 from jobledger.v1 import job_service_pb2 as _job_service_pb2
+from jobledger.v1 import stats_pb2 as _stats_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -109,6 +112,43 @@ class JobServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
     (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND.
     """
+    GetJobStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]
+    """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
+    jobs there are.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    """
+    ExportJobs: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]
+    """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
+    of the ledger, however long the export takes. A broken export goes on with the last resume_token.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED); UNAVAILABLE (DRAINING).
+    Retry: safe, with the last resume_token received.
+    """
+    CancelJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]
+    """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Retry: safe with a request_id; without, a retry may begin a second run.
+    """
+    RetryJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]
+    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Retry: safe with a request_id; without, a retry may begin a second run.
+    """
+    DeleteJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.DeleteJobsRequest, _bulk_pb2.DeleteJobsResponse]
+    """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Retry: safe with a request_id; without, a retry may begin a second run.
+    """
+    UpdateJobPriorities: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]
+    """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Retry: safe with a request_id; without, a retry may begin a second run.
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -190,6 +230,43 @@ class JobServiceAsyncStub(JobServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
     (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND.
+    """
+    GetJobStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]  # type: ignore[assignment]
+    """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
+    jobs there are.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    """
+    ExportJobs: _aio.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]  # type: ignore[assignment]
+    """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
+    of the ledger, however long the export takes. A broken export goes on with the last resume_token.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED); UNAVAILABLE (DRAINING).
+    Retry: safe, with the last resume_token received.
+    """
+    CancelJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]  # type: ignore[assignment]
+    """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Retry: safe with a request_id; without, a retry may begin a second run.
+    """
+    RetryJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.RetryJobsRequest, _bulk_pb2.RetryJobsResponse]  # type: ignore[assignment]
+    """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Retry: safe with a request_id; without, a retry may begin a second run.
+    """
+    DeleteJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.DeleteJobsRequest, _bulk_pb2.DeleteJobsResponse]  # type: ignore[assignment]
+    """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Retry: safe with a request_id; without, a retry may begin a second run.
+    """
+    UpdateJobPriorities: _aio.UnaryUnaryMultiCallable[_bulk_pb2.UpdateJobPrioritiesRequest, _bulk_pb2.UpdateJobPrioritiesResponse]  # type: ignore[assignment]
+    """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+    Retry: safe with a request_id; without, a retry may begin a second run.
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -341,6 +418,79 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
         (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def GetJobStats(
+        self,
+        request: _stats_pb2.GetJobStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_stats_pb2.GetJobStatsResponse, _abc.Awaitable[_stats_pb2.GetJobStatsResponse]]:
+        """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
+        jobs there are.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportJobs(
+        self,
+        request: _export_pb2.ExportJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_export_pb2.ExportJobsResponse], _abc.AsyncIterator[_export_pb2.ExportJobsResponse]]:
+        """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
+        of the ledger, however long the export takes. A broken export goes on with the last resume_token.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED); UNAVAILABLE (DRAINING).
+        Retry: safe, with the last resume_token received.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelJobs(
+        self,
+        request: _bulk_pb2.CancelJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bulk_pb2.CancelJobsResponse, _abc.Awaitable[_bulk_pb2.CancelJobsResponse]]:
+        """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Retry: safe with a request_id; without, a retry may begin a second run.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryJobs(
+        self,
+        request: _bulk_pb2.RetryJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bulk_pb2.RetryJobsResponse, _abc.Awaitable[_bulk_pb2.RetryJobsResponse]]:
+        """RetryJobs retries many FAILED or CANCELLED jobs as RetryJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Retry: safe with a request_id; without, a retry may begin a second run.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteJobs(
+        self,
+        request: _bulk_pb2.DeleteJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bulk_pb2.DeleteJobsResponse, _abc.Awaitable[_bulk_pb2.DeleteJobsResponse]]:
+        """DeleteJobs deletes many jobs as DeleteJob does. The run is a job of its own, of kind "jobledger.bulk".
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Retry: safe with a request_id; without, a retry may begin a second run.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateJobPriorities(
+        self,
+        request: _bulk_pb2.UpdateJobPrioritiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bulk_pb2.UpdateJobPrioritiesResponse, _abc.Awaitable[_bulk_pb2.UpdateJobPrioritiesResponse]]:
+        """UpdateJobPriorities gives many jobs a new priority. The run is a job of its own, of kind "jobledger.bulk".
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (REQUEST_ID_REUSED).
+        Retry: safe with a request_id; without, a retry may begin a second run.
         """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,6 +6,7 @@ from typing import Final, Self
 
 from .job import NO_LABELS, Job
 from .limits import MAX_PRIORITY, MIN_PRIORITY
+from .search import begins, words
 from .states import JobState
 
 
@@ -37,6 +38,7 @@ class Facts:
     state: JobState
     priority: int
     display_name: str
+    error: str
     labels: Mapping[str, str]
     create_time: int
     update_time: int
@@ -52,14 +54,17 @@ class Facts:
             state=job.state,
             priority=job.priority,
             display_name=job.display_name,
+            error=job.error.message if job.error else "",
             labels=job.labels,
             create_time=spec.create_time,
             update_time=job.update_time,
             end_time=job.end_time,
         )
 
-
-ASCII_LOWER: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+    @property
+    def words(self) -> tuple[str, ...]:
+        """What a search looks through."""
+        return words(self.display_name, self.kind, *self.labels.values(), self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,8 @@ class JobFilter:
     update_time: TimeRange = ANY_TIME
     end_time: TimeRange = ANY_TIME
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
-    text: str = ""
+    search: tuple[str, ...] = ()
+    """Words that must each begin one of the job's."""
 
     def matches(self, facts: Facts) -> bool:
         """Whether a job with these facts is meant."""
@@ -88,5 +94,5 @@ class JobFilter:
             and self.update_time.holds(facts.update_time)
             and self.end_time.holds(facts.end_time)
             and all(facts.labels.get(name) == value for name, value in self.labels.items())
-            and self.text.translate(ASCII_LOWER) in facts.display_name.translate(ASCII_LOWER)
+            and (not self.search or begins(self.search, facts.words))
         )

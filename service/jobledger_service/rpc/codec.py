@@ -140,6 +140,7 @@ def _facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mappi
         "state": convert.JOB_STATES_BY_NUMBER[job.state],
         "priority": job.priority,
         "display_name": job.display_name,
+        "error": job.error.message,
         "labels": dict(job.labels),
         "update_time": job.update_time.ToMicroseconds(),
         "end_time": _micros(job, "end_time"),

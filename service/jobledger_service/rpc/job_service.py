@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from jobledger.v1 import event_pb2
+from jobledger.v1 import bulk_pb2, event_pb2, export_pb2, stats_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain.job import job_key
@@ -109,6 +109,26 @@ class JobService:
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> api.DeleteJobResponse:
         await self.committer.submit(read.delete_job(request, caller))
         return api.DeleteJobResponse()
+
+    async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> stats_pb2.GetJobStatsResponse:
+        raise NotImplementedError
+
+    def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
+        raise NotImplementedError
+
+    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bulk_pb2.CancelJobsResponse:
+        raise NotImplementedError
+
+    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bulk_pb2.RetryJobsResponse:
+        raise NotImplementedError
+
+    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bulk_pb2.DeleteJobsResponse:
+        raise NotImplementedError
+
+    async def UpdateJobPriorities(
+        self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller
+    ) -> bulk_pb2.UpdateJobPrioritiesResponse:
+        raise NotImplementedError
 
 
 _OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}

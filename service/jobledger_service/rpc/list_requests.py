@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
 
+from jobledger.v1 import filter_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain import limits
 from jobledger_service.domain.filter import ANY_TIME, JobFilter, TimeRange
+from jobledger_service.domain.search import MOST_SEARCHED, words
 from jobledger_service.domain.states import ChunkState, JobState
 from jobledger_service.ledger.ports import Listing, Order
 
@@ -62,7 +64,7 @@ def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
     return found
 
 
-def _filter(checks: Checks, given: api.JobFilter, caller: Caller) -> JobFilter:
+def _filter(checks: Checks, given: filter_pb2.JobFilter, caller: Caller) -> JobFilter:
     checks.count("filter.kinds", len(given.kinds), 100)
     for index, kind in enumerate(given.kinds):
         checks.kind(f"filter.kinds[{index}]", kind)
@@ -70,7 +72,11 @@ def _filter(checks: Checks, given: api.JobFilter, caller: Caller) -> JobFilter:
     high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
     checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
-    checks.at_most("filter.text", given.text, 256)
+    checks.at_most("filter.search", given.search, 256)
+    searched = words(given.search)
+    checks.count("filter.search", len(searched), MOST_SEARCHED)
+    if given.search and not searched:
+        checks.fault("filter.search", f"{given.search!r} has no letter and no digit")
     return JobFilter(
         owner=caller.owner,
         states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
@@ -81,7 +87,7 @@ def _filter(checks: Checks, given: api.JobFilter, caller: Caller) -> JobFilter:
         update_time=_span(checks, given, "update_time"),
         end_time=_span(checks, given, "end_time"),
         labels=labels(checks, "filter.labels", given.labels),
-        text=given.text,
+        search=searched,
     )
 
 
@@ -104,8 +110,8 @@ def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
     return found
 
 
-def _span(checks: Checks, given: api.JobFilter, name: str) -> TimeRange:
-    span: api.TimeRange = getattr(given, name)
+def _span(checks: Checks, given: filter_pb2.JobFilter, name: str) -> TimeRange:
+    span: filter_pb2.TimeRange = getattr(given, name)
     start = checks.time(f"filter.{name}.start_time", span.start_time) if span.HasField("start_time") else None
     end = checks.time(f"filter.{name}.end_time", span.end_time) if span.HasField("end_time") else None
     if start is not None and end is not None and end <= start:

@@ -23,7 +23,6 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from jobledger_service.domain.errors import StoreUnavailable
-from jobledger_service.domain.filter import ASCII_LOWER
 from jobledger_service.ledger.ports import ChunkKey, ConflictError, RejectedStatementError
 
 Rows = Sequence[Mapping[str, Any]]
@@ -63,9 +62,6 @@ class Dialect(Protocol):
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert` or `update`."""
-
-    def contains(self, what: ColumnElement[str], part: str) -> ColumnElement[bool]:
-        """Return the condition that a column contains a text, ignoring the case of ASCII letters."""
 
     def sole(self, connection: Connection, name: str) -> bool:
         """Return whether this transaction is the only one doing `name`; it is so until it ends."""
@@ -113,10 +109,6 @@ class Sqlite:
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return rows
-
-    def contains(self, what: ColumnElement[str], part: str) -> ColumnElement[bool]:
-        # lower() folds ASCII letters only here, which is what the contract says.
-        return func.instr(func.lower(what), part.translate(ASCII_LOWER)) > 0
 
     def sole(self, connection: Connection, name: str) -> bool:  # noqa: ARG002  there is one writer
         return True
@@ -167,10 +159,6 @@ class Postgres:
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return {name: [row[name] for row in rows] for name in rows[0]}
-
-    def contains(self, what: ColumnElement[str], part: str) -> ColumnElement[bool]:
-        upper, lower = "".join(map(chr, ASCII_LOWER)), "".join(map(chr, ASCII_LOWER.values()))
-        return func.strpos(func.translate(what, upper, lower), part.translate(ASCII_LOWER)) > 0
 
     def sole(self, connection: Connection, name: str) -> bool:
         return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_lock_number(name)))).scalar_one())

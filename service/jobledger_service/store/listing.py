@@ -64,8 +64,6 @@ def conditions(wanted: JobFilter, dialect: Dialect) -> list[ColumnElement[bool]]
     ):
         found.extend(_within(column, span))
     found.extend(jobs.c.labels[name].as_string() == value for name, value in wanted.labels.items())
-    if wanted.text:
-        found.append(dialect.contains(jobs.c.display_name, wanted.text))
     return found
 
 

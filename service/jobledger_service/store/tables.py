@@ -1,4 +1,4 @@
-"""The five tables. Times are microseconds since 1970; what is never searched is kept as text or bytes."""
+"""The tables. Times are microseconds since 1970; what is never searched is kept as text or bytes."""
 
 from sqlalchemy import (
     JSON,
@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Double,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     LargeBinary,
@@ -179,6 +180,39 @@ Index(
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
 
+job_words = Table(
+    "job_words",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("words", Text, nullable=False),
+)
+
+counts = Table(
+    "counts",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("jobs", BigInteger, nullable=False),
+    Column("chunks_pending", BigInteger, nullable=False),
+    Column("chunks_processing", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+rollups = Table(
+    "rollups",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Text, primary_key=True),
+    Column("measure", Text, primary_key=True),
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 events = Table(
     "events",
     metadata,
@@ -189,6 +223,26 @@ events = Table(
     Column("before", Json),
 )
 Index("events_by_job", events.c.job_key, events.c.position)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("job_key", Key, nullable=False),
+    Column("delete_time", BigInteger, nullable=False),
+)
+Index("tombstones_by_create_time", tombstones.c.owner, tombstones.c.create_time, tombstones.c.job_key)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("job_key", Key, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("message", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 ledger = Table(
     "ledger",

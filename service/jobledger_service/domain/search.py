@@ -1,0 +1,43 @@
+"""The words of a text, and what it means that a text has them: the same on every database and in a watch."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Final
+
+LONGEST: Final = 64
+"""Characters of a word that count."""
+MOST_WORDS: Final = 1_000
+"""Different words of one job that count, the first ones."""
+MOST_SEARCHED: Final = 16
+"""Different words in one search."""
+
+# Scripts that write without spaces: each character is a word of its own.
+_UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
+
+
+def words(*texts: str) -> tuple[str, ...]:
+    """Return the different words of texts, in their order, without case and accents.
+
+    A word is a run of letters and digits. Folding is Unicode's case folding and compatibility decomposition, less the
+    nonspacing marks.
+    """
+    found: dict[str, None] = {}
+    for text in texts:
+        for word in _WORD.findall(_folded(text)):
+            found[word[:LONGEST]] = None
+    return tuple(found)[:MOST_WORDS]
+
+
+def _folded(text: str) -> str:
+    if text.isascii():
+        return text.lower()
+    apart = unicodedata.normalize("NFKD", text.casefold()).casefold()
+    return "".join(character for character in apart if unicodedata.category(character) != "Mn")
+
+
+def begins(searched: Iterable[str], among: Iterable[str]) -> bool:
+    """Whether each searched word begins one of the others."""
+    there = tuple(among)
+    return all(any(word.startswith(part) for word in there) for part in searched)

@@ -1,0 +1,63 @@
+"""What asking about many jobs needs: words, counts, hourly sums, tombstones and the audit trail."""
+
+import sqlalchemy as sa
+from alembic import op
+
+KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Create the tables."""
+    op.create_table(
+        "job_words",
+        sa.Column("number", NUMBER, sa.Identity(), nullable=False),
+        sa.Column("job_key", KEY, sa.ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+        sa.UniqueConstraint("job_key"),
+    )
+    op.create_table(
+        "counts",
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("jobs", sa.BigInteger(), nullable=False),
+        sa.Column("chunks_pending", sa.BigInteger(), nullable=False),
+        sa.Column("chunks_processing", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", "kind", "state"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "rollups",
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("hour", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("measure", sa.Text(), nullable=False),
+        sa.Column("bucket", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", "hour", "kind", "measure", "bucket"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "tombstones",
+        sa.Column("position", NUMBER, autoincrement=False, nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
+        sa.Column("job_key", KEY, nullable=False),
+        sa.Column("delete_time", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("position"),
+    )
+    op.create_index("tombstones_by_create_time", "tombstones", ["owner", "create_time", "job_key"], unique=False)
+    op.create_table(
+        "audit",
+        sa.Column("job_key", KEY, nullable=False),
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("message", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("job_key", "position"),
+        sqlite_with_rowid=False,
+    )
