@@ -150,11 +150,18 @@ class Job:
     expire_time: int | None = None
     expires_by_rule: bool = False
     """Whether expire_time comes from the operator's retention, not from a caller."""
+    retry_time: int | None = None
+    """When RetryJob last began another run."""
 
     @property
     def key(self) -> str:
         """The ledger-wide name."""
         return self.spec.key
+
+    @property
+    def queued_time(self) -> int:
+        """When the job last began to wait for its start: at its creation, or at its retry."""
+        return self.spec.create_time if self.retry_time is None else self.retry_time
 
     @property
     def ended(self) -> bool:

@@ -159,6 +159,7 @@ def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str,
     job = evolve(
         job.to(JobState.QUEUED, now),
         retry_count=job.retry_count + 1,
+        retry_time=now,
         start_time=None,
         first_failure=next((c.error for c in chunks if c.state is ChunkState.FAILED and c not in again), None),
         cancel_reason="",

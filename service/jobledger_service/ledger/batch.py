@@ -86,14 +86,14 @@ class Executor:
             decided = [_decide(command, work) for command in commands]
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
+            encoded = [(record, self._codec.encode(record)) for record in work.records()]
             transaction.save(work.writes(), now)
-            entries = self._append(transaction, work.records())
+            entries = self._append(transaction, encoded)
         return outcomes, Commit(entries, work.touched(), work.ready())
 
-    def _append(self, transaction: Transaction, records: Sequence[Record]) -> list[Entry]:
-        if not records:
+    def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]]) -> list[Entry]:
+        if not encoded:
             return []
-        encoded = [(record, self._codec.encode(record)) for record in records]
         sealed: list[bytes] = []
 
         def seal(one: Encoded, position: int) -> bytes:

@@ -10,6 +10,7 @@ from uuid import UUID
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
 from jobledger_service.domain.job import Job
+from jobledger_service.domain.rollup import Tally
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Encoded, Entry, Record
@@ -75,6 +76,7 @@ class Writes:
     chunks: list[tuple[Job, Chunk]] = field(default_factory=list)
     reprioritised: list[Job] = field(default_factory=list)
     requests: dict[str, Request] = field(default_factory=dict)
+    tally: Tally = field(default_factory=Tally)
 
 
 class Transaction(Protocol):
@@ -102,7 +104,7 @@ class Transaction(Protocol):
         """Return, by job, the inputs of these chunks and of their jobs."""
 
     def save(self, writes: Writes, now: int) -> None:
-        """Write all rows."""
+        """Write all rows, and add the tally last: all replicas write to the same few rows of the counts and rollups."""
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: "Seal") -> int:
         """Take as many positions as there are records, append them as events, and return the first position."""

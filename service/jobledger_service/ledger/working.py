@@ -5,12 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from jobledger_service.domain.change import Change, ChangeType, Step
-from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.chunk import Artifacts, Chunk
 from jobledger_service.domain.errors import ChunkNotFound, JobNotFound
 from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.retention import Retention
+from jobledger_service.domain.rollup import Passage
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Record
@@ -41,6 +42,8 @@ class _Touched:
     before: Job | None
     changes: list[Change] = field(default_factory=list)
     chunks: dict[int, Chunk] = field(default_factory=dict)
+    artifacts: dict[int, Artifacts] = field(default_factory=dict)
+    """Those that chunks had before the batch, for the chunks of which it changed them."""
     inputs: Inputs = field(default_factory=Inputs)
     deleted: bool = False
 
@@ -183,10 +186,16 @@ class WorkingSet:
             self._tell(touched.changes, step.change)
         self._set(self._jobs, key, job)
         for chunk in step.chunks:
+            self._note_artifacts(touched, chunk)
             self._set(self._chunks, (key, chunk.index), chunk)
             self._set(touched.chunks, chunk.index, chunk)
             if step.change is not None and step.change.type is ChangeType.CLAIMED:
                 self.hand_out((key, chunk.index))
+
+    def _note_artifacts(self, touched: _Touched, chunk: Chunk) -> None:
+        old = self._chunks.get((chunk.job_key, chunk.index))
+        if old is not None and old.artifacts is not chunk.artifacts and chunk.index not in touched.artifacts:
+            self._set(touched.artifacts, chunk.index, old.artifacts)
 
     def delete(self, job: Job, change: Change) -> None:
         """Remove a job; raises PostponedError when this batch created it."""
@@ -248,6 +257,8 @@ class WorkingSet:
         writes = Writes(requests=self._new_requests)
         for key, touched in self._touched.items():
             job = self._jobs[key]
+            passage = Passage(touched.before, job, touched.deleted, touched.changes, touched.chunks, touched.artifacts)
+            writes.tally.add(passage, self.now)
             if touched.deleted:
                 writes.deleted_jobs.append(key)
             elif touched.before is None:

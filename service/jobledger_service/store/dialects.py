@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from jobledger_service.domain.errors import StoreUnavailable
+from jobledger_service.domain.rollup import MOST
 from jobledger_service.ledger.ports import ChunkKey, ConflictError, RejectedStatementError
 
 Rows = Sequence[Mapping[str, Any]]
@@ -60,8 +61,11 @@ class Dialect(Protocol):
     def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         """Return the driver's statement that updates rows, found by the columns in `keys`."""
 
+    def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+        """Return the driver's statement that adds rows to those found by the columns in `keys`, or inserts them."""
+
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what the driver takes
-        """Return the parameters of `insert` or `update`."""
+        """Return the parameters of `insert`, `update` or `add`."""
 
     def sole(self, connection: Connection, name: str) -> bool:
         """Return whether this transaction is the only one doing `name`; it is so until it ends."""
@@ -106,6 +110,9 @@ class Sqlite:
         changes = ", ".join(f'"{name}" = :{name}' for name in names if name not in keys)
         found = " AND ".join(f'"{name}" = :{name}' for name in keys)
         return f"UPDATE {table.name} SET {changes} WHERE {found}"
+
+    def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+        return f"{self.insert(table, names)} {_added(table, names, keys)}"
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return rows
@@ -157,6 +164,9 @@ class Postgres:
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
 
+    def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+        return f"{self.insert(table, names)} {_added(table, names, keys)}"
+
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -186,6 +196,17 @@ def _lock_number(name: str) -> ColumnElement[int]:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
+
+
+def _added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+    """Return what an insert does when the row exists: its numbers grow, and stop before they leave 64 bits."""
+    changes = []
+    for name in names:
+        if name not in keys:
+            sum_ = f'{table.name}."{name}" + excluded."{name}"'
+            bounded = f"CASE WHEN {sum_} > {MOST} THEN {MOST} WHEN {sum_} < -{MOST} THEN -{MOST} ELSE {sum_} END"
+            changes.append(f'"{name}" = {bounded}')
+    return f"ON CONFLICT ({_listed(keys)}) DO UPDATE SET {', '.join(changes)}"
 
 
 def _type(table: Table, name: str) -> str:

@@ -142,6 +142,7 @@ def job_of(row: Sequence[Any]) -> Job:
         end_time,
         expire_time,
         expires_by_rule,
+        retry_time,
     ) = row
     rate = None if rate_since is None else Rate(rate_since, rate_at, rate_items, rate_work)
     return Job(
@@ -176,6 +177,7 @@ def job_of(row: Sequence[Any]) -> Job:
         end_time=end_time,
         expire_time=expire_time,
         expires_by_rule=expires_by_rule,
+        retry_time=retry_time,
     )
 
 
@@ -216,6 +218,7 @@ def job_row(job: Job) -> Row:
         "end_time": job.end_time,
         "expire_time": job.expire_time,
         "expires_by_rule": job.expires_by_rule,
+        "retry_time": job.retry_time,
     }
 
 

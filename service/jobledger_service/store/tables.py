@@ -87,6 +87,7 @@ jobs = Table(
     Column("end_time", BigInteger),
     Column("expire_time", BigInteger),
     Column("expires_by_rule", Boolean, nullable=False),
+    Column("retry_time", BigInteger),
     _one_of("state", list(JobState)),
     _one_of("failure_policy", ["RUN_ALL", "FAIL_FAST"]),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
@@ -115,6 +116,7 @@ Index(
     jobs.c.job_key,
 )
 Index("jobs_by_priority", jobs.c.owner, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_kind", jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_state", jobs.c.owner, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
 
 # The conditions of partial indexes. A query has to say the same, with the same literal, for its database to use one.

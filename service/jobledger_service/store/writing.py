@@ -27,7 +27,8 @@ from jobledger_service.ledger.ports import (
 from .dialects import Dialect, Rows
 from .engines import Database
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
-from .tables import chunks, events, jobs, ledger, requests, waiting
+from .tables import chunks, counts, events, jobs, ledger, requests, rollups, waiting
+from .tallies import count_rows, rollup_rows
 
 
 class Statements:
@@ -76,6 +77,7 @@ class Statements:
         self._waiting: dict[int, Any] = {}
         self._inserts: dict[str, str] = {}
         self._updates: dict[str, str] = {}
+        self._adds: dict[str, str] = {}
 
     def insert(self, table: Table, rows: Rows) -> str:
         """Return the statement that inserts rows of a table, which all have the same columns."""
@@ -89,6 +91,13 @@ class Statements:
             keys = [column.name for column in table.primary_key]
             self._updates[table.name] = self._dialect.update(table, list(rows[0]), keys)
         return self._updates[table.name]
+
+    def add(self, table: Table, rows: Rows) -> str:
+        """Return the statement that adds rows to those of a table that have their primary key."""
+        if table.name not in self._adds:
+            keys = [column.name for column in table.primary_key]
+            self._adds[table.name] = self._dialect.add(table, list(rows[0]), keys)
+        return self._adds[table.name]
 
     def waiting(self, kinds: int) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of kinds
         """Return the claim of one or more kinds: each walks its own stretch of the index, and the best are merged."""
@@ -188,7 +197,7 @@ class SqlTransaction:
         return {key: Inputs(of_jobs.get(key), of_chunks.get(key, {})) for key in {*of_jobs, *of_chunks}}
 
     def save(self, writes: Writes, now: int) -> None:
-        """Write all rows, jobs in the order of their keys."""
+        """Write all rows, jobs in the order of their keys, and last the tally, in the order of its keys."""
         run, statements = self._connection.execute, self._statements
         if writes.deleted_jobs:
             run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
@@ -199,6 +208,8 @@ class SqlTransaction:
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
         self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
+        self._add(counts, count_rows(writes.tally))
+        self._add(rollups, rollup_rows(writes.tally))
 
     def _insert(self, table: Table, rows: Rows) -> None:
         if rows:
@@ -207,6 +218,10 @@ class SqlTransaction:
     def _update(self, table: Table, rows: Rows) -> None:
         if rows:
             self._connection.exec_driver_sql(self._statements.update(table, rows), self._dialect.rows(rows))
+
+    def _add(self, table: Table, rows: Rows) -> None:
+        if rows:
+            self._connection.exec_driver_sql(self._statements.add(table, rows), self._dialect.rows(rows))
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal) -> int:
         """Take positions, as the transaction's last lock, append the events, and return the first position."""

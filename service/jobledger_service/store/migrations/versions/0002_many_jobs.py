@@ -12,6 +12,10 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Create the tables."""
+    op.add_column("jobs", sa.Column("retry_time", sa.BigInteger()))
+    # Of jobs that were retried before, the last change is the best that is known.
+    op.execute("UPDATE jobs SET retry_time = update_time WHERE retry_count > 0")
+    op.create_index("jobs_by_kind", "jobs", ["owner", "kind", "state", "create_time", "job_key"], unique=False)
     op.create_table(
         "job_words",
         sa.Column("number", NUMBER, sa.Identity(), nullable=False),
@@ -30,6 +34,11 @@ def upgrade() -> None:
         sa.Column("chunks_processing", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("owner", "kind", "state"),
         sqlite_with_rowid=False,
+    )
+    op.execute(
+        "INSERT INTO counts (owner, kind, state, jobs, chunks_pending, chunks_processing)"
+        " SELECT owner, kind, state, count(*), sum(chunks_pending), sum(chunks_processing)"
+        " FROM jobs GROUP BY owner, kind, state"
     )
     op.create_table(
         "rollups",
