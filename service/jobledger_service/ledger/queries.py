@@ -15,6 +15,7 @@ from .cursor import Cursor
 from .loader import Loader
 from .paging import PageToken, parse_page_token, request_mark
 from .ports import ChunksRead, EventRow, JobRead, JobsRead, Listing, PageKey, ReadStore
+from .stats import Figures, StatsQuery
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -108,6 +109,10 @@ class Queries:
             page = listed.next
             token = PageToken(mark, (page.value, page.create_time, page.job_key, count, position)).encode()
         return JobPage(listed.jobs, token, min(count, COUNT_TO), count > COUNT_TO, self.cursor(position))
+
+    async def figures(self, query: StatsQuery) -> Figures:
+        """Return statistics."""
+        return await self.run(self._store.figures, query)
 
     async def list_chunks(
         self, owner: str, job_id: str, states: frozenset[ChunkState], limit: int, page_token: str
