@@ -140,28 +140,7 @@ class RunningTotals:
 
         `hours` is the span, `step` the hours of a point, aligned to 1970; of several kinds, together.
         """
-        point = running_totals.c.hour.op("/")(step)
-        last = and_(
-            running_totals.c.owner == owner,
-            running_totals.c.kind.in_(kinds),
-            running_totals.c.hour >= hours.start,
-            running_totals.c.hour < hours.stop,
-        )
-        ends = select(running_totals.c.kind, running_totals.c.hour).where(last)
-        if step > 1:
-            newest = func.max(running_totals.c.hour).label("hour")
-            ends = select(running_totals.c.kind, newest).where(last).group_by(running_totals.c.kind, point)
-        wanted = ends.subquery("ends")
-        same = and_(
-            running_totals.c.owner == owner,
-            running_totals.c.kind == wanted.c.kind,
-            running_totals.c.hour == wanted.c.hour,
-        )
-        found = connection.execute(
-            select(running_totals.c.kind, running_totals.c.hour, running_totals.c.activity)
-            .select_from(wanted.join(running_totals, same))
-            .order_by(running_totals.c.kind, running_totals.c.hour)
-        )
+        found = connection.execute(_ends(owner, kinds, hours, step))
         start = self.before(connection, owner, kinds, hours.start)
         points = []
         for kind, rows in groupby(found, key=lambda row: row[0]):
@@ -173,3 +152,16 @@ class RunningTotals:
                 points.append((hour // step, happened))
                 earlier = until
         return points
+
+
+def _ends(owner: str, kinds: Sequence[str], hours: range, step: int) -> Select[Any]:
+    """Return the statement of the last total in each point of a span that has one: kind, hour, activity, in order."""
+    kind, hour = running_totals.c.kind, running_totals.c.hour
+    span = and_(running_totals.c.owner == owner, kind.in_(kinds), hour >= hours.start, hour < hours.stop)
+    if step == 1:
+        return select(kind, hour, running_totals.c.activity).where(span).order_by(kind, hour)
+    ends = select(kind, func.max(hour).label("hour")).where(span).group_by(kind, hour.op("/")(step)).subquery("ends")
+    total = running_totals.alias("total")
+    at_end = and_(total.c.owner == owner, total.c.kind == ends.c.kind, total.c.hour == ends.c.hour)
+    activity = select(total.c.activity).where(at_end).correlate(ends).scalar_subquery()
+    return select(ends.c.kind, ends.c.hour, activity).order_by(ends.c.kind, ends.c.hour)
