@@ -91,11 +91,12 @@ def _durations(durations: Durations) -> stats_pb2.DurationStats:
     count = durations.count
     if not count:
         return stats_pb2.DurationStats()
+    p50, p95, p99 = durations.percentiles(50, 95, 99)
     return stats_pb2.DurationStats(
         count=count,
         total_seconds=durations.total / MICROS,
         mean_seconds=durations.total / count / MICROS,
-        p50_seconds=durations.percentile(50) / MICROS,
-        p95_seconds=durations.percentile(95) / MICROS,
-        p99_seconds=durations.percentile(99) / MICROS,
+        p50_seconds=p50 / MICROS,
+        p95_seconds=p95 / MICROS,
+        p99_seconds=p99 / MICROS,
     )

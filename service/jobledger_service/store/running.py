@@ -19,7 +19,7 @@ from .tables import rollups, running_totals
 
 ALL_KINDS: Final = ""
 """Stands for all kinds of an owner together; no kind is empty."""
-KINDS_AT_ONCE: Final = 50
+KINDS_AT_ONCE: Final = 20
 
 
 def text_of(activity: Activity) -> str:
@@ -101,7 +101,7 @@ class RunningTotals:
         return None
 
     def fold(self, connection: Connection, owner: str, hour: int) -> int:
-        """Fold the rollups of an hour, of at most 50 kinds at once; return how many rollups these were."""
+        """Fold the rollups of an hour, of at most 20 kinds at once; return how many rollups these were."""
         place = {"of": owner, "at": hour}
         kinds = connection.execute(self._kinds_of_hour, place).scalars().all()
         taken = connection.execute(self._take, place | {"keys": self._dialect.key_values(kinds)}).all()
@@ -146,10 +146,8 @@ class RunningTotals:
         for kind, rows in groupby(found, key=lambda row: row[0]):
             earlier = start[kind]
             for _, hour, text in rows:
-                until, happened = activity_of(text), Activity()
-                happened.add(until)
-                happened.add(earlier, -1)
-                points.append((hour // step, happened))
+                until = activity_of(text)
+                points.append((hour // step, until.since(earlier)))
                 earlier = until
         return points
 

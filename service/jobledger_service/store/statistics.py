@@ -25,9 +25,11 @@ class Statistics:
         """Return the figures."""
         kinds = self._now(connection, query)
         self._see_oldest(connection, query, kinds)
-        for sign, hour in ((-1, query.hours.start), (1, query.hours.stop)):
-            for kind, total in self._running.before(connection, query.owner, kinds, hour).items():
-                kinds[kind].activity.add(total, sign)
+        start, stop = (
+            self._running.before(connection, query.owner, kinds, hour) for hour in (query.hours.start, query.hours.stop)
+        )
+        for kind, figures in kinds.items():
+            figures.activity = stop[kind].since(start[kind])
         points: dict[int, Activity] = {}
         if query.step:
             walked = self._running.walk(connection, query.owner, query.kinds or (ALL_KINDS,), query.hours, query.step)
