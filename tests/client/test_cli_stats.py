@@ -7,8 +7,10 @@ import signal
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
+from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport
 from jobledger_client import JobClient
 from jobledger_client.cli import _figures
 
@@ -33,7 +35,14 @@ class Terminal:
         streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
         self.process = subprocess.Popen([COMMAND, *words], env=shell.environment | size, **streams)
         os.close(theirs)
-        self.shown = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.ours)
 
     def until(self, *wanted: str) -> None:
         """Read on until the terminal has shown these, since this was last called."""
@@ -45,19 +54,15 @@ class Terminal:
 
     def end(self) -> int:
         """Return the exit code, once the process has ended."""
-        try:
-            return self.process.wait(BOUND)
-        finally:
-            self.process.kill()
-            os.close(self.ours)
+        return self.process.wait(BOUND)
 
 
 def test_stats_shows_a_row_for_each_kind(shell: Shell, sync_client: JobClient, kind: str):
     shell("create", kind, "--items", "1200")
     complete(sync_client, kind)
     shell("create", kind, "--max-attempts", "1")
-    [claimed] = sync_client.claim_chunks([kind], worker="w").chunks
-    sync_client.fail_chunk(claimed.lease.token, code="BOOM")
+    [claimed] = sync_client.claim_chunks([kind], worker="w")
+    sync_client.fail_chunks([ChunkFailure(lease_token=claimed.lease.token, error={"code": "BOOM"})])
     shell("create", kind)
     text = shell("stats", "--kind", kind)
     [row] = [line for line in text.splitlines() if kind in line]
@@ -113,8 +118,9 @@ def test_a_long_course_has_a_bar_for_several_points(shell: Shell, kind: str):
 def test_top_prints_one_picture(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "4", "--chunk-size", "2", "--display-name", "[bold]cats").strip()
     shell("create", f"{kind}.waits")
-    [claimed] = sync_client.claim_chunks([kind], worker="w", lease_duration=timedelta(minutes=5)).chunks
-    sync_client.heartbeat([{"lease_token": claimed.lease.token, "progress": {"stage": "resize", "percent": 50}}])
+    [claimed] = sync_client.claim_chunks([kind], worker="w", lease_duration=timedelta(minutes=5))
+    progress = {"stage": "resize", "percent": 50}
+    sync_client.heartbeat([LeaseReport(lease_token=claimed.lease.token, progress=progress)])
     text = shell("top", "--once", "--interval", "0.1", "--kind", kind, "--kind", f"{kind}.waits")
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert text.startswith("1 running · 1 queued · 0.0 chunks/s")
@@ -126,25 +132,25 @@ def test_top_prints_one_picture(shell: Shell, sync_client: JobClient, kind: str)
 
 
 def test_top_follows_what_happens_until_q(shell: Shell, sync_client: JobClient, kind: str):
-    terminal = Terminal(shell, "top", "--interval", "0.1", "--kind", kind)
-    terminal.until("0 running · 0 queued", "0 workers")
-    job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
-    terminal.until("0 running · 1 queued")
-    claimed = sync_client.claim_chunks([kind], worker="ann", max_chunks=2).chunks
-    terminal.until("1 running · 0 queued", "1 workers: ann", job_id, "RUNNING")
-    sync_client.complete_chunks([claimed[0].lease.token])
-    terminal.until("50.0 %", "items/s")
-    sync_client.complete_chunks([claimed[1].lease.token])
-    terminal.until("0 running · 0 queued")
-    os.write(terminal.ours, b"q")
-    assert terminal.end() == 0
+    with Terminal(shell, "top", "--interval", "0.1", "--kind", kind) as terminal:
+        terminal.until("0 running · 0 queued", "0 workers")
+        job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
+        terminal.until("0 running · 1 queued")
+        claimed = sync_client.claim_chunks([kind], worker="ann", max_chunks=2)
+        terminal.until("1 running · 0 queued", "1 worker: ann", job_id, "RUNNING")
+        sync_client.complete_chunks([claimed[0].lease.token])
+        terminal.until("50.0 %", "items/s")
+        sync_client.complete_chunks([claimed[1].lease.token])
+        terminal.until("0 running · 0 queued")
+        os.write(terminal.ours, b"q")
+        assert terminal.end() == 0
 
 
 def test_top_ends_well_when_it_is_interrupted(shell: Shell, kind: str):
-    terminal = Terminal(shell, "top", "--interval", "60", "--kind", kind)
-    terminal.until("0 running")
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.end() == 0
+    with Terminal(shell, "top", "--interval", "60", "--kind", kind) as terminal:
+        terminal.until("0 running")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.end() == 0
 
 
 def test_top_without_a_terminal_says_what_to_do(shell: Shell):

@@ -108,16 +108,22 @@ class Board:
     def _summary(self, at: float) -> Text:
         rates = self._rates(at).values()
         queued = sum(queue[JobState.JOB_STATE_QUEUED] for queue in self._queues.values())
-        names = sorted(self._workers)
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         said = [
             f"{sum(queue[state] for queue in self._queues.values() for state in _IN_WORK):,} running",
             f"{queued:,} queued",
             f"{words.rate(sum(chunks for chunks, _ in rates))} chunks/s",
             f"{words.rate(sum(items for _, items in rates))} items/s",
-            f"{len(names)} workers{': ' if names else ''}{', '.join(names[:_MOST_NAMES])}{more}",
+            self._heard_of(),
         ]
         return words.literal(" · ".join(said))
+
+    def _heard_of(self) -> str:
+        names = sorted(self._workers)
+        count = "1 worker" if len(names) == 1 else f"{len(names):,} workers"
+        if not names:
+            return count
+        more = f" and {len(names) - _MOST_NAMES:,} more" if len(names) > _MOST_NAMES else ""
+        return f"{count}: {', '.join(names[:_MOST_NAMES])}{more}"
 
     def _kinds(self, at: float, most: int | None) -> Table:
         table = numbers("KIND", "QUEUED", "RUNNING", "CANCELLING", "CHUNKS/S", "ITEMS/S")
