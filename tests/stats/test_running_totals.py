@@ -76,7 +76,7 @@ class Model:
 
 
 def plain(activity: Activity) -> dict[object, int]:
-    counts = {(m, bucket): n for m, buckets in activity.counts.items() for bucket, n in buckets.items() if n}
+    counts = {(m, bucket): n for m, buckets in activity.counts.items() for bucket, n in enumerate(buckets) if n}
     return counts | {measure: total for measure, total in activity.totals.items() if total}
 
 

@@ -1,10 +1,11 @@
 """What happened in a span of time, added up from rollups; percentiles of durations from their buckets."""
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from math import ceil
+from operator import add, sub
 from typing import Final
 
 from .rollup import UNMEASURED, Measure, middle_of
@@ -14,15 +15,15 @@ RUNS_ENDED: Final = (Measure.COMPLETED, Measure.FAILED, Measure.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """A distribution: `buckets` counts durations by bucket, `total` is their sum in microseconds."""
+    """A distribution: how many durations there are in each bucket, from 0; `total` is their sum in microseconds."""
 
     total: int
-    buckets: Mapping[int, int]
+    buckets: Sequence[int]
 
     @property
     def count(self) -> int:
         """How many durations there are."""
-        return sum(self.buckets.values())
+        return sum(self.buckets)
 
     def percentiles(self, *percents: float) -> list[float]:
         """Return, in microseconds, for each percent a duration within 4.5 % of the one that so many do not exceed.
@@ -30,26 +31,28 @@ class Durations:
         By the nearest rank: of n durations in order, number ⌈n · percent / 100⌉. Below 1 ms it is within 0.5 ms.
         Raises ValueError when there are none.
         """
-        buckets = sorted(self.buckets)
-        ranks = list(accumulate(self.buckets[bucket] for bucket in buckets))
+        ranks = list(accumulate(self.buckets))
         if not ranks or not ranks[-1]:
             raise ValueError("there are no durations")
-        return [middle_of(buckets[bisect_left(ranks, max(ceil(ranks[-1] * p / 100), 1))]) for p in percents]
+        return [middle_of(bisect_left(ranks, max(ceil(ranks[-1] * percent / 100), 1))) for percent in percents]
 
 
 @dataclass(slots=True)
 class Activity:
-    """Rollups added up: for each measure a total, and counts by bucket."""
+    """Rollups added up: for each measure a total, and how often it happened in each bucket, from UNMEASURED on.
+
+    Lists, as they are added and subtracted by the thousand for one call.
+    """
 
     totals: dict[str, int] = field(default_factory=dict)
-    counts: dict[str, dict[int, int]] = field(default_factory=dict)
+    counts: dict[str, list[int]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return any(self.totals.values()) or any(any(buckets.values()) for buckets in self.counts.values())
+        return any(self.totals.values()) or any(map(any, self.counts.values()))
 
-    def count(self, measure: Measure) -> int:
+    def count(self, measure: str) -> int:
         """Return how often something happened."""
-        return sum(self.counts.get(measure, {}).values())
+        return sum(self.counts.get(measure, ()))
 
     def total(self, measure: str) -> int:
         """Return what it came to, in the measure's unit."""
@@ -57,41 +60,39 @@ class Activity:
 
     def durations(self, *measures: Measure) -> Durations:
         """Return the durations of these measures together, without those that were not measured."""
-        buckets: dict[int, int] = {}
+        together: list[int] = []
         for measure in measures:
-            for bucket, count in self.counts.get(measure, {}).items():
-                if bucket != UNMEASURED and count:
-                    buckets[bucket] = buckets.get(bucket, 0) + count
-        return Durations(sum(self.total(measure) for measure in measures), buckets)
+            _add(together, self.counts.get(measure, ()))
+        return Durations(sum(map(self.total, measures)), together[-UNMEASURED:])
 
     def put(self, measure: str, bucket: int, count: int, total: int) -> None:
         """Add one rollup."""
         self.totals[measure] = self.totals.get(measure, 0) + total
-        buckets = self.counts.setdefault(measure, {})
-        buckets[bucket] = buckets.get(bucket, 0) + count
+        buckets, place = self.counts.setdefault(measure, []), bucket - UNMEASURED
+        buckets.extend([0] * (place + 1 - len(buckets)))
+        buckets[place] += count
 
     def add(self, other: "Activity") -> None:
         """Add another's."""
         for measure, total in other.totals.items():
             self.totals[measure] = self.totals.get(measure, 0) + total
-        for measure, theirs in other.counts.items():
-            mine = self.counts.setdefault(measure, {})
-            for bucket, count in theirs.items():
-                mine[bucket] = mine.get(bucket, 0) + count
+        for measure, buckets in other.counts.items():
+            _add(self.counts.setdefault(measure, []), buckets)
 
     def since(self, earlier: "Activity") -> "Activity":
-        """Return what came to be after an earlier state of this: a bucket that was there then is here still."""
+        """Return what came to be after an earlier state of this."""
         return Activity(
             {measure: total - earlier.total(measure) for measure, total in self.totals.items()},
-            {
-                measure: {bucket: count - before.get(bucket, 0) for bucket, count in now.items()}
-                for measure, now in self.counts.items()
-                for before in [earlier.counts.get(measure, {})]
-            },
+            {measure: _less(now, earlier.counts.get(measure, ())) for measure, now in self.counts.items()},
         )
 
-    def rollups(self) -> Iterator[tuple[str, int, Iterable[int]]]:
-        """Return each measure with its total and its buckets, each followed by its count."""
-        for measure, total in self.totals.items():
-            buckets = self.counts.get(measure, {})
-            yield measure, total, (number for pair in buckets.items() for number in pair)
+
+def _add(mine: list[int], theirs: Sequence[int]) -> None:
+    mine.extend([0] * (len(theirs) - len(mine)))
+    mine[: len(theirs)] = map(add, mine, theirs)
+
+
+def _less(now: Sequence[int], before: Iterable[int]) -> list[int]:
+    """Return the difference; what was counted before has as many buckets, or fewer."""
+    difference = list(map(sub, now, before))
+    return [*difference, *now[len(difference) :]]

@@ -23,17 +23,15 @@ KINDS_AT_ONCE: Final = 20
 
 
 def text_of(activity: Activity) -> str:
-    """Return an activity as it is stored."""
-    return json.dumps({m: [total, *pairs] for m, total, pairs in activity.rollups()}, separators=(",", ":"))
+    """Return an activity as it is stored: for each measure its total, then its counts by bucket."""
+    said = {measure: [total, *activity.counts[measure]] for measure, total in activity.totals.items()}
+    return json.dumps(said, separators=(",", ":"))
 
 
 def activity_of(text: str | None) -> Activity:
     """Return the activity of a stored text; nothing happened before the first total."""
-    found = Activity()
-    for measure, (total, *pairs) in json.loads(text).items() if text else ():
-        found.totals[measure] = total
-        found.counts[measure] = dict(zip(pairs[::2], pairs[1::2], strict=True))
-    return found
+    said: dict[str, list[int]] = json.loads(text) if text else {}
+    return Activity({m: numbers[0] for m, numbers in said.items()}, {m: numbers[1:] for m, numbers in said.items()})
 
 
 class RunningTotals:
