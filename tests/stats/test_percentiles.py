@@ -3,7 +3,7 @@
 from math import ceil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger_service.domain.activity import Activity
 from jobledger_service.domain.rollup import MOST, UNMEASURED, Measure, bucket_of, clamped, middle_of
@@ -22,6 +22,7 @@ def exact(values: list[int], percent: float) -> int:
     return sorted(values)[max(ceil(len(values) * percent / 100), 1) - 1]
 
 
+@settings(deadline=None)  # what is slow on a busy machine is not wrong
 @given(values=st.lists(durations, min_size=1, max_size=300), percent=st.sampled_from([1, 50, 90, 95, 99, 100]))
 def test_a_percentile_is_within_its_bound_of_the_exact_one(values: list[int], percent: float):
     activity = Activity()
@@ -60,6 +61,7 @@ rollups = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(first=rollups, second=rollups)
 def test_what_happened_in_a_span_is_the_difference_of_two_totals(first: list[tuple], second: list[tuple]):
     before, span, after = Activity(), Activity(), Activity()
