@@ -51,6 +51,8 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     """CHANGE_TYPE_UPDATED is UpdateJob."""
     CHANGE_TYPE_DELETED: _ChangeType.ValueType  # 11
     """CHANGE_TYPE_DELETED is the job's last entry."""
+    CHANGE_TYPE_SLOT_GRANTED: _ChangeType.ValueType  # 12
+    """CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
 
 class ChangeType(_ChangeType, metaclass=_ChangeTypeEnumTypeWrapper):
     """ChangeType is what kind of thing happened to a job."""
@@ -79,6 +81,8 @@ CHANGE_TYPE_UPDATED: ChangeType.ValueType  # 10
 """CHANGE_TYPE_UPDATED is UpdateJob."""
 CHANGE_TYPE_DELETED: ChangeType.ValueType  # 11
 """CHANGE_TYPE_DELETED is the job's last entry."""
+CHANGE_TYPE_SLOT_GRANTED: ChangeType.ValueType  # 12
+"""CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
 Global___ChangeType: _TypeAlias = ChangeType  # noqa: Y015
 
 @_typing.final

@@ -26,6 +26,7 @@ class ChangeType(StrEnum):
     RETRIED = "RETRIED"
     UPDATED = "UPDATED"
     DELETED = "DELETED"
+    SLOT_GRANTED = "SLOT_GRANTED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,10 @@ class Job:
     expire_time: int | None = None
     expires_by_rule: bool = False
     """Whether expire_time comes from the operator's retention, not from a caller."""
+    slots: tuple[str, ...] = ()
+    """The concurrency limits of which the job holds a slot."""
+    parked_for: str = ""
+    """The concurrency limit that the job waits for before its chunks may be claimed; empty for none."""
 
     @property
     def key(self) -> str:

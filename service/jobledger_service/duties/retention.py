@@ -39,6 +39,7 @@ class RetentionDuty:
         through = await self._write(self.writes.trim_events, now - self.event_retention, ROWS_AT_ONCE)
         if through is not None:
             self.trimmed(through)
+        await self.committer.maintain(self.writes.trim_limits)
         requests = await self._write(self.writes.trim_requests, now - REQUESTS_KEPT, ROWS_AT_ONCE)
         return len(jobs) == JOBS_AT_ONCE or through is not None or requests == ROWS_AT_ONCE
 

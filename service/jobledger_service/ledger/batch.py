@@ -27,6 +27,8 @@ class Commit:
     entries: Sequence[Entry] = ()
     touched: Sequence[str] = ()
     ready: dict[Queue, int] = field(default_factory=dict)
+    freed: bool = False
+    """Whether there may be slots for jobs that wait for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Executor:
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             transaction.save(work.writes(), now)
             entries = self._append(transaction, work.records())
-        return outcomes, Commit(entries, work.touched(), work.ready())
+        return outcomes, Commit(entries, work.touched(), work.ready(), work.freed())
 
     def _append(self, transaction: Transaction, records: Sequence[Record]) -> list[Entry]:
         if not records:

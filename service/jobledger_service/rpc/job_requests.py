@@ -18,6 +18,7 @@ from jobledger_service.ledger.ports import Inputs
 
 from .checks import JOB_ID, Checks
 from .identity import Caller
+from .limit_requests import limits_of_job
 from .list_requests import labels
 
 DAY: Final = 86_400 * SECOND
@@ -60,8 +61,9 @@ def create_job(request: api.CreateJobRequest, caller: Caller, new_id: NewId) -> 
         expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
     inputs = _inputs(checks, request)
+    limits_along = limits_of_job(checks, request, caller.owner)
     checks.done()
-    return commands.CreateJob(new, caller.name, request.request_id, inputs)
+    return commands.CreateJob(new, caller.name, request.request_id, inputs, limits_along)
 
 
 def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:

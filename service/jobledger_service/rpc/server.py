@@ -6,15 +6,17 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from jobledger.v1 import job_service_pb2, worker_service_pb2
+from jobledger.v1 import job_service_pb2, limit_service_pb2, worker_service_pb2
 
 from .job_service import JobService
+from .limit_service import LimitService
 from .serving import Serving
 from .worker_service import WorkerService
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
-NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name)
+LIMIT_SERVICE: Final = limit_service_pb2.DESCRIPTOR.services_by_name["LimitService"]
+NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name, LIMIT_SERVICE.full_name)
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -58,10 +60,13 @@ class GrpcServer:
         await self.server.stop(grace)
 
 
-def build(listen: str, serving: Serving, jobs: JobService, workers: WorkerService, *, share_port: bool) -> GrpcServer:
+def build(
+    listen: str, serving: Serving, jobs: JobService, workers: WorkerService, limits: LimitService, *, share_port: bool
+) -> GrpcServer:
     """Return a server, bound to its address; raises CannotListenError."""
     server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
-    server.add_generic_rpc_handlers((serving.handler(JOB_SERVICE, jobs), serving.handler(WORKER_SERVICE, workers)))
+    served = ((JOB_SERVICE, jobs), (WORKER_SERVICE, workers), (LIMIT_SERVICE, limits))
+    server.add_generic_rpc_handlers([serving.handler(descriptor, service) for descriptor, service in served])
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

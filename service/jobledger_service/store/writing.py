@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, select, union_all, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, or_, select, union_all, update
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
+from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.ledger.entry import Encoded, Record
 from jobledger_service.ledger.ports import (
@@ -26,8 +27,20 @@ from jobledger_service.ledger.ports import (
 
 from .dialects import Dialect, Rows
 from .engines import Database
-from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
-from .tables import chunks, events, jobs, ledger, requests, waiting
+from .rows import (
+    CHUNK_COLUMNS,
+    JOB_COLUMNS,
+    LIMIT_COLUMNS,
+    chunk_of,
+    chunk_row,
+    job_of,
+    job_row,
+    limit_of,
+    limit_row,
+    new_chunk_row,
+    new_job_row,
+)
+from .tables import chunks, events, jobs, ledger, limits, requests, waiting
 
 
 class Statements:
@@ -71,6 +84,28 @@ class Statements:
             .where(jobs.c.job_key.in_(dialect.keys()))
             .order_by(jobs.c.job_key)
             .with_for_update(skip_locked=True)
+        )
+        self.any_limit = select(limits.c.limit_key).limit(1)
+        self.limits = (
+            select(*LIMIT_COLUMNS)
+            .where(limits.c.limit_key.in_(dialect.keys()))
+            .order_by(limits.c.limit_key)
+            .with_for_update()
+        )
+        self.park = (
+            update(chunks)
+            .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
+            .values(parked=bindparam("to"))
+        )
+        self.set_limit = (
+            update(limits)
+            .where(limits.c.limit_key == bindparam("of"))
+            .values(most=bindparam("to"), by_job=bindparam("by"))
+        )
+        self.count_slots = (
+            update(limits)
+            .where(limits.c.limit_key == bindparam("of"))
+            .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
         )
         self._dialect = dialect
         self._waiting: dict[int, Any] = {}
@@ -176,6 +211,13 @@ class SqlTransaction:
         found = self._connection.execute(self._statements.requests, {"keys": self._dialect.key_values(keys)})
         return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in found}
 
+    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
+        """Return those that were ever set, locked in the order of their keys."""
+        if self._connection.execute(self._statements.any_limit).first() is None:
+            return {}
+        found = self._connection.execute(self._statements.limits, {"keys": self._dialect.key_values(keys)})
+        return {limit.key: limit for limit in map(limit_of, found)}
+
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
         wanted = list(chunks)
@@ -198,7 +240,22 @@ class SqlTransaction:
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
+        if writes.parked:
+            parked = [{"of": job.key, "to": int(bool(job.parked_for))} for job in writes.parked]
+            run(statements.park, parked)
+        self._save_limits(writes)
         self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
+
+    def _save_limits(self, writes: Writes) -> None:
+        """Set limits, and count slots, in the order of their keys: their rows are locked after those of all jobs."""
+        self._insert(limits, [limit_row(limit) for limit in sorted(writes.new_limits, key=lambda one: one.key)])
+        if writes.limits:
+            run, changed = self._connection.execute, sorted(writes.limits, key=lambda one: one.key)
+            run(self._statements.set_limit, [{"of": one.key, "to": one.most, "by": one.by_job} for one in changed])
+        if writes.slots:
+            counted = sorted(writes.slots.items())
+            rows = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in counted]
+            self._connection.execute(self._statements.count_slots, rows)
 
     def _insert(self, table: Table, rows: Rows) -> None:
         if rows:
@@ -280,3 +337,11 @@ class SqlWriteStore:
             if not self._database.dialect.sole(connection, "trim requests"):
                 return 0
             return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
+
+    def trim_limits(self) -> int:
+        """Forget the limits that hold nothing and are not an operator's; return how many."""
+        idle = and_(limits.c.running == 0, limits.c.waiting == 0, or_(limits.c.by_job, limits.c.most.is_(None)))
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim limits"):
+                return 0
+            return connection.execute(delete(limits).where(idle)).rowcount

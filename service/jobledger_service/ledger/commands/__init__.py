@@ -2,6 +2,7 @@
 
 from .base import Command
 from .callers import CancelJob, CreateJob, DeleteJob, RetryJob, UpdateJob
+from .slots import GrantSlots, SetLimit
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
 from .workers import (
     ClaimChunk,
@@ -26,6 +27,7 @@ __all__ = [
     "DeleteJob",
     "ExpireLeases",
     "FailChunks",
+    "GrantSlots",
     "Heartbeat",
     "LeaseAnswer",
     "LeaseStatus",
@@ -33,6 +35,7 @@ __all__ = [
     "ReleaseChunks",
     "RemoveExpired",
     "RetryJob",
+    "SetLimit",
     "StopOverdue",
     "UpdateJob",
 ]
