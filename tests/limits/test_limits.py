@@ -1,7 +1,8 @@
-"""Concurrency limits: at most so many jobs of a scope hold a slot, the most urgent next, across restarts and replicas."""
+"""Concurrency limits: at most so many jobs of a scope hold a slot, the most urgent next, over restarts and replicas."""
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import grpc
 import pytest
@@ -23,6 +24,8 @@ from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
 from tests.support.server import Server
+
+Connect = Callable[[Server], Api]
 
 
 async def set_limit(api: Api, scope: str, most: int) -> Limit:
@@ -207,7 +210,7 @@ async def test_a_chunk_of_a_job_that_waits_is_not_claimed_by_name(api: Api, kind
         await api.work.ClaimChunk(ClaimChunkRequest(job_id=second.job_id, worker="w"))
 
 
-async def test_limits_outlive_a_restart(start_server: StartServer, connect, kind: str):
+async def test_limits_outlive_a_restart(start_server: StartServer, connect: Connect, kind: str):
     server: Server = start_server()
     api = connect(server)
     await set_limit(api, f"kind:{kind}", 1)
@@ -220,7 +223,7 @@ async def test_limits_outlive_a_restart(start_server: StartServer, connect, kind
     await granted(api, second.job_id)
 
 
-async def test_never_more_than_the_limit_over_all_replicas(replicas: list[Server], connect, kind: str):
+async def test_never_more_than_the_limit_over_all_replicas(replicas: list[Server], connect: Connect, kind: str):
     apis = [connect(one) for one in replicas]
     scope, most = f"kind:{kind}", 3
     await set_limit(apis[0], scope, most)

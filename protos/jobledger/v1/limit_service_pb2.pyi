@@ -38,7 +38,7 @@ class Limit(_message.Message):
     waiting: _builtins.int
     """waiting counts the jobs that wait for a slot of this limit."""
     set_by_job: _builtins.bool
-    """set_by_job is true for a limit that jobs brought along when they were created; it lasts as long as such jobs are there."""
+    """set_by_job is true for a limit that jobs brought along when they were created; it goes 7 days after the last."""
     def __init__(
         self,
         *,

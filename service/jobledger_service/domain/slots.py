@@ -6,8 +6,13 @@ from typing import Final
 
 from .evolve import evolve
 from .job import Job
+from .limits import SECOND
 
 MOST_RUNNING: Final = 1_000_000
+FRESH: Final = 24 * 3_600 * SECOND
+"""How long a limit that jobs bring along counts as just set."""
+FORGOTTEN: Final = 7 * FRESH
+"""How long after no job brought it along such a limit is forgotten, if it holds nothing."""
 MOST_PLACE: Final = 10_000
 """Where counting the jobs that wait ahead stops."""
 
@@ -22,6 +27,7 @@ class Limit:
     running: int = 0
     waiting: int = 0
     by_job: bool = False
+    set_time: int = 0
 
     @property
     def key(self) -> str:
@@ -78,12 +84,19 @@ def admitted(job: Job, limits: Iterable[Limit]) -> Job:
 
 
 def granted(job: Job, limits: Iterable[Limit]) -> Job:
-    """Return a parked job with a slot of each limit, or parked for one that is full; those who wait longer went before."""
+    """Return a parked job with a slot of each limit, or parked for one that is full: those before it were asked first."""
     over = list(limits)
     for limit in over:
         if limit.full:
             return evolve(job, parked_for=limit.key)
     return evolve(job, parked_for="", slots=tuple(limit.key for limit in over))
+
+
+def brought_along(limit: Limit, known: Limit | None, now: int) -> bool:
+    """Whether a limit that a job brings along is to be set: an operator's is not, nor one that was just set so."""
+    if known is None or known.most is None:
+        return True
+    return known.by_job and (known.most != limit.most or known.set_time + FRESH < now)
 
 
 def released(job: Job) -> Job:

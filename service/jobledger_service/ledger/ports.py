@@ -136,8 +136,8 @@ class WriteStore(Protocol):
     def trim_events(self, before: int, limit: int) -> int | None:
         """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
 
-    def trim_limits(self) -> int:
-        """Forget the limits that hold nothing and are not an operator's; return how many."""
+    def trim_limits(self, before: int, limit: int) -> int:
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
 
     def trim_requests(self, before: int, limit: int) -> int:
         """Forget at most `limit` requests from before a time; return how many."""

@@ -234,6 +234,7 @@ class WorkingSet:
         old = self._limits.get(limit.key)
         if old is not None:
             limit = evolve(limit, running=old.running, waiting=old.waiting)
+        limit = evolve(limit, set_time=self.now)
         self._set(self._limits, limit.key, limit)
         is_new = old is None or limit.key in self._new_limits
         self._set(self._new_limits if is_new else self._set_limits, limit.key, limit)

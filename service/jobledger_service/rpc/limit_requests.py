@@ -1,6 +1,5 @@
 """Requests about concurrency limits as commands."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from jobledger.v1 import job_service_pb2
@@ -48,7 +47,7 @@ def _check_scope(checks: Checks, scope: str) -> None:
 def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest, owner: str) -> list[Limit]:
     """Return the limits that a job brings along."""
     checks.count("limits", len(request.limits), MOST_LIMITS)
-    labels: Mapping[str, str] = request.labels
+    labels = request.labels
     found: dict[str, Limit] = {}
     for index, given in enumerate(request.limits):
         checks.within(f"limits[{index}].max_running", given.max_running, 1, MOST_RUNNING)

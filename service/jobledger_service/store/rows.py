@@ -362,4 +362,5 @@ def limit_row(limit: Limit) -> Row:
         "running": 0,
         "waiting": 0,
         "by_job": limit.by_job,
+        "set_time": limit.set_time,
     }

@@ -242,6 +242,7 @@ limits = Table(
     Column("running", BigInteger, nullable=False),
     Column("waiting", BigInteger, nullable=False),
     Column("by_job", Boolean, nullable=False),
+    Column("set_time", BigInteger, nullable=False),
 )
 
 events = Table(

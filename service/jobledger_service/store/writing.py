@@ -100,7 +100,7 @@ class Statements:
         self.set_limit = (
             update(limits)
             .where(limits.c.limit_key == bindparam("of"))
-            .values(most=bindparam("to"), by_job=bindparam("by"))
+            .values(most=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
         )
         self.count_slots = (
             update(limits)
@@ -251,11 +251,12 @@ class SqlTransaction:
         self._insert(limits, [limit_row(limit) for limit in sorted(writes.new_limits, key=lambda one: one.key)])
         if writes.limits:
             run, changed = self._connection.execute, sorted(writes.limits, key=lambda one: one.key)
-            run(self._statements.set_limit, [{"of": one.key, "to": one.most, "by": one.by_job} for one in changed])
+            rows = [{"of": one.key, "to": one.most, "by": one.by_job, "at": one.set_time} for one in changed]
+            run(self._statements.set_limit, rows)
         if writes.slots:
             counted = sorted(writes.slots.items())
-            rows = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in counted]
-            self._connection.execute(self._statements.count_slots, rows)
+            counts = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in counted]
+            self._connection.execute(self._statements.count_slots, counts)
 
     def _insert(self, table: Table, rows: Rows) -> None:
         if rows:
@@ -338,10 +339,11 @@ class SqlWriteStore:
                 return 0
             return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
 
-    def trim_limits(self) -> int:
-        """Forget the limits that hold nothing and are not an operator's; return how many."""
-        idle = and_(limits.c.running == 0, limits.c.waiting == 0, or_(limits.c.by_job, limits.c.most.is_(None)))
+    def trim_limits(self, before: int, limit: int) -> int:
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
+        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before)
+        gone = select(limits.c.limit_key).where(idle, or_(limits.c.by_job, limits.c.most.is_(None))).limit(limit)
         with self._database.write() as connection:
             if not self._database.dialect.sole(connection, "trim limits"):
                 return 0
-            return connection.execute(delete(limits).where(idle)).rowcount
+            return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount

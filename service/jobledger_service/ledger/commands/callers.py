@@ -7,7 +7,7 @@ from jobledger_service.domain import lifecycle
 from jobledger_service.domain.errors import InvalidField, JobAlreadyExists, RequestIdReused
 from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.job import Job, job_id_of, job_key
-from jobledger_service.domain.slots import Limit, admitted, limit_keys
+from jobledger_service.domain.slots import Limit, admitted, brought_along, limit_keys
 from jobledger_service.ledger.ports import Inputs, Request
 from jobledger_service.ledger.working import Needs, WorkingSet
 
@@ -31,8 +31,7 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
 
 def _bring_along(work: WorkingSet, limit: Limit) -> None:
     """Set a limit that a job brings along, unless an operator has."""
-    known = work.limit(limit.key)
-    if known is None or (known.by_job and known.most != limit.most) or known.most is None:
+    if brought_along(limit, work.limit(limit.key), work.now):
         work.set_limit(limit)
 
 

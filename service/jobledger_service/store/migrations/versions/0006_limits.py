@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("running", sa.BigInteger(), nullable=False),
         sa.Column("waiting", sa.BigInteger(), nullable=False),
         sa.Column("by_job", sa.Boolean(), nullable=False),
+        sa.Column("set_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("limit_key"),
     )
     op.add_column("jobs", sa.Column("slots", sa.Text(), nullable=True))
