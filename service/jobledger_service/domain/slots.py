@@ -84,7 +84,7 @@ def admitted(job: Job, limits: Iterable[Limit]) -> Job:
 
 
 def granted(job: Job, limits: Iterable[Limit]) -> Job:
-    """Return a parked job with a slot of each limit, or parked for one that is full: those before it were asked first."""
+    """Return a parked job with a slot of each limit, or parked for one that is full."""
     over = list(limits)
     for limit in over:
         if limit.full:
