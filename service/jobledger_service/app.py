@@ -29,6 +29,7 @@ from .rpc import server, worker_requests
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
 from .rpc.identity import ANYBODY
+from .rpc.import_service import ImportService
 from .rpc.job_service import JobService
 from .rpc.limit_service import LimitService
 from .rpc.replies import ReplyCache
@@ -100,11 +101,16 @@ class App:
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
         jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
-        workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
+        given = worker_requests.Given(_clock, random.random, schemes)
+        services = {
+            server.JOB_SERVICE: jobs,
+            server.WORKER_SERVICE: WorkerService(self._committer, self._claims, given),
+            server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
+            server.IMPORT_SERVICE: ImportService(self._committer, given),
+        }
         self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
-        limits = LimitService(self._committer, self._queries)
         listen, share = self._settings.listen, self._settings.shared_port
-        return server.build(listen, self._serving, jobs, workers, limits, share_port=share)
+        return server.build(listen, self._serving, services, share_port=share)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""

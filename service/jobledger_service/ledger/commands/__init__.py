@@ -2,6 +2,7 @@
 
 from .base import Command
 from .callers import CancelJob, CreateJob, DeleteJob, RetryJob, UpdateJob
+from .imports import ImportJobs, Past
 from .slots import GrantSlots, SetLimit
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
 from .workers import (
@@ -29,8 +30,10 @@ __all__ = [
     "FailChunks",
     "GrantSlots",
     "Heartbeat",
+    "ImportJobs",
     "LeaseAnswer",
     "LeaseStatus",
+    "Past",
     "ReadyRetries",
     "ReleaseChunks",
     "RemoveExpired",
