@@ -7,13 +7,14 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1.chunk_pb2 import ChunkSpec
 from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_pb2 import Stage
-from jobledger.v1.job_service_pb2 import UpdateJobRequest
+from jobledger.v1.job_service_pb2 import JobLimit, UpdateJobRequest
 from jobledger.v1.worker_service_pb2 import ChunkCompletion
 
 from jobledger_client import _values as values
 
 ChunkSpecLike: TypeAlias = ChunkSpec | Mapping[str, Any]
 StagesLike: TypeAlias = Mapping[str, float] | Iterable[Stage | str]
+LimitsLike: TypeAlias = Mapping[str, int] | Iterable[JobLimit]
 
 
 class JobFilterFields(TypedDict, total=False):
@@ -60,6 +61,22 @@ def stage_plan(stages: StagesLike) -> list[Stage]:
     if isinstance(stages, Mapping):
         return [Stage(name=name, weight=weight) for name, weight in stages.items()]
     return [stage if isinstance(stage, Stage) else Stage(name=stage) for stage in stages]
+
+
+def job_limits(limits: LimitsLike) -> list[JobLimit]:
+    """Return the limits that a job brings along: "kind" is over its kind, "label:NAME" over its value of that label."""
+    if isinstance(limits, Mapping):
+        return [JobLimit(label=_label_of(scope), max_running=most) for scope, most in limits.items()]
+    return list(limits)
+
+
+def _label_of(scope: str) -> str:
+    what, _, name = scope.partition(":")
+    if (what, name) == ("kind", ""):
+        return ""
+    if what == "label" and name:
+        return name
+    raise ValueError(f'{scope!r} is no limit of a job: give "kind" or "label:NAME"')
 
 
 def completions(items: Iterable[ChunkCompletion | str]) -> list[ChunkCompletion]:

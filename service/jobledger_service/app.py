@@ -18,6 +18,7 @@ from .duties.duty import perform
 from .duties.folding import FoldingDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
+from .duties.slots import SlotDuty
 from .feed.feed import LiveFeed
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
@@ -29,7 +30,9 @@ from .rpc import server, worker_requests
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
 from .rpc.identity import ANYBODY
+from .rpc.import_service import ImportService
 from .rpc.job_service import JobService
+from .rpc.limit_service import LimitService
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
 from .rpc.worker_service import WorkerService
@@ -68,6 +71,7 @@ class App:
         self._settings = settings
         self._stopping = asyncio.Event()
         self._status = 0
+        self._freed = asyncio.Event()
         self._database = open_database(settings.database)
         prepare(self._database)
         codec, writes = ProtoCodec(), SqlWriteStore(self._database)
@@ -83,6 +87,7 @@ class App:
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
         )
+        self._slots = SlotDuty(self._reads, self._queries, self._committer)
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, _clock, random.random)
         self._retention = RetentionDuty(
             self._reads,
@@ -98,9 +103,16 @@ class App:
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
         jobs = JobService(self._committer, self._queries, watch, _new_id, _clock, self._replies)
-        workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
+        given = worker_requests.Given(_clock, random.random, schemes)
+        services = {
+            server.JOB_SERVICE: jobs,
+            server.WORKER_SERVICE: WorkerService(self._committer, self._claims, given),
+            server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
+            server.IMPORT_SERVICE: ImportService(self._committer, given),
+        }
         self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
-        return server.build(self._settings.listen, self._serving, jobs, workers, share_port=self._settings.shared_port)
+        listen, share = self._settings.listen, self._settings.shared_port
+        return server.build(listen, self._serving, services, share_port=share)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -108,6 +120,8 @@ class App:
             self._replies.forget(commit.touched)
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
+        if commit.freed:
+            self._freed.set()
 
     def _found_elsewhere(self, entry: Entry) -> None:
         """Wake claims for what another process has made ready."""
@@ -125,6 +139,7 @@ class App:
         others = [
             self._own("feed", self._feed.run()),
             self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
+            self._own("slots", perform("slots", self._slots.once, settings.duty_interval, self._freed)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
             self._own("folding", perform("folding", self._folding.once, settings.retention_interval)),
         ]

@@ -102,6 +102,19 @@ def test_list_shows_and_filters(shell: Shell, kind: str):
     assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == 0
 
 
+def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
+    assert shell("limits", "set", f"kind:{kind}", "1") == f"kind:{kind}: at most 1 at once\n"
+    shell("create", kind)
+    waiting = shell("create", kind, "--label", f"gpu={kind}", "--limit", "label:gpu=3").strip()
+    assert "a slot under the limit" in shell("get", waiting)
+    listed = {one["scope"]: one for one in shell.json("limits", "list")["limits"]}
+    assert listed[f"kind:{kind}"]["waiting"] == "1"
+    assert listed[f"label:gpu={kind}"]["setByJob"]
+    assert f"kind:{kind}" in shell("limits", "list")
+    shell("limits", "delete", f"kind:{kind}")
+    assert f"kind:{kind}" not in {one["scope"] for one in shell.json("limits", "list")["limits"]}
+
+
 def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
     watching = shell.start("watch", job_id)

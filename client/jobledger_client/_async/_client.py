@@ -1,4 +1,4 @@
-"""The client: one channel, and all calls of both services on it."""
+"""The client: one channel, and all calls of the services on it."""
 
 from typing import Self
 
@@ -6,15 +6,17 @@ import grpc
 
 from jobledger_client._async._backend import AsyncClock, Channel, open_channel
 from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._async._imports import AsyncImportCalls
 from jobledger_client._async._jobs import AsyncJobCalls
 from jobledger_client._async._leases import AsyncLeaseCalls
+from jobledger_client._async._limits import AsyncLimitCalls
 from jobledger_client._async._stats import AsyncStatsCalls
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 
 
-class AsyncJobClient(AsyncJobCalls, AsyncStatsCalls, AsyncLeaseCalls):
+class AsyncJobClient(AsyncJobCalls, AsyncStatsCalls, AsyncLeaseCalls, AsyncLimitCalls, AsyncImportCalls):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
@@ -41,6 +43,8 @@ class AsyncJobClient(AsyncJobCalls, AsyncStatsCalls, AsyncLeaseCalls):
         AsyncJobCalls.__init__(self, self._channel, caller)
         AsyncStatsCalls.__init__(self, self._channel, caller)
         AsyncLeaseCalls.__init__(self, self._channel, caller)
+        AsyncLimitCalls.__init__(self, self._channel, caller)
+        AsyncImportCalls.__init__(self, self._channel, caller)
 
     async def close(self) -> None:
         """Close the connection. Calls in flight are cancelled."""

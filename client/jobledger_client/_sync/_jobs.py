@@ -55,6 +55,7 @@ class JobCalls:
         failure_policy: values.FailurePolicyLike = FailurePolicy.FAILURE_POLICY_UNSPECIFIED,
         stages: requests.StagesLike = (),
         expire_time: values.TimestampLike | None = None,
+        limits: requests.LimitsLike = (),
         request_id: str = "",
         timeout: float | None = None,
     ) -> rpc.CreateJobResponse:
@@ -62,7 +63,9 @@ class JobCalls:
 
         Give `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
         in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `stages` are names, or
-        names with weights. Without a `request_id` one is made, so that a repeated attempt creates no second job.
+        names with weights. `limits` are concurrency limits that the job brings along: {"kind": 2} for all jobs of its
+        kind, {"label:gpu": 1} for all with its value of that label. Without a `request_id` one is made, so that a
+        repeated attempt creates no second job.
 
         Raises InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError.
         """
@@ -81,6 +84,7 @@ class JobCalls:
             failure_policy=values.failure_policy(failure_policy),
             stages=requests.stage_plan(stages),
             expire_time=values.timestamp(expire_time),
+            limits=requests.job_limits(limits),
         )
         return self._caller.call(self._jobs.CreateJob, request, timeout=timeout)
 

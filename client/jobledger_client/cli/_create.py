@@ -57,6 +57,10 @@ def create(
     expire: Annotated[
         str | None, typer.Option(metavar="SPAN|TIME", help="Delete the job then (7d, or a time), once it has ended.")
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="kind=N|label:NAME=N", help="At most N jobs of its kind, or label, at once; repeat it."),
+    ] = None,
     request_id: Annotated[
         str, typer.Option(metavar="ID", help="Makes repeating the command safe. [default: a new UUID]")
     ] = "",
@@ -79,6 +83,7 @@ def create(
             failure_policy="FAIL_FAST" if fail_fast else "RUN_ALL",
             stages=_parse.weighted("--stage", stage or ()),
             expire_time=_parse.later("--expire", expire),
+            limits=_parse.numbers("--limit", limit or ()),
             request_id=request_id,
         )
         return _answer(session, client, answer, wait=wait)

@@ -102,6 +102,17 @@ def weighted(option: str, words: Iterable[str]) -> dict[str, float]:
     return weights
 
 
+def numbers(option: str, words: Iterable[str]) -> dict[str, int]:
+    """Return NAME=N words as numbers by name."""
+    found = {}
+    for word in words:
+        name, _, number = word.rpartition("=")
+        if not name or not number.isdecimal():
+            raise typer.BadParameter(f"{option}: {word!r} is not NAME=N with a whole number")
+        found[name] = int(number)
+    return found
+
+
 def _text(word: str) -> str:
     if word == "-":
         return sys.stdin.read()

@@ -6,6 +6,7 @@ from google.protobuf.json_format import MessageToJson
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
+from jobledger.v1.limit_service_pb2 import Limit
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,15 @@ def jobs(found: Iterable[Job], *, width: int) -> Table:
         chunks_done = f"{summary.completed:,}/{summary.total:,}"
         more = (chunks_done, str(job.priority), words.age(job.create_time)) if wide else ()
         _row(table, job.job_id, state, words.percent(job.progress.percent), *more, job.kind, job.display_name)
+    return table
+
+
+def limits(found: Iterable[Limit]) -> Table:
+    """Return concurrency limits, one a row."""
+    table = _table("SCOPE", "AT MOST", "RUNNING", "WAITING", "SET BY", folding=("SCOPE",))
+    for limit in found:
+        by = "a job" if limit.set_by_job else "an operator"
+        _row(table, limit.scope, f"{limit.max_running:,}", f"{limit.running:,}", f"{limit.waiting:,}", by)
     return table
 
 
@@ -95,6 +105,7 @@ def _facts(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "kind", one.kind
     yield "owner", one.owner
     yield "state", words.coloured(words.job_state(one.state))
+    yield "waits for", _slot_wait(one)
     yield "progress", ", ".join(filter(None, [words.percent(progress.percent), words.items(one)]))
     yield "stage", f"{progress.stage} {_stage_percent(one)}".strip()
     yield "message", progress.message
@@ -112,6 +123,13 @@ def _facts(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "expires", words.local_time(one.expire_time) if one.HasField("expire_time") else ""
     yield "retries", str(one.retry_count or "")
     yield "etag", one.etag
+
+
+def _slot_wait(one: Job) -> str:
+    if not one.HasField("slot_wait"):
+        return ""
+    place = f", place {one.slot_wait.place:,}" if one.slot_wait.HasField("place") else ""
+    return f"a slot under the limit {one.slot_wait.scope}{place}"
 
 
 def _stage_percent(one: Job) -> str:

@@ -30,7 +30,7 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     CHANGE_TYPE_UNSPECIFIED: _ChangeType.ValueType  # 0
     """CHANGE_TYPE_UNSPECIFIED is never returned."""
     CHANGE_TYPE_CREATED: _ChangeType.ValueType  # 1
-    """CHANGE_TYPE_CREATED is the job's first entry."""
+    """CHANGE_TYPE_CREATED is the job's first entry, unless it was imported."""
     CHANGE_TYPE_CLAIMED: _ChangeType.ValueType  # 2
     """CHANGE_TYPE_CLAIMED is a chunk that a worker took."""
     CHANGE_TYPE_PROGRESSED: _ChangeType.ValueType  # 3
@@ -51,6 +51,10 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     """CHANGE_TYPE_UPDATED is UpdateJob."""
     CHANGE_TYPE_DELETED: _ChangeType.ValueType  # 11
     """CHANGE_TYPE_DELETED is the job's last entry."""
+    CHANGE_TYPE_SLOT_GRANTED: _ChangeType.ValueType  # 12
+    """CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
+    CHANGE_TYPE_IMPORTED: _ChangeType.ValueType  # 13
+    """CHANGE_TYPE_IMPORTED is the first entry of a job that came from another system, perhaps after its end."""
 
 class ChangeType(_ChangeType, metaclass=_ChangeTypeEnumTypeWrapper):
     """ChangeType is what kind of thing happened to a job."""
@@ -58,7 +62,7 @@ class ChangeType(_ChangeType, metaclass=_ChangeTypeEnumTypeWrapper):
 CHANGE_TYPE_UNSPECIFIED: ChangeType.ValueType  # 0
 """CHANGE_TYPE_UNSPECIFIED is never returned."""
 CHANGE_TYPE_CREATED: ChangeType.ValueType  # 1
-"""CHANGE_TYPE_CREATED is the job's first entry."""
+"""CHANGE_TYPE_CREATED is the job's first entry, unless it was imported."""
 CHANGE_TYPE_CLAIMED: ChangeType.ValueType  # 2
 """CHANGE_TYPE_CLAIMED is a chunk that a worker took."""
 CHANGE_TYPE_PROGRESSED: ChangeType.ValueType  # 3
@@ -79,6 +83,10 @@ CHANGE_TYPE_UPDATED: ChangeType.ValueType  # 10
 """CHANGE_TYPE_UPDATED is UpdateJob."""
 CHANGE_TYPE_DELETED: ChangeType.ValueType  # 11
 """CHANGE_TYPE_DELETED is the job's last entry."""
+CHANGE_TYPE_SLOT_GRANTED: ChangeType.ValueType  # 12
+"""CHANGE_TYPE_SLOT_GRANTED is a job that has waited for a slot under a concurrency limit and got it."""
+CHANGE_TYPE_IMPORTED: ChangeType.ValueType  # 13
+"""CHANGE_TYPE_IMPORTED is the first entry of a job that came from another system, perhaps after its end."""
 Global___ChangeType: _TypeAlias = ChangeType  # noqa: Y015
 
 @_typing.final

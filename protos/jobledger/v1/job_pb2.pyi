@@ -289,6 +289,36 @@ class ChunksSummary(_message.Message):
 Global___ChunksSummary: _TypeAlias = ChunksSummary  # noqa: Y015
 
 @_typing.final
+class SlotWait(_message.Message):
+    """SlotWait tells that a job waits for a slot under a concurrency limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    scope: _builtins.str
+    """scope is the limit that is full: "kind:KIND" or "label:NAME=VALUE"."""
+    place: _builtins.int
+    """place is the job's place among those that wait for this limit, from 1: the most urgent first, the oldest first within a
+    priority; 10,000 when it is that or more. Absent in view BASIC and in events.
+    """
+    def __init__(
+        self,
+        *,
+        scope: _builtins.str = ...,
+        place: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_place", b"_place", "place", b"place", "scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__place: _TypeAlias = _typing.Literal["place"]  # noqa: Y015
+    _WhichOneofArgType__place: _TypeAlias = _typing.Literal["_place", b"_place"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__place) -> _WhichOneofReturnType__place | None: ...
+
+Global___SlotWait: _TypeAlias = SlotWait  # noqa: Y015
+
+@_typing.final
 class Job(_message.Message):
     """Job is one piece of work that somebody waits for."""
 
@@ -362,6 +392,7 @@ class Job(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     CANCEL_REASON_FIELD_NUMBER: _builtins.int
+    SLOT_WAIT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -446,6 +477,10 @@ class Job(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """expire_time is when the job will be deleted, once it has ended. Absent: it is kept."""
 
+    @_builtins.property
+    def slot_wait(self) -> Global___SlotWait:
+        """slot_wait is what a QUEUED job waits for before a worker may claim it. Absent unless it waits for a slot."""
+
     def __init__(
         self,
         *,
@@ -476,10 +511,11 @@ class Job(_message.Message):
         revision: _builtins.int = ...,
         etag: _builtins.str = ...,
         cancel_reason: _builtins.str = ...,
+        slot_wait: Global___SlotWait | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "slot_wait", b"slot_wait", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "slot_wait", b"slot_wait", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

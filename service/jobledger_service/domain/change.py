@@ -26,6 +26,8 @@ class ChangeType(StrEnum):
     RETRIED = "RETRIED"
     UPDATED = "UPDATED"
     DELETED = "DELETED"
+    SLOT_GRANTED = "SLOT_GRANTED"
+    IMPORTED = "IMPORTED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,10 @@ class Job:
     """Whether expire_time comes from the operator's retention, not from a caller."""
     retry_time: int | None = None
     """When RetryJob last began another run."""
+    slots: tuple[str, ...] = ()
+    """The concurrency limits of which the job holds a slot."""
+    parked_for: str = ""
+    """The concurrency limit that the job waits for before its chunks may be claimed; empty for none."""
 
     @property
     def key(self) -> str:

@@ -154,6 +154,8 @@ def happened(passage: Passage, now: int) -> Iterator[tuple[Measure, int, int, in
     queued = before.queued_time if before else now
     started = before.start_time if before else None
     for change in passage.changes:
+        if change.type is ChangeType.IMPORTED:  # what it tells of happened elsewhere, and in other hours
+            return
         if change.type is ChangeType.CHUNK_COMPLETED and change.chunk_index is not None:
             yield Measure.CHUNKS, 0, 1, passage.chunks[change.chunk_index].items
         elif measure := _COUNTED.get(change.type):

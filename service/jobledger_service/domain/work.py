@@ -11,6 +11,7 @@ from .job import FailurePolicy, Job
 from .lifecycle import cancel_chunks, stop, unfinished
 from .limits import MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACTS
 from .progress import ProgressReport, advance
+from .slots import scope_of
 from .states import ENDED, ChunkState, JobState, check_chunk_transition
 
 
@@ -30,6 +31,9 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     if chunk.not_before is not None and now < chunk.not_before:
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, "its next attempt is not yet due")
+    if job.parked_for:
+        detail = f"its job waits for a slot under the limit {scope_of(job.parked_for)!r}"
+        raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     before = job.state
     if before is JobState.QUEUED:
         job = job.to(JobState.RUNNING, now)

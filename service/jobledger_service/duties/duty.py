@@ -9,10 +9,14 @@ from jobledger_service.domain.errors import Draining, Refusal
 log = logging.getLogger(__name__)
 
 
-async def perform(name: str, once: Callable[[], Awaitable[bool]], every: float) -> None:
-    """Do it, then wait `every` seconds, or go on at once while `once` says that there is more; until cancelled."""
+async def perform(
+    name: str, once: Callable[[], Awaitable[bool]], every: float, hint: asyncio.Event | None = None
+) -> None:
+    """Do it, then wait `every` seconds or for the hint, or go on at once while `once` says that there is more."""
+    hint = hint or asyncio.Event()
     while True:
         more = False
+        hint.clear()
         try:
             more = await once()
         except Draining:
@@ -22,4 +26,12 @@ async def perform(name: str, once: Callable[[], Awaitable[bool]], every: float) 
         except Exception:
             log.exception("%s fails; it tries again", name)
         if not more:
-            await asyncio.sleep(every)
+            await _wait(hint, every)
+
+
+async def _wait(hint: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await hint.wait()
+    except TimeoutError:
+        pass

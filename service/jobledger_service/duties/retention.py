@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.slots import FORGOTTEN
 from jobledger_service.ledger.commands import RemoveExpired
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.ports import Clock, ReadStore, WriteStore
@@ -39,6 +40,7 @@ class RetentionDuty:
         through = await self._write(self.writes.trim_events, now - self.event_retention, ROWS_AT_ONCE)
         if through is not None:
             self.trimmed(through)
+        await self._write(self.writes.trim_limits, now - FORGOTTEN, ROWS_AT_ONCE)
         requests = await self._write(self.writes.trim_requests, now - REQUESTS_KEPT, ROWS_AT_ONCE)
         return len(jobs) == JOBS_AT_ONCE or through is not None or requests == ROWS_AT_ONCE
 

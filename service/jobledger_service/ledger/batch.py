@@ -27,6 +27,8 @@ class Commit:
     entries: Sequence[Entry] = ()
     touched: Sequence[str] = ()
     ready: dict[Queue, int] = field(default_factory=dict)
+    freed: bool = False
+    """Whether there may be slots for jobs that wait for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class Executor:
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
             transaction.save(work.writes(), now)
             entries = self._append(transaction, encoded)
-        return outcomes, Commit(entries, work.touched(), work.ready())
+        return outcomes, Commit(entries, work.touched(), work.ready(), work.freed())
 
     def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]]) -> list[Entry]:
         if not encoded:

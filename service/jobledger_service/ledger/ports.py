@@ -11,6 +11,7 @@ from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.rollup import Tally
+from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Encoded, Entry, Record
@@ -78,6 +79,13 @@ class Writes:
     reprioritised: list[Job] = field(default_factory=list)
     requests: dict[str, Request] = field(default_factory=dict)
     tally: Tally = field(default_factory=Tally)
+    parked: list[Job] = field(default_factory=list)
+    """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
+    new_limits: list[Limit] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+    """Limits of which it changed how many may run, or who says so."""
+    slots: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By limit, how many more jobs hold a slot, and how many more wait for one."""
 
 
 class Transaction(Protocol):
@@ -100,6 +108,9 @@ class Transaction(Protocol):
 
     def requests(self, keys: Iterable[str]) -> dict[str, Request]:
         """Return the requests that took effect."""
+
+    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
+        """Return those that were ever set, locked in the order of their keys."""
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
@@ -128,6 +139,9 @@ class WriteStore(Protocol):
     def trim_events(self, before: int, limit: int) -> int | None:
         """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
 
+    def trim_limits(self, before: int, limit: int) -> int:
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
+
     def trim_requests(self, before: int, limit: int) -> int:
         """Forget at most `limit` requests from before a time; return how many."""
 
@@ -142,6 +156,8 @@ class JobRead:
     job: Job
     inputs: Inputs = field(default_factory=Inputs)
     chunks: Sequence[Chunk] = ()
+    place: int | None = None
+    """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +276,12 @@ class ReadStore(Protocol):
 
     def overdue_cancels(self, now: int, limit: int) -> list[str]:
         """Return CANCELLING jobs whose grace period is over."""
+
+    def free_slots(self, limit: int) -> list[str]:
+        """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
+
+    def limits(self, owner: str) -> list[Limit]:
+        """Return the limits that are in force, by scope."""
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose time to be deleted has come."""

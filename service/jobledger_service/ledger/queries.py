@@ -9,6 +9,7 @@ from typing import Final, ParamSpec, TypeVar, cast
 
 from jobledger_service.domain.errors import JobNotFound
 from jobledger_service.domain.job import job_key
+from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 
 from .cursor import Cursor
@@ -113,6 +114,10 @@ class Queries:
     async def figures(self, query: StatsQuery) -> Figures:
         """Return statistics."""
         return await self.run(self._store.figures, query)
+
+    async def limits(self, owner: str) -> list[Limit]:
+        """Return the concurrency limits that are in force, by scope."""
+        return await self.run(self._store.limits, owner)
 
     async def list_chunks(
         self, owner: str, job_id: str, states: frozenset[ChunkState], limit: int, page_token: str

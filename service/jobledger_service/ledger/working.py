@@ -12,6 +12,7 @@ from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.retention import Retention
 from jobledger_service.domain.rollup import Passage
+from jobledger_service.domain.slots import Limit, limits_over, released
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Record
@@ -30,6 +31,9 @@ class Needs:
     chunks: tuple[ChunkKey, ...] = ()
     requests: tuple[str, ...] = ()
     demand: Demand | None = None
+    limits: tuple[str, ...] = ()
+    admits: bool = False
+    """Whether the limits over its jobs are wanted too."""
 
 
 _MISSING: Final = object()
@@ -64,6 +68,10 @@ class WorkingSet:
         self._new_requests: dict[str, Request] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
+        self._limits: dict[str, Limit] = {}
+        self._new_limits: dict[str, Limit] = {}
+        self._set_limits: dict[str, Limit] = {}
+        self._slots: dict[str, tuple[int, int]] = {}
         self._undo: list[tuple[Any, Any, Any]] = []
 
     def load(self, needs: Iterable[Needs]) -> None:
@@ -83,6 +91,15 @@ class WorkingSet:
         self._lock({key for key, _ in found} - jobs)
         if chunks or found:
             self._chunks = self._transaction.chunks(chunks | found)
+        self._load_limits(needs)
+
+    def _load_limits(self, needs: Sequence[Needs]) -> None:
+        """Load the limits over jobs that are about to wait for workers; their rows are locked after all jobs."""
+        keys = {key for need in needs for key in need.limits}
+        admitted = {key for need in needs if need.admits for key in need.jobs}
+        keys.update(key for job in admitted & self._jobs.keys() for key in limits_over(self._jobs[job]))
+        if keys:
+            self._limits = self._transaction.limits(keys)
 
     def _look_again(self, requests: set[str]) -> None:
         """Load requests that took effect at another replica while this one waited for its locks on their jobs."""
@@ -162,6 +179,18 @@ class WorkingSet:
         """Whether this batch deleted the job."""
         return key in self._touched and self._touched[key].deleted
 
+    def limit(self, key: str) -> Limit | None:
+        """Return a limit that was loaded, as the commands before left it; None when it was never set."""
+        limit = self._limits.get(key)
+        if limit is None:
+            return None
+        running, waiting = self._slots.get(key, (0, 0))
+        return evolve(limit, running=limit.running + running, waiting=limit.waiting + waiting)
+
+    def limits_over(self, job: Job) -> list[Limit]:
+        """Return the limits over a job."""
+        return [limit for key in limits_over(job) if (limit := self.limit(key)) is not None]
+
     # What commands do
 
     def create(self, step: Step, inputs: Inputs) -> None:
@@ -184,6 +213,8 @@ class WorkingSet:
             if not touched.changes:
                 job = evolve(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             self._tell(touched.changes, step.change)
+        job = released(job) if job.ended else job
+        self._count_slots(self._jobs.get(key), job)
         self._set(self._jobs, key, job)
         for chunk in step.chunks:
             self._note_artifacts(touched, chunk)
@@ -205,6 +236,30 @@ class WorkingSet:
         touched = self._touched[job.key]
         self._undo.append((touched, "deleted", False))
         touched.deleted = True
+        self._count_slots(self._jobs[job.key], None)
+
+    def set_limit(self, limit: Limit) -> None:
+        """Set how many jobs of a scope may run; what holds a slot or waits stays as it is counted."""
+        old = self._limits.get(limit.key)
+        if old is not None:
+            limit = evolve(limit, running=old.running, waiting=old.waiting)
+        limit = evolve(limit, set_time=self.now)
+        self._set(self._limits, limit.key, limit)
+        is_new = old is None or limit.key in self._new_limits
+        self._set(self._new_limits if is_new else self._set_limits, limit.key, limit)
+
+    def _count_slots(self, before: Job | None, after: Job | None) -> None:
+        """Note which slots a job has taken or given back, and which it waits for."""
+        for job, sign in ((before, -1), (after, 1)):
+            if job is not None:
+                for key in job.slots:
+                    self._count_slot(key, sign, 0)
+                if job.parked_for:
+                    self._count_slot(job.parked_for, 0, sign)
+
+    def _count_slot(self, key: str, running: int, waiting: int) -> None:
+        had = self._slots.get(key, (0, 0))
+        self._set(self._slots, key, (had[0] + running, had[1] + waiting))
 
     def hand_out(self, chunk: ChunkKey) -> None:
         """Note that a worker is to get this chunk with its inputs."""
@@ -254,7 +309,13 @@ class WorkingSet:
 
     def writes(self) -> Writes:
         """Return the rows to write."""
-        writes = Writes(requests=self._new_requests)
+        slots = {key: counts for key, counts in self._slots.items() if any(counts)}
+        writes = Writes(
+            requests=self._new_requests,
+            new_limits=list(self._new_limits.values()),
+            limits=list(self._set_limits.values()),
+            slots=slots,
+        )
         for key, touched in self._touched.items():
             job = self._jobs[key]
             passage = Passage(touched.before, job, touched.deleted, touched.changes, touched.chunks, touched.artifacts)
@@ -270,6 +331,8 @@ class WorkingSet:
                     writes.jobs.append(job)
                 if job.priority != touched.before.priority:
                     writes.reprioritised.append(job)
+                if bool(job.parked_for) != bool(touched.before.parked_for):
+                    writes.parked.append(job)
                 writes.chunks.extend((job, chunk) for chunk in touched.chunks.values())
         return writes
 
@@ -292,12 +355,19 @@ class WorkingSet:
         """Return the keys of all jobs that the batch wrote to."""
         return list(self._touched)
 
+    def freed(self) -> bool:
+        """Whether jobs that wait for a slot may go on."""
+        return bool(self._set_limits) or any(running < 0 for running, _ in self._slots.values())
+
     def ready(self) -> dict[Queue, int]:
         """Return how many chunks now wait for workers, of those that the batch wrote."""
         ready: dict[Queue, int] = {}
         for key, touched in self._touched.items():
+            job = self._jobs[key]
             count = sum(c.state is ChunkState.PENDING and c.not_before is None for c in touched.chunks.values())
-            if count and not touched.deleted:
-                spec = self._jobs[key].spec
+            if touched.before is not None and touched.before.parked_for:
+                count = job.counts.pending
+            if count and not touched.deleted and not job.parked_for:
+                spec = job.spec
                 ready[spec.owner, spec.kind] = ready.get((spec.owner, spec.kind), 0) + count
         return ready

@@ -125,6 +125,10 @@ def _plain(chunk: Chunk) -> bool:
 
 
 def _ready(message: Message) -> int:
+    if message.job.HasField("slot_wait"):
+        return 0
+    if any(change.type == event_pb2.CHANGE_TYPE_SLOT_GRANTED for change in message.event.changes):
+        return int(message.job.chunks_summary.pending)
     pending = chunk_pb2.ChunkState.CHUNK_STATE_PENDING
     ranges = sum(run.last_index - run.first_index + 1 for run in message.chunk_ranges if run.state == pending)
     return ranges + sum(chunk.state == pending and not chunk.HasField("not_before") for chunk in message.chunks)

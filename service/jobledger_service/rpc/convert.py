@@ -13,6 +13,7 @@ from jobledger_service.domain.change import Change, ChangeType
 from jobledger_service.domain.chunk import WHOLE, Artifact, Chunk, WorkError
 from jobledger_service.domain.job import FailurePolicy, Job
 from jobledger_service.domain.retry import RetryPolicy
+from jobledger_service.domain.slots import scope_of
 from jobledger_service.domain.states import ChunkState, JobState
 from jobledger_service.ledger.ports import JobRead
 
@@ -182,6 +183,7 @@ def job(value: Job) -> job_pb2.Job:
         revision=value.revision,
         etag=value.etag,
         cancel_reason=value.cancel_reason,
+        slot_wait=job_pb2.SlotWait(scope=scope_of(value.parked_for)) if value.parked_for else None,
     )
 
 
@@ -191,6 +193,8 @@ def full_job(read: JobRead) -> job_pb2.Job:
     if read.inputs.job is not None:
         message.input.ParseFromString(read.inputs.job)
     inputs = read.inputs.chunks
+    if read.place is not None:
+        message.slot_wait.place = read.place
     message.chunks.extend(chunk(one, inputs.get(one.index)) for one in read.chunks)
     return message
 

@@ -58,6 +58,16 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
     return _status(code, str(refusal), reason, metadata, details)
 
 
+def reason_of(refusal: errors.Refusal) -> str:
+    """Return the name of a refusal's reason."""
+    _, reason = _TABLE[type(refusal)]
+    return _name(reason)
+
+
+def _name(reason: Any) -> str:  # noqa: ANN401  an enum value
+    return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+
+
 def internal_status(request_id: str) -> grpc.Status:
     """Return the status of a defect: nothing leaks; the log has the detail under the request id."""
     reason = ErrorReason.ERROR_REASON_INTERNAL
@@ -80,7 +90,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values
-    name = ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+    name = _name(reason)
     status = status_pb2.Status(code=code, message=_cut(message, 1_000))
     for detail in (error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata), *details):
         packed = AnyMessage()

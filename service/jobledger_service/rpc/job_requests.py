@@ -18,6 +18,7 @@ from jobledger_service.ledger.ports import Inputs
 
 from .checks import JOB_ID, Checks
 from .identity import Caller
+from .limit_requests import limits_of_job
 from .list_requests import labels
 
 DAY: Final = 86_400 * SECOND
@@ -40,13 +41,24 @@ def fingerprint(request: Message, *, but: Iterable[str]) -> bytes:
 def create_job(request: api.CreateJobRequest, caller: Caller, new_id: NewId) -> commands.CreateJob:
     """Return the command of CreateJob."""
     checks = Checks()
+    mark = fingerprint(request, but=["request_id"])
+    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark)
+    limits_along = limits_of_job(checks, request, caller.owner)
+    checks.done()
+    return commands.CreateJob(new, caller.name, request.request_id, inputs, limits_along)
+
+
+def new_job(
+    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, mark: bytes
+) -> tuple[NewJob, Inputs]:
+    """Return the job that a request describes, and its inputs."""
     _check_names(checks, request)
     sizes = _sizes(checks, request)
     spec = JobSpec(
-        owner=caller.owner,
-        job_id=request.job_id or new_id(),
+        owner=owner,
+        job_id=job_id,
         kind=request.kind,
-        fingerprint=fingerprint(request, but=["request_id"]),
+        fingerprint=mark,
         retry_policy=_retry_policy(checks, request.retry_policy),
         failure_policy=_failure_policy(checks, request.failure_policy),
         stages=_stages(checks, request.stages),
@@ -59,9 +71,7 @@ def create_job(request: api.CreateJobRequest, caller: Caller, new_id: NewId) -> 
         labels=labels(checks, "labels", request.labels),
         expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
-    inputs = _inputs(checks, request)
-    checks.done()
-    return commands.CreateJob(new, caller.name, request.request_id, inputs)
+    return new, _inputs(checks, request)
 
 
 def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:

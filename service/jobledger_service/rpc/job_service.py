@@ -44,12 +44,14 @@ class JobService:
         kept = self.replies.get(key)
         if kept is not None:
             return kept
-        filling, reply = self.replies.begin(key[0]), None
+        filling, kept = self.replies.begin(key[0]), None
         try:
-            reply = _reply(await self.queries.job(caller.owner, job_id, full=full), full=full)
+            found = await self.queries.job(caller.owner, job_id, full=full)
+            reply = _reply(found, full=full)
+            kept = reply if found.place is None else None  # a place changes when others go
             return reply
         finally:
-            self.replies.finish(key, filling, reply)
+            self.replies.finish(key, filling, kept)
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:
         job_ids = read.batch_ids(request)

@@ -1,20 +1,23 @@
 """The gRPC server: its services, its limits, and how it stops."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from jobledger.v1 import job_service_pb2, worker_service_pb2
+from jobledger.v1 import import_service_pb2, job_service_pb2, limit_service_pb2, worker_service_pb2
 
-from .job_service import JobService
 from .serving import Serving
-from .worker_service import WorkerService
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
-NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name)
+LIMIT_SERVICE: Final = limit_service_pb2.DESCRIPTOR.services_by_name["LimitService"]
+IMPORT_SERVICE: Final = import_service_pb2.DESCRIPTOR.services_by_name["ImportService"]
+SERVICES: Final = (JOB_SERVICE, WORKER_SERVICE, LIMIT_SERVICE, IMPORT_SERVICE)
+NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -58,10 +61,12 @@ class GrpcServer:
         await self.server.stop(grace)
 
 
-def build(listen: str, serving: Serving, jobs: JobService, workers: WorkerService, *, share_port: bool) -> GrpcServer:
-    """Return a server, bound to its address; raises CannotListenError."""
+def build(
+    listen: str, serving: Serving, services: Mapping[ServiceDescriptor, object], *, share_port: bool
+) -> GrpcServer:
+    """Return a server with all of SERVICES, bound to its address; raises CannotListenError."""
     server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
-    server.add_generic_rpc_handlers((serving.handler(JOB_SERVICE, jobs), serving.handler(WORKER_SERVICE, workers)))
+    server.add_generic_rpc_handlers([serving.handler(descriptor, services[descriptor]) for descriptor in SERVICES])
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -42,6 +42,11 @@ def _read(form: type[Message], raw: bytes) -> Message:
         return form.FromString(raw)
     except DecodeError:
         raise InvalidField(("request", f"is not an encoded {form.DESCRIPTOR.full_name}")) from None
+
+
+async def _read_each(read: Read, stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for raw in stream:
+        yield read(raw)
 
 
 async def _send(context: Context, message: bytes) -> None:
@@ -110,6 +115,10 @@ class Serving:
 
     def _method(self, method: MethodDescriptor, call: Callable[..., Any]) -> Handler:
         read = partial(_read, GetMessageClass(method.input_type))
+        if method.client_streaming:
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(method.name, partial(_read_each, read), call), response_serializer=_encoded
+            )
         form, behaviour = (
             (grpc.unary_stream_rpc_method_handler, self._stream(method.name, read, call))
             if method.server_streaming
@@ -118,9 +127,9 @@ class Serving:
         return form(behaviour, response_serializer=_encoded)
 
     def _unary(
-        self, name: str, read: Read, call: Callable[[Any, Caller], Awaitable[R]]
-    ) -> Callable[[bytes, Context], Awaitable[R]]:
-        async def behaviour(raw: bytes, context: Context) -> R:
+        self, name: str, read: Callable[[Any], Any], call: Callable[[Any, Caller], Awaitable[R]]
+    ) -> Callable[[Any, Context], Awaitable[R]]:
+        async def behaviour(raw: Any, context: Context) -> R:  # noqa: ANN401  bytes, or a stream of bytes
             request = None
             try:
                 request = read(raw)

@@ -82,8 +82,8 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, given: Given) -> co
             progress=_progress(checks, f"reports[{index}].progress", report.progress)
             if report.HasField("progress")
             else None,
-            artifacts=_artifacts(checks, f"reports[{index}].artifacts", report.artifacts, now),
-            job_artifacts=_artifacts(checks, f"reports[{index}].job_artifacts", report.job_artifacts, now),
+            artifacts=artifacts_of(checks, f"reports[{index}].artifacts", report.artifacts, now),
+            job_artifacts=artifacts_of(checks, f"reports[{index}].job_artifacts", report.job_artifacts, now),
         )
         for index, report in enumerate(request.reports)
     ]
@@ -127,7 +127,8 @@ def _progress(checks: Checks, field: str, given: api.ProgressReport) -> Progress
     )
 
 
-def _artifacts(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
+def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
+    """Return artifacts that keep their rules."""
     if not given:
         return NO_ARTIFACTS
     return {name: _artifact(checks, f'{field}["{name}"]', name, one, now) for name, one in given.items()}
@@ -162,8 +163,8 @@ def complete_chunks(request: api.CompleteChunksRequest, caller: Caller, given: G
             checks.uri(f"{field}.result_uri", one.result_uri)
         report = WorkReport(
             path=field,
-            artifacts=_artifacts(checks, f"{field}.artifacts", one.artifacts, now),
-            job_artifacts=_artifacts(checks, f"{field}.job_artifacts", one.job_artifacts, now),
+            artifacts=artifacts_of(checks, f"{field}.artifacts", one.artifacts, now),
+            job_artifacts=artifacts_of(checks, f"{field}.job_artifacts", one.job_artifacts, now),
         )
         completions.append((lease, report, one.result_uri))
     checks.done()

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
 
 from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
+from jobledger_service.domain.slots import MOST_PLACE, Limit
 from jobledger_service.domain.states import ENDED, ChunkState
 from jobledger_service.ledger.ports import (
     ChunkKey,
@@ -24,10 +26,10 @@ from jobledger_service.ledger.stats import Figures, StatsQuery
 
 from .engines import Database
 from .listing import count, page, page_key
-from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, job_of
+from .rows import CHUNK_COLUMNS, JOB_COLUMNS, LIMIT_COLUMNS, chunk_of, job_of, limit_of
 from .running import RunningTotals
 from .statistics import Statistics
-from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger
+from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger, limits, parked
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -90,7 +92,11 @@ class SqlReadStore:
             wanted = {"keys": self._database.dialect.key_values(keys)}
             found = [job_of(row) for row in connection.execute(self._jobs, wanted)]
             read = self._full(connection, wanted) if full else {}
-            return JobsRead(position, {job.key: JobRead(job, *read.get(job.key, ())) for job in found})
+            places = {job.key: _place(connection, job) for job in found if job.parked_for} if full else {}
+            return JobsRead(
+                position,
+                {job.key: JobRead(job, *read.get(job.key, _NOT_READ), places.get(job.key)) for job in found},
+            )
 
     def _full(self, connection: Connection, wanted: dict[str, object]) -> dict[str, tuple[Inputs, list[Chunk]]]:
         """Return the inputs and the first chunks of jobs, by key."""
@@ -180,9 +186,45 @@ class SqlReadStore:
         """Return ended jobs whose time to be deleted has come."""
         return self._job_keys(expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED)), limit)
 
+    def free_slots(self, limit: int) -> list[str]:
+        """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
+        waited_for = select(limits.c.limit_key, limits.c.most - limits.c.running).where(
+            limits.c.waiting > 0, or_(limits.c.most.is_(None), limits.c.running < limits.c.most)
+        )
+        found: list[tuple[int, int, str]] = []
+        with self._database.read() as connection:
+            for key, free in connection.execute(waited_for).all():
+                first = select(-jobs.c.priority, jobs.c.create_time, jobs.c.job_key).where(
+                    jobs.c.parked_for == key, parked
+                )
+                most = limit if free is None else min(free, limit)
+                found += connection.execute(first.order_by(*_PARKED).limit(most)).tuples()
+        return [key for _, _, key in sorted(found)[:limit]]
+
+    def limits(self, owner: str) -> list[Limit]:
+        """Return the limits that are in force, by scope."""
+        wanted = select(*LIMIT_COLUMNS).where(limits.c.owner == owner, limits.c.most.is_not(None))
+        with self._database.read() as connection:
+            return [limit_of(row) for row in connection.execute(wanted.order_by(limits.c.limit_key))]
+
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:
             return list(connection.execute(select(jobs.c.job_key).where(condition).limit(limit)).scalars())
+
+
+_PARKED = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
+_NOT_READ: tuple[Inputs, list[Chunk]] = (Inputs(), [])
+
+
+def _place(connection: Connection, job: Job) -> int:
+    """Return a parked job's place among those that wait for the same limit."""
+    older = or_(
+        jobs.c.create_time < job.spec.create_time,
+        and_(jobs.c.create_time == job.spec.create_time, jobs.c.job_key < job.key),
+    )
+    ahead = or_(jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, older))
+    counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MOST_PLACE - 1)
+    return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1
 
 
 def _position(connection: Connection) -> int:

@@ -28,12 +28,17 @@ from jobledger_service.domain.job import (
 )
 from jobledger_service.domain.rate import Rate
 from jobledger_service.domain.retry import RetryPolicy
+from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState, JobState
 
-from .tables import chunks, jobs
+from .tables import chunks, jobs, limits
 
 JOB_COLUMNS: Final = [column for column in jobs.c if column.name not in ("input", "job_key")]
-CHUNK_COLUMNS: Final = [column for column in chunks.c if column.name not in ("input", "owner", "kind", "priority")]
+CHUNK_COLUMNS: Final = [
+    column for column in chunks.c if column.name not in ("input", "owner", "kind", "priority", "parked")
+]
+
+LIMIT_COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
 
 Row = dict[str, Any]
 
@@ -143,6 +148,8 @@ def job_of(row: Sequence[Any]) -> Job:
         expire_time,
         expires_by_rule,
         retry_time,
+        slots,
+        parked_for,
     ) = row
     rate = None if rate_since is None else Rate(rate_since, rate_at, rate_items, rate_work)
     return Job(
@@ -178,6 +185,8 @@ def job_of(row: Sequence[Any]) -> Job:
         expire_time=expire_time,
         expires_by_rule=expires_by_rule,
         retry_time=retry_time,
+        slots=tuple(json.loads(slots)) if slots else (),
+        parked_for=parked_for or "",
     )
 
 
@@ -219,6 +228,8 @@ def job_row(job: Job) -> Row:
         "expire_time": job.expire_time,
         "expires_by_rule": job.expires_by_rule,
         "retry_time": job.retry_time,
+        "slots": _dump(job.slots) if job.slots else None,
+        "parked_for": job.parked_for or None,
     }
 
 
@@ -321,6 +332,7 @@ def chunk_row(job: Job, chunk: Chunk) -> Row:
         "end_time": chunk.end_time,
         "lease_expire_time": chunk.lease_expire_time,
         "not_before": chunk.not_before,
+        "parked": int(bool(job.parked_for)),
     }
 
 
@@ -336,3 +348,22 @@ def new_chunk_row(job: Job, chunk: Chunk, input_: bytes | None) -> Row:
         "last_item": chunk.last_item,
     }
     return row
+
+
+def limit_of(row: Sequence[Any]) -> Limit:
+    """Return the limit of a row of LIMIT_COLUMNS."""
+    return Limit(*row)
+
+
+def limit_row(limit: Limit) -> Row:
+    """Return all columns of a new limit; what it holds is counted after."""
+    return {
+        "limit_key": limit.key,
+        "owner": limit.owner,
+        "scope": limit.scope,
+        "most": limit.most,
+        "running": 0,
+        "waiting": 0,
+        "by_job": limit.by_job,
+        "set_time": limit.set_time,
+    }

@@ -16,6 +16,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    and_,
     func,
     literal_column,
 )
@@ -88,6 +89,8 @@ jobs = Table(
     Column("expire_time", BigInteger),
     Column("expires_by_rule", Boolean, nullable=False),
     Column("retry_time", BigInteger),
+    Column("slots", Text),
+    Column("parked_for", Key),
     _one_of("state", list(JobState)),
     _one_of("failure_policy", ["RUN_ALL", "FAIL_FAST"]),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
@@ -125,6 +128,17 @@ expiring = jobs.c.expire_time.is_not(None)
 Index("jobs_cancelling", jobs.c.cancel_deadline, sqlite_where=cancelling, postgresql_where=cancelling)
 Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_where=expiring)
 
+parked = jobs.c.parked_for.is_not(None)
+Index(
+    "jobs_parked",
+    jobs.c.parked_for,
+    jobs.c.priority.desc(),
+    jobs.c.create_time,
+    jobs.c.job_key,
+    sqlite_where=parked,
+    postgresql_where=parked,
+)
+
 chunks = Table(
     "chunks",
     metadata,
@@ -156,6 +170,7 @@ chunks = Table(
     Column("end_time", BigInteger),
     Column("lease_expire_time", BigInteger),
     Column("not_before", BigInteger),
+    Column("parked", SmallInteger, nullable=False),
     _one_of("state", list(ChunkState)),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
     CheckConstraint("done BETWEEN 0 AND 1000000", name="done_in_range"),
@@ -165,7 +180,11 @@ chunks = Table(
     sqlite_with_rowid=False,
 )
 
-waiting = (chunks.c.state == literal_column("'PENDING'")) & chunks.c.not_before.is_(None)
+waiting = and_(
+    chunks.c.state == literal_column("'PENDING'"),
+    chunks.c.not_before.is_(None),
+    chunks.c.parked == literal_column("0"),
+)
 leased = chunks.c.state == literal_column("'PROCESSING'")
 delayed = chunks.c.not_before.is_not(None)
 Index(
@@ -222,6 +241,19 @@ running_totals = Table(
     Column("kind", Text, primary_key=True),
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("activity", Text, nullable=False),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    Column("limit_key", Key, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("most", Integer),
+    Column("running", BigInteger, nullable=False),
+    Column("waiting", BigInteger, nullable=False),
+    Column("by_job", Boolean, nullable=False),
+    Column("set_time", BigInteger, nullable=False),
 )
 
 events = Table(

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, select, union_all, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, or_, select, union_all, update
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
+from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.ledger.entry import Encoded, Record
 from jobledger_service.ledger.ports import (
@@ -26,9 +27,21 @@ from jobledger_service.ledger.ports import (
 
 from .dialects import Dialect, Rows
 from .engines import Database
-from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
+from .rows import (
+    CHUNK_COLUMNS,
+    JOB_COLUMNS,
+    LIMIT_COLUMNS,
+    chunk_of,
+    chunk_row,
+    job_of,
+    job_row,
+    limit_of,
+    limit_row,
+    new_chunk_row,
+    new_job_row,
+)
 from .running import RunningTotals
-from .tables import chunks, counts, events, jobs, ledger, requests, rollups, waiting
+from .tables import chunks, counts, events, jobs, ledger, limits, requests, rollups, waiting
 from .tallies import count_rows, rollup_rows
 
 
@@ -73,6 +86,28 @@ class Statements:
             .where(jobs.c.job_key.in_(dialect.keys()))
             .order_by(jobs.c.job_key)
             .with_for_update(skip_locked=True)
+        )
+        self.any_limit = select(limits.c.limit_key).limit(1)
+        self.limits = (
+            select(*LIMIT_COLUMNS)
+            .where(limits.c.limit_key.in_(dialect.keys()))
+            .order_by(limits.c.limit_key)
+            .with_for_update()
+        )
+        self.park = (
+            update(chunks)
+            .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
+            .values(parked=bindparam("to"))
+        )
+        self.set_limit = (
+            update(limits)
+            .where(limits.c.limit_key == bindparam("of"))
+            .values(most=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
+        )
+        self.count_slots = (
+            update(limits)
+            .where(limits.c.limit_key == bindparam("of"))
+            .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
         )
         self._dialect = dialect
         self._waiting: dict[int, Any] = {}
@@ -186,6 +221,13 @@ class SqlTransaction:
         found = self._connection.execute(self._statements.requests, {"keys": self._dialect.key_values(keys)})
         return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in found}
 
+    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
+        """Return those that were ever set, locked in the order of their keys."""
+        if self._connection.execute(self._statements.any_limit).first() is None:
+            return {}
+        found = self._connection.execute(self._statements.limits, {"keys": self._dialect.key_values(keys)})
+        return {limit.key: limit for limit in map(limit_of, found)}
+
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
         wanted = list(chunks)
@@ -208,9 +250,25 @@ class SqlTransaction:
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
+        if writes.parked:
+            parked = [{"of": job.key, "to": int(bool(job.parked_for))} for job in writes.parked]
+            run(statements.park, parked)
+        self._save_limits(writes)
         self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
         self._add(counts, count_rows(writes.tally))
         self._add(rollups, rollup_rows(writes.tally))
+
+    def _save_limits(self, writes: Writes) -> None:
+        """Set limits, and count slots, in the order of their keys: their rows are locked after those of all jobs."""
+        self._insert(limits, [limit_row(limit) for limit in sorted(writes.new_limits, key=lambda one: one.key)])
+        if writes.limits:
+            run, changed = self._connection.execute, sorted(writes.limits, key=lambda one: one.key)
+            rows = [{"of": one.key, "to": one.most, "by": one.by_job, "at": one.set_time} for one in changed]
+            run(self._statements.set_limit, rows)
+        if writes.slots:
+            counted = sorted(writes.slots.items())
+            counts = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in counted]
+            self._connection.execute(self._statements.count_slots, counts)
 
     def _insert(self, table: Table, rows: Rows) -> None:
         if rows:
@@ -304,3 +362,12 @@ class SqlWriteStore:
             if not self._database.dialect.sole(connection, "fold rollups"):
                 return 0
             return self._running.fold(connection, owner, hour)
+
+    def trim_limits(self, before: int, limit: int) -> int:
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
+        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before)
+        gone = select(limits.c.limit_key).where(idle, or_(limits.c.by_job, limits.c.most.is_(None))).limit(limit)
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim limits"):
+                return 0
+            return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount

@@ -2,6 +2,8 @@
 
 from .base import Command
 from .callers import CancelJob, CreateJob, DeleteJob, RetryJob, UpdateJob
+from .imports import ImportJobs, Past
+from .slots import GrantSlots, SetLimit
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
 from .workers import (
     ClaimChunk,
@@ -26,13 +28,17 @@ __all__ = [
     "DeleteJob",
     "ExpireLeases",
     "FailChunks",
+    "GrantSlots",
     "Heartbeat",
+    "ImportJobs",
     "LeaseAnswer",
     "LeaseStatus",
+    "Past",
     "ReadyRetries",
     "ReleaseChunks",
     "RemoveExpired",
     "RetryJob",
+    "SetLimit",
     "StopOverdue",
     "UpdateJob",
 ]

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 
 from jobledger_service.domain import lifecycle
 from jobledger_service.domain.errors import InvalidField, JobAlreadyExists, RequestIdReused
+from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.job import Job, job_id_of, job_key
+from jobledger_service.domain.slots import Limit, admitted, brought_along, limit_keys
 from jobledger_service.ledger.ports import Inputs, Request
 from jobledger_service.ledger.working import Needs, WorkingSet
 
@@ -27,6 +29,12 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     return known.job_key
 
 
+def _bring_along(work: WorkingSet, limit: Limit) -> None:
+    """Set a limit that a job brings along, unless an operator has."""
+    if brought_along(limit, work.limit(limit.key), work.now):
+        work.set_limit(limit)
+
+
 @dataclass(frozen=True, slots=True)
 class CreateJob:
     """Create a job; answers with the job and whether it is new."""
@@ -35,6 +43,7 @@ class CreateJob:
     actor: str
     request_id: str = ""
     inputs: Inputs = field(default_factory=Inputs)
+    limits: Sequence[Limit] = ()
 
     @property
     def weight(self) -> int:
@@ -42,7 +51,8 @@ class CreateJob:
 
     def needs(self) -> Needs:
         spec = self.new.spec
-        return Needs(jobs=(spec.key,), requests=request_key(spec.owner, self.request_id))
+        over = limit_keys(spec.owner, spec.kind, self.new.labels)
+        return Needs(jobs=(spec.key,), requests=request_key(spec.owner, self.request_id), limits=over)
 
     def decide(self, work: WorkingSet) -> tuple[str, bool]:
         spec = self.new.spec
@@ -54,8 +64,10 @@ class CreateJob:
             if existing.spec.fingerprint != spec.fingerprint:
                 raise JobAlreadyExists(spec.job_id)
             return spec.key, False
+        for limit in self.limits:
+            _bring_along(work, limit)
         step = lifecycle.create(self.new, self.actor, work.now)
-        work.create(step, self.inputs)
+        work.create(evolve(step, job=admitted(step.job, work.limits_over(step.job))), self.inputs)
         for key in keys:
             work.remember(key, Request(spec.fingerprint, spec.key))
         return spec.key, True
@@ -113,14 +125,16 @@ class RetryJob(_AnswersJob):
     fingerprint: bytes = b""
 
     def needs(self) -> Needs:
-        return Needs(jobs=(job_key(self.owner, self.job_id),), requests=request_key(self.owner, self.request_id))
+        requests = request_key(self.owner, self.request_id)
+        return Needs(jobs=(job_key(self.owner, self.job_id),), requests=requests, admits=True)
 
     def decide(self, work: WorkingSet) -> str:
         job = work.job(self.owner, self.job_id)
         keys = request_key(self.owner, self.request_id)
         if not _repeated(work, keys, self.request_id, self.fingerprint):
             chunks = work.chunks_of(job)
-            work.apply(lifecycle.retry(job, chunks, self.chunk_indexes, self.actor, self.reason, work.now))
+            step = lifecycle.retry(job, chunks, self.chunk_indexes, self.actor, self.reason, work.now)
+            work.apply(evolve(step, job=admitted(step.job, work.limits_over(step.job))))
             for key in keys:
                 work.remember(key, Request(self.fingerprint, job.key))
         return job.key

@@ -1,0 +1,104 @@
+"""Concurrency limits: how many jobs of a scope may be in work at once, and who waits for a slot."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from .evolve import evolve
+from .job import Job
+from .limits import SECOND
+
+MOST_RUNNING: Final = 1_000_000
+FRESH: Final = 24 * 3_600 * SECOND
+"""How long a limit that jobs bring along counts as just set."""
+FORGOTTEN: Final = 7 * FRESH
+"""How long after no job brought it along such a limit is forgotten, if it holds nothing."""
+MOST_PLACE: Final = 10_000
+"""Where counting the jobs that wait ahead stops."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `most` jobs of a scope hold a slot, None for any number; `waiting` ones are parked for it."""
+
+    owner: str
+    scope: str
+    most: int | None
+    running: int = 0
+    waiting: int = 0
+    by_job: bool = False
+    set_time: int = 0
+
+    @property
+    def key(self) -> str:
+        """The ledger-wide name."""
+        return limit_key(self.owner, self.scope)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no slot."""
+        return self.most is not None and self.running >= self.most
+
+
+def limit_key(owner: str, scope: str) -> str:
+    """Return the ledger-wide name of a limit."""
+    return f"{owner}/{scope}"
+
+
+def scope_of(key: str) -> str:
+    """Return the scope within a ledger-wide name."""
+    return key.partition("/")[2]
+
+
+def kind_scope(kind: str) -> str:
+    """Return the scope of all jobs of a kind."""
+    return f"kind:{kind}"
+
+
+def label_scope(name: str, value: str) -> str:
+    """Return the scope of all jobs with this value of a label."""
+    return f"label:{name}={value}"
+
+
+def limit_keys(owner: str, kind: str, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of all limits that there may be over a job."""
+    scopes = [kind_scope(kind), *(label_scope(name, value) for name, value in labels.items())]
+    return tuple(limit_key(owner, scope) for scope in scopes)
+
+
+def limits_over(job: Job) -> tuple[str, ...]:
+    """Return the names of all limits that there may be over a job."""
+    return limit_keys(job.spec.owner, job.spec.kind, job.labels)
+
+
+def admitted(job: Job, limits: Iterable[Limit]) -> Job:
+    """Return a job that is about to wait for workers with a slot of each limit, or parked for one that has none free.
+
+    A limit for which others wait has none free: they come first.
+    """
+    over = list(limits)
+    for limit in over:
+        if limit.full or (limit.most is not None and limit.waiting):
+            return evolve(job, parked_for=limit.key, slots=())
+    return evolve(job, parked_for="", slots=tuple(limit.key for limit in over))
+
+
+def granted(job: Job, limits: Iterable[Limit]) -> Job:
+    """Return a parked job with a slot of each limit, or parked for one that is full."""
+    over = list(limits)
+    for limit in over:
+        if limit.full:
+            return evolve(job, parked_for=limit.key)
+    return evolve(job, parked_for="", slots=tuple(limit.key for limit in over))
+
+
+def brought_along(limit: Limit, known: Limit | None, now: int) -> bool:
+    """Whether a limit that a job brings along is to be set: an operator's is not, nor one that was just set so."""
+    if known is None or known.most is None:
+        return True
+    return known.by_job and (known.most != limit.most or known.set_time + FRESH < now)
+
+
+def released(job: Job) -> Job:
+    """Return an ended job without slots."""
+    return evolve(job, parked_for="", slots=()) if job.slots or job.parked_for else job

@@ -1,0 +1,53 @@
+"""The command that takes jobs from another system."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from jobledger_service.domain import imports
+from jobledger_service.domain.errors import JobAlreadyExists, Refusal
+from jobledger_service.domain.evolve import evolve
+from jobledger_service.domain.slots import admitted, limit_keys
+from jobledger_service.ledger.ports import Inputs
+from jobledger_service.ledger.working import Needs, WorkingSet
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A job to be imported, with its inputs."""
+
+    job: imports.PastJob
+    inputs: Inputs = field(default_factory=Inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportJobs:
+    """Create jobs as they stand elsewhere; answers for each whether it is new, or why it is refused."""
+
+    jobs: Sequence[Past]
+    actor: str
+
+    @property
+    def weight(self) -> int:
+        return sum(len(one.job.new.sizes) for one in self.jobs)
+
+    def needs(self) -> Needs:
+        specs = [(one.job.new.spec, one.job.new.labels) for one in self.jobs]
+        over = {key for spec, labels in specs for key in limit_keys(spec.owner, spec.kind, labels)}
+        return Needs(jobs=tuple(spec.key for spec, _ in specs), limits=tuple(over))
+
+    def decide(self, work: WorkingSet) -> list[bool | Refusal]:
+        return [self._one(work, one) for one in self.jobs]
+
+    def _one(self, work: WorkingSet, one: Past) -> bool | Refusal:
+        spec = one.job.new.spec
+        existing = work.find(spec.key)
+        if existing is not None:
+            return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
+        step = imports.imported(one.job, self.actor)
+        if not step.job.ended:
+            step = evolve(step, job=admitted(step.job, work.limits_over(step.job)))
+        work.create(step, one.inputs)
+        return True
+
+    def answer(self, decided: list[bool | Refusal], work: WorkingSet) -> list[bool | Refusal]:  # noqa: ARG002  the form of a command
+        return decided

@@ -1,0 +1,63 @@
+"""The commands about concurrency limits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobledger_service.domain.change import SERVICE, Change, ChangeType, Step
+from jobledger_service.domain.slots import Limit, granted, limit_key
+from jobledger_service.ledger.working import Needs, WorkingSet
+
+from .base import OneJob
+
+
+@dataclass(frozen=True, slots=True)
+class SetLimit(OneJob):
+    """Set how many jobs of a scope may be in work at once, None for any number; answers with the limit."""
+
+    owner: str
+    scope: str
+    most: int | None
+
+    def needs(self) -> Needs:
+        return Needs(limits=(limit_key(self.owner, self.scope),))
+
+    def decide(self, work: WorkingSet) -> str:
+        key = limit_key(self.owner, self.scope)
+        if self.most is not None or work.limit(key) is not None:
+            work.set_limit(Limit(self.owner, self.scope, self.most))
+        return key
+
+    def answer(self, decided: str, work: WorkingSet) -> Limit | None:
+        return work.limit(decided)
+
+
+@dataclass(frozen=True, slots=True)
+class GrantSlots:
+    """Let parked jobs go for which there is a slot, in this order; answers with how many."""
+
+    jobs: Sequence[str]
+
+    @property
+    def weight(self) -> int:
+        return len(self.jobs)
+
+    def needs(self) -> Needs:
+        return Needs(jobs=tuple(self.jobs), admits=True)
+
+    def decide(self, work: WorkingSet) -> int:
+        return sum(self._one(work, key) for key in self.jobs)
+
+    def _one(self, work: WorkingSet, key: str) -> bool:
+        job = work.find(key)
+        if job is None or not job.parked_for:
+            return False
+        after = granted(job, work.limits_over(job))
+        if after.parked_for:
+            work.apply(Step(after))
+            return False
+        change = Change(ChangeType.SLOT_GRANTED, SERVICE, job.state, job.state)
+        work.apply(Step(after, (), change))
+        return True
+
+    def answer(self, decided: int, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
+        return decided

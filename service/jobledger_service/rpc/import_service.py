@@ -1,0 +1,66 @@
+"""ImportService: authorise, read each job, submit some at a time, count."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from jobledger.v1 import import_service_pb2 as api
+
+from jobledger_service.domain.errors import Refusal
+from jobledger_service.ledger import commands
+from jobledger_service.ledger.committer import Committer
+
+from .errors import reason_of
+from .identity import Caller
+from .import_requests import PastJobs, check_request
+from .worker_requests import Given
+
+MOST_REFUSALS: Final = 100
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of the jobs so far."""
+
+    said: api.ImportJobsResponse = field(default_factory=api.ImportJobsResponse)
+    number: int = 0
+
+    def count(self, job_id: str, outcome: bool | Refusal) -> None:  # noqa: FBT001  an outcome
+        if isinstance(outcome, Refusal):
+            self.said.refused += 1
+            if self.said.refused <= MOST_REFUSALS:
+                message, reason = str(outcome), reason_of(outcome)
+                self.said.refusals.add(number=self.number, job_id=job_id, reason=reason, message=message)
+        elif outcome:
+            self.said.imported += 1
+        else:
+            self.said.unchanged += 1
+        self.number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class ImportService:
+    """The call of those who bring jobs along."""
+
+    committer: Committer
+    given: Given
+
+    async def ImportJobs(
+        self, requests: AsyncIterator[api.ImportJobsRequest], caller: Caller
+    ) -> api.ImportJobsResponse:
+        tally, past = _Tally(), PastJobs(caller.owner, self.given)
+        async for request in requests:
+            check_request(request)
+            read = [_read(past, one) for one in request.jobs]
+            wanted = [one for one in read if isinstance(one, commands.Past)]
+            outcomes = iter(await self.committer.submit(commands.ImportJobs(wanted, caller.name)) if wanted else ())
+            for given, one in zip(request.jobs, read, strict=True):
+                tally.count(given.job.job_id, one if isinstance(one, Refusal) else next(outcomes))
+        return tally.said
+
+
+def _read(past: PastJobs, one: api.ImportedJob) -> commands.Past | Refusal:
+    try:
+        return past.read(one)
+    except Refusal as refusal:
+        return refusal

@@ -1,0 +1,42 @@
+"""LimitService: authorise, read the request, submit or query, map, return."""
+
+from dataclasses import dataclass
+
+from jobledger.v1 import limit_service_pb2 as api
+
+from jobledger_service.domain.slots import Limit
+from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.queries import Queries
+
+from . import limit_requests as read
+from .identity import Caller
+
+
+@dataclass(frozen=True, slots=True)
+class LimitService:
+    """The calls of those who say how many jobs may be in work at once."""
+
+    committer: Committer
+    queries: Queries
+
+    async def SetLimit(self, request: api.SetLimitRequest, caller: Caller) -> api.SetLimitResponse:
+        limit = await self.committer.submit(read.set_limit(request, caller))
+        return api.SetLimitResponse(limit=_limit(limit) if limit else None)
+
+    async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:  # noqa: ARG002  it has no fields
+        found = await self.queries.limits(caller.owner)
+        return api.ListLimitsResponse(limits=[_limit(one) for one in found])
+
+    async def DeleteLimit(self, request: api.DeleteLimitRequest, caller: Caller) -> api.DeleteLimitResponse:
+        await self.committer.submit(read.delete_limit(request, caller))
+        return api.DeleteLimitResponse()
+
+
+def _limit(value: Limit) -> api.Limit:
+    return api.Limit(
+        scope=value.scope,
+        max_running=value.most or 0,
+        running=value.running,
+        waiting=value.waiting,
+        set_by_job=value.by_job,
+    )

@@ -1,0 +1,155 @@
+"""ImportJobs: jobs of another system come with their times and ends, each once, and a broken one hinders no other."""
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobledger.v1.chunk_pb2 import Artifact, ChunkState, WorkError
+from jobledger.v1.event_pb2 import CHANGE_TYPE_IMPORTED
+from jobledger.v1.import_service_pb2 import ImportedChunk, ImportedJob, ImportJobsRequest, ImportJobsResponse
+from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
+from jobledger.v1.job_service_pb2 import CreateJobRequest, JobLimit, ListJobEventsRequest, RetryJobRequest
+from jobledger_client.cli._main import run
+
+from tests.support.api import Api
+from tests.support.errors import invalid
+from tests.support.server import Server
+from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, summary
+
+DONE, BROKEN = ChunkState.CHUNK_STATE_COMPLETED, ChunkState.CHUNK_STATE_FAILED
+CREATED = datetime(2024, 3, 1, 12, tzinfo=UTC)
+STARTED, ENDED = CREATED + timedelta(minutes=5), CREATED + timedelta(hours=1)
+
+
+def past(
+    job_id: str, kind: str, state: int = COMPLETED, *, job: dict[str, Any] | None = None, **fields: Any
+) -> ImportedJob:
+    """Return a job as it ended long ago."""
+    told = CreateJobRequest(job_id=job_id, kind=kind, **(job or {}))
+    times = {"create_time": CREATED} | ({} if state == QUEUED else {"start_time": STARTED, "end_time": ENDED})
+    error = {"error": WorkError(code="BOOM", message="it broke")} if state == FAILED else {}
+    return ImportedJob(job=told, state=state, **(times | error | fields))
+
+
+async def send(api: Api, *messages: Iterable[ImportedJob]) -> ImportJobsResponse:
+    requests = [ImportJobsRequest(jobs=jobs) for jobs in messages]
+    return await ImportServiceStub(api.channel).ImportJobs(iter(requests))
+
+
+async def test_a_completed_job_is_there_as_it_ended(api: Api, kind: str):
+    one = past(
+        kind, kind, result_uri="https://x.example/r.mp4", retry_count=2,
+        artifacts={"thumb": Artifact(uri="https://x.example/t.png", size_bytes=7)},
+        job={"item_count": 1_200, "display_name": "old one", "labels": {"team": "a"}, "priority": 8},
+    )  # fmt: skip
+    assert await send(api, [one]) == ImportJobsResponse(imported=1)
+    job = await api.get(kind)
+    assert (job.state, job.progress.percent, job.progress.items_completed) == (COMPLETED, 100.0, 1_200)
+    assert summary(job) == {"total": 3, "completed": 3}
+    assert [t.ToDatetime(UTC) for t in (job.create_time, job.start_time, job.end_time)] == [CREATED, STARTED, ENDED]
+    assert (job.result_uri, job.retry_count, job.priority) == ("https://x.example/r.mp4", 2, 8)
+    assert job.artifacts["thumb"].size_bytes == 7
+    assert {chunk.end_time.ToDatetime(UTC) for chunk in job.chunks} == {ENDED}
+    [event] = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=kind))).events
+    assert [change.type for change in event.changes] == [CHANGE_TYPE_IMPORTED]
+
+
+async def test_a_failed_job_keeps_what_was_done_and_can_be_retried(api: Api, kind: str):
+    chunks = [
+        ImportedChunk(index=0, state=DONE, task_id="celery-0"),
+        ImportedChunk(index=1, state=BROKEN, error=WorkError(code="OOM"), attempt=4),
+    ]
+    await send(api, [past(kind, kind, FAILED, job={"item_count": 1_000}, chunks=chunks)])
+    job = await api.get(kind)
+    assert (job.state, job.error.code, job.progress.percent) == (FAILED, "BOOM", 50.0)
+    ended = [(chunk.task_id, chunk.error.code, chunk.attempt) for chunk in job.chunks]
+    assert ended == [("celery-0", "", 1), ("", "OOM", 4)]
+    await api.jobs.RetryJob(RetryJobRequest(job_id=kind))
+    [claimed] = await api.claim(kind, 10)
+    assert claimed.chunk.index == 1
+    await api.complete(claimed)
+    assert (await api.get(kind)).state == COMPLETED
+
+
+async def test_a_queued_job_is_worked_here(api: Api, kind: str):
+    await send(api, [past(kind, kind, QUEUED, job={"item_count": 1_000}, chunks=[ImportedChunk(index=0, state=DONE)])])
+    [claimed] = await api.claim(kind, 10)
+    assert (claimed.job_id, claimed.chunk.index) == (kind, 1)
+    await api.complete(claimed)
+    assert (await api.get(kind)).state == COMPLETED
+
+
+async def test_importing_again_changes_nothing_and_other_content_is_refused(api: Api, kind: str):
+    one, other = past(f"{kind}-1", kind), past(f"{kind}-2", kind, CANCELLED, cancel_reason="enough")
+    assert await send(api, [one], [other]) == ImportJobsResponse(imported=2)
+    assert await send(api, [one, other]) == ImportJobsResponse(unchanged=2)
+    changed = past(f"{kind}-1", kind, job={"priority": 1})
+    answer = await send(api, [other, changed, past(f"{kind}-3", kind)])
+    assert (answer.imported, answer.unchanged, answer.refused) == (1, 1, 1)
+    assert [(one.number, one.job_id, one.reason) for one in answer.refusals] == [(1, f"{kind}-1", "JOB_ALREADY_EXISTS")]
+    assert (await api.get(f"{kind}-1")).priority == 5
+    assert (await api.get(f"{kind}-2")).cancel_reason == "enough"
+
+
+BROKEN_JOBS = {
+    "job.job_id": {"job_id": ""},
+    "job.request_id": {"job": {"request_id": "r"}},
+    "job.limits": {"job": {"limits": [JobLimit(max_running=1)]}},
+    "priority": {"job": {"priority": 11}},
+    "state": {"state": RUNNING},
+    "create_time": {"create_time": datetime.now(UTC) + timedelta(days=1)},
+    "start_time": {"start_time": CREATED - timedelta(seconds=1)},
+    "end_time": {"end_time": CREATED},
+    "error": {"state": FAILED, "error": None},
+    "error.code": {"state": FAILED, "error": WorkError(message="without a code")},
+    "result_uri": {"result_uri": "/etc/passwd"},
+    "cancel_reason": {"cancel_reason": "not cancelled"},
+    "retry_count": {"retry_count": -1},
+    "chunks[0].state": {"chunks": [ImportedChunk(index=0)]},
+    "chunks": {"chunks": [ImportedChunk(index=9, state=DONE)]},
+    "chunks[1].index": {"chunks": [ImportedChunk(index=0, state=DONE)] * 2},
+    "artifacts": {"artifacts": {f"a{n}": Artifact(uri="https://x.example/a") for n in range(101)}},
+}
+
+
+@pytest.mark.parametrize("field", BROKEN_JOBS)
+async def test_a_broken_job_is_refused_by_its_field_and_hinders_no_other(api: Api, kind: str, field: str):
+    broken = past(**({"job_id": f"{kind}-broken", "kind": kind} | BROKEN_JOBS[field]))
+    answer = await send(api, [past(f"{kind}-0", kind), broken, past(f"{kind}-2", kind)])
+    assert (answer.imported, answer.refused) == (2, 1)
+    [refusal] = answer.refusals
+    assert (refusal.number, refusal.reason) == (1, "INVALID_FIELD")
+    assert refusal.message.startswith(f"{field}: ")
+
+
+async def test_too_many_jobs_in_a_message_are_refused_together(api: Api, kind: str):
+    with invalid("jobs"):
+        await send(api, [past(f"{kind}-{n}", kind) for n in range(501)])
+
+
+async def test_an_empty_stream_imports_nothing(api: Api):
+    assert await send(api) == ImportJobsResponse()
+
+
+def test_the_command_imports_a_file_and_tells_what_it_refused(
+    server: Server, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    times = {"createTime": "2024-03-01T12:00:00Z", "endTime": "2024-03-01T13:00:00Z"}
+    jobs = [{"job": {"jobId": f"{kind}-{n}", "kind": kind}, "state": "JOB_STATE_COMPLETED"} | times for n in range(600)]
+    file = tmp_path / "jobs.jsonl"
+    file.write_text("\n".join(map(json.dumps, jobs)))
+    assert run(["import", str(file)]) == 0
+    assert capsys.readouterr().out == "600 imported, 0 unchanged, 0 refused\n"
+    jobs[7]["state"] = "JOB_STATE_RUNNING"
+    file.write_text("\n".join(map(json.dumps, jobs)))
+    assert run(["import", str(file)]) == 65
+    said = capsys.readouterr()
+    assert said.out == "0 imported, 599 unchanged, 1 refused\n"
+    assert said.err.splitlines()[-1].startswith(f"job 7 ({kind}-7): state: ")
+    file.write_text("not json")
+    assert run(["import", str(file)]) == 64
+    assert "line 1 is not an ImportedJob" in capsys.readouterr().err
