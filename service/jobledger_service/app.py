@@ -42,6 +42,8 @@ from .store.writing import SqlWriteStore
 log = structlog.get_logger(__name__)
 
 LAST_PORT = 65_535
+EXPORT_SHARE = 2
+"""An export may take the history's length divided by this, and still show each job as it was when it began."""
 
 
 DEFECT = 70
@@ -76,7 +78,10 @@ class App:
             self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
         )
         self._replies = ReplyCache() if writes.single_writer else None
-        executor = Executor(writes, codec, _clock, self._queries.cursor, retention_of(settings))
+        history = round(settings.event_retention * SECOND)
+        executor = Executor(
+            writes, codec, _clock, self._queries.cursor, retention_of(settings), quiet=history // EXPORT_SHARE
+        )
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
         self._server = self._build_server(
@@ -89,7 +94,7 @@ class App:
             self._queries,
             self._committer,
             _clock,
-            round(settings.event_retention * SECOND),
+            history,
             self._feed.forget,
         )
 

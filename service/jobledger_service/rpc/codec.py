@@ -50,7 +50,8 @@ class ProtoCodec:
             ),
         )
         chunks = Message(chunks=[convert.chunk(chunk) for chunk in single]).SerializeToString() if single else b""
-        return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single))
+        previous = None if record.previous is None else Message(job=convert.job(record.previous)).SerializeToString()
+        return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single), previous)
 
     def seal(self, encoded: Encoded, cursor: bytes, position: int) -> bytes:
         """Return the finished message."""

@@ -27,7 +27,7 @@ from jobledger_service.ledger.ports import (
 from .dialects import Dialect, Rows
 from .engines import Database
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
-from .tables import chunks, events, jobs, ledger, requests, waiting
+from .tables import chunks, events, jobs, ledger, requests, tombstones, waiting
 
 
 class Statements:
@@ -219,12 +219,26 @@ class SqlTransaction:
                 "commit_time": record.commit_time,
                 "message": seal(encoded, position),
                 "before": json.dumps(facts_diff(record.before, Facts.of(record.job))) if record.before else None,
+                "previous": encoded.previous,
             }
             for position, (record, encoded) in enumerate(records, first)
         ]
         self._insert(events, rows)
+        gone = [(position, record) for position, (record, _) in enumerate(records, first) if record.deleted]
+        self._insert(tombstones, [_tombstone_row(position, record) for position, record in gone])
         self._dialect.announce(self._connection)
         return first
+
+
+def _tombstone_row(position: int, record: Record) -> dict[str, object]:
+    spec = record.job.spec
+    return {
+        "position": position,
+        "owner": spec.owner,
+        "create_time": spec.create_time,
+        "job_key": spec.key,
+        "delete_time": record.commit_time,
+    }
 
 
 def _request_row(key: str, request: Request, now: int) -> dict[str, object]:
