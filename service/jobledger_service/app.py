@@ -22,6 +22,7 @@ from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
 from .ledger.entry import Entry
+from .ledger.export import Exports
 from .ledger.queries import Queries
 from .ledger.watch import Watch
 from .rpc import server, worker_requests
@@ -34,6 +35,7 @@ from .rpc.serving import Serving
 from .rpc.worker_service import WorkerService
 from .settings import Settings
 from .store.engines import Database, open_database
+from .store.exporting import SqlExportStore
 from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
@@ -84,6 +86,7 @@ class App:
         )
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
+        self._exports = Exports(SqlExportStore(self._database), self._queries.cursor)
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
         )
@@ -100,7 +103,7 @@ class App:
 
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
-        jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
+        jobs = JobService(self._committer, self._queries, watch, self._exports, _new_id, self._replies)
         workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
         self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
         return server.build(self._settings.listen, self._serving, jobs, workers, share_port=self._settings.shared_port)
@@ -159,6 +162,7 @@ class App:
         await self._server.drain()
         self._feed.close()
         self._claims.close()
+        self._exports.close()
         await self._serving.drain(self._settings.drain_timeout)
         await self._server.stop(0)
         for task in others:
@@ -167,6 +171,7 @@ class App:
         self._committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()
+        self._exports.shutdown()
         self._database.close()
         log.info("stopped")
 

@@ -61,14 +61,14 @@ class ProtoCodec:
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event."""
         message = Message.FromString(row.message)
-        last = _facts(message.job)
+        last = facts(message.job)
         deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
         count = TOO_MANY if message.chunk_ranges else len(message.chunks)
         return Entry(
             position=row.position,
             job_key=row.job_key,
             revision=message.job.revision,
-            before=None if row.before is None else _facts(message.job, row.before),
+            before=None if row.before is None else facts(message.job, row.before),
             after=None if deleted else last,
             ended=last.state in ENDED,
             message=row.message,
@@ -135,7 +135,7 @@ def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message
     return getattr(message, name).ToMicroseconds() if message.HasField(name) else None
 
 
-def _facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mapping from JSON
+def facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mapping from JSON
     """Return what a filter looks at, with the values in `but` in place of the job's."""
     values = {
         "state": convert.JOB_STATES_BY_NUMBER[job.state],

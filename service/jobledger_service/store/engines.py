@@ -27,8 +27,8 @@ WRITER_PRAGMAS = (
     "PRAGMA cache_size=-65536",
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
-READERS = 2
-"""As many as there are reader threads."""
+READERS = 3
+"""As many as there are threads that read: two for calls, one for exports."""
 
 
 class DatabaseInUseError(Exception):
