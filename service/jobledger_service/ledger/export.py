@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final, ParamSpec, Protocol, TypeVar, cast
+from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from jobledger_service.domain.errors import CursorAhead, Draining
 from jobledger_service.domain.filter import Facts, JobFilter
@@ -24,12 +24,14 @@ PIECE: Final = 64 * 1024
 """Bytes at which a piece ends."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(NamedTuple):
     """Where a job stands in an export: by the time of its creation, then by its key."""
 
     create_time: int
     job_key: str
+
+
+BEGIN: Final = Place(0, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class _Reached:
 
     position: int
     jobs: int
-    place: Place = Place(0, "")
+    place: Place = BEGIN
     looked_at: int = 0
     rows: int = 0
 

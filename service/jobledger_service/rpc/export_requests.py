@@ -43,7 +43,7 @@ def _check_columns(checks: Checks, names: Sequence[str]) -> None:
 
 def _nearest(name: str) -> str:
     near = get_close_matches(name[:64].lower(), COLUMNS, n=1, cutoff=0.5)
-    return f"the nearest is {near[0]!r}" if near else f"the columns are {', '.join(COLUMNS)}"
+    return f"the nearest is {near[0]!r}" if near else "there are such as job_id, state, create_time"
 
 
 def _check_labels(checks: Checks, names: Sequence[str]) -> None:

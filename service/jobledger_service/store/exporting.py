@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bindparam, func, null, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, Table, and_, bindparam, func, null, select, tuple_
 
 from jobledger_service.domain.errors import HistoryTrimmed
 from jobledger_service.domain.filter import JobFilter
@@ -20,8 +20,6 @@ MOST_BYTES: Final = 8 * 1024 * 1024
 """A page ends with the job that makes it this large, so that large jobs are not many at once."""
 
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
-_PLACE = tuple_(jobs.c.create_time, jobs.c.job_key)
-_GRAVE = tuple_(tombstones.c.create_time, tombstones.c.job_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,8 @@ class SqlExportStore:
         """Return where an export begins: the ledger's position, and how many jobs there are to look at."""
         with self._database.read() as connection:
             position: int = connection.execute(select(ledger.c.position)).scalar_one()
-            counted = select(func.count()).select_from(jobs).where(*_span(jobs.c, wanted))
+            span = _span(jobs, wanted.owner, *_bounds(wanted))
+            counted = select(func.count()).select_from(jobs).where(*span)
             return ExportStart(position, connection.execute(counted).scalar_one())
 
     def export_page(self, wanted: JobFilter, position: int, after: Place, limit: int) -> ExportPage:
@@ -76,7 +75,9 @@ class SqlExportStore:
         self, connection: Connection, wanted: JobFilter, position: int, after: Place, limit: int
     ) -> tuple[list[_Candidate], bool]:
         """Return the next jobs that exist, or were deleted since the position, and whether there are more."""
-        walk = _walk(wanted, self._database.dialect, position, after).limit(limit + 1)
+        begin, end = _bounds(wanted)
+        after = max(after, begin)
+        walk = _walk(wanted, self._database.dialect, position, after, end).limit(limit + 1)
         found = {
             place: _Candidate(place, exists=True, changed=bool(changed), matches=bool(matches), size=size)
             for place, changed, matches, size in (
@@ -84,7 +85,7 @@ class SqlExportStore:
             )
         }
         more = len(found) > limit
-        graves = _graves(wanted, position, after, max(found) if more else None).limit(limit + 1)
+        graves = _graves(wanted.owner, position, after, max(found) if more else end).limit(limit + 1)
         for place in (Place(*row) for row in connection.execute(graves)):
             found.setdefault(place, _Candidate(place, exists=False, changed=True, matches=False, size=0))
         return [found[place] for place in sorted(found)[:limit]], len(found) > limit
@@ -133,17 +134,20 @@ def _is_told(one: _Candidate, sources: dict[str, _Source]) -> bool:
     return one.changed and one.place.job_key in sources
 
 
-def _span(table: Any, wanted: JobFilter) -> list[ColumnElement[bool]]:  # noqa: ANN401  the columns of a table
-    """Return the conditions that no change of a job can alter, by which an index is entered."""
-    found = [table.owner == wanted.owner]
-    if wanted.create_time.start is not None:
-        found.append(table.create_time >= wanted.create_time.start)
-    if wanted.create_time.end is not None:
-        found.append(table.create_time < wanted.create_time.end)
-    return found
+def _bounds(wanted: JobFilter) -> tuple[Place, Place | None]:
+    """Return the places between which all jobs are that a filter can mean."""
+    end = wanted.create_time.end
+    return Place(wanted.create_time.start or 0, ""), None if end is None else Place(end, "")
 
 
-def _walk(wanted: JobFilter, dialect: Dialect, position: int, after: Place) -> Select[Any]:
+def _span(table: Table, owner: str, after: Place, through: Place | None) -> list[ColumnElement[bool]]:
+    """Return the conditions of a walk from one place to another: whole places, by which an index is entered."""
+    place = tuple_(table.c.create_time, table.c.job_key)
+    found = [table.c.owner == owner, place > tuple(after)]
+    return found if through is None else [*found, place <= tuple(through)]
+
+
+def _walk(wanted: JobFilter, dialect: Dialect, position: int, after: Place, end: Place | None) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
     size = func.coalesce(func.length(jobs.c.artifacts), 0) + func.coalesce(func.length(jobs.c.stage_timings), 0)
@@ -155,23 +159,18 @@ def _walk(wanted: JobFilter, dialect: Dialect, position: int, after: Place) -> S
             and_(*conditions(wanted, dialect)).label("matches"),
             size.label("size"),
         )
-        .where(*_span(jobs.c, wanted), (after.create_time, after.job_key) < _PLACE)
+        .where(*_span(jobs, wanted.owner, after, end))
         .order_by(jobs.c.create_time, jobs.c.job_key)
     )
 
 
-def _graves(wanted: JobFilter, position: int, after: Place, through: Place | None) -> Select[Any]:
+def _graves(owner: str, position: int, after: Place, through: Place | None) -> Select[Any]:
     """Return the walk over the jobs that were deleted after the position."""
-    found = (
+    return (
         select(tombstones.c.create_time, tombstones.c.job_key)
-        .where(
-            *_span(tombstones.c, wanted),
-            (after.create_time, after.job_key) < _GRAVE,
-            tombstones.c.position > position,
-        )
+        .where(*_span(tombstones, owner, after, through), tombstones.c.position > position)
         .order_by(tombstones.c.create_time, tombstones.c.job_key)
     )
-    return found if through is None else found.where((through.create_time, through.job_key) >= _GRAVE)
 
 
 def _around(dialect: Dialect) -> Select[Any]:
