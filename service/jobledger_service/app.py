@@ -16,7 +16,7 @@ from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
 from .duties.leases import LeaseDuty
-from .duties.retention import RetentionDuty
+from .duties.retention import Kept, RetentionDuty
 from .feed.feed import LiveFeed
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
@@ -39,6 +39,7 @@ from .store.exporting import SqlExportStore
 from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
+from .store.upkeep import SqlUpkeep
 from .store.writing import SqlWriteStore
 
 log = structlog.get_logger(__name__)
@@ -93,11 +94,11 @@ class App:
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, _clock, random.random)
         self._retention = RetentionDuty(
             self._reads,
-            writes,
+            SqlUpkeep(self._database, codec.audited),
             self._queries,
             self._committer,
             _clock,
-            history,
+            Kept(events=history, audit=round(settings.audit_retention * SECOND)),
             self._feed.forget,
         )
 

@@ -122,11 +122,25 @@ class WriteStore(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
 
+
+Reduce = Callable[[bytes], bytes | None]
+"""Makes of a stored watch message what the audit trail keeps of it, None when that is nothing."""
+
+
+class Upkeep(Protocol):
+    """What the store forgets, in small steps on the writer's thread. Methods raise StoreUnavailable."""
+
     def trim_events(self, before: int, limit: int) -> int | None:
-        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
+        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
+
+        What the audit trail keeps of them goes there.
+        """
 
     def trim_requests(self, before: int, limit: int) -> int:
         """Forget at most `limit` requests from before a time; return how many."""
+
+    def trim_audit(self, before: int, limit: int) -> int:
+        """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +253,9 @@ class ReadStore(Protocol):
 
     def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job or of all, oldest first; fewer when they are large."""
+
+    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
+        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""

@@ -98,6 +98,13 @@ class ProtoCodec:
         """Return the message as the one that tells that a job no longer matches; a deletion stays one."""
         return message + _LEFT
 
+    def audited(self, message: bytes) -> bytes | None:
+        """Return what the audit trail keeps of a stored message: the event alone, and no mere progress."""
+        event = Message.FromString(message).event
+        if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
+            return None
+        return Message(event=event).SerializeToString()
+
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message that is a cursor alone."""
         return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()

@@ -1,6 +1,6 @@
 """The reading half: every method is one snapshot."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from jobledger_service.ledger.ports import (
 from .engines import Database
 from .listing import count, page, page_key
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, job_of
-from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger
+from .tables import audit, cancelling, chunks, delayed, events, expiring, jobs, leased, ledger
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -50,6 +50,12 @@ def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 _EVENTS = _events()
 _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
+_AUDIT = (
+    select(audit.c.position, audit.c.job_key, audit.c.message)
+    .where(audit.c.job_key == bindparam("key"), audit.c.position > bindparam("after"))
+    .order_by(audit.c.position)
+    .limit(bindparam("most"))
+)
 
 
 class SqlReadStore:
@@ -140,9 +146,18 @@ class SqlReadStore:
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             rows = [EventRow(*row) for row in connection.execute(statement, wanted)]
-        complete = len(rows) < limit and sum(len(row.message) for row in rows) < MOST_BYTES
-        through = max(position, after) if complete else rows[-1].position
-        return EventsRead(rows, through, trimmed, complete)
+        return _events_read(rows, after, limit, position, trimmed)
+
+    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
+        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
+        with self._database.read() as connection:
+            position, trimmed = connection.execute(_ENDS).one()
+            wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
+            rows = [EventRow(*row, before=None) for row in connection.execute(_AUDIT, wanted)]
+            if left := limit - len(rows):
+                wanted["most"] = left
+                rows += [EventRow(*row) for row in connection.execute(_EVENTS_OF_JOB, wanted)]
+        return _events_read(rows, after, limit, position, trimmed)
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""
@@ -168,6 +183,12 @@ class SqlReadStore:
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:
             return list(connection.execute(select(jobs.c.job_key).where(condition).limit(limit)).scalars())
+
+
+def _events_read(rows: Sequence[EventRow], after: int, limit: int, position: int, trimmed: int) -> EventsRead:
+    complete = len(rows) < limit and sum(len(row.message) for row in rows) < MOST_BYTES
+    through = max(position, after) if complete else rows[-1].position
+    return EventsRead(rows, through, trimmed, complete)
 
 
 def _position(connection: Connection) -> int:

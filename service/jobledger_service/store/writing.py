@@ -267,30 +267,3 @@ class SqlWriteStore:
         """Open a transaction that commits, durably, when the block ends without an error."""
         with self._database.write() as connection:
             yield SqlTransaction(connection, self._database.dialect, self._statements)
-
-    def trim_events(self, before: int, limit: int) -> int | None:
-        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
-        with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim"):
-                return None
-            oldest = select(events.c.position, events.c.commit_time).order_by(events.c.position).limit(limit)
-            positions = []
-            for position, commit_time in connection.execute(oldest):
-                if commit_time >= before:
-                    break
-                positions.append(position)
-            if not positions:
-                return None
-            newest: int = positions[-1]
-            connection.execute(delete(events).where(events.c.position <= newest))
-            # Last, as commits wait for this row; both are seen together.
-            connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
-            return newest
-
-    def trim_requests(self, before: int, limit: int) -> int:
-        """Forget at most `limit` requests from before a time; return how many."""
-        old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
-        with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim requests"):
-                return 0
-            return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
