@@ -74,7 +74,7 @@ async def test_the_trail_outlives_the_history_and_the_job(start_server: StartSer
         while any(map(is_progress, kept := await trail(api, job.job_id))):
             await clock.bookmark()
         assert kept == [event for event in whole if not is_progress(event)]
-        before = clock.cursor
+        before = (await clock.bookmark()).cursor
         await delete(api, job.job_id, reason="no longer needed")
         while not await is_trimmed(api, before):
             await clock.bookmark()
