@@ -140,8 +140,8 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(
     open_ledger: Callable[..., Ledger], start_server: StartServer, connect: Callable[[Server], Api]
 ):
     ledger = open_ledger(quiet=SECOND * 1_000)
-    for begin in range(0, 20_000, 1_000):
-        ledger.create(*(f"job-{number}" for number in range(begin, begin + 1_000)), name="n" * 1_000)
+    for begin in range(0, 12_000, 500):
+        ledger.create(*(f"job-{number}" for number in range(begin, begin + 500)), name="n" * 1_000)
     url = ledger.database.writer.url.render_as_string(hide_password=False)
     ledger.database.close()
     server = start_server(url)
@@ -150,12 +150,12 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(
     taken, before = 0, 0
     async for piece in api.jobs.ExportJobs(request):
         taken += len(piece.data)
-        if not before and piece.rows > 4_000:
+        if not before and piece.rows > 8_000:  # by then the database has filled its cache
             before = resident_bytes(server)
-    assert (piece.rows, piece.percent) == (20_000, 100)
+    assert (piece.rows, piece.percent) == (12_000, 100)
     grown = resident_bytes(server) - before
-    assert taken > 30_000_000
-    assert grown < 8_000_000, f"{grown:,} bytes more for {taken:,} bytes of jobs"
+    assert taken > 18_000_000
+    assert grown < 4_000_000, f"{grown:,} bytes more for {taken:,} bytes of jobs"
 
 
 def test_pages_follow_each_other_by_place(open_ledger: Callable[..., Ledger]):

@@ -211,5 +211,5 @@ def _messages(connection: Connection, needed: dict[str, _Source]) -> dict[str, b
         positions = [source.position for source in needed.values() if source.before is before]
         if positions:
             wanted = select(events.c.job_key, column).where(events.c.position.in_(positions))
-            messages |= dict(connection.execute(wanted).tuples().all())
+            messages.update((key, message) for key, message in connection.execute(wanted))
     return messages
