@@ -140,22 +140,23 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(
     open_ledger: Callable[..., Ledger], start_server: StartServer, connect: Callable[[Server], Api]
 ):
     ledger = open_ledger(quiet=SECOND * 1_000)
-    for begin in range(0, 12_000, 500):
+    for begin in range(0, 14_000, 500):
         ledger.create(*(f"job-{number}" for number in range(begin, begin + 500)), name="n" * 1_000)
     url = ledger.database.writer.url.render_as_string(hide_password=False)
     ledger.database.close()
     server = start_server(url)
     api = connect(server)
     request = ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES)
-    taken, before = 0, 0
+    taken = before = 0
     async for piece in api.jobs.ExportJobs(request):
         taken += len(piece.data)
-        if not before and piece.rows > 8_000:  # by then the database has filled its cache
+        if not before and piece.rows > 4_000:
             before = resident_bytes(server)
-    assert (piece.rows, piece.percent) == (12_000, 100)
+    assert (piece.rows, piece.percent) == (14_000, 100)
     grown = resident_bytes(server) - before
-    assert taken > 18_000_000
-    assert grown < 4_000_000, f"{grown:,} bytes more for {taken:,} bytes of jobs"
+    assert taken > 22_000_000
+    # What came after `before` is 17 MB, and 60 MB as jobs in memory; the cache of a connection to SQLite grows to 16 MB.
+    assert grown < 20_000_000, f"{grown:,} bytes more for {taken:,} bytes of jobs"
 
 
 def test_pages_follow_each_other_by_place(open_ledger: Callable[..., Ledger]):
