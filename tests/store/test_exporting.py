@@ -155,7 +155,7 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(
     assert (piece.rows, piece.percent) == (14_000, 100)
     grown = resident_bytes(server) - before
     assert taken > 22_000_000
-    # What came after `before` is 17 MB, and 60 MB as jobs in memory; the cache of a connection to SQLite grows to 16 MB.
+    # After `before` came 17 MB, 60 MB as jobs in memory; the cache of a connection to SQLite grows to 16 MB.
     assert grown < 20_000_000, f"{grown:,} bytes more for {taken:,} bytes of jobs"
 
 
