@@ -5,6 +5,7 @@ The messages that they take and return are those of `jobledger.v1`.
 
 from jobledger_client._async._backend import AsyncClock
 from jobledger_client._async._client import AsyncJobClient
+from jobledger_client._async._export import AsyncExport
 from jobledger_client._async._pages import AsyncPages
 from jobledger_client._async._watch import AsyncWatch
 from jobledger_client._errors import (
@@ -40,6 +41,7 @@ from jobledger_client._retry import Backoff
 from jobledger_client._snapshots import Relist
 from jobledger_client._sync._backend import Clock
 from jobledger_client._sync._client import JobClient
+from jobledger_client._sync._export import Export
 from jobledger_client._sync._pages import Pages
 from jobledger_client._sync._watch import Watch
 from jobledger_client._values import TERMINAL_STATES
@@ -51,6 +53,7 @@ __all__ = [
     "TERMINAL_STATES",
     "AlreadyExistsError",
     "AsyncClock",
+    "AsyncExport",
     "AsyncJobClient",
     "AsyncPages",
     "AsyncWatch",
@@ -64,6 +67,7 @@ __all__ = [
     "DeadlineExceededError",
     "DrainingError",
     "EtagMismatchError",
+    "Export",
     "FieldViolation",
     "ForeignCursorError",
     "HistoryTrimmedError",

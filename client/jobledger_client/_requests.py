@@ -5,6 +5,7 @@ from typing import Any, TypeAlias, TypedDict
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from jobledger.v1.chunk_pb2 import ChunkSpec
+from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_pb2 import Stage
 from jobledger.v1.job_service_pb2 import JobLimit, UpdateJobRequest
@@ -48,6 +49,21 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
         end_time=values.time_range(fields.get("end_time")),
         labels=fields.get("labels", {}),
         search=fields.get("search", ""),
+    )
+
+
+def export_request(
+    format: values.ExportFormatLike,  # noqa: A002 - the contract's name for it
+    columns: Iterable[str],
+    label_columns: Iterable[str],
+    fields: JobFilterFields,
+) -> ExportJobsRequest:
+    """Return the request that begins an export."""
+    return ExportJobsRequest(
+        filter=job_filter(fields),
+        format=values.export_format(format),
+        columns=columns,
+        label_columns=label_columns,
     )
 
 

@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.chunk_pb2 import ChunkState
+from jobledger.v1.export_pb2 import ExportFormat
 from jobledger.v1.filter_pb2 import TimeRange
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_service_pb2 import JobOrder, WatchMode
@@ -25,6 +26,7 @@ JobOrderLike: TypeAlias = JobOrder.ValueType | str
 WatchModeLike: TypeAlias = WatchMode.ValueType | str
 StatsStepLike: TypeAlias = StatsStep.ValueType | str
 FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
+ExportFormatLike: TypeAlias = ExportFormat.ValueType | str
 
 TERMINAL_STATES = frozenset(
     {JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED},
@@ -126,6 +128,14 @@ def failure_policy(value: FailurePolicyLike) -> FailurePolicy.ValueType:
         if isinstance(value, int)
         else FailurePolicy.Value(_enum_name(FailurePolicy.keys(), "FAILURE_POLICY_", value))
     )
+
+
+def export_format(value: ExportFormatLike) -> ExportFormat.ValueType:
+    """Return the format of this name: CSV or JSON_LINES, which may also be called jsonl."""
+    if isinstance(value, int):
+        return value
+    word = "JSON_LINES" if value.upper() == "JSONL" else value
+    return ExportFormat.Value(_enum_name(ExportFormat.keys(), "EXPORT_FORMAT_", word))
 
 
 def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:

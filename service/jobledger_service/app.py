@@ -17,13 +17,14 @@ from .domain.retention import Retention
 from .duties.duty import perform
 from .duties.folding import FoldingDuty
 from .duties.leases import LeaseDuty
-from .duties.retention import RetentionDuty
+from .duties.retention import Kept, RetentionDuty
 from .duties.slots import SlotDuty
 from .feed.feed import LiveFeed
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
 from .ledger.entry import Entry
+from .ledger.export import Exports
 from .ledger.queries import Queries
 from .ledger.watch import Watch
 from .rpc import server, worker_requests
@@ -38,14 +39,18 @@ from .rpc.serving import Serving
 from .rpc.worker_service import WorkerService
 from .settings import Settings
 from .store.engines import Database, open_database
+from .store.exporting import SqlExportStore
 from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
+from .store.upkeep import SqlUpkeep
 from .store.writing import SqlWriteStore
 
 log = structlog.get_logger(__name__)
 
 LAST_PORT = 65_535
+EXPORT_SHARE = 2
+"""An export may take the history's length divided by this, and still show each job as it was when it began."""
 
 
 DEFECT = 70
@@ -81,28 +86,33 @@ class App:
             self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
         )
         self._replies = ReplyCache() if writes.single_writer else None
-        executor = Executor(writes, codec, _clock, self._queries.cursor, retention_of(settings))
+        history = round(settings.event_retention * SECOND)
+        executor = Executor(
+            writes, codec, _clock, self._queries.cursor, retention_of(settings), quiet=history // EXPORT_SHARE
+        )
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
+        self._exports = Exports(SqlExportStore(self._database), self._queries.cursor)
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
         )
         self._slots = SlotDuty(self._reads, self._queries, self._committer)
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, _clock, random.random)
+        upkeep = SqlUpkeep(self._database, codec.audited)
         self._retention = RetentionDuty(
             self._reads,
-            writes,
+            upkeep,
             self._queries,
             self._committer,
             _clock,
-            round(settings.event_retention * SECOND),
+            Kept(events=history, audit=round(settings.audit_retention * SECOND)),
             self._feed.forget,
         )
-        self._folding = FoldingDuty(self._reads, writes, self._queries, self._committer, _clock)
+        self._folding = FoldingDuty(self._reads, upkeep, self._queries, self._committer, _clock)
 
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
-        jobs = JobService(self._committer, self._queries, watch, _new_id, _clock, self._replies)
+        jobs = JobService(self._committer, self._queries, watch, self._exports, _new_id, _clock, self._replies)
         given = worker_requests.Given(_clock, random.random, schemes)
         services = {
             server.JOB_SERVICE: jobs,
@@ -172,6 +182,7 @@ class App:
         await self._server.drain()
         self._feed.close()
         self._claims.close()
+        self._exports.close()
         await self._serving.drain(self._settings.drain_timeout)
         await self._server.stop(0)
         for task in others:
@@ -180,6 +191,7 @@ class App:
         self._committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()
+        self._exports.shutdown()
         self._database.close()
         log.info("stopped")
 

@@ -59,6 +59,7 @@ def serve_command(
     duty_interval: Annotated[float | None, _option("duty_interval", "--duty-interval")] = None,
     retention_interval: Annotated[float | None, _option("retention_interval", "--retention-interval")] = None,
     event_retention: Annotated[float | None, _option("event_retention", "--event-retention")] = None,
+    audit_retention: Annotated[float | None, _option("audit_retention", "--audit-retention")] = None,
     completed_retention: Annotated[float | None, _option("completed_retention", "--completed-retention")] = None,
     failed_retention: Annotated[float | None, _option("failed_retention", "--failed-retention")] = None,
     cancelled_retention: Annotated[float | None, _option("cancelled_retention", "--cancelled-retention")] = None,

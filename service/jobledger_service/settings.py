@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     duty_interval: float = Field(0.5, gt=0, description="How often leases, retries and cancellations are looked after.")
     retention_interval: float = Field(5, gt=0, description="How often expired jobs and old history are looked after.")
     event_retention: float = Field(7 * 86_400, ge=0, description="How long history is kept; watches resume within it.")
+    audit_retention: float = Field(90 * 86_400, ge=0, description="How long a deleted job's audit trail is kept.")
     completed_retention: float | None = Field(None, ge=0, description="How long COMPLETED jobs are kept.")
     failed_retention: float | None = Field(None, ge=0, description="How long FAILED jobs are kept.")
     cancelled_retention: float | None = Field(None, ge=0, description="How long CANCELLED jobs are kept.")

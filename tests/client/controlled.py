@@ -133,7 +133,7 @@ class Played:
     def end(self, call: Any, method: str, code: grpc.StatusCode, reason: str = "", **details: Any) -> None:
         """End a call that was taken with an error."""
         trailing, text = trailers(code, reason, **details) if reason else ((), "the connection is gone")
-        streaming = method in {"WatchJob", "WatchJobs"}
+        streaming = method in {"WatchJob", "WatchJobs", "ExportJobs"}
         call.terminate(*([] if streaming else [None]), trailing, code, text)
 
 

@@ -7,6 +7,7 @@ import pytest
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_pb2 import JobState
 from jobledger_service.rpc.checks import SCHEMES
+from jobledger_service.rpc.export_columns import COLUMNS
 from jobledger_service.settings import Settings
 
 from tests.docs.documents import DOCUMENTS, ROOT, name_of
@@ -54,13 +55,18 @@ def test_every_setting_is_told_with_its_default():
         default = str(field.default).lower()
         if type(field.default) in (int, float):
             default = f"{field.default:,}"
-        told = row.split("|")[2].replace("`", "").strip().removesuffix(" (7 days)")
+        told = re.sub(r" \(\d+ days\)$", "", row.split("|")[2].replace("`", "").strip())
         assert told == default.removesuffix(".0"), name
 
 
 def test_every_state_is_told():
     states = {name.removeprefix("JOB_STATE_") for name in dict(JobState.items())}
     assert states - {"UNSPECIFIED"} <= first_cells(read("docs/lifecycle.md"))
+
+
+def test_every_column_of_an_export_is_told_in_its_order():
+    rows = [row for row in read("docs/export.md").splitlines() if row.startswith("| `")]
+    assert [row.split("|")[1].strip(" `") for row in rows] == list(COLUMNS)
 
 
 def test_every_scheme_is_told():

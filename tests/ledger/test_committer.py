@@ -40,6 +40,7 @@ class Ledger:
             lambda: next(clock),
             lambda position: Cursor(self.reads.ledger, position),
             Retention(),
+            quiet=0,
         )
         self.commits: list[Commit] = []
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.filter import JobFilter, TimeRange
 from jobledger_service.domain.rollup import Tally
 from jobledger_service.domain.states import JobState
+from jobledger_service.ledger.export import Place
 from jobledger_service.ledger.ports import Demand, Listing, Order, PageKey, Writes
 from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.exporting import SqlExportStore
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
 from jobledger_service.store.writing import SqlWriteStore
@@ -95,6 +97,16 @@ def test_the_history_of_a_job_walks_its_index(database: Database):
     plans = Plans(database)
     SqlReadStore(database).events(0, 10, "me/x")
     assert any("SEARCH events USING INDEX events_by_job" in step for step in plans.steps), plans.steps
+
+
+@pytest.mark.parametrize("after", [Place(0, ""), Place(5, "me/x")])
+def test_a_page_of_an_export_walks_its_indexes(database: Database, after: Place):
+    plans = Plans(database)
+    SqlExportStore(database).export_page(JobFilter("me", create_time=TimeRange(3, 9)), 0, after, 10)
+    between = "(owner=? AND (create_time,job_key)>(?,?) AND (create_time,job_key)<(?,?))"
+    plans.hold(f"jobs USING INDEX jobs_by_create_time {between}")
+    plans.hold(f"tombstones USING COVERING INDEX tombstones_by_create_time {between}")
+    plans.hold("events USING COVERING INDEX events_by_job (job_key=? AND position>?)")
 
 
 def test_jobs_and_chunks_are_found_by_their_keys(database: Database):

@@ -6,6 +6,7 @@ import grpc
 
 from jobledger_client._async._backend import AsyncClock, Channel, open_channel
 from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._async._export import AsyncExportCalls
 from jobledger_client._async._imports import AsyncImportCalls
 from jobledger_client._async._jobs import AsyncJobCalls
 from jobledger_client._async._leases import AsyncLeaseCalls
@@ -16,7 +17,9 @@ from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 
 
-class AsyncJobClient(AsyncJobCalls, AsyncStatsCalls, AsyncLeaseCalls, AsyncLimitCalls, AsyncImportCalls):
+class AsyncJobClient(
+    AsyncJobCalls, AsyncStatsCalls, AsyncExportCalls, AsyncLeaseCalls, AsyncLimitCalls, AsyncImportCalls
+):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
@@ -42,6 +45,7 @@ class AsyncJobClient(AsyncJobCalls, AsyncStatsCalls, AsyncLeaseCalls, AsyncLimit
         caller = AsyncCaller(metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
         AsyncJobCalls.__init__(self, self._channel, caller)
         AsyncStatsCalls.__init__(self, self._channel, caller)
+        AsyncExportCalls.__init__(self, self._channel, caller)
         AsyncLeaseCalls.__init__(self, self._channel, caller)
         AsyncLimitCalls.__init__(self, self._channel, caller)
         AsyncImportCalls.__init__(self, self._channel, caller)

@@ -331,12 +331,14 @@ class JobCalls:
         )
         return (self._caller.call(self._jobs.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
-    def delete_job(self, job_id: str, *, force: bool = False, etag: str = "", timeout: float | None = None) -> None:
-        """Remove a job that has ended, or any with `force`.
+    def delete_job(
+        self, job_id: str, *, force: bool = False, reason: str = "", etag: str = "", timeout: float | None = None
+    ) -> None:
+        """Remove a job that has ended, or any with `force`; `reason` goes into its audit trail.
 
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
-        request = rpc.DeleteJobRequest(job_id=job_id, force=force, etag=etag)
+        request = rpc.DeleteJobRequest(job_id=job_id, force=force, reason=reason, etag=etag)
         try:
             self._caller.call(self._jobs.DeleteJob, request, timeout=timeout)
         except JobNotFoundError as error:

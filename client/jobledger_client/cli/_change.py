@@ -129,11 +129,12 @@ def delete(
     job_id: JobId,
     *,
     force: Annotated[bool, typer.Option("--force", help="Also when it has not ended.")] = False,
+    reason: Reason = "",
     etag: Etag = "",
 ) -> int:
     """Remove a job that has ended."""
     with session.client() as client:
-        client.delete_job(job_id, force=force, etag=etag)
+        client.delete_job(job_id, force=force, reason=reason, etag=etag)
     if session.as_json:
         _json.document(DeleteJobResponse())
     else:

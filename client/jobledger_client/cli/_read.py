@@ -1,6 +1,6 @@
 """The commands that read: get, list, chunks, events."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from jobledger.v1.job_service_pb2 import ListChunksResponse, ListJobEventsResponse, ListJobsResponse
@@ -8,11 +8,8 @@ from rich.console import Group
 from rich.text import Text
 
 from jobledger_client._sync._pages import Pages
-from jobledger_client.cli import _json, _parse, _tables
+from jobledger_client.cli import _filter, _json, _tables
 from jobledger_client.cli._session import Session, command
-
-if TYPE_CHECKING:
-    from jobledger_client._requests import JobFilterFields
 
 AnyPage = TypeVar("AnyPage", ListJobsResponse, ListChunksResponse, ListJobEventsResponse)
 
@@ -20,8 +17,6 @@ JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
 PageSize = Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many to show.")]
 PageToken = Annotated[str, typer.Option(metavar="TOKEN", help="Go on with this page, as the page before says.")]
 AllPages = Annotated[bool, typer.Option("--all", help="Show all, over as many pages as it takes.")]
-Since = typer.Option(metavar="TIME|SPAN", help="At or after this time, or at most this long ago (2h).")
-Before = typer.Option(metavar="TIME|SPAN", help="Before this time, or longer ago.")
 
 
 def register(app: typer.Typer) -> None:
@@ -58,21 +53,16 @@ def get(
 def list_jobs(
     session: Session,
     *,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STATE", help="QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED or CANCELLED; repeat it."),
-    ] = None,
-    kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help="May be repeated.")] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated; all must match.")
-    ] = None,
-    search: Annotated[str, typer.Option(metavar="WORDS", help="Words that begin words of the job.")] = "",
-    min_priority: Annotated[int | None, typer.Option(metavar="N", help="0 to 10.")] = None,
-    max_priority: Annotated[int | None, typer.Option(metavar="N", help="0 to 10.")] = None,
-    created_since: Annotated[str | None, Since] = None,
-    created_before: Annotated[str | None, Before] = None,
-    ended_since: Annotated[str | None, Since] = None,
-    ended_before: Annotated[str | None, Before] = None,
+    state: _filter.States = None,
+    kind: _filter.Kinds = None,
+    label: _filter.Labels = None,
+    search: _filter.Search = "",
+    min_priority: _filter.Priority = None,
+    max_priority: _filter.Priority = None,
+    created_since: _filter.Since = None,
+    created_before: _filter.Before = None,
+    ended_since: _filter.Since = None,
+    ended_before: _filter.Before = None,
     order: Annotated[
         str, typer.Option(metavar="ORDER", help="CREATE_TIME, UPDATE_TIME, END_TIME or PRIORITY.")
     ] = "CREATE_TIME",
@@ -82,23 +72,7 @@ def list_jobs(
     all_pages: AllPages = False,
 ) -> None:
     """List jobs, newest first."""
-    filter_: JobFilterFields = {
-        "states": state or (),
-        "kinds": kind or (),
-        "labels": _parse.pairs("--label", label or ()),
-        "search": search,
-        "min_priority": min_priority,
-        "max_priority": max_priority,
-        "create_time": (
-            _parse.moment("--created-since", created_since),
-            _parse.moment("--created-before", created_before),
-        ),
-    }
-    if ended_since or ended_before:
-        filter_["end_time"] = (
-            _parse.moment("--ended-since", ended_since),
-            _parse.moment("--ended-before", ended_before),
-        )
+    filter_ = _filter.job_filter(dict(locals()))
     with session.client() as client:
         pages = client.list_jobs(
             order=order, ascending=ascending, page_size=page_size, page_token=page_token, **filter_

@@ -78,7 +78,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     older backup. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 14
-    """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page token that is damaged or belongs to another request.
+    """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged or of another request.
     Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
@@ -160,7 +160,7 @@ ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 13
 older backup. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 14
-"""ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page token that is damaged or belongs to another request.
+"""ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged or of another request.
 Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15

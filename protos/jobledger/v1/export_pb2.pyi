@@ -29,8 +29,8 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """EXPORT_FORMAT_UNSPECIFIED is refused."""
     EXPORT_FORMAT_CSV: _ExportFormat.ValueType  # 1
-    """EXPORT_FORMAT_CSV is RFC 4180 with a header line, in UTF-8. A cell that a spreadsheet would take for a formula is
-    preceded by an apostrophe.
+    """EXPORT_FORMAT_CSV is RFC 4180 with a header line, in UTF-8. Text that a spreadsheet would take for a formula is
+    preceded by an apostrophe; a cell without anything is empty.
     """
     EXPORT_FORMAT_JSON_LINES: _ExportFormat.ValueType  # 2
     """EXPORT_FORMAT_JSON_LINES is one JSON object a line, in UTF-8."""
@@ -41,8 +41,8 @@ class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """EXPORT_FORMAT_UNSPECIFIED is refused."""
 EXPORT_FORMAT_CSV: ExportFormat.ValueType  # 1
-"""EXPORT_FORMAT_CSV is RFC 4180 with a header line, in UTF-8. A cell that a spreadsheet would take for a formula is
-preceded by an apostrophe.
+"""EXPORT_FORMAT_CSV is RFC 4180 with a header line, in UTF-8. Text that a spreadsheet would take for a formula is
+preceded by an apostrophe; a cell without anything is empty.
 """
 EXPORT_FORMAT_JSON_LINES: ExportFormat.ValueType  # 2
 """EXPORT_FORMAT_JSON_LINES is one JSON object a line, in UTF-8."""
@@ -108,7 +108,9 @@ class ExportJobsResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     PERCENT_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """data is whole lines, about 64 KiB; a longer line comes whole. Pieces put together are the export."""
+    """data is whole lines, at most 64 KiB; a longer line comes whole. Pieces put together are the export. Empty when none of the
+    last 1,000 jobs matched, or none at all.
+    """
     resume_token: _builtins.str
     """resume_token is where to go on after this piece. Empty: this was the last."""
     cursor: _builtins.bytes

@@ -596,7 +596,7 @@ Global___ListChunksResponse: _TypeAlias = ListChunksResponse  # noqa: Y015
 
 @_typing.final
 class ListJobEventsRequest(_message.Message):
-    """ListJobEventsRequest asks for a page of a job's history."""
+    """ListJobEventsRequest asks for a page of a job's audit trail."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -604,7 +604,7 @@ class ListJobEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
-    """job_id is the job, which may have been deleted. Required."""
+    """job_id is the job, which may have been deleted. A job_id that was used again has the trails of all its jobs. Required."""
     page_size: _builtins.int
     """page_size is how many events to return, 0 to 500; more is taken as 500. 0: 100."""
     page_token: _builtins.str
@@ -626,7 +626,7 @@ Global___ListJobEventsRequest: _TypeAlias = ListJobEventsRequest  # noqa: Y015
 
 @_typing.final
 class ListJobEventsResponse(_message.Message):
-    """ListJobEventsResponse is a page of a job's history."""
+    """ListJobEventsResponse is a page of a job's audit trail."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1078,6 +1078,7 @@ class DeleteJobRequest(_message.Message):
     FORCE_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     DELETE_ARTIFACTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the job. Required."""
     force: _builtins.bool
@@ -1088,6 +1089,8 @@ class DeleteJobRequest(_message.Message):
     """delete_artifacts also deletes what the artifacts point at, after the job is gone, in the background and with retries:
     only under the roots that the operator allowed.
     """
+    reason: _builtins.str
+    """reason is why, for people and the audit trail, at most 1,024 characters. Empty: none."""
     def __init__(
         self,
         *,
@@ -1095,10 +1098,11 @@ class DeleteJobRequest(_message.Message):
         force: _builtins.bool = ...,
         etag: _builtins.str = ...,
         delete_artifacts: _builtins.bool = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "etag", b"etag", "force", b"force", "job_id", b"job_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delete_artifacts", b"delete_artifacts", "etag", b"etag", "force", b"force", "job_id", b"job_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

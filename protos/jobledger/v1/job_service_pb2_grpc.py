@@ -187,8 +187,9 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobEvents(self, request, context):
-        """ListJobEvents returns a page of a job's history, oldest first: who did what, and when. It outlives the job until the
-        history is trimmed.
+        """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
+        why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
+        entries that tell of nothing but progress are there only while the history is, 7 days unless the operator says otherwise.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
@@ -274,8 +275,8 @@ class JobServiceServicer:
         """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
         of the ledger, however long the export takes. A broken export goes on with the last resume_token.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED); UNAVAILABLE (DRAINING).
-        Retry: safe, with the last resume_token received.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE
+        (DRAINING). Retry: safe, with the last resume_token received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

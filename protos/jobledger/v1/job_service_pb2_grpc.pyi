@@ -67,8 +67,9 @@ class JobServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
-    """ListJobEvents returns a page of a job's history, oldest first: who did what, and when. It outlives the job until the
-    history is trimmed.
+    """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
+    why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
+    entries that tell of nothing but progress are there only while the history is, 7 days unless the operator says otherwise.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
@@ -122,8 +123,8 @@ class JobServiceStub:
     """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
     of the ledger, however long the export takes. A broken export goes on with the last resume_token.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED); UNAVAILABLE (DRAINING).
-    Retry: safe, with the last resume_token received.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE
+    (DRAINING). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
@@ -186,8 +187,9 @@ class JobServiceAsyncStub(JobServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
-    """ListJobEvents returns a page of a job's history, oldest first: who did what, and when. It outlives the job until the
-    history is trimmed.
+    """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
+    why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
+    entries that tell of nothing but progress are there only while the history is, 7 days unless the operator says otherwise.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
@@ -241,8 +243,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
     of the ledger, however long the export takes. A broken export goes on with the last resume_token.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED); UNAVAILABLE (DRAINING).
-    Retry: safe, with the last resume_token received.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE
+    (DRAINING). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]  # type: ignore[assignment]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
@@ -338,8 +340,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.ListJobEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.ListJobEventsResponse, _abc.Awaitable[_job_service_pb2.ListJobEventsResponse]]:
-        """ListJobEvents returns a page of a job's history, oldest first: who did what, and when. It outlives the job until the
-        history is trimmed.
+        """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
+        why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
+        entries that tell of nothing but progress are there only while the history is, 7 days unless the operator says otherwise.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
@@ -441,8 +444,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
         of the ledger, however long the export takes. A broken export goes on with the last resume_token.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED); UNAVAILABLE (DRAINING).
-        Retry: safe, with the last resume_token received.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE
+        (DRAINING). Retry: safe, with the last resume_token received.
         """
 
     @_abc_1.abstractmethod

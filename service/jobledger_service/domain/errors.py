@@ -115,8 +115,8 @@ class ChunkNotClaimable(Refusal):
 class HistoryTrimmed(Refusal):
     """The cursor is older than the history that is kept; `oldest` is the oldest position to resume from."""
 
-    def __init__(self, oldest: int) -> None:
-        super().__init__("the cursor is older than the history that is kept: list again and watch from there")
+    def __init__(self, oldest: int, told: str = "") -> None:
+        super().__init__(told or "the cursor is older than the history that is kept: list again and watch from there")
         self.oldest = oldest
 
 
@@ -137,10 +137,11 @@ class CursorAhead(Refusal):
 
 
 class PageTokenInvalid(Refusal):
-    """The page token is damaged, or belongs to another request."""
+    """The token is damaged, or belongs to another request; `field` is where it was given."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(f"page_token {detail}: begin with the first page")
+    def __init__(self, detail: str, field: str) -> None:
+        super().__init__(f"{field} {detail}: begin again without it, or leave the request as it was")
+        self.field = field
 
 
 class QueueFull(Refusal):

@@ -6,7 +6,7 @@ from typing import Final
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.rollup import HOUR
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Clock, ReadStore, WriteStore
+from jobledger_service.ledger.ports import Clock, ReadStore, Upkeep
 from jobledger_service.ledger.queries import Queries
 
 SETTLED: Final = 60 * SECOND
@@ -18,7 +18,7 @@ class FoldingDuty:
     """Folds in small steps, on the writer's thread, so that no caller waits long behind it."""
 
     store: ReadStore
-    writes: WriteStore
+    upkeep: Upkeep
     queries: Queries
     committer: Committer
     clock: Clock
@@ -28,4 +28,4 @@ class FoldingDuty:
         due = await self.queries.run(self.store.unfolded, (self.clock() - SETTLED) // HOUR)
         if due is None:
             return False
-        return bool(await self.committer.maintain(lambda: self.writes.fold(*due)))
+        return bool(await self.committer.maintain(lambda: self.upkeep.fold(*due)))

@@ -2,33 +2,44 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.slots import FORGOTTEN
 from jobledger_service.ledger.commands import RemoveExpired
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Clock, ReadStore, WriteStore
+from jobledger_service.ledger.ports import Clock, ReadStore, Upkeep
 from jobledger_service.ledger.queries import Queries
 
+Gone = TypeVar("Gone")
+
 JOBS_AT_ONCE: Final = 20
+EVENTS_AT_ONCE: Final = 500
 ROWS_AT_ONCE: Final = 1_000
 REQUESTS_KEPT: Final = 24 * 3_600 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How long history is kept, and the audit trail of a job after its deletion, in microseconds."""
+
+    events: int
+    audit: int
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionDuty:
     """Forgets in small steps, on the writer's thread, so that no caller waits long behind it.
 
-    `event_retention` is in microseconds; `trimmed` hears of the newest position that was forgotten.
+    `trimmed` hears of the newest position that was forgotten.
     """
 
     store: ReadStore
-    writes: WriteStore
+    upkeep: Upkeep
     queries: Queries
     committer: Committer
     clock: Clock
-    event_retention: int
+    kept: Kept
     trimmed: Callable[[int], None]
 
     async def once(self) -> bool:
@@ -37,12 +48,13 @@ class RetentionDuty:
         jobs = await self.queries.run(self.store.expired_jobs, now, JOBS_AT_ONCE)
         if jobs:
             await self.committer.submit(RemoveExpired(jobs))
-        through = await self._write(self.writes.trim_events, now - self.event_retention, ROWS_AT_ONCE)
+        through = await self._do(self.upkeep.trim_events, now - self.kept.events, EVENTS_AT_ONCE)
         if through is not None:
             self.trimmed(through)
-        await self._write(self.writes.trim_limits, now - FORGOTTEN, ROWS_AT_ONCE)
-        requests = await self._write(self.writes.trim_requests, now - REQUESTS_KEPT, ROWS_AT_ONCE)
-        return len(jobs) == JOBS_AT_ONCE or through is not None or requests == ROWS_AT_ONCE
+        await self._do(self.upkeep.trim_limits, now - FORGOTTEN, ROWS_AT_ONCE)
+        requests = await self._do(self.upkeep.trim_requests, now - REQUESTS_KEPT, ROWS_AT_ONCE)
+        trails = await self._do(self.upkeep.trim_audit, now - self.kept.audit, ROWS_AT_ONCE)
+        return len(jobs) == JOBS_AT_ONCE or through is not None or requests == ROWS_AT_ONCE or trails > 0
 
-    def _write(self, forget: Callable[[int, int], Any], before: int, limit: int) -> Awaitable[Any]:
+    def _do(self, forget: Callable[[int, int], Gone], before: int, limit: int) -> Awaitable[Gone]:
         return self.committer.maintain(lambda: forget(before, limit))

@@ -41,16 +41,26 @@ Outcome = Any
 
 
 class Executor:
-    """Carries batches out against the store; called on the writer's thread alone."""
+    """Carries batches out against the store; called on the writer's thread alone.
+
+    A job that has not changed for `quiet` microseconds is kept with its next event as it was before it.
+    """
 
     def __init__(
-        self, store: WriteStore, codec: Codec, clock: Clock, cursor: Callable[[int], Cursor], retention: Retention
+        self,
+        store: WriteStore,
+        codec: Codec,
+        clock: Clock,
+        cursor: Callable[[int], Cursor],
+        retention: Retention,
+        quiet: int,
     ) -> None:
         self._store = store
         self._codec = codec
         self._clock = clock
         self._cursor = cursor
         self._retention = retention
+        self._quiet = quiet
 
     def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
         """Carry out the commands; one that the database rejects is found by halving the batch: it fails alone."""
@@ -83,7 +93,7 @@ class Executor:
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         now = self._clock()
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, now, self._retention)
+            work = WorkingSet(transaction, now, self._retention, self._quiet)
             work.load([command.needs() for command in commands])
             decided = [_decide(command, work) for command in commands]
             work.fetch_inputs()

@@ -11,7 +11,10 @@ from jobledger_service.domain.job import Job
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a commit did to one job, before it has a position; `before` is None for a job that it created."""
+    """What a commit did to one job, before it has a position; `before` is None for a job that it created.
+
+    `previous` is the whole job before, when the event that showed it so may soon be forgotten.
+    """
 
     before: Facts | None
     job: Job
@@ -19,15 +22,20 @@ class Record:
     changes: Sequence[Change]
     commit_time: int
     deleted: bool
+    previous: Job | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` chunks that changed."""
+    """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` chunks that changed.
+
+    `previous` is a message that shows the record's `previous`.
+    """
 
     head: bytes
     chunks: bytes
     chunk_count: int
+    previous: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

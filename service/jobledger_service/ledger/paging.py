@@ -4,12 +4,15 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import Final
 
 from jobledger_service.domain.errors import PageTokenInvalid
 
 _MARK: Final = 12
+_INTEGERS: Final = 2**63
+_UNFIT: Final = re.compile("[\x00\ud800-\udfff]")
 
 
 def request_mark(*parts: object) -> str:
@@ -41,17 +44,26 @@ class PageToken:
         return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def parse_page_token(token: str, mark: str, *types: type) -> tuple[int | str, ...] | None:
-    """Return the place that a token names, None for an empty one; raises PageTokenInvalid."""
+def _fits(value: object, type_: type) -> bool:
+    """Whether a database can take a value as one of this type."""
+    if type(value) is not type_:
+        return False
+    if isinstance(value, int):
+        return abs(value) < _INTEGERS
+    return not _UNFIT.search(str(value))
+
+
+def parse_page_token(token: str, mark: str, *types: type, field: str = "page_token") -> tuple[int | str, ...] | None:
+    """Return the place that a token names, None for an empty one; raises PageTokenInvalid for that field."""
     if not token:
         return None
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         found, *values = json.loads(raw)
     except (binascii.Error, ValueError, TypeError) as error:
-        raise PageTokenInvalid("is damaged") from error
-    if len(values) != len(types) or any(type(v) is not t for v, t in zip(values, types, strict=True)):
-        raise PageTokenInvalid("is damaged, or of another method")
+        raise PageTokenInvalid("is damaged", field) from error
+    if len(values) != len(types) or not all(map(_fits, values, types)):
+        raise PageTokenInvalid("is damaged, or of another method", field)
     if found != mark:
-        raise PageTokenInvalid("belongs to a request with another filter, order or view")
+        raise PageTokenInvalid("belongs to another request", field)
     return tuple(values)

@@ -136,8 +136,19 @@ class WriteStore(Protocol):
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
 
+
+Reduce = Callable[[bytes], bytes | None]
+"""Makes of a stored watch message what the audit trail keeps of it, None when that is nothing."""
+
+
+class Upkeep(Protocol):
+    """What the store forgets, in small steps on the writer's thread. Methods raise StoreUnavailable."""
+
     def trim_events(self, before: int, limit: int) -> int | None:
-        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
+        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
+
+        What the audit trail keeps of them goes there.
+        """
 
     def trim_limits(self, before: int, limit: int) -> int:
         """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
@@ -147,6 +158,9 @@ class WriteStore(Protocol):
 
     def fold(self, owner: str, hour: int) -> int:
         """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
+
+    def trim_audit(self, before: int, limit: int) -> int:
+        """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +281,9 @@ class ReadStore(Protocol):
 
     def unfolded(self, before: int) -> tuple[str, int] | None:
         """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
+
+    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
+        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""

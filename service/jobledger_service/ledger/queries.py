@@ -139,7 +139,7 @@ class Queries:
         mark = request_mark("events", key)
         place = parse_page_token(page_token, mark, int)
         after = cast("int", place[0]) if place else 0
-        read = await self.run(self._store.events, after, limit + 1, key)
+        read = await self.run(self._store.job_events, key, after, limit + 1)
         if not read.rows and place is None and (await self.find_job(key, full=False))[0] is None:
             raise JobNotFound(job_id)
         rows = read.rows[:limit]

@@ -55,9 +55,10 @@ class _Touched:
 class WorkingSet:
     """A batch's jobs and chunks. What a refused command did is undone by `rollback`."""
 
-    def __init__(self, transaction: Transaction, now: int, retention: Retention) -> None:
+    def __init__(self, transaction: Transaction, now: int, retention: Retention, quiet: int) -> None:
         self.now = now
         self._retention = retention
+        self._quiet = quiet
         self._transaction = transaction
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[ChunkKey, Chunk] = {}
@@ -346,10 +347,15 @@ class WorkingSet:
                 changes=touched.changes,
                 commit_time=self.now,
                 deleted=touched.deleted,
+                previous=touched.before if self._was_quiet(touched.before) else None,
             )
             for key, touched in self._touched.items()
             if touched.changes
         ]
+
+    def _was_quiet(self, before: Job | None) -> bool:
+        """Whether a job had not changed for so long that the event which shows it as it was may soon be forgotten."""
+        return before is not None and before.update_time <= self.now - self._quiet
 
     def touched(self) -> list[str]:
         """Return the keys of all jobs that the batch wrote to."""

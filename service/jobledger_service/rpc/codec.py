@@ -50,7 +50,8 @@ class ProtoCodec:
             ),
         )
         chunks = Message(chunks=[convert.chunk(chunk) for chunk in single]).SerializeToString() if single else b""
-        return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single))
+        previous = None if record.previous is None else Message(job=convert.job(record.previous)).SerializeToString()
+        return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single), previous)
 
     def seal(self, encoded: Encoded, cursor: bytes, position: int) -> bytes:
         """Return the finished message."""
@@ -60,14 +61,14 @@ class ProtoCodec:
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event."""
         message = Message.FromString(row.message)
-        last = _facts(message.job)
+        last = facts(message.job)
         deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
         count = TOO_MANY if message.chunk_ranges else len(message.chunks)
         return Entry(
             position=row.position,
             job_key=row.job_key,
             revision=message.job.revision,
-            before=None if row.before is None else _facts(message.job, row.before),
+            before=None if row.before is None else facts(message.job, row.before),
             after=None if deleted else last,
             ended=last.state in ENDED,
             message=row.message,
@@ -96,6 +97,13 @@ class ProtoCodec:
     def left(self, message: bytes) -> bytes:
         """Return the message as the one that tells that a job no longer matches; a deletion stays one."""
         return message + _LEFT
+
+    def audited(self, message: bytes) -> bytes | None:
+        """Return what the audit trail keeps of a stored message: the event alone, and no mere progress."""
+        event = Message.FromString(message).event
+        if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
+            return None
+        return Message(event=event).SerializeToString()
 
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message that is a cursor alone."""
@@ -138,7 +146,7 @@ def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message
     return getattr(message, name).ToMicroseconds() if message.HasField(name) else None
 
 
-def _facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mapping from JSON
+def facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mapping from JSON
     """Return what a filter looks at, with the values in `but` in place of the job's."""
     values = {
         "state": convert.JOB_STATES_BY_NUMBER[job.state],

@@ -48,7 +48,7 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
     if isinstance(refusal, errors.InvalidField):
         details.append(_bad_request(refusal.violations))
     if isinstance(refusal, errors.PageTokenInvalid):
-        details.append(_bad_request((("page_token", str(refusal)),)))
+        details.append(_bad_request(((refusal.field, str(refusal)),)))
     if isinstance(refusal, errors.ForeignCursor):
         details.append(_bad_request((("cursor", str(refusal)),)))
     if isinstance(refusal, errors.HistoryTrimmed):

@@ -243,7 +243,13 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
 
 def delete_job(request: api.DeleteJobRequest, caller: Caller) -> commands.DeleteJob:
     """Return the command of DeleteJob."""
-    return commands.DeleteJob(caller.owner, job_id(request), caller.name, force=request.force, etag=request.etag)
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    checks.at_most("reason", request.reason, 1_024)
+    checks.done()
+    return commands.DeleteJob(
+        caller.owner, request.job_id, caller.name, force=request.force, etag=request.etag, reason=request.reason
+    )
 
 
 def job_id(request: Any) -> str:  # noqa: ANN401  many messages have one

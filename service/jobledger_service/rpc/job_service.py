@@ -9,11 +9,12 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.domain.job import job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
 from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.export import Exports
 from jobledger_service.ledger.ports import Clock, JobRead
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.watch import Watch
 
-from . import convert, stats_replies, stats_requests, views
+from . import convert, export_requests, stats_replies, stats_requests, views
 from . import job_requests as read
 from . import list_requests as lists
 from .identity import Caller
@@ -27,6 +28,7 @@ class JobService:
     committer: Committer
     queries: Queries
     watch: Watch
+    exports: Exports
     new_id: read.NewId
     clock: Clock
     replies: ReplyCache | None = None
@@ -119,7 +121,7 @@ class JobService:
         return stats_replies.reply(query, await self.queries.figures(query), now)
 
     def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        raise NotImplementedError
+        return export_requests.pieces(self.exports, request, caller)
 
     async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bulk_pb2.CancelJobsResponse:
         raise NotImplementedError

@@ -27,8 +27,8 @@ WRITER_PRAGMAS = (
     "PRAGMA cache_size=-65536",
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
-READERS = 2
-"""As many as there are reader threads."""
+READERS = 3
+"""As many as there are threads that read: two for calls, one for exports."""
 
 
 class DatabaseInUseError(Exception):
@@ -122,7 +122,8 @@ def _postgres(url: URL) -> Database:
 def _sqlite(url: URL, file: Path) -> Database:
     lock = _lock(file)
     writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
-    reader = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_size=READERS)
+    # The connection that was used last is used next, so that few caches fill.
+    reader = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_size=READERS, pool_use_lifo=True)
     return Database(Sqlite(), writer, reader, lock.close)
 
 

@@ -1,6 +1,6 @@
 """The reading half: every method is one snapshot."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -29,7 +29,7 @@ from .listing import count, page, page_key
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, LIMIT_COLUMNS, chunk_of, job_of, limit_of
 from .running import RunningTotals
 from .statistics import Statistics
-from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger, limits, parked
+from .tables import audit, cancelling, chunks, delayed, events, expiring, jobs, leased, ledger, limits, parked
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -55,6 +55,12 @@ def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
 
 _EVENTS = _events()
 _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
+_AUDIT = (
+    select(audit.c.position, audit.c.job_key, audit.c.message)
+    .where(audit.c.job_key == bindparam("key"), audit.c.position > bindparam("after"))
+    .order_by(audit.c.position)
+    .limit(bindparam("most"))
+)
 
 
 class SqlReadStore:
@@ -151,9 +157,18 @@ class SqlReadStore:
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             rows = [EventRow(*row) for row in connection.execute(statement, wanted)]
-        complete = len(rows) < limit and sum(len(row.message) for row in rows) < MOST_BYTES
-        through = max(position, after) if complete else rows[-1].position
-        return EventsRead(rows, through, trimmed, complete)
+        return _events_read(rows, after, limit, position, trimmed)
+
+    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
+        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
+        with self._database.read() as connection:
+            position, trimmed = connection.execute(_ENDS).one()
+            wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
+            rows = [EventRow(*row, before=None) for row in connection.execute(_AUDIT, wanted)]
+            if left := limit - len(rows):
+                wanted["most"] = left
+                rows += [EventRow(*row) for row in connection.execute(_EVENTS_OF_JOB, wanted)]
+        return _events_read(rows, after, limit, position, trimmed)
 
     def figures(self, query: StatsQuery) -> Figures:
         """Return statistics."""
@@ -225,6 +240,12 @@ def _place(connection: Connection, job: Job) -> int:
     ahead = or_(jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, older))
     counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MOST_PLACE - 1)
     return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1
+
+
+def _events_read(rows: Sequence[EventRow], after: int, limit: int, position: int, trimmed: int) -> EventsRead:
+    complete = len(rows) < limit and sum(len(row.message) for row in rows) < MOST_BYTES
+    through = max(position, after) if complete else rows[-1].position
+    return EventsRead(rows, through, trimmed, complete)
 
 
 def _position(connection: Connection) -> int:

@@ -264,6 +264,7 @@ events = Table(
     Column("commit_time", BigInteger, nullable=False),
     Column("message", LargeBinary, nullable=False),
     Column("before", Json),
+    Column("previous", LargeBinary),
 )
 Index("events_by_job", events.c.job_key, events.c.position)
 
@@ -276,7 +277,13 @@ tombstones = Table(
     Column("job_key", Key, nullable=False),
     Column("delete_time", BigInteger, nullable=False),
 )
-Index("tombstones_by_create_time", tombstones.c.owner, tombstones.c.create_time, tombstones.c.job_key)
+Index(
+    "tombstones_by_create_time",
+    tombstones.c.owner,
+    tombstones.c.create_time,
+    tombstones.c.job_key,
+    tombstones.c.position,
+)
 
 audit = Table(
     "audit",

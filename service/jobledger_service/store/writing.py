@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, or_, select, union_all, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, select, union_all, update
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
@@ -40,8 +40,7 @@ from .rows import (
     new_chunk_row,
     new_job_row,
 )
-from .running import RunningTotals
-from .tables import chunks, counts, events, jobs, ledger, limits, requests, rollups, waiting
+from .tables import chunks, counts, events, jobs, ledger, limits, requests, rollups, tombstones, waiting
 from .tallies import count_rows, rollup_rows
 
 
@@ -293,12 +292,26 @@ class SqlTransaction:
                 "commit_time": record.commit_time,
                 "message": seal(encoded, position),
                 "before": json.dumps(facts_diff(record.before, Facts.of(record.job))) if record.before else None,
+                "previous": encoded.previous,
             }
             for position, (record, encoded) in enumerate(records, first)
         ]
         self._insert(events, rows)
+        gone = [(position, record) for position, (record, _) in enumerate(records, first) if record.deleted]
+        self._insert(tombstones, [_tombstone_row(position, record) for position, record in gone])
         self._dialect.announce(self._connection)
         return first
+
+
+def _tombstone_row(position: int, record: Record) -> dict[str, object]:
+    spec = record.job.spec
+    return {
+        "position": position,
+        "owner": spec.owner,
+        "create_time": spec.create_time,
+        "job_key": spec.key,
+        "delete_time": record.commit_time,
+    }
 
 
 def _request_row(key: str, request: Request, now: int) -> dict[str, object]:
@@ -316,7 +329,6 @@ class SqlWriteStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._statements = Statements(database.dialect)
-        self._running = RunningTotals(database.dialect)
 
     @property
     def single_writer(self) -> bool:
@@ -328,46 +340,3 @@ class SqlWriteStore:
         """Open a transaction that commits, durably, when the block ends without an error."""
         with self._database.write() as connection:
             yield SqlTransaction(connection, self._database.dialect, self._statements)
-
-    def trim_events(self, before: int, limit: int) -> int | None:
-        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten."""
-        with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim"):
-                return None
-            oldest = select(events.c.position, events.c.commit_time).order_by(events.c.position).limit(limit)
-            positions = []
-            for position, commit_time in connection.execute(oldest):
-                if commit_time >= before:
-                    break
-                positions.append(position)
-            if not positions:
-                return None
-            newest: int = positions[-1]
-            connection.execute(delete(events).where(events.c.position <= newest))
-            # Last, as commits wait for this row; both are seen together.
-            connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
-            return newest
-
-    def trim_requests(self, before: int, limit: int) -> int:
-        """Forget at most `limit` requests from before a time; return how many."""
-        old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
-        with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim requests"):
-                return 0
-            return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
-
-    def fold(self, owner: str, hour: int) -> int:
-        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
-        with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "fold rollups"):
-                return 0
-            return self._running.fold(connection, owner, hour)
-
-    def trim_limits(self, before: int, limit: int) -> int:
-        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
-        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before)
-        gone = select(limits.c.limit_key).where(idle, or_(limits.c.by_job, limits.c.most.is_(None))).limit(limit)
-        with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim limits"):
-                return 0
-            return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount

@@ -173,6 +173,7 @@ class DeleteJob(_AnswersJob):
     actor: str
     force: bool = False
     etag: str = ""
+    reason: str = ""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -180,5 +181,5 @@ class DeleteJob(_AnswersJob):
     def decide(self, work: WorkingSet) -> str:
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
-        work.delete(job, lifecycle.delete(job, self.actor, force=self.force))
+        work.delete(job, lifecycle.delete(job, self.actor, force=self.force, reason=self.reason))
         return job.key

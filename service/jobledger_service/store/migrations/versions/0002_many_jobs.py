@@ -69,7 +69,10 @@ def upgrade() -> None:
         sa.Column("delete_time", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("position"),
     )
-    op.create_index("tombstones_by_create_time", "tombstones", ["owner", "create_time", "job_key"], unique=False)
+    op.create_index(
+        "tombstones_by_create_time", "tombstones", ["owner", "create_time", "job_key", "position"], unique=False
+    )
+    op.add_column("events", sa.Column("previous", sa.LargeBinary()))
     op.create_table(
         "audit",
         sa.Column("job_key", KEY, nullable=False),

@@ -1,0 +1,160 @@
+"""The command that writes many jobs into a file."""
+
+import base64
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Self
+
+import typer
+from jobledger.v1.export_pb2 import ExportJobsRequest
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from jobledger_client._requests import export_request
+from jobledger_client._sync._export import Export
+from jobledger_client.cli import _filter
+from jobledger_client.cli._exits import DONE, INTERRUPTED
+from jobledger_client.cli._partial import PartialFile
+from jobledger_client.cli._session import Session, command
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "export",
+        "jobledger export --format csv --out jobs.csv",
+        "jobledger export --format csv --out jobs.csv --resume",
+        "jobledger export --format jsonl --out - --state FAILED --column job_id --column error_message | jq",
+        "jobledger export --format csv --out cost.csv --created-since 30d --label-column team",
+    )(export)
+
+
+def export(
+    session: Session,
+    *,
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where to write; - for standard output.")],
+    format: Annotated[  # noqa: A002 - the contract's name for it
+        str | None, typer.Option("--format", metavar="FORMAT", help="csv or jsonl. [default: as FILE ends]")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A column to write; repeat it. [default: all]")
+    ] = None,
+    label_column: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL", help="A label to write in a column of its own; repeat it.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the export to FILE that was interrupted, as it was asked for.")
+    ] = False,
+    state: _filter.States = None,
+    kind: _filter.Kinds = None,
+    label: _filter.Labels = None,
+    search: _filter.Search = "",
+    min_priority: _filter.Priority = None,
+    max_priority: _filter.Priority = None,
+    created_since: _filter.Since = None,
+    created_before: _filter.Before = None,
+    ended_since: _filter.Since = None,
+    ended_before: _filter.Before = None,
+) -> int:
+    """Write every job that matches into a file, oldest first, all as they are at one moment.
+
+    While it is being written the file is called FILE.part. After Ctrl-C, --resume goes on, and shows the jobs as they
+    were when it began.
+    """
+    given = dict(locals())
+    if resume:
+        return _go_on(session, out, given)
+    request = export_request(format or _format_of(out), column or (), label_column or (), _filter.job_filter(given))
+    if out == "-":
+        return _print(session, request)
+    return _save(session, PartialFile(Path(out), request), out)
+
+
+_ASKED = {"format", "column", "label_column", "state", "kind", "label", "search", "min_priority", "max_priority"}
+_ASKED |= {"created_since", "created_before", "ended_since", "ended_before"}
+
+
+def _go_on(session: Session, out: str, given: dict[str, object]) -> int:
+    again = sorted(f"--{name.replace('_', '-')}" for name in _ASKED if given[name])
+    if again:
+        raise typer.BadParameter(f"--resume goes on as it was asked for: leave out {', '.join(again)}")
+    if out == "-":
+        raise typer.BadParameter("--resume needs a file: with --out - there is nothing to go on with")
+    return _save(session, PartialFile.resume(Path(out)), out)
+
+
+def _format_of(out: str) -> str:
+    ending = Path(out).suffix.lower().removeprefix(".")
+    if ending not in ("csv", "jsonl", "ndjson"):
+        raise typer.BadParameter(f"--format: say csv or jsonl; {out!r} does not tell")
+    return "csv" if ending == "csv" else "jsonl"
+
+
+def _save(session: Session, part: PartialFile, out: str) -> int:
+    try:
+        return _write(session, part, out)
+    except OSError as error:
+        raise typer.BadParameter(f"--out: {error.filename or out}: {error.strerror}") from error
+
+
+def _write(session: Session, part: PartialFile, out: str) -> int:
+    with part, session.client() as client, client.resume_export(part.request) as pieces:
+        try:
+            with _Bar() as bar:
+                for data in pieces:
+                    part.write(data, pieces.resume_token)
+                    bar.show(pieces)
+        except KeyboardInterrupt:
+            _say_how_to_go_on(pieces, out)
+            return INTERRUPTED
+        part.finish()
+    if session.as_json:
+        cursor = base64.b64encode(pieces.cursor).decode()
+        session.console.print_json(data={"file": out, "rows": pieces.rows, "cursor": cursor})
+    else:
+        session.console.print(f"{pieces.rows:,} jobs in {out}", highlight=False, markup=False)
+    return DONE
+
+
+def _say_how_to_go_on(pieces: Export, out: str) -> None:
+    if not pieces.resume_token:
+        return
+    reached = f"interrupted at {pieces.percent:.1f} %, {pieces.rows:,} jobs"
+    print(f"jobledger: {reached}; `jobledger export --out {shlex.quote(out)} --resume` goes on", file=sys.stderr)
+
+
+def _print(session: Session, request: ExportJobsRequest) -> int:
+    with session.client() as client, client.resume_export(request) as pieces, _Bar() as bar:
+        for data in pieces:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            bar.show(pieces)
+    return DONE
+
+
+class _Bar:
+    """A context manager that shows on standard error how far an export is, when that is a terminal."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rows]:,} jobs"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._progress.add_task("", total=100, rows=0)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, pieces: Export) -> None:
+        """Show how far it is."""
+        self._progress.update(self._task, completed=pieces.percent, rows=pieces.rows)

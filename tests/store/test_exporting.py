@@ -1,0 +1,173 @@
+"""A page of an export, where history was trimmed, and what an export keeps in memory."""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
+from jobledger.v1.job_service_pb2 import WatchJobResponse
+from jobledger_service.domain.errors import HistoryTrimmed
+from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.job import JobSpec
+from jobledger_service.domain.lifecycle import JobUpdate, NewJob
+from jobledger_service.domain.retention import Retention
+from jobledger_service.ledger.batch import Executor
+from jobledger_service.ledger.commands import CreateJob, DeleteJob, UpdateJob
+from jobledger_service.ledger.cursor import Cursor
+from jobledger_service.ledger.export import BEGIN, ExportPage
+from jobledger_service.ledger.ports import Inputs
+from jobledger_service.rpc.codec import ProtoCodec
+from jobledger_service.store.engines import open_database
+from jobledger_service.store.exporting import SqlExportStore
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.upkeep import SqlUpkeep
+from jobledger_service.store.writing import SqlWriteStore
+
+from tests.conftest import StartServer
+from tests.support.api import Api
+from tests.support.databases import new_database
+from tests.support.server import Server
+
+EVERYTHING = JobFilter("default")
+SECOND = 1_000_000
+
+
+class Ledger:
+    """A database that is written to without a server, by a clock that ticks once a batch."""
+
+    def __init__(self, url: str, quiet: int) -> None:
+        self.database = open_database(url)
+        upgrade(self.database)
+        self.reads = SqlReadStore(self.database)
+        self.exports = SqlExportStore(self.database)
+        self.clock = count(SECOND, SECOND)
+        self._executor = Executor(
+            SqlWriteStore(self.database), ProtoCodec(), lambda: next(self.clock), self._cursor, Retention(), quiet
+        )
+
+    def _cursor(self, position: int) -> Cursor:
+        return Cursor(self.reads.ledger, position)
+
+    def create(self, *job_ids: str, name: str = "") -> None:
+        self.run(*(CreateJob(new(job_id, name), "caller", inputs=Inputs()) for job_id in job_ids))
+
+    def update(self, job_id: str, name: str) -> None:
+        self.run(UpdateJob("default", job_id, JobUpdate(frozenset({"display_name"}), display_name=name), "caller"))
+
+    def delete(self, job_id: str) -> None:
+        self.run(DeleteJob("default", job_id, "caller", force=True))
+
+    def run(self, *commands: CreateJob | UpdateJob | DeleteJob) -> None:
+        outcomes, _ = self._executor.run(commands)
+        assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+
+    def forget_all(self) -> None:
+        upkeep = SqlUpkeep(self.database, ProtoCodec().audited)
+        while upkeep.trim_events(next(self.clock), 1_000):
+            pass
+
+    def page(self, position: int) -> list[str]:
+        """Return the names that an export of everything shows at a position."""
+        page: ExportPage = self.exports.export_page(EVERYTHING, position, BEGIN, 100)
+        assert page.through is None
+        shown = []
+        for one in page.shown:
+            if one.job is not None:
+                shown.append(one.job.display_name)
+            else:
+                job = WatchJobResponse.FromString(one.message).job
+                if job.create_time.ToMicroseconds() == one.place.create_time:
+                    shown.append(job.display_name)
+        return shown
+
+
+def new(job_id: str, name: str) -> NewJob:
+    return NewJob(JobSpec("default", job_id, "k", b""), [0], display_name=name)
+
+
+@pytest.fixture
+def open_ledger(store: str, tmp_path: Path) -> Iterator[Callable[..., Ledger]]:
+    opened: list[Ledger] = []
+
+    def open_(quiet: int) -> Ledger:
+        opened.append(Ledger(new_database(store, tmp_path), quiet))
+        return opened[-1]
+
+    yield open_
+    for ledger in opened:
+        ledger.database.close()
+
+
+def test_jobs_whose_events_were_forgotten_are_shown_as_they_were(open_ledger: Callable[..., Ledger]):
+    """A job that rests for longer than history is kept, and changes during an export."""
+    ledger = open_ledger(quiet=0)
+    for job_id in ("rests", "changes", "goes", "comes again"):
+        ledger.create(job_id, name=job_id)
+    ledger.forget_all()
+    position = ledger.reads.position()
+    ledger.update("changes", "changed")
+    ledger.update("changes", "changed again")
+    ledger.delete("goes")
+    ledger.delete("comes again")
+    ledger.create("comes again", "new", name="other")
+    assert ledger.page(position) == ["rests", "changes", "goes", "comes again"]
+    assert ledger.page(ledger.reads.position()) == ["rests", "changed again", "other", "other"]
+
+
+def test_what_was_not_kept_is_refused_and_never_guessed(open_ledger: Callable[..., Ledger]):
+    ledger = open_ledger(quiet=1_000 * SECOND)
+    ledger.create("rests", "changes", name="first")
+    ledger.forget_all()
+    position = ledger.reads.position()
+    ledger.create("new", name="new")
+    assert ledger.page(position) == ["first", "first"]
+    ledger.update("changes", "changed")
+    with pytest.raises(HistoryTrimmed):
+        ledger.page(position)
+    assert sorted(ledger.page(ledger.reads.position())) == ["changed", "first", "new"]
+
+
+def resident_bytes(server: Server) -> int:
+    """Return the most memory that a server has held so far."""
+    lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
+    [most] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(most) * 1_024
+
+
+async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(
+    open_ledger: Callable[..., Ledger], start_server: StartServer, connect: Callable[[Server], Api]
+):
+    ledger = open_ledger(quiet=SECOND * 1_000)
+    for begin in range(0, 14_000, 500):
+        ledger.create(*(f"job-{number}" for number in range(begin, begin + 500)), name="n" * 1_000)
+    url = ledger.database.writer.url.render_as_string(hide_password=False)
+    ledger.database.close()
+    server = start_server(url)
+    api = connect(server)
+    request = ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES)
+    taken = before = 0
+    async for piece in api.jobs.ExportJobs(request):
+        taken += len(piece.data)
+        if not before and piece.rows > 4_000:
+            before = resident_bytes(server)
+    assert (piece.rows, piece.percent) == (14_000, 100)
+    grown = resident_bytes(server) - before
+    assert taken > 22_000_000
+    # After `before` came 17 MB, 60 MB as jobs in memory; the cache of a connection to SQLite grows to 16 MB.
+    assert grown < 20_000_000, f"{grown:,} bytes more for {taken:,} bytes of jobs"
+
+
+def test_pages_follow_each_other_by_place(open_ledger: Callable[..., Ledger]):
+    ledger = open_ledger(quiet=0)
+    ledger.create("a", "b", "c", name="x")  # created together: by key
+    ledger.create("0", name="x")
+    position = ledger.reads.position()
+    ledger.delete("b")
+    after, found = BEGIN, []
+    while after is not None:
+        page = ledger.exports.export_page(EVERYTHING, position, after, 1)
+        found += [one.place.job_key for one in page.shown]
+        after = page.through
+    assert found == [f"default/{job_id}" for job_id in ("a", "b", "c", "0")]
