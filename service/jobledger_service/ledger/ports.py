@@ -10,6 +10,8 @@ from uuid import UUID
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
 from jobledger_service.domain.job import Job
+from jobledger_service.domain.roots import Place
+from jobledger_service.domain.run import Run
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Encoded, Entry, Record
@@ -29,6 +31,21 @@ class ConflictError(Exception):
 
 Clock = Callable[[], int]
 """Tells the time in microseconds since 1970."""
+
+EncodeStruct = Callable[[Mapping[str, object]], bytes]
+"""Makes an encoded Struct, such as inputs and metadata are, of names and JSON values."""
+
+
+class NotDeletedError(Exception):
+    """What an artifact points at is still there; `may_pass` says that another attempt may succeed."""
+
+    def __init__(self, message: str, *, may_pass: bool) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+RemovePlace = Callable[[Place], bool]
+"""Deletes one file or object below a root, never a directory, and returns whether it was there; NotDeletedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,8 @@ class Writes:
     chunks: list[tuple[Job, Chunk]] = field(default_factory=list)
     reprioritised: list[Job] = field(default_factory=list)
     requests: dict[str, Request] = field(default_factory=dict)
+    new_runs: list[str] = field(default_factory=list)
+    runs: dict[str, Run] = field(default_factory=dict)
 
 
 class Transaction(Protocol):
@@ -97,6 +116,9 @@ class Transaction(Protocol):
 
     def requests(self, keys: Iterable[str]) -> dict[str, Request]:
         """Return the requests that took effect."""
+
+    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+        """Return, by job, the runs of those of the service's own jobs that are locked."""
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
@@ -251,6 +273,12 @@ class ReadStore(Protocol):
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose time to be deleted has come."""
+
+    def service_queues(self) -> list[Queue]:
+        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+
+    def read_run(self, job_key: str) -> Run | None:
+        """Return the run of one of the service's own jobs, None when there is no such job."""
 
 
 class Codec(Protocol):

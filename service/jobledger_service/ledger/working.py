@@ -11,6 +11,8 @@ from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.retention import Retention
+from jobledger_service.domain.run import NEW_RUN, Run
+from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Record
@@ -29,6 +31,7 @@ class Needs:
     chunks: tuple[ChunkKey, ...] = ()
     requests: tuple[str, ...] = ()
     demand: Demand | None = None
+    runs: tuple[str, ...] = ()
 
 
 _MISSING: Final = object()
@@ -59,6 +62,8 @@ class WorkingSet:
         self._left: dict[Demand, Iterator[ChunkKey]] = {}
         self._touched: dict[str, _Touched] = {}
         self._new_requests: dict[str, Request] = {}
+        self._runs: dict[str, Run] = {}
+        self._changed_runs: dict[str, Run] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self._undo: list[tuple[Any, Any, Any]] = []
@@ -80,6 +85,9 @@ class WorkingSet:
         self._lock({key for key, _ in found} - jobs)
         if chunks or found:
             self._chunks = self._transaction.chunks(chunks | found)
+        runs = {key for need in needs for key in need.runs}
+        if runs:
+            self._runs = self._transaction.runs(runs)
 
     def _look_again(self, requests: set[str]) -> None:
         """Load requests that took effect at another replica while this one waited for its locks on their jobs."""
@@ -147,6 +155,10 @@ class WorkingSet:
         """Return the request that took effect under this key, if one did."""
         return self._requests.get(key)
 
+    def run(self, key: str) -> Run:
+        """Return the run of one of the service's own jobs, which was loaded."""
+        return self._runs.get(key, NEW_RUN)
+
     def inputs(self, key: str) -> Inputs:
         """Return the inputs of a claimed chunk's job, and of its claimed chunks."""
         return self._inputs.get(key, Inputs())
@@ -206,6 +218,11 @@ class WorkingSet:
         self._set(self._requests, key, request)
         self._set(self._new_requests, key, request)
 
+    def go_on(self, key: str, run: Run) -> None:
+        """Note how far a run has come."""
+        self._set(self._runs, key, run)
+        self._set(self._changed_runs, key, run)
+
     # Undoing
 
     def mark(self) -> None:
@@ -246,6 +263,7 @@ class WorkingSet:
     def writes(self) -> Writes:
         """Return the rows to write."""
         writes = Writes(requests=self._new_requests)
+        writes.runs = {key: run for key, run in self._changed_runs.items() if not self.is_deleted(key)}
         for key, touched in self._touched.items():
             job = self._jobs[key]
             if touched.deleted:
@@ -254,6 +272,8 @@ class WorkingSet:
                 writes.new_jobs.append((job, touched.inputs))
                 inputs = touched.inputs.chunks
                 writes.new_chunks.extend((job, chunk, inputs.get(i)) for i, chunk in touched.chunks.items())
+                if is_reserved(job.spec.kind):
+                    writes.new_runs.append(key)
             else:
                 if job is not touched.before:
                     writes.jobs.append(job)

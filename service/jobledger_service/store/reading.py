@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, selec
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
+from jobledger_service.domain.run import Run
 from jobledger_service.domain.states import ENDED, ChunkState
 from jobledger_service.ledger.ports import (
     ChunkKey,
@@ -19,12 +20,13 @@ from jobledger_service.ledger.ports import (
     JobsRead,
     Listed,
     Listing,
+    Queue,
 )
 
 from .engines import Database
 from .listing import count, page, page_key
-from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, job_of
-from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger
+from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, job_of, run_of
+from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger, of_service, runs
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -168,6 +170,20 @@ class SqlReadStore:
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:
             return list(connection.execute(select(jobs.c.job_key).where(condition).limit(limit)).scalars())
+
+    def service_queues(self) -> list[Queue]:
+        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+        queue = (chunks.c.owner, chunks.c.kind)
+        wanted = select(*queue).where(of_service).group_by(*queue).order_by(func.min(chunks.c.create_time))
+        with self._database.read() as connection:
+            return [(owner, kind) for owner, kind in connection.execute(wanted)]
+
+    def read_run(self, job_key: str) -> Run | None:
+        """Return the run of one of the service's own jobs, None when there is no such job."""
+        with self._database.read() as connection:
+            wanted = select(runs.c.cursors, runs.c.counts, runs.c.told).where(runs.c.job_key == job_key)
+            row = connection.execute(wanted).first()
+        return None if row is None else run_of(row)
 
 
 def _position(connection: Connection) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, select, union
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
+from jobledger_service.domain.run import NEW_RUN, Run
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.ledger.entry import Encoded, Record
 from jobledger_service.ledger.ports import (
@@ -26,8 +27,19 @@ from jobledger_service.ledger.ports import (
 
 from .dialects import Dialect, Rows
 from .engines import Database
-from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
-from .tables import chunks, events, jobs, ledger, requests, waiting
+from .rows import (
+    CHUNK_COLUMNS,
+    JOB_COLUMNS,
+    chunk_of,
+    chunk_row,
+    job_of,
+    job_row,
+    new_chunk_row,
+    new_job_row,
+    run_of,
+    run_row,
+)
+from .tables import chunks, events, jobs, ledger, requests, runs, waiting
 
 
 class Statements:
@@ -45,6 +57,9 @@ class Statements:
         )
         self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
             requests.c.request_key.in_(dialect.keys())
+        )
+        self.runs = select(runs.c.job_key, runs.c.cursors, runs.c.counts, runs.c.told).where(
+            runs.c.job_key.in_(dialect.keys())
         )
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
             jobs.c.job_key.in_(dialect.keys()), jobs.c.input.is_not(None)
@@ -176,6 +191,11 @@ class SqlTransaction:
         found = self._connection.execute(self._statements.requests, {"keys": self._dialect.key_values(keys)})
         return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in found}
 
+    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+        """Return, by job, the runs of those of the service's own jobs that are locked."""
+        found = self._connection.execute(self._statements.runs, {"keys": self._dialect.key_values(keys)})
+        return {key: run_of(row) for key, *row in found}
+
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
         wanted = list(chunks)
@@ -199,6 +219,8 @@ class SqlTransaction:
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
         self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
+        self._insert(runs, [run_row(key, NEW_RUN) for key in writes.new_runs])
+        self._update(runs, [run_row(key, run) for key, run in writes.runs.items()])
 
     def _insert(self, table: Table, rows: Rows) -> None:
         if rows:

@@ -1,7 +1,11 @@
 """What can be asked of the ledger: each command names the rows it needs and decides over them."""
 
+from .artifacts import ArtifactsStep, Failed
 from .base import Command
+from .bulk import BulkStep, ForJob
 from .callers import CancelJob, CreateJob, DeleteJob, RetryJob, UpdateJob
+from .removal import Removal
+from .runs import Hold, StepOutcome
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
 from .workers import (
     ClaimChunk,
@@ -16,6 +20,8 @@ from .workers import (
 )
 
 __all__ = [
+    "ArtifactsStep",
+    "BulkStep",
     "CancelJob",
     "ClaimChunk",
     "ClaimChunks",
@@ -26,13 +32,18 @@ __all__ = [
     "DeleteJob",
     "ExpireLeases",
     "FailChunks",
+    "Failed",
+    "ForJob",
     "Heartbeat",
+    "Hold",
     "LeaseAnswer",
     "LeaseStatus",
     "ReadyRetries",
     "ReleaseChunks",
+    "Removal",
     "RemoveExpired",
     "RetryJob",
+    "StepOutcome",
     "StopOverdue",
     "UpdateJob",
 ]
