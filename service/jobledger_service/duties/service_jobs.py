@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from jobledger_service.domain.chunk import WorkError
-from jobledger_service.domain.errors import Draining, Refusal
+from jobledger_service.domain.errors import Draining, QueueFull, Refusal, StoreUnavailable
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.work import Claim, Failure, WorkReport
@@ -31,6 +31,8 @@ BEAT: Final = LEASE / SECOND / 3
 MOST: Final = 16
 MOST_OF_QUEUE: Final = 4
 """As many chunks of one owner and kind are worked at a time here, so that no owner's long runs keep others waiting."""
+
+MAY_PASS: Final = (Draining, QueueFull, StoreUnavailable)
 
 Work = Callable[[Claimed], Awaitable[None]]
 
@@ -107,12 +109,12 @@ class ServiceJobs:
         except asyncio.CancelledError:
             await self._let_go(work, claimed)
             raise
-        except Refusal as refusal:
+        except MAY_PASS as refusal:
             log.warning("a chunk of the service's own is put off: %s", refusal, extra=_named(claimed))
             await self._let_go(work, claimed)
-        except Exception:
+        except Exception as error:
             log.exception("a chunk of the service's own fails", extra=_named(claimed))
-            await self._fail(claimed)
+            await self._fail(claimed, for_good=isinstance(error, Refusal | ValueError))
         finally:
             work.cancel()
 
@@ -137,9 +139,9 @@ class ServiceJobs:
         except Refusal as refusal:
             log.warning("a lease of the service's own is left to run out: %s", refusal, extra=_named(claimed))
 
-    async def _fail(self, claimed: Claimed) -> None:
+    async def _fail(self, claimed: Claimed, *, for_good: bool) -> None:
         error = WorkError("INTERNAL", "the service failed at this; its log has the detail under the job's id")
-        failure = (claimed.lease, Failure(error, 0.5), "")
+        failure = (claimed.lease, Failure(error, 0.5, for_good), "")
         try:
             await self._committer.submit(FailChunks(claimed.job.spec.owner, [failure], by_service=True))
         except Refusal as refusal:
