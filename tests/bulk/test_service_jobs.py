@@ -20,6 +20,7 @@ from jobledger_service.domain.leases import Lease
 
 from tests.bulk.runs import changes, create_many, ended, report
 from tests.conftest import StartServer
+from tests.replicas.conftest import Connect
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
 from tests.support.states import CANCELLED, COMPLETED, LEASE_LOST, QUEUED, RUNNING
@@ -28,7 +29,7 @@ CANCEL_REQUESTED = ChangeType.CHANGE_TYPE_CANCEL_REQUESTED
 
 
 @pytest.fixture
-def slow(start_server: StartServer, connect) -> Api:
+def slow(start_server: StartServer, connect: Connect) -> Api:
     """Return the API of a server whose runs change 20 jobs a second."""
     return connect(start_server(bulk_rate="20"))
 

@@ -1,4 +1,4 @@
-"""CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities: what they mean, what they answer, what their runs report."""
+"""CancelJobs, RetryJobs, DeleteJobs, UpdateJobPriorities: what they mean and answer, and what their runs report."""
 
 from datetime import UTC, datetime
 from uuid import uuid4

@@ -39,7 +39,10 @@ def remove_file(place: Place) -> bool:
 @contextmanager
 def _opened(root: str, directories: list[str]) -> Iterator[int]:
     """Open a directory by way of all those above it."""
-    opened = os.open(root, _DIRECTORY)
+    try:
+        opened = os.open(root, _DIRECTORY)
+    except FileNotFoundError as error:  # as when it is not mounted: what was below it may be there again later
+        raise NotDeletedError(f"the root {root} is not there", may_pass=True) from error
     try:
         for name in directories:
             inner = os.open(name, _NO_LINK, dir_fd=opened)
