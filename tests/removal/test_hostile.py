@@ -13,9 +13,9 @@ from jobledger_service.ledger.ports import NotDeletedError
 from jobledger_service.removal.objects import NoDriverError, check_driver, remove
 
 HOSTILE = [
-    "..", ".", "", "/", "//", "%2e%2e", "%2E.", "%252e%252e", "%2f", "%2F..%2F", "\\", "..\\", "%5c", "\x00", "%00", "*", "?",
-    "[a-z]", "**", "~", "$HOME", "::", "#", "@", ":", ";", "a", "dir", "link", "outlink", "keep", "out", "in", "secret", "é",
-    "%c3%a9", " ", "%20", "\u2025", "\uff0e\uff0e", "\u2215", "file:", "memory:",
+    "..", ".", "", "/", "//", "%2e%2e", "%2E.", "%252e%252e", "%2f", "%2F..%2F", "\\", "..\\", "%5c", "\x00", "%00",
+    "*", "?", "[a-z]", "**", "~", "$HOME", "::", "#", "@", ":", ";", "a", "dir", "link", "outlink", "keep", "out", "in",
+    "secret", "é", "%c3%a9", " ", "%20", "\u2025", "\uff0e\uff0e", "\u2215", "file:", "memory:",
 ]  # fmt: skip
 below = st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=3)), max_size=6).map("/".join)
 heads = st.sampled_from(
@@ -107,6 +107,11 @@ def test_files_go_one_by_one_and_what_is_missing_is_told_apart(tree: Path):
     assert outcome(roots, f"file://{tree}/dir") == "it is a directory"
     assert outcome(roots, f"file://{tree}/link/keep") == "a part of its path is a link or no directory"
     assert outcome(roots, f"file://{tree}/{'x' * 300}") == "a part of its path is too long"
+
+
+def test_files_below_a_root_that_is_not_mounted_are_not_missing(tree: Path):
+    said = outcome(Roots([parse_root(f"file://{tree}/unmounted")]), f"file://{tree}/unmounted/a")
+    assert said == f"the root {tree}/unmounted is not there"
 
 
 def test_of_a_link_the_name_goes_and_what_it_leads_to_stays(tree: Path):

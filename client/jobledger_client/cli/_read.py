@@ -8,7 +8,8 @@ from rich.console import Group
 from rich.text import Text
 
 from jobledger_client._sync._pages import Pages
-from jobledger_client.cli import _json, _parse, _tables
+from jobledger_client.cli import _json, _tables
+from jobledger_client.cli._filter import add_filter
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
 PageSize = Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many to show.")]
 PageToken = Annotated[str, typer.Option(metavar="TOKEN", help="Go on with this page, as the page before says.")]
 AllPages = Annotated[bool, typer.Option("--all", help="Show all, over as many pages as it takes.")]
-Since = typer.Option(metavar="TIME|SPAN", help="At or after this time, or at most this long ago (2h).")
-Before = typer.Option(metavar="TIME|SPAN", help="Before this time, or longer ago.")
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +32,7 @@ def register(app: typer.Typer) -> None:
         "jobledger list --state FAILED --created-since 24h",
         "jobledger list --kind crawl.images --order PRIORITY --page-size 100",
         "jobledger list --all --output json | jq -r '.jobs[] | [.jobId, .state] | @tsv'",
-    )(list_jobs)
+    )(add_filter(list_jobs))
     command(app, "chunks", "jobledger chunks JOB_ID --state FAILED")(list_chunks)
     command(app, "events", "jobledger events JOB_ID --all")(list_events)
 
@@ -58,21 +57,6 @@ def get(
 def list_jobs(
     session: Session,
     *,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STATE", help="QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED or CANCELLED; repeat it."),
-    ] = None,
-    kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help="May be repeated.")] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated; all must match.")
-    ] = None,
-    search: Annotated[str, typer.Option(metavar="WORDS", help="Words that begin words of the job.")] = "",
-    min_priority: Annotated[int | None, typer.Option(metavar="N", help="0 to 10.")] = None,
-    max_priority: Annotated[int | None, typer.Option(metavar="N", help="0 to 10.")] = None,
-    created_since: Annotated[str | None, Since] = None,
-    created_before: Annotated[str | None, Before] = None,
-    ended_since: Annotated[str | None, Since] = None,
-    ended_before: Annotated[str | None, Before] = None,
     order: Annotated[
         str, typer.Option(metavar="ORDER", help="CREATE_TIME, UPDATE_TIME, END_TIME or PRIORITY.")
     ] = "CREATE_TIME",
@@ -80,29 +64,11 @@ def list_jobs(
     page_size: PageSize = 20,
     page_token: PageToken = "",
     all_pages: AllPages = False,
+    wanted: "JobFilterFields",
 ) -> None:
     """List jobs, newest first."""
-    filter_: JobFilterFields = {
-        "states": state or (),
-        "kinds": kind or (),
-        "labels": _parse.pairs("--label", label or ()),
-        "search": search,
-        "min_priority": min_priority,
-        "max_priority": max_priority,
-        "create_time": (
-            _parse.moment("--created-since", created_since),
-            _parse.moment("--created-before", created_before),
-        ),
-    }
-    if ended_since or ended_before:
-        filter_["end_time"] = (
-            _parse.moment("--ended-since", ended_since),
-            _parse.moment("--ended-before", ended_before),
-        )
     with session.client() as client:
-        pages = client.list_jobs(
-            order=order, ascending=ascending, page_size=page_size, page_token=page_token, **filter_
-        )
+        pages = client.list_jobs(order=order, ascending=ascending, page_size=page_size, page_token=page_token, **wanted)
         page = _read(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)
