@@ -18,6 +18,8 @@ from jobledger_service.ledger.queries import Queries
 from .service_jobs import LEASE
 
 JOBS_OF_STEP: Final = 50
+STEPS_A_SECOND: Final = 20
+"""Others wait behind a step: where the rate allows for less than 50 jobs in so many steps, steps are smaller."""
 CHUNKS_OF_STEP: Final = 2_000
 """About as many chunks do the jobs of a step have together, so that no transaction is long."""
 ALMOST: Final = 99.9
@@ -53,7 +55,7 @@ class BulkRuns:
         self._removal = removal
         self._encode = encode
         self._rate = rate
-        self._most = min(JOBS_OF_STEP, rate)
+        self._most = max(1, min(JOBS_OF_STEP, rate // STEPS_A_SECOND))
         self._turn = asyncio.Lock()
 
     async def work(self, claimed: Claimed) -> None:
