@@ -25,7 +25,7 @@ from jobledger_service.ledger.queries import Queries
 
 log = logging.getLogger(__name__)
 
-LEASE: Final = 3 * SECOND
+LEASE: Final = 5 * SECOND
 """How long the work of a server that was killed stands still at the most, but for a moment."""
 BEAT: Final = LEASE / SECOND / 3
 MOST: Final = 16

@@ -150,6 +150,10 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
     told.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
     for field in ("job_ids", "request_id", "dry_run"):
         told.ClearField(field)
+    states = sorted(set(told.filter.states))  # each once, however often it was sent
+    if told.HasField("filter"):
+        told.filter.ClearField("states")
+        told.filter.states.extend(states)
     content: dict[str, object] = {"method": name, "called_by": caller.name, "request": json_format.MessageToDict(told)}
     return encoded_struct(content if matched is None else {**content, "matched": matched})
 

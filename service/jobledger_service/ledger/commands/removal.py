@@ -14,6 +14,8 @@ from jobledger_service.domain.service_kinds import ARTIFACTS
 from jobledger_service.ledger.ports import EncodeStruct, Inputs
 from jobledger_service.ledger.working import WorkingSet
 
+from .runs import REPORT_URI
+
 URIS_OF_CHUNK: Final = 100
 BYTES_OF_CHUNK: Final = 60 * 1024
 ATTEMPTS: Final = RetryPolicy(max_attempts=8, initial_backoff=2 * SECOND, multiplier=3.0, max_backoff=600 * SECOND)
@@ -40,7 +42,8 @@ class Removed:
 def uris_of(work: WorkingSet, job: Job) -> list[str]:
     """Return what the artifacts of a job and of its chunks point at, each once."""
     holders = [job.artifacts, *(chunk.artifacts for chunk in work.chunks_of(job))]
-    return list(dict.fromkeys(one.uri for artifacts in holders for one in artifacts.values()))
+    uris = dict.fromkeys(one.uri for artifacts in holders for one in artifacts.values())
+    return [uri for uri in uris if uri != REPORT_URI]
 
 
 def remove(work: WorkingSet, removal: Removal, jobs: Sequence[Job], uris: Iterable[str], actor: str) -> Removed:
