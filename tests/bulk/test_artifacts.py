@@ -1,5 +1,6 @@
 """delete_artifacts: what artifacts point at goes with their job, below the allowed roots and nowhere else."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,24 +10,43 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest
 
 from tests.bulk.runs import ended, report
-from tests.conftest import StartServer
+from tests.conftest import QUICK
 from tests.replicas.conftest import Connect
 from tests.support.api import Api
+from tests.support.databases import new_database
+from tests.support.server import Server
 from tests.support.states import COMPLETED, FAILED
 from tests.test_server import refused_to_start
 
 
-@pytest.fixture
-def media(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory that the server may delete in."""
-    (tmp_path / "media").mkdir()
-    return tmp_path / "media"
+    return tmp_path_factory.mktemp("media")
+
+
+@pytest.fixture(scope="module")
+def deleting(store: str, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a server that may delete there."""
+    directory = tmp_path_factory.mktemp("deleting")
+    allowed = {"allow_file_artifacts": "true", "artifact_roots": f"file://{root} file:///nowhere/at/all/"}
+    server = Server(new_database(store, directory), directory, QUICK | allowed).start()
+    yield server
+    assert server.stop() == 0
+    assert server.defects() == []
 
 
 @pytest.fixture
-def keeper(start_server: StartServer, connect: Connect, media: Path) -> Api:
-    """Return the API of a server that may delete there."""
-    return connect(start_server(allow_file_artifacts="true", artifact_roots=f"file://{media} file:///nowhere/at/all/"))
+def keeper(connect: Connect, deleting: Server) -> Api:
+    """Return the API of that server."""
+    return connect(deleting)
+
+
+@pytest.fixture
+def media(root: Path, kind: str) -> Path:
+    """Return a directory of the test's own below the root."""
+    (root / kind).mkdir()
+    return root / kind
 
 
 async def job_with(api: Api, kind: str, of_chunk: list[str], of_job: list[str]) -> Job:
@@ -108,8 +128,8 @@ async def test_many_jobs_leave_one_job_for_their_artifacts(keeper: Api, kind: st
     told = report(await ended(keeper, answer.job.job_id))
     assert (told["applied"], told["artifact_jobs"], told["artifacts_outside_roots"]) == (5, 1, 1)
     async with keeper.watch_jobs("jobledger.artifacts") as watch:
-        deleting = await watch.until(lambda message: message.job.state == COMPLETED)
-    assert deleting.job.display_name == "artifacts of 5 jobs"
+        mine = "artifacts of 5 jobs"
+        await watch.until(lambda message: (message.job.display_name, message.job.state) == (mine, COMPLETED))
     assert not names(media)
 
 

@@ -1,7 +1,7 @@
 """Roots: a URI lies under one only when it can be read in no other way."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger_service.domain.roots import NotARootError, Place, Roots, parse_root
 
@@ -12,6 +12,7 @@ plain = st.text(letters, min_size=1)
 segments = st.lists(plain.filter(lambda one: one not in (".", "..")), min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(segments)
 def test_what_is_plainly_below_a_root_is_under_it(names: list[str]):
     path = "/".join(names)
