@@ -24,7 +24,7 @@ from .checks import Checks
 from .convert import encoded_struct
 from .identity import Caller
 from .job_requests import cancellation, fingerprint, read_priority, request_id
-from .list_requests import read_filter
+from .list_requests import filter_of
 
 Request = (
     bulk_pb2.CancelJobsRequest
@@ -75,7 +75,7 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
         checks.fault("filter", rule)
     if not request.HasField("filter"):
         return None
-    found = read_filter(checks, request.filter, caller)
+    found = filter_of(checks, request.filter, caller)
     if found == JobFilter(caller.owner):
         checks.fault(
             "filter", "has no condition: to mean all of your jobs, say so with create_time.end_time, such as now"

@@ -31,7 +31,7 @@ _ORDERS: Final = {
 def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     """Return what ListJobs asks for."""
     checks = Checks()
-    wanted = read_filter(checks, request.filter, caller)
+    wanted = filter_of(checks, request.filter, caller)
     limit = page_size(checks, request.page_size, default=20, most=500)
     order = _ORDERS.get(request.order)
     if order is None:
@@ -59,12 +59,12 @@ def checked_page_size(given: int, *, default: int, most: int) -> int:
 def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
     """Return the filter of WatchJobs."""
     checks = Checks()
-    found = read_filter(checks, request.filter, caller)
+    found = filter_of(checks, request.filter, caller)
     checks.done()
     return found
 
 
-def read_filter(checks: Checks, given: filter_pb2.JobFilter, caller: Caller) -> JobFilter:
+def filter_of(checks: Checks, given: filter_pb2.JobFilter, caller: Caller) -> JobFilter:
     """Return a filter over the caller's jobs."""
     checks.count("filter.kinds", len(given.kinds), 100)
     for index, kind in enumerate(given.kinds):
