@@ -28,6 +28,7 @@ ON_ONE_STORE = {
     "client/test_cli.py": "the command line sees messages, not the store",
     "client/test_cli_stats.py": "the command line sees messages, not the store",
     "client/test_export.py": "the SDK and the command line see messages, not the store",
+    "client/test_cli_many.py": "the command line sees messages, not the store",
     "client/test_docs.py": "the examples see messages, not the store",
     "docs/": "the examples see messages, not the store",
     "foreign/": "a foreign client sees messages, not the store",

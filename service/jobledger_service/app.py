@@ -3,8 +3,10 @@
 import asyncio
 import gc
 import ipaddress
+import os
 import random
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,10 +16,15 @@ import uuid_utils
 
 from .domain.limits import SECOND
 from .domain.retention import Retention
+from .domain.roots import NotARootError, Roots, parse_root
+from .domain.service_kinds import ARTIFACTS, BULK
+from .duties.artifacts import ArtifactDeletions
+from .duties.bulk import BulkRuns
 from .duties.duty import perform
 from .duties.folding import FoldingDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import Kept, RetentionDuty
+from .duties.service_jobs import ServiceJobs
 from .duties.slots import SlotDuty
 from .feed.feed import LiveFeed
 from .ledger.batch import Commit, Executor
@@ -27,9 +34,12 @@ from .ledger.entry import Entry
 from .ledger.export import Exports
 from .ledger.queries import Queries
 from .ledger.watch import Watch
-from .rpc import server, worker_requests
+from .removal.objects import NoDriverError, check_driver, remove
+from .rpc import bulk_requests, server, worker_requests
+from .rpc.bulk_calls import BulkCalls
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
+from .rpc.convert import encoded_struct
 from .rpc.identity import ANYBODY
 from .rpc.import_service import ImportService
 from .rpc.job_service import JobService
@@ -93,8 +103,10 @@ class App:
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
         self._exports = Exports(SqlExportStore(self._database), self._queries.cursor)
+        bulk = BulkCalls(self._committer, self._queries, _new_id, roots_of(settings))
+        self._build_service_jobs(bulk)
         self._server = self._build_server(
-            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
+            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval), bulk
         )
         self._slots = SlotDuty(self._reads, self._queries, self._committer)
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, _clock, random.random)
@@ -110,9 +122,21 @@ class App:
         )
         self._folding = FoldingDuty(self._reads, upkeep, self._queries, self._committer, _clock)
 
-    def _build_server(self, watch: Watch) -> server.GrpcServer:
+    def _build_service_jobs(self, bulk: BulkCalls) -> None:
+        reads, queries, committer = self._reads, self._queries, self._committer
+        runs = BulkRuns(
+            reads, queries, committer, bulk_requests.order, bulk.removal, encoded_struct, self._settings.bulk_rate
+        )
+        self._deletions = ArtifactDeletions(
+            reads, queries, committer, bulk_requests.uris, remove, bulk.roots, encoded_struct, random.random
+        )
+        works = {BULK: runs.work, ARTIFACTS: self._deletions.work}
+        worker = f"jobledger {socket.gethostname()}:{os.getpid()}"
+        self._service_jobs = ServiceJobs(reads, queries, committer, works, worker)
+
+    def _build_server(self, watch: Watch, bulk: BulkCalls) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
-        jobs = JobService(self._committer, self._queries, watch, self._exports, _new_id, _clock, self._replies)
+        jobs = JobService(self._committer, self._queries, watch, self._exports, _new_id, _clock, bulk, self._replies)
         given = worker_requests.Given(_clock, random.random, schemes)
         services = {
             server.JOB_SERVICE: jobs,
@@ -132,6 +156,7 @@ class App:
         self._claims.wake(commit.ready)
         if commit.freed:
             self._freed.set()
+        self._service_jobs.wake(commit.ready)
 
     def _found_elsewhere(self, entry: Entry) -> None:
         """Wake claims for what another process has made ready."""
@@ -152,6 +177,7 @@ class App:
             self._own("slots", perform("slots", self._slots.once, settings.duty_interval, self._freed)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
             self._own("folding", perform("folding", self._folding.once, settings.retention_interval)),
+            self._own("service jobs", self._service_jobs.run(settings.duty_interval)),
         ]
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
@@ -188,6 +214,7 @@ class App:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        self._deletions.close()
         self._committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()
@@ -200,6 +227,17 @@ def retention_of(settings: Settings) -> Retention:
     """Return how long ended jobs are kept."""
     kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
+
+
+def roots_of(settings: Settings) -> Roots:
+    """Return where artifacts may be deleted; raises WrongSettingError for a root that is none, or without a driver."""
+    try:
+        roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
+        for root in roots.all:
+            check_driver(root)
+    except (NotARootError, NoDriverError) as error:
+        raise WrongSettingError(f"--artifact-roots: {error}") from None
+    return roots
 
 
 def prepare(database: Database) -> None:
@@ -219,6 +257,7 @@ def check_settings(settings: Settings) -> None:
         raise WrongSettingError(
             f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
         )
+    roots_of(settings)
     if not settings.insecure and not _is_loopback(host.strip("[]")):
         raise WrongSettingError(
             f"{settings.listen} lets other hosts in, and there are no keys:"

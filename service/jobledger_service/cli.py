@@ -66,6 +66,8 @@ def serve_command(
     drain_timeout: Annotated[float | None, _option("drain_timeout", "--drain-timeout")] = None,
     queue_limit: Annotated[int | None, _option("queue_limit", "--queue-limit")] = None,
     allow_file_artifacts: Annotated[bool | None, _option("allow_file_artifacts", "--allow-file-artifacts")] = None,
+    bulk_rate: Annotated[int | None, _option("bulk_rate", "--bulk-rate")] = None,
+    artifact_roots: Annotated[str | None, _option("artifact_roots", "--artifact-roots")] = None,
     log_level: Annotated[str | None, _option("log_level", "--log-level")] = None,
     log_format: Annotated[str | None, _option("log_format", "--log-format")] = None,
 ) -> None:

@@ -27,5 +27,9 @@ class Settings(BaseSettings):
     drain_timeout: float = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")
+    bulk_rate: int = Field(500, ge=1, le=100_000, description="How many jobs a second a run over many jobs changes.")
+    artifact_roots: str = Field(
+        "", description="URL prefixes, divided by spaces, under which artifacts may be deleted, like s3://bucket/out/."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every call.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto is pretty on a terminal.")

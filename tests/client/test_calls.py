@@ -155,7 +155,7 @@ def test_a_delete_whose_answer_was_lost_is_done(service: Played):
     got = service.start(lambda client: client.delete_job("one"))
     service.refuse("DeleteJob", UNAVAILABLE)
     service.refuse("DeleteJob", grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND")
-    assert got.result() is None
+    assert got.result() == jobs.DeleteJobResponse()
 
 
 def test_a_delete_of_no_job_is_an_error(service: Played):

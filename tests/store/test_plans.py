@@ -93,6 +93,12 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
     plans.hold(index)
 
 
+def test_the_service_finds_its_own_jobs_by_an_index_of_them_alone(database: Database):
+    plans = Plans(database)
+    assert SqlReadStore(database).service_queues() == []
+    assert "SCAN chunks USING INDEX chunks_of_service" in plans.steps, plans.steps
+
+
 def test_the_history_of_a_job_walks_its_index(database: Database):
     plans = Plans(database)
     SqlReadStore(database).events(0, 10, "me/x")

@@ -5,6 +5,7 @@ from typing import Self
 import grpc
 
 from jobledger_client._async._backend import AsyncClock, Channel, open_channel
+from jobledger_client._async._bulk import AsyncBulkCalls
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._export import AsyncExportCalls
 from jobledger_client._async._imports import AsyncImportCalls
@@ -18,7 +19,13 @@ from jobledger_client._retry import Backoff
 
 
 class AsyncJobClient(
-    AsyncJobCalls, AsyncStatsCalls, AsyncExportCalls, AsyncLeaseCalls, AsyncLimitCalls, AsyncImportCalls
+    AsyncJobCalls,
+    AsyncBulkCalls,
+    AsyncStatsCalls,
+    AsyncExportCalls,
+    AsyncLeaseCalls,
+    AsyncLimitCalls,
+    AsyncImportCalls,
 ):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
@@ -46,6 +53,7 @@ class AsyncJobClient(
         AsyncJobCalls.__init__(self, self._channel, caller)
         AsyncStatsCalls.__init__(self, self._channel, caller)
         AsyncExportCalls.__init__(self, self._channel, caller)
+        AsyncBulkCalls.__init__(self, self._channel, caller)
         AsyncLeaseCalls.__init__(self, self._channel, caller)
         AsyncLimitCalls.__init__(self, self._channel, caller)
         AsyncImportCalls.__init__(self, self._channel, caller)

@@ -9,6 +9,7 @@ from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 from jobledger_client._sync._backend import Channel, Clock, open_channel
+from jobledger_client._sync._bulk import BulkCalls
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._export import ExportCalls
 from jobledger_client._sync._imports import ImportCalls
@@ -18,7 +19,15 @@ from jobledger_client._sync._limits import LimitCalls
 from jobledger_client._sync._stats import StatsCalls
 
 
-class JobClient(JobCalls, StatsCalls, ExportCalls, LeaseCalls, LimitCalls, ImportCalls):
+class JobClient(
+    JobCalls,
+    BulkCalls,
+    StatsCalls,
+    ExportCalls,
+    LeaseCalls,
+    LimitCalls,
+    ImportCalls,
+):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
@@ -45,6 +54,7 @@ class JobClient(JobCalls, StatsCalls, ExportCalls, LeaseCalls, LimitCalls, Impor
         JobCalls.__init__(self, self._channel, caller)
         StatsCalls.__init__(self, self._channel, caller)
         ExportCalls.__init__(self, self._channel, caller)
+        BulkCalls.__init__(self, self._channel, caller)
         LeaseCalls.__init__(self, self._channel, caller)
         LimitCalls.__init__(self, self._channel, caller)
         ImportCalls.__init__(self, self._channel, caller)

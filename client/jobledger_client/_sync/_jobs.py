@@ -332,15 +332,29 @@ class JobCalls:
         return (self._caller.call(self._jobs.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     def delete_job(
-        self, job_id: str, *, force: bool = False, reason: str = "", etag: str = "", timeout: float | None = None
-    ) -> None:
+        self,
+        job_id: str,
+        *,
+        force: bool = False,
+        reason: str = "",
+        etag: str = "",
+        delete_artifacts: bool = False,
+        timeout: float | None = None,
+    ) -> rpc.DeleteJobResponse:
         """Remove a job that has ended, or any with `force`; `reason` goes into its audit trail.
+
+        With `delete_artifacts`, what its artifacts point at is deleted too, under the roots that the operator allowed:
+        the response names the job that does it, `artifact_job`, and counts those that stay. The response is empty when
+        an attempt whose answer was lost deleted the job.
 
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
-        request = rpc.DeleteJobRequest(job_id=job_id, force=force, reason=reason, etag=etag)
+        request = rpc.DeleteJobRequest(
+            job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts
+        )
         try:
-            self._caller.call(self._jobs.DeleteJob, request, timeout=timeout)
+            return self._caller.call(self._jobs.DeleteJob, request, timeout=timeout)
         except JobNotFoundError as error:
             if error.attempts == 1:  # else an earlier attempt deleted it, and its answer was lost
                 raise
+            return rpc.DeleteJobResponse()

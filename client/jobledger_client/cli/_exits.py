@@ -6,6 +6,7 @@ from jobledger.v1.job_pb2 import JobState
 from jobledger_client._errors import JobledgerError
 
 DONE = 0
+SOME_REFUSED = 3
 USAGE = 64
 REFUSED = 65
 NOT_FOUND = 66
@@ -33,6 +34,7 @@ TABLE = (
     "0    done; with `watch` and `--wait`: the job is COMPLETED",
     "1    the job is FAILED (`watch`, `--wait`)",
     "2    the job is CANCELLED (`watch`, `--wait`)",
+    "3    many jobs: it is done, and some of them refused it",
     "64   the command line is wrong",
     "65   the server refused the request",
     "66   there is no such job or chunk",

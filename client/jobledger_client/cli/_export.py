@@ -3,8 +3,9 @@
 import base64
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 from jobledger.v1.export_pb2 import ExportJobsRequest
@@ -13,10 +14,13 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from jobledger_client._requests import export_request
 from jobledger_client._sync._export import Export
-from jobledger_client.cli import _filter
 from jobledger_client.cli._exits import DONE, INTERRUPTED
+from jobledger_client.cli._filter import add_filter
 from jobledger_client.cli._partial import PartialFile
 from jobledger_client.cli._session import Session, command
+
+if TYPE_CHECKING:
+    from jobledger_client._requests import JobFilterFields
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +32,7 @@ def register(app: typer.Typer) -> None:
         "jobledger export --format csv --out jobs.csv --resume",
         "jobledger export --format jsonl --out - --state FAILED --column job_id --column error_message | jq",
         "jobledger export --format csv --out cost.csv --created-since 30d --label-column team",
-    )(export)
+    )(add_filter(export))
 
 
 def export(
@@ -47,37 +51,23 @@ def export(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the export to FILE that was interrupted, as it was asked for.")
     ] = False,
-    state: _filter.States = None,
-    kind: _filter.Kinds = None,
-    label: _filter.Labels = None,
-    search: _filter.Search = "",
-    min_priority: _filter.Priority = None,
-    max_priority: _filter.Priority = None,
-    created_since: _filter.Since = None,
-    created_before: _filter.Before = None,
-    ended_since: _filter.Since = None,
-    ended_before: _filter.Before = None,
+    wanted: "JobFilterFields",
 ) -> int:
     """Write every job that matches into a file, oldest first, all as they are at one moment.
 
     While it is being written the file is called FILE.part. After Ctrl-C, --resume goes on, and shows the jobs as they
     were when it began.
     """
-    given = dict(locals())
     if resume:
-        return _go_on(session, out, given)
-    request = export_request(format or _format_of(out), column or (), label_column or (), _filter.job_filter(given))
+        asked = {"--format": format, "--column": column, "--label-column": label_column, "a filter": wanted}
+        return _go_on(session, out, [name for name, given in asked.items() if given])
+    request = export_request(format or _format_of(out), column or (), label_column or (), wanted)
     if out == "-":
         return _print(session, request)
     return _save(session, PartialFile(Path(out), request), out)
 
 
-_ASKED = {"format", "column", "label_column", "state", "kind", "label", "search", "min_priority", "max_priority"}
-_ASKED |= {"created_since", "created_before", "ended_since", "ended_before"}
-
-
-def _go_on(session: Session, out: str, given: dict[str, object]) -> int:
-    again = sorted(f"--{name.replace('_', '-')}" for name in _ASKED if given[name])
+def _go_on(session: Session, out: str, again: Sequence[str]) -> int:
     if again:
         raise typer.BadParameter(f"--resume goes on as it was asked for: leave out {', '.join(again)}")
     if out == "-":

@@ -1,44 +1,84 @@
-"""The options that pick jobs, the same for every command that is about many."""
+"""The options that pick jobs: the same for a list and for what is done with many."""
 
-from typing import Annotated, Any
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobledger_client._requests import JobFilterFields
 from jobledger_client.cli import _parse
 
-_Since = typer.Option(metavar="TIME|SPAN", help="At or after this time, or at most this long ago (2h).")
-_Before = typer.Option(metavar="TIME|SPAN", help="Before this time, or longer ago.")
+if TYPE_CHECKING:
+    from jobledger_client._requests import JobFilterFields
 
-States = Annotated[
-    list[str] | None,
-    typer.Option(metavar="STATE", help="QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED or CANCELLED; repeat it."),
-]
-Kinds = Annotated[list[str] | None, typer.Option(metavar="KIND", help="May be repeated.")]
-Labels = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be repeated; all must match.")]
-Search = Annotated[str, typer.Option(metavar="WORDS", help="Words that begin words of the job.")]
-Priority = Annotated[int | None, typer.Option(metavar="N", help="0 to 10.")]
-Since = Annotated[str | None, _Since]
-Before = Annotated[str | None, _Before]
+_PANEL = "Which jobs"
+_SINCE = "At or after this time, or at most this long ago (2h)."
+_BEFORE = "Before this time, or longer ago."
+_STATES = "QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED or CANCELLED; repeat it."
 
 
-def job_filter(given: dict[str, Any]) -> JobFilterFields:
-    """Return the filter that a command's options describe, by their names in it."""
-    found: JobFilterFields = {
-        "states": given["state"] or (),
-        "kinds": given["kind"] or (),
-        "labels": _parse.pairs("--label", given["label"] or ()),
-        "search": given["search"],
-        "min_priority": given["min_priority"],
-        "max_priority": given["max_priority"],
-        "create_time": (
+def _option(kind: Any, metavar: str, text: str, *names: str) -> Any:  # noqa: ANN401 - what typer reads
+    return Annotated[kind | None, typer.Option(*names, metavar=metavar, help=text, rich_help_panel=_PANEL)]
+
+
+def _declared(label: str) -> dict[str, Any]:
+    span = "TIME|SPAN"
+    return {
+        "state": _option(list[str], "STATE", _STATES),
+        "kind": _option(list[str], "KIND", "May be repeated."),
+        "where_label": _option(list[str], "NAME=VALUE", "May be repeated; all must match.", label),
+        "search": _option(str, "WORDS", "Words that begin words of the job."),
+        "min_priority": _option(int, "N", "0 to 10."),
+        "max_priority": _option(int, "N", "0 to 10."),
+        "created_since": _option(str, span, _SINCE),
+        "created_before": _option(str, span, _BEFORE),
+        "ended_since": _option(str, span, _SINCE),
+        "ended_before": _option(str, span, _BEFORE),
+    }
+
+
+def add_filter(function: Callable[..., Any], *, label: str = "--label") -> Callable[..., Any]:
+    """Give a function of (…, wanted) the options of a filter as parameters of its own; `label` is what one is called.
+
+    `wanted` are the fields that were given, for the SDK.
+    """
+    declared = _declared(label)
+
+    @functools.wraps(function)
+    def with_filter(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
+        options = {name: given.pop(name) for name in declared}
+        return function(*args, wanted=_fields(label, options), **given)
+
+    own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "wanted"]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in declared.items()]
+    with_filter.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined] # inspect reads it
+    return with_filter
+
+
+def _fields(label: str, given: dict[str, Any]) -> "JobFilterFields":
+    fields: JobFilterFields = {}
+    if given["state"]:
+        fields["states"] = given["state"]
+    if given["kind"]:
+        fields["kinds"] = given["kind"]
+    if given["where_label"]:
+        fields["labels"] = _parse.pairs(label, given["where_label"])
+    if given["search"]:
+        fields["search"] = given["search"]
+    if given["min_priority"] is not None:
+        fields["min_priority"] = given["min_priority"]
+    if given["max_priority"] is not None:
+        fields["max_priority"] = given["max_priority"]
+    if given["created_since"] or given["created_before"]:
+        fields["create_time"] = (
             _parse.moment("--created-since", given["created_since"]),
             _parse.moment("--created-before", given["created_before"]),
-        ),
-    }
+        )
     if given["ended_since"] or given["ended_before"]:
-        found["end_time"] = (
+        fields["end_time"] = (
             _parse.moment("--ended-since", given["ended_since"]),
             _parse.moment("--ended-before", given["ended_before"]),
         )
-    return found
+    return fields

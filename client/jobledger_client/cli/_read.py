@@ -1,6 +1,6 @@
 """The commands that read: get, list, chunks, events."""
 
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from jobledger.v1.job_service_pb2 import ListChunksResponse, ListJobEventsResponse, ListJobsResponse
@@ -8,8 +8,12 @@ from rich.console import Group
 from rich.text import Text
 
 from jobledger_client._sync._pages import Pages
-from jobledger_client.cli import _filter, _json, _tables
+from jobledger_client.cli import _json, _tables
+from jobledger_client.cli._filter import add_filter
 from jobledger_client.cli._session import Session, command
+
+if TYPE_CHECKING:
+    from jobledger_client._requests import JobFilterFields
 
 AnyPage = TypeVar("AnyPage", ListJobsResponse, ListChunksResponse, ListJobEventsResponse)
 
@@ -28,7 +32,7 @@ def register(app: typer.Typer) -> None:
         "jobledger list --state FAILED --created-since 24h",
         "jobledger list --kind crawl.images --order PRIORITY --page-size 100",
         "jobledger list --all --output json | jq -r '.jobs[] | [.jobId, .state] | @tsv'",
-    )(list_jobs)
+    )(add_filter(list_jobs))
     command(app, "chunks", "jobledger chunks JOB_ID --state FAILED")(list_chunks)
     command(app, "events", "jobledger events JOB_ID --all")(list_events)
 
@@ -53,16 +57,6 @@ def get(
 def list_jobs(
     session: Session,
     *,
-    state: _filter.States = None,
-    kind: _filter.Kinds = None,
-    label: _filter.Labels = None,
-    search: _filter.Search = "",
-    min_priority: _filter.Priority = None,
-    max_priority: _filter.Priority = None,
-    created_since: _filter.Since = None,
-    created_before: _filter.Before = None,
-    ended_since: _filter.Since = None,
-    ended_before: _filter.Before = None,
     order: Annotated[
         str, typer.Option(metavar="ORDER", help="CREATE_TIME, UPDATE_TIME, END_TIME or PRIORITY.")
     ] = "CREATE_TIME",
@@ -70,13 +64,11 @@ def list_jobs(
     page_size: PageSize = 20,
     page_token: PageToken = "",
     all_pages: AllPages = False,
+    wanted: "JobFilterFields",
 ) -> None:
     """List jobs, newest first."""
-    filter_ = _filter.job_filter(dict(locals()))
     with session.client() as client:
-        pages = client.list_jobs(
-            order=order, ascending=ascending, page_size=page_size, page_token=page_token, **filter_
-        )
+        pages = client.list_jobs(order=order, ascending=ascending, page_size=page_size, page_token=page_token, **wanted)
         page = _read(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)

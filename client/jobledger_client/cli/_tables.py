@@ -1,6 +1,6 @@
 """Answers for people: jobs, chunks and events as tables."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from google.protobuf.json_format import MessageToJson
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
@@ -36,6 +36,28 @@ def limits(found: Iterable[Limit]) -> Table:
         by = "a job" if limit.set_by_job else "an operator"
         _row(table, limit.scope, f"{limit.max_running:,}", f"{limit.running:,}", f"{limit.waiting:,}", by)
     return table
+
+
+def statuses(found: Iterable[Job]) -> Table:
+    """Return jobs in view STATUS, one a row."""
+    table = _table("JOB", "STATE", "DONE", "KIND", "NAME", folding=("KIND", "NAME"))
+    for job in found:
+        state = words.coloured(words.job_state(job.state))
+        _row(table, job.job_id, state, words.percent(job.progress.percent), job.kind, job.display_name)
+    return table
+
+
+def refusals(found: Iterable[Mapping[str, str]]) -> Table:
+    """Return the jobs that refused a verb, one a row, and why."""
+    table = _table("JOB", "REASON", "WHY", folding=("WHY",))
+    for one in found:
+        _row(table, one["job_id"], one["reason"], one["message"])
+    return table
+
+
+def counted(report: Mapping[str, object]) -> str:
+    """Return a report's counts in one line."""
+    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.items() if isinstance(count, int))
 
 
 def chunks(found: Iterable[Chunk]) -> Table:

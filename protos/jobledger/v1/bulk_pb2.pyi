@@ -24,9 +24,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class CancelJobsRequest(_message.Message):
     """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk": it is watched, cancelled and retried like any
-    other. Its artifact "report" carries in its metadata how many jobs were "applied", "unchanged" and "refused", and under
-    "refusals" the first 100 of these with job_id, reason and message. No refusal stops the run. A filter means the jobs that
-    were created before the run and match when their turn comes; the service's own jobs ("jobledger.…") are never meant.
+    other. Its artifact "report" carries in its metadata how many jobs were "applied", "unchanged" and "refused", and, of a run by
+    filter when it ends or lets go, under "refusals" the first 100 of these with job_id, reason and message. No refusal stops the
+    run. A filter means the jobs that were created before the run and match when their turn comes; the service's own jobs
+    ("jobledger.…") are never meant, and refuse when they are named.
 
     CancelJobsRequest asks to stop many jobs.
     """

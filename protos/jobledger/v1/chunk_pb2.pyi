@@ -72,6 +72,7 @@ class Artifact(_message.Message):
     uri: _builtins.str
     """uri says where the artifact is: at most 2,048 characters, with a scheme that the operator allows
     (by default https, http, s3, gs, az, abfs, abfss, r2, minio). Required. Local paths are refused.
+    A report of the service's own has "jobledger:report": what it says is in the metadata.
     """
     content_type: _builtins.str
     """content_type is the media type, such as "video/mp4", at most 255 characters. Empty when unknown."""
@@ -118,7 +119,7 @@ class WorkError(_message.Message):
     CHUNK_INDEX_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """code is a short name that programs can act on, such as "CUDA_OUT_OF_MEMORY": 1 to 128 characters.
-    The service itself uses LEASE_EXPIRED.
+    The service itself uses LEASE_EXPIRED and, on jobs of its own, ARTIFACTS_NOT_DELETED and INTERNAL.
     """
     message: _builtins.str
     """message is a sentence for people, at most 4,096 characters. Empty when the code says all."""

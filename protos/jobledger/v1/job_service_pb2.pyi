@@ -1123,7 +1123,8 @@ class DeleteJobResponse(_message.Message):
     @_builtins.property
     def artifact_job(self) -> _job_pb2.Job:
         """artifact_job is the job, of kind "jobledger.artifacts", that deletes what the artifacts pointed at; its progress and its
-        artifact "report" tell how far it is. Absent without delete_artifacts, and when there is nothing to delete.
+        artifact "report" (metadata: deleted, missing, failed, failures) tell how far it is. Absent without delete_artifacts, and
+        when there is nothing to delete.
         """
 
     def __init__(

@@ -255,7 +255,8 @@ class JobServiceServicer:
         """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-        (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND.
+        (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
+        has the label "jobledger.deleted-job" with its job_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -111,7 +111,8 @@ class JobServiceStub:
     """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-    (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND.
+    (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
+    has the label "jobledger.deleted-job" with its job_id.
     """
     GetJobStats: _grpc.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]
     """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
@@ -231,7 +232,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-    (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND.
+    (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
+    has the label "jobledger.deleted-job" with its job_id.
     """
     GetJobStats: _aio.UnaryUnaryMultiCallable[_stats_pb2.GetJobStatsRequest, _stats_pb2.GetJobStatsResponse]  # type: ignore[assignment]
     """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
@@ -420,7 +422,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """DeleteJob removes a job and its chunks. Its watchers see DELETED.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); ABORTED (ETAG_MISMATCH); FAILED_PRECONDITION
-        (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND.
+        (JOB_NOT_ENDED). Retry: safe; a retry of a write that took effect is NOT_FOUND, and the job that deletes its artifacts
+        has the label "jobledger.deleted-job" with its job_id.
         """
 
     @_abc_1.abstractmethod

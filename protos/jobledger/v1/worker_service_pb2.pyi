@@ -173,7 +173,7 @@ class ClaimChunksRequest(_message.Message):
     """worker names the worker, for people and the audit trail: 1 to 256 characters. Required."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds that the worker can do, 1 to 100. Required."""
+        """kinds are the kinds that the worker can do, 1 to 100, none of the service's own ("jobledger.…"). Required."""
 
     @_builtins.property
     def lease_duration(self) -> _duration_pb2.Duration:

@@ -20,6 +20,8 @@ Refusal
 └── StoreUnavailable      the database cannot be reached
 """
 
+import re
+
 
 class Refusal(Exception):  # noqa: N818  a refusal is an answer, not a fault
     """A request that the ledger does not carry out; nothing was written for it."""
@@ -27,6 +29,11 @@ class Refusal(Exception):  # noqa: N818  a refusal is an answer, not a fault
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
         self.metadata = metadata
+
+    @property
+    def reason(self) -> str:
+        """The reason's name, as callers know it: JobNotFound is JOB_NOT_FOUND."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).upper()
 
 
 class InvalidField(Refusal):

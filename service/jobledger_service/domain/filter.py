@@ -7,6 +7,7 @@ from typing import Final, Self
 from .job import NO_LABELS, Job
 from .limits import MAX_PRIORITY, MIN_PRIORITY
 from .search import begins, words
+from .service_kinds import is_reserved
 from .states import JobState
 
 
@@ -82,6 +83,8 @@ class JobFilter:
     labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
     search: tuple[str, ...] = ()
     """Words that must each begin one of the job's."""
+    callers_only: bool = False
+    """Whether the service's own jobs are out."""
 
     def matches(self, facts: Facts) -> bool:
         """Whether a job with these facts is meant."""
@@ -89,6 +92,7 @@ class JobFilter:
             facts.owner == self.owner
             and (not self.states or facts.state in self.states)
             and (not self.kinds or facts.kind in self.kinds)
+            and not (self.callers_only and is_reserved(facts.kind))
             and self.min_priority <= facts.priority <= self.max_priority
             and self.create_time.holds(facts.create_time)
             and self.update_time.holds(facts.update_time)

@@ -212,14 +212,15 @@ class JobUpdate:
     expire_time: int | None = None
 
 
-def update(job: Job, new: JobUpdate, actor: str) -> Step | None:
-    """Return the job with its new fields; None when nothing differs."""
+def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | None:
+    """Return the job with its new fields; None when nothing differs. The fields are told, and then the reason."""
     values = {name: getattr(new, name) for name in new.fields}
     if all(getattr(job, name) == value for name, value in values.items()):
         return None
     if "priority" in new.fields and job.ended:
         raise JobEnded(job.spec.job_id, job.state, "its priority no longer matters")
-    change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=", ".join(sorted(new.fields)))
+    told = "; ".join(filter(None, (", ".join(sorted(new.fields)), reason)))
+    change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=told)
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
     return Step(evolve(job, **values, expires_by_rule=by_rule), (), change)
 

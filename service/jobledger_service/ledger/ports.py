@@ -11,6 +11,8 @@ from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.rollup import Tally
+from jobledger_service.domain.roots import Place
+from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 
@@ -32,6 +34,21 @@ class ConflictError(Exception):
 
 Clock = Callable[[], int]
 """Tells the time in microseconds since 1970."""
+
+EncodeStruct = Callable[[Mapping[str, object]], bytes]
+"""Makes an encoded Struct, such as inputs and metadata are, of names and JSON values."""
+
+
+class NotDeletedError(Exception):
+    """What an artifact points at is still there; `may_pass` says that another attempt may succeed."""
+
+    def __init__(self, message: str, *, may_pass: bool) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+RemovePlace = Callable[[Place], bool]
+"""Deletes one file or object below a root, never a directory, and returns whether it was there; NotDeletedError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +103,8 @@ class Writes:
     """Limits of which it changed how many may run, or who says so."""
     slots: dict[str, tuple[int, int]] = field(default_factory=dict)
     """By limit, how many more jobs hold a slot, and how many more wait for one."""
+    new_runs: list[str] = field(default_factory=list)
+    runs: dict[str, Run] = field(default_factory=dict)
 
 
 class Transaction(Protocol):
@@ -111,6 +130,9 @@ class Transaction(Protocol):
 
     def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
         """Return those that were ever set, locked in the order of their keys."""
+
+    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+        """Return, by job, the runs of those of the service's own jobs that are locked."""
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
@@ -302,6 +324,12 @@ class ReadStore(Protocol):
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose time to be deleted has come."""
+
+    def service_queues(self) -> list[Queue]:
+        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+
+    def read_run(self, job_key: str) -> Run | None:
+        """Return the run of one of the service's own jobs, None when there is no such job."""
 
 
 class Codec(Protocol):

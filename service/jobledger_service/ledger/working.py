@@ -12,6 +12,8 @@ from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.retention import Retention
 from jobledger_service.domain.rollup import Passage
+from jobledger_service.domain.run import NEW_RUN, Run
+from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.slots import Limit, limits_over, released
 from jobledger_service.domain.states import ChunkState
 
@@ -34,6 +36,7 @@ class Needs:
     limits: tuple[str, ...] = ()
     admits: bool = False
     """Whether the limits over its jobs are wanted too."""
+    runs: tuple[str, ...] = ()
 
 
 _MISSING: Final = object()
@@ -67,6 +70,8 @@ class WorkingSet:
         self._left: dict[Demand, Iterator[ChunkKey]] = {}
         self._touched: dict[str, _Touched] = {}
         self._new_requests: dict[str, Request] = {}
+        self._runs: dict[str, Run] = {}
+        self._changed_runs: dict[str, Run] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self._limits: dict[str, Limit] = {}
@@ -101,6 +106,9 @@ class WorkingSet:
         keys.update(key for job in admitted & self._jobs.keys() for key in limits_over(self._jobs[job]))
         if keys:
             self._limits = self._transaction.limits(keys)
+        runs = {key for need in needs for key in need.runs}
+        if runs:
+            self._runs = self._transaction.runs(runs)
 
     def _look_again(self, requests: set[str]) -> None:
         """Load requests that took effect at another replica while this one waited for its locks on their jobs."""
@@ -167,6 +175,10 @@ class WorkingSet:
     def request(self, key: str) -> Request | None:
         """Return the request that took effect under this key, if one did."""
         return self._requests.get(key)
+
+    def run(self, key: str) -> Run:
+        """Return the run of one of the service's own jobs, which was loaded."""
+        return self._runs.get(key, NEW_RUN)
 
     def inputs(self, key: str) -> Inputs:
         """Return the inputs of a claimed chunk's job, and of its claimed chunks."""
@@ -271,6 +283,11 @@ class WorkingSet:
         self._set(self._requests, key, request)
         self._set(self._new_requests, key, request)
 
+    def go_on(self, key: str, run: Run) -> None:
+        """Note how far a run has come."""
+        self._set(self._runs, key, run)
+        self._set(self._changed_runs, key, run)
+
     # Undoing
 
     def mark(self) -> None:
@@ -313,6 +330,7 @@ class WorkingSet:
         slots = {key: counts for key, counts in self._slots.items() if any(counts)}
         writes = Writes(
             requests=self._new_requests,
+            runs={key: run for key, run in self._changed_runs.items() if not self.is_deleted(key)},
             new_limits=list(self._new_limits.values()),
             limits=list(self._set_limits.values()),
             slots=slots,
@@ -327,6 +345,8 @@ class WorkingSet:
                 writes.new_jobs.append((job, touched.inputs))
                 inputs = touched.inputs.chunks
                 writes.new_chunks.extend((job, chunk, inputs.get(i)) for i, chunk in touched.chunks.items())
+                if is_reserved(job.spec.kind):
+                    writes.new_runs.append(key)
             else:
                 if job is not touched.before:
                     writes.jobs.append(job)

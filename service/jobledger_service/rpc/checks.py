@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobledger_service.domain.errors import InvalidField
 from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.service_kinds import RESERVED, is_reserved
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 KIND: Final = re.compile(r"(?=.{1,128}\Z)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
@@ -81,6 +82,11 @@ class Checks:
     def kind(self, field: str, value: str) -> None:
         """A kind must have its form."""
         self.form(field, value, KIND, "lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters")
+
+    def not_reserved(self, field: str, value: str) -> None:
+        """A kind must not be the service's own."""
+        if is_reserved(value):
+            self.fault(field, f"{shown(value)}: kinds that begin with {RESERVED!r} are the service's own")
 
     def encoded(self, field: str, message: Message, most: int) -> bytes:
         """Return an encoded message, which must not be longer than `most` bytes."""

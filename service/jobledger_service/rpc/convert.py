@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, cast
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
@@ -47,6 +47,13 @@ def duration(micros: int) -> Duration:
 def struct(raw: bytes | None) -> Struct | None:
     """Return an encoded Struct, None for none."""
     return None if raw is None else Struct.FromString(raw)
+
+
+def encoded_struct(values: Mapping[str, object]) -> bytes:
+    """Return names and JSON values as an encoded Struct."""
+    made = Struct()
+    made.update(cast("dict[str, Any]", dict(values)))
+    return made.SerializeToString(deterministic=True)
 
 
 def artifact(value: Artifact) -> chunk_pb2.Artifact:
@@ -184,6 +191,25 @@ def job(value: Job) -> job_pb2.Job:
         etag=value.etag,
         cancel_reason=value.cancel_reason,
         slot_wait=job_pb2.SlotWait(scope=scope_of(value.parked_for)) if value.parked_for else None,
+    )
+
+
+def status(value: Job) -> job_pb2.Job:
+    """Return a job in view STATUS."""
+    progress = value.progress
+    return job_pb2.Job(
+        job_id=value.spec.job_id,
+        kind=value.spec.kind,
+        display_name=value.display_name,
+        state=JOB_STATES[value.state],
+        revision=value.revision,
+        update_time=timestamp(value.update_time),
+        progress=job_pb2.Progress(
+            percent=progress.percent,
+            stage=progress.stage,
+            stage_percent=progress.stage_percent,
+            eta=_time(value.eta),
+        ),
     )
 
 

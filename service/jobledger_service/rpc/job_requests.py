@@ -23,7 +23,6 @@ from .list_requests import labels
 
 DAY: Final = 86_400 * SECOND
 MOST_INPUT_OF_JOB: Final = 2 * 1024 * 1024
-RESERVED: Final = "jobledger."
 
 
 NewId = Callable[[], str]
@@ -67,7 +66,7 @@ def new_job(
         spec=spec,
         sizes=sizes,
         display_name=request.display_name,
-        priority=_priority(checks, request),
+        priority=read_priority(checks, request),
         labels=labels(checks, "labels", request.labels),
         expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
@@ -79,8 +78,7 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
     if request.job_id:
         checks.job_id("job_id", request.job_id)
     checks.kind("kind", request.kind)
-    if request.kind.startswith(RESERVED):
-        checks.fault("kind", f"{request.kind!r}: kinds that begin with {RESERVED!r} are the service's own")
+    checks.not_reserved("kind", request.kind)
     checks.at_most("display_name", request.display_name, 1_024)
 
 
@@ -89,7 +87,8 @@ def request_id(checks: Checks, value: str) -> None:
     checks.at_most("request_id", value, 128)
 
 
-def _priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  two messages have one
+def read_priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  several messages have one
+    """Return the priority that a request gives, else the one of jobs that say nothing."""
     if not request.HasField("priority"):
         return limits.DEFAULT_PRIORITY
     checks.within("priority", request.priority, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
@@ -188,13 +187,18 @@ def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.Cancel
     """Return the command of CancelJob."""
     checks = Checks()
     checks.job_id("job_id", request.job_id)
+    how = cancellation(checks, request)
+    checks.done()
+    return commands.CancelJob(caller.owner, request.job_id, how, caller.name)
+
+
+def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
+    """Return how a request wants jobs stopped."""
     checks.at_most("reason", request.reason, 1_024)
     grace = limits.DEFAULT_GRACE
     if request.HasField("grace_period"):
         grace = checks.micros("grace_period", request.grace_period, 0, DAY)
-    checks.done()
-    how = Cancellation(grace, request.reason, request.force)
-    return commands.CancelJob(caller.owner, request.job_id, how, caller.name)
+    return Cancellation(grace, request.reason, request.force)
 
 
 def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob:
@@ -232,7 +236,7 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
     checks.at_most("display_name", request.display_name, 1_024)
     new = JobUpdate(
         fields=fields,
-        priority=_priority(checks, request),
+        priority=read_priority(checks, request),
         display_name=request.display_name,
         labels=labels(checks, "labels", request.labels),
         expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
@@ -241,14 +245,22 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
     return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)
 
 
-def delete_job(request: api.DeleteJobRequest, caller: Caller) -> commands.DeleteJob:
-    """Return the command of DeleteJob."""
+def delete_job(
+    request: api.DeleteJobRequest, caller: Caller, removal: Callable[[], commands.Removal]
+) -> commands.DeleteJob:
+    """Return the command of DeleteJob; `removal` says how artifacts go with their job."""
     checks = Checks()
     checks.job_id("job_id", request.job_id)
     checks.at_most("reason", request.reason, 1_024)
     checks.done()
     return commands.DeleteJob(
-        caller.owner, request.job_id, caller.name, force=request.force, etag=request.etag, reason=request.reason
+        caller.owner,
+        request.job_id,
+        caller.name,
+        force=request.force,
+        etag=request.etag,
+        reason=request.reason,
+        removal=removal() if request.delete_artifacts else None,
     )
 
 

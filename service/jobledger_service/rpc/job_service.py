@@ -17,6 +17,7 @@ from jobledger_service.ledger.watch import Watch
 from . import convert, export_requests, stats_replies, stats_requests, views
 from . import job_requests as read
 from . import list_requests as lists
+from .bulk_calls import BulkCalls
 from .identity import Caller
 from .replies import ReplyCache
 
@@ -31,6 +32,7 @@ class JobService:
     exports: Exports
     new_id: read.NewId
     clock: Clock
+    bulk: BulkCalls
     replies: ReplyCache | None = None
 
     async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
@@ -112,8 +114,10 @@ class JobService:
         return api.UpdateJobResponse(job=convert.job(job))
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> api.DeleteJobResponse:
-        await self.committer.submit(read.delete_job(request, caller))
-        return api.DeleteJobResponse()
+        artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.bulk.removal))
+        return api.DeleteJobResponse(
+            artifact_job=None if artifacts is None else convert.job(artifacts), artifacts_outside_roots=outside
+        )
 
     async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> stats_pb2.GetJobStatsResponse:
         now = self.clock()
@@ -124,18 +128,18 @@ class JobService:
         return export_requests.pieces(self.exports, request, caller)
 
     async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bulk_pb2.CancelJobsResponse:
-        raise NotImplementedError
+        return await self.bulk.run(request, caller, bulk_pb2.CancelJobsResponse())
 
     async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bulk_pb2.RetryJobsResponse:
-        raise NotImplementedError
+        return await self.bulk.run(request, caller, bulk_pb2.RetryJobsResponse())
 
     async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bulk_pb2.DeleteJobsResponse:
-        raise NotImplementedError
+        return await self.bulk.run(request, caller, bulk_pb2.DeleteJobsResponse())
 
     async def UpdateJobPriorities(
         self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller
     ) -> bulk_pb2.UpdateJobPrioritiesResponse:
-        raise NotImplementedError
+        return await self.bulk.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
 
 
 _OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}

@@ -40,6 +40,7 @@ def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[comma
     checks.count("kinds", len(request.kinds), 100, least=1)
     for index, kind in enumerate(request.kinds):
         checks.kind(f"kinds[{index}]", kind)
+        checks.not_reserved(f"kinds[{index}]", kind)
     checks.within("max_chunks", request.max_chunks, 0, MOST_LEASES)
     wait = checks.micros("wait", request.wait, 0, MOST_WAIT)
     by = _claim(checks, request)

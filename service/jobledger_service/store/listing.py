@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, and_, func, literal, l
 from jobledger_service.domain.filter import JobFilter, TimeRange
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import MAX_PRIORITY, MIN_PRIORITY
+from jobledger_service.domain.service_kinds import RESERVED
 from jobledger_service.ledger.ports import Listing, Order, PageKey
 
 from .dialects import Dialect
@@ -53,6 +54,8 @@ def conditions(wanted: JobFilter, dialect: Dialect) -> list[ColumnElement[bool]]
         found.append(jobs.c.state.in_(sorted(wanted.states)))
     if wanted.kinds:
         found.append(jobs.c.kind.in_(sorted(wanted.kinds)))
+    if wanted.callers_only:
+        found.append(~jobs.c.kind.startswith(RESERVED))
     if wanted.min_priority > MIN_PRIORITY:
         found.append(jobs.c.priority >= wanted.min_priority)
     if wanted.max_priority < MAX_PRIORITY:

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func,
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
+from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import MOST_PLACE, Limit
 from jobledger_service.domain.states import ENDED, ChunkState
 from jobledger_service.ledger.ports import (
@@ -21,15 +22,30 @@ from jobledger_service.ledger.ports import (
     JobsRead,
     Listed,
     Listing,
+    Queue,
 )
 from jobledger_service.ledger.stats import Figures, StatsQuery
 
 from .engines import Database
 from .listing import count, page, page_key
-from .rows import CHUNK_COLUMNS, JOB_COLUMNS, LIMIT_COLUMNS, chunk_of, job_of, limit_of
+from .rows import CHUNK_COLUMNS, JOB_COLUMNS, LIMIT_COLUMNS, chunk_of, job_of, limit_of, run_of
 from .running import RunningTotals
 from .statistics import Statistics
-from .tables import audit, cancelling, chunks, delayed, events, expiring, jobs, leased, ledger, limits, parked
+from .tables import (
+    audit,
+    cancelling,
+    chunks,
+    delayed,
+    events,
+    expiring,
+    jobs,
+    leased,
+    ledger,
+    limits,
+    of_service,
+    parked,
+    runs,
+)
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -225,6 +241,20 @@ class SqlReadStore:
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:
             return list(connection.execute(select(jobs.c.job_key).where(condition).limit(limit)).scalars())
+
+    def service_queues(self) -> list[Queue]:
+        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+        queue = (chunks.c.owner, chunks.c.kind)
+        wanted = select(*queue).where(of_service).group_by(*queue).order_by(func.min(chunks.c.create_time))
+        with self._database.read() as connection:
+            return [(owner, kind) for owner, kind in connection.execute(wanted)]
+
+    def read_run(self, job_key: str) -> Run | None:
+        """Return the run of one of the service's own jobs, None when there is no such job."""
+        with self._database.read() as connection:
+            wanted = select(runs.c.cursors, runs.c.counts, runs.c.told).where(runs.c.job_key == job_key)
+            row = connection.execute(wanted).first()
+        return None if row is None else run_of(row)
 
 
 _PARKED = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)

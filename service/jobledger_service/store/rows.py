@@ -28,6 +28,7 @@ from jobledger_service.domain.job import (
 )
 from jobledger_service.domain.rate import Rate
 from jobledger_service.domain.retry import RetryPolicy
+from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState, JobState
 
@@ -366,4 +367,20 @@ def limit_row(limit: Limit) -> Row:
         "waiting": 0,
         "by_job": limit.by_job,
         "set_time": limit.set_time,
+    }
+
+
+def run_of(row: Sequence[Any]) -> Run:
+    """Return the run of the columns cursors, counts and told."""
+    cursors, counts, told = map(json.loads, row)
+    return Run({int(index): tuple(cursor) for index, cursor in cursors.items()}, counts, tuple(told))
+
+
+def run_row(job_key: str, run: Run) -> Row:
+    """Return the columns of a run."""
+    return {
+        "job_key": job_key,
+        "cursors": _dump(dict(run.cursors)),
+        "counts": _dump(dict(run.counts)),
+        "told": _dump([dict(one) for one in run.told]),
     }

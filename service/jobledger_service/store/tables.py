@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from jobledger_service.domain.service_kinds import SERVICE_KINDS
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 
 metadata = MetaData()
@@ -200,6 +201,26 @@ Index(
 )
 Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
 Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
+
+of_service = waiting & chunks.c.kind.in_([literal_column(f"'{kind}'") for kind in SERVICE_KINDS])
+Index(
+    "chunks_of_service",
+    chunks.c.owner,
+    chunks.c.kind,
+    chunks.c.create_time,
+    sqlite_where=of_service,
+    postgresql_where=of_service,
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("cursors", Text, nullable=False),
+    Column("counts", Text, nullable=False),
+    Column("told", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 job_words = Table(
     "job_words",

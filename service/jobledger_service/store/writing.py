@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, and_, bindparam, delete, select, union
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
+from jobledger_service.domain.run import NEW_RUN, Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.ledger.entry import Encoded, Record
@@ -39,8 +40,10 @@ from .rows import (
     limit_row,
     new_chunk_row,
     new_job_row,
+    run_of,
+    run_row,
 )
-from .tables import chunks, counts, events, jobs, ledger, limits, requests, rollups, tombstones, waiting
+from .tables import chunks, counts, events, jobs, ledger, limits, requests, rollups, runs, tombstones, waiting
 from .tallies import count_rows, rollup_rows
 
 
@@ -59,6 +62,9 @@ class Statements:
         )
         self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
             requests.c.request_key.in_(dialect.keys())
+        )
+        self.runs = select(runs.c.job_key, runs.c.cursors, runs.c.counts, runs.c.told).where(
+            runs.c.job_key.in_(dialect.keys())
         )
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
             jobs.c.job_key.in_(dialect.keys()), jobs.c.input.is_not(None)
@@ -227,6 +233,11 @@ class SqlTransaction:
         found = self._connection.execute(self._statements.limits, {"keys": self._dialect.key_values(keys)})
         return {limit.key: limit for limit in map(limit_of, found)}
 
+    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+        """Return, by job, the runs of those of the service's own jobs that are locked."""
+        found = self._connection.execute(self._statements.runs, {"keys": self._dialect.key_values(keys)})
+        return {key: run_of(row) for key, *row in found}
+
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
         wanted = list(chunks)
@@ -268,6 +279,8 @@ class SqlTransaction:
             counted = sorted(writes.slots.items())
             counts = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in counted]
             self._connection.execute(self._statements.count_slots, counts)
+        self._insert(runs, [run_row(key, NEW_RUN) for key in writes.new_runs])
+        self._update(runs, [run_row(key, run) for key, run in writes.runs.items()])
 
     def _insert(self, table: Table, rows: Rows) -> None:
         if rows:

@@ -1,8 +1,12 @@
 """What can be asked of the ledger: each command names the rows it needs and decides over them."""
 
+from .artifacts import ArtifactsStep, Failed
 from .base import Command
+from .bulk import BulkStep, ForJob
 from .callers import CancelJob, CreateJob, DeleteJob, RetryJob, UpdateJob
 from .imports import ImportJobs, Past
+from .removal import Removal
+from .runs import Hold, StepOutcome
 from .slots import GrantSlots, SetLimit
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
 from .workers import (
@@ -18,6 +22,8 @@ from .workers import (
 )
 
 __all__ = [
+    "ArtifactsStep",
+    "BulkStep",
     "CancelJob",
     "ClaimChunk",
     "ClaimChunks",
@@ -28,17 +34,22 @@ __all__ = [
     "DeleteJob",
     "ExpireLeases",
     "FailChunks",
+    "Failed",
+    "ForJob",
     "GrantSlots",
     "Heartbeat",
+    "Hold",
     "ImportJobs",
     "LeaseAnswer",
     "LeaseStatus",
     "Past",
     "ReadyRetries",
     "ReleaseChunks",
+    "Removal",
     "RemoveExpired",
     "RetryJob",
     "SetLimit",
+    "StepOutcome",
     "StopOverdue",
     "UpdateJob",
 ]

@@ -12,6 +12,7 @@ from jobledger_service.ledger.ports import Inputs, Request
 from jobledger_service.ledger.working import Needs, WorkingSet
 
 from .base import OneJob
+from .removal import Removal, Removed, remove, uris_of
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
@@ -149,6 +150,7 @@ class UpdateJob(_AnswersJob):
     new: lifecycle.JobUpdate
     actor: str
     etag: str = ""
+    reason: str = ""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -158,15 +160,15 @@ class UpdateJob(_AnswersJob):
         lifecycle.check_etag(job, self.etag)
         if not self.new.fields:
             raise InvalidField(("update_mask", "names no field"))
-        step = lifecycle.update(job, self.new, self.actor)
+        step = lifecycle.update(job, self.new, self.actor, self.reason)
         if step is not None:
             work.apply(step)
         return job.key
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteJob(_AnswersJob):
-    """Remove a job; answers with its last state."""
+class DeleteJob(OneJob):
+    """Remove a job; answers with the job that deletes its artifacts, and how many of them stay."""
 
     owner: str
     job_id: str
@@ -174,12 +176,18 @@ class DeleteJob(_AnswersJob):
     force: bool = False
     etag: str = ""
     reason: str = ""
+    removal: Removal | None = None
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
 
-    def decide(self, work: WorkingSet) -> str:
+    def decide(self, work: WorkingSet) -> Removed:
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
-        work.delete(job, lifecycle.delete(job, self.actor, force=self.force, reason=self.reason))
-        return job.key
+        change = lifecycle.delete(job, self.actor, force=self.force, reason=self.reason)
+        uris = uris_of(work, job) if self.removal is not None else []
+        work.delete(job, change)
+        return remove(work, self.removal, [job], uris, self.actor) if self.removal is not None else Removed()
+
+    def answer(self, decided: Removed, work: WorkingSet) -> tuple[Job | None, int]:
+        return None if decided.job_key is None else work.last(decided.job_key), decided.outside

@@ -10,6 +10,7 @@ from jobledger_service.domain.chunk import Chunk, LeaseEnd
 from jobledger_service.domain.errors import ChunkNotClaimable, InvalidField
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.leases import Lease, ended_by, holds, lease_of
+from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import ChunkKey, Demand, Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
@@ -99,6 +100,8 @@ class ClaimChunk(OneJob):
     def decide(self, work: WorkingSet) -> ChunkKey:
         job = work.job(self.owner, self.job_id)
         chunk = work.chunk(job, self.index)
+        if is_reserved(job.spec.kind):
+            raise ChunkNotClaimable(self.job_id, self.index, chunk.state, "the service itself works on it")
         held = bool(self.by.task_id) and chunk.task_id == self.by.task_id
         if held and holds(lease_of(job, chunk), job, chunk, work.now):
             work.hand_out(self._key())
@@ -132,10 +135,12 @@ def _needs(owner: str, leases: Sequence[Lease]) -> Needs:
     return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if lease.job_key.startswith(mine)))
 
 
-def _held(work: WorkingSet, owner: str, lease: Lease) -> tuple[Job, Chunk] | None:
-    """Return the lease's job and chunk when both are there and of this owner."""
+def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tuple[Job, Chunk] | None:
+    """Return the lease's job and chunk when both are there, of this owner, and not the service's own but for itself."""
     job = work.find(lease.job_key)
     if job is None or job.spec.owner != owner or lease.index >= job.counts.total:
+        return None
+    if is_reserved(job.spec.kind) and not by_service:
         return None
     return job, work.chunk(job, lease.index)
 
@@ -156,6 +161,7 @@ class Heartbeat(_AnswersLeases):
     owner: str
     reports: Sequence[tuple[Lease, rules.WorkReport]]
     lease_duration: int
+    by_service: bool = False
 
     @property
     def weight(self) -> int:
@@ -168,7 +174,7 @@ class Heartbeat(_AnswersLeases):
         return [self._one(work, lease, report) for lease, report in self.reports]
 
     def _one(self, work: WorkingSet, lease: Lease, report: rules.WorkReport) -> LeaseAnswer:
-        held = _held(work, self.owner, lease)
+        held = _held(work, self.owner, lease, by_service=self.by_service)
         if held is None or not holds(lease, *held, work.now):
             return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
         step = rules.heartbeat(*held, report, self.lease_duration, work.now)
@@ -180,9 +186,11 @@ class Heartbeat(_AnswersLeases):
 Rule = Callable[[Job, Chunk], Step]
 
 
-def _end(work: WorkingSet, owner: str, lease: Lease, end: LeaseEnd, rule: Rule) -> LeaseAnswer:
+def _end(
+    work: WorkingSet, owner: str, lease: Lease, end: LeaseEnd, rule: Rule, *, by_service: bool = False
+) -> LeaseAnswer:
     """End a lease by a rule. One that had ended in the same way answers OK again; any other is lost."""
-    held = _held(work, owner, lease)
+    held = _held(work, owner, lease, by_service=by_service)
     if held is None:
         return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
     job, chunk = held
@@ -225,6 +233,7 @@ class FailChunks(_AnswersLeases):
 
     owner: str
     failures: Sequence[tuple[Lease, rules.Failure, str]]
+    by_service: bool = False
 
     @property
     def weight(self) -> int:
@@ -245,7 +254,7 @@ class FailChunks(_AnswersLeases):
                 )
             return rules.fail(job, chunk, failure, lambda: work.chunks_of(job), work.now)
 
-        return _end(work, self.owner, lease, LeaseEnd.FAILED, rule)
+        return _end(work, self.owner, lease, LeaseEnd.FAILED, rule, by_service=self.by_service)
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +264,7 @@ class ReleaseChunks(_AnswersLeases):
     owner: str
     leases: Sequence[Lease]
     reason: str = ""
+    by_service: bool = False
 
     @property
     def weight(self) -> int:
@@ -270,4 +280,4 @@ class ReleaseChunks(_AnswersLeases):
         def rule(job: Job, chunk: Chunk) -> Step:
             return rules.release(job, chunk, self.reason, work.now)
 
-        return _end(work, self.owner, lease, LeaseEnd.RELEASED, rule)
+        return _end(work, self.owner, lease, LeaseEnd.RELEASED, rule, by_service=self.by_service)

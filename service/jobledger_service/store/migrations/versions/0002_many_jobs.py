@@ -1,4 +1,4 @@
-"""What asking about many jobs needs: words, counts, hourly sums, tombstones and the audit trail."""
+"""What asking about many jobs needs: words, counts, hourly sums, tombstones, the audit trail, and runs over many."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -80,4 +80,24 @@ def upgrade() -> None:
         sa.Column("message", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("job_key", "position"),
         sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "runs",
+        sa.Column("job_key", KEY, sa.ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False),
+        sa.Column("cursors", sa.Text(), nullable=False),
+        sa.Column("counts", sa.Text(), nullable=False),
+        sa.Column("told", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("job_key"),
+        sqlite_with_rowid=False,
+    )
+    of_service = sa.text(
+        "state = 'PENDING' AND not_before IS NULL AND kind IN ('jobledger.artifacts', 'jobledger.bulk')"
+    )
+    op.create_index(
+        "chunks_of_service",
+        "chunks",
+        ["owner", "kind", "create_time"],
+        unique=False,
+        sqlite_where=of_service,
+        postgresql_where=of_service,
     )

@@ -1,0 +1,91 @@
+"""The part of JobService that acts on many jobs at once: dry runs, and the jobs that carry the verbs out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from jobledger.v1 import bulk_pb2, job_pb2
+
+from jobledger_service.domain.roots import Roots
+from jobledger_service.ledger.commands import Removal
+from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.ports import Listing
+from jobledger_service.ledger.queries import Queries
+
+from . import bulk_requests as read
+from . import convert
+from .identity import Caller
+from .job_requests import NewId
+
+SAMPLE: Final = 10
+PAGES: Final = 5
+"""As many pages are read for a sample: one may be short while there are more."""
+KEYS_OF_READ: Final = 500
+
+Response = TypeVar(
+    "Response",
+    bulk_pb2.CancelJobsResponse,
+    bulk_pb2.RetryJobsResponse,
+    bulk_pb2.DeleteJobsResponse,
+    bulk_pb2.UpdateJobPrioritiesResponse,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """How many jobs are meant, and some of them."""
+
+    count: int
+    is_lower_bound: bool
+    sample: Sequence[job_pb2.Job]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkCalls:
+    """CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which differ in their requests alone."""
+
+    committer: Committer
+    queries: Queries
+    new_id: NewId
+    roots: Roots
+
+    def removal(self) -> Removal:
+        """Return how artifacts go with their job."""
+        return Removal(self.new_id(), self.roots, convert.encoded_struct)
+
+    async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
+        """Fill in what the request means and, unless it is a dry run, begin the job that does it."""
+        one = read.asked(request, caller)
+        matched = await self._matched(one, caller)
+        response.matched_count, response.matched_is_lower_bound = matched.count, matched.is_lower_bound
+        response.sample.extend(matched.sample)
+        if not request.dry_run:
+            exact = None if matched.is_lower_bound else matched.count
+            job, _ = await self.committer.submit(read.run(one, caller, exact, self.new_id))
+            response.job.CopyFrom(convert.job(job))
+        return response
+
+    async def _matched(self, one: read.Asked, caller: Caller) -> Matched:
+        return await self._found(one) if one.filter is not None else await self._named(one, caller)
+
+    async def _found(self, one: read.Asked) -> Matched:
+        assert one.filter is not None  # noqa: S101  the caller has looked
+        listing = Listing(one.filter, ascending=True, limit=SAMPLE)
+        page = await self.queries.list_jobs(listing, "")
+        jobs = list(page.jobs)
+        for _ in range(PAGES):
+            if len(jobs) >= SAMPLE or not page.next_page_token:
+                break
+            page = await self.queries.list_jobs(listing, page.next_page_token)
+            jobs += page.jobs
+        sample = [convert.status(read.job) for read in jobs[:SAMPLE]]
+        return Matched(page.total, page.total_is_lower_bound, sample)
+
+    async def _named(self, one: read.Asked, caller: Caller) -> Matched:
+        count, sample = 0, list[job_pb2.Job]()
+        for begin in range(0, len(one.job_ids), KEYS_OF_READ):
+            some = one.job_ids[begin : begin + KEYS_OF_READ]
+            found = (await self.queries.jobs(caller.owner, some, full=False)).jobs
+            count += len(found)
+            sample += [convert.status(found[key].job) for key in sorted(found)[: SAMPLE - len(sample)]]
+        return Matched(count, False, sample)  # noqa: FBT003  a field of its own name

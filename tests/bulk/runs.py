@@ -1,0 +1,36 @@
+"""What the tests of runs have in common: many jobs at once, a run followed to its end, and what its report says."""
+
+import asyncio
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from jobledger.v1.event_pb2 import Change
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import ListJobEventsRequest
+
+from tests.support.api import Api
+from tests.support.states import CANCELLED, COMPLETED, FAILED
+
+ENDED = {COMPLETED, FAILED, CANCELLED}
+
+
+async def create_many(api: Api, kind: str, count: int, **fields: object) -> list[str]:
+    """Create jobs and return their ids."""
+    return [job.job_id for job in await asyncio.gather(*(api.create(kind, **fields) for _ in range(count)))]
+
+
+async def ended(api: Api, job_id: str) -> Job:
+    """Follow a job until it has ended."""
+    async with api.watch_job(job_id) as watch:
+        return (await watch.until(lambda message: message.job.state in ENDED)).job
+
+
+def report(job: Job) -> dict[str, Any]:
+    """Return the report of a job of the service's own."""
+    return MessageToDict(job.artifacts["report"].metadata)
+
+
+async def changes(api: Api, job_id: str, kind_of_change: int) -> list[Change]:
+    """Return a job's changes of one type."""
+    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job_id, page_size=500))).events
+    return [change for event in events for change in event.changes if change.type == kind_of_change]

@@ -1,0 +1,139 @@
+"""delete_artifacts: what artifacts point at goes with their job, below the allowed roots and nowhere else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import MessageToDict
+from jobledger.v1.bulk_pb2 import DeleteJobsRequest
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest
+
+from tests.bulk.runs import ended, report
+from tests.conftest import QUICK
+from tests.replicas.conftest import Connect
+from tests.support.api import Api
+from tests.support.databases import new_database
+from tests.support.server import Server
+from tests.support.states import COMPLETED, FAILED
+from tests.test_server import refused_to_start
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory that the server may delete in."""
+    return tmp_path_factory.mktemp("media")
+
+
+@pytest.fixture(scope="module")
+def deleting(store: str, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a server that may delete there."""
+    directory = tmp_path_factory.mktemp("deleting")
+    allowed = {"allow_file_artifacts": "true", "artifact_roots": f"file://{root} file:///nowhere/at/all/"}
+    server = Server(new_database(store, directory), directory, QUICK | allowed).start()
+    yield server
+    assert server.stop() == 0
+    assert server.defects() == []
+
+
+@pytest.fixture
+def keeper(connect: Connect, deleting: Server) -> Api:
+    """Return the API of that server."""
+    return connect(deleting)
+
+
+@pytest.fixture
+def media(root: Path, kind: str) -> Path:
+    """Return a directory of the test's own below the root."""
+    (root / kind).mkdir()
+    return root / kind
+
+
+async def job_with(api: Api, kind: str, of_chunk: list[str], of_job: list[str]) -> Job:
+    """Create a job that has ended and left artifacts at these addresses."""
+    job = await api.create(kind)
+    [claimed] = await api.claim(kind)
+    named = [{f"{n}": {"uri": uri} for n, uri in enumerate(uris)} for uris in (of_chunk, of_job)]
+    await api.complete(claimed, artifacts=named[0], job_artifacts=named[1])
+    return job
+
+
+def file(directory: Path, name: str) -> str:
+    """Make a file and return its address."""
+    (directory / name).write_text("x")
+    return f"file://{directory}/{name}"
+
+
+def names(directory: Path) -> list[str]:
+    """Return what is in a directory."""
+    return [one.name for one in directory.iterdir()]
+
+
+async def test_files_below_a_root_go_and_others_stay(keeper: Api, kind: str, media: Path, tmp_path: Path):
+    mine = [file(media, f"{n}") for n in range(45)]
+    other = file(tmp_path, "other")
+    gone = f"file://{media}/gone"
+    job = await job_with(keeper, kind, [*mine, gone], [mine[0], other, "s3://bucket/x"])
+    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
+    assert answer.artifacts_outside_roots == 2
+    told = answer.artifact_job
+    assert (told.kind, told.labels["jobledger.deleted-job"]) == ("jobledger.artifacts", job.job_id)
+    assert (told.display_name, told.progress.items_total) == (f"artifacts of {job.job_id}", 46)
+    done = await ended(keeper, told.job_id)
+    assert (done.state, report(done)) == (COMPLETED, {"deleted": 45, "missing": 1, "failed": 0, "failures": []})
+    assert not names(media)
+    assert (tmp_path / "other").exists()
+    inputs = await keeper.get(told.job_id)
+    assert MessageToDict(inputs.input) == {"called_by": "caller", "deleted_jobs": [job.job_id]}
+
+
+async def test_without_anything_to_delete_there_is_no_job(keeper: Api, kind: str):
+    job = await job_with(keeper, kind, ["s3://bucket/x"], [])
+    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
+    assert (answer.HasField("artifact_job"), answer.artifacts_outside_roots) == (False, 1)
+
+
+async def test_artifacts_stay_unless_they_are_to_go(keeper: Api, kind: str, media: Path):
+    job = await job_with(keeper, kind, [file(media, "a")], [])
+    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+    assert (answer.HasField("artifact_job"), answer.artifacts_outside_roots) == (False, 0)
+    assert (media / "a").exists()
+
+
+async def test_what_cannot_be_deleted_fails_the_job_and_a_retry_tries_that_alone(keeper: Api, kind: str, media: Path):
+    (media / "directory").mkdir()
+    job = await job_with(keeper, kind, [file(media, "a"), f"file://{media}/directory", file(media, "b")], [])
+    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
+    failed = await ended(keeper, answer.artifact_job.job_id)
+    assert (failed.state, failed.error.code) == (FAILED, "ARTIFACTS_NOT_DELETED")
+    assert report(failed) == {
+        "deleted": 2,
+        "missing": 0,
+        "failed": 1,
+        "failures": [{"uri": f"file://{media}/directory", "message": "it is a directory"}],
+    }
+    (media / "directory").rmdir()
+    (media / "directory").write_text("x")
+    file(media, "a")
+    await keeper.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))
+    done = await ended(keeper, failed.job_id)
+    assert (done.state, report(done)) == (COMPLETED, {"deleted": 3, "missing": 0, "failed": 0, "failures": []})
+    assert names(media) == ["a"]
+
+
+async def test_many_jobs_leave_one_job_for_their_artifacts(keeper: Api, kind: str, media: Path):
+    for n in range(5):
+        await job_with(keeper, kind, [file(media, f"{n}"), "s3://bucket/x"], [])
+    answer = await keeper.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}, delete_artifacts=True))
+    told = report(await ended(keeper, answer.job.job_id))
+    assert (told["applied"], told["artifact_jobs"], told["artifacts_outside_roots"]) == (5, 1, 1)
+    async with keeper.watch_jobs("jobledger.artifacts") as watch:
+        mine = "artifacts of 5 jobs"
+        await watch.until(lambda message: (message.job.display_name, message.job.state) == (mine, COMPLETED))
+    assert not names(media)
+
+
+@pytest.mark.parametrize("roots", ["https://host/x", "file:///srv/a file:///srv/a//b"])
+def test_a_server_does_not_start_with_a_root_that_is_none(tmp_path: Path, roots: str):
+    arguments = ("--database", f"sqlite:///{tmp_path}/x.db", "--artifact-roots", roots)
+    assert "--artifact-roots: " in refused_to_start(tmp_path, *arguments, status=78)

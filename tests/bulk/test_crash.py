@@ -1,0 +1,69 @@
+"""A server that is killed in the middle of a run: every job that was meant gets the verb exactly once."""
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from jobledger.v1.bulk_pb2 import RetryJobsRequest
+from jobledger.v1.event_pb2 import ChangeType
+
+from tests.bulk.runs import changes, create_many, ended, report
+from tests.conftest import QUICK, StartServer
+from tests.replicas.conftest import Connect, serving
+from tests.support.api import Api
+from tests.support.databases import new_database
+from tests.support.states import COMPLETED
+
+JOBS = 80
+
+
+async def begin(api: Api, kind: str) -> tuple[list[str], str, str]:
+    """Begin a run over cancelled jobs; return them, the run, and its worker, when it has done a part."""
+    job_ids = await create_many(api, kind, JOBS)
+    await asyncio.gather(*(api.cancel(job_id) for job_id in job_ids))
+    run = (await api.jobs.RetryJobs(RetryJobsRequest(filter={"kinds": [kind]}))).job.job_id
+    async with api.watch_job(run) as watch:
+        seen = await watch.until(lambda message: message.chunks and message.job.progress.percent > 0)
+    assert seen.job.progress.percent < 100
+    return job_ids, run, seen.chunks[0].worker
+
+
+async def hold_exactly_once(api: Api, job_ids: list[str], run: str) -> None:
+    finished = await ended(api, run)
+    assert (finished.state, report(finished)["applied"], report(finished)["refused"]) == (COMPLETED, JOBS, 0)
+    retries = await asyncio.gather(*(changes(api, job_id, ChangeType.CHANGE_TYPE_RETRIED) for job_id in job_ids))
+    assert [len(found) for found in retries] == [1] * JOBS
+
+
+@pytest.mark.timeout(90)
+async def test_a_run_goes_on_after_a_restart(start_server: StartServer, connect: Connect, kind: str):
+    server = start_server(bulk_rate="60")
+    job_ids, run, _ = await begin(connect(server), kind)
+    server.kill()
+    server.start()
+    await hold_exactly_once(connect(server), job_ids, run)
+
+
+@pytest.mark.timeout(90)
+async def test_a_run_goes_on_at_another_replica(tmp_path: Path, connect: Connect, kind: str):
+    with serving(new_database("postgresql", tmp_path), tmp_path, 2, **QUICK, bulk_rate="60") as servers:
+        apis = [connect(server) for server in servers]
+        job_ids, run, worker = await begin(apis[0], kind)
+        doomed = int(worker.rpartition(":")[2])
+        os.kill(doomed, signal.SIGKILL)
+        [killed] = [server for server in servers if server.pid == doomed]
+        killed.wait()
+        left = apis[1 - servers.index(killed)]
+        await hold_exactly_once(left, job_ids, run)
+
+
+async def test_a_server_that_drains_gives_its_run_back(start_server: StartServer, connect: Connect, kind: str):
+    server = start_server(bulk_rate="60")
+    job_ids, run, _ = await begin(connect(server), kind)
+    assert server.stop() == 0
+    server.start()
+    api = connect(server)
+    await hold_exactly_once(api, job_ids, run)
+    assert (await api.get(run)).chunks[0].attempt == 1

@@ -1,0 +1,88 @@
+"""The service's own jobs: seen and steered like any, and worked by nobody but the service."""
+
+import grpc
+import pytest
+from jobledger.v1.bulk_pb2 import CancelJobsRequest
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_service_pb2 import RetryJobRequest
+from jobledger.v1.worker_service_pb2 import (
+    ChunkCompletion,
+    ChunkFailure,
+    ClaimChunkRequest,
+    ClaimChunksRequest,
+    CompleteChunksRequest,
+    FailChunksRequest,
+    HeartbeatRequest,
+    LeaseReport,
+    ReleaseChunksRequest,
+)
+from jobledger_service.domain.leases import Lease
+
+from tests.bulk.runs import changes, create_many, ended, report
+from tests.conftest import StartServer
+from tests.replicas.conftest import Connect
+from tests.support.api import Api
+from tests.support.errors import invalid, refused
+from tests.support.states import CANCELLED, COMPLETED, LEASE_LOST, QUEUED, RUNNING
+
+CANCEL_REQUESTED = ChangeType.CHANGE_TYPE_CANCEL_REQUESTED
+
+
+@pytest.fixture
+def slow(start_server: StartServer, connect: Connect) -> Api:
+    """Return the API of a server whose runs change 20 jobs a second."""
+    return connect(start_server(bulk_rate="20"))
+
+
+async def begun(api: Api, kind: str) -> str:
+    """Begin a run that cancels all jobs of a kind, and return it when it has done a part."""
+    run = (await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))).job.job_id
+    async with api.watch_job(run) as watch:
+        await watch.until(lambda message: message.job.state == RUNNING and message.job.progress.percent > 0)
+    return run
+
+
+@pytest.mark.parametrize("name", ["jobledger.bulk", "jobledger.artifacts", "jobledger.later"])
+async def test_reserved_kinds_are_neither_created_nor_claimed(api: Api, name: str):
+    with invalid("kind"):
+        await api.create(name)
+    with invalid("kinds[1]"):
+        await api.work.ClaimChunks(ClaimChunksRequest(kinds=["a", name], worker="w"))
+
+
+async def test_a_lease_of_the_service_is_of_no_use_to_others(slow: Api, kind: str):
+    await create_many(slow, kind, 60)
+    run = await begun(slow, kind)
+    with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
+        await slow.work.ClaimChunk(ClaimChunkRequest(job_id=run, worker="w", task_id="t"))
+    job = await slow.get(run)
+    token = Lease(f"default/{run}", job.create_time.ToMicroseconds(), 0, job.chunks[0].attempt).token
+    report_ = HeartbeatRequest(reports=[LeaseReport(lease_token=token)])
+    completion = CompleteChunksRequest(completions=[ChunkCompletion(lease_token=token)])
+    failure = FailChunksRequest(failures=[ChunkFailure(lease_token=token, error={"code": "X"})])
+    answers = [
+        await slow.work.Heartbeat(report_),
+        await slow.work.CompleteChunks(completion),
+        await slow.work.FailChunks(failure),
+        await slow.work.ReleaseChunks(ReleaseChunksRequest(lease_tokens=[token])),
+    ]
+    assert [answer.results[0].status for answer in answers] == [LEASE_LOST] * 4
+    assert (await slow.get(run)).state == RUNNING
+
+
+async def test_a_run_is_stopped_between_steps_and_goes_on_with_a_retry(slow: Api, kind: str):
+    job_ids = await create_many(slow, kind, 60)
+    run = await begun(slow, kind)
+    await slow.cancel(run)
+    stopped = await ended(slow, run)
+    done = report(stopped)["applied"]
+    assert stopped.state == CANCELLED
+    assert 1 <= done < 60
+    states = [(await slow.get(job_id)).state for job_id in job_ids]
+    assert (states.count(CANCELLED), states.count(QUEUED)) == (done, 60 - done)
+    [late] = await create_many(slow, kind, 1)
+    await slow.jobs.RetryJob(RetryJobRequest(job_id=run))
+    finished = await ended(slow, run)
+    assert (finished.state, report(finished)["applied"]) == (COMPLETED, 60)
+    assert [len(await changes(slow, job_id, CANCEL_REQUESTED)) for job_id in job_ids] == [1] * 60
+    assert (await slow.get(late)).state == QUEUED

@@ -1,0 +1,98 @@
+"""The command line over many jobs: asked before, followed, and reported."""
+
+import sys
+
+import pytest
+from jobledger_client import JobClient
+
+from tests.client.test_cli import Shell
+from tests.support.server import Server
+
+
+@pytest.fixture
+def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    return Shell(server.target, capsys)
+
+
+@pytest.fixture
+def job_ids(server: Server, kind: str) -> list[str]:
+    """Return jobs of one kind, the last of which is CANCELLED."""
+    with JobClient(server.target) as client:
+        created = [client.create_job(kind, display_name=f"page {n}").job.job_id for n in range(4)]
+        client.cancel_job(created[-1])
+    return created
+
+
+def state(shell: Shell, job_id: str) -> str:
+    return shell.json("get", job_id)["state"]
+
+
+def test_a_dry_run_shows_what_is_meant(shell: Shell, kind: str, job_ids: list[str]):
+    said = shell("cancel", "--kind", kind, "--state", "QUEUED", "--dry-run")
+    assert "3 jobs" in said
+    assert [job_id in said for job_id in job_ids] == [True, True, True, False]
+    document = shell.json("cancel", *job_ids, "--dry-run")
+    assert (document["matchedCount"], len(document["sample"]), document.get("job")) == ("4", 4, None)
+    assert state(shell, job_ids[0]) == "JOB_STATE_QUEUED"
+
+
+def test_a_filter_is_not_carried_out_unasked(shell: Shell, kind: str, job_ids: list[str]):
+    assert "--yes is required" in shell("cancel", "--kind", kind, code=64)
+    assert state(shell, job_ids[0]) == "JOB_STATE_QUEUED"
+
+
+@pytest.mark.parametrize(("answer", "code", "becomes"), [("y\n", 0, "CANCELLED"), ("n\n", 130, "QUEUED")])
+def test_on_a_terminal_it_asks(
+    shell: Shell, kind: str, job_ids: list[str], monkeypatch: pytest.MonkeyPatch, answer: str, code: int, becomes: str
+):
+    class Terminal:
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self) -> str:
+            return answer
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    shell("cancel", "--kind", kind, "--state", "QUEUED", code=code)
+    assert state(shell, job_ids[0]) == f"JOB_STATE_{becomes}"
+
+
+def test_a_run_is_followed_and_its_refusals_are_told(shell: Shell, kind: str, job_ids: list[str]):
+    said = shell("retry", "--kind", kind, "--yes", "--reason", "again", code=3)
+    assert "1 applied, 0 unchanged, 3 refused" in said
+    assert said.count("JOB_NOT_ENDED") == 3
+    assert state(shell, job_ids[-1]) == "JOB_STATE_QUEUED"
+    assert "2 applied, 0 unchanged, 0 refused" in shell("cancel", *job_ids[:2])
+    run = shell.json("update", "--priority", "9", *job_ids[2:])
+    assert (run["kind"], run["state"]) == ("jobledger.bulk", "JOB_STATE_COMPLETED")
+    assert run["artifacts"]["report"]["metadata"]["applied"] == 2
+    assert shell.json("get", job_ids[2])["priority"] == 9
+
+
+def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str]):
+    run = shell("delete", "--kind", kind, "--force", "--yes", "--detach").strip()
+    assert "4 applied" in shell("watch", run)
+    shell("get", job_ids[0], code=66)
+    assert shell("delete", "--kind", kind, "--yes", "--dry-run").strip() == "0 jobs"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["cancel"], "say which jobs"),
+        (["cancel", "a", "--kind", "k"], "not both"),
+        (["retry", "a", "b", "--chunk", "1"], "--chunk goes with a single"),
+        (["delete", "a", "b", "--etag", "1"], "--etag goes with a single"),
+        (["update", "a", "b", "--display-name", "x"], "--priority can be changed, and nothing else"),
+        (["update", "--kind", "k", "--priority", "1", "--label", "a=b"], "and nothing else"),
+    ],
+)
+def test_a_command_line_that_does_not_say_what_is_meant_is_refused(shell: Shell, words: list[str], said: str):
+    assert said in shell(*words, code=64)
+
+
+def test_labels_to_set_and_labels_to_look_for_are_told_apart(shell: Shell, kind: str, job_ids: list[str]):
+    shell("update", job_ids[0], "--label", "team=a")
+    assert "1 applied" in shell("update", "--kind", kind, "--with-label", "team=a", "--priority", "8", "--yes")
+    assert [shell.json("get", job_id)["priority"] for job_id in job_ids[:2]] == [8, 5]
