@@ -4,12 +4,14 @@ import base64
 import binascii
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Final
 
 from jobledger_service.domain.errors import PageTokenInvalid
 
 _MARK: Final = 12
+_CHECKSUM: Final = 4
 
 
 def request_mark(*parts: object) -> str:
@@ -28,6 +30,11 @@ def _plain(part: object) -> object:
     return part
 
 
+def _checksum(raw: bytes) -> bytes:
+    """Tell a token that was damaged on its way; it is no secret."""
+    return zlib.crc32(raw).to_bytes(_CHECKSUM)
+
+
 @dataclass(frozen=True, slots=True)
 class PageToken:
     """Where the next page begins: `values` are the place, `mark` is the request that it continues."""
@@ -38,7 +45,7 @@ class PageToken:
     def encode(self) -> str:
         """Return the token that callers carry."""
         raw = json.dumps([self.mark, *self.values], separators=(",", ":")).encode()
-        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        return base64.urlsafe_b64encode(_checksum(raw) + raw).decode().rstrip("=")
 
 
 def parse_page_token(token: str, mark: str, *types: type) -> tuple[int | str, ...] | None:
@@ -47,6 +54,9 @@ def parse_page_token(token: str, mark: str, *types: type) -> tuple[int | str, ..
         return None
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        check, raw = raw[:_CHECKSUM], raw[_CHECKSUM:]
+        if check != _checksum(raw):
+            raise PageTokenInvalid("is damaged")
         found, *values = json.loads(raw)
     except (binascii.Error, ValueError, TypeError) as error:
         raise PageTokenInvalid("is damaged") from error

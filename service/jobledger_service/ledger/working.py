@@ -263,11 +263,13 @@ class WorkingSet:
                 writes.deleted_jobs.append(key)
             elif touched.before is None:
                 writes.new_jobs.append((job, touched.inputs))
+                writes.new_words.append((key, Facts.of(job).indexed))
                 inputs = touched.inputs.chunks
                 writes.new_chunks.extend((job, chunk, inputs.get(i)) for i, chunk in touched.chunks.items())
             else:
                 if job is not touched.before:
                     writes.jobs.append(job)
+                    writes.words.extend(_new_words(touched.before, job))
                 if job.priority != touched.before.priority:
                     writes.reprioritised.append(job)
                 writes.chunks.extend((job, chunk) for chunk in touched.chunks.values())
@@ -301,3 +303,10 @@ class WorkingSet:
                 spec = self._jobs[key].spec
                 ready[spec.owner, spec.kind] = ready.get((spec.owner, spec.kind), 0) + count
         return ready
+
+
+def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:
+    """Yield what full text is to hold of a job, if that changed."""
+    was, is_ = ((one.display_name, one.labels, one.error) for one in (before, job))
+    if was != is_:
+        yield job.key, Facts.of(job).indexed

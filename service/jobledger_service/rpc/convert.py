@@ -14,7 +14,7 @@ from jobledger_service.domain.chunk import WHOLE, Artifact, Chunk, WorkError
 from jobledger_service.domain.job import FailurePolicy, Job
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.ledger.ports import JobRead
+from jobledger_service.ledger.ports import JobRead, JobStatus
 
 MICROS: Final = 1_000_000
 
@@ -182,6 +182,21 @@ def job(value: Job) -> job_pb2.Job:
         revision=value.revision,
         etag=value.etag,
         cancel_reason=value.cancel_reason,
+    )
+
+
+def status(value: JobStatus) -> job_pb2.Job:
+    """Return a job in view STATUS."""
+    return job_pb2.Job(
+        job_id=value.job_id,
+        kind=value.kind,
+        display_name=value.display_name,
+        state=JOB_STATES[value.state],
+        progress=job_pb2.Progress(
+            percent=value.percent, stage=value.stage, stage_percent=value.stage_percent, eta=_time(value.eta)
+        ),
+        revision=value.revision,
+        update_time=timestamp(value.update_time),
     )
 
 

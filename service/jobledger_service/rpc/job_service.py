@@ -9,7 +9,7 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.domain.job import job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import JobRead
+from jobledger_service.ledger.ports import View
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.watch import Watch
 
@@ -36,34 +36,45 @@ class JobService:
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         job_id = read.job_id(request)
-        full = views.is_full(request.view, absent=True)
+        view = views.view(request.view, absent=View.FULL)
         if self.replies is None:
-            return _reply(await self.queries.job(caller.owner, job_id, full=full), full=full)
-        key = (job_key(caller.owner, job_id), full)
+            return await self._reply(caller.owner, job_id, view)
+        key = (job_key(caller.owner, job_id), view)
         kept = self.replies.get(key)
         if kept is not None:
             return kept
         filling, reply = self.replies.begin(key[0]), None
         try:
-            reply = _reply(await self.queries.job(caller.owner, job_id, full=full), full=full)
+            reply = await self._reply(caller.owner, job_id, view)
             return reply
         finally:
             self.replies.finish(key, filling, reply)
 
+    async def _reply(self, owner: str, job_id: str, view: View) -> bytes:
+        if view is View.STATUS:
+            job = convert.status(await self.queries.status(owner, job_id))
+        else:
+            job = convert.full_job(await self.queries.job(owner, job_id, full=view is View.FULL))
+        return api.GetJobResponse(job=job).SerializeToString()
+
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:
         job_ids = read.batch_ids(request)
-        full = views.is_full(request.view, absent=True)
-        found = (await self.queries.jobs(caller.owner, job_ids, full=full)).jobs
-        keys = {job_id: job_key(caller.owner, job_id) for job_id in job_ids}
+        view = views.view(request.view, absent=View.FULL)
+        if view is View.STATUS:
+            statuses = await self.queries.statuses(caller.owner, job_ids)
+            found = {job_id: convert.status(one) for job_id, one in statuses.items()}
+        else:
+            read_ = await self.queries.jobs(caller.owner, job_ids, full=view is View.FULL)
+            found = {one.job.spec.job_id: convert.full_job(one) for one in read_.jobs.values()}
         return api.BatchGetJobsResponse(
-            jobs=[convert.full_job(found[key]) for key in keys.values() if key in found],
-            missing_job_ids=[job_id for job_id, key in keys.items() if key not in found],
+            jobs=[found[job_id] for job_id in dict.fromkeys(job_ids) if job_id in found],
+            missing_job_ids=[job_id for job_id in dict.fromkeys(job_ids) if job_id not in found],
         )
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> api.ListJobsResponse:
         page = await self.queries.list_jobs(lists.listing(request, caller), request.page_token)
         return api.ListJobsResponse(
-            jobs=[convert.full_job(one) for one in page.jobs],
+            jobs=[*map(convert.full_job, page.jobs), *map(convert.status, page.statuses)],
             next_page_token=page.next_page_token,
             total_size=page.total,
             total_is_lower_bound=page.total_is_lower_bound,
@@ -132,8 +143,3 @@ class JobService:
 
 
 _OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}
-
-
-def _reply(found: JobRead, *, full: bool) -> bytes:
-    job = convert.full_job(found) if full else convert.job(found.job)
-    return api.GetJobResponse(job=job).SerializeToString()

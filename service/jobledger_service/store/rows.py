@@ -29,11 +29,18 @@ from jobledger_service.domain.job import (
 from jobledger_service.domain.rate import Rate
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.states import ChunkState, JobState
+from jobledger_service.ledger.ports import JobStatus
 
 from .tables import chunks, jobs
 
 JOB_COLUMNS: Final = [column for column in jobs.c if column.name not in ("input", "job_key")]
 CHUNK_COLUMNS: Final = [column for column in chunks.c if column.name not in ("input", "owner", "kind", "priority")]
+
+_STATUS: Final = (
+    "job_key job_id kind display_name state revision update_time percent stage stage_percent"
+    " work_total work_done rate_since rate_at rate_items rate_work"
+)
+STATUS_COLUMNS: Final = [jobs.c[name] for name in _STATUS.split()]
 
 Row = dict[str, Any]
 
@@ -179,6 +186,18 @@ def job_of(row: Sequence[Any]) -> Job:
         expires_by_rule=expires_by_rule,
         retry_time=retry_time,
     )
+
+
+def status_of(row: Sequence[Any]) -> JobStatus:
+    """Return the status of a row of STATUS_COLUMNS."""
+    *shown, total, done, since, at, items, work = row
+    eta = None
+    if since is not None and shown[_STATE] == JobState.RUNNING:
+        eta = Rate(since, at, items, work).end_of(total - done)
+    return JobStatus._make((*shown, eta))
+
+
+_STATE: Final = 4
 
 
 def job_row(job: Job) -> Row:

@@ -27,7 +27,7 @@ from jobledger_service.ledger.ports import (
 from .dialects import Dialect, Rows
 from .engines import Database
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
-from .tables import chunks, counts, events, jobs, ledger, requests, rollups, waiting
+from .tables import chunks, counts, events, job_words, jobs, ledger, requests, rollups, waiting
 from .tallies import count_rows, rollup_rows
 
 
@@ -86,9 +86,9 @@ class Statements:
         return self._inserts[table.name]
 
     def update(self, table: Table, rows: Rows) -> str:
-        """Return the statement that updates rows of a table, found by its primary key."""
+        """Return the statement that updates rows of a table, found by its primary key; words are found by their job."""
         if table.name not in self._updates:
-            keys = [column.name for column in table.primary_key]
+            keys = ["job_key"] if table is job_words else [column.name for column in table.primary_key]
             self._updates[table.name] = self._dialect.update(table, list(rows[0]), keys)
         return self._updates[table.name]
 
@@ -208,6 +208,8 @@ class SqlTransaction:
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
         self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
+        self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
+        self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
         self._add(counts, count_rows(writes.tally))
         self._add(rollups, rollup_rows(writes.tally))
 
