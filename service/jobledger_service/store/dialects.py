@@ -81,6 +81,9 @@ class Dialect(Protocol):
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
         """Return the condition that a text holds the one in the parameter `name`, byte for byte."""
 
+    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
+        """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
+
     def searched(self) -> Select[Any]:
         """Return the keys of the jobs that full text finds by the parameter `query`, of `query_value`."""
 
@@ -142,6 +145,10 @@ class Sqlite:
 
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
         return func.instr(text, bindparam(name, type_=Text)) > 0
+
+    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
+        """Return it as it is: SQLite sees by itself which index has the order of the whole."""
+        return walk
 
     def searched(self) -> Select[Any]:
         found = table("job_search", column("rowid", Integer))
@@ -213,6 +220,11 @@ class Postgres:
 
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
         return func.strpos(text, bindparam(name, type_=Text)) > 0
+
+    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
+        """Return it with the order of the whole, which PostgreSQL does not push down, and without what is too much."""
+        most = bindparam("most", type_=Integer) + bindparam("skip", type_=Integer)
+        return select(walk.order_by(*ordered).limit(most).subquery())
 
     def searched(self) -> Select[Any]:
         query = cast(bindparam("query", type_=Text), postgresql.TSQUERY)

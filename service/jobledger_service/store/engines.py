@@ -124,7 +124,9 @@ def _expect_indexes(connection: Any, _record: object) -> None:  # noqa: ANN401  
     """Every read has an index: a table is not read through because a guess says that little is in it."""
     with connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")
-        cursor.execute("SET jit = off")  # a plan for a page of jobs is never worth compiling
+        # A page of jobs is worth neither a compilation nor processes beside this one.
+        cursor.execute("SET jit = off")
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
     connection.commit()
 
 

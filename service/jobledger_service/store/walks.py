@@ -59,12 +59,22 @@ class Shape:
 def walk(shape: Shape, dialect: Dialect) -> Select[Any] | CompoundSelect[Any]:
     """Return the statement that finds keys in order: `most` of them, after the first `skip`."""
     arms = [_arm(shape, dialect, number) for number in range(shape.arms)]
-    merged = arms[0] if len(arms) == 1 else union_all(*arms)
-    found = [merged.selected_columns[name] for name in _names(shape.order)]
-    if len(arms) > 1:
-        found = [literal_column(column.name) for column in found]
-    ordered = found if shape.ascending else [column.desc() for column in found]
-    return merged.order_by(*ordered).limit(bindparam("most", type_=Integer)).offset(bindparam("skip", type_=Integer))
+    ordered = _ordered(shape, [COLUMNS[shape.order], jobs.c.create_time, jobs.c.job_key])
+    if len(arms) == 1:
+        return arms[0].order_by(*ordered).limit(_MOST).offset(_SKIP)
+    merged = union_all(*(dialect.arm(arm, ordered) for arm in arms))
+    names = [literal_column(name) for name in ("place", "create_time", "job_key")]
+    return merged.order_by(*_ordered(shape, names)).limit(_MOST).offset(_SKIP)
+
+
+_MOST: Final = bindparam("most", type_=Integer)
+_SKIP: Final = bindparam("skip", type_=Integer)
+
+
+def _ordered(shape: Shape, columns: list[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    """Return the order of a walk: in that by creation, the place is the time of creation."""
+    named = columns[1:] if shape.order is Order.CREATE_TIME else columns
+    return named if shape.ascending else [column.desc() for column in named]
 
 
 def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
@@ -76,10 +86,6 @@ def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
     arm = arm.where(*(_bound(shape, bound) for bound in (shape.start, shape.stop) if bound))
     arm = arm.where(*(_test(name, dialect) for name in shape.tests))
     return arm.with_hint(jobs, f"INDEXED BY {_index(shape)}", "sqlite")
-
-
-def _names(order: Order) -> tuple[str, ...]:
-    return ("create_time", "job_key") if order is Order.CREATE_TIME else ("place", "create_time", "job_key")
 
 
 def _key(place: ColumnElement[int]) -> Select[Any]:
