@@ -98,4 +98,4 @@ def _plot(chance: random.Random, states: Mapping[JobState, int], chunks: Sequenc
 
 
 def _drawn(weights: Mapping[Any, int], chance: random.Random) -> Any:  # noqa: ANN401  a key
-    return chance.choices(list(weights), weights.values())[0]
+    return chance.choices(list(weights), list(weights.values()))[0]

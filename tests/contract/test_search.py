@@ -63,7 +63,7 @@ async def test_kinds_label_values_and_errors_are_searched(api: Api):
     labelled = (await api.create(kinds[0], labels={"team": "Grün 7"})).job_id
     failed = (await api.create(kinds[1])).job_id
     [claimed] = await api.claim(kinds[1])
-    error = {"message": "quagga overflow"}
+    error = {"code": "HALT", "message": "quagga overflow"}
     failure = ChunkFailure(lease_token=claimed.lease.token, error=error, not_retryable=True)
     await api.work.FailChunks(FailChunksRequest(failures=[failure]))
     assert await found(api, kinds, "zeb") == {labelled, failed}

@@ -28,6 +28,26 @@ def jobs(found: Iterable[Job], *, width: int) -> Table:
     return table
 
 
+def statuses(found: Iterable[Job]) -> Table:
+    """Return where jobs stand, one a row."""
+    table = _table("JOB", "STATE", "DONE", "STAGE", "ETA", "KIND", "NAME", folding=("KIND", "NAME"))
+    for job in found:
+        progress = job.progress
+        state = words.coloured(words.job_state(job.state))
+        eta = words.local_time(progress.eta) if progress.HasField("eta") else ""
+        _row(
+            table,
+            job.job_id,
+            state,
+            words.percent(progress.percent),
+            progress.stage,
+            eta,
+            job.kind,
+            job.display_name,
+        )
+    return table
+
+
 def chunks(found: Iterable[Chunk]) -> Table:
     """Return chunks, one a row."""
     table = _table(

@@ -1,7 +1,7 @@
 """The list of jobs: pages that cost the same however many jobs there are, and wherever in the list they begin.
 
 A list is walked on the index of its order. Conditions that the index does not serve are put to each row, and a page
-looks at no more than MOST_LOOKED_AT of these. When a first short look does not fill the page, and a condition is found
+looks at no more than 20,000 of these. When a first short look does not fill the page, and a condition is found
 that few jobs meet, these few are sorted instead.
 """
 
@@ -32,10 +32,17 @@ from .routes import (
 from .tables import counts
 from .walks import By, sorted_few
 
-MOST_LOOKED_AT: Final = 20_000
-"""Rows that one page looks at, after its first look."""
-FEW: Final = 2_000
-"""Jobs that are sorted in memory."""
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one page may cost: rows of its first look, above ten for each job wanted; rows after it; jobs to sort."""
+
+    first: int = 300
+    then: int = 20_000
+    few: int = 2_000
+
+
+BUDGET: Final = Budget()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +58,15 @@ class Found:
     more: bool = False
 
 
-def list_keys(connection: Connection, dialect: Dialect, listing: Listing) -> Found:
+def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget: Budget = BUDGET) -> Found:
     """Return a page of keys; with `count_to`, count what matches: exactly, or up to there."""
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
     wanted = listing.limit + 1
-    seen = walker.look(wanted * 10 + 300, wanted)
+    seen = walker.look(wanted * 10 + budget.first, wanted)
     if len(seen) < wanted and not walker.done:
-        few = _few(connection, dialect, listing)
+        few = _few(connection, dialect, listing, budget.few)
         if few is None:
-            seen += walker.look(MOST_LOOKED_AT, wanted - len(seen))
+            seen += walker.look(budget.then, wanted - len(seen))
         else:
             walker.finish()
             seen = few
@@ -69,7 +76,7 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing) -> Fou
     if (exact := _counted(connection, dialect, listing.filter)) is not None:
         return replace(found, count=exact)
     if len(seen) <= listing.count_to:
-        seen += walker.look(MOST_LOOKED_AT, listing.count_to + 1 - len(seen))
+        seen += walker.look(budget.then, listing.count_to + 1 - len(seen))
     more = len(seen) > listing.count_to or not walker.done
     return replace(found, count=min(len(seen), listing.count_to), more=more)
 
@@ -131,11 +138,11 @@ class _Walker:
         return self.after
 
 
-def _few(connection: Connection, dialect: Dialect, listing: Listing) -> list[PageKey] | None:
+def _few(connection: Connection, dialect: Dialect, listing: Listing, most: int) -> list[PageKey] | None:
     """Return what is left of the list, sorted, if one of its conditions is met by few jobs."""
     wanted = listing.filter
-    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order):
-        if len(keys) <= FEW:
+    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, most):
+        if len(keys) <= most:
             tests = {**tests_of(wanted, but=None), "states": [state.value for state in states_of(wanted)]}
             if wanted.kinds:
                 tests["kinds"] = list(wanted.kinds)
@@ -156,28 +163,28 @@ def _sorted(connection: Connection, dialect: Dialect, listing: Listing, given: d
 
 
 def _candidates(
-    connection: Connection, dialect: Dialect, wanted: JobFilter, order: Order
+    connection: Connection, dialect: Dialect, wanted: JobFilter, order: Order, most: int
 ) -> Iterator[tuple[list[str], bool]]:
-    """Yield, for each condition that an index knows of, the keys of the jobs that meet it: more than FEW are too many.
+    """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `most`, one more.
 
     With them comes whether they are those that full text found.
     """
     if wanted.search or wanted.labels:
         query = dialect.query_value(wanted.search, (owner_mark(wanted.owner), *label_marks(wanted.labels)))
-        yield list(connection.execute(_searched(dialect), {"query": query, "most": FEW + 1}).scalars()), True
+        yield list(connection.execute(_searched(dialect), {"query": query, "most": most + 1}).scalars()), True
     steps = Steps(connection, dialect)
     main = route(wanted, order, states_of(wanted))
     if wanted.kinds and main.by is not By.KIND:
         keys: list[str] = []
         for some in kind_routes(wanted):
-            keys += [key.job_key for key in steps.take(some, FEW + 1 - len(keys))]
-            if len(keys) > FEW:
+            keys += [key.job_key for key in steps.take(some, most + 1 - len(keys))]
+            if len(keys) > most:
                 break
         yield keys, False
     for other in bounded(wanted):
         if other is not order:
             bound = replace(route(wanted, other, states_of(wanted)), tests={})
-            yield [key.job_key for key in steps.take(bound, FEW + 1)], False
+            yield [key.job_key for key in steps.take(bound, most + 1)], False
 
 
 def _searched(dialect: Dialect) -> Select[Any]:

@@ -24,7 +24,7 @@ from jobledger_service.ledger.ports import (
 )
 
 from .engines import Database
-from .listing import list_keys
+from .listing import BUDGET, Budget, list_keys
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, STATUS_COLUMNS, chunk_of, job_of, status_of
 from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger
 
@@ -57,8 +57,9 @@ _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
 class SqlReadStore:
     """The reading half of the store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, budget: Budget = BUDGET) -> None:
         self._database = database
+        self._budget = budget
         keys = database.dialect.keys()
         self._jobs = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(keys))
         self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
@@ -117,7 +118,7 @@ class SqlReadStore:
         """Return a page of jobs."""
         with self._database.read() as connection:
             position = _position(connection)
-            found = list_keys(connection, self._database.dialect, listing)
+            found = list_keys(connection, self._database.dialect, listing, self._budget)
             keys = [key.job_key for key in found.keys]
             if listing.view is View.STATUS:
                 by_key = {one.job_key: one for one in self._statuses_of(connection, keys)}

@@ -63,7 +63,7 @@ def walk(shape: Shape, dialect: Dialect) -> Select[Any] | CompoundSelect[Any]:
     if len(arms) == 1:
         return arms[0].order_by(*ordered).limit(_MOST).offset(_SKIP)
     merged = union_all(*(dialect.arm(arm, ordered) for arm in arms))
-    names = [literal_column(name) for name in ("place", "create_time", "job_key")]
+    names: list[ColumnElement[Any]] = [literal_column(name) for name in ("place", "create_time", "job_key")]
     return merged.order_by(*_ordered(shape, names)).limit(_MOST).offset(_SKIP)
 
 
