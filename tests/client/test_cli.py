@@ -103,6 +103,7 @@ def test_list_shows_and_filters(shell: Shell, kind: str):
     times = ["--created-since", "1h", "--updated-since", "1h", "--min-priority", "5", "--max-priority", "5"]
     assert shell.json("list", *many, *times, "--order", "priority")["totalSize"] == "3"
     assert shell.json("list", *many, "--updated-before", "1h", "--label", "no=such")["totalSize"] == "0"
+    assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == "0"
 
 
 def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):
@@ -112,7 +113,6 @@ def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):
     assert "QUEUED" in text
     assert [job["jobId"] for job in shell.json("status", *ids[::-1])["jobs"]] == ids[::-1]
     assert "there is no job no-such" in shell("status", ids[0], "no-such", code=66)
-    assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == "0"
 
 
 def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: str):
