@@ -11,6 +11,7 @@ from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.filter_pb2 import TimeRange
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_service_pb2 import JobOrder, WatchMode
+from jobledger.v1.stats_pb2 import StatsStep
 
 StructLike: TypeAlias = Struct | Mapping[str, Any]
 TimestampLike: TypeAlias = Timestamp | datetime
@@ -22,6 +23,7 @@ ChunkStateLike: TypeAlias = ChunkState.ValueType | str
 JobViewLike: TypeAlias = JobView.ValueType | str
 JobOrderLike: TypeAlias = JobOrder.ValueType | str
 WatchModeLike: TypeAlias = WatchMode.ValueType | str
+StatsStepLike: TypeAlias = StatsStep.ValueType | str
 FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
 
 TERMINAL_STATES = frozenset(
@@ -110,6 +112,11 @@ def job_order(value: JobOrderLike) -> JobOrder.ValueType:
 def watch_mode(value: WatchModeLike) -> WatchMode.ValueType:
     """Return the mode of this name: LATEST or EVERY."""
     return value if isinstance(value, int) else WatchMode.Value(_enum_name(WatchMode.keys(), "WATCH_MODE_", value))
+
+
+def stats_step(value: StatsStepLike) -> StatsStep.ValueType:
+    """Return the step of this name: HOUR or DAY."""
+    return value if isinstance(value, int) else StatsStep.Value(_enum_name(StatsStep.keys(), "STATS_STEP_", value))
 
 
 def failure_policy(value: FailurePolicyLike) -> FailurePolicy.ValueType:

@@ -15,6 +15,7 @@ import uuid_utils
 from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
+from .duties.folding import FoldingDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
 from .feed.feed import LiveFeed
@@ -92,10 +93,11 @@ class App:
             round(settings.event_retention * SECOND),
             self._feed.forget,
         )
+        self._folding = FoldingDuty(self._reads, writes, self._queries, self._committer, _clock)
 
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
-        jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
+        jobs = JobService(self._committer, self._queries, watch, _new_id, _clock, self._replies)
         workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
         self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
         return server.build(self._settings.listen, self._serving, jobs, workers, share_port=self._settings.shared_port)
@@ -124,6 +126,7 @@ class App:
             self._own("feed", self._feed.run()),
             self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
+            self._own("folding", perform("folding", self._folding.once, settings.retention_interval)),
         ]
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.ledger.ports import Demand
+from jobledger_service.domain.rollup import Tally
+from jobledger_service.domain.states import JobState
+from jobledger_service.ledger.ports import Demand, Writes
+from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
@@ -76,3 +79,33 @@ def test_jobs_and_chunks_are_found_by_their_keys(database: Database):
         transaction.chunks([("me/a", 0), ("me/b", 1)])
     assert any("SEARCH jobs" in step for step in plans.steps), plans.steps
     assert any("SEARCH chunks USING PRIMARY KEY (job_key=? AND chunk_index=?)" in step for step in plans.steps)
+
+
+@pytest.mark.parametrize("step", [0, 1, 24])
+@pytest.mark.parametrize("kinds", [(), ("a", "b")])
+def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
+    database: Database, kinds: tuple[str, ...], step: int
+):
+    tally = Tally()
+    for kind in ("a", "b"):
+        tally.count(("me", kind, "QUEUED"), 1, 1, 0)
+        tally.roll(("me", 30, kind, "CREATED", 0), 1, 0)
+    with SqlWriteStore(database).transaction() as transaction:
+        transaction.save(Writes(tally=tally), 0)
+    plans = Plans(database)
+    figures = SqlReadStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))
+    assert [one.jobs for one in figures.kinds.values()] == [{JobState.QUEUED: 1}] * 2
+    read = {step for step in plans.steps if any(table in step for table in ("counts", "rollups", "total", "jobs"))}
+    assert read
+    for one in read:
+        assert any(
+            walked in one
+            for walked in (
+                "SEARCH counts USING PRIMARY KEY (owner=?",
+                "SEARCH rollups USING PRIMARY KEY (owner=? AND hour>? AND hour<?)",
+                "SEARCH running_totals USING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=?",
+                "SEARCH running_totals USING COVERING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=?",
+                "SEARCH total USING INDEX sqlite_autoindex_running_totals_1 (owner=? AND kind=? AND hour=?)",
+                "SEARCH jobs USING COVERING INDEX jobs_by_kind (owner=? AND kind=? AND state=?)",
+            )
+        ), (one, plans.steps)

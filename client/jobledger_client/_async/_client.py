@@ -8,12 +8,13 @@ from jobledger_client._async._backend import AsyncClock, Channel, open_channel
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._jobs import AsyncJobCalls
 from jobledger_client._async._leases import AsyncLeaseCalls
+from jobledger_client._async._stats import AsyncStatsCalls
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 
 
-class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls):
+class AsyncJobClient(AsyncJobCalls, AsyncStatsCalls, AsyncLeaseCalls):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
@@ -38,6 +39,7 @@ class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls):
         self._channel = channel or open_channel(target, credentials, options)
         caller = AsyncCaller(metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
         AsyncJobCalls.__init__(self, self._channel, caller)
+        AsyncStatsCalls.__init__(self, self._channel, caller)
         AsyncLeaseCalls.__init__(self, self._channel, caller)
 
     async def close(self) -> None:

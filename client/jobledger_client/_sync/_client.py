@@ -12,9 +12,10 @@ from jobledger_client._sync._backend import Channel, Clock, open_channel
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._jobs import JobCalls
 from jobledger_client._sync._leases import LeaseCalls
+from jobledger_client._sync._stats import StatsCalls
 
 
-class JobClient(JobCalls, LeaseCalls):
+class JobClient(JobCalls, StatsCalls, LeaseCalls):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
@@ -39,6 +40,7 @@ class JobClient(JobCalls, LeaseCalls):
         self._channel = channel or open_channel(target, credentials, options)
         caller = Caller(metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
         JobCalls.__init__(self, self._channel, caller)
+        StatsCalls.__init__(self, self._channel, caller)
         LeaseCalls.__init__(self, self._channel, caller)
 
     def close(self) -> None:

@@ -67,6 +67,11 @@ def age(time: Timestamp) -> str:
     return span(datetime.now(UTC) - time.ToDatetime(tzinfo=UTC))
 
 
+def until(time: Timestamp) -> str:
+    """Return how far ahead a time is."""
+    return span(time.ToDatetime(tzinfo=UTC) - datetime.now(UTC))
+
+
 def span(time: timedelta) -> str:
     """Return a span of time in its largest two units."""
     seconds = max(0, round(time.total_seconds()))
@@ -77,6 +82,18 @@ def span(time: timedelta) -> str:
     if seconds < _DAY:
         return f"{seconds // _HOUR}h{seconds % _HOUR // _MINUTE:02}m"
     return f"{seconds // _DAY}d{seconds % _DAY // _HOUR:02}h"
+
+
+def duration(seconds: float) -> str:
+    """Return a measured duration: milliseconds below a second, tenths below a minute."""
+    if seconds < 1:
+        return f"{seconds * 1_000:.0f}ms"
+    return f"{seconds:.1f}s" if seconds < _MINUTE else span(timedelta(seconds=seconds))
+
+
+def rate(value: float) -> str:
+    """Return a rate, with a decimal when it is small."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"  # noqa: PLR2004  three digits are enough
 
 
 def counts(job: Job) -> str:

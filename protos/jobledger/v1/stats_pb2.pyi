@@ -62,7 +62,9 @@ class GetJobStatsRequest(_message.Message):
 
     @_builtins.property
     def time_range(self) -> _filter_pb2.TimeRange:
-        """time_range is the span to measure, widened to whole hours of UTC; a missing end is now. Absent: the last 24 hours."""
+        """time_range is the span to measure, within the years 1970 to 9999, widened to whole hours of UTC. A missing end is now,
+        a missing start is 24 hours before the end. Absent: the last 24 hours.
+        """
 
     def __init__(
         self,
@@ -88,7 +90,10 @@ class GetJobStatsResponse(_message.Message):
     TIME_RANGE_FIELD_NUMBER: _builtins.int
     TOTAL_FIELD_NUMBER: _builtins.int
     KINDS_FIELD_NUMBER: _builtins.int
+    OMITTED_KINDS_FIELD_NUMBER: _builtins.int
     SERIES_FIELD_NUMBER: _builtins.int
+    omitted_kinds: _builtins.int
+    """omitted_kinds is how many more kinds there are, counted in the total: ask for them by name."""
     @_builtins.property
     def time_range(self) -> _filter_pb2.TimeRange:
         """time_range is the span that was measured: whole hours of UTC."""
@@ -99,7 +104,7 @@ class GetJobStatsResponse(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedCompositeFieldContainer[Global___KindStats]:
-        """kinds are the kinds that have jobs now or had any in the span, by name."""
+        """kinds are the kinds that have jobs now or had any in the span, by name; the first 1,000 of them."""
 
     @_builtins.property
     def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsPoint]:
@@ -111,11 +116,12 @@ class GetJobStatsResponse(_message.Message):
         time_range: _filter_pb2.TimeRange | None = ...,
         total: Global___JobStats | None = ...,
         kinds: _abc.Iterable[Global___KindStats] | None = ...,
+        omitted_kinds: _builtins.int = ...,
         series: _abc.Iterable[Global___StatsPoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range", "total", b"total"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "series", b"series", "time_range", b"time_range", "total", b"total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "omitted_kinds", b"omitted_kinds", "series", b"series", "time_range", b"time_range", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -159,7 +165,7 @@ class StatsPoint(_message.Message):
     ACTIVITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time is when the hour or the day begins."""
+        """start_time is when the hour or the day begins; the first and the last day are counted as far as they are in the span."""
 
     @_builtins.property
     def activity(self) -> Global___JobActivity:
@@ -358,7 +364,8 @@ Global___JobActivity: _TypeAlias = JobActivity  # noqa: Y015
 @_typing.final
 class DurationStats(_message.Message):
     """DurationStats measures durations. A percentile is the geometric middle of a bucket whose bounds are a factor of 2^(1/8)
-    apart, and so within 4.5 % of the duration that it stands for; from 1 ms upward.
+    apart, and so within 4.5 % of the duration that it stands for; from 1 ms upward; below, it is
+    half a millisecond.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -104,15 +104,23 @@ class Tally:
         """Add what happened to a job; `now` is the time of the commit."""
         if not passage.changes:
             return
-        self._count(passage)
+        self._recount(passage)
         hour = now // HOUR
         for measure, bucket, count, total in happened(passage, now):
             spec = passage.job.spec
-            key = (spec.owner, hour, spec.kind, measure.value, bucket)
-            old_count, old_total = self._rollups.get(key, (0, 0))
-            self._rollups[key] = (old_count + count, old_total + total)
+            self.roll((spec.owner, hour, spec.kind, measure.value, bucket), count, total)
 
-    def _count(self, passage: Passage) -> None:
+    def roll(self, key: RollupKey, count: int, total: int) -> None:
+        """Add to one rollup."""
+        old_count, old_total = self._rollups.get(key, (0, 0))
+        self._rollups[key] = (old_count + count, old_total + total)
+
+    def count(self, key: CountKey, jobs: int, chunks_pending: int, chunks_processing: int) -> None:
+        """Add to one count."""
+        old_jobs, old_pending, old_processing = self._counts.get(key, (0, 0, 0))
+        self._counts[key] = (old_jobs + jobs, old_pending + chunks_pending, old_processing + chunks_processing)
+
+    def _recount(self, passage: Passage) -> None:
         before, job = passage.before, passage.job
         if before is not None:
             if not passage.deleted and before.state is job.state and before.counts is job.counts:
@@ -122,10 +130,9 @@ class Tally:
             self._move(job, 1)
 
     def _move(self, job: Job, sign: int) -> None:
-        key = (job.spec.owner, job.spec.kind, job.state.value)
-        jobs, pending, processing = self._counts.get(key, (0, 0, 0))
         counts = job.counts
-        self._counts[key] = (jobs + sign, pending + sign * counts.pending, processing + sign * counts.processing)
+        key = (job.spec.owner, job.spec.kind, job.state.value)
+        self.count(key, sign, sign * counts.pending, sign * counts.processing)
 
     def counts(self) -> list[tuple[CountKey, tuple[int, int, int]]]:
         """Return what is to be added to the counts (jobs, chunks pending, chunks processing), in the order of keys."""

@@ -14,6 +14,7 @@ from jobledger_service.domain.rollup import Tally
 from jobledger_service.domain.states import ChunkState, JobState
 
 from .entry import Encoded, Entry, Record
+from .stats import Figures, StatsQuery
 
 ChunkKey = tuple[str, int]
 Queue = tuple[str, str]
@@ -133,6 +134,9 @@ class WriteStore(Protocol):
 
     def trim_requests(self, before: int, limit: int) -> int:
         """Forget at most `limit` requests from before a time; return how many."""
+
+    def fold(self, owner: str, hour: int) -> int:
+        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +285,12 @@ class ReadStore(Protocol):
 
     def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job or of all, oldest first; fewer when they are large."""
+
+    def figures(self, query: StatsQuery) -> Figures:
+        """Return statistics."""
+
+    def unfolded(self, before: int) -> tuple[str, int] | None:
+        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""

@@ -15,6 +15,7 @@ from .cursor import Cursor
 from .loader import Loader
 from .paging import PageToken, parse_page_token, request_mark
 from .ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore
+from .stats import Figures, StatsQuery
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -126,6 +127,10 @@ class Queries:
             page = listed.next
             token = PageToken(mark, (page.value, page.create_time, page.job_key, count, more, position)).encode()
         return JobPage(listed.jobs, listed.statuses, token, count, bool(more), self.cursor(position))
+
+    async def figures(self, query: StatsQuery) -> Figures:
+        """Return statistics."""
+        return await self.run(self._store.figures, query)
 
     async def list_chunks(
         self, owner: str, job_id: str, states: frozenset[ChunkState], limit: int, page_token: str

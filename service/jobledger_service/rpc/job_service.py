@@ -9,11 +9,11 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.domain.job import job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import View
+from jobledger_service.ledger.ports import Clock, View
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.watch import Watch
 
-from . import convert, views
+from . import convert, stats_replies, stats_requests, views
 from . import job_requests as read
 from . import list_requests as lists
 from .identity import Caller
@@ -28,6 +28,7 @@ class JobService:
     queries: Queries
     watch: Watch
     new_id: read.NewId
+    clock: Clock
     replies: ReplyCache | None = None
 
     async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
@@ -122,7 +123,9 @@ class JobService:
         return api.DeleteJobResponse()
 
     async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> stats_pb2.GetJobStatsResponse:
-        raise NotImplementedError
+        now = self.clock()
+        query = stats_requests.query(request, caller, now)
+        return stats_replies.reply(query, await self.queries.figures(query), now)
 
     def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
         raise NotImplementedError

@@ -22,10 +22,13 @@ from jobledger_service.ledger.ports import (
     Listing,
     View,
 )
+from jobledger_service.ledger.stats import Figures, StatsQuery
 
 from .engines import Database
 from .listing import BUDGET, Budget, list_keys
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, STATUS_COLUMNS, chunk_of, job_of, status_of
+from .running import RunningTotals
+from .statistics import Statistics
 from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger
 
 _POSITION = select(ledger.c.position)
@@ -61,6 +64,8 @@ class SqlReadStore:
         self._database = database
         self._budget = budget
         keys = database.dialect.keys()
+        self._statistics = Statistics(database.dialect)
+        self._running = RunningTotals(database.dialect)
         self._jobs = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(keys))
         self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
@@ -152,6 +157,16 @@ class SqlReadStore:
         complete = len(rows) < limit and sum(len(row.message) for row in rows) < MOST_BYTES
         through = max(position, after) if complete else rows[-1].position
         return EventsRead(rows, through, trimmed, complete)
+
+    def figures(self, query: StatsQuery) -> Figures:
+        """Return statistics."""
+        with self._database.read() as connection:
+            return self._statistics.read(connection, query)
+
+    def unfolded(self, before: int) -> tuple[str, int] | None:
+        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
+        with self._database.read() as connection:
+            return self._running.unfolded(connection, before)
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""

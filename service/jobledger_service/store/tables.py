@@ -222,6 +222,15 @@ rollups = Table(
     sqlite_with_rowid=False,
 )
 
+running_totals = Table(
+    "running_totals",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("hour", Integer, primary_key=True, autoincrement=False),
+    Column("activity", Text, nullable=False),
+)
+
 events = Table(
     "events",
     metadata,

@@ -27,6 +27,7 @@ from jobledger_service.ledger.ports import (
 from .dialects import Dialect, Rows
 from .engines import Database
 from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, chunk_row, job_of, job_row, new_chunk_row, new_job_row
+from .running import RunningTotals
 from .tables import chunks, counts, events, job_words, jobs, ledger, requests, rollups, waiting
 from .tallies import count_rows, rollup_rows
 
@@ -259,6 +260,7 @@ class SqlWriteStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._statements = Statements(database.dialect)
+        self._running = RunningTotals(database.dialect)
 
     @property
     def single_writer(self) -> bool:
@@ -297,3 +299,10 @@ class SqlWriteStore:
             if not self._database.dialect.sole(connection, "trim requests"):
                 return 0
             return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
+
+    def fold(self, owner: str, hour: int) -> int:
+        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "fold rollups"):
+                return 0
+            return self._running.fold(connection, owner, hour)

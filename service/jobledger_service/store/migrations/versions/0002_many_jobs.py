@@ -61,6 +61,14 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "running_totals",
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("hour", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("activity", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", "kind", "hour"),
+    )
+    op.create_table(
         "tombstones",
         sa.Column("position", NUMBER, autoincrement=False, nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),

@@ -1,0 +1,41 @@
+# Generated from _async/_stats.py by client/generate_sync.py: edit that one, then run `make gen`.
+"""The calls that ask for figures of many jobs."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from jobledger.v1.job_service_pb2_grpc import JobServiceStub
+from jobledger.v1.stats_pb2 import GetJobStatsRequest, GetJobStatsResponse, StatsStep
+
+from jobledger_client import _values as values
+from jobledger_client._sync._caller import Caller
+
+if TYPE_CHECKING:
+    from jobledger_client._sync._backend import Channel
+
+
+class StatsCalls:
+    """What the service counts and measures."""
+
+    def __init__(self, channel: "Channel", caller: Caller) -> None:
+        self._figures = JobServiceStub(channel)
+        self._caller = caller
+
+    def get_job_stats(
+        self,
+        *,
+        kinds: Iterable[str] = (),
+        time_range: values.TimeRangeLike | None = None,
+        step: values.StatsStepLike = StatsStep.STATS_STEP_UNSPECIFIED,
+        timeout: float | None = None,
+    ) -> GetJobStatsResponse:
+        """Return how many jobs there are now, and what happened in a span: in all, and of each kind.
+
+        `kinds` are at most 100; none is all. `time_range` is (start, end), widened to whole hours of UTC; the last 24
+        hours when None. `step` is HOUR or DAY for a series of the span too, at most 2,000 points. It costs the same
+        however many jobs there are. Raises InvalidFieldError.
+        """
+        request = GetJobStatsRequest(
+            kinds=kinds, time_range=values.time_range(time_range), step=values.stats_step(step)
+        )
+        return self._caller.call(self._figures.GetJobStats, request, timeout=timeout)

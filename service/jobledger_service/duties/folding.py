@@ -1,0 +1,31 @@
+"""Folds the rollups of hours that are over into running totals."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.rollup import HOUR
+from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.ports import Clock, ReadStore, WriteStore
+from jobledger_service.ledger.queries import Queries
+
+SETTLED: Final = 60 * SECOND
+"""An hour is left alone so long after its end, as transactions that began in it may still write to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoldingDuty:
+    """Folds in small steps, on the writer's thread, so that no caller waits long behind it."""
+
+    store: ReadStore
+    writes: WriteStore
+    queries: Queries
+    committer: Committer
+    clock: Clock
+
+    async def once(self) -> bool:
+        """Fold what is due of one hour; return whether there may be more."""
+        due = await self.queries.run(self.store.unfolded, (self.clock() - SETTLED) // HOUR)
+        if due is None:
+            return False
+        return bool(await self.committer.maintain(lambda: self.writes.fold(*due)))

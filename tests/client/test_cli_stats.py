@@ -1,0 +1,163 @@
+"""`jobledger stats` and `jobledger top` against a real server, on a real terminal too."""
+
+import os
+import pty
+import select
+import signal
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+import pytest
+from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport
+from jobledger_client import JobClient
+from jobledger_client.cli import _figures
+
+from tests.client.test_cli import COMMAND, Shell, complete
+from tests.support.server import Server
+
+BOUND = 30.0  # seconds that a picture may take: a bound for what hangs, not a measure
+
+
+@pytest.fixture
+def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    return Shell(server.target, capsys)
+
+
+class Terminal:
+    """`jobledger` on a terminal of 120 by 40."""
+
+    def __init__(self, shell: Shell, *words: str) -> None:
+        self.ours, theirs = pty.openpty()
+        size = {"COLUMNS": "120", "LINES": "40", "TERM": "xterm"}
+        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        self.process = subprocess.Popen([COMMAND, *words], env=shell.environment | size, **streams)
+        os.close(theirs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.ours)
+
+    def until(self, *wanted: str) -> None:
+        """Read on until the terminal has shown these, since this was last called."""
+        shown = ""
+        while not all(one in shown for one in wanted):
+            ready, _, _ = select.select([self.ours], [], [], BOUND)
+            assert ready, f"{wanted} did not come; shown was {shown!r}"
+            shown += os.read(self.ours, 65_536).decode(errors="replace")
+
+    def end(self) -> int:
+        """Return the exit code, once the process has ended."""
+        return self.process.wait(BOUND)
+
+
+def test_stats_shows_a_row_for_each_kind(shell: Shell, sync_client: JobClient, kind: str):
+    shell("create", kind, "--items", "1200")
+    complete(sync_client, kind)
+    shell("create", kind, "--max-attempts", "1")
+    [claimed] = sync_client.claim_chunks([kind], worker="w")
+    sync_client.fail_chunks([ChunkFailure(lease_token=claimed.lease.token, error={"code": "BOOM"})])
+    shell("create", kind)
+    text = shell("stats", "--kind", kind)
+    [row] = [line for line in text.splitlines() if kind in line]
+    assert row.split()[:5] == [kind, "1", "0", "1+0", "0s"]
+    assert row.split()[5:9] == ["1", "1", "50.0", "%"]
+    assert "KIND" in text
+    found = shell.json("stats", "--kind", kind)
+    assert found["total"]["activity"]["itemsCompleted"] == "1200"
+    assert found["total"]["now"]["queued"] == "1"
+    assert found["series"] == []
+
+
+def test_stats_of_several_kinds_has_a_row_for_all(shell: Shell, kind: str):
+    for one in ("a", "b"):
+        shell("create", f"{kind}.{one}")
+    lines = shell("stats", "--kind", f"{kind}.a", "--kind", f"{kind}.b").splitlines()
+    assert [line.split()[:2] for line in lines[2:]] == [[f"{kind}.a", "1"], [f"{kind}.b", "1"], ["all", "2"]]
+
+
+@pytest.mark.parametrize(("by", "points"), [("hour", 49), ("day", 3)])
+def test_stats_shows_the_course(shell: Shell, sync_client: JobClient, kind: str, by: str, points: int):
+    shell("create", kind, "--items", "3")
+    complete(sync_client, kind)
+    text = shell("stats", "--kind", kind, "--since", "2d", "--by", by)
+    [course] = [line for line in text.splitlines() if line.startswith("completed")]
+    assert course.rstrip().endswith("at most 1, in all 1")
+    assert "█" in course
+    assert len(shell.json("stats", "--since", "2d", "--by", by)["series"]) in (points - 1, points)
+
+
+def test_stats_takes_times_and_names_what_is_wrong(shell: Shell):
+    span = shell.json("stats", "--since", "2026-01-01T00:00:00Z", "--until", "2026-01-02T00:30:00Z")["timeRange"]
+    assert span == {"startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-02T01:00:00Z"}
+    assert "time_range: ends before it starts" in shell("stats", "--since", "1h", "--until", "2h", code=65)
+    assert "HOUR, DAY" in shell("stats", "--by", "week", code=64)
+    assert "neither a time" in shell("stats", "--since", "yesterday", code=64)
+    assert "more than 2000" in shell("stats", "--since", "90d", "--by", "hour", code=65)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"), [([], ""), ([0, 0], "  "), ([1, 0, 1_000_000], "▁ █"), ([3, 6, 8, 2], "▃▆█▂")]
+)
+def test_a_bar_is_empty_only_for_nothing(values: list[int], shown: str):
+    assert _figures.bars(values) == shown
+
+
+def test_a_long_course_has_a_bar_for_several_points(shell: Shell, kind: str):
+    shell("create", kind)
+    text = shell("stats", "--kind", kind, "--since", "30d", "--by", "hour")
+    assert "8 points a bar" in text
+
+
+def test_top_prints_one_picture(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind, "--items", "4", "--chunk-size", "2", "--display-name", "[bold]cats").strip()
+    shell("create", f"{kind}.waits")
+    [claimed] = sync_client.claim_chunks([kind], worker="w", lease_duration=timedelta(minutes=5))
+    progress = {"stage": "resize", "percent": 50}
+    sync_client.heartbeat([LeaseReport(lease_token=claimed.lease.token, progress=progress)])
+    text = shell("top", "--once", "--interval", "0.1", "--kind", kind, "--kind", f"{kind}.waits")
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+    assert text.startswith("1 running · 1 queued · 0.0 chunks/s")
+    assert rows[kind][:3] == ["0", "1", "0"]
+    assert rows[f"{kind}.waits"][:3] == ["1", "0", "0"]
+    assert rows[job_id][:3] == [kind, "RUNNING", "25.0"]
+    assert "resize" in rows[job_id]
+    assert "[bold]cats" in text
+
+
+def test_top_follows_what_happens_until_q(shell: Shell, sync_client: JobClient, kind: str):
+    with Terminal(shell, "top", "--interval", "0.1", "--kind", kind) as terminal:
+        terminal.until("0 running · 0 queued", "0 workers")
+        job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
+        terminal.until("0 running · 1 queued")
+        claimed = sync_client.claim_chunks([kind], worker="ann", max_chunks=2)
+        terminal.until("1 running · 0 queued", "1 worker: ann", job_id, "RUNNING")
+        sync_client.complete_chunks([claimed[0].lease.token])
+        terminal.until("50.0 %", "items/s")
+        sync_client.complete_chunks([claimed[1].lease.token])
+        terminal.until("0 running · 0 queued")
+        os.write(terminal.ours, b"q")
+        assert terminal.end() == 0
+
+
+def test_top_ends_well_when_it_is_interrupted(shell: Shell, kind: str):
+    with Terminal(shell, "top", "--interval", "60", "--kind", kind) as terminal:
+        terminal.until("0 running")
+        terminal.process.send_signal(signal.SIGINT)
+        assert terminal.end() == 0
+
+
+def test_top_without_a_terminal_says_what_to_do(shell: Shell):
+    assert "--once" in shell("top", code=64)
+    assert "stats --output json" in shell("top", "--output", "json", code=64)
+
+
+def test_top_says_when_the_server_is_away(shell: Shell, tmp_path: Path):
+    away = shell("top", "--once", "--target", f"unix:{tmp_path}/nowhere", "--timeout", "0.5", code=69)
+    assert "could not be reached" in away

@@ -1,0 +1,1 @@
+"""Statistics: what they count, how exact they are, and what they cost."""

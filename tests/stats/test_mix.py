@@ -1,0 +1,258 @@
+"""Many callers and workers do anything to jobs at all replicas: the counts and the sums are what the ledger says."""
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.job_service_pb2 import (
+    DeleteJobRequest,
+    ListJobsRequest,
+    RetryJobRequest,
+    UpdateJobRequest,
+    WatchJobsResponse,
+    WatchMode,
+)
+from jobledger.v1.stats_pb2 import GetJobStatsRequest, JobActivity, JobCounts
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, CompleteChunksRequest, HeartbeatRequest, LeaseReport
+from sqlalchemy import create_engine, text
+
+from tests.support.api import Api, fresh_kind
+from tests.support.server import Server
+from tests.support.states import CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
+from tests.support.watching import DELETED
+
+Connect = Callable[[Server], Api]
+TASKS, STEPS = 12, 40
+STATES = {
+    QUEUED: "queued", RUNNING: "running", CANCELLING: "cancelling",
+    COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled",
+}  # fmt: skip
+ENDS = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled"}
+
+
+class Caller:
+    """Somebody who does this and that to jobs of some kinds, each time at any replica."""
+
+    def __init__(self, apis: list[Api], kinds: list[str], jobs: list[Job], chance: random.Random) -> None:
+        self.apis, self.kinds, self.jobs, self.chance = apis, kinds, jobs, chance
+
+    @property
+    def api(self) -> Api:
+        return self.chance.choice(self.apis)
+
+    async def step(self) -> None:
+        doings = [self.create, self.work, self.work, self.work, self.cancel, self.retry, self.update, self.delete]
+        try:
+            await self.chance.choice(doings)()
+        except grpc.aio.AioRpcError as error:
+            # What another caller has just made impossible; a defect or a lost conflict would be something else.
+            if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
+                raise
+
+    async def create(self) -> None:
+        size = self.chance.choice([{}, {"item_count": 10, "chunk_size": 4}, {"item_count": 3, "chunk_size": 1}])
+        policy = {"max_attempts": self.chance.choice([1, 2]), "initial_backoff": timedelta(milliseconds=1)}
+        fast = self.chance.choice([1, 2])
+        fields = {**size, "retry_policy": policy, "failure_policy": fast}
+        self.jobs.append(await self.api.create(self.chance.choice(self.kinds), **fields))
+
+    async def work(self) -> None:
+        seconds = self.chance.choice([1, 60, 60, 60])
+        lease = timedelta(seconds=seconds)
+        claimed = await self.api.claim(self.chance.choice(self.kinds), self.chance.randint(1, 4), lease_duration=lease)
+        for chunk in claimed:
+            token = chunk.lease.token
+            made = {f"a{self.chance.randint(0, 2)}": {"uri": "s3://b/x", "size_bytes": self.chance.randint(0, 10**6)}}
+            report = LeaseReport(lease_token=token, artifacts=made, job_artifacts=self.chance.choice([made, {}]))
+            await self.api.work.Heartbeat(HeartbeatRequest(reports=[report], lease_duration=lease))
+            doings = ["complete", "complete", "fail", "give up", "release", "forget"]
+            match self.chance.choice(doings if seconds == 1 else doings[:-1]):
+                case "complete":
+                    completion = ChunkCompletion(lease_token=token, artifacts=made)
+                    await self.api.work.CompleteChunks(CompleteChunksRequest(completions=[completion]))
+                case "fail":
+                    await self.api.fail(chunk)
+                case "give up":
+                    await self.api.fail(chunk, not_retryable=True)
+                case "release":
+                    await self.api.release(chunk)
+
+    async def cancel(self) -> None:
+        if self.jobs:
+            grace = timedelta(milliseconds=self.chance.choice([0, 200]))
+            await self.api.cancel(self.one(), force=self.chance.random() < 0.3, grace_period=grace)
+
+    async def retry(self) -> None:
+        if self.jobs:
+            await self.api.jobs.RetryJob(RetryJobRequest(job_id=self.one()))
+
+    async def update(self) -> None:
+        if self.jobs:
+            expire = datetime.now(UTC) + timedelta(milliseconds=self.chance.choice([100, 10**9]))
+            new = {"priority": self.chance.randint(0, 10), "expire_time": expire}
+            mask = {"paths": self.chance.choice([["expire_time"], ["priority"]])}
+            await self.api.jobs.UpdateJob(UpdateJobRequest(job_id=self.one(), update_mask=mask, **new))
+
+    async def delete(self) -> None:
+        if self.jobs:
+            force = self.chance.random() < 0.5
+            await self.api.jobs.DeleteJob(DeleteJobRequest(job_id=self.one(), force=force))
+
+    def one(self) -> str:
+        return self.chance.choice(self.jobs).job_id
+
+
+@dataclass
+class Model:
+    """What the ledger's entries say of one kind, told one by one."""
+
+    jobs: dict[str, Job] = field(default_factory=dict)
+    queued: dict[str, int] = field(default_factory=dict)
+    started: dict[str, int | None] = field(default_factory=dict)
+    artifacts: dict[tuple[str, int], dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    leases: dict[tuple[str, int], int] = field(default_factory=dict)
+    seen: Counter[str] = field(default_factory=Counter)
+
+    def hear(self, message: WatchJobsResponse) -> None:
+        assert not message.chunk_ranges
+        name, now = message.job.job_id, message.event.commit_time.ToMicroseconds()
+        sized = [chunk for chunk in message.chunks if chunk.HasField("last_item")]
+        items = {chunk.index: chunk.last_item - chunk.first_item + 1 for chunk in sized}
+        for change in message.event.changes:
+            self.count(change.type, items.get(change.chunk_index, 0))
+            if change.from_state != change.to_state:
+                self.move(name, change.to_state, now)
+        self.compare((name, -1), message.job.artifacts)
+        for chunk in message.chunks:
+            self.compare((name, chunk.index), chunk.artifacts)
+            self.leases[name, chunk.index] = chunk.lease_expire_time.ToMicroseconds()
+        self.jobs[name] = message.job
+        if message.type == DELETED:
+            del self.jobs[name]
+            self.leases = {key: time for key, time in self.leases.items() if key[0] != name}
+
+    def count(self, type_: ChangeType, items: int) -> None:
+        match type_:
+            case ChangeType.CHANGE_TYPE_CREATED:
+                self.seen["created"] += 1
+            case ChangeType.CHANGE_TYPE_RETRIED:
+                self.seen["job_retries"] += 1
+            case ChangeType.CHANGE_TYPE_CHUNK_FAILED | ChangeType.CHANGE_TYPE_LEASE_EXPIRED:
+                self.seen["failed_attempts"] += 1
+            case ChangeType.CHANGE_TYPE_CHUNK_COMPLETED:
+                self.seen["chunks_completed"] += 1
+                self.seen["items_completed"] += items
+
+    def move(self, name: str, state: int, now: int) -> None:
+        if state == QUEUED:
+            self.queued[name], self.started[name] = now, None
+        elif state == RUNNING:
+            self.seen["started"] += 1
+            self.seen["waited"] += now - self.queued[name]
+            self.started[name] = now
+        elif state in ENDS:
+            self.seen[ENDS[state]] += 1
+            if (since := self.started[name]) is not None:
+                self.seen["processed"] += 1
+                self.seen["processing"] += now - since
+
+    def compare(self, key: tuple[str, int], artifacts: object) -> None:
+        new = {name: one.size_bytes for name, one in artifacts.items()}
+        self.seen["artifacts"] += len(new) - len(self.artifacts[key])
+        self.seen["artifact_bytes"] += sum(new.values()) - sum(self.artifacts[key].values())
+        self.artifacts[key] = new
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing more will happen by itself in the next seconds."""
+        soon = (datetime.now(UTC) + timedelta(seconds=10)).timestamp() * 1e6
+        leased = any(0 < time < soon for time in self.leases.values())
+        going = any(one.state == CANCELLING for one in self.jobs.values())
+        expiring = any(0 < one.expire_time.ToMicroseconds() < soon and one.state in ENDS for one in self.jobs.values())
+        return not (leased or going or expiring)
+
+    def now(self) -> JobCounts:
+        counts = JobCounts()
+        for job in self.jobs.values():
+            setattr(counts, STATES[job.state], getattr(counts, STATES[job.state]) + 1)
+            counts.chunks_pending += job.chunks_summary.pending
+            counts.chunks_processing += job.chunks_summary.processing
+        return counts
+
+
+def told(activity: JobActivity) -> Counter[str]:
+    """Return an activity in the words of the model."""
+    names = (
+        "created", "started", "completed", "failed", "cancelled", "chunks_completed", "items_completed", "artifacts",
+        "artifact_bytes", "job_retries", "failed_attempts",
+    )  # fmt: skip
+    found = Counter({name: getattr(activity, name) for name in names})
+    found["waited"] = round(activity.waiting.total_seconds * 1e6)
+    found["processed"] = activity.processing.count
+    found["processing"] = round(activity.processing.total_seconds * 1e6)
+    assert activity.waiting.count == activity.started
+    return found
+
+
+def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
+    """Return the counts of a kind as they are kept, and as its jobs are."""
+    kept = "SELECT state, jobs, chunks_pending, chunks_processing FROM counts WHERE kind = :kind AND jobs <> 0"
+    made = "SELECT state, count(*), sum(chunks_pending), sum(chunks_processing) FROM jobs WHERE kind = :kind"
+    engine = create_engine(server.database)
+    with engine.begin() as connection:
+        rows = [
+            sorted(tuple(row) for row in connection.execute(text(statement), {"kind": kind}))
+            for statement in (kept, f"{made} GROUP BY state")
+        ]
+    engine.dispose()
+    return rows[0], rows[1]
+
+
+@pytest.mark.timeout(120)
+async def test_counts_and_sums_are_what_the_ledger_says(replicas: list[Server], connect: Connect):
+    apis, kinds = [connect(server) for server in replicas], [fresh_kind(), fresh_kind()]
+    before = (await apis[0].jobs.ListJobs(ListJobsRequest(filter={"kinds": kinds}))).cursor
+    jobs: list[Job] = []
+    callers = [Caller(apis, kinds, jobs, random.Random(n)) for n in range(TASKS)]
+
+    async def act(caller: Caller) -> None:
+        for _ in range(STEPS):
+            await caller.step()
+
+    await asyncio.gather(*map(act, callers))
+    last = await apis[0].create(kinds[0])
+
+    models = {kind: Model() for kind in kinds}
+    heard = False
+    async with apis[-1].watch_jobs(*kinds, cursor=before, mode=WatchMode.WATCH_MODE_EVERY) as watch:
+        while not (heard and all(model.quiet for model in models.values())):
+            message = await watch.message()
+            if message.HasField("job"):
+                models[message.job.kind].hear(message)
+                heard = heard or message.job.job_id == last.job_id
+
+    assert all(sum(model.seen[name] for model in models.values()) for name in told(JobActivity()))
+    hours = {"start_time": datetime.now(UTC) - timedelta(hours=1)}
+    for api in apis:
+        stats = await api.jobs.GetJobStats(GetJobStatsRequest(kinds=kinds, time_range=hours))
+        assert {one.kind for one in stats.kinds} == set(kinds)
+        for one in stats.kinds:
+            assert told(one.stats.activity) == models[one.kind].seen
+            shown = JobCounts()
+            shown.CopyFrom(one.stats.now)
+            shown.ClearField("oldest_queued_time")
+            shown.ClearField("oldest_queued_seconds")
+            assert shown == models[one.kind].now()
+            waiting = [job.create_time for job in models[one.kind].jobs.values() if job.state == QUEUED]
+            if waiting:
+                assert one.stats.now.oldest_queued_time == min(waiting, key=lambda time: time.ToMicroseconds())
+    for kind in kinds:
+        kept, made = counted(replicas[0], kind)
+        assert kept == made

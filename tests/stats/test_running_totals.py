@@ -1,0 +1,122 @@
+"""Whatever is folded into running totals, and whenever, the figures of every span stay the same."""
+
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from jobledger_service.domain.activity import Activity
+from jobledger_service.domain.rollup import MOST, Measure, Tally
+from jobledger_service.ledger.ports import Writes
+from jobledger_service.ledger.stats import StatsQuery
+from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.writing import SqlWriteStore
+
+from tests.support.databases import new_database
+
+OWNERS, KINDS, HOURS = ("me", "you"), ("a", "b.c", "z"), range(480_000, 480_060)
+Rollup = tuple[str, int, str, str, int]
+
+
+@pytest.fixture
+def database(store: str, tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(new_database(store, tmp_path))
+    with closing(opened):
+        upgrade(opened)
+        yield opened
+
+
+class Model:
+    """The rollups that were written, each hour and kind by itself, beside the store that has them."""
+
+    def __init__(self, database: Database, chance: random.Random) -> None:
+        self.reads, self.writes = SqlReadStore(database), SqlWriteStore(database)
+        self.written: list[tuple[Rollup, int, int]] = []
+        self.chance = chance
+
+    def write(self, hours: range, rows: int) -> None:
+        tally = Tally()
+        for owner in OWNERS:
+            for kind in KINDS:
+                tally.count((owner, kind, "QUEUED"), 1, 1, 0)
+        for _ in range(rows):
+            place = (self.chance.choice(OWNERS), self.chance.choice(hours), self.chance.choice(KINDS))
+            key = (*place, self.chance.choice(list(Measure)).value, self.chance.choice([-1, 0, 7, 80, 200]))
+            count, total = self.chance.randint(1, 9), self.chance.randint(0, 10**12)
+            tally.roll(key, count, total)
+            self.written.append((key, count, total))
+        with self.writes.transaction() as transaction:
+            transaction.save(Writes(tally=tally), 0)
+
+    def fold(self, before: int, steps: int = 10_000) -> None:
+        for _ in range(steps):
+            due = self.reads.unfolded(before)
+            if due is None:
+                return
+            assert due[1] < before
+            assert self.writes.fold(*due) > 0
+
+    def check(self) -> None:
+        for _ in range(12):
+            start, stop = sorted(self.chance.sample(range(HOURS.start - 3, HOURS.stop + 3), 2))
+            kinds = self.chance.choice([(), ("a",), ("a", "z")])
+            query = StatsQuery(self.chance.choice(OWNERS), kinds, range(start, stop), self.chance.choice([0, 1, 24]))
+            figures = self.reads.figures(query)
+            wanted: dict[object, Activity] = {}
+            for (owner, hour, kind, *place), count, total in self.written:
+                if owner == query.owner and hour in query.hours and (not kinds or kind in kinds):
+                    wanted.setdefault(kind, Activity()).put(*place, count, total)
+                    if query.step:
+                        wanted.setdefault(hour // query.step, Activity()).put(*place, count, total)
+            found = {kind: one.activity for kind, one in figures.kinds.items()} | dict(figures.points)
+            assert {key: plain(one) for key, one in found.items() if one} == {k: plain(v) for k, v in wanted.items()}
+
+
+def plain(activity: Activity) -> dict[object, int]:
+    counts = {(m, bucket): n for m, buckets in activity.counts.items() for bucket, n in enumerate(buckets) if n}
+    return counts | {measure: total for measure, total in activity.totals.items() if total}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_figures_do_not_depend_on_what_was_folded(database: Database, seed: int):
+    model = Model(database, random.Random(seed))
+    model.write(HOURS, 300)
+    model.check()
+    model.fold(HOURS.start + 30, steps=20)
+    model.check()
+    model.fold(HOURS.start + 40)
+    model.check()
+    model.write(HOURS, 100)  # also to hours that were folded: a server whose clock is behind
+    model.check()
+    model.fold(HOURS.stop)
+    model.check()
+    assert model.reads.unfolded(HOURS.stop) is None
+
+
+def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Database):
+    reads, writes = SqlReadStore(database), SqlWriteStore(database)
+    tally = Tally()
+    for n in range(120):
+        tally.count(("me", f"k{n}", "COMPLETED"), 1, 0, 0)
+        tally.roll(("me", 5, f"k{n}", "CREATED", 0), n + 1, 0)
+    with writes.transaction() as transaction:
+        transaction.save(Writes(tally=tally), 0)
+    assert [writes.fold("me", 5) for _ in range(7)] == [20] * 6 + [0]
+    figures = reads.figures(StatsQuery("me", (), range(5, 6), 1))
+    assert [figures.kinds[f"k{n}"].activity.count(Measure.CREATED) for n in range(120)] == list(range(1, 121))
+    assert figures.points[5].count(Measure.CREATED) == sum(range(1, 121))
+
+
+def test_a_sum_stops_before_it_leaves_64_bits(database: Database):
+    reads, writes = SqlReadStore(database), SqlWriteStore(database)
+    for total in (MOST, MOST, -MOST, -MOST, -MOST):
+        tally = Tally()
+        tally.count(("me", "a", "QUEUED"), 1, 0, 0)
+        tally.roll(("me", 5, "a", "ARTIFACTS", 0), 1, 3 * total)
+        with writes.transaction() as transaction:
+            transaction.save(Writes(tally=tally), 0)
+    found = reads.figures(StatsQuery("me", (), range(5, 6))).kinds["a"].activity
+    assert (found.count(Measure.ARTIFACTS), found.total(Measure.ARTIFACTS)) == (5, -MOST)

@@ -1,0 +1,105 @@
+"""What one batch did to a job is counted step by step, also what it undid again."""
+
+from jobledger_service.domain import lifecycle, work
+from jobledger_service.domain.change import Change, Step
+from jobledger_service.domain.chunk import NO_ARTIFACTS, Artifact, Chunk, WorkError
+from jobledger_service.domain.job import Job, JobSpec
+from jobledger_service.domain.retry import RetryPolicy
+from jobledger_service.domain.rollup import HOUR, UNMEASURED, Measure, Passage, Tally, bucket_of, happened
+
+CREATED, NOW = 480_000 * HOUR, 480_000 * HOUR + 90_000_000
+CLAIM = work.Claim("w", 60_000_000)
+SPEC = JobSpec("me", "j", "k", b"", retry_policy=RetryPolicy(max_attempts=1))
+
+
+class Batch:
+    """The steps that a batch takes with one job of one chunk of 5 items."""
+
+    def __init__(self) -> None:
+        step = lifecycle.create(lifecycle.NewJob(SPEC, [5]), "me", CREATED)
+        self.before: Job = step.job
+        self.job, self.chunk = step.job, step.chunks[0]
+        self.changes: list[Change] = []
+
+    def take(self, step: Step | None) -> None:
+        assert step is not None
+        assert step.change is not None
+        self.job = step.job
+        self.chunk: Chunk = step.chunks[0] if step.chunks else self.chunk
+        self.changes.append(step.change)
+
+    def claim(self) -> None:
+        self.take(work.claim(self.job, self.chunk, CLAIM, NOW))
+
+    def fail(self) -> None:
+        failure = work.Failure(WorkError("E"), 0.5)
+        self.take(work.fail(self.job, self.chunk, failure, lambda: [self.chunk], NOW))
+
+    def cancel(self) -> None:
+        how = lifecycle.Cancellation(grace=0)
+        self.take(lifecycle.cancel(self.job, [self.chunk], how, "me", NOW)[1])
+
+    def retry(self) -> None:
+        self.take(lifecycle.retry(self.job, [self.chunk], [], "me", "", NOW))
+
+    def passage(self, *, deleted: bool = False) -> Passage:
+        artifacts = {0: NO_ARTIFACTS} if self.chunk.artifacts else {}
+        return Passage(self.before, self.job, deleted, self.changes, {0: self.chunk}, artifacts)
+
+
+def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
+    batch = Batch()
+    batch.claim()
+    batch.fail()
+    batch.retry()
+    batch.claim()
+    made = {"a": Artifact("s3://b/a", size_bytes=7)}
+    report = work.WorkReport("r", artifacts=made, job_artifacts=made)
+    batch.take(work.complete(batch.job, batch.chunk, report, "", NOW))
+    waited = NOW - CREATED
+    assert list(happened(batch.passage(), NOW)) == [
+        (Measure.STARTED, bucket_of(waited), 1, waited),
+        (Measure.FAILED_ATTEMPTS, 0, 1, 0),
+        (Measure.FAILED, 0, 1, 0),
+        (Measure.JOB_RETRIES, 0, 1, 0),
+        (Measure.STARTED, 0, 1, 0),
+        (Measure.CHUNKS, 0, 1, 5),
+        (Measure.COMPLETED, 0, 1, 0),
+        (Measure.ARTIFACTS, 0, 1, 7),
+        (Measure.ARTIFACTS, 0, 1, 7),
+    ]
+
+
+def test_a_run_that_was_cancelled_before_its_start_has_no_duration():
+    batch = Batch()
+    batch.claim()
+    batch.fail()
+    batch.retry()
+    batch.cancel()
+    assert list(happened(batch.passage(), NOW))[-1] == (Measure.CANCELLED, UNMEASURED, 1, 0)
+
+
+def test_a_clock_that_was_set_back_makes_no_duration_below_0():
+    batch = Batch()
+    batch.claim()
+    assert list(happened(batch.passage(), CREATED - 5)) == [(Measure.STARTED, 0, 1, 0)]
+
+
+def test_counts_move_from_the_state_before_to_the_state_after():
+    batch, tally = Batch(), Tally()
+    batch.claim()
+    tally.add(batch.passage(), NOW)
+    assert tally.counts() == [(("me", "k", "QUEUED"), (-1, -1, 0)), (("me", "k", "RUNNING"), (1, 0, 1))]
+    deleted = Tally()
+    deleted.add(batch.passage(deleted=True), NOW)
+    assert deleted.counts() == [(("me", "k", "QUEUED"), (-1, -1, 0))]
+
+
+def test_nothing_is_written_for_what_counts_nothing():
+    batch, tally = Batch(), Tally()
+    tally.add(batch.passage(), NOW)
+    batch.claim()
+    batch.take(work.release(batch.job, batch.chunk, "", NOW))
+    batch.before, batch.changes = batch.job, batch.changes[-1:]
+    tally.add(batch.passage(), NOW)
+    assert (tally.counts(), tally.rollups()) == ([], [])
