@@ -35,9 +35,9 @@ from .walks import By, sorted_few
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one page may cost: rows of its first look, above ten for each job wanted; rows after it; jobs to sort."""
+    """What one page may cost: rows of its first look, above five for each job wanted; rows after it; jobs to sort."""
 
-    first: int = 300
+    first: int = 50
     then: int = 20_000
     few: int = 2_000
 
@@ -62,7 +62,7 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
     """Return a page of keys; with `count_to`, count what matches: exactly, or up to there."""
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
     wanted = listing.limit + 1
-    seen = walker.look(wanted * 10 + budget.first, wanted)
+    seen = walker.look(wanted * 5 + budget.first, wanted)
     if len(seen) < wanted and not walker.done:
         few = _few(connection, dialect, listing, budget.few)
         if few is None:
