@@ -156,7 +156,7 @@ def _sorted(connection: Connection, dialect: Dialect, listing: Listing, given: d
     names = tuple(sorted(given.keys() - {"keys"}))
     statement = sorted_few(listing.order, names, dialect, ascending=listing.ascending, after=listing.after is not None)
     given = parameters(given, dialect)
-    given |= {"owner": listing.filter.owner, "most": max(listing.limit, listing.count_to) + 1}
+    given["most"] = max(listing.limit, listing.count_to) + 1
     if listing.after is not None:
         given |= place_parameters("after", listing.after)
     return [PageKey(*row) for row in connection.execute(statement, given)]
