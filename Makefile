@@ -7,12 +7,15 @@ PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
 # What `make bench` measures on: sqlite or postgresql.
 STORE  ?= sqlite
+# What `make seed` makes, and where.
+JOBS     ?= 100000
+DATABASE ?= sqlite:///seeded.db
 SYNC   ?= client/jobledger_client/_sync
 # What `buf breaking` compares with: the last release, or what is committed while there is none.
 AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas gen gen-check fmt lint types test check bench clean
+.PHONY: help setup run demo demo-replicas gen gen-check fmt lint types test check bench seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +73,9 @@ check: lint types gen-check test ## Do all that CI does that CI runs
 
 bench: $(READY) ## Measure against a bare grpc.aio server in the same run
 	$(BIN)/python -m bench --store $(STORE)
+
+seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
+	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -22,8 +22,8 @@ class JobFilterFields(TypedDict, total=False):
     """What picks jobs in a list or a watch: every field that is given must match.
 
     `states` and `kinds` are those to include; priorities are 0 to 10, inclusive; the time ranges are (start, end)
-    with either None, start in and end out; `labels` must all be on the job; each word of `search` must begin one of the
-    name.
+    with either None, start in and end out; `labels` must all be on the job; each word of `search` must begin one of
+    the name, the kind, a label's value or the error's message, whatever its case and accents.
     """
 
     states: Iterable[values.JobStateLike]

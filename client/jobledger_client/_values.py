@@ -102,7 +102,7 @@ def chunk_state(value: ChunkStateLike) -> ChunkState.ValueType:
 
 
 def job_view(value: JobViewLike) -> JobView.ValueType:
-    """Return the view of this name: FULL or BASIC."""
+    """Return the view of this name: FULL, BASIC or STATUS."""
     return value if isinstance(value, int) else JobView.Value(_enum_name(JobView.keys(), "JOB_VIEW_", value))
 
 

@@ -92,14 +92,27 @@ def test_list_shows_and_filters(shell: Shell, kind: str):
     assert "[bold]cat 0" in text
     assert "3 of 3 jobs" in text
     page = shell.json("list", "--kind", kind, "--page-size", "2", "--state", "queued")
-    assert (len(page["jobs"]), page["totalSize"]) == (2, 3)
+    assert (len(page["jobs"]), page["totalSize"]) == (2, "3")
     more = ["--page-size", "2", "--state", "queued", "--page-token", page["nextPageToken"]]
     rest = shell.json("list", "--kind", kind, *more)
     assert [job["jobId"] for job in page["jobs"] + rest["jobs"]] == ids[::-1]
     every = shell.json("list", "--kind", kind, "--page-size", "1", "--all")
     assert (len(every["jobs"]), every["nextPageToken"]) == (3, "")
-    assert shell.json("list", "--kind", kind, "--search", "CAT 1")["totalSize"] == 1
-    assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == 0
+    assert shell.json("list", "--kind", kind, "--search", "CAT 1")["totalSize"] == "1"
+    many = ["--kind", kind, "--kind", f"{kind}.other", "--state", "queued", "--state", "running", "--search", "cat"]
+    times = ["--created-since", "1h", "--updated-since", "1h", "--min-priority", "5", "--max-priority", "5"]
+    assert shell.json("list", *many, *times, "--order", "priority")["totalSize"] == "3"
+    assert shell.json("list", *many, "--updated-before", "1h", "--label", "no=such")["totalSize"] == "0"
+    assert shell.json("list", "--kind", kind, "--created-before", "1h")["totalSize"] == "0"
+
+
+def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):
+    ids = [shell("create", kind, "--display-name", f"cat {number}").strip() for number in range(3)]
+    text = shell("status", *ids)
+    assert all(one in text for one in ids)
+    assert "QUEUED" in text
+    assert [job["jobId"] for job in shell.json("status", *ids[::-1])["jobs"]] == ids[::-1]
+    assert "there is no job no-such" in shell("status", ids[0], "no-such", code=66)
 
 
 def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):

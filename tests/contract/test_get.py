@@ -4,14 +4,14 @@ import asyncio
 from uuid import uuid4
 
 import grpc
-from jobledger.v1.job_pb2 import JobView
-from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest
+from jobledger.v1.job_pb2 import Job, JobView
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListJobsRequest
 
 from tests.support.api import Api
 from tests.support.errors import invalid, refused
 from tests.support.states import COMPLETED, RUNNING
 
-BASIC, FULL = JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL
+BASIC, FULL, STATUS = JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL, JobView.JOB_VIEW_STATUS
 
 
 async def test_the_full_view_has_input_and_chunks_and_the_basic_view_has_not(api: Api, kind: str):
@@ -98,3 +98,30 @@ async def test_a_batch_of_500_is_taken(api: Api):
     missing = [f"{uuid4().hex}-{n}" for n in range(500)]
     answer = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=missing))
     assert list(answer.missing_job_ids) == missing
+
+
+async def test_the_status_view_has_what_a_screen_shows_of_many_and_no_more(api: Api, kind: str):
+    job_id = (await api.create(kind, display_name="Film", labels={"a": "b"}, input={"a": 1}, item_count=600)).job_id
+    [claimed] = await api.claim(kind)
+    await api.report(claimed, percent=40, stage="decode", stage_percent=50, message="frame 7")
+    whole = await api.get(job_id)
+    expected = Job(
+        job_id=job_id,
+        kind=kind,
+        display_name="Film",
+        state=RUNNING,
+        revision=whole.revision,
+        update_time=whole.update_time,
+        progress={"percent": whole.progress.percent, "stage": "decode", "stage_percent": 50},
+    )
+    if whole.progress.HasField("eta"):
+        expected.progress.eta.CopyFrom(whole.progress.eta)
+    batch = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job_id, "no-such", job_id], view=STATUS))
+    assert (list(batch.jobs), list(batch.missing_job_ids)) == ([expected], ["no-such"])
+    assert (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=STATUS))).job == expected
+    listed = await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, view=STATUS))
+    assert list(listed.jobs) == [expected]
+    await api.complete(claimed)
+    assert (await api.jobs.GetJob(GetJobRequest(job_id=job_id, view=STATUS))).job.revision == whole.revision + 1
+    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        await api.jobs.GetJob(GetJobRequest(job_id="no-such", view=STATUS))

@@ -267,7 +267,8 @@ async def test_a_broken_limit_of_a_job_is_named(api: Api, kind: str, fields: dic
 
 
 @pytest.mark.parametrize(
-    "scope", ["", "kind:", "kind:No", "label:a", "label:=b", "owner:me", "kind", "label:a=" + "x" * 256]
+    "scope",
+    ["", "kind:", "kind:jobledger.bulk", "kind:No", "label:a", "label:=b", "owner:me", "kind", "label:a=" + "x" * 256],
 )
 async def test_a_broken_scope_is_named(api: Api, scope: str):
     with invalid("scope"):

@@ -1,4 +1,4 @@
-"""SQLite walks an index for every list order, the claim and the duties; it sorts nothing and reads no table through."""
+"""SQLite walks an index for the claim and the duties; it sorts nothing and reads no table through."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +10,7 @@ from jobledger_service.domain.filter import JobFilter, TimeRange
 from jobledger_service.domain.rollup import Tally
 from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.export import Place
-from jobledger_service.ledger.ports import Demand, Listing, Order, PageKey, Writes
+from jobledger_service.ledger.ports import Demand, Writes
 from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.exporting import SqlExportStore
@@ -18,13 +18,6 @@ from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
 from jobledger_service.store.writing import SqlWriteStore
 from sqlalchemy import event
-
-INDEXES = {
-    Order.CREATE_TIME: "jobs_by_create_time",
-    Order.UPDATE_TIME: "jobs_by_update_time",
-    Order.END_TIME: "jobs_by_end_time",
-    Order.PRIORITY: "jobs_by_priority",
-}
 
 
 @pytest.fixture
@@ -52,23 +45,6 @@ class Plans:
         assert any(index in step for step in self.steps), self.steps
         assert not [step for step in self.steps if "TEMP B-TREE" in step], self.steps
         assert not [step for step in self.steps if step in ("SCAN jobs", "SCAN chunks", "SCAN events")], self.steps
-
-
-@pytest.mark.parametrize("ascending", [False, True])
-@pytest.mark.parametrize("order", Order)
-@pytest.mark.parametrize("after", [None, PageKey(5, 5, "me/x")])
-def test_a_page_in_every_order_walks_its_index(
-    database: Database, order: Order, ascending: bool, after: PageKey | None
-):
-    plans = Plans(database)
-    SqlReadStore(database).list_jobs(Listing(JobFilter("me"), order, ascending=ascending, after=after))
-    plans.hold(INDEXES[order])
-
-
-def test_a_page_of_one_state_walks_its_index(database: Database):
-    plans = Plans(database)
-    SqlReadStore(database).list_jobs(Listing(JobFilter("me", states=frozenset({JobState.RUNNING}))))
-    plans.hold("jobs_by_state")
 
 
 def test_a_claim_of_one_kind_walks_the_index_of_what_waits(database: Database):

@@ -94,7 +94,7 @@ class AsyncJobCalls:
         view: values.JobViewLike = JobView.JOB_VIEW_FULL,
         timeout: float | None = None,
     ) -> Job:
-        """Return the job with its input and first 1,000 chunks, or without both in view BASIC.
+        """Return the job with its input and first 1,000 chunks; without both in view BASIC, the least in STATUS.
 
         Raises InvalidFieldError, JobNotFoundError.
         """
@@ -108,7 +108,10 @@ class AsyncJobCalls:
         view: values.JobViewLike = JobView.JOB_VIEW_FULL,
         timeout: float | None = None,
     ) -> rpc.BatchGetJobsResponse:
-        """Return 1 to 500 jobs from one moment, and the ids that were not found. Raises InvalidFieldError."""
+        """Return 1 to 500 jobs from one moment, and the ids that were not found. Raises InvalidFieldError.
+
+        View STATUS is for those who ask for hundreds again and again: state, percent, stage, eta and little else.
+        """
         request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.job_view(view))
         return await self._caller.call(self._jobs.BatchGetJobs, request, timeout=timeout)
 
@@ -125,7 +128,8 @@ class AsyncJobCalls:
     ) -> AsyncPages[rpc.ListJobsResponse, Job]:
         """List the jobs that match the filter, newest (or highest) first unless `ascending`.
 
-        `page_size` is 1 to 500, 20 when 0. A page's `cursor` is where watch_jobs goes on without a gap.
+        `page_size` is 1 to 500, 20 when 0. Where a page has fewer, even none, iterating goes on to the
+        next. A page's `cursor` is where watch_jobs goes on without a gap.
         """
         request = rpc.ListJobsRequest(
             filter=requests.job_filter(filter),

@@ -42,6 +42,10 @@ class Pages(Generic[AnyPage, Item]):
         self._items = items
         self._page_token = page_token
 
+    def items(self, page: AnyPage) -> Iterable[Item]:
+        """Return what is on a page. A page of jobs may have few, or none, while there are more to come."""
+        return self._items(page)
+
     def page(self) -> AnyPage:
         """Return the first page alone, with what it says beside the items: next_page_token, total_size, cursor."""
         return self._fetch(self._page_token)

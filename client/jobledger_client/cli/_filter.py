@@ -28,11 +28,13 @@ def _declared(label: str) -> dict[str, Any]:
         "state": _option(list[str], "STATE", _STATES),
         "kind": _option(list[str], "KIND", "May be repeated."),
         "where_label": _option(list[str], "NAME=VALUE", "May be repeated; all must match.", label),
-        "search": _option(str, "WORDS", "Words that begin words of the job."),
+        "search": _option(str, "WORDS", "Words that begin words of its name, kind, labels or error."),
         "min_priority": _option(int, "N", "0 to 10."),
         "max_priority": _option(int, "N", "0 to 10."),
         "created_since": _option(str, span, _SINCE),
         "created_before": _option(str, span, _BEFORE),
+        "updated_since": _option(str, span, _SINCE),
+        "updated_before": _option(str, span, _BEFORE),
         "ended_since": _option(str, span, _SINCE),
         "ended_before": _option(str, span, _BEFORE),
     }
@@ -75,6 +77,11 @@ def _fields(label: str, given: dict[str, Any]) -> "JobFilterFields":
         fields["create_time"] = (
             _parse.moment("--created-since", given["created_since"]),
             _parse.moment("--created-before", given["created_before"]),
+        )
+    if given["updated_since"] or given["updated_before"]:
+        fields["update_time"] = (
+            _parse.moment("--updated-since", given["updated_since"]),
+            _parse.moment("--updated-before", given["updated_before"]),
         )
     if given["ended_since"] or given["ended_before"]:
         fields["end_time"] = (

@@ -1,4 +1,4 @@
-"""The commands that read: get, list, chunks, events."""
+"""The commands that read: get, status, list, chunks, events."""
 
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -9,6 +9,7 @@ from rich.text import Text
 
 from jobledger_client._sync._pages import Pages
 from jobledger_client.cli import _json, _tables
+from jobledger_client.cli._exits import NOT_FOUND
 from jobledger_client.cli._filter import add_filter
 from jobledger_client.cli._session import Session, command
 
@@ -28,7 +29,14 @@ def register(app: typer.Typer) -> None:
     command(app, "get", "jobledger get JOB_ID", "jobledger get JOB_ID --output json | jq .progress")(get)
     command(
         app,
+        "status",
+        "jobledger status JOB_ID JOB_ID",
+        "jobledger list --state RUNNING --output json | jq -r '.jobs[].jobId' | xargs jobledger status",
+    )(status)
+    command(
+        app,
         "list",
+        "jobledger list --search 'invoices march' --kind ocr.pages --label team=documents",
         "jobledger list --state FAILED --created-since 24h",
         "jobledger list --kind crawl.images --order PRIORITY --page-size 100",
         "jobledger list --all --output json | jq -r '.jobs[] | [.jobId, .state] | @tsv'",
@@ -52,6 +60,20 @@ def get(
         session.console.print(Group(_tables.job(job), Text(), _tables.chunks(job.chunks)))
     else:
         session.console.print(_tables.job(job))
+
+
+def status(session: Session, job_ids: Annotated[list[str], typer.Argument(metavar="JOB_ID...")]) -> None:
+    """Show where up to 500 jobs stand, in the order given: the cheapest way to ask for many."""
+    with session.client() as client:
+        found = client.batch_get_jobs(job_ids, view="STATUS")
+    if session.as_json:
+        _json.document(found)
+    else:
+        session.console.print(_tables.statuses(found.jobs))
+        for job_id in found.missing_job_ids:
+            session.console.print(f"there is no job {job_id}", style="dim", highlight=False, markup=False)
+    if found.missing_job_ids:
+        raise typer.Exit(NOT_FOUND)
 
 
 def list_jobs(
@@ -122,9 +144,11 @@ def list_events(
 
 
 def _read(pages: Pages[AnyPage, Any], *, all_pages: bool) -> AnyPage:
-    """Return the first page, or all of them as one."""
+    """Return the first page that has something, or all of them as one."""
     unread = pages.pages()
     page = next(unread)
+    while not all_pages and page.next_page_token and not any(pages.items(page)):
+        page = next(unread)
     if all_pages:
         for more in unread:
             page.MergeFrom(more)

@@ -38,15 +38,6 @@ def limits(found: Iterable[Limit]) -> Table:
     return table
 
 
-def statuses(found: Iterable[Job]) -> Table:
-    """Return jobs in view STATUS, one a row."""
-    table = _table("JOB", "STATE", "DONE", "KIND", "NAME", folding=("KIND", "NAME"))
-    for job in found:
-        state = words.coloured(words.job_state(job.state))
-        _row(table, job.job_id, state, words.percent(job.progress.percent), job.kind, job.display_name)
-    return table
-
-
 def refusals(found: Iterable[Mapping[str, str]]) -> Table:
     """Return the jobs that refused a verb, one a row, and why."""
     table = _table("JOB", "REASON", "WHY", folding=("WHY",))
@@ -58,6 +49,26 @@ def refusals(found: Iterable[Mapping[str, str]]) -> Table:
 def counted(report: Mapping[str, object]) -> str:
     """Return a report's counts in one line."""
     return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.items() if isinstance(count, int))
+
+
+def statuses(found: Iterable[Job]) -> Table:
+    """Return where jobs stand, one a row."""
+    table = _table("JOB", "STATE", "DONE", "STAGE", "ETA", "KIND", "NAME", folding=("KIND", "NAME"))
+    for job in found:
+        progress = job.progress
+        state = words.coloured(words.job_state(job.state))
+        eta = words.local_time(progress.eta) if progress.HasField("eta") else ""
+        _row(
+            table,
+            job.job_id,
+            state,
+            words.percent(progress.percent),
+            progress.stage,
+            eta,
+            job.kind,
+            job.display_name,
+        )
+    return table
 
 
 def chunks(found: Iterable[Chunk]) -> Table:

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from .job import NO_LABELS, Job
 from .limits import MAX_PRIORITY, MIN_PRIORITY
-from .search import begins, words
+from .search import begins, label_marks, owner_mark, words
 from .service_kinds import is_reserved
 from .states import JobState
 
@@ -66,6 +66,11 @@ class Facts:
     def words(self) -> tuple[str, ...]:
         """What a search looks through."""
         return words(self.display_name, self.kind, *self.labels.values(), self.error)
+
+    @property
+    def indexed(self) -> str:
+        """What full text holds of the job: its words, and marks of its owner and labels, with spaces between."""
+        return " ".join((*self.words, owner_mark(self.owner), *label_marks(self.labels)))
 
 
 @dataclass(frozen=True, slots=True)

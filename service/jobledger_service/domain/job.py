@@ -191,10 +191,9 @@ class Job:
     def eta(self) -> int | None:
         """When the job will finish at the recent rate; None when unknown."""
         rate = self.progress.rate
-        if self.state is not JobState.RUNNING or rate is None or not (speed := rate.work_per_second):
+        if self.state is not JobState.RUNNING or rate is None:
             return None
-        remaining = self.progress.work_total - self.progress.work_done
-        return rate.at + round(remaining / speed * 1_000_000)
+        return rate.end_of(self.progress.work_total - self.progress.work_done)
 
     @property
     def items_per_second(self) -> float | None:

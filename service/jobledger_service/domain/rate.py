@@ -41,6 +41,11 @@ class Rate:
         """Units of work a second; None while unknown."""
         return self._unbiased(self.work)
 
+    def end_of(self, work: int) -> int | None:
+        """Return when so much work will be done; None while unknown."""
+        speed = self.work_per_second
+        return self.at + round(work / speed * SECOND) if speed else None
+
     def _unbiased(self, mean: float) -> float | None:
         age = self.at - self.since
         if age < KNOWN_AFTER or mean <= 0:

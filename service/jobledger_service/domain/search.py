@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from typing import Final
 
 LONGEST: Final = 64
@@ -41,3 +42,17 @@ def begins(searched: Iterable[str], among: Iterable[str]) -> bool:
     """Whether each searched word begins one of the others."""
     there = tuple(among)
     return all(any(word.startswith(part) for word in there) for part in searched)
+
+
+def owner_mark(owner: str) -> str:
+    """Return what stands for an owner among the words of its jobs. No word has its first character."""
+    return f"§o{_digest(owner)}"
+
+
+def label_marks(labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what stands for each label among the words of a job."""
+    return tuple(f"§l{_digest(name, value)}" for name, value in labels.items())
+
+
+def _digest(*parts: str) -> str:
+    return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

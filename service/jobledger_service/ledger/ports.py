@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from jobledger_service.domain.chunk import Chunk
@@ -14,7 +14,7 @@ from jobledger_service.domain.rollup import Tally
 from jobledger_service.domain.roots import Place
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import Limit
-from jobledger_service.domain.states import ChunkState
+from jobledger_service.domain.states import ChunkState, JobState
 
 from .entry import Encoded, Entry, Record
 from .stats import Figures, StatsQuery
@@ -95,6 +95,10 @@ class Writes:
     chunks: list[tuple[Job, Chunk]] = field(default_factory=list)
     reprioritised: list[Job] = field(default_factory=list)
     requests: dict[str, Request] = field(default_factory=dict)
+    new_words: list[tuple[str, str]] = field(default_factory=list)
+    """What full text holds of new jobs, by key."""
+    words: list[tuple[str, str]] = field(default_factory=list)
+    """What it holds now of jobs of which it held something else."""
     tally: Tally = field(default_factory=Tally)
     parked: list[Job] = field(default_factory=list)
     """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
@@ -204,6 +208,30 @@ class JobsRead:
     jobs: Mapping[str, JobRead]
 
 
+class JobStatus(NamedTuple):
+    """As much of a job as a screen shows of many; times in microseconds since 1970."""
+
+    job_key: str
+    job_id: str
+    kind: str
+    display_name: str
+    state: JobState
+    revision: int
+    update_time: int
+    percent: float
+    stage: str
+    stage_percent: float | None
+    eta: int | None
+
+
+class View(StrEnum):
+    """How much of a job is read."""
+
+    STATUS = "STATUS"
+    BASIC = "BASIC"
+    FULL = "FULL"
+
+
 class Order(StrEnum):
     """What a list is ordered by."""
 
@@ -215,7 +243,7 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PageKey:
-    """The last job of a page: its place in the order."""
+    """A place in a list: the value that it is ordered by, then creation, then the key."""
 
     value: int
     create_time: int
@@ -224,25 +252,34 @@ class PageKey:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which jobs, in which order, after which one, and how many; `count_to` is where counting stops, 0 for no count."""
+    """Which jobs, in which order, after which place, and how many.
+
+    `count_to` is where counting stops when it cannot be exact, 0 for no count.
+    """
 
     filter: JobFilter
     order: Order = Order.CREATE_TIME
     ascending: bool = False
     after: PageKey | None = None
     limit: int = 20
-    full: bool = False
+    view: View = View.BASIC
     count_to: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A page; `next` is where the following page begins, None after the last; `count` is at most the count_to asked."""
+    """A page, which may be short before the last; `next` is where the following page begins, None after the last.
+
+    In view STATUS the page is in `statuses`, else in `jobs`. `count` is how many jobs match, as far as that was asked
+    for; with `more` there may be more.
+    """
 
     position: int
     jobs: Sequence[JobRead]
     next: PageKey | None
     count: int
+    more: bool = False
+    statuses: Sequence[JobStatus] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +325,9 @@ class ReadStore(Protocol):
 
     def read_jobs(self, keys: Iterable[str], *, full: bool) -> JobsRead:
         """Return the jobs that exist."""
+
+    def read_statuses(self, keys: Iterable[str]) -> list[JobStatus]:
+        """Return the statuses of the jobs that exist, in no order."""
 
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs."""

@@ -15,20 +15,22 @@ from jobledger_service.domain.states import ChunkState
 from .cursor import Cursor
 from .loader import Loader
 from .paging import PageToken, parse_page_token, request_mark
-from .ports import ChunksRead, EventRow, JobRead, JobsRead, Listing, PageKey, ReadStore
+from .ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore
 from .stats import Figures, StatsQuery
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 COUNT_TO: Final = 1_000
+"""Where counting stops when it cannot be exact."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """A page of jobs; `total` counts all that match, as far as it was counted."""
+    """A page of jobs, or of their statuses; `total` counts all that match, as far as they were counted."""
 
     jobs: Sequence[JobRead]
+    statuses: Sequence[JobStatus]
     next_page_token: str
     total: int
     total_is_lower_bound: bool
@@ -57,6 +59,7 @@ class Queries:
     def __init__(self, store: ReadStore, threads: int = 2) -> None:
         self._store = store
         self._threads = ThreadPoolExecutor(threads, "reader")
+        self._statuses = Loader(self._fetch_statuses)
         self._loaders = {full: Loader(partial(self._fetch_jobs, full)) for full in (False, True)}
 
     def close(self) -> None:
@@ -90,26 +93,41 @@ class Queries:
             raise JobNotFound(job_id)
         return read
 
+    async def _fetch_statuses(self, keys: Sequence[str]) -> Callable[[str], JobStatus | None]:
+        return {one.job_key: one for one in await self.run(self._store.read_statuses, keys)}.get
+
+    async def status(self, owner: str, job_id: str) -> JobStatus:
+        """Return the status of a job, as it is after every acknowledged write; raises JobNotFound."""
+        found = await self._statuses.load(job_key(owner, job_id))
+        if found is None:
+            raise JobNotFound(job_id)
+        return found
+
+    async def statuses(self, owner: str, job_ids: Sequence[str]) -> dict[str, JobStatus]:
+        """Return the statuses of the jobs that exist, by id, all from one moment."""
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+        return {one.job_id: one for one in await self.run(self._store.read_statuses, keys)}
+
     async def jobs(self, owner: str, job_ids: Sequence[str], *, full: bool) -> JobsRead:
         """Return the jobs that exist, by key, all from one moment."""
         return await self.run(self._store.read_jobs, [job_key(owner, job_id) for job_id in job_ids], full=full)
 
     async def list_jobs(self, listing: Listing, page_token: str) -> JobPage:
         """Return a page of jobs; every page carries the first one's total and cursor. Raises PageTokenInvalid."""
-        mark = request_mark(listing.filter, listing.order, listing.ascending, listing.full)
-        place = parse_page_token(page_token, mark, int, int, str, int, int)
+        mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
+        place = parse_page_token(page_token, mark, int, int, str, int, int, int)
         if place is None:
-            listed = await self.run(self._store.list_jobs, replace(listing, count_to=COUNT_TO + 1))
-            count, position = listed.count, listed.position
+            listed = await self.run(self._store.list_jobs, replace(listing, count_to=COUNT_TO))
+            count, more, position = listed.count, int(listed.more), listed.position
         else:
-            value, create_time, key, count, position = cast("tuple[int, int, str, int, int]", place)
+            value, create_time, key, count, more, position = cast("tuple[int, int, str, int, int, int]", place)
             after = PageKey(value, create_time, key)
             listed = await self.run(self._store.list_jobs, replace(listing, after=after))
         token = ""
         if listed.next:
             page = listed.next
-            token = PageToken(mark, (page.value, page.create_time, page.job_key, count, position)).encode()
-        return JobPage(listed.jobs, token, min(count, COUNT_TO), count > COUNT_TO, self.cursor(position))
+            token = PageToken(mark, (page.value, page.create_time, page.job_key, count, more, position)).encode()
+        return JobPage(listed.jobs, listed.statuses, token, count, bool(more), self.cursor(position))
 
     async def figures(self, query: StatsQuery) -> Figures:
         """Return statistics."""

@@ -343,6 +343,7 @@ class WorkingSet:
                 writes.deleted_jobs.append(key)
             elif touched.before is None:
                 writes.new_jobs.append((job, touched.inputs))
+                writes.new_words.append((key, Facts.of(job).indexed))
                 inputs = touched.inputs.chunks
                 writes.new_chunks.extend((job, chunk, inputs.get(i)) for i, chunk in touched.chunks.items())
                 if is_reserved(job.spec.kind):
@@ -350,6 +351,7 @@ class WorkingSet:
             else:
                 if job is not touched.before:
                     writes.jobs.append(job)
+                    writes.words.extend(_new_words(touched.before, job))
                 if job.priority != touched.before.priority:
                     writes.reprioritised.append(job)
                 if bool(job.parked_for) != bool(touched.before.parked_for):
@@ -397,3 +399,10 @@ class WorkingSet:
                 spec = job.spec
                 ready[spec.owner, spec.kind] = ready.get((spec.owner, spec.kind), 0) + count
         return ready
+
+
+def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:
+    """Yield what full text is to hold of a job, if that changed."""
+    was, is_ = ((one.display_name, one.labels, one.error) for one in (before, job))
+    if was != is_:
+        yield job.key, Facts.of(job).indexed

@@ -9,7 +9,7 @@ from jobledger.v1 import bulk_pb2, job_pb2
 from jobledger_service.domain.roots import Roots
 from jobledger_service.ledger.commands import Removal
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Listing
+from jobledger_service.ledger.ports import Listing, View
 from jobledger_service.ledger.queries import Queries
 
 from . import bulk_requests as read
@@ -70,22 +70,22 @@ class BulkCalls:
 
     async def _found(self, one: read.Asked) -> Matched:
         assert one.filter is not None  # noqa: S101  the caller has looked
-        listing = Listing(one.filter, ascending=True, limit=SAMPLE)
+        listing = Listing(one.filter, ascending=True, limit=SAMPLE, view=View.STATUS)
         page = await self.queries.list_jobs(listing, "")
-        jobs = list(page.jobs)
+        found = list(page.statuses)
         for _ in range(PAGES):
-            if len(jobs) >= SAMPLE or not page.next_page_token:
+            if len(found) >= SAMPLE or not page.next_page_token:
                 break
             page = await self.queries.list_jobs(listing, page.next_page_token)
-            jobs += page.jobs
-        sample = [convert.status(read.job) for read in jobs[:SAMPLE]]
+            found += page.statuses
+        sample = [convert.status(status) for status in found[:SAMPLE]]
         return Matched(page.total, page.total_is_lower_bound, sample)
 
     async def _named(self, one: read.Asked, caller: Caller) -> Matched:
         count, sample = 0, list[job_pb2.Job]()
         for begin in range(0, len(one.job_ids), KEYS_OF_READ):
             some = one.job_ids[begin : begin + KEYS_OF_READ]
-            found = (await self.queries.jobs(caller.owner, some, full=False)).jobs
+            found = await self.queries.statuses(caller.owner, some)
             count += len(found)
-            sample += [convert.status(found[key].job) for key in sorted(found)[: SAMPLE - len(sample)]]
+            sample += [convert.status(found[job_id]) for job_id in sorted(found)[: SAMPLE - len(sample)]]
         return Matched(count, False, sample)  # noqa: FBT003  a field of its own name

@@ -15,7 +15,7 @@ from jobledger_service.domain.job import FailurePolicy, Job
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.slots import scope_of
 from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.ledger.ports import JobRead
+from jobledger_service.ledger.ports import JobRead, JobStatus
 
 MICROS: Final = 1_000_000
 
@@ -194,22 +194,18 @@ def job(value: Job) -> job_pb2.Job:
     )
 
 
-def status(value: Job) -> job_pb2.Job:
+def status(value: JobStatus) -> job_pb2.Job:
     """Return a job in view STATUS."""
-    progress = value.progress
     return job_pb2.Job(
-        job_id=value.spec.job_id,
-        kind=value.spec.kind,
+        job_id=value.job_id,
+        kind=value.kind,
         display_name=value.display_name,
         state=JOB_STATES[value.state],
+        progress=job_pb2.Progress(
+            percent=value.percent, stage=value.stage, stage_percent=value.stage_percent, eta=_time(value.eta)
+        ),
         revision=value.revision,
         update_time=timestamp(value.update_time),
-        progress=job_pb2.Progress(
-            percent=progress.percent,
-            stage=progress.stage,
-            stage_percent=progress.stage_percent,
-            eta=_time(value.eta),
-        ),
     )
 
 

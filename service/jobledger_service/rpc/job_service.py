@@ -10,7 +10,7 @@ from jobledger_service.domain.job import job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.export import Exports
-from jobledger_service.ledger.ports import Clock, JobRead
+from jobledger_service.ledger.ports import Clock, View
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.watch import Watch
 
@@ -41,36 +41,47 @@ class JobService:
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         job_id = read.job_id(request)
-        full = views.is_full(request.view, absent=True)
+        view = views.view(request.view, absent=View.FULL)
         if self.replies is None:
-            return _reply(await self.queries.job(caller.owner, job_id, full=full), full=full)
-        key = (job_key(caller.owner, job_id), full)
+            reply, _ = await self._reply(caller.owner, job_id, view)
+            return reply
+        key = (job_key(caller.owner, job_id), view)
         kept = self.replies.get(key)
         if kept is not None:
             return kept
-        filling, kept = self.replies.begin(key[0]), None
+        filling, lasts, reply = self.replies.begin(key[0]), False, b""
         try:
-            found = await self.queries.job(caller.owner, job_id, full=full)
-            reply = _reply(found, full=full)
-            kept = reply if found.place is None else None  # a place changes when others go
+            reply, lasts = await self._reply(caller.owner, job_id, view)
             return reply
         finally:
-            self.replies.finish(key, filling, kept)
+            self.replies.finish(key, filling, reply if lasts else None)
+
+    async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
+        """Return a reply, and whether it stays true while its job does not change."""
+        if view is View.STATUS:
+            job = convert.status(await self.queries.status(owner, job_id))
+        else:
+            job = convert.full_job(await self.queries.job(owner, job_id, full=view is View.FULL))
+        return api.GetJobResponse(job=job).SerializeToString(), not job.slot_wait.place
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:
         job_ids = read.batch_ids(request)
-        full = views.is_full(request.view, absent=True)
-        found = (await self.queries.jobs(caller.owner, job_ids, full=full)).jobs
-        keys = {job_id: job_key(caller.owner, job_id) for job_id in job_ids}
+        view = views.view(request.view, absent=View.FULL)
+        if view is View.STATUS:
+            statuses = await self.queries.statuses(caller.owner, job_ids)
+            found = {job_id: convert.status(one) for job_id, one in statuses.items()}
+        else:
+            read_ = await self.queries.jobs(caller.owner, job_ids, full=view is View.FULL)
+            found = {one.job.spec.job_id: convert.full_job(one) for one in read_.jobs.values()}
         return api.BatchGetJobsResponse(
-            jobs=[convert.full_job(found[key]) for key in keys.values() if key in found],
-            missing_job_ids=[job_id for job_id, key in keys.items() if key not in found],
+            jobs=[found[job_id] for job_id in dict.fromkeys(job_ids) if job_id in found],
+            missing_job_ids=[job_id for job_id in dict.fromkeys(job_ids) if job_id not in found],
         )
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> api.ListJobsResponse:
         page = await self.queries.list_jobs(lists.listing(request, caller), request.page_token)
         return api.ListJobsResponse(
-            jobs=[convert.full_job(one) for one in page.jobs],
+            jobs=[*map(convert.full_job, page.jobs), *map(convert.status, page.statuses)],
             next_page_token=page.next_page_token,
             total_size=page.total,
             total_is_lower_bound=page.total_is_lower_bound,
@@ -143,8 +154,3 @@ class JobService:
 
 
 _OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}
-
-
-def _reply(found: JobRead, *, full: bool) -> bytes:
-    job = convert.full_job(found) if full else convert.job(found.job)
-    return api.GetJobResponse(job=job).SerializeToString()

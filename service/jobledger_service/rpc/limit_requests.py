@@ -5,6 +5,7 @@ from typing import Final
 from jobledger.v1 import job_service_pb2
 from jobledger.v1 import limit_service_pb2 as api
 
+from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.slots import MOST_RUNNING, Limit, kind_scope, label_scope
 from jobledger_service.ledger import commands
 
@@ -37,6 +38,8 @@ def _check_scope(checks: Checks, scope: str) -> None:
     name, given, value = rest.partition("=")
     if what == "kind":
         checks.kind("scope", rest)
+        if is_reserved(rest):
+            checks.fault("scope", f"{scope!r}: the service's own kinds have no limits")
     elif what == "label" and given:
         checks.form("scope", name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
         checks.at_most("scope", value, 255)

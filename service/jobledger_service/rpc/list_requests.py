@@ -10,12 +10,12 @@ from jobledger_service.domain import limits
 from jobledger_service.domain.filter import ANY_TIME, JobFilter, TimeRange
 from jobledger_service.domain.search import MOST_SEARCHED, words
 from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.ledger.ports import Listing, Order
+from jobledger_service.ledger.ports import Listing, Order, View
 
 from .checks import LABEL, Checks
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .identity import Caller
-from .views import is_full
+from .views import view
 
 State = TypeVar("State", JobState, ChunkState)
 
@@ -37,8 +37,8 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     if order is None:
         checks.fault("order", f"{request.order} is not an order")
     checks.done()
-    full = is_full(request.view, absent=False)
-    return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, full=full)
+    shown = view(request.view, absent=View.BASIC)
+    return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
 
 
 def page_size(checks: Checks, given: int, *, default: int, most: int) -> int:

@@ -3,8 +3,10 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
-Key = tuple[str, bool]
-"""A job, and whether in full."""
+from jobledger_service.ledger.ports import View
+
+Key = tuple[str, View]
+"""A job, and how much of it."""
 
 
 class Filling:
@@ -54,8 +56,8 @@ class ReplyCache:
     def forget(self, job_keys: Iterable[str]) -> None:
         """Drop the replies of jobs that were written to."""
         for job_key in job_keys:
-            for full in (False, True):
-                if (reply := self._replies.pop((job_key, full), None)) is not None:
+            for view in View:
+                if (reply := self._replies.pop((job_key, view), None)) is not None:
                     self._bytes -= len(reply)
             for filling in self._filling.pop(job_key, ()):
                 filling.stale = True

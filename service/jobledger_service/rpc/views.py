@@ -1,20 +1,25 @@
 """How much of a job, and which of its changes, a request asks for."""
 
+from typing import Final, cast
+
 from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain.errors import InvalidField
+from jobledger_service.ledger.ports import View
 from jobledger_service.ledger.watch import Mode
 
+_VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
 
-def is_full(view: int, *, absent: bool) -> bool:
-    """Return whether a view is FULL; `absent` is what UNSPECIFIED means."""
-    match view:
-        case job_pb2.JOB_VIEW_UNSPECIFIED:
-            return absent
-        case job_pb2.JOB_VIEW_BASIC | job_pb2.JOB_VIEW_FULL:
-            return view == job_pb2.JOB_VIEW_FULL
-    raise InvalidField(("view", f"{view} is not a view"))
+
+def view(given: int, *, absent: View) -> View:
+    """Return how much of each job a request asks for; `absent` is what UNSPECIFIED means."""
+    if given == job_pb2.JOB_VIEW_UNSPECIFIED:
+        return absent
+    found = _VIEWS.get(cast("job_pb2.JobView.ValueType", given))
+    if found is None:
+        raise InvalidField(("view", f"{given} is not a view"))
+    return found
 
 
 def watch_mode(mode: int) -> Mode:

@@ -13,11 +13,14 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    any_,
     bindparam,
     cast,
     column,
     func,
+    literal_column,
     select,
+    table,
 )
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
@@ -25,6 +28,8 @@ from sqlalchemy.exc import DBAPIError
 from jobledger_service.domain.errors import StoreUnavailable
 from jobledger_service.domain.rollup import MOST
 from jobledger_service.ledger.ports import ChunkKey, ConflictError, RejectedStatementError
+
+from .tables import job_words, search_vector
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -42,6 +47,9 @@ class Dialect(Protocol):
 
     has_row_locks: bool
     """Whether others can write at the same time, so that rows must be locked."""
+
+    def __hash__(self) -> int:
+        """Statements are kept for each dialect."""
 
     def keys(self) -> Select[Any]:
         """Return a subquery over the parameter `keys`."""
@@ -66,6 +74,21 @@ class Dialect(Protocol):
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert`, `update` or `add`."""
+
+    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
+
+    def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        """Return the condition that a text holds the one in the parameter `name`, byte for byte."""
+
+    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
+        """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
+
+    def searched(self) -> Select[Any]:
+        """Return the keys of the jobs that full text finds by the parameter `query`, of `query_value`."""
+
+    def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
+        """Return the query for jobs that have words with all of these beginnings, and all of these marks."""
 
     def sole(self, connection: Connection, name: str) -> bool:
         """Return whether this transaction is the only one doing `name`; it is so until it ends."""
@@ -116,6 +139,28 @@ class Sqlite:
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return rows
+
+    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
+
+    def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        return func.instr(text, bindparam(name, type_=Text)) > 0
+
+    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
+        """Return it as it is: SQLite sees by itself which index has the order of the whole."""
+        return walk
+
+    def searched(self) -> Select[Any]:
+        found = table("job_search", column("rowid", Integer))
+        matches: ColumnElement[bool] = literal_column("job_search").op("MATCH")(bindparam("query", type_=Text))
+        return (
+            select(job_words.c.job_key)
+            .select_from(found.join(job_words, job_words.c.number == found.c.rowid))
+            .where(matches)
+        )
+
+    def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
+        return " AND ".join((*(f'"{mark}"' for mark in marks), *(f'"{prefix}"*' for prefix in prefixes)))
 
     def sole(self, connection: Connection, name: str) -> bool:  # noqa: ARG002  there is one writer
         return True
@@ -169,6 +214,24 @@ class Postgres:
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        return column == any_(bindparam(name, type_=ARRAY(Text)))
+
+    def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        return func.strpos(text, bindparam(name, type_=Text)) > 0
+
+    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
+        """Return it with the order of the whole, which PostgreSQL does not push down, and without what is too much."""
+        most = bindparam("most", type_=Integer) + bindparam("skip", type_=Integer)
+        return select(walk.order_by(*ordered).limit(most).subquery())
+
+    def searched(self) -> Select[Any]:
+        query = cast(bindparam("query", type_=Text), postgresql.TSQUERY)
+        return select(job_words.c.job_key).where(search_vector.op("@@")(query))
+
+    def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
+        return " & ".join((*(f"'{mark}'" for mark in marks), *(f"'{prefix}':*" for prefix in prefixes)))
 
     def sole(self, connection: Connection, name: str) -> bool:
         return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_lock_number(name)))).scalar_one())

@@ -116,7 +116,18 @@ def _postgres(url: URL) -> Database:
     reader = create_engine(url, pool_size=READERS, max_overflow=0).execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
+    event.listen(reader, "connect", _expect_indexes)
     return Database(Postgres(uuid4().hex), writer, reader, lambda: None)
+
+
+def _expect_indexes(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
+    """Every read has an index: a table is not read through because a guess says that little is in it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        # A page of jobs is worth neither a compilation nor processes beside this one.
+        cursor.execute("SET jit = off")
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
+    connection.commit()
 
 
 def _sqlite(url: URL, file: Path) -> Database:

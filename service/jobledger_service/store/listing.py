@@ -1,113 +1,207 @@
-"""The list of jobs: keyset pages on the index that fits the order."""
+"""The list of jobs: pages that cost the same however many jobs there are, and wherever in the list they begin.
 
-from dataclasses import dataclass
-from typing import Any
+A list is walked on the index of its order. Conditions that the index does not serve are put to each row, and a page
+looks at no more than 20,000 of these. When a first short look does not fill the page, and a condition is found
+that few jobs meet, these few are sorted instead.
+"""
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, func, literal, literal_column, or_, select
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
-from jobledger_service.domain.filter import JobFilter, TimeRange
-from jobledger_service.domain.job import Job
-from jobledger_service.domain.limits import MAX_PRIORITY, MIN_PRIORITY
+from sqlalchemy import Connection, Select, bindparam, func, select
+
+from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.search import label_marks, owner_mark
 from jobledger_service.domain.service_kinds import RESERVED
 from jobledger_service.ledger.ports import Listing, Order, PageKey
 
 from .dialects import Dialect
-from .rows import JOB_COLUMNS
-from .tables import NEVER, jobs
+from .routes import (
+    Route,
+    Steps,
+    bounded,
+    kind_routes,
+    parameters,
+    place_parameters,
+    route,
+    routes,
+    states_of,
+    tests_of,
+    word_tests,
+)
+from .tables import counts
+from .walks import By, sorted_few
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """What a list is ordered by, as a column and as a property of a job."""
+class Budget:
+    """What one page may cost: rows of its first look, above five for each job wanted; rows after it; jobs to sort."""
 
-    column: ColumnElement[int]
-
-    def of(self, job: Job, order: Order) -> int:
-        match order:
-            case Order.CREATE_TIME:
-                return job.spec.create_time
-            case Order.UPDATE_TIME:
-                return job.update_time
-            case Order.END_TIME:
-                return NEVER if job.end_time is None else job.end_time
-            case Order.PRIORITY:
-                return job.priority
+    first: int = 50
+    then: int = 20_000
+    few: int = 2_000
 
 
-_PLACES: dict[Order, _Place] = {
-    Order.CREATE_TIME: _Place(jobs.c.create_time),
-    Order.UPDATE_TIME: _Place(jobs.c.update_time),
-    Order.END_TIME: _Place(func.coalesce(jobs.c.end_time, literal_column(str(NEVER), BigInteger))),
-    Order.PRIORITY: _Place(jobs.c.priority),
-}
+BUDGET: Final = Budget()
 
 
-def page_key(job: Job, order: Order) -> PageKey:
-    """Return the job's place in a list."""
-    return PageKey(_PLACES[order].of(job, order), job.spec.create_time, job.key)
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of keys, in order; `next` is where the following page begins, None after the last.
+
+    `count` is how many jobs match, as far as that was asked for; `more` says that there may be more.
+    """
+
+    keys: Sequence[PageKey]
+    next: PageKey | None
+    count: int = 0
+    more: bool = False
 
 
-def conditions(wanted: JobFilter, dialect: Dialect) -> list[ColumnElement[bool]]:
-    """Return the conditions of a filter."""
-    found: list[ColumnElement[bool]] = [jobs.c.owner == wanted.owner]
-    if wanted.states:
-        found.append(jobs.c.state.in_(sorted(wanted.states)))
-    if wanted.kinds:
-        found.append(jobs.c.kind.in_(sorted(wanted.kinds)))
+def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget: Budget = BUDGET) -> Found:
+    """Return a page of keys; with `count_to`, count what matches: exactly, or up to there."""
+    walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
+    wanted = listing.limit + 1
+    seen = walker.look(wanted * 5 + budget.first, wanted)
+    if len(seen) < wanted and not walker.done:
+        few = _few(connection, dialect, listing, budget.few)
+        if few is None:
+            seen += walker.look(budget.then, wanted - len(seen))
+        else:
+            walker.finish()
+            seen = few
+    found = _page(seen, listing, walker)
+    if not listing.count_to:
+        return found
+    if (exact := _counted(connection, dialect, listing.filter)) is not None:
+        return replace(found, count=exact)
+    if len(seen) <= listing.count_to:
+        seen += walker.look(budget.then, listing.count_to + 1 - len(seen))
+    more = len(seen) > listing.count_to or not walker.done
+    return replace(found, count=min(len(seen), listing.count_to), more=more)
+
+
+def _page(seen: Sequence[PageKey], listing: Listing, walker: "_Walker") -> Found:
+    keys = seen[: listing.limit]
+    if len(seen) > len(keys):
+        return Found(keys, keys[-1])
+    return Found(keys, None if walker.done else walker.after)
+
+
+class _Walker:
+    """Walks the routes of a list one after the other; `after` is the last place that it looked at."""
+
+    def __init__(self, steps: Steps, listing: Listing) -> None:
+        self.after = listing.after
+        self._steps = steps
+        self._routes = routes(listing.filter, listing.order, ascending=listing.ascending)
+        if not listing.ascending:
+            self._routes = [one for one in self._routes if not self._is_past(one)]
+
+    def _is_past(self, route: Route) -> bool:
+        """Whether the page begins after all that is on a route whose rows are all in one place."""
+        return route.place is not None and self.after is not None and self.after.value < route.place
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to look at."""
+        return not self._routes
+
+    def finish(self) -> None:
+        """Leave out what is left."""
+        self._routes = []
+
+    def look(self, most: int, wanted: int) -> list[PageKey]:
+        """Return the next keys that pass the tests, having looked at no more than `most` rows of a route."""
+        found: list[PageKey] = []
+        while self._routes:
+            route, after = self._routes[0], self._after(self._routes[0])
+            last = self._last(route, after, most) if route.tests else None
+            found += self._steps.take(route, wanted - len(found), after=after, until=last)
+            if len(found) >= wanted:
+                self.after = found[-1]
+                break
+            if last is not None:
+                self.after = last
+                break
+            self._routes.pop(0)
+        return found
+
+    def _last(self, route: Route, after: PageKey | None, most: int) -> PageKey | None:
+        """Return the place of the last row to look at, None when the route ends before."""
+        return next(iter(self._steps.take(replace(route, tests={}), 1, skip=most - 1, after=after)), None)
+
+    def _after(self, route: Route) -> PageKey | None:
+        """Return the place on a route after which to go on: None for a route that begins after all places so far."""
+        if route.place is not None and self.after is not None and self.after.value != route.place:
+            return None
+        return self.after
+
+
+def _few(connection: Connection, dialect: Dialect, listing: Listing, most: int) -> list[PageKey] | None:
+    """Return what is left of the list, sorted, if one of its conditions is met by few jobs."""
+    wanted = listing.filter
+    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, most):
+        if len(keys) <= most:
+            tests = {**tests_of(wanted, but=None), "states": [state.value for state in states_of(wanted)]}
+            if wanted.kinds:
+                tests["kinds"] = list(wanted.kinds)
+            if is_searched:
+                tests = {name: value for name, value in tests.items() if name not in word_tests(wanted)}
+            return _sorted(connection, dialect, listing, {**tests, "keys": keys})
+    return None
+
+
+def _sorted(connection: Connection, dialect: Dialect, listing: Listing, given: dict[str, Any]) -> list[PageKey]:
+    names = tuple(sorted(given.keys() - {"keys"}))
+    statement = sorted_few(listing.order, names, dialect, ascending=listing.ascending, after=listing.after is not None)
+    given = parameters(given, dialect)
+    given["most"] = max(listing.limit, listing.count_to) + 1
+    if listing.after is not None:
+        given |= place_parameters("after", listing.after)
+    return [PageKey(*row) for row in connection.execute(statement, given)]
+
+
+def _candidates(
+    connection: Connection, dialect: Dialect, wanted: JobFilter, order: Order, most: int
+) -> Iterator[tuple[list[str], bool]]:
+    """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `most`, one more.
+
+    With them comes whether they are those that full text found.
+    """
+    if wanted.search or wanted.labels:
+        query = dialect.query_value(wanted.search, (owner_mark(wanted.owner), *label_marks(wanted.labels)))
+        yield list(connection.execute(_searched(dialect), {"query": query, "most": most + 1}).scalars()), True
+    steps = Steps(connection, dialect)
+    main = route(wanted, order, states_of(wanted))
+    if wanted.kinds and main.by is not By.KIND:
+        keys: list[str] = []
+        for some in kind_routes(wanted):
+            keys += [key.job_key for key in steps.take(some, most + 1 - len(keys))]
+            if len(keys) > most:
+                break
+        yield keys, False
+    for other in bounded(wanted):
+        if other is not order:
+            bound = replace(route(wanted, other, states_of(wanted)), tests={})
+            yield [key.job_key for key in steps.take(bound, most + 1)], False
+
+
+def _searched(dialect: Dialect) -> Select[Any]:
+    return dialect.searched().limit(bindparam("most"))
+
+
+def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> int | None:
+    """Return how many jobs match, exactly, if the counts can tell."""
+    if wanted != JobFilter(wanted.owner, wanted.states, wanted.kinds, callers_only=wanted.callers_only):
+        return None
+    total = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(counts.c.owner == bindparam("owner"))
+    given: dict[str, object] = {"owner": wanted.owner}
     if wanted.callers_only:
-        found.append(~jobs.c.kind.startswith(RESERVED))
-    if wanted.min_priority > MIN_PRIORITY:
-        found.append(jobs.c.priority >= wanted.min_priority)
-    if wanted.max_priority < MAX_PRIORITY:
-        found.append(jobs.c.priority <= wanted.max_priority)
-    for column, span in (
-        (jobs.c.create_time, wanted.create_time),
-        (jobs.c.update_time, wanted.update_time),
-        (jobs.c.end_time, wanted.end_time),
-    ):
-        found.extend(_within(column, span))
-    found.extend(jobs.c.labels[name].as_string() == value for name, value in wanted.labels.items())
-    return found
-
-
-def _within(column: ColumnElement[Any], span: TimeRange) -> list[ColumnElement[bool]]:
-    found = []
-    if span.start is not None:
-        found.append(column >= span.start)
-    if span.end is not None:
-        found.append(column < span.end)
-    return found
-
-
-_PAGE = select(*JOB_COLUMNS)
-
-
-def page(listing: Listing, dialect: Dialect) -> Select[Any]:
-    """Return the statement of one page and one job more."""
-    places = [_PLACES[listing.order].column, jobs.c.create_time, jobs.c.job_key]
-    if listing.order is Order.CREATE_TIME:
-        del places[0]
-    found = _PAGE.where(*conditions(listing.filter, dialect))
-    if listing.after:
-        found = found.where(_beyond(places, listing.after, listing.order, ascending=listing.ascending))
-    ordered = places if listing.ascending else [place.desc() for place in places]
-    return found.order_by(*ordered).limit(listing.limit + 1)
-
-
-def _beyond(places: list[ColumnElement[Any]], after: PageKey, order: Order, *, ascending: bool) -> ColumnElement[bool]:
-    """Return the condition that a row comes after a place. By the first comparison the index is entered there."""
-    values: list[int | str] = [after.value, after.create_time, after.job_key]
-    if order is Order.CREATE_TIME:
-        del values[0]
-    first = places[0] >= values[0] if ascending else places[0] <= values[0]
-    alternatives = []
-    for depth, (place, value) in enumerate(zip(places, values, strict=True)):
-        same = [p == v for p, v in zip(places[:depth], values[:depth], strict=True)]
-        alternatives.append(and_(*same, place > value if ascending else place < value))
-    return and_(first, or_(*alternatives))
-
-
-def count(listing: Listing, dialect: Dialect) -> Select[int]:
-    """Return the statement that counts what matches, up to a bound."""
-    some = select(literal(1)).select_from(jobs).where(*conditions(listing.filter, dialect)).limit(listing.count_to)
-    return select(func.count()).select_from(some.subquery())
+        total = total.where(~counts.c.kind.startswith(RESERVED))
+    for name in ("state", "kind"):
+        if among := getattr(wanted, f"{name}s"):
+            total = total.where(dialect.among(counts.c[name], name))
+            given[name] = dialect.key_values(sorted(among))
+    return int(connection.execute(total, given).scalar_one())

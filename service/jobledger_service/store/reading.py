@@ -20,15 +20,27 @@ from jobledger_service.ledger.ports import (
     Inputs,
     JobRead,
     JobsRead,
+    JobStatus,
     Listed,
     Listing,
     Queue,
+    View,
 )
 from jobledger_service.ledger.stats import Figures, StatsQuery
 
 from .engines import Database
-from .listing import count, page, page_key
-from .rows import CHUNK_COLUMNS, JOB_COLUMNS, LIMIT_COLUMNS, chunk_of, job_of, limit_of, run_of
+from .listing import BUDGET, Budget, list_keys
+from .rows import (
+    CHUNK_COLUMNS,
+    JOB_COLUMNS,
+    LIMIT_COLUMNS,
+    STATUS_COLUMNS,
+    chunk_of,
+    job_of,
+    limit_of,
+    run_of,
+    status_of,
+)
 from .running import RunningTotals
 from .statistics import Statistics
 from .tables import (
@@ -82,12 +94,14 @@ _AUDIT = (
 class SqlReadStore:
     """The reading half of the store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, budget: Budget = BUDGET) -> None:
         self._database = database
+        self._budget = budget
         keys = database.dialect.keys()
         self._statistics = Statistics(database.dialect)
         self._running = RunningTotals(database.dialect)
         self._jobs = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(keys))
+        self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
         self._chunks = (
             select(*CHUNK_COLUMNS, chunks.c.input)
@@ -110,15 +124,23 @@ class SqlReadStore:
     def read_jobs(self, keys: Iterable[str], *, full: bool) -> JobsRead:
         """Return the jobs that exist."""
         with self._database.read() as connection:
-            position = _position(connection)
-            wanted = {"keys": self._database.dialect.key_values(keys)}
-            found = [job_of(row) for row in connection.execute(self._jobs, wanted)]
-            read = self._full(connection, wanted) if full else {}
-            places = {job.key: _place(connection, job) for job in found if job.parked_for} if full else {}
-            return JobsRead(
-                position,
-                {job.key: JobRead(job, *read.get(job.key, _NOT_READ), places.get(job.key)) for job in found},
-            )
+            return JobsRead(_position(connection), self._jobs_of(connection, keys, full=full))
+
+    def _jobs_of(self, connection: Connection, keys: Iterable[str], *, full: bool) -> dict[str, JobRead]:
+        wanted = {"keys": self._database.dialect.key_values(keys)}
+        found = [job_of(row) for row in connection.execute(self._jobs, wanted)]
+        read = self._full(connection, wanted) if full and found else {}
+        places = {job.key: _place(connection, job) for job in found if job.parked_for} if full else {}
+        return {job.key: JobRead(job, *read.get(job.key, _NOT_READ), places.get(job.key)) for job in found}
+
+    def read_statuses(self, keys: Iterable[str]) -> list[JobStatus]:
+        """Return the statuses of the jobs that exist, in no order."""
+        with self._database.read() as connection:
+            return self._statuses_of(connection, keys)
+
+    def _statuses_of(self, connection: Connection, keys: Iterable[str]) -> list[JobStatus]:
+        wanted = {"keys": self._database.dialect.key_values(keys)}
+        return [status_of(row) for row in connection.execute(self._statuses, wanted)]
 
     def _full(self, connection: Connection, wanted: dict[str, object]) -> dict[str, tuple[Inputs, list[Chunk]]]:
         """Return the inputs and the first chunks of jobs, by key."""
@@ -134,22 +156,16 @@ class SqlReadStore:
 
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs."""
-        dialect = self._database.dialect
         with self._database.read() as connection:
             position = _position(connection)
-            found = [job_of(row) for row in connection.execute(page(listing, dialect))]
-            more = len(found) > listing.limit
-            shown = found[: listing.limit]
-            read: dict[str, tuple[Inputs, list[Chunk]]] = {}
-            if listing.full and shown:
-                read = self._full(connection, {"keys": dialect.key_values(job.key for job in shown)})
-            counted: int = connection.execute(count(listing, dialect)).scalar_one() if listing.count_to else 0
-            return Listed(
-                position=position,
-                jobs=[JobRead(job, *read.get(job.key, ())) for job in shown],
-                next=page_key(shown[-1], listing.order) if more else None,
-                count=counted,
-            )
+            found = list_keys(connection, self._database.dialect, listing, self._budget)
+            keys = [key.job_key for key in found.keys]
+            if listing.view is View.STATUS:
+                by_key = {one.job_key: one for one in self._statuses_of(connection, keys)}
+                shown = [by_key[key] for key in keys]
+                return Listed(position, (), found.next, found.count, found.more, shown)
+            jobs = self._jobs_of(connection, keys, full=listing.view is View.FULL)
+            return Listed(position, [jobs[key] for key in keys], found.next, found.count, found.more)
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`."""

@@ -31,6 +31,7 @@ from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState, JobState
+from jobledger_service.ledger.ports import JobStatus
 
 from .tables import chunks, jobs, limits
 
@@ -40,6 +41,12 @@ CHUNK_COLUMNS: Final = [
 ]
 
 LIMIT_COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
+
+_STATUS: Final = (
+    "job_key job_id kind display_name state revision update_time percent stage stage_percent"
+    " work_total work_done rate_since rate_at rate_items rate_work"
+)
+STATUS_COLUMNS: Final = [jobs.c[name] for name in _STATUS.split()]
 
 Row = dict[str, Any]
 
@@ -189,6 +196,18 @@ def job_of(row: Sequence[Any]) -> Job:
         slots=tuple(json.loads(slots)) if slots else (),
         parked_for=parked_for or "",
     )
+
+
+def status_of(row: Sequence[Any]) -> JobStatus:
+    """Return the status of a row of STATUS_COLUMNS."""
+    *shown, total, done, since, at, items, work = row
+    eta = None
+    if since is not None and shown[_STATE] == JobState.RUNNING:
+        eta = Rate(since, at, items, work).end_of(total - done)
+    return JobStatus._make((*shown, eta))
+
+
+_STATE: Final = 4
 
 
 def job_row(job: Job) -> Row:

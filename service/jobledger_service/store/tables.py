@@ -110,18 +110,14 @@ jobs = Table(
     CheckConstraint("state <> 'FAILED' OR first_failure IS NOT NULL", name="failed_for_a_reason"),
 )
 
+# What lists walk: one order each. The columns before the time or value are given, so that the rest is in order. Entries
+# of the first never change.
 Index("jobs_by_create_time", jobs.c.owner, jobs.c.create_time, jobs.c.job_key)
-Index("jobs_by_update_time", jobs.c.owner, jobs.c.update_time, jobs.c.create_time, jobs.c.job_key)
-Index(
-    "jobs_by_end_time",
-    jobs.c.owner,
-    func.coalesce(jobs.c.end_time, literal_column(str(NEVER))),
-    jobs.c.create_time,
-    jobs.c.job_key,
-)
-Index("jobs_by_priority", jobs.c.owner, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
-Index("jobs_by_kind", jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
 Index("jobs_by_state", jobs.c.owner, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_kind", jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_update_time", jobs.c.owner, jobs.c.state, jobs.c.update_time, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_priority", jobs.c.owner, jobs.c.state, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
 
 # The conditions of partial indexes. A query has to say the same, with the same literal, for its database to use one.
 cancelling = jobs.c.state == literal_column("'CANCELLING'")
@@ -229,6 +225,17 @@ job_words = Table(
     Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False, unique=True),
     Column("words", Text, nullable=False),
 )
+"""What full text holds of each job. On SQLite, triggers keep the index of it, `job_search`, that migrations make."""
+
+# The words are made before they come here, so that the database divides them at spaces and does no more.
+search_vector = func.array_to_tsvector(func.string_to_array(job_words.c.words, literal_column("' '")))
+Index(
+    "job_words_search",
+    search_vector,
+    postgresql_using="gin",
+    # A search reads through what new rows left pending in the index: less than by default.
+    postgresql_with={"gin_pending_list_limit": 256},
+).ddl_if(dialect="postgresql")
 
 counts = Table(
     "counts",

@@ -43,7 +43,20 @@ from .rows import (
     run_of,
     run_row,
 )
-from .tables import chunks, counts, events, jobs, ledger, limits, requests, rollups, runs, tombstones, waiting
+from .tables import (
+    chunks,
+    counts,
+    events,
+    job_words,
+    jobs,
+    ledger,
+    limits,
+    requests,
+    rollups,
+    runs,
+    tombstones,
+    waiting,
+)
 from .tallies import count_rows, rollup_rows
 
 
@@ -127,9 +140,9 @@ class Statements:
         return self._inserts[table.name]
 
     def update(self, table: Table, rows: Rows) -> str:
-        """Return the statement that updates rows of a table, found by its primary key."""
+        """Return the statement that updates rows of a table, found by its primary key; words are found by their job."""
         if table.name not in self._updates:
-            keys = [column.name for column in table.primary_key]
+            keys = ["job_key"] if table is job_words else [column.name for column in table.primary_key]
             self._updates[table.name] = self._dialect.update(table, list(rows[0]), keys)
         return self._updates[table.name]
 
@@ -265,6 +278,8 @@ class SqlTransaction:
             run(statements.park, parked)
         self._save_limits(writes)
         self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
+        self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
+        self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
         self._add(counts, count_rows(writes.tally))
         self._add(rollups, rollup_rows(writes.tally))
 

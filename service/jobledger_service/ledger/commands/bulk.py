@@ -1,7 +1,7 @@
 """Steps of a run of one verb over many jobs: the verb and the place where the run goes on are one transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jobledger_service.domain.errors import InvalidField, JobNotFound, Refusal
@@ -46,7 +46,7 @@ class BulkStep:
         return len(self.jobs) + 1
 
     def needs(self) -> Needs:
-        return self.hold.needs(*self.jobs)
+        return replace(self.hold.needs(*self.jobs), admits=True)
 
     def decide(self, work: WorkingSet) -> StepOutcome:
         held = self.hold.held(work)

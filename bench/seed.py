@@ -1,0 +1,97 @@
+"""Fills a database with many jobs: `python -m bench.seed --jobs 1000000 --database sqlite:///seeded.db`."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from jobledger_service.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.tables import job_words, jobs, ledger
+from jobledger_service.store.writing import SqlWriteStore
+from sqlalchemy import select, text, update
+
+from .crowd import Crowd
+
+AT_ONCE: Final = 2_000
+"""Jobs of one transaction."""
+
+
+class NotEmptyError(ValueError):
+    """The database has jobs already."""
+
+
+def fill(database: Database, crowd: Crowd, told: Callable[[int], None] | None = None) -> None:
+    """Write a crowd, by the statements of the service; `told` hears how many jobs are written.
+
+    The history that brought the jobs to where they are counts as trimmed. Raises NotEmptyError.
+    """
+    with database.write() as connection:
+        if connection.execute(select(jobs.c.job_key).limit(1)).first() is not None:
+            raise NotEmptyError("the database has jobs already: name a new one")
+    store, done, events = SqlWriteStore(database), 0, 0
+    with indexes_last(database):
+        for writes in crowd.writes(AT_ONCE):
+            with store.transaction() as transaction:
+                transaction.save(writes, crowd.end)
+            done += len(writes.new_jobs)
+            events += sum(job.revision for job, _ in writes.new_jobs)
+            if told is not None:
+                told(done)
+    with database.write() as connection:
+        connection.execute(update(ledger).values(position=events, trimmed=events))
+    analyse(database)
+
+
+@contextmanager
+def indexes_last(database: Database) -> Iterator[None]:
+    """Let PostgreSQL build the indexes of jobs and words after the block: all at once takes less than one by one."""
+    indexes = [] if database.single_writer else [*jobs.indexes, *job_words.indexes]
+    with database.write() as connection:
+        for index in indexes:
+            index.drop(connection)
+    yield
+    with database.write() as connection:
+        for index in indexes:
+            index.create(connection)
+
+
+def analyse(database: Database) -> None:
+    """Let PostgreSQL look at its tables now, as it will by itself before long; SQLite plans without."""
+    if not database.single_writer:
+        with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+
+
+def main() -> int:
+    """Fill the database that the command line names, and say how far it is."""
+    parser = argparse.ArgumentParser(prog="python -m bench.seed", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=100_000, metavar="N", help="how many (default: 100000)")
+    parser.add_argument("--database", default="sqlite:///seeded.db", metavar="URL", help="default: sqlite:///seeded.db")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="equal numbers make equal jobs (default: 1)")
+    parser.add_argument("--end", type=int, metavar="SECONDS", help="when it is, since 1970 (default: now)")
+    given = parser.parse_args()
+    crowd = Crowd(given.jobs, (given.end or int(time.time())) * 1_000_000, given.seed)
+    began = time.monotonic()
+
+    def told(done: int) -> None:
+        took = time.monotonic() - began
+        print(f"\r{done:,} of {given.jobs:,} jobs, {took:.0f} s", end="", file=sys.stderr, flush=True)
+
+    try:
+        database = open_database(given.database)
+        try:
+            upgrade(database)
+            fill(database, crowd, told)
+        finally:
+            database.close()
+    except (NotEmptyError, UnknownDatabaseError, DatabaseInUseError) as error:
+        parser.exit(1, f"bench.seed: {error}\n")
+    print(f"\n{given.jobs:,} jobs in {time.monotonic() - began:.0f} s: {database.shown}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

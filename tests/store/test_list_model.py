@@ -1,0 +1,136 @@
+"""Lists against a model: whatever the filter, the order, and the way in which a page is found."""
+
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jobledger_service.domain.filter import Facts, JobFilter, TimeRange
+from jobledger_service.domain.job import JobSpec
+from jobledger_service.domain.lifecycle import NewJob, create
+from jobledger_service.domain.search import MOST_SEARCHED, words
+from jobledger_service.domain.states import JobState
+from jobledger_service.ledger.ports import Inputs, Listing, Order, View, Writes
+from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.listing import Budget
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.writing import SqlWriteStore
+
+from bench.crowd import Crowd
+from tests.support.crowds import END
+from tests.support.databases import new_database
+
+DAY = 86_400_000_000
+LETTERS = "aAÀàßſİıǅﬃŉ०1²٣日ー゛한ก็e\u0301\u200d_-§*\"'\\&|!:() 😀xyz"  # noqa: RUF001  on purpose
+BUDGETS = (Budget(), Budget(0, 30, 0), Budget(0, 1, 1_000))
+"""As served; looking at few rows, and sorting none; sorting whatever an index can find."""
+
+Jobs = dict[str, Facts]
+
+
+@pytest.fixture(scope="module")
+def crowd(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Jobs]]:
+    """Return a database with some hundred jobs, and what is known of each by its key."""
+    with closing(open_database(new_database(store, tmp_path_factory.mktemp("crowd")))) as database:
+        upgrade(database)
+        known: Jobs = {}
+        for writes in (*Crowd(400, END, chunks=(1,)).writes(400), oddly_named()):
+            with SqlWriteStore(database).transaction() as transaction:
+                transaction.save(writes, END)
+            known |= {job.key: Facts.of(job) for job, _ in writes.new_jobs}
+        yield database, known
+
+
+def oddly_named() -> Writes:
+    """Return jobs whose names have what is hard about Unicode."""
+    chance, writes = random.Random(1), Writes()
+    for number in range(200):
+        name = "".join(chance.choices(LETTERS, k=chance.randint(1, 12)))
+        new = NewJob(JobSpec("odd", f"{number}", "k", b""), [0], display_name=name, labels={"n": name})
+        job = create(new, "caller", number + 1).job
+        writes.new_jobs.append((replace(job, revision=1), Inputs()))
+        writes.new_words.append((job.key, Facts.of(job).indexed))
+    return writes
+
+
+def listed(database: Database, listing: Listing, budget: Budget) -> list[str]:
+    """Return all keys of a list, page by page."""
+    reads, keys = SqlReadStore(database, budget), []
+    while True:
+        page = reads.list_jobs(listing)
+        keys += [one.job_key for one in page.statuses]
+        if page.next is None:
+            return keys
+        listing = replace(listing, after=page.next)
+
+
+def place(order: Order, key: str, facts: Facts) -> tuple[float, int, str]:
+    value = getattr(facts, order.value)
+    return (float("inf") if value is None else value, facts.create_time, key)
+
+
+KINDS = ["crawl.images", "transcode.video", "ocr.pages", "embed.text", "index.rebuild", "legal.hold", "none.such"]
+spans = st.none() | st.tuples(st.integers(0, 90), st.integers(1, 90))
+filters = st.fixed_dictionaries(
+    {},
+    optional={
+        "states": st.frozensets(st.sampled_from(JobState), max_size=3),
+        "kinds": st.frozensets(st.sampled_from(KINDS), max_size=7),
+        "min_priority": st.integers(0, 10),
+        "max_priority": st.integers(0, 10),
+        "labels": st.dictionaries(st.just("team"), st.sampled_from(["media", "legal"]), max_size=1),
+        "search": st.lists(st.sampled_from(["part", "invoices", "crawl", "0", "1", "uber", "30"]), max_size=2).map(
+            tuple
+        ),
+        "create_time": spans,
+        "update_time": spans,
+        "end_time": spans,
+    },
+)
+
+
+def span(days: tuple[int, int] | None) -> TimeRange:
+    if days is None:
+        return TimeRange()
+    return TimeRange(END - days[0] * DAY, None if days[1] > days[0] else END - days[1] * DAY + 1)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    fields=filters,
+    order=st.sampled_from(Order),
+    ascending=st.booleans(),
+    limit=st.sampled_from([9, 40, 500]),
+    budget=st.sampled_from(BUDGETS),
+)
+def test_pages_are_what_a_model_says(
+    crowd: tuple[Database, Jobs], fields: dict[str, Any], order: Order, ascending: bool, limit: int, budget: Budget
+):
+    database, known = crowd
+    times = {name: span(fields[name]) for name in ("create_time", "update_time", "end_time") if name in fields}
+    wanted = JobFilter("default", **(fields | times))
+    expected = sorted(place(order, key, facts) for key, facts in known.items() if wanted.matches(facts))
+    listing = Listing(wanted, order, ascending=ascending, limit=limit, view=View.STATUS)
+    assert listed(database, listing, budget) == [key for *_, key in (expected if ascending else expected[::-1])]
+    first = SqlReadStore(database, budget).list_jobs(replace(listing, count_to=50))
+    assert first.count == len(expected) if not first.more else first.count <= min(len(expected), 50)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(LETTERS, min_size=1, max_size=8), begin=st.integers(0, 199), budget=st.sampled_from(BUDGETS))
+def test_a_search_finds_the_same_by_every_way_and_in_a_watch(
+    crowd: tuple[Database, Jobs], text: str, begin: int, budget: Budget
+):
+    database, known = crowd
+    for searched in (words(text), words(known[f"odd/{begin}"].display_name[: len(text)])):
+        if 0 < len(searched) <= MOST_SEARCHED:
+            wanted = JobFilter("odd", search=searched)
+            expected = {key for key, facts in known.items() if wanted.matches(facts)}
+            assert set(listed(database, Listing(wanted, view=View.STATUS), budget)) == expected
+    labelled = JobFilter("odd", labels={"n": known[f"odd/{begin}"].display_name})
+    assert f"odd/{begin}" in listed(database, Listing(labelled, view=View.STATUS), budget)

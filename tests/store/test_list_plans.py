@@ -1,0 +1,116 @@
+"""Lists of 100,000 jobs walk an index, on every page: no jobs are sorted, and no table is read through."""
+
+from dataclasses import replace
+from typing import Any, Self
+
+import pytest
+from jobledger_service.domain.filter import JobFilter, TimeRange
+from jobledger_service.domain.states import ENDED, JobState
+from jobledger_service.ledger.ports import Listing, Order, PageKey
+from jobledger_service.store.engines import Database
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.routes import Steps, routes
+from sqlalchemy import event
+
+from tests.support.crowds import END
+
+OWNERS = ("default", "acme", "globex", "initech")
+DAY = 86_400_000_000
+SINCE = TimeRange(END - 40 * DAY, END - 2 * DAY)
+
+FAST = {
+    "all": {},
+    "a state": {"states": frozenset({JobState.COMPLETED})},
+    "states": {"states": ENDED},
+}
+FAST_BY_CREATION = FAST | {
+    "a kind": {"kinds": frozenset({"crawl.images"})},
+    "kinds and states": {"kinds": frozenset({"crawl.images", "ocr.pages"}), "states": ENDED},
+    "a range": {"create_time": SINCE, "states": ENDED},
+}
+CASES = [
+    *((Order.CREATE_TIME, name, wanted) for name, wanted in FAST_BY_CREATION.items()),
+    *((order, name, wanted) for order in list(Order)[1:] for name, wanted in FAST.items()),
+    (Order.UPDATE_TIME, "a range", {"update_time": SINCE}),
+    (Order.END_TIME, "a range", {"end_time": SINCE}),
+    (Order.PRIORITY, "a range", {"min_priority": 5, "max_priority": 7}),
+]
+
+
+class Plans:
+    """The plans of all statements that a database runs meanwhile, and how many rows they look at."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine = database.reader
+        self._sqlite = database.single_writer
+        self.steps: list[str] = []
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        event.listen(self._engine, "before_cursor_execute", self._explain)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(self._engine, "before_cursor_execute", self._explain)
+
+    def _explain(self, _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if not statement.startswith("SELECT"):
+            return
+        other = cursor.connection.cursor()
+        if self._sqlite:
+            self.steps += [row[3] for row in other.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            return
+        other.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+        [((plan,),)] = other.fetchall()
+        self._add(plan["Plan"])
+
+    def _add(self, node: dict[str, Any]) -> None:
+        self.steps.append(f"{node['Node Type']} {node.get('Relation Name', '')} {node.get('Index Name', '')}".strip())
+        if node.get("Relation Name") == "jobs" or "jobs_by" in node.get("Index Name", ""):
+            self.rows += node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+        for inner in node.get("Plans", ()):
+            self._add(inner)
+
+    def hold(self, *, sorts: bool = False) -> None:
+        """Assert that nothing was sorted, unless few are, and that no table of many rows was read through."""
+        wrong = ["SCAN jobs", "SCAN job_words", "Seq Scan jobs", "Seq Scan job_words"]
+        if not sorts:
+            wrong += ["TEMP B-TREE", "Sort"]
+        assert not [step for step in self.steps if any(bad in step for bad in wrong)], self.steps
+
+
+def middle(database: Database, listing: Listing) -> PageKey:
+    """Return a place far within a list: 2,000 jobs on."""
+    parts = routes(listing.filter, listing.order, ascending=listing.ascending)
+    [longest] = [part for part in parts if part.order is listing.order]
+    with database.read() as connection:
+        [place] = Steps(connection, database.dialect, listing.ascending).take(longest, 1, skip=2_000)
+    return place
+
+
+def hold_of(large: Database, listing: Listing) -> None:
+    """Assert that the first page of a list, and one far within, walk an index no further than they have to."""
+    for place, count_to in ((None, 1_000), (middle(large, listing), 0)):
+        with Plans(large) as plans:
+            listed = SqlReadStore(large).list_jobs(replace(listing, after=place, count_to=count_to))
+        plans.hold()
+        assert len(listed.jobs) == listing.limit
+        # The rows of the page, one more, those to merge the arms; and what is counted.
+        assert plans.rows <= 100 + 2 * count_to, plans.steps
+
+
+# One test, and not one a case: the ledger is made once for each process that runs some of them.
+@pytest.mark.timeout(180)  # mostly to make the ledger, on a machine that does other things
+def test_lists_of_100000_jobs_walk_an_index_at_the_start_and_deep_within(large: Database):
+    for order, _, fields in CASES:
+        for ascending in (False, True):
+            hold_of(large, Listing(JobFilter("default", **fields), order, ascending=ascending))
+    # Seven digits that one job and its copies have: no look at the newest jobs finds them.
+    with Plans(large) as plans:
+        wanted = (JobFilter(owner, search=("0000007",)) for owner in OWNERS)
+        counts = [SqlReadStore(large).list_jobs(Listing(one, count_to=1_000)).count for one in wanted]
+    assert sorted(counts) == [0, 0, 0, 200]
+    plans.hold(sorts=True)
+    # The few that it finds are read by their keys, and not out of all of the owner's.
+    assert any("(job_key=?)" in step or "jobs_pkey" in step for step in plans.steps), plans.steps
+    assert any("VIRTUAL TABLE" in step or "job_words_search" in step for step in plans.steps), plans.steps
