@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import random
+import zlib
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
@@ -24,6 +25,8 @@ Connect = Callable[[Server], Api]
 NAME = "n" * 1_000
 PADDING = {f"padding-{number}": "p" * 255 for number in range(16)}
 """So that a piece holds no more than a dozen jobs."""
+
+CHECKSUM = 4  # bytes of a token before what it says
 
 
 class Writers:
@@ -71,6 +74,8 @@ class Writers:
 
     async def _end(self, _: str) -> None:
         claimed = await self._api.claim(self._kind, 3)
+        if not claimed:
+            return
         await self._api.report(claimed[0], percent=self._random.random() * 100, stage="decode", message="on its way")
         if self._random.random() < 0.5:
             await self._api.complete(*claimed, job_artifacts={"preview": {"uri": "s3://b/k", "size_bytes": 7}})
@@ -274,10 +279,11 @@ async def test_a_token_that_was_tampered_with_is_refused(api: Api, kind: str):
     request = {"filter": {"kinds": [kind]}, "format": JSON_LINES}
     export = Cut(**request)
     assert await export.step(api)
-    mark, position, *place = json.loads(base64.urlsafe_b64decode(export.last.resume_token + "=="))
+    mark, position, *place = json.loads(base64.urlsafe_b64decode(export.last.resume_token + "==")[CHECKSUM:])
 
     async def resume(*values: object) -> None:
-        token = base64.urlsafe_b64encode(json.dumps(values).encode()).decode().rstrip("=")
+        raw = json.dumps(values).encode()
+        token = base64.urlsafe_b64encode(zlib.crc32(raw).to_bytes(CHECKSUM) + raw).decode().rstrip("=")
         await anext(pieces(api, **request, resume_token=token))
 
     await resume(mark, position, *place)

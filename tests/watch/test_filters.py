@@ -37,9 +37,9 @@ async def test_a_job_comes_leaves_and_comes_again(api: Api, kind: str, mode: int
         ({"labels": {"env": "prod"}}, {"labels": {"env": "dev"}}, {"labels": {"env": "prod"}}),
         ({"min_priority": 5}, {"priority": 4}, {"priority": 5}),
         ({"max_priority": 6}, {"priority": 10}, {"priority": 0}),
-        ({"text": "REPORT"}, {"display_name": "x"}, {"display_name": "a report"}),
+        ({"search": "REPORT"}, {"display_name": "x"}, {"display_name": "a report"}),
     ],
-    ids=["labels", "min_priority", "max_priority", "text"],
+    ids=["labels", "min_priority", "max_priority", "search"],
 )
 async def test_every_field_that_can_change_announces_the_leaving(
     api: Api, kind: str, matching: dict[str, object], out: dict[str, object], back: dict[str, object]
