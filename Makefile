@@ -11,8 +11,11 @@ SYNC   ?= client/jobledger_client/_sync
 # What `buf breaking` compares with: the last release, or what is committed while there is none.
 AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
 
+# The systems under examples/, each as a small program.
+EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas gen gen-check fmt lint types test check bench clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test check bench clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +38,12 @@ demo: $(READY) ## Hash the standard library with three workers, one of which is 
 
 demo-replicas: $(READY) ## Kill and drain replicas under work, and check what 50 watchers saw
 	$(BIN)/python -m examples.replicas.demo
+
+example: $(READY) ## Run one of the systems under examples/: make example NAME=speech_video
+	$(BIN)/python -m examples.$(or $(NAME),$(error NAME is one of $(EXAMPLES)))
+
+examples: $(READY) ## Run all of them, one after another
+	@for name in $(EXAMPLES); do $(MAKE) --no-print-directory example NAME=$$name || exit 1; done
 
 gen: $(READY) ## Generate the stubs and the synchronous client
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(STUBS) --grpc_python_out=$(STUBS) \

@@ -27,6 +27,7 @@ QUICK = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "0.
 ON_ONE_STORE = {
     "client/test_cli.py": "the command line sees messages, not the store",
     "client/test_docs.py": "the examples see messages, not the store",
+    "examples/": "the examples see messages, not the store",
     "docs/": "the examples see messages, not the store",
     "foreign/": "a foreign client sees messages, not the store",
 }
