@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.chunk_pb2 import RetryPolicy
 from jobledger_client import ChunkNotClaimableError, EngineRunner, JobClient, NotRetryable
 
+from tests.conftest import StartServer
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CHUNK_CANCELLED, COMPLETED, FAILED, RUNNING
 
@@ -79,3 +80,15 @@ def test_heartbeats_keep_the_lease_and_hear_of_cancellation(runner: EngineRunner
         assert overdue.wait(BOUND), "who does not stop is stopped"
     job = sync_client.get_job(job_id)
     assert (job.state, job.chunks[0].state, job.chunks[0].HasField("error")) == (CANCELLED, CHUNK_CANCELLED, False)
+
+
+def test_a_service_that_is_away_is_told_when_it_is_back(start_server: StartServer, kind: str):
+    server = start_server()
+    with JobClient(server.target) as client, EngineRunner(server.target) as runner:
+        job_id = client.create_job(kind).job.job_id
+        with runner.attempt(job_id, task_id="a"):
+            server.kill()
+            back = threading.Thread(target=server.start)
+            back.start()
+        back.join(BOUND)
+        assert client.get_job(job_id).state == COMPLETED
