@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from PIL import Image, ImageDraw, ImageSequence
 
 SIZE = (320, 180)
-FRAMES = 20  # per second
+FRAMES = 12  # per second
 RATE = 8_000  # samples per second
 
 

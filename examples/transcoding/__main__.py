@@ -57,7 +57,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     if job.state != JobState.JOB_STATE_COMPLETED or b"720p" not in read(job.result_uri):
         raise SystemExit("the job did not complete")
     say("\nA longer one, to be cancelled:")
-    media.make(files.path("uploads/long.y4m"), 12)
+    media.make(files.path("uploads/long.y4m"), 6)
     job = cancel_midway(client, submit(client, files, "uploads/long.y4m"))
     say(f"  {JobState.Name(job.state)} at {job.progress.percent:.0f} %, as soon as the engine had stopped its run")
     if job.state != JobState.JOB_STATE_CANCELLED:

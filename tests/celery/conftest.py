@@ -101,6 +101,10 @@ class Plant:
         file = self.folder / f"{job_id}-{index}"
         return file.read_text().split() if file.exists() else []
 
+    def log(self, name: str) -> list[str]:
+        """Return the lines that a worker has logged."""
+        return (self.folder / f"{name}.log").read_text().splitlines()
+
     def say(self, job_id: str, word: str) -> None:
         """Tell the tasks of a job something."""
         (self.folder / f"{job_id}.{word}").touch()

@@ -96,6 +96,10 @@ def test_cancelling_asks_what_runs_and_revokes_what_is_queued(plant: Plant, call
     assert (job.state, summary(job)) == (CANCELLED, {"total": 6, "cancelled": 6})
     notes = [plant.notes(job_id, index) for index in range(6)]
     assert sorted(notes) == [[], [], [], ["began", "cancelled"], ["began", "cancelled"], ["began", "cancelled"]]
+    after = caller.create_job("celery.count").job.job_id
+    assert ended(caller, after).state == COMPLETED, "the worker has heard what came before"
+    revoked = [line for line in plant.log("shared") if "flagged as revoked" in line and job_id in line]
+    assert len(revoked) == 3
 
 
 def test_a_task_that_does_not_listen_is_interrupted(plant: Plant, caller: JobClient):

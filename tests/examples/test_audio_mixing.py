@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.job_service_pb2 import WatchMessageType
@@ -88,7 +88,7 @@ def test_states_stages_and_percents_are_checked(caller: JobClient):
 
 
 def test_jobs_outlive_the_process_and_errors_go_first(start_server: StartServer):
-    server = start_server(completed_retention="3600", failed_retention="1")
+    server = start_server(completed_retention="3600", failed_retention="0.1")
     with JobClient(server.target) as client:
         for _ in range(2):
             client.create_job(KIND, stages=STAGES)
@@ -106,6 +106,7 @@ def test_jobs_outlive_the_process_and_errors_go_first(start_server: StartServer)
             client.get_job(bad.job_id)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(-LOUDEST, LOUDEST), min_size=1, max_size=50), min_size=1, max_size=4))
 def test_a_mix_is_never_too_loud_and_as_long_as_the_longest(stems: list[list[int]]):
     arrays = [aligned(mastered(stem)) for stem in stems]
