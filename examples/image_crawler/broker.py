@@ -43,8 +43,13 @@ def start(port: int) -> "subprocess.Popen[bytes]":
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"]
     process = subprocess.Popen([found, *options], stdout=subprocess.DEVNULL, start_new_session=True)
     retry = Retry(ConstantBackoff(PAUSE), TRIES)
-    with redis.Redis(port=port, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
-        client.ping()
+    try:
+        with redis.Redis(port=port, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
+            client.ping()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
     return process
 
 
