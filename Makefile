@@ -14,8 +14,11 @@ SYNC   ?= client/jobledger_client/_sync
 # What `buf breaking` compares with: the last release, or what is committed while there is none.
 AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null),HEAD)
 
+# The systems under examples/, each as a small program.
+EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas gen gen-check fmt lint types test check bench seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test check bench seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +30,7 @@ $(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli]' -e service
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e service
 	@touch $@
 
 run: $(READY) ## Run a server on ./jobledger.db, port 7070
@@ -38,6 +41,12 @@ demo: $(READY) ## Hash the standard library with three workers, one of which is 
 
 demo-replicas: $(READY) ## Kill and drain replicas under work, and check what 50 watchers saw
 	$(BIN)/python -m examples.replicas.demo
+
+example: $(READY) ## Run one of the systems under examples/: make example NAME=speech_video
+	$(BIN)/python -m examples.$(or $(NAME),$(error NAME is one of $(EXAMPLES)))
+
+examples: $(READY) ## Run all of them, one after another
+	@for name in $(EXAMPLES); do $(MAKE) --no-print-directory example NAME=$$name || exit 1; done
 
 gen: $(READY) ## Generate the stubs and the synchronous client
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=$(STUBS) --grpc_python_out=$(STUBS) \

@@ -25,11 +25,13 @@ QUICK = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "0.
 
 # What is the same on every store, and so is tested on the first alone, with the reason.
 ON_ONE_STORE = {
+    "celery/": "Celery's workers see messages, not the store",
     "client/test_cli.py": "the command line sees messages, not the store",
     "client/test_cli_stats.py": "the command line sees messages, not the store",
     "client/test_export.py": "the SDK and the command line see messages, not the store",
     "client/test_cli_many.py": "the command line sees messages, not the store",
     "client/test_docs.py": "the examples see messages, not the store",
+    "examples/": "the examples see messages, not the store",
     "docs/": "the examples see messages, not the store",
     "foreign/": "a foreign client sees messages, not the store",
 }

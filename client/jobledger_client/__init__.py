@@ -5,9 +5,13 @@ The messages that they take and return are those of `jobledger.v1`.
 
 from jobledger_client._async._backend import AsyncClock
 from jobledger_client._async._client import AsyncJobClient
+from jobledger_client._async._engine_task import AsyncEngineTask
 from jobledger_client._async._export import AsyncExport
 from jobledger_client._async._pages import AsyncPages
 from jobledger_client._async._watch import AsyncWatch
+from jobledger_client._engines._bridge import CancelBridge, TaskToStop
+from jobledger_client._engines._dispatcher import Dispatcher
+from jobledger_client._engines._runner import EngineRunner
 from jobledger_client._errors import (
     AlreadyExistsError,
     ChunkNotClaimableError,
@@ -41,6 +45,7 @@ from jobledger_client._retry import Backoff
 from jobledger_client._snapshots import Relist
 from jobledger_client._sync._backend import Clock
 from jobledger_client._sync._client import JobClient
+from jobledger_client._sync._engine_task import EngineTask
 from jobledger_client._sync._export import Export
 from jobledger_client._sync._pages import Pages
 from jobledger_client._sync._watch import Watch
@@ -53,11 +58,13 @@ __all__ = [
     "TERMINAL_STATES",
     "AlreadyExistsError",
     "AsyncClock",
+    "AsyncEngineTask",
     "AsyncExport",
     "AsyncJobClient",
     "AsyncPages",
     "AsyncWatch",
     "Backoff",
+    "CancelBridge",
     "ChunkContext",
     "ChunkNotClaimableError",
     "ChunkNotFoundError",
@@ -65,7 +72,10 @@ __all__ = [
     "CursorAheadError",
     "CursorError",
     "DeadlineExceededError",
+    "Dispatcher",
     "DrainingError",
+    "EngineRunner",
+    "EngineTask",
     "EtagMismatchError",
     "Export",
     "FieldViolation",
@@ -90,6 +100,7 @@ __all__ = [
     "Relist",
     "RequestIdReusedError",
     "StoreUnavailableError",
+    "TaskToStop",
     "UnavailableError",
     "Watch",
     "Worker",

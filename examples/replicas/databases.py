@@ -11,7 +11,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import URL
 
-from examples.stdlib_hash.processes import BIN
+from examples.processes import BIN
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from jobledger.v1.chunk_pb2 import RetryPolicy
 from jobledger.v1.job_pb2 import Job, JobState
 from jobledger_client import TERMINAL_STATES, JobClient
 
-from examples.stdlib_hash.processes import BIN, PATIENCE, ending
+from examples.processes import BIN, PATIENCE, ending, say
 
 from .checker import Faults, Seen, faults, stream_of
 from .databases import database, postgres
@@ -29,11 +29,6 @@ JOBS, CHUNKS = 12, 40
 KILL_AT, DRAIN_AT = 30.0, 60.0
 SAY_EVERY = 2.0
 QUIET = {**os.environ, "GRPC_VERBOSITY": "ERROR"}  # gRPC tells of each connection that the drained replica closes
-
-
-def say(text: str = "") -> None:
-    """Print a line at once."""
-    print(text, flush=True)
 
 
 class Replica:

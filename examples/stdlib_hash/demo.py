@@ -18,17 +18,14 @@ from jobledger.v1.job_pb2 import Job, JobState
 from jobledger.v1.job_service_pb2 import CancelOutcome
 from jobledger_client import JobClient
 
+from examples.processes import ending, say, server
+
 from . import processes
 from .sources import FILES_PER_CHUNK, KIND, Totals, count_all, sources
 
 VICTIM = "worker-2"
 KILL_AT = 30.0
 CANCEL_AT = 10.0
-
-
-def say(text: str = "") -> None:
-    """Print a line at once."""
-    print(text, flush=True)
 
 
 def create(client: JobClient, name: str, files: int) -> Job:
@@ -141,16 +138,16 @@ def run(folder: Path) -> None:
     """Run the demo with its files in `folder`."""
     files = sources()
     with ExitStack() as stack:
-        target = stack.enter_context(processes.server(folder))
+        target = stack.enter_context(server(folder, "--allow-file-artifacts"))
         client = stack.enter_context(JobClient(target))
         workers = {name: processes.worker(target, name, folder) for name in ("worker-1", VICTIM, "worker-3")}
         for process in workers.values():
-            stack.enter_context(processes.ending(process))
+            stack.enter_context(ending(process))
         job = create(client, "the standard library", len(files))
         chunks = job.chunks_summary.total
         say(f"A server on {target}, three workers, and a job of {len(files)} files in {chunks} chunks.")
         say("Each file is hashed, and its lines and syntax nodes are counted.\n")
-        watching = stack.enter_context(processes.ending(processes.show(target, job.job_id)))
+        watching = stack.enter_context(ending(processes.show(target, job.job_id)))
         kill_midway(client, job.job_id, workers[VICTIM])
         if watching.wait() != 0:
             raise SystemExit("the job did not complete")

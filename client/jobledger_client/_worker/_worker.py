@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,6 +14,7 @@ import grpc
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
+from jobledger_client._runnable import Runnable
 from jobledger_client._worker._handlers import Handler
 from jobledger_client._worker._serving import Serving, Settings
 
@@ -23,7 +23,7 @@ logger = logging.getLogger("jobledger_client.worker")
 AnyHandler = TypeVar("AnyHandler", bound=Handler)
 
 
-class Worker:
+class Worker(Runnable):
     """Claims chunks of the kinds that it has handlers for, works on up to `concurrency` at once, and reports.
 
     `name` is for people and the audit trail, host and process id when None. `lease_duration` is 1 s to 24 h: how long a
@@ -48,6 +48,7 @@ class Worker:
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
     ) -> None:
+        super().__init__()
         if concurrency < 1:
             raise ValueError(f"concurrency: {concurrency} is not 1 or more")
         self._settings = Settings(
@@ -60,8 +61,6 @@ class Worker:
         )
         self._open_client = partial(AsyncJobClient, target, credentials=credentials, metadata=metadata, options=options)
         self._handlers: dict[str, Handler] = {}
-        self._stopping = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def name(self) -> str:
@@ -83,10 +82,6 @@ class Worker:
 
         return register
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain, then return. For the main thread of a worker process."""
-        asyncio.run(self._run())
-
     async def serve(self) -> None:
         """Serve until `stop`, then drain, then return. Cancelling it drains without waiting for the handlers.
 
@@ -99,16 +94,3 @@ class Worker:
             logger.info("%s serves %s", self.name, ", ".join(self._handlers))
             await Serving(client, self._handlers, self._settings).run(self._stopping)
             logger.info("%s has stopped", self.name)
-
-    def stop(self) -> None:
-        """Ask the worker to drain and stop. Any thread may call this, also before it serves."""
-        if self._loop is None:
-            self._stopping.set()
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        await self.serve()

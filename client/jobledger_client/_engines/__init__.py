@@ -1,0 +1,1 @@
+"""For work that outside engines run: attempts in an engine's own processes, pushing chunks to it, and stopping it."""

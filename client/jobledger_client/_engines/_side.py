@@ -1,0 +1,81 @@
+"""What runs beside an engine's plain code: an event loop on a thread, with the heartbeats and reports of attempts."""
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from jobledger_client._async._client import AsyncJobClient
+from jobledger_client._retry import Backoff
+from jobledger_client._worker._heartbeats import Heartbeats
+from jobledger_client._worker._reports import Reports
+
+logger = logging.getLogger("jobledger_client.engine")
+
+Answer = TypeVar("Answer")
+
+_PATIENCE = 10.0  # seconds for the loop to begin, and to end
+
+
+class Side:
+    """The loop and its thread, of the process that made it: a child that was forked needs one of its own."""
+
+    client: AsyncJobClient
+    heartbeats: Heartbeats
+    reports: Reports
+
+    def __init__(self, open_client: Callable[[], AsyncJobClient], lease_duration: timedelta) -> None:
+        self._open_client = open_client
+        self._lease_duration = lease_duration
+        self._pid = os.getpid()
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._closing = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="jobledger-engine", daemon=True)
+        self._thread.start()
+        self._ready.wait(_PATIENCE)
+
+    @property
+    def is_ours(self) -> bool:
+        """Tell whether this process made it, and it still runs."""
+        return self._pid == os.getpid() and self._thread.is_alive()
+
+    def start(self, work: Coroutine[Any, Any, Answer]) -> Future[Answer]:
+        """Run something on the loop; the future tells its end to any thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def close(self) -> None:
+        """End the heartbeats and the connection."""
+        if self.is_ours:
+            self._loop.call_soon_threadsafe(self._closing.set)
+            self._thread.join(_PATIENCE)
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        async with self._open_client() as client:
+            self.client = client
+            self.heartbeats = Heartbeats(client, self._lease_duration)
+            self.reports = Reports(client, Backoff(initial=0.2, ceiling=5.0))
+            runs = {"heartbeats": self.heartbeats.run(), **self.reports.runs()}
+            tasks = [asyncio.create_task(run, name=name) for name, run in runs.items()]
+            for task in tasks:
+                task.add_done_callback(_log_end)
+            self._ready.set()
+            await self._closing.wait()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log_end(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("ended with an error: %s", task.get_name(), exc_info=error)

@@ -1,0 +1,33 @@
+"""What serves until it is told to stop: from a process of its own, or inside an application."""
+
+import asyncio
+import signal
+
+
+class Runnable:
+    """Something with a `serve` that ends after `stop`. It serves once."""
+
+    def __init__(self) -> None:
+        self._stopping = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain, then return. For the main thread of a process."""
+        asyncio.run(self._run())
+
+    async def serve(self) -> None:
+        """Serve until `stop`."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ask it to drain and stop. Any thread may call this, also before it serves."""
+        if self._loop is None:
+            self._stopping.set()
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        await self.serve()

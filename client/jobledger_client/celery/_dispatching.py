@@ -1,0 +1,144 @@
+"""Gives Celery a task for each pending chunk, and tells the ledger what Celery knows of tasks that cannot tell it."""
+
+import asyncio
+import logging
+import re
+import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import grpc
+from celery import Celery, Task
+from celery.events import EventReceiver
+from jobledger.v1.chunk_pb2 import Chunk, WorkError
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.worker_service_pb2 import ChunkFailure
+
+from jobledger_client._async._client import AsyncJobClient
+from jobledger_client._channel import ChannelOptions
+from jobledger_client._engines._dispatcher import Dispatcher
+from jobledger_client._errors import ChunkNotClaimableError, JobledgerError, NotFoundError
+from jobledger_client._metadata import MetadataSource
+from jobledger_client._runnable import Runnable
+from jobledger_client.celery._names import chunk_of, task_id_for
+
+logger = logging.getLogger("jobledger_client.celery")
+
+NAME = "celery-dispatcher"
+REVOKED = "TaskRevoked"
+_LOST = re.compile(r"(?:[\w.]+\.)?(WorkerLostError|TimeLimitExceeded)\b")  # the task's process has gone
+_MESSAGE_LENGTH = 4_096
+_AGAIN = 1.0  # seconds until it listens again after the broker was away
+_LEASE = timedelta(seconds=10)
+
+
+class CeleryDispatcher(Runnable):
+    """One process beside the workers; there may be several. See ChunkTasks.dispatcher."""
+
+    def __init__(
+        self,
+        app: Celery,
+        target: str,
+        *,
+        tasks: Mapping[str, Task],
+        ahead: int,
+        push_again: timedelta,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: MetadataSource = None,
+        options: ChannelOptions = (),
+    ) -> None:
+        super().__init__()
+        if not tasks:
+            raise ValueError("there are no tasks; bind one with @chunks.task(kind), and import its module here")
+        self._app = app
+        self._tasks = tasks
+        self._open_client = partial(AsyncJobClient, target, credentials=credentials, metadata=metadata, options=options)
+        self._dispatcher = Dispatcher(
+            target,
+            kinds=tasks,
+            push=self._push,
+            withdraw=app.control.revoke,
+            ahead=ahead,
+            push_again=push_again,
+            credentials=credentials,
+            metadata=metadata,
+            options=options,
+        )
+        self._ended = threading.Event()
+        self._receiver: EventReceiver | None = None
+
+    async def serve(self) -> None:
+        """Dispatch until `stop`. A broker that is away is waited for, and so is the service."""
+        self._loop = asyncio.get_running_loop()
+        dispatching = asyncio.create_task(self._dispatcher.serve(), name="dispatcher")
+        stop = asyncio.create_task(self._stopping.wait(), name="stop")
+        async with self._open_client() as client:
+            listening = threading.Thread(target=self._listen, args=(client,), name="celery-events", daemon=True)
+            listening.start()
+            try:
+                await asyncio.wait({dispatching, stop}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._ended.set()
+                if self._receiver is not None:
+                    self._receiver.should_stop = True
+                self._dispatcher.stop()
+                stop.cancel()
+                await dispatching
+
+    def _push(self, job: Job, chunk: Chunk) -> str:
+        task_id = task_id_for(job.job_id, chunk.index)
+        self._tasks[job.kind].apply_async((job.job_id, chunk.index), task_id=task_id, retry=False)
+        return task_id
+
+    def _listen(self, client: AsyncJobClient) -> None:
+        """Hear the events of Celery's workers, on a thread of its own: Celery knows no other way."""
+        handlers = {"task-failed": partial(self._hear, client), "task-revoked": partial(self._hear, client)}
+        while not self._ended.is_set():
+            try:
+                with self._app.connection_for_read() as connection:
+                    receiver = EventReceiver(connection, handlers=handlers, app=self._app)
+                    self._receiver = receiver
+                    receiver.capture(limit=None, timeout=None, wakeup=False)
+            except Exception as error:  # noqa: BLE001  each transport of Celery has errors of its own
+                logger.warning("cannot hear Celery's events, trying again: %s", error)
+                self._ended.wait(_AGAIN)
+
+    def _hear(self, client: AsyncJobClient, event: Mapping[str, Any]) -> None:
+        loop, task_id = self._loop, str(event.get("uuid", ""))
+        chunk, error = chunk_of(task_id), _error_in(event)
+        if loop is None or chunk is None or error is None:
+            return
+        had_begun = error.code != REVOKED or bool(event.get("terminated"))
+        asyncio.run_coroutine_threadsafe(_fail(client, *chunk, task_id, error, had_begun=had_begun), loop)
+
+
+def _error_in(event: Mapping[str, Any]) -> WorkError | None:
+    """Return what an event tells of a task that cannot tell it itself; nothing of one that has."""
+    if event["type"] == "task-revoked":
+        return WorkError(code=REVOKED, message="the task was revoked in Celery")
+    # Celery 5.7 says ExceptionWithTraceback() here, and what it was in the last line of the traceback alone.
+    lines = str(event.get("traceback") or "").strip().splitlines()
+    for text in (str(event.get("exception", "")), *lines[-1:]):
+        if (found := _LOST.match(text)) is not None:
+            return WorkError(code=found[1], message=text[:_MESSAGE_LENGTH])
+    return None
+
+
+async def _fail(
+    client: AsyncJobClient, job_id: str, chunk_index: int, task_id: str, error: WorkError, *, had_begun: bool
+) -> None:
+    """Fail the attempt that the task made, or, if it had not begun, the one that it was to make."""
+    try:
+        claimed = await client.claim_chunk(job_id, chunk_index, worker=NAME, task_id=task_id, lease_duration=_LEASE)
+        token, is_new = claimed.lease.token, claimed.chunk.worker == NAME
+        if is_new == had_begun:  # its attempt has ended already: this one is not ours to fail
+            await client.release_chunks([token])
+        else:
+            await client.fail_chunks([ChunkFailure(lease_token=token, error=error)])
+            logger.warning("the task %s failed: %s", task_id, error.message)
+    except (ChunkNotClaimableError, NotFoundError):
+        return
+    except JobledgerError:
+        logger.exception("could not report that the task %s failed; its lease will tell", task_id)

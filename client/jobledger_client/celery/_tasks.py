@@ -1,0 +1,137 @@
+"""Celery tasks that work on chunks: what becomes of the task becomes of the attempt."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any, TypeAlias
+
+import grpc
+from billiard.exceptions import Terminated, TimeLimitExceeded
+from billiard.pool import soft_timeout_sighandler
+from celery import Celery, Task
+from celery.exceptions import Ignore, Retry
+
+from jobledger_client._channel import ChannelOptions
+from jobledger_client._engines._runner import EngineRunner
+from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
+from jobledger_client._metadata import MetadataSource
+from jobledger_client._worker._context import ChunkContext
+from jobledger_client.celery._dispatching import CeleryDispatcher
+from jobledger_client.celery._names import NAME
+
+logger = logging.getLogger("jobledger_client.celery")
+
+_ALMOST = 0.9  # Celery's clock of a task starts a little before ours
+
+Function: TypeAlias = Callable[[ChunkContext], object]
+
+
+class ChunkTasks:
+    """The Celery tasks of one app that work on chunks, by kind.
+
+    `lease_duration` is 1 s to 24 h: how long the chunk of a worker that died stays with it; the heartbeats of a running
+    task, each third of it, are when the task hears of a cancellation. `cancel_grace` is how many seconds a task has
+    after `ctx.cancelled` before SoftTimeLimitExceeded is raised in it. The rest is as in AsyncJobClient.
+
+    No connection is opened before the first task runs, so that the module may be imported before Celery forks.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        target: str = "127.0.0.1:7070",
+        *,
+        lease_duration: timedelta = timedelta(seconds=30),
+        cancel_grace: float = 5.0,
+        credentials: grpc.ChannelCredentials | None = None,
+        metadata: MetadataSource = None,
+        options: ChannelOptions = (),
+    ) -> None:
+        self._app = app
+        self._cancel_grace = cancel_grace
+        self._runner = EngineRunner(
+            target, lease_duration=lease_duration, credentials=credentials, metadata=metadata, options=options
+        )
+        self._open_dispatcher = partial(
+            CeleryDispatcher, app, target, credentials=credentials, metadata=metadata, options=options
+        )
+        self._tasks: dict[str, Task] = {}
+        app.add_defaults({"worker_send_task_events": True})  # by which the dispatcher hears of lost workers
+
+    def task(self, kind: str, **options: Any) -> Callable[[Function], Task]:  # noqa: ANN401 - Celery's own options
+        """Bind the decorated function, which takes a ChunkContext, to the chunks of a kind.
+
+        `options` are those of Celery's own `task`: queue, time_limit, soft_time_limit, rate_limit, acks_late and so on.
+        Returning completes the chunk, raising fails the attempt; see docs/celery.md for what else becomes of what.
+        Raises ValueError for a kind that has a task.
+        """
+        if kind in self._tasks:
+            raise ValueError(f"kind: {kind!r} has a task already")
+
+        def bind(function: Function) -> Task:
+            def run(task: Task, job_id: str, chunk_index: int) -> None:
+                self._run(task, function, job_id, chunk_index)
+
+            given = {"name": NAME + kind, "ignore_result": True, "bind": True} | options
+            self._tasks[kind] = self._app.task(**given)(run)
+            return self._tasks[kind]
+
+        return bind
+
+    def dispatcher(self, *, ahead: int = 100, push_again: timedelta = timedelta(seconds=60)) -> CeleryDispatcher:
+        """Return what gives Celery a task for each pending chunk; `run` it in a process of its own.
+
+        At most `ahead` tasks wait in Celery's queues. A task that has not begun `push_again` after it was sent is sent
+        again. Raises ValueError when there are no tasks.
+        """
+        return self._open_dispatcher(tasks=self._tasks, ahead=ahead, push_again=push_again)
+
+    def _run(self, task: Task, function: Function, job_id: str, chunk_index: int) -> None:
+        """Run a task of Celery as an attempt, and let Celery see how it ended, after the ledger."""
+        context: ChunkContext | None = None
+        began = time.monotonic()
+        try:
+            with self._runner.attempt(
+                job_id,
+                chunk_index,
+                task_id=task.request.id,
+                overdue=_interrupt_of_this_thread(),
+                cancel_grace=self._cancel_grace,
+            ) as context:
+                _call(task, function, context, began)
+        except BaseException as error:
+            if context is None and isinstance(error, ChunkNotClaimableError | NotFoundError):
+                logger.info("the task %s has nothing to do: %s", task.request.id, error)
+                raise Ignore from error
+            if isinstance(error.__cause__, Retry | SystemExit):
+                raise error.__cause__ from None
+            if context is not None and context.cancelled:
+                raise Ignore from error
+            raise
+        if context.cancelled:
+            raise Ignore
+
+
+def _call(task: Task, function: Function, context: ChunkContext, began: float) -> None:
+    """Call the function; what Celery raises to steer its own course becomes an error that says what happened."""
+    try:
+        function(context)
+    except Retry as retry:
+        raise retry.exc or RuntimeError(str(retry)) from retry
+    except SystemExit as ended:  # Celery's signal to this process
+        limit = (task.request.timelimit or (None,))[0] or task.time_limit
+        if limit and time.monotonic() - began >= limit * _ALMOST:
+            raise TimeLimitExceeded(limit) from ended
+        raise Terminated("the process was told to end while it worked") from ended
+
+
+def _interrupt_of_this_thread() -> Callable[[], None] | None:
+    """Return what raises SoftTimeLimitExceeded in the task that this thread runs; None where Celery cannot do that."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGUSR1) is not soft_timeout_sighandler:
+        return None
+    return partial(signal.pthread_kill, threading.get_ident(), signal.SIGUSR1)

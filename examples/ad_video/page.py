@@ -1,0 +1,69 @@
+"""The consumer: what the page shows of one job, and the tabs that list a user's jobs."""
+
+from datetime import datetime
+from typing import TypedDict
+
+from jobledger.v1.job_pb2 import Job, JobState
+from jobledger.v1.job_service_pb2 import ListJobsResponse
+from jobledger_client import JobClient, Pages
+
+from .submit import KIND
+
+TABS = {
+    "all": [],
+    "pending": ["QUEUED"],
+    "processing": ["RUNNING", "CANCELLING"],
+    "completed": ["COMPLETED"],
+    "failed": ["FAILED"],
+}
+
+
+class Shown(TypedDict):
+    """One job on the page. What does not exist yet is None, or not in `scenes`."""
+
+    state: str
+    percent: float
+    stage: str
+    thumbnail: str | None
+    audio: str | None
+    scenes_completed: int
+    scenes: dict[str, str]
+    video: str | None
+
+
+def shown(job: Job) -> Shown:
+    """Return what the page shows. Every message of a watch has it all, so that the page asks for nothing more."""
+    done = job.chunks_summary.completed
+    uris = {name: artifact.uri for name, artifact in job.artifacts.items()}
+    return Shown(
+        state=JobState.Name(job.state).removeprefix("JOB_STATE_"),
+        percent=job.progress.percent,
+        stage=f"scene_{done}_complete" if done else job.progress.stage,
+        thumbnail=uris.get("thumbnail"),
+        audio=uris.get("audio"),
+        scenes_completed=done,
+        scenes={name: uri for name, uri in sorted(uris.items()) if name.startswith("scene_")},
+        video=job.result_uri or None,
+    )
+
+
+def tab(
+    client: JobClient,
+    user: str,
+    name: str = "all",
+    *,
+    search: str = "",
+    since: datetime | None = None,
+    page_size: int = 20,
+    page_token: str = "",
+) -> Pages[ListJobsResponse, Job]:
+    """List a user's jobs in a tab, newest first; `search` looks in the prompts."""
+    return client.list_jobs(
+        kinds=[KIND],
+        labels={"user": user},
+        states=TABS[name],
+        search=search,
+        create_time=(since, None),
+        page_size=page_size,
+        page_token=page_token,
+    )

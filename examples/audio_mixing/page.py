@@ -1,0 +1,28 @@
+"""The consumer: what the page polls, or is told by a watch. The answer is the same."""
+
+from typing import TypedDict
+
+from jobledger.v1.job_pb2 import Job, JobState
+
+
+class Shown(TypedDict):
+    """What the page shows of one mix. `result_url` and `error` are None unless there is one."""
+
+    state: str
+    stage: str
+    percent: float
+    message: str
+    result_url: str | None
+    error: str | None
+
+
+def shown(job: Job) -> Shown:
+    """Return what the page shows."""
+    return Shown(
+        state=JobState.Name(job.state).removeprefix("JOB_STATE_").lower(),
+        stage=job.progress.stage,
+        percent=job.progress.percent,
+        message=job.progress.message,
+        result_url=job.result_uri or None,
+        error=job.error.message if job.HasField("error") else None,
+    )

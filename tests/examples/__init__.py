@@ -1,0 +1,1 @@
+"""Tests of the examples: each answers what its callers ask, field by field."""

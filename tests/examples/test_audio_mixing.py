@@ -1,0 +1,115 @@
+"""E: a few mixes at once; one poll has state, percent, message and the result's URL; nothing dies with a process."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jobledger.v1.chunk_pb2 import WorkError
+from jobledger.v1.job_service_pb2 import WatchMessageType
+from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport, ProgressReport
+from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError
+
+from examples.audio_mixing.__main__ import in_work, make_stems, start
+from examples.audio_mixing.mix import HEADROOM, LOUDEST, aligned, load, mastered, mixed
+from examples.audio_mixing.page import Shown, shown
+from examples.audio_mixing.submit import KIND, STAGES, submit
+from examples.audio_mixing.worker import AT_ONCE
+from examples.bucket import Bucket, read
+from tests.conftest import StartServer
+from tests.examples.answers import assert_no_local_paths
+from tests.support.server import Server
+
+SONGS = ["overture", "ballad", "march", "waltz", "fugue"]
+BOUND = 30.0
+DELETED = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+
+
+@pytest.fixture(scope="module")
+def files(server: Server, stack: ExitStack, folder: Path) -> Bucket:
+    return start(stack, server.target, folder)
+
+
+@pytest.fixture(scope="module")
+def played(caller: JobClient, files: Bucket) -> tuple[list[str], int]:
+    """Return the jobs of five mixes that have ended, and how many were in work at the most."""
+    cursor = caller.list_jobs(page_size=1).page().cursor
+    jobs = [submit(caller, song, make_stems(files, song, 0.5)).job_id for song in SONGS]
+    return jobs, max(in_work(caller, cursor, len(jobs)))
+
+
+def test_no_more_than_two_are_mixed_at_once(played: tuple[list[str], int]):
+    assert 1 <= played[1] <= AT_ONCE
+
+
+def test_one_poll_has_it_all(played: tuple[list[str], int], caller: JobClient, folder: Path):
+    job_id = played[0][0]
+    page = shown(caller.get_job(job_id, view="BASIC"))
+    assert (page["state"], page["percent"], page["error"]) == ("completed", 100, None)
+    assert page["result_url"] is not None
+    assert read(page["result_url"])[:4] == b"RIFF"
+    assert_no_local_paths(page, folder)
+    samples = load(folder / "bucket" / job_id / "overture.wav")
+    assert max(map(abs, samples)) == int(LOUDEST * HEADROOM)
+
+
+def test_the_stages_are_timed_in_the_order_of_the_plan(played: tuple[list[str], int], caller: JobClient):
+    job = caller.get_job(played[0][0])
+    timed = [timing.stage for timing in job.stage_timings]
+    assert timed, "those that lasted"
+    assert timed == sorted(timed, key=STAGES.index)
+    assert [stage.name for stage in job.stages] == STAGES
+
+
+def test_a_mix_that_waits_is_queued(caller: JobClient):
+    job = caller.create_job("audio.mix.elsewhere", stages=STAGES).job
+    assert shown(job) == Shown(state="queued", stage="", percent=0, message="", result_url=None, error=None)
+
+
+def test_an_error_is_there_exactly_when_it_failed(caller: JobClient, files: Bucket):
+    files.put("stems/broken.wav", b"no sound")
+    job = caller.wait(submit(caller, "broken", ["stems/broken.wav"]).job_id, timeout=BOUND)
+    page = shown(job)
+    assert (page["state"], page["result_url"]) == ("failed", None)
+    assert page["error"] is not None
+    assert "a stem cannot be read" in page["error"]
+    assert (job.error.code, job.error.stage) == ("BAD_STEM", "loading_stems")
+
+
+def test_states_stages_and_percents_are_checked(caller: JobClient):
+    job = caller.create_job("audio.mix.checked", stages=STAGES).job
+    [claimed] = caller.claim_chunks(["audio.mix.checked"], worker="desk")
+    for wrong in (ProgressReport(stage="ready"), ProgressReport(percent=140)):
+        with pytest.raises(InvalidFieldError) as error:
+            caller.heartbeat([LeaseReport(lease_token=claimed.lease.token, progress=wrong)])
+        assert error.value.field_violations
+    assert caller.get_job(job.job_id).progress.percent == 0
+
+
+def test_jobs_outlive_the_process_and_errors_go_first(start_server: StartServer):
+    server = start_server(completed_retention="3600", failed_retention="0.1")
+    with JobClient(server.target) as client:
+        for _ in range(2):
+            client.create_job(KIND, stages=STAGES)
+        good, bad = client.claim_chunks([KIND], worker="desk", max_chunks=2)
+        client.complete_chunks([good.lease.token])
+        server.kill()
+        server.start()
+        assert shown(client.get_job(good.job_id))["state"] == "completed"
+        with client.watch_jobs(kinds=[KIND], timeout=BOUND) as changes:
+            failure = ChunkFailure(lease_token=bad.lease.token, error=WorkError(code="BAD_STEM"), not_retryable=True)
+            client.fail_chunks([failure])
+            assert any(change.type == DELETED and change.job.job_id == bad.job_id for change in changes)
+        assert client.get_job(good.job_id).HasField("expire_time")
+        with pytest.raises(JobNotFoundError):
+            client.get_job(bad.job_id)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.lists(st.integers(-LOUDEST, LOUDEST), min_size=1, max_size=50), min_size=1, max_size=4))
+def test_a_mix_is_never_too_loud_and_as_long_as_the_longest(stems: list[list[int]]):
+    arrays = [aligned(mastered(stem)) for stem in stems]
+    out = mastered(mixed(arrays))
+    assert len(out) == max(map(len, arrays))
+    assert all(abs(sample) <= LOUDEST for sample in out)

@@ -1,0 +1,107 @@
+"""A: one Get tells all about every segment, and stays small when asked to."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger_client import JobClient
+
+from examples.bucket import read
+from examples.speech_video.__main__ import start
+from examples.speech_video.audio import Segment, cut, load, loudness, synthesise
+from examples.speech_video.face import frames_in
+from examples.speech_video.submit import KIND, submit
+from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
+from tests.support.server import Server
+
+SEGMENTS = 3
+BOUND = 30.0
+COUNTS = ("total", "pending", "processing", "completed", "failed")
+
+
+@pytest.fixture(scope="module")
+def answers(caller: JobClient, server: Server, stack: ExitStack, folder: Path) -> dict[str, Any]:
+    """Return what GetJob answers before the work and after it."""
+    speech = folder / "speech.wav"
+    synthesise(speech, [0.6] * SEGMENTS)
+    files = start(stack, server.target, folder)
+    submit(caller, files, speech, "speech-a")
+    assert submit(caller, files, speech, "speech-a").job_id == "speech-a", "submitting again is no second job"
+    before = answer_of(caller.get_job("speech-a"))
+    assert len(list(caller.list_jobs(kinds=[KIND]))) == 1
+    ended = caller.wait("speech-a", timeout=BOUND)
+    return {"before": before, "ended": answer_of(ended), "after": answer_of(caller.get_job("speech-a"))}
+
+
+def test_one_get_counts_the_segments_by_state(answers: dict[str, Any]):
+    after = answers["after"]["chunksSummary"]
+    assert after == {"total": SEGMENTS, "completed": SEGMENTS}
+    for answer in answers.values():
+        assert sum(answer["chunksSummary"].get(name, 0) for name in COUNTS[1:]) == SEGMENTS
+
+
+def test_one_get_tells_all_about_each_segment(answers: dict[str, Any]):
+    chunks = answers["after"]["chunks"]
+    assert [chunk["index"] if index else chunk.get("index", 0) for index, chunk in enumerate(chunks)] == [0, 1, 2]
+    assert [chunk["input"]["segment_id"] for chunk in chunks] == ["speech-a-0", "speech-a-1", "speech-a-2"]
+    assert {chunk["state"] for chunk in chunks} == {"CHUNK_STATE_COMPLETED"}
+    pods = {chunk["taskId"] for chunk in chunks}
+    assert len(pods) == SEGMENTS
+    assert all(pod.startswith("runpod-") for pod in pods)
+    for chunk in chunks:
+        assert RFC3339.fullmatch(chunk["startTime"])
+        assert RFC3339.fullmatch(chunk["endTime"])
+        assert chunk["startTime"] < chunk["endTime"]
+
+
+def test_what_is_not_known_is_absent(answers: dict[str, Any]):
+    for chunk in answers["before"]["chunks"]:
+        if chunk["state"] == "CHUNK_STATE_PENDING":
+            assert not {"startTime", "endTime", "taskId", "error"} & chunk.keys()
+    assert not {"resultUri", "endTime", "error"} & answers["before"].keys()
+    assert not any("error" in chunk for chunk in answers["after"]["chunks"])
+
+
+def test_a_failed_attempt_is_told_and_went_again(answers: dict[str, Any], caller: JobClient):
+    assert answers["after"]["chunks"][1]["attempt"] == 2
+    failures = [
+        change.reason
+        for event in caller.list_job_events("speech-a")
+        for change in event.changes
+        if change.type == ChangeType.CHANGE_TYPE_CHUNK_FAILED
+    ]
+    assert failures == ["MemoryError: CUDA out of memory"]
+
+
+def test_the_video_is_there_and_whole(answers: dict[str, Any], folder: Path):
+    assert frames_in(read(answers["after"]["resultUri"])) == len(loudness(load(folder / "speech.wav")))
+
+
+def test_nothing_local_and_nothing_binary_leaves(answers: dict[str, Any], folder: Path):
+    assert_no_local_paths(answers, folder)
+
+
+def test_answers_stay_small_for_many_segments(caller: JobClient):
+    job = caller.create_job("speech.many", chunks=[{"audio": f"many/segment-{n}.wav"} for n in range(2_000)]).job
+    assert caller.get_job(job.job_id, view="BASIC").ByteSize() < 1_000
+    assert len(caller.get_job(job.job_id).chunks) == 1_000, "and the rest in pages"
+    page = caller.list_chunks(job.job_id, states=["PENDING"], page_size=50).page()
+    assert (len(page.chunks), bool(page.next_page_token)) == (50, True)
+    assert page.ByteSize() < 10_000
+
+
+@given(st.lists(st.floats(0, 1), max_size=120))
+def test_the_segments_cover_the_sound_and_there_is_at_least_one(levels: list[float]):
+    segments = cut(levels)
+    assert segments[0].start == 0
+    assert segments[-1].end == len(levels)
+    assert [one.end for one in segments[:-1]] == [one.start for one in segments[1:]]
+
+
+def test_cuts_are_behind_the_pauses():
+    assert cut([]) == [Segment(0, 0)]
+    assert cut([1.0] * 5 + [0.0] * 9 + [1.0] * 5) == [Segment(0, 13), Segment(13, 19)]
