@@ -53,6 +53,9 @@ class TimedChannel:
         call = self._noting(self._channel.unary_stream(method))
         return lambda *args, **options: NotedStream(call(*args, **options), self.taken)
 
+    def stream_unary(self, method: str, **serializers: object) -> Callable[..., Any]:
+        return self._noting(self._channel.stream_unary(method))
+
     def close(self) -> None:
         self._channel.close()
 

@@ -162,7 +162,7 @@ def test_what_the_command_refuses(shell: Shell, kind: str, tmp_path: Path):
     assert "is not a column; the nearest is 'state'" in shell("export", "--out", file, "--column", "stat", code=65)
     assert "--format: say csv or jsonl" in shell("export", "--out", str(tmp_path / "jobs.txt"), code=64)
     assert "no unfinished export" in shell("export", "--out", file, "--resume", code=64)
-    assert "leave out --kind" in shell("export", "--out", file, "--resume", "--kind", kind, code=64)
+    assert "leave out what picks jobs" in shell("export", "--out", file, "--resume", "--kind", kind, code=64)
     assert "--resume needs a file" in shell("export", "--out", "-", "--resume", code=64)
     assert "No such file" in shell("export", "--out", str(tmp_path / "no" / "jobs.csv"), code=64)
     assert list(tmp_path.iterdir()) == []

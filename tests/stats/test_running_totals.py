@@ -13,6 +13,7 @@ from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.upkeep import SqlUpkeep
 from jobledger_service.store.writing import SqlWriteStore
 
 from tests.support.databases import new_database
@@ -34,6 +35,7 @@ class Model:
 
     def __init__(self, database: Database, chance: random.Random) -> None:
         self.reads, self.writes = SqlReadStore(database), SqlWriteStore(database)
+        self.upkeep = SqlUpkeep(database, lambda _: None)
         self.written: list[tuple[Rollup, int, int]] = []
         self.chance = chance
 
@@ -57,7 +59,7 @@ class Model:
             if due is None:
                 return
             assert due[1] < before
-            assert self.writes.fold(*due) > 0
+            assert self.upkeep.fold(*due) > 0
 
     def check(self) -> None:
         for _ in range(12):
@@ -97,14 +99,14 @@ def test_the_figures_do_not_depend_on_what_was_folded(database: Database, seed: 
 
 
 def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Database):
-    reads, writes = SqlReadStore(database), SqlWriteStore(database)
+    reads, writes, upkeep = SqlReadStore(database), SqlWriteStore(database), SqlUpkeep(database, lambda _: None)
     tally = Tally()
     for n in range(120):
         tally.count(("me", f"k{n}", "COMPLETED"), 1, 0, 0)
         tally.roll(("me", 5, f"k{n}", "CREATED", 0), n + 1, 0)
     with writes.transaction() as transaction:
         transaction.save(Writes(tally=tally), 0)
-    assert [writes.fold("me", 5) for _ in range(7)] == [20] * 6 + [0]
+    assert [upkeep.fold("me", 5) for _ in range(7)] == [20] * 6 + [0]
     figures = reads.figures(StatsQuery("me", (), range(5, 6), 1))
     assert [figures.kinds[f"k{n}"].activity.count(Measure.CREATED) for n in range(120)] == list(range(1, 121))
     assert figures.points[5].count(Measure.CREATED) == sum(range(1, 121))

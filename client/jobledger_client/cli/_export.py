@@ -59,7 +59,7 @@ def export(
     were when it began.
     """
     if resume:
-        asked = {"--format": format, "--column": column, "--label-column": label_column, "a filter": wanted}
+        asked = {"--format": format, "--column": column, "--label-column": label_column, "what picks jobs": wanted}
         return _go_on(session, out, [name for name, given in asked.items() if given])
     request = export_request(format or _format_of(out), column or (), label_column or (), wanted)
     if out == "-":

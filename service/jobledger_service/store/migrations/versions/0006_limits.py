@@ -44,3 +44,13 @@ def upgrade() -> None:
         sqlite_where=waiting,
         postgresql_where=waiting,
     )
+    op.drop_index("chunks_of_service", "chunks")
+    of_service = sa.text(f"{waiting.text} AND kind IN ('jobledger.artifacts', 'jobledger.bulk')")
+    op.create_index(
+        "chunks_of_service",
+        "chunks",
+        ["owner", "kind", "create_time"],
+        unique=False,
+        sqlite_where=of_service,
+        postgresql_where=of_service,
+    )
