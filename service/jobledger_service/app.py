@@ -4,9 +4,11 @@ import asyncio
 import gc
 import ipaddress
 import random
+import secrets
 import signal
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,6 +17,7 @@ import uuid_utils
 from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
+from .duties.keys import KeyDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
 from .feed.feed import LiveFeed
@@ -22,18 +25,23 @@ from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
 from .ledger.entry import Entry
+from .ledger.keyring import READ_EVERY, KeyChanges, KeyRing
+from .ledger.keys import Keys
 from .ledger.queries import Queries
 from .ledger.watch import Watch
 from .rpc import server, worker_requests
+from .rpc.admin_service import AdminService
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
-from .rpc.identity import ANYBODY
+from .rpc.door import Door
 from .rpc.job_service import JobService
+from .rpc.open_calls import OpenCalls
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
 from .rpc.worker_service import WorkerService
 from .settings import Settings
 from .store.engines import Database, open_database
+from .store.keys import SqlKeyStore
 from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
@@ -52,7 +60,8 @@ class WrongSettingError(ValueError):
     """A setting that does not go with the others, or would be unsafe."""
 
 
-def _clock() -> int:
+def clock() -> int:
+    """Return the time in microseconds since 1970."""
     return time.time_ns() // 1_000
 
 
@@ -76,29 +85,52 @@ class App:
             self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
         )
         self._replies = ReplyCache() if writes.single_writer else None
-        executor = Executor(writes, codec, _clock, self._queries.cursor, retention_of(settings))
+        executor = Executor(writes, codec, clock, self._queries.cursor, retention_of(settings))
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
+        self._open_calls = OpenCalls()
+        self._keys = SqlKeyStore(self._database)
+        self._keyring = self._open_keyring() if settings.auth == "keys" else None
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
         )
-        self._leases = LeaseDuty(self._reads, self._queries, self._committer, _clock, random.random)
+        self._leases = LeaseDuty(self._reads, self._queries, self._committer, clock, random.random)
         self._retention = RetentionDuty(
             self._reads,
             writes,
             self._queries,
             self._committer,
-            _clock,
+            clock,
             round(settings.event_retention * SECOND),
             self._feed.forget,
         )
 
+    def _open_keyring(self) -> KeyRing:
+        async def read(after: int) -> KeyChanges:
+            return await self._queries.run(self._keys.changes, after)
+
+        return KeyRing(read, clock, self._keys.changes(0), shared=not self._database.single_writer)
+
+    def _build_admin(self, keyring: KeyRing | None) -> AdminService:
+        if keyring is None:
+            return AdminService(None, clock)
+
+        async def changed() -> None:
+            await keyring.read_on()
+            self._open_calls.sweep(keyring.check)
+
+        keys = Keys(self._keys, self._committer.maintain, self._queries.run, clock, secrets.token_bytes, changed)
+        return AdminService(keys, clock)
+
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
         jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
-        workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
-        self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
-        return server.build(self._settings.listen, self._serving, jobs, workers, share_port=self._settings.shared_port)
+        workers = WorkerService(self._committer, self._claims, worker_requests.Given(clock, random.random, schemes))
+        services = server.Services(jobs, workers, self._build_admin(self._keyring))
+        self._serving = Serving(
+            Door(self._keyring), self._open_calls, lambda position: self._queries.cursor(position).encode()
+        )
+        return server.build(self._settings.listen, self._serving, services, share_port=self._settings.shared_port)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -125,6 +157,10 @@ class App:
             self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
         ]
+        if self._keyring is not None:
+            sweep = partial(self._open_calls.sweep, self._keyring.check)
+            duty = KeyDuty(self._keyring, not self._database.single_writer, sweep)
+            others.append(self._own("keys", perform("keys", duty.once, READ_EVERY)))
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()

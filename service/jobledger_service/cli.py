@@ -1,8 +1,6 @@
 """The command line of the server."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Annotated, Any
 
 import typer
@@ -10,11 +8,11 @@ import uvloop
 from pydantic import ValidationError
 
 from . import logs
-from .app import WrongSettingError, check_settings, serve
-from .domain.errors import StoreUnavailable
-from .rpc.server import CannotListenError
+from .app import check_settings, serve
+from .exits import CONFIGURATION, say, told
+from .keys_cli import keys
 from .settings import Settings
-from .store.engines import DatabaseInUseError, UnknownDatabaseError, open_database
+from .store.engines import open_database
 from .store.migrate import SchemaError, check, upgrade
 from .supervisor import supervise
 
@@ -27,10 +25,7 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 
-CONFIGURATION = 78
-"""Exit status of a server that was told something it cannot do (EX_CONFIG of sysexits.h)."""
-UNAVAILABLE = 69
-"""Exit status of a server whose database cannot be reached, which may pass (EX_UNAVAILABLE)."""
+cli.add_typer(keys)
 
 
 @cli.callback()
@@ -54,6 +49,7 @@ def serve_command(
     listen: Annotated[str | None, _option("listen", "--listen")] = None,
     processes: Annotated[int | None, _option("processes", "--processes")] = None,
     shared_port: Annotated[bool | None, _option("shared_port", "--shared-port")] = None,
+    auth: Annotated[str | None, _option("auth", "--auth")] = None,
     insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
     bookmark_interval: Annotated[float | None, _option("bookmark_interval", "--bookmark-interval")] = None,
     duty_interval: Annotated[float | None, _option("duty_interval", "--duty-interval")] = None,
@@ -75,7 +71,7 @@ def serve_command(
     given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
     settings = _settings(given)
     logs.set_up(settings.log_level, settings.log_format)
-    with _told():
+    with told():
         check_settings(settings)
         serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
         raise typer.Exit(uvloop.run(serving))
@@ -93,11 +89,11 @@ def migrate(
     """
     given: dict[str, Any] = {"database": database} if database else {}
     settings = _settings(given)
-    with _told(), closing(open_database(settings.database)) as opened:
+    with told(), closing(open_database(settings.database)) as opened:
         try:
             done = check(opened) if check_only else upgrade(opened)
         except SchemaError as error:
-            _say(str(error))
+            say(str(error))
             raise typer.Exit(1) from None
     typer.echo("the schema was brought to this version" if done else "the schema is of this version")
 
@@ -109,29 +105,12 @@ def _settings(given: dict[str, Any]) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             name = str(problem["loc"][0]).replace("_", "-")
-            _say(f"--{name}: {problem['input']!r}: {problem['msg']}")
+            say(f"--{name}: {problem['input']!r}: {problem['msg']}")
         raise typer.Exit(CONFIGURATION) from None
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Tell what keeps a command from its work in one sentence, and exit with a status for it."""
-    try:
-        yield
-    except (WrongSettingError, CannotListenError, DatabaseInUseError, UnknownDatabaseError, SchemaError) as error:
-        _say(str(error))
-        raise typer.Exit(CONFIGURATION) from None
-    except StoreUnavailable as error:
-        _say(f"{error} ({error.__cause__})")
-        raise typer.Exit(UNAVAILABLE) from None
 
 
 def _ready(address: str) -> None:
     print(f"jobledger listening on {address}", flush=True)  # noqa: T201
-
-
-def _say(sentence: str) -> None:
-    print(f"jobledger-server: {sentence}", file=sys.stderr)  # noqa: T201
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ class Settings(BaseSettings):
     listen: str = Field("127.0.0.1:7070", description="The address to serve on, HOST:PORT; port 0 picks a free one.")
     processes: int = Field(1, ge=1, le=64, description="How many processes serve on the address; PostgreSQL only.")
     shared_port: bool = Field(default=False, description="Let other processes of this machine serve on the port too.")
+    auth: Literal["none", "keys"] = Field("none", description="keys lets in who has an API key; none, everybody.")
     insecure: bool = Field(default=False, description="Serve other hosts too, without keys or TLS.")
     bookmark_interval: float = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
     duty_interval: float = Field(0.5, gt=0, description="How often leases, retries and cancellations are looked after.")

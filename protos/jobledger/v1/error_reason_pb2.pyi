@@ -97,6 +97,38 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_INTERNAL (INTERNAL) is a defect of the service; its log has the detail under the request id in the
     metadata. Example: none that we know of.
     """
+    ERROR_REASON_API_KEY_MISSING: _ErrorReason.ValueType  # 19
+    """ERROR_REASON_API_KEY_MISSING (UNAUTHENTICATED) is a call without an API key to a server that wants one.
+    Example: GetJob without the metadata `authorization`.
+    """
+    ERROR_REASON_API_KEY_UNKNOWN: _ErrorReason.ValueType  # 20
+    """ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is a key that this service never gave out.
+    Example: a key of staging sent to production, or one that was cut when it was copied.
+    """
+    ERROR_REASON_API_KEY_EXPIRED: _ErrorReason.ValueType  # 21
+    """ERROR_REASON_API_KEY_EXPIRED (UNAUTHENTICATED) is a key whose expire_time has come; it ends open watches too.
+    Example: the old key, a day after it was rotated. Metadata: key_id.
+    """
+    ERROR_REASON_API_KEY_REVOKED: _ErrorReason.ValueType  # 22
+    """ERROR_REASON_API_KEY_REVOKED (UNAUTHENTICATED) is a key that was revoked; it ends open watches too.
+    Example: the key of a laptop that was lost. Metadata: key_id.
+    """
+    ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 23
+    """ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
+    Example: CreateJob with the key of a worker. Metadata: method, role (CALLER, WORKER or ADMIN).
+    """
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
+    Example: RevokeApiKey of a key of another server. Metadata: key_id.
+    """
+    ERROR_REASON_API_KEY_ENDED: _ErrorReason.ValueType  # 25
+    """ERROR_REASON_API_KEY_ENDED (FAILED_PRECONDITION) is a key that was revoked or has expired, and so cannot be rotated.
+    Example: RotateApiKey of a revoked key. Metadata: key_id.
+    """
+    ERROR_REASON_AUTH_DISABLED: _ErrorReason.ValueType  # 26
+    """ERROR_REASON_AUTH_DISABLED (FAILED_PRECONDITION) is a call about keys to a server that runs without them: it cannot
+    know who may make them. Example: CreateApiKey on a server without `--auth keys`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
@@ -178,5 +210,37 @@ Example: a full disk, or a database that is failing over.
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
 """ERROR_REASON_INTERNAL (INTERNAL) is a defect of the service; its log has the detail under the request id in the
 metadata. Example: none that we know of.
+"""
+ERROR_REASON_API_KEY_MISSING: ErrorReason.ValueType  # 19
+"""ERROR_REASON_API_KEY_MISSING (UNAUTHENTICATED) is a call without an API key to a server that wants one.
+Example: GetJob without the metadata `authorization`.
+"""
+ERROR_REASON_API_KEY_UNKNOWN: ErrorReason.ValueType  # 20
+"""ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is a key that this service never gave out.
+Example: a key of staging sent to production, or one that was cut when it was copied.
+"""
+ERROR_REASON_API_KEY_EXPIRED: ErrorReason.ValueType  # 21
+"""ERROR_REASON_API_KEY_EXPIRED (UNAUTHENTICATED) is a key whose expire_time has come; it ends open watches too.
+Example: the old key, a day after it was rotated. Metadata: key_id.
+"""
+ERROR_REASON_API_KEY_REVOKED: ErrorReason.ValueType  # 22
+"""ERROR_REASON_API_KEY_REVOKED (UNAUTHENTICATED) is a key that was revoked; it ends open watches too.
+Example: the key of a laptop that was lost. Metadata: key_id.
+"""
+ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 23
+"""ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
+Example: CreateJob with the key of a worker. Metadata: method, role (CALLER, WORKER or ADMIN).
+"""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 24
+"""ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
+Example: RevokeApiKey of a key of another server. Metadata: key_id.
+"""
+ERROR_REASON_API_KEY_ENDED: ErrorReason.ValueType  # 25
+"""ERROR_REASON_API_KEY_ENDED (FAILED_PRECONDITION) is a key that was revoked or has expired, and so cannot be rotated.
+Example: RotateApiKey of a revoked key. Metadata: key_id.
+"""
+ERROR_REASON_AUTH_DISABLED: ErrorReason.ValueType  # 26
+"""ERROR_REASON_AUTH_DISABLED (FAILED_PRECONDITION) is a call about keys to a server that runs without them: it cannot
+know who may make them. Example: CreateApiKey on a server without `--auth keys`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -15,6 +15,14 @@ Refusal
 ├── ForeignCursor         the cursor is of another database
 ├── CursorAhead           the cursor is past the end of the ledger
 ├── PageTokenInvalid      the page token is damaged or of another request
+├── ApiKeyMissing         the call carries no API key
+├── ApiKeyUnknown         the key is none of this service
+├── ApiKeyExpired         the key's time has passed
+├── ApiKeyRevoked         the key was revoked
+├── RoleMissing           the key does not have the role that the call needs
+├── ApiKeyNotFound        no such key to revoke or to rotate
+├── ApiKeyEnded           the key was revoked or has expired, and cannot be rotated
+├── AuthDisabled          the server runs without keys, and makes none
 ├── QueueFull             too many writes wait
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
@@ -141,6 +149,65 @@ class PageTokenInvalid(Refusal):
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"page_token {detail}: begin with the first page")
+
+
+class ApiKeyMissing(Refusal):
+    """The call carries no API key."""
+
+    def __init__(self) -> None:
+        super().__init__("an API key is needed: send the metadata `authorization: Bearer jl_…`")
+
+
+class ApiKeyUnknown(Refusal):
+    """The key is none of this service."""
+
+    def __init__(self) -> None:
+        super().__init__("the API key is none of this service: look for a cut or mistyped key, or another server's")
+
+
+class ApiKeyExpired(Refusal):
+    """The key's time has passed."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the API key {key_id} has expired: ask an admin for another", key_id=key_id)
+
+
+class ApiKeyRevoked(Refusal):
+    """The key was revoked."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the API key {key_id} was revoked: ask an admin for another", key_id=key_id)
+
+
+class RoleMissing(Refusal):
+    """The key does not have the role that the call needs."""
+
+    def __init__(self, method: str, role: str) -> None:
+        super().__init__(f"{method} needs a key with the role {role}, or ADMIN", method=method, role=role)
+
+
+class ApiKeyNotFound(Refusal):
+    """There is no such key."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no API key {key_id!r}", key_id=key_id)
+
+
+class ApiKeyEnded(Refusal):
+    """The key was revoked or has expired."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the API key {key_id} was revoked or has expired: create another", key_id=key_id)
+
+
+class AuthDisabled(Refusal):
+    """The server runs without keys, so that it cannot know who may make them."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server runs without keys, and so makes none:"
+            " stop it, run `jobledger-server keys create`, and start it with --auth keys"
+        )
 
 
 class QueueFull(Refusal):

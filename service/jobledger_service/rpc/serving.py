@@ -5,6 +5,7 @@ import logging
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,18 +17,18 @@ from google.protobuf.message_factory import GetMessageClass
 
 from jobledger_service.domain.errors import Draining, InvalidField, Refusal
 
+from .door import Context, Door
 from .errors import internal_status, status_of
 from .identity import Caller
+from .methods import METHODS, Method
+from .open_calls import OpenCalls
 
 log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
-    Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
-    Handler = grpc.RpcMethodHandler[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
 else:
-    Context = grpc.aio.ServicerContext
     Handler = grpc.RpcMethodHandler
-Identify = Callable[[Context], Caller]
 Read = Callable[[bytes], Any]
 R = TypeVar("R")
 
@@ -88,8 +89,9 @@ class _Calls:
 class Serving:
     """How the methods of all services are called."""
 
-    def __init__(self, identify: Identify, cursor: Callable[[int], bytes]) -> None:
-        self._identify = identify
+    def __init__(self, door: Door, open_calls: OpenCalls, cursor: Callable[[int], bytes]) -> None:
+        self._door = door
+        self._open_calls = open_calls
         self._cursor = cursor
         self._calls = _Calls()
         self._tells_all = logging.getLogger().isEnabledFor(logging.DEBUG)
@@ -110,78 +112,102 @@ class Serving:
 
     def _method(self, method: MethodDescriptor, call: Callable[..., Any]) -> Handler:
         read = partial(_read, GetMessageClass(method.input_type))
+        asked = METHODS[method.full_name]
         form, behaviour = (
-            (grpc.unary_stream_rpc_method_handler, self._stream(method.name, read, call))
+            (grpc.unary_stream_rpc_method_handler, self._stream(asked, read, call))
             if method.server_streaming
-            else (grpc.unary_unary_rpc_method_handler, self._unary(method.name, read, call))
+            else (grpc.unary_unary_rpc_method_handler, self._unary(asked, read, self._held(asked, call)))
         )
         return form(behaviour, response_serializer=_encoded)
 
+    def _held(
+        self, method: Method, call: Callable[[Any, Caller], Awaitable[R]]
+    ) -> Callable[[Any, Caller], Awaitable[R]]:
+        """Return a call as one that ends with its caller's key, when it is one that waits."""
+        if not method.waits:
+            return call
+
+        async def held(request: Any, caller: Caller) -> R:  # noqa: ANN401  any message
+            with self._open_calls.hold(caller):
+                return await call(request, caller)
+
+        return held
+
     def _unary(
-        self, name: str, read: Read, call: Callable[[Any, Caller], Awaitable[R]]
+        self, method: Method, read: Read, call: Callable[[Any, Caller], Awaitable[R]]
     ) -> Callable[[bytes, Context], Awaitable[R]]:
         async def behaviour(raw: bytes, context: Context) -> R:
-            request = None
+            told = _Told(method.name)
             try:
-                request = read(raw)
                 with self._calls:
-                    reply = await call(request, self._identify(context))
+                    told.caller = await self._door.admit(context, method)
+                    told.request = read(raw)
+                    reply = await call(told.request, told.caller)
             except Refusal as refusal:
-                await self._refuse(name, request, context, refusal)
+                await self._refuse(told, context, refusal)
                 raise AssertionError("abort raises") from refusal
             except Exception as error:
-                await self._fail(name, request, context, error)
+                await self._fail(told, context, error)
                 raise AssertionError("abort raises") from error
             if self._tells_all:
-                log.debug("served", method=name, job_id=_job_id(request), request_id=_request_id(context))
+                log.debug("served", **told.words(context))
             return reply
 
         return behaviour
 
     def _stream(
-        self, name: str, read: Read, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
+        self, method: Method, read: Read, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[None]]:
         async def behaviour(raw: bytes, context: Context) -> None:
-            request = None
+            told = _Told(method.name)
             try:
-                request = read(raw)
                 with self._calls:
-                    async with aclosing(call(request, self._identify(context))) as messages:
-                        async for message in messages:
-                            await _send(context, message)
+                    told.caller = await self._door.admit(context, method)
+                    told.request = read(raw)
+                    with self._open_calls.hold(told.caller):
+                        async with aclosing(call(told.request, told.caller)) as messages:
+                            async for message in messages:
+                                await _send(context, message)
             except CallerLeftError:
                 return
             except Refusal as refusal:
-                await self._refuse(name, request, context, refusal)
+                await self._refuse(told, context, refusal)
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
-                await self._fail(name, request, context, error)
+                await self._fail(told, context, error)
             if self._tells_all:
-                log.debug("stream ended", method=name, job_id=_job_id(request), request_id=_request_id(context))
+                log.debug("stream ended", **told.words(context))
 
         return behaviour
 
-    async def _refuse(self, name: str, request: Any, context: Context, refusal: Refusal) -> None:  # noqa: ANN401
+    async def _refuse(self, told: "_Told", context: Context, refusal: Refusal) -> None:
         status = status_of(refusal, self._cursor)
-        log.info(
-            "refused",
-            method=name,
-            code=status.code.name,
-            why=str(refusal),
-            job_id=_job_id(request),
-            request_id=_request_id(context),
-        )
+        log.info("refused", code=status.code.name, why=str(refusal), **told.words(context))
         await context.abort_with_status(status)
 
-    async def _fail(self, name: str, request: Any, context: Context, error: Exception) -> None:  # noqa: ANN401
+    async def _fail(self, told: "_Told", context: Context, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        request_id = _request_id(context)
-        log.error("failed", method=name, job_id=_job_id(request), request_id=request_id, exc_info=error)
-        await context.abort_with_status(internal_status(request_id))
+        words = told.words(context)
+        log.error("failed", exc_info=error, **words)
+        await context.abort_with_status(internal_status(str(words["request_id"])))
 
 
-def _job_id(request: object) -> str | None:
-    return getattr(request, "job_id", None) or None
+@dataclass(slots=True)
+class _Told:
+    """What is known of a call, for the log."""
+
+    method: str
+    caller: Caller | None = None
+    request: Any = None
+
+    def words(self, context: Context) -> dict[str, str | None]:
+        """Return what the log says of the call; never what it carries."""
+        return {
+            "method": self.method,
+            "key_id": (self.caller and self.caller.key_id) or None,
+            "job_id": getattr(self.request, "job_id", None) or None,
+            "request_id": _request_id(context),
+        }
 
 
 def _request_id(context: Context) -> str:

@@ -1,4 +1,4 @@
-"""The five tables. Times are microseconds since 1970; what is never searched is kept as text or bytes."""
+"""The tables. Times are microseconds since 1970; what is never searched is kept as text or bytes."""
 
 from sqlalchemy import (
     JSON,
@@ -211,3 +211,21 @@ requests = Table(
 )
 Index("requests_by_job", requests.c.job_key)
 Index("requests_by_time", requests.c.create_time)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Key, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("expire_time", BigInteger),
+    Column("revoke_time", BigInteger),
+    Column("last_used_time", BigInteger),
+    Column("change", BigInteger, nullable=False),
+)
+Index("api_keys_by_change", api_keys.c.change, unique=True)
+Index("api_keys_by_digest", api_keys.c.digest, unique=True)
+Index("api_keys_by_time", api_keys.c.create_time, api_keys.c.key_id)

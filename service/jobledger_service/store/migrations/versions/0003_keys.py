@@ -1,0 +1,30 @@
+"""API keys."""
+
+import sqlalchemy as sa
+from alembic import op
+
+KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+revision = "0003"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Create the table of keys and its indexes."""
+    op.create_table(
+        "api_keys",
+        sa.Column("key_id", KEY, nullable=False),
+        sa.Column("owner", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
+        sa.Column("expire_time", sa.BigInteger(), nullable=True),
+        sa.Column("revoke_time", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_time", sa.BigInteger(), nullable=True),
+        sa.Column("change", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("key_id"),
+    )
+    op.create_index("api_keys_by_change", "api_keys", ["change"], unique=True)
+    op.create_index("api_keys_by_digest", "api_keys", ["digest"], unique=True)
+    op.create_index("api_keys_by_time", "api_keys", ["create_time", "key_id"], unique=False)
