@@ -25,6 +25,14 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "FOREIGN_CURSOR": errors.ForeignCursorError,
     "CURSOR_AHEAD": errors.CursorAheadError,
     "PAGE_TOKEN_INVALID": errors.PageTokenInvalidError,
+    "API_KEY_MISSING": errors.ApiKeyMissingError,
+    "API_KEY_UNKNOWN": errors.ApiKeyUnknownError,
+    "API_KEY_EXPIRED": errors.ApiKeyExpiredError,
+    "API_KEY_REVOKED": errors.ApiKeyRevokedError,
+    "ROLE_MISSING": errors.RoleMissingError,
+    "API_KEY_NOT_FOUND": errors.ApiKeyNotFoundError,
+    "API_KEY_ENDED": errors.ApiKeyEndedError,
+    "AUTH_DISABLED": errors.AuthDisabledError,
     "QUEUE_FULL": errors.QueueFullError,
     "DRAINING": errors.DrainingError,
     "STORE_UNAVAILABLE": errors.StoreUnavailableError,
@@ -35,6 +43,8 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
 _BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {
     grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDeniedError,
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1.admin_service_pb2 import Role
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_service_pb2 import JobOrder, TimeRange, WatchMode
@@ -22,6 +23,7 @@ JobViewLike: TypeAlias = JobView.ValueType | str
 JobOrderLike: TypeAlias = JobOrder.ValueType | str
 WatchModeLike: TypeAlias = WatchMode.ValueType | str
 FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
+RoleLike: TypeAlias = Role.ValueType | str
 
 TERMINAL_STATES = frozenset(
     {JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED},
@@ -118,6 +120,11 @@ def failure_policy(value: FailurePolicyLike) -> FailurePolicy.ValueType:
         if isinstance(value, int)
         else FailurePolicy.Value(_enum_name(FailurePolicy.keys(), "FAILURE_POLICY_", value))
     )
+
+
+def role(value: RoleLike) -> Role.ValueType:
+    """Return the role of this name: CALLER, WORKER or ADMIN."""
+    return value if isinstance(value, int) else Role.Value(_enum_name(Role.keys(), "ROLE_", value))
 
 
 def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:

@@ -23,12 +23,13 @@ class AsyncCaller:
     def __init__(
         self,
         *,
+        api_key: str | None = None,
         metadata: MetadataSource = None,
         timeout: float = 10.0,
         backoff: Backoff | None = None,
         clock: AsyncClock | None = None,
     ) -> None:
-        self.metadata = metadata_reader(metadata)
+        self.metadata = metadata_reader(metadata, api_key)
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or AsyncClock()

@@ -1,9 +1,10 @@
-"""The client: one channel, and all calls of both services on it."""
+"""The client: one channel, and all calls of all services on it."""
 
 from typing import Self
 
 import grpc
 
+from jobledger_client._async._admin import AsyncAdminCalls
 from jobledger_client._async._backend import AsyncClock, Channel, open_channel
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._jobs import AsyncJobCalls
@@ -13,11 +14,12 @@ from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 
 
-class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls):
+class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls, AsyncAdminCalls):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
-    `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
-    that gives them anew for each attempt. `options` are gRPC channel options over the client's own. `timeout` is the
+    `api_key` is the key to call with, JOBLEDGER_API_KEY of the environment when None, none when empty. `credentials`
+    make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function that gives them
+    anew for each attempt. `options` are gRPC channel options over the client's own. `timeout` is the
     default for each call in seconds, retries included. `channel` is an open channel to use instead of `target`; it is
     not closed.
     """
@@ -26,6 +28,7 @@ class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls):
         self,
         target: str = "127.0.0.1:7070",
         *,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
@@ -36,9 +39,10 @@ class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls):
     ) -> None:
         self._owns_channel = channel is None
         self._channel = channel or open_channel(target, credentials, options)
-        caller = AsyncCaller(metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
+        caller = AsyncCaller(api_key=api_key, metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
         AsyncJobCalls.__init__(self, self._channel, caller)
         AsyncLeaseCalls.__init__(self, self._channel, caller)
+        AsyncAdminCalls.__init__(self, self._channel, caller)
 
     async def close(self) -> None:
         """Close the connection. Calls in flight are cancelled."""

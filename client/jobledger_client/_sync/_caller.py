@@ -24,12 +24,13 @@ class Caller:
     def __init__(
         self,
         *,
+        api_key: str | None = None,
         metadata: MetadataSource = None,
         timeout: float = 10.0,
         backoff: Backoff | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.metadata = metadata_reader(metadata)
+        self.metadata = metadata_reader(metadata, api_key)
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or Clock()
