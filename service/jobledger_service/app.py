@@ -38,6 +38,7 @@ from .rpc.job_service import JobService
 from .rpc.open_calls import OpenCalls
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
+from .rpc.tls import Certificates, Files
 from .rpc.worker_service import WorkerService
 from .settings import Settings
 from .store.engines import Database, open_database
@@ -130,7 +131,9 @@ class App:
         self._serving = Serving(
             Door(self._keyring), self._open_calls, lambda position: self._queries.cursor(position).encode()
         )
-        return server.build(self._settings.listen, self._serving, services, share_port=self._settings.shared_port)
+        settings = self._settings
+        port = server.Port(settings.listen, certificates_of(settings), settings.shared_port, settings.reflection)
+        return server.build(port, self._serving, services)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -208,6 +211,13 @@ def retention_of(settings: Settings) -> Retention:
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
 
 
+def certificates_of(settings: Settings) -> Certificates | None:
+    """Return what TLS is spoken with, None for no TLS; raises CertificateError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+
+
 def prepare(database: Database) -> None:
     """Bring an SQLite file to this version; a PostgreSQL schema, which others use too, has to be of this version."""
     if database.single_writer:
@@ -225,10 +235,24 @@ def check_settings(settings: Settings) -> None:
         raise WrongSettingError(
             f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
         )
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise WrongSettingError("--tls-cert and --tls-key go together: give both, or neither")
+    if settings.tls_client_ca and not settings.tls_cert:
+        raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
     if not settings.insecure and not _is_loopback(host.strip("[]")):
+        _check_open_to_others(settings)
+
+
+def _check_open_to_others(settings: Settings) -> None:
+    if settings.auth == "none":
         raise WrongSettingError(
-            f"{settings.listen} lets other hosts in, and there are no keys:"
-            " listen on 127.0.0.1, or say --insecure if your network keeps strangers out"
+            f"{settings.listen} lets other hosts in, and there are no keys: listen on 127.0.0.1, start with --auth keys"
+            " and TLS, or say --insecure if your network keeps strangers out"
+        )
+    if settings.tls_cert is None:
+        raise WrongSettingError(
+            f"{settings.listen} lets other hosts in, and without TLS everybody on the way reads their keys:"
+            " give --tls-cert and --tls-key, or say --insecure if TLS ends before this server"
         )
 
 

@@ -1,6 +1,7 @@
 """The command line of the server."""
 
 from contextlib import closing
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -51,6 +52,10 @@ def serve_command(
     shared_port: Annotated[bool | None, _option("shared_port", "--shared-port")] = None,
     auth: Annotated[str | None, _option("auth", "--auth")] = None,
     insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
+    tls_cert: Annotated[Path | None, _option("tls_cert", "--tls-cert")] = None,
+    tls_key: Annotated[Path | None, _option("tls_key", "--tls-key")] = None,
+    tls_client_ca: Annotated[Path | None, _option("tls_client_ca", "--tls-client-ca")] = None,
+    reflection: Annotated[bool | None, _option("reflection", "--reflection/--no-reflection")] = None,
     bookmark_interval: Annotated[float | None, _option("bookmark_interval", "--bookmark-interval")] = None,
     duty_interval: Annotated[float | None, _option("duty_interval", "--duty-interval")] = None,
     retention_interval: Annotated[float | None, _option("retention_interval", "--retention-interval")] = None,

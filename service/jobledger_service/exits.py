@@ -11,6 +11,7 @@ from .app import WrongSettingError
 from .domain.errors import StoreUnavailable
 from .key_desk import RefusedError
 from .rpc.server import CannotListenError
+from .rpc.tls import CertificateError
 from .store.engines import DatabaseInUseError, UnknownDatabaseError
 from .store.migrate import SchemaError
 
@@ -19,13 +20,22 @@ UNAVAILABLE: Final = 69
 CONFIGURATION: Final = 78
 """It was told something that it cannot do (EX_CONFIG)."""
 
+WRONG: Final = (
+    WrongSettingError,
+    CannotListenError,
+    CertificateError,
+    DatabaseInUseError,
+    UnknownDatabaseError,
+    SchemaError,
+)
+
 
 @contextmanager
 def told() -> Iterator[None]:
     """Tell what keeps a command from its work in one sentence, and exit with a status for it."""
     try:
         yield
-    except (WrongSettingError, CannotListenError, DatabaseInUseError, UnknownDatabaseError, SchemaError) as error:
+    except WRONG as error:
         say(str(error))
         raise typer.Exit(CONFIGURATION) from None
     except StoreUnavailable as error:

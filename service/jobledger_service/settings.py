@@ -1,5 +1,6 @@
 """The settings: flags of the command line, else `JOBLEDGER_*` in the environment, else the defaults."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -17,6 +18,10 @@ class Settings(BaseSettings):
     shared_port: bool = Field(default=False, description="Let other processes of this machine serve on the port too.")
     auth: Literal["none", "keys"] = Field("none", description="keys lets in who has an API key; none, everybody.")
     insecure: bool = Field(default=False, description="Serve other hosts too, without keys or TLS.")
+    tls_cert: Path | None = Field(None, description="PEM file of the server's certificate, which makes it speak TLS.")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    tls_client_ca: Path | None = Field(None, description="PEM file of the authority of clients, who then need one.")
+    reflection: bool = Field(default=True, description="Tell clients what there is to call.")
     bookmark_interval: float = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
     duty_interval: float = Field(0.5, gt=0, description="How often leases, retries and cancellations are looked after.")
     retention_interval: float = Field(5, gt=0, description="How often expired jobs and old history are looked after.")

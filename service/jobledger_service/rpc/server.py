@@ -11,6 +11,7 @@ from jobledger.v1 import admin_service_pb2, job_service_pb2, worker_service_pb2
 from .admin_service import AdminService
 from .job_service import JobService
 from .serving import Serving
+from .tls import Certificates
 from .worker_service import WorkerService
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
@@ -69,9 +70,19 @@ class Services:
     admin: AdminService
 
 
-def build(listen: str, serving: Serving, services: Services, *, share_port: bool) -> GrpcServer:
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where to serve, HOST:PORT: without TLS when there are no certificates."""
+
+    listen: str
+    certificates: Certificates | None
+    shared: bool
+    reflection: bool
+
+
+def build(port: Port, serving: Serving, services: Services) -> GrpcServer:
     """Return a server, bound to its address; raises CannotListenError."""
-    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
+    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(port.shared))))
     server.add_generic_rpc_handlers(
         (
             serving.handler(JOB_SERVICE, services.jobs),
@@ -81,9 +92,15 @@ def build(listen: str, serving: Serving, services: Services, *, share_port: bool
     )
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    if port.reflection:
+        reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return GrpcServer(server, servicer, _bind(server, port))
+
+
+def _bind(server: grpc.aio.Server, port: Port) -> int:
     try:
-        port = server.add_insecure_port(listen)
+        if port.certificates is None:
+            return server.add_insecure_port(port.listen)
+        return server.add_secure_port(port.listen, port.certificates.credentials())
     except RuntimeError as error:
-        raise CannotListenError(f"cannot listen on {listen}: is the port taken?") from error
-    return GrpcServer(server, servicer, port)
+        raise CannotListenError(f"cannot listen on {port.listen}: is the port taken?") from error

@@ -1,0 +1,213 @@
+"""TLS and mTLS by real handshakes: with the SDK, the worker, the command line, and certificates that change."""
+
+import asyncio
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from jobledger_client import AsyncJobClient, JobClient, UnavailableError, Worker
+from jobledger_service.app import WrongSettingError, certificates_of, check_settings
+from jobledger_service.rpc.tls import CertificateError
+from jobledger_service.settings import Settings
+
+from tests.conftest import StartServer
+from tests.support.databases import new_database
+from tests.support.keys import first_key
+from tests.support.server import Server
+from tests.test_server import refused_to_start
+
+INSISTED = [{"auth": "keys", "tls": "yes"}, {"auth": "keys", "insecure": True}, {"insecure": True}]
+CLI = Path(sys.executable).with_name("jobledger")
+
+
+@dataclass
+class Pki:
+    """An authority, and files with what it issues."""
+
+    directory: Path
+    authority: trustme.CA
+
+    @property
+    def ca_file(self) -> str:
+        self.authority.cert_pem.write_to_path(self.directory / "ca.pem")
+        return str(self.directory / "ca.pem")
+
+    def issue(self, name: str, host: str = "localhost") -> tuple[str, str]:
+        """Write a new certificate and its key in place of those under this name, as a renewal does."""
+        made = self.authority.issue_cert(host)
+        cert, key = self.directory / f"{name}.pem", self.directory / f"{name}-key.pem"
+        for path, pem in ((cert, made.cert_chain_pems[0]), (key, made.private_key_pem)):
+            fresh = path.with_suffix(".new")
+            pem.write_to_path(fresh)
+            fresh.replace(path)
+        return str(cert), str(key)
+
+    def credentials(self, cert: str = "", key: str = "") -> grpc.ChannelCredentials:
+        pair = (Path(key).read_bytes(), Path(cert).read_bytes()) if cert else (None, None)
+        return grpc.ssl_channel_credentials(Path(self.ca_file).read_bytes(), *pair)
+
+    def serial(self, target: str) -> str:
+        """Shake hands and return the serial number of the certificate that the server shows."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.set_alpn_protocols(["h2"])
+        host, _, port = target.rpartition(":")
+        with (
+            socket.create_connection((host, int(port))) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as shaken,
+        ):
+            return str(shaken.getpeercert()["serialNumber"])
+
+
+@pytest.fixture
+def pki(tmp_path: Path) -> Pki:
+    return Pki(tmp_path, trustme.CA())
+
+
+@pytest.fixture
+def encrypted(start_server: StartServer, pki: Pki) -> Callable[..., Server]:
+    """Return a function that starts a server with TLS, whose target names the host of its certificate."""
+
+    def start(**settings: str) -> Server:
+        cert, key = pki.issue("server")
+        return start_server(tls_cert=cert, tls_key=key, **settings)
+
+    return start
+
+
+def localhost(server: Server) -> str:
+    return server.target.replace("127.0.0.1", "localhost")
+
+
+def command(server: Server, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    given = {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
+    words = (CLI, *words, "--target", localhost(server), "--timeout", "5")
+    return subprocess.run(words, capture_output=True, text=True, timeout=30, env=given | environment, check=False)
+
+
+async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Callable[..., Server], pki: Pki, kind: str):
+    server = encrypted()
+    async with AsyncJobClient(localhost(server), credentials=pki.credentials()) as client:
+        job_id = (await client.create_job(kind)).job.job_id
+        worker = Worker(localhost(server), credentials=pki.credentials())
+        worker.handler(kind)(lambda ctx: ctx.result("s3://bucket/done"))
+        serving = asyncio.create_task(worker.serve())
+        job = await client.wait(job_id, timeout=20)
+        worker.stop()
+        await serving
+    assert job.result_uri == "s3://bucket/done"
+    said = await asyncio.to_thread(command, server, "get", job_id, "--ca-file", pki.ca_file)
+    assert (said.returncode, "COMPLETED" in said.stdout) == (0, True), said.stderr
+
+
+@pytest.mark.parametrize("trust", ["none", "another's"])
+def test_who_speaks_no_tls_or_trusts_another_authority_gets_no_answer(
+    encrypted: Callable[..., Server], tmp_path: Path, trust: str
+):
+    strange = Pki(tmp_path, trustme.CA()).credentials() if trust != "none" else None
+    with JobClient(localhost(encrypted()), credentials=strange, timeout=1) as client, pytest.raises(UnavailableError):
+        client.list_jobs().page()
+
+
+def test_with_mtls_a_client_needs_a_certificate_of_the_authority(encrypted: Callable[..., Server], pki: Pki):
+    server = encrypted(tls_client_ca=pki.ca_file)
+    cert, key = pki.issue("client", "someone")
+    with JobClient(localhost(server), credentials=pki.credentials(cert, key)) as client:
+        assert client.list_jobs().page().total_size == 0
+    other = trustme.CA().issue_cert("someone")
+    pair = (other.private_key_pem.bytes(), other.cert_chain_pems[0].bytes())
+    for credentials in (pki.credentials(), grpc.ssl_channel_credentials(Path(pki.ca_file).read_bytes(), *pair)):
+        client = JobClient(localhost(server), credentials=credentials, timeout=1)
+        with client, pytest.raises(UnavailableError):
+            client.list_jobs().page()
+    flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
+    assert command(server, "list", *flags).returncode == 0
+    assert command(server, "list", "--ca-file", pki.ca_file).returncode in {69, 75}
+
+
+def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(
+    encrypted: Callable[..., Server], pki: Pki
+):
+    server = encrypted()
+    with JobClient(localhost(server), credentials=pki.credentials()) as client:
+        client.list_jobs().page()
+        before = pki.serial(server.target)
+        assert pki.serial(server.target) == before
+        pki.issue("server")
+        after = pki.serial(server.target)
+        assert after != before
+        client.list_jobs().page()
+    Path(pki.directory / "server-key.pem").write_text("half a renewal")
+    assert pki.serial(server.target) == after
+    assert "the certificate stays as it was" in server.tail()
+    pki.issue("server")
+    assert pki.serial(server.target) not in {before, after}
+    assert server.stop() == 0
+    assert server.defects() == []
+
+
+def test_keys_over_tls(encrypted: Callable[..., Server], pki: Pki, store: str, tmp_path: Path):
+    database = new_database(store, tmp_path)
+    token = first_key(database)
+    server = encrypted(database=database, auth="keys")
+    with JobClient(localhost(server), credentials=pki.credentials(), api_key=token) as client:
+        made = client.create_api_key("sdk", ["caller"], owner="sdk")
+        assert [key.key_id for key in client.list_api_keys(owner="sdk")] == [made.api_key.key_id]
+        rotated = client.rotate_api_key(made.api_key.key_id)
+        assert client.revoke_api_key(rotated.replaced.key_id).HasField("revoke_time")
+    flags = ("--ca-file", pki.ca_file)
+    assert command(server, "list", *flags, JOBLEDGER_API_KEY=rotated.token).returncode == 0
+    assert command(server, "list", *flags, "--api-key", made.token).returncode == 77
+    place = ("keys", "--server", localhost(server), "--ca-file", pki.ca_file, "--api-key", token)
+    listed = subprocess.run([CLI.with_name("jobledger-server"), *place, "list"], capture_output=True, check=False)
+    assert listed.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"tls_cert": "CERT"}, "--tls-key"),
+        ({"tls_key": "KEY"}, "--tls-cert"),
+        ({"tls_client_ca": "CERT"}, "--tls-client-ca"),
+        ({"tls_cert": "KEY", "tls_key": "KEY"}, "server-key.pem"),
+        ({"tls_cert": "CERT", "tls_key": "KEY", "tls_client_ca": "KEY"}, "server-key.pem"),
+        ({"listen": "0.0.0.0:0"}, "no keys"),
+        ({"listen": "[::]:0", "tls_cert": "CERT", "tls_key": "KEY"}, "no keys"),
+        ({"listen": "0.0.0.0:0", "auth": "keys"}, "without TLS"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(pki: Pki, settings: dict[str, str], said: str):
+    cert, key = pki.issue("server")
+    files = {"CERT": cert, "KEY": key}
+    given = Settings(**{name: files.get(value, value) for name, value in settings.items()})
+    with pytest.raises((WrongSettingError, CertificateError), match=said):
+        check_settings(given)
+        certificates_of(given)
+
+
+def test_a_certificate_that_is_not_there_is_told_in_a_sentence(tmp_path: Path):
+    place = {"database": f"sqlite:///{tmp_path}/x.db", "listen": "127.0.0.1:0"}
+    assert "/no/such" in refused_to_start(tmp_path, status=78, tls_cert="/no/such", tls_key="/no/such", **place)
+
+
+@pytest.mark.parametrize("settings", INSISTED)
+def test_other_hosts_are_let_in_with_keys_and_tls_or_when_the_operator_insists(pki: Pki, settings: dict):
+    cert, key = pki.issue("server")
+    files = {"tls_cert": cert, "tls_key": key} if "tls" in settings else {}
+    given = {name: value for name, value in settings.items() if name != "tls"}
+    check_settings(Settings(listen="0.0.0.0:7070", **given, **files))
+
+
+def test_reflection_can_be_switched_off(start_server: StartServer):
+    with grpc.insecure_channel(start_server(reflection="false").target) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            ProtoReflectionDescriptorDatabase(channel).get_services()
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
