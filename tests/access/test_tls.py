@@ -189,8 +189,7 @@ def test_settings_that_do_not_go_together_are_refused(pki: Pki, settings: dict[s
     files = {"CERT": cert, "KEY": key}
     given = Settings(**{name: files.get(value, value) for name, value in settings.items()})
     with pytest.raises((WrongSettingError, CertificateError), match=said):
-        check_settings(given)
-        certificates_of(given)
+        _ = check_settings(given), certificates_of(given)
 
 
 def test_a_certificate_that_is_not_there_is_told_in_a_sentence(tmp_path: Path):
