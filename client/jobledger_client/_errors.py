@@ -29,6 +29,11 @@ JobledgerError
 │   └── ApiKeyRevokedError       API_KEY_REVOKED
 ├── PermissionDeniedError        PERMISSION_DENIED: the key is good, but not for this
 │   └── RoleMissingError         ROLE_MISSING: `metadata["role"]` is the one that is needed
+├── LimitError                   as much as the operator allows
+│   ├── RateLimitedError         RATE_LIMITED: come back after `retry_after`
+│   ├── TooManyWatchesError      TOO_MANY_WATCHES
+│   ├── TooManyQueuedJobsError   TOO_MANY_QUEUED_JOBS
+│   └── MessageTooLargeError     MESSAGE_TOO_LARGE: send less at once
 ├── QueueFullError               QUEUE_FULL: come back after `retry_after`
 ├── UnavailableError             UNAVAILABLE without a reason: nobody answered
 │   ├── DrainingError            DRAINING
@@ -201,6 +206,26 @@ class PermissionDeniedError(JobledgerError):
 
 class RoleMissingError(PermissionDeniedError):
     """The key does not have the role that the call needs."""
+
+
+class LimitError(JobledgerError):
+    """As much as the operator allows. Nothing was done; `metadata["limit"]` says how much that is."""
+
+
+class RateLimitedError(LimitError):
+    """Too many calls with this key; come back after `retry_after` seconds."""
+
+
+class TooManyWatchesError(LimitError):
+    """As many watches are open as this key, or its owner, may have."""
+
+
+class TooManyQueuedJobsError(LimitError):
+    """As many jobs of this owner are QUEUED as may be."""
+
+
+class MessageTooLargeError(LimitError):
+    """The request has more bytes than the service takes."""
 
 
 class QueueFullError(JobledgerError):

@@ -7,7 +7,7 @@ import random
 import secrets
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from .duties.keys import KeyDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
 from .feed.feed import LiveFeed
+from .ledger.backlog import Backlog
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
@@ -35,7 +36,9 @@ from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
 from .rpc.door import Door
 from .rpc.job_service import JobService
+from .rpc.methods import Kind
 from .rpc.open_calls import OpenCalls
+from .rpc.rates import Rates, WrongRateError
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
 from .rpc.tls import Certificates, Files
@@ -89,7 +92,7 @@ class App:
         executor = Executor(writes, codec, clock, self._queries.cursor, retention_of(settings))
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
-        self._open_calls = OpenCalls()
+        self._open_calls = OpenCalls(settings.watches_per_key, settings.watches_per_owner)
         self._keys = SqlKeyStore(self._database)
         self._keyring = self._open_keyring() if settings.auth == "keys" else None
         self._server = self._build_server(
@@ -123,16 +126,34 @@ class App:
         keys = Keys(self._keys, self._committer.maintain, self._queries.run, clock, secrets.token_bytes, changed)
         return AdminService(keys, clock)
 
+    def _build_backlog(self) -> Backlog | None:
+        most = self._settings.queued_jobs_per_owner
+        if most is None:
+            return None
+
+        async def count(owners: Sequence[str]) -> dict[str, int]:
+            return await self._queries.run(self._reads.queued_jobs, owners, most)
+
+        return Backlog(count, most)
+
     def _build_server(self, watch: Watch) -> server.GrpcServer:
-        schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
-        jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
+        settings = self._settings
+        schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
+        jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies, self._build_backlog())
         workers = WorkerService(self._committer, self._claims, worker_requests.Given(clock, random.random, schemes))
         services = server.Services(jobs, workers, self._build_admin(self._keyring))
         self._serving = Serving(
-            Door(self._keyring), self._open_calls, lambda position: self._queries.cursor(position).encode()
+            Door(self._keyring, rates_of(settings), settings.message_limit),
+            self._open_calls,
+            lambda position: self._queries.cursor(position).encode(),
         )
-        settings = self._settings
-        port = server.Port(settings.listen, certificates_of(settings), settings.shared_port, settings.reflection)
+        port = server.Port(
+            settings.listen,
+            certificates_of(settings),
+            settings.shared_port,
+            settings.reflection,
+            settings.message_limit,
+        )
         return server.build(port, self._serving, services)
 
     def _committed(self, commit: Commit) -> None:
@@ -216,6 +237,20 @@ def certificates_of(settings: Settings) -> Certificates | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+
+
+def rates_of(settings: Settings) -> Rates | None:
+    """Return how often keys may call, None when there is no bound; raises WrongSettingError."""
+    given = {
+        Kind.READ: settings.rate_limit_read,
+        Kind.WRITE: settings.rate_limit_write,
+        Kind.WATCH: settings.rate_limit_watch,
+    }
+    rates = {kind: rate for kind, rate in given.items() if rate is not None}
+    try:
+        return Rates(rates, settings.rate_limit_store) if rates else None
+    except WrongRateError as error:
+        raise WrongSettingError(f"--rate-limit-…: {error}") from error
 
 
 def prepare(database: Database) -> None:

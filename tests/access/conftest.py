@@ -39,7 +39,7 @@ async def as_holder() -> AsyncIterator[As]:
     """Return a function that opens a channel to a server with a token; closed after the test."""
     opened: list[KeyedApi] = []
 
-    def open_api(server: Server, token: str) -> KeyedApi:
+    def open_api(server: Server | KeyedApi, token: str) -> KeyedApi:
         opened.append(KeyedApi(server.target, token))
         return opened[-1]
 

@@ -129,11 +129,29 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_AUTH_DISABLED (FAILED_PRECONDITION) is a call about keys to a server that runs without them: it cannot
     know who may make them. Example: CreateApiKey on a server without `--auth keys`.
     """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 27
+    """ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
+    when to come back, QuotaFailure whose limit it is. Nothing was done.
+    Example: the 101st write within a second. Metadata: kind (read, write or watch), limit.
+    """
+    ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 28
+    """ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or an owner; with RetryInfo and
+    QuotaFailure. Example: a dashboard that opens a watch for each row. Metadata: limit.
+    """
+    ERROR_REASON_TOO_MANY_QUEUED_JOBS: _ErrorReason.ValueType  # 29
+    """ERROR_REASON_TOO_MANY_QUEUED_JOBS (RESOURCE_EXHAUSTED) is a CreateJob of an owner that has as many QUEUED jobs as the
+    operator allows; with RetryInfo and QuotaFailure. Example: a loop that creates without end. Metadata: limit.
+    """
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 30
+    """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
+    told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
+    Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
-    the domain "jobledger". Match on it, never on the text of a message. What gRPC itself refuses (a message over 4 MiB, an
-    unknown method) carries none.
+    the domain "jobledger". Match on it, never on the text of a message. What gRPC itself refuses (an unknown method, a
+    message far too large) carries none.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -242,5 +260,23 @@ Example: RotateApiKey of a revoked key. Metadata: key_id.
 ERROR_REASON_AUTH_DISABLED: ErrorReason.ValueType  # 26
 """ERROR_REASON_AUTH_DISABLED (FAILED_PRECONDITION) is a call about keys to a server that runs without them: it cannot
 know who may make them. Example: CreateApiKey on a server without `--auth keys`.
+"""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 27
+"""ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
+when to come back, QuotaFailure whose limit it is. Nothing was done.
+Example: the 101st write within a second. Metadata: kind (read, write or watch), limit.
+"""
+ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 28
+"""ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or an owner; with RetryInfo and
+QuotaFailure. Example: a dashboard that opens a watch for each row. Metadata: limit.
+"""
+ERROR_REASON_TOO_MANY_QUEUED_JOBS: ErrorReason.ValueType  # 29
+"""ERROR_REASON_TOO_MANY_QUEUED_JOBS (RESOURCE_EXHAUSTED) is a CreateJob of an owner that has as many QUEUED jobs as the
+operator allows; with RetryInfo and QuotaFailure. Example: a loop that creates without end. Metadata: limit.
+"""
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
+"""ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
+told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
+Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -23,10 +23,19 @@ Refusal
 ├── ApiKeyNotFound        no such key to revoke or to rotate
 ├── ApiKeyEnded           the key was revoked or has expired, and cannot be rotated
 ├── AuthDisabled          the server runs without keys, and makes none
+├── LimitReached          as much as the operator allows
+│   ├── RateLimited       too many calls with one key
+│   ├── TooManyWatches    too many open watches of a key or an owner
+│   ├── TooManyQueuedJobs too many jobs of an owner wait
+│   └── MessageTooLarge   the request has too many bytes
 ├── QueueFull             too many writes wait
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
 """
+
+from typing import Self
+
+from .limits import SECOND
 
 
 class Refusal(Exception):  # noqa: N818  a refusal is an answer, not a fault
@@ -208,6 +217,83 @@ class AuthDisabled(Refusal):
             "this server runs without keys, and so makes none:"
             " stop it, run `jobledger-server keys create`, and start it with --auth keys"
         )
+
+
+class LimitReached(Refusal):
+    """As much as the operator allows; `subject` is whose limit it is, `wait` microseconds until another try helps."""
+
+    def __init__(self, message: str, subject: str, wait: int | None, **metadata: str) -> None:
+        super().__init__(message, **metadata)
+        self.subject = subject
+        self.wait = wait
+
+
+class RateLimited(LimitReached):
+    """Too many calls of one kind with one key."""
+
+    def __init__(self, key_id: str, kind: str, rate: str, wait: int) -> None:
+        super().__init__(
+            f"more {kind} calls than {rate} with one key: come back in {wait / SECOND:.2f} s",
+            _key(key_id),
+            wait,
+            kind=kind,
+            limit=rate,
+        )
+
+
+class TooManyWatches(LimitReached):
+    """As many watches are open as one key, or one owner, may have."""
+
+    def __init__(self, subject: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} watches of the {subject} are open, as many as may be: end one first",
+            subject,
+            SECOND,
+            limit=str(limit),
+        )
+
+    @classmethod
+    def of_key(cls, key_id: str, limit: int) -> Self:
+        """Return the refusal of a key's watch."""
+        return cls(_key(key_id), limit)
+
+    @classmethod
+    def of_owner(cls, owner: str, limit: int) -> Self:
+        """Return the refusal of an owner's watch."""
+        return cls(_owner(owner), limit)
+
+
+class TooManyQueuedJobs(LimitReached):
+    """As many jobs of an owner wait as may."""
+
+    def __init__(self, owner: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} jobs of the {_owner(owner)} are QUEUED, as many as may be: come back when some have begun",
+            _owner(owner),
+            SECOND,
+            limit=str(limit),
+        )
+
+
+class MessageTooLarge(LimitReached):
+    """The request has more bytes than the operator allows."""
+
+    def __init__(self, key_id: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"the request has {size} bytes, more than {limit}: send less at once",
+            _key(key_id),
+            None,
+            size=str(size),
+            limit=str(limit),
+        )
+
+
+def _key(key_id: str) -> str:
+    return f"key:{key_id}"
+
+
+def _owner(owner: str) -> str:
+    return f"owner:{owner}"
 
 
 class QueueFull(Refusal):

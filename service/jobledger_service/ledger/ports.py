@@ -234,6 +234,9 @@ class ReadStore(Protocol):
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs."""
 
+    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
+        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
+
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`."""
 

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 
 from jobledger_service.domain.access import Caller, token_in
-from jobledger_service.domain.errors import RoleMissing
+from jobledger_service.domain.errors import MessageTooLarge, RoleMissing
 from jobledger_service.ledger.keyring import KeyRing
 
 from .identity import ANYBODY
 from .methods import Method
+from .rates import Rates
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
@@ -20,22 +21,35 @@ AUTHORIZATION: Final = "authorization"
 
 
 class Door:
-    """Where every call comes in; without a key ring everybody is let in as ANYBODY."""
+    """Where every call comes in; without a key ring everybody is let in as ANYBODY, without rates as often as wanted.
 
-    def __init__(self, keyring: KeyRing | None) -> None:
+    `message_limit` is in bytes.
+    """
+
+    def __init__(self, keyring: KeyRing | None, rates: Rates | None, message_limit: int) -> None:
         self._keyring = keyring
+        self._rates = rates
+        self._message_limit = message_limit
 
-    async def admit(self, context: Context, method: Method) -> Caller:
-        """Return who calls.
+    async def admit(self, context: Context, method: Method, size: int) -> Caller:
+        """Return who calls, with a request of `size` bytes.
 
-        Raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, RoleMissing, StoreUnavailable.
+        Raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, RoleMissing, RateLimited, MessageTooLarge,
+        StoreUnavailable.
         """
-        if self._keyring is None:
-            return ANYBODY
-        caller = await self._keyring.caller(token_in(_authorization(context)))
+        caller = await self._identify(context)
         if not caller.may(method.role):
             raise RoleMissing(method.name, method.role)
+        if self._rates is not None:
+            await self._rates.take(caller, method.kind)
+        if size > self._message_limit:
+            raise MessageTooLarge(caller.key_id, size, self._message_limit)
         return caller
+
+    async def _identify(self, context: Context) -> Caller:
+        if self._keyring is None:
+            return ANYBODY
+        return await self._keyring.caller(token_in(_authorization(context)))
 
 
 def _authorization(context: Context) -> str:

@@ -1,6 +1,7 @@
 """JobService: authorise, read the request, submit or query, map, return."""
 
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from jobledger.v1 import event_pb2
@@ -8,6 +9,7 @@ from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain.job import job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
+from jobledger_service.ledger.backlog import Backlog
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.ports import JobRead
 from jobledger_service.ledger.queries import Queries
@@ -29,9 +31,12 @@ class JobService:
     watch: Watch
     new_id: read.NewId
     replies: ReplyCache | None = None
+    backlog: Backlog | None = None
 
     async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
-        job, created = await self.committer.submit(read.create_job(request, caller, self.new_id))
+        command = read.create_job(request, caller, self.new_id)
+        async with self.backlog.room(caller.owner) if self.backlog else nullcontext():
+            job, created = await self.committer.submit(command)
         return api.CreateJobResponse(job=convert.job(job), created=created)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:

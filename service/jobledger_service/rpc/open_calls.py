@@ -1,12 +1,13 @@
 """The calls that stay open: watches, and claims that wait. They end with the key that they were made with."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jobledger_service.domain.access import Caller
-from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.errors import Refusal, TooManyWatches
 
 
 @dataclass(slots=True, eq=False)
@@ -16,10 +17,31 @@ class _OpenCall:
 
 
 class OpenCalls:
-    """The open calls of one process, by key."""
+    """The open calls of one process, by key; of watches, no more than `per_key` and `per_owner`, None for no bound."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_key: int | None = None, per_owner: int | None = None) -> None:
+        self._per_key = per_key
+        self._per_owner = per_owner
         self._of_key: dict[str, set[_OpenCall]] = {}
+        self._watches_of_key: Counter[str] = Counter()
+        self._watches_of_owner: Counter[str] = Counter()
+
+    @contextmanager
+    def watch(self, caller: Caller) -> Iterator[None]:
+        """Hold a watch; raises TooManyWatches, and what `sweep` ends it with."""
+        of_key, of_owner = self._watches_of_key, self._watches_of_owner
+        if self._per_key is not None and of_key[caller.key_id] >= self._per_key:
+            raise TooManyWatches.of_key(caller.key_id, self._per_key)
+        if self._per_owner is not None and of_owner[caller.owner] >= self._per_owner:
+            raise TooManyWatches.of_owner(caller.owner, self._per_owner)
+        of_key[caller.key_id] += 1
+        of_owner[caller.owner] += 1
+        try:
+            with self.hold(caller):
+                yield
+        finally:
+            of_key[caller.key_id] -= 1
+            of_owner[caller.owner] -= 1
 
     @contextmanager
     def hold(self, caller: Caller) -> Iterator[None]:

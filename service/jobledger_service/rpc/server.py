@@ -33,6 +33,9 @@ OPTIONS: Final = (
     ("grpc.max_connection_age_grace_ms", 600_000),
 )
 
+HARD: Final = 2
+"""Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
+
 
 class CannotListenError(OSError):
     """The address cannot be listened on."""
@@ -78,11 +81,13 @@ class Port:
     certificates: Certificates | None
     shared: bool
     reflection: bool
+    message_limit: int
 
 
 def build(port: Port, serving: Serving, services: Services) -> GrpcServer:
     """Return a server, bound to its address; raises CannotListenError."""
-    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(port.shared))))
+    ours = (("grpc.so_reuseport", int(port.shared)), ("grpc.max_receive_message_length", HARD * port.message_limit))
+    server = grpc.aio.server(options=(*OPTIONS, *ours))
     server.add_generic_rpc_handlers(
         (
             serving.handler(JOB_SERVICE, services.jobs),

@@ -140,7 +140,7 @@ class Serving:
             told = _Told(method.name)
             try:
                 with self._calls:
-                    told.caller = await self._door.admit(context, method)
+                    told.caller = await self._door.admit(context, method, len(raw))
                     told.request = read(raw)
                     reply = await call(told.request, told.caller)
             except Refusal as refusal:
@@ -162,9 +162,9 @@ class Serving:
             told = _Told(method.name)
             try:
                 with self._calls:
-                    told.caller = await self._door.admit(context, method)
+                    told.caller = await self._door.admit(context, method, len(raw))
                     told.request = read(raw)
-                    with self._open_calls.hold(told.caller):
+                    with self._open_calls.watch(told.caller):
                         async with aclosing(call(told.request, told.caller)) as messages:
                             async for message in messages:
                                 await _send(context, message)

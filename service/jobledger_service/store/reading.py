@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, selec
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
-from jobledger_service.domain.states import ENDED, ChunkState
+from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger.ports import (
     ChunkKey,
     ChunksRead,
@@ -117,6 +117,16 @@ class SqlReadStore:
                 next=page_key(shown[-1], listing.order) if more else None,
                 count=counted,
             )
+
+    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
+        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
+        one = jobs.c.owner == bindparam("of"), jobs.c.state == JobState.QUEUED
+        some = select(jobs.c.job_key).where(*one).limit(most).subquery()
+        with self._database.read() as connection:
+            return {
+                owner: connection.execute(select(func.count()).select_from(some), {"of": owner}).scalar_one()
+                for owner in owners
+            }
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`."""
