@@ -25,7 +25,7 @@ QUICK = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "0.
 
 # What is the same on every store, and so is tested on the first alone, with the reason.
 ON_ONE_STORE = {
-    "access/test_limits_shared.py": "calls are counted outside of the store",
+    "access/test_limits.py": "calls, watches and bytes are counted in the server",
     "access/test_tls.py": "connections know nothing of the store",
     "client/test_cli.py": "the command line sees messages, not the store",
     "client/test_docs.py": "the examples see messages, not the store",

@@ -1,13 +1,13 @@
 """From Python values to the well-known messages of protobuf."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
-from jobledger.v1.admin_service_pb2 import Role
+from jobledger.v1.admin_service_pb2 import Role, UsageDimension
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_service_pb2 import JobOrder, TimeRange, WatchMode
@@ -24,6 +24,8 @@ JobOrderLike: TypeAlias = JobOrder.ValueType | str
 WatchModeLike: TypeAlias = WatchMode.ValueType | str
 FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
 RoleLike: TypeAlias = Role.ValueType | str
+UsageDimensionLike: TypeAlias = UsageDimension.ValueType | str
+DayLike: TypeAlias = date | str
 
 TERMINAL_STATES = frozenset(
     {JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED},
@@ -125,6 +127,15 @@ def failure_policy(value: FailurePolicyLike) -> FailurePolicy.ValueType:
 def role(value: RoleLike) -> Role.ValueType:
     """Return the role of this name: CALLER, WORKER or ADMIN."""
     return value if isinstance(value, int) else Role.Value(_enum_name(Role.keys(), "ROLE_", value))
+
+
+def usage_dimension(value: UsageDimensionLike) -> UsageDimension.ValueType:
+    """Return the dimension of this name: DAY, OWNER, KEY or METHOD."""
+    return (
+        value
+        if isinstance(value, int)
+        else UsageDimension.Value(_enum_name(UsageDimension.keys(), "USAGE_DIMENSION_", value))
+    )
 
 
 def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:

@@ -14,12 +14,14 @@ from typing import Any
 import structlog
 import uuid_utils
 
+from .domain.errors import Refusal
 from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
 from .duties.keys import KeyDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
+from .duties.usage import UsageDuty
 from .feed.feed import LiveFeed
 from .ledger.backlog import Backlog
 from .ledger.batch import Commit, Executor
@@ -29,6 +31,7 @@ from .ledger.entry import Entry
 from .ledger.keyring import READ_EVERY, KeyChanges, KeyRing
 from .ledger.keys import Keys
 from .ledger.queries import Queries
+from .ledger.usage import Usage, UsageQueries
 from .ledger.watch import Watch
 from .rpc import server, worker_requests
 from .rpc.admin_service import AdminService
@@ -49,11 +52,13 @@ from .store.keys import SqlKeyStore
 from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
+from .store.usage import SqlUsageStore
 from .store.writing import SqlWriteStore
 
 log = structlog.get_logger(__name__)
 
 LAST_PORT = 65_535
+DAY = 86_400
 
 
 DEFECT = 70
@@ -93,11 +98,12 @@ class App:
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
         self._open_calls = OpenCalls(settings.watches_per_key, settings.watches_per_owner)
-        self._keys = SqlKeyStore(self._database)
+        self._keys, self._usages, self._usage = SqlKeyStore(self._database), SqlUsageStore(self._database), Usage()
         self._keyring = self._open_keyring() if settings.auth == "keys" else None
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
         )
+        self._noting = self._build_usage_duty()
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, clock, random.random)
         self._retention = RetentionDuty(
             self._reads,
@@ -116,15 +122,16 @@ class App:
         return KeyRing(read, clock, self._keys.changes(0), shared=not self._database.single_writer)
 
     def _build_admin(self, keyring: KeyRing | None) -> AdminService:
+        usage = UsageQueries(self._usages, self._queries.run)
         if keyring is None:
-            return AdminService(None, clock)
+            return AdminService(None, usage, clock)
 
         async def changed() -> None:
             await keyring.read_on()
             self._open_calls.sweep(keyring.check)
 
         keys = Keys(self._keys, self._committer.maintain, self._queries.run, clock, secrets.token_bytes, changed)
-        return AdminService(keys, clock)
+        return AdminService(keys, usage, clock)
 
     def _build_backlog(self) -> Backlog | None:
         most = self._settings.queued_jobs_per_owner
@@ -136,6 +143,10 @@ class App:
 
         return Backlog(count, most)
 
+    def _build_usage_duty(self) -> UsageDuty:
+        kept = self._settings.usage_retention / DAY
+        return UsageDuty(self._usage, self._usages, self._keyring, self._keys, self._committer, clock, kept)
+
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         settings = self._settings
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
@@ -145,6 +156,7 @@ class App:
         self._serving = Serving(
             Door(self._keyring, rates_of(settings), settings.message_limit),
             self._open_calls,
+            self._usage,
             lambda position: self._queries.cursor(position).encode(),
         )
         port = server.Port(
@@ -180,6 +192,7 @@ class App:
             self._own("feed", self._feed.run()),
             self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
+            self._own("usage", perform("usage", self._noting.once, settings.usage_interval)),
         ]
         if self._keyring is not None:
             sweep = partial(self._open_calls.sweep, self._keyring.check)
@@ -219,11 +232,18 @@ class App:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await self._note_last_usage()
         self._committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()
         self._database.close()
         log.info("stopped")
+
+    async def _note_last_usage(self) -> None:
+        try:
+            await self._noting.once()
+        except Refusal as refusal:
+            log.warning("the last usage is lost", why=str(refusal))
 
 
 def retention_of(settings: Settings) -> Retention:

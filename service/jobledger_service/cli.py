@@ -65,6 +65,8 @@ def serve_command(
     cancelled_retention: Annotated[float | None, _option("cancelled_retention", "--cancelled-retention")] = None,
     drain_timeout: Annotated[float | None, _option("drain_timeout", "--drain-timeout")] = None,
     queue_limit: Annotated[int | None, _option("queue_limit", "--queue-limit")] = None,
+    usage_interval: Annotated[float | None, _option("usage_interval", "--usage-interval")] = None,
+    usage_retention: Annotated[float | None, _option("usage_retention", "--usage-retention")] = None,
     message_limit: Annotated[int | None, _option("message_limit", "--message-limit")] = None,
     watches_per_key: Annotated[int | None, _option("watches_per_key", "--watches-per-key")] = None,
     watches_per_owner: Annotated[int | None, _option("watches_per_owner", "--watches-per-owner")] = None,

@@ -15,9 +15,11 @@ from .app import clock, prepare
 from .domain.access import DEFAULT_OWNER, Caller, Role
 from .domain.errors import Refusal, StoreUnavailable
 from .ledger.keys import Keys
+from .ledger.usage import UsageQueries
 from .rpc.admin_service import AdminService
 from .store.engines import Database, DatabaseInUseError, open_database
 from .store.keys import SqlKeyStore
+from .store.usage import SqlUsageStore
 
 PATIENCE: Final = 10.0
 """Seconds that a server has to answer."""
@@ -57,8 +59,9 @@ class DatabaseDesk:
         with closing(self._open()) as database:
             prepare(database)
             keys = Keys(SqlKeyStore(database), _at_once, _at_once, clock, secrets.token_bytes, _nobody_to_tell)
+            service = AdminService(keys, UsageQueries(SqlUsageStore(database), _at_once), clock)
             try:
-                return asyncio.run(getattr(AdminService(keys, clock), method)(request, OPERATOR))
+                return asyncio.run(getattr(service, method)(request, OPERATOR))
             except StoreUnavailable:
                 raise
             except Refusal as refusal:

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     cancelled_retention: float | None = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
     drain_timeout: float = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
+    usage_interval: float = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
+    usage_retention: float = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
     watches_per_key: int | None = Field(None, ge=1, description="How many watches of a key may be open at a server.")
     watches_per_owner: int | None = Field(None, ge=1, description="The same for all keys of an owner.")

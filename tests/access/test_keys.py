@@ -19,11 +19,11 @@ from jobledger.v1.job_service_pb2 import ListJobsRequest
 from sqlalchemy import make_url
 
 from tests.access.conftest import As, Keyed
-from tests.conftest import StartServer
 from tests.support.api import fresh_kind
 from tests.support.errors import invalid, refused
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
 from tests.support.postgres import connect as connect_to_database
+from tests.support.server import Server
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 
@@ -190,8 +190,8 @@ async def test_the_database_has_no_secret(keyed: Keyed, admin: KeyedApi, store: 
     assert all(secret not in server.log.read_text() for server in keyed.replicas)
 
 
-async def test_a_server_without_keys_makes_none(start_server: StartServer, as_holder: As):
-    api = as_holder(start_server(), "")
+async def test_a_server_without_keys_makes_none(server: Server, as_holder: As):
+    api = as_holder(server, "")
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "AUTH_DISABLED"):
         await api.make(ADMIN)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "AUTH_DISABLED"):

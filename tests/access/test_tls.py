@@ -6,20 +6,25 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
 import trustme
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from jobledger_client import AsyncJobClient, JobClient, UnavailableError, Worker
 from jobledger_service.app import WrongSettingError, certificates_of, check_settings
+from jobledger_service.cli import cli
 from jobledger_service.rpc.tls import CertificateError
 from jobledger_service.settings import Settings
+from typer.testing import CliRunner
 
-from tests.conftest import StartServer
+from tests.conftest import QUICK
 from tests.support.databases import new_database
 from tests.support.keys import first_key
 from tests.support.server import Server
@@ -67,20 +72,37 @@ class Pki:
             return str(shaken.getpeercert()["serialNumber"])
 
 
-@pytest.fixture
-def pki(tmp_path: Path) -> Pki:
-    return Pki(tmp_path, trustme.CA())
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki(tmp_path_factory.mktemp("pki"), trustme.CA())
 
 
-@pytest.fixture
-def encrypted(start_server: StartServer, pki: Pki) -> Callable[..., Server]:
-    """Return a function that starts a server with TLS, whose target names the host of its certificate."""
+@contextmanager
+def serving(pki: Pki, name: str, **settings: str) -> Iterator[Server]:
+    """Start a server with a certificate of this name; at the end it drains, and has logged nothing wrong."""
+    cert, key = pki.issue(name)
+    database = settings.pop("database", "") or new_database("sqlite", pki.directory)
+    server = Server(database, pki.directory, QUICK | {"tls_cert": cert, "tls_key": key} | settings).start()
+    yield server
+    assert server.stop() == 0
+    assert server.defects() == []
 
-    def start(**settings: str) -> Server:
-        cert, key = pki.issue("server")
-        return start_server(tls_cert=cert, tls_key=key, **settings)
 
-    return start
+@pytest.fixture(scope="module")
+def encrypted(pki: Pki) -> Iterator[Server]:
+    """Return a server with TLS, for everybody."""
+    with serving(pki, "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def guarded(pki: Pki) -> Iterator[tuple[Server, str]]:
+    """Return a server with mTLS, keys and no reflection, and the token of an admin."""
+    database = new_database("sqlite", pki.directory)
+    token = first_key(database)
+    guards = {"auth": "keys", "reflection": "false", "tls_client_ca": pki.ca_file}
+    with serving(pki, "guarded", database=database, **guards) as server:
+        yield server, token
 
 
 def localhost(server: Server) -> str:
@@ -93,8 +115,8 @@ def command(server: Server, *words: str, **environment: str) -> subprocess.Compl
     return subprocess.run(words, capture_output=True, text=True, timeout=30, env=given | environment, check=False)
 
 
-async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Callable[..., Server], pki: Pki, kind: str):
-    server = encrypted()
+async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Server, pki: Pki, kind: str):
+    server = encrypted
     async with AsyncJobClient(localhost(server), credentials=pki.credentials()) as client:
         job_id = (await client.create_job(kind)).job.job_id
         worker = Worker(localhost(server), credentials=pki.credentials())
@@ -109,34 +131,36 @@ async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Call
 
 
 @pytest.mark.parametrize("trust", ["none", "another's"])
-def test_who_speaks_no_tls_or_trusts_another_authority_gets_no_answer(
-    encrypted: Callable[..., Server], tmp_path: Path, trust: str
-):
+def test_who_speaks_no_tls_or_trusts_another_authority_gets_no_answer(encrypted: Server, tmp_path: Path, trust: str):
     strange = Pki(tmp_path, trustme.CA()).credentials() if trust != "none" else None
-    with JobClient(localhost(encrypted()), credentials=strange, timeout=1) as client, pytest.raises(UnavailableError):
+    with JobClient(localhost(encrypted), credentials=strange, timeout=1) as client, pytest.raises(UnavailableError):
         client.list_jobs().page()
 
 
-def test_with_mtls_a_client_needs_a_certificate_of_the_authority(encrypted: Callable[..., Server], pki: Pki):
-    server = encrypted(tls_client_ca=pki.ca_file)
+def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(guarded: tuple[Server, str], pki: Pki):
+    server, token = guarded
     cert, key = pki.issue("client", "someone")
-    with JobClient(localhost(server), credentials=pki.credentials(cert, key)) as client:
-        assert client.list_jobs().page().total_size == 0
+    with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
+        made = client.create_api_key("sdk", ["caller"], owner="sdk")
+        assert [key.key_id for key in client.list_api_keys(owner="sdk")] == [made.api_key.key_id]
+        rotated = client.rotate_api_key(made.api_key.key_id)
+        assert client.revoke_api_key(rotated.replaced.key_id).HasField("revoke_time")
     other = trustme.CA().issue_cert("someone")
     pair = (other.private_key_pem.bytes(), other.cert_chain_pems[0].bytes())
     for credentials in (pki.credentials(), grpc.ssl_channel_credentials(Path(pki.ca_file).read_bytes(), *pair)):
-        client = JobClient(localhost(server), credentials=credentials, timeout=1)
+        client = JobClient(localhost(server), credentials=credentials, timeout=1, api_key=token)
         with client, pytest.raises(UnavailableError):
             client.list_jobs().page()
     flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
-    assert command(server, "list", *flags).returncode == 0
-    assert command(server, "list", "--ca-file", pki.ca_file).returncode in {69, 75}
+    assert command(server, "list", *flags, JOBLEDGER_API_KEY=rotated.token).returncode == 0
+    assert command(server, "list", *flags, "--api-key", made.token).returncode == 77
+    assert command(server, "list", "--ca-file", pki.ca_file, JOBLEDGER_API_KEY=rotated.token).returncode in {69, 75}
+    listed = CliRunner().invoke(cli, ["keys", "--server", localhost(server), *flags, "--api-key", token, "list"])
+    assert (listed.exit_code, "sdk" in listed.stdout) == (0, True)
 
 
-def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(
-    encrypted: Callable[..., Server], pki: Pki
-):
-    server = encrypted()
+def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(encrypted: Server, pki: Pki):
+    server = encrypted
     with JobClient(localhost(server), credentials=pki.credentials()) as client:
         client.list_jobs().page()
         before = pki.serial(server.target)
@@ -150,25 +174,6 @@ def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(
     assert "the certificate stays as it was" in server.tail()
     pki.issue("server")
     assert pki.serial(server.target) not in {before, after}
-    assert server.stop() == 0
-    assert server.defects() == []
-
-
-def test_keys_over_tls(encrypted: Callable[..., Server], pki: Pki, store: str, tmp_path: Path):
-    database = new_database(store, tmp_path)
-    token = first_key(database)
-    server = encrypted(database=database, auth="keys")
-    with JobClient(localhost(server), credentials=pki.credentials(), api_key=token) as client:
-        made = client.create_api_key("sdk", ["caller"], owner="sdk")
-        assert [key.key_id for key in client.list_api_keys(owner="sdk")] == [made.api_key.key_id]
-        rotated = client.rotate_api_key(made.api_key.key_id)
-        assert client.revoke_api_key(rotated.replaced.key_id).HasField("revoke_time")
-    flags = ("--ca-file", pki.ca_file)
-    assert command(server, "list", *flags, JOBLEDGER_API_KEY=rotated.token).returncode == 0
-    assert command(server, "list", *flags, "--api-key", made.token).returncode == 77
-    place = ("keys", "--server", localhost(server), "--ca-file", pki.ca_file, "--api-key", token)
-    listed = subprocess.run([CLI.with_name("jobledger-server"), *place, "list"], capture_output=True, check=False)
-    assert listed.returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -205,8 +210,11 @@ def test_other_hosts_are_let_in_with_keys_and_tls_or_when_the_operator_insists(p
     check_settings(Settings(listen="0.0.0.0:7070", **given, **files))
 
 
-def test_reflection_can_be_switched_off(start_server: StartServer):
-    with grpc.insecure_channel(start_server(reflection="false").target) as channel:
+def test_reflection_can_be_switched_off(guarded: tuple[Server, str], pki: Pki):
+    pair = pki.issue("client", "someone")
+    with grpc.secure_channel(localhost(guarded[0]), pki.credentials(*pair)) as channel:
         with pytest.raises(grpc.RpcError) as caught:
             ProtoReflectionDescriptorDatabase(channel).get_services()
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        answer = HealthStub(channel).Check(HealthCheckRequest())  # which asks for no key
+        assert answer.status == HealthCheckResponse.SERVING

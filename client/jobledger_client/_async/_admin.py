@@ -86,3 +86,35 @@ class AsyncAdminCalls:
             expire_time=values.timestamp(expire_time),
         )
         return await self._caller.call(self._admin.RotateApiKey, request, idempotent=False, timeout=timeout)
+
+    def get_usage(
+        self,
+        *,
+        start_day: values.DayLike = "",
+        end_day: values.DayLike = "",
+        owner: str = "",
+        key_id: str = "",
+        group_by: Iterable[values.UsageDimensionLike] = (),
+        page_size: int = 0,
+        page_token: str = "",
+        timeout: float | None = None,
+    ) -> AsyncPages[rpc.GetUsageResponse, rpc.Usage]:
+        """List what was called, summed by DAY, OWNER, KEY and METHOD, or by those in `group_by`.
+
+        Days are those of UTC, as a date or as 2026-01-31, both included. Raises InvalidFieldError.
+        """
+        request = rpc.GetUsageRequest(
+            start_day=str(start_day),
+            end_day=str(end_day),
+            owner=owner,
+            key_id=key_id,
+            group_by=[values.usage_dimension(one) for one in group_by],
+            page_size=page_size,
+        )
+
+        async def fetch(token: str) -> rpc.GetUsageResponse:
+            page = rpc.GetUsageRequest(page_token=token)
+            page.MergeFrom(request)
+            return await self._caller.call(self._admin.GetUsage, page, timeout=timeout)
+
+        return AsyncPages(fetch, lambda page: page.usage, page_token)

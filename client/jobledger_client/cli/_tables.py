@@ -1,8 +1,10 @@
 """Answers for people: jobs, chunks and events as tables."""
 
 from collections.abc import Collection, Iterable
+from datetime import timedelta
 
 from google.protobuf.json_format import MessageToJson
+from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
@@ -63,6 +65,27 @@ def events(found: Iterable[JobEvent]) -> Table:
                 words.coloured(words.job_state(change.to_state)) if change.to_state else "",
                 change.reason,
             )
+    return table
+
+
+def usage(found: Iterable[Usage]) -> Table:
+    """Return sums of usage, one a row."""
+    columns = ("DAY", "OWNER", "KEY", "METHOD", "CALLS", "ERRORS", "RECEIVED", "SENT", "MEAN")
+    table = _table(*columns, folding=("OWNER", "METHOD"))
+    for sums in found:
+        mean = sums.duration.ToTimedelta() / sums.calls / timedelta(milliseconds=1) if sums.calls else 0.0
+        _row(
+            table,
+            sums.day,
+            sums.owner,
+            sums.key_id,
+            sums.method.removeprefix("jobledger.v1."),
+            f"{sums.calls:,}",
+            f"{sums.errors:,}",
+            words.size(sums.bytes_received),
+            words.size(sums.bytes_sent),
+            f"{mean:,.1f} ms",
+        )
     return table
 
 

@@ -20,6 +20,7 @@ _COLOURS = {
     "CANCELLED": "yellow",
 }
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_KIBI = 1_024
 
 
 def job_state(state: JobState.ValueType) -> str:
@@ -77,6 +78,15 @@ def span(time: timedelta) -> str:
     if seconds < _DAY:
         return f"{seconds // _HOUR}h{seconds % _HOUR // _MINUTE:02}m"
     return f"{seconds // _DAY}d{seconds % _DAY // _HOUR:02}h"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in a unit that fits."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB"]
+    while value >= _KIBI and len(units) > 1:
+        value /= _KIBI
+        units.pop(0)
+    return f"{value:,.0f} {units[0]}" if units[0] == "B" else f"{value:,.1f} {units[0]}"
 
 
 def counts(job: Job) -> str:

@@ -49,6 +49,38 @@ ROLE_ADMIN: Role.ValueType  # 3
 """ROLE_ADMIN may call every service; AdminService over all owners, the others over the jobs of its owner."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _UsageDimension:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageDimensionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageDimension.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_DIMENSION_UNSPECIFIED: _UsageDimension.ValueType  # 0
+    """USAGE_DIMENSION_UNSPECIFIED is refused."""
+    USAGE_DIMENSION_DAY: _UsageDimension.ValueType  # 1
+    """USAGE_DIMENSION_DAY sums by day."""
+    USAGE_DIMENSION_OWNER: _UsageDimension.ValueType  # 2
+    """USAGE_DIMENSION_OWNER sums by owner."""
+    USAGE_DIMENSION_KEY: _UsageDimension.ValueType  # 3
+    """USAGE_DIMENSION_KEY sums by key."""
+    USAGE_DIMENSION_METHOD: _UsageDimension.ValueType  # 4
+    """USAGE_DIMENSION_METHOD sums by method."""
+
+class UsageDimension(_UsageDimension, metaclass=_UsageDimensionEnumTypeWrapper):
+    """UsageDimension is what usage is summed by."""
+
+USAGE_DIMENSION_UNSPECIFIED: UsageDimension.ValueType  # 0
+"""USAGE_DIMENSION_UNSPECIFIED is refused."""
+USAGE_DIMENSION_DAY: UsageDimension.ValueType  # 1
+"""USAGE_DIMENSION_DAY sums by day."""
+USAGE_DIMENSION_OWNER: UsageDimension.ValueType  # 2
+"""USAGE_DIMENSION_OWNER sums by owner."""
+USAGE_DIMENSION_KEY: UsageDimension.ValueType  # 3
+"""USAGE_DIMENSION_KEY sums by key."""
+USAGE_DIMENSION_METHOD: UsageDimension.ValueType  # 4
+"""USAGE_DIMENSION_METHOD sums by method."""
+Global___UsageDimension: _TypeAlias = UsageDimension  # noqa: Y015
+
 @_typing.final
 class ApiKey(_message.Message):
     """ApiKey is a key without its token."""
@@ -354,3 +386,135 @@ class RotateApiKeyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RotateApiKeyResponse: _TypeAlias = RotateApiKeyResponse  # noqa: Y015
+
+@_typing.final
+class GetUsageRequest(_message.Message):
+    """GetUsageRequest says which usage, and what to sum it by."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_DAY_FIELD_NUMBER: _builtins.int
+    END_DAY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    start_day: _builtins.str
+    """start_day is the first day, as 2026-01-31. Empty: the first there is."""
+    end_day: _builtins.str
+    """end_day is the last day, as 2026-01-31, included. Empty: today."""
+    owner: _builtins.str
+    """owner is the tenant whose usage is wanted. Empty: all."""
+    key_id: _builtins.str
+    """key_id is the key whose usage is wanted. Empty: all."""
+    page_size: _builtins.int
+    """page_size is how many sums to return, at most 5,000; more is taken as 5,000. 0: 500."""
+    page_token: _builtins.str
+    """page_token is next_page_token of the page before, of the same request. Empty: the first page."""
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[Global___UsageDimension.ValueType]:
+        """group_by says what to sum by; what is not named is empty in the answer. Empty: all four."""
+
+    def __init__(
+        self,
+        *,
+        start_day: _builtins.str = ...,
+        end_day: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        group_by: _abc.Iterable[Global___UsageDimension.ValueType] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_day", b"end_day", "group_by", b"group_by", "key_id", b"key_id", "owner", b"owner", "page_size", b"page_size", "page_token", b"page_token", "start_day", b"start_day"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageRequest: _TypeAlias = GetUsageRequest  # noqa: Y015
+
+@_typing.final
+class GetUsageResponse(_message.Message):
+    """GetUsageResponse is a page of sums."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USAGE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """next_page_token continues the list. Empty on the last page."""
+    @_builtins.property
+    def usage(self) -> _containers.RepeatedCompositeFieldContainer[Global___Usage]:
+        """usage are the sums, by day, owner, key_id and method, rising."""
+
+    def __init__(
+        self,
+        *,
+        usage: _abc.Iterable[Global___Usage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "usage", b"usage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """Usage is what was called."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    BYTES_RECEIVED_FIELD_NUMBER: _builtins.int
+    BYTES_SENT_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """day is the day (UTC), as 2026-01-31. Empty when it was summed over."""
+    owner: _builtins.str
+    """owner is the tenant. Empty when it was summed over."""
+    key_id: _builtins.str
+    """key_id is the key. Empty when it was summed over, and on a server without keys."""
+    method: _builtins.str
+    """method is the full name of the RPC, as jobledger.v1.JobService.GetJob. Empty when it was summed over."""
+    calls: _builtins.int
+    """calls counts the calls that ended; a watch counts when it ends, its bytes_sent as it goes."""
+    errors: _builtins.int
+    """errors counts those of them that were refused or failed; a caller that goes away is no error."""
+    bytes_received: _builtins.int
+    """bytes_received is the sum of the encoded requests."""
+    bytes_sent: _builtins.int
+    """bytes_sent is the sum of the encoded answers and messages."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """duration is the sum of the time that the calls took in the server; of watches, how long they were open."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        key_id: _builtins.str = ...,
+        method: _builtins.str = ...,
+        calls: _builtins.int = ...,
+        errors: _builtins.int = ...,
+        bytes_received: _builtins.int = ...,
+        bytes_sent: _builtins.int = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_received", b"bytes_received", "bytes_sent", b"bytes_sent", "calls", b"calls", "day", b"day", "duration", b"duration", "errors", b"errors", "key_id", b"key_id", "method", b"method", "owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015

@@ -60,6 +60,11 @@ class AdminServiceStub:
                 request_serializer=jobledger_dot_v1_dot_admin__service__pb2.RotateApiKeyRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_admin__service__pb2.RotateApiKeyResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/jobledger.v1.AdminService/GetUsage',
+                request_serializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -109,6 +114,16 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """GetUsage returns what was called, with which keys, on which days (UTC): a page of sums. What was called in the last
+        seconds is not in it yet. On a server without keys all callers are one, without a key_id.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -131,6 +146,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RotateApiKey,
                     request_deserializer=jobledger_dot_v1_dot_admin__service__pb2.RotateApiKeyRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_admin__service__pb2.RotateApiKeyResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -247,6 +267,33 @@ class AdminService:
             '/jobledger.v1.AdminService/RotateApiKey',
             jobledger_dot_v1_dot_admin__service__pb2.RotateApiKeyRequest.SerializeToString,
             jobledger_dot_v1_dot_admin__service__pb2.RotateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.AdminService/GetUsage',
+            jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.SerializeToString,
+            jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

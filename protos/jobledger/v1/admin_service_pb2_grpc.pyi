@@ -61,6 +61,12 @@ class AdminServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
     Retry: a retry makes another key; revoke the one whose token was lost.
     """
+    GetUsage: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUsageRequest, _admin_service_pb2.GetUsageResponse]
+    """GetUsage returns what was called, with which keys, on which days (UTC): a page of sums. What was called in the last
+    seconds is not in it yet. On a server without keys all callers are one, without a key_id.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -94,6 +100,12 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
     Retry: a retry makes another key; revoke the one whose token was lost.
+    """
+    GetUsage: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUsageRequest, _admin_service_pb2.GetUsageResponse]  # type: ignore[assignment]
+    """GetUsage returns what was called, with which keys, on which days (UTC): a page of sums. What was called in the last
+    seconds is not in it yet. On a server without keys all callers are one, without a key_id.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -149,6 +161,18 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
         Retry: a retry makes another key; revoke the one whose token was lost.
+        """
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _admin_service_pb2.GetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetUsageResponse, _abc.Awaitable[_admin_service_pb2.GetUsageResponse]]:
+        """GetUsage returns what was called, with which keys, on which days (UTC): a page of sums. What was called in the last
+        seconds is not in it yet. On a server without keys all callers are one, without a key_id.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

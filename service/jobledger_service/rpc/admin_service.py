@@ -9,6 +9,7 @@ from jobledger_service.domain.access import Caller
 from jobledger_service.domain.errors import AuthDisabled
 from jobledger_service.ledger.keys import Keys
 from jobledger_service.ledger.ports import Clock
+from jobledger_service.ledger.usage import UsageQueries
 
 from . import admin_requests as read
 from .list_requests import checked_page_size
@@ -21,6 +22,7 @@ class AdminService:
     """The calls of operators; without `keys` the server runs without any."""
 
     keys: Keys | None
+    usage: UsageQueries
     clock: Clock
 
     def _known(self) -> Keys:
@@ -51,3 +53,8 @@ class AdminService:
         replaced = read.api_key(made.replaced) if made.replaced else None
         log.info("key rotated", key_id=request.key_id, to=made.key.key_id, owner=made.key.owner, by=caller.name)
         return api.RotateApiKeyResponse(api_key=read.api_key(made.key), token=made.token, replaced=replaced)
+
+    async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> api.GetUsageResponse:  # noqa: ARG002  of all owners
+        limit = checked_page_size(request.page_size, default=500, most=5_000)
+        page = await self.usage.page(read.usage(request), limit, request.page_token)
+        return api.GetUsageResponse(usage=map(read.used, page.rows), next_page_token=page.next_page_token)

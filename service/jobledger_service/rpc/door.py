@@ -31,25 +31,20 @@ class Door:
         self._rates = rates
         self._message_limit = message_limit
 
-    async def admit(self, context: Context, method: Method, size: int) -> Caller:
-        """Return who calls, with a request of `size` bytes.
+    async def identify(self, context: Context) -> Caller:
+        """Return who calls; raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
+        if self._keyring is None:
+            return ANYBODY
+        return await self._keyring.caller(token_in(_authorization(context)))
 
-        Raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, RoleMissing, RateLimited, MessageTooLarge,
-        StoreUnavailable.
-        """
-        caller = await self._identify(context)
+    async def admit(self, caller: Caller, method: Method, size: int) -> None:
+        """Let in a call whose request has `size` bytes; raises RoleMissing, RateLimited, MessageTooLarge."""
         if not caller.may(method.role):
             raise RoleMissing(method.name, method.role)
         if self._rates is not None:
             await self._rates.take(caller, method.kind)
         if size > self._message_limit:
             raise MessageTooLarge(caller.key_id, size, self._message_limit)
-        return caller
-
-    async def _identify(self, context: Context) -> Caller:
-        if self._keyring is None:
-            return ANYBODY
-        return await self._keyring.caller(token_in(_authorization(context)))
 
 
 def _authorization(context: Context) -> str:

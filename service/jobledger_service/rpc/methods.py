@@ -1,7 +1,7 @@
 """What each RPC asks of its caller: the one table of roles, and of the classes that limits count by."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -26,11 +26,11 @@ class Method:
     role: Role
     kind: Kind
     waits: bool = False
+    full_name: str = field(init=False)
+    """The name that the descriptor has."""
 
-    @property
-    def full_name(self) -> str:
-        """The name that the descriptor has."""
-        return f"jobledger.v1.{self.service}.{self.name}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "full_name", f"jobledger.v1.{self.service}.{self.name}")
 
 
 def _methods() -> Iterator[Method]:
@@ -56,6 +56,7 @@ def _methods() -> Iterator[Method]:
     yield Method("AdminService", "ListApiKeys", Role.ADMIN, Kind.READ)
     yield Method("AdminService", "RevokeApiKey", Role.ADMIN, Kind.WRITE)
     yield Method("AdminService", "RotateApiKey", Role.ADMIN, Kind.WRITE)
+    yield Method("AdminService", "GetUsage", Role.ADMIN, Kind.READ)
 
 
 METHODS: Final = {method.full_name: method for method in _methods()}

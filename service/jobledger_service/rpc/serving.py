@@ -2,10 +2,11 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,6 +17,8 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from jobledger_service.domain.errors import Draining, InvalidField, Refusal
+from jobledger_service.domain.limits import SECOND
+from jobledger_service.ledger.usage import Tally, Usage
 
 from .door import Context, Door
 from .errors import internal_status, status_of
@@ -89,9 +92,10 @@ class _Calls:
 class Serving:
     """How the methods of all services are called."""
 
-    def __init__(self, door: Door, open_calls: OpenCalls, cursor: Callable[[int], bytes]) -> None:
+    def __init__(self, door: Door, open_calls: OpenCalls, usage: Usage, cursor: Callable[[int], bytes]) -> None:
         self._door = door
         self._open_calls = open_calls
+        self._usage = usage
         self._cursor = cursor
         self._calls = _Calls()
         self._tells_all = logging.getLogger().isEnabledFor(logging.DEBUG)
@@ -118,7 +122,7 @@ class Serving:
             if method.server_streaming
             else (grpc.unary_unary_rpc_method_handler, self._unary(asked, read, self._held(asked, call)))
         )
-        return form(behaviour, response_serializer=_encoded)
+        return form(behaviour)
 
     def _held(
         self, method: Method, call: Callable[[Any, Caller], Awaitable[R]]
@@ -134,21 +138,23 @@ class Serving:
         return held
 
     def _unary(
-        self, method: Method, read: Read, call: Callable[[Any, Caller], Awaitable[R]]
-    ) -> Callable[[bytes, Context], Awaitable[R]]:
-        async def behaviour(raw: bytes, context: Context) -> R:
+        self, method: Method, read: Read, call: Callable[[Any, Caller], Awaitable[Message | bytes]]
+    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def behaviour(raw: bytes, context: Context) -> bytes:
             told = _Told(method.name)
             try:
                 with self._calls:
-                    told.caller = await self._door.admit(context, method, len(raw))
-                    told.request = read(raw)
-                    reply = await call(told.request, told.caller)
+                    request, caller = await self._admit(told, method, read, raw, context)
+                    reply = _encoded(await call(request, caller))
+                    told.tally.sent += len(reply)
             except Refusal as refusal:
                 await self._refuse(told, context, refusal)
                 raise AssertionError("abort raises") from refusal
             except Exception as error:
                 await self._fail(told, context, error)
                 raise AssertionError("abort raises") from error
+            finally:
+                told.end()
             if self._tells_all:
                 log.debug("served", **told.words(context))
             return reply
@@ -162,24 +168,38 @@ class Serving:
             told = _Told(method.name)
             try:
                 with self._calls:
-                    told.caller = await self._door.admit(context, method, len(raw))
-                    told.request = read(raw)
-                    with self._open_calls.watch(told.caller):
-                        async with aclosing(call(told.request, told.caller)) as messages:
+                    request, caller = await self._admit(told, method, read, raw, context)
+                    with self._open_calls.watch(caller):
+                        async with aclosing(call(request, caller)) as messages:
                             async for message in messages:
                                 await _send(context, message)
+                                told.tally.sent += len(message)
             except CallerLeftError:
                 return
             except Refusal as refusal:
                 await self._refuse(told, context, refusal)
             except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
                 await self._fail(told, context, error)
+            finally:
+                told.end()
             if self._tells_all:
                 log.debug("stream ended", **told.words(context))
 
         return behaviour
 
+    async def _admit(
+        self, told: "_Told", method: Method, read: Read, raw: bytes, context: Context
+    ) -> tuple[Any, Caller]:
+        """Return the request and who makes it, noted in `told` as far as they are known."""
+        caller = told.caller = await self._door.identify(context)
+        told.tally = self._usage.tally(caller, method.full_name)
+        told.tally.received += len(raw)
+        await self._door.admit(caller, method, len(raw))
+        told.request = read(raw)
+        return told.request, caller
+
     async def _refuse(self, told: "_Told", context: Context, refusal: Refusal) -> None:
+        told.tally.errors += 1
         status = status_of(refusal, self._cursor)
         log.info("refused", code=status.code.name, why=str(refusal), **told.words(context))
         await context.abort_with_status(status)
@@ -187,6 +207,7 @@ class Serving:
     async def _fail(self, told: "_Told", context: Context, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
+        told.tally.errors += 1
         words = told.words(context)
         log.error("failed", exc_info=error, **words)
         await context.abort_with_status(internal_status(str(words["request_id"])))
@@ -194,11 +215,18 @@ class Serving:
 
 @dataclass(slots=True)
 class _Told:
-    """What is known of a call, for the log."""
+    """What is known of a call, for the log and for the tally of its caller; one of nobody until the caller is known."""
 
     method: str
     caller: Caller | None = None
     request: Any = None
+    tally: Tally = field(default_factory=Tally)
+    begun: float = field(default_factory=time.perf_counter)
+
+    def end(self) -> None:
+        """Count the call."""
+        self.tally.calls += 1
+        self.tally.micros += round((time.perf_counter() - self.begun) * SECOND)
 
     def words(self, context: Context) -> dict[str, str | None]:
         """Return what the log says of the call; never what it carries."""

@@ -19,7 +19,7 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from jobledger_service.domain.errors import StoreUnavailable
@@ -60,6 +60,9 @@ class Dialect(Protocol):
 
     def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         """Return the driver's statement that updates rows, found by the columns in `keys`."""
+
+    def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
+        """Return an INSERT that can be told what to do on a conflict."""
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert` or `update`."""
@@ -110,6 +113,9 @@ class Sqlite:
         changes = ", ".join(f'"{name}" = :{name}' for name in names if name not in keys)
         found = " AND ".join(f'"{name}" = :{name}' for name in keys)
         return f"UPDATE {table.name} SET {changes} WHERE {found}"
+
+    def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
+        return sqlite.insert(table)
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return rows
@@ -164,6 +170,9 @@ class Postgres:
         changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
+
+    def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
+        return postgresql.insert(table)
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return {name: [row[name] for row in rows] for name in rows[0]}

@@ -229,3 +229,17 @@ api_keys = Table(
 Index("api_keys_by_change", api_keys.c.change, unique=True)
 Index("api_keys_by_digest", api_keys.c.digest, unique=True)
 Index("api_keys_by_time", api_keys.c.create_time, api_keys.c.key_id)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", Key, primary_key=True),
+    Column("owner", Key, primary_key=True),
+    Column("key_id", Key, primary_key=True),
+    Column("method", Key, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("sent", BigInteger, nullable=False),
+    Column("micros", BigInteger, nullable=False),
+)

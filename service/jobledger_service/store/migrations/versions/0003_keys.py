@@ -1,4 +1,4 @@
-"""API keys."""
+"""API keys, and what is called with them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Create the table of keys and its indexes."""
+    """Create the two tables and their indexes."""
     op.create_table(
         "api_keys",
         sa.Column("key_id", KEY, nullable=False),
@@ -28,3 +28,16 @@ def upgrade() -> None:
     op.create_index("api_keys_by_change", "api_keys", ["change"], unique=True)
     op.create_index("api_keys_by_digest", "api_keys", ["digest"], unique=True)
     op.create_index("api_keys_by_time", "api_keys", ["create_time", "key_id"], unique=False)
+    op.create_table(
+        "usage",
+        sa.Column("day", KEY, nullable=False),
+        sa.Column("owner", KEY, nullable=False),
+        sa.Column("key_id", KEY, nullable=False),
+        sa.Column("method", KEY, nullable=False),
+        sa.Column("calls", sa.BigInteger(), nullable=False),
+        sa.Column("errors", sa.BigInteger(), nullable=False),
+        sa.Column("received", sa.BigInteger(), nullable=False),
+        sa.Column("sent", sa.BigInteger(), nullable=False),
+        sa.Column("micros", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("day", "owner", "key_id", "method"),
+    )
