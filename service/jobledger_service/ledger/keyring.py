@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from jobledger_service.domain.access import ApiKey, Caller, digest_of
+from jobledger_service.domain.access import TOKEN, ApiKey, Caller, digest_of
 from jobledger_service.domain.errors import ApiKeyUnknown
 
 from .loader import Loader
@@ -57,7 +57,7 @@ class KeyRing:
         """Return who calls with this token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
         digest = digest_of(token)
         held = self._by_digest.get(digest)
-        if held is None and self._shared:
+        if held is None and self._shared and TOKEN.fullmatch(token):
             held = await self._loader.load(digest)
         if held is None or not held.key.is_of(digest):
             raise ApiKeyUnknown
