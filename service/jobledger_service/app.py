@@ -4,69 +4,49 @@ import asyncio
 import gc
 import ipaddress
 import random
-import secrets
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
 from typing import Any
 
 import structlog
 import uuid_utils
 
-from .domain.errors import Refusal
+from .access import Access, certificates_of
 from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
-from .duties.keys import KeyDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
-from .duties.usage import UsageDuty
 from .feed.feed import LiveFeed
 from .ledger.backlog import Backlog
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
 from .ledger.entry import Entry
-from .ledger.keyring import READ_EVERY, KeyChanges, KeyRing
-from .ledger.keys import Keys
 from .ledger.queries import Queries
-from .ledger.usage import Usage, UsageQueries
 from .ledger.watch import Watch
 from .rpc import server, worker_requests
-from .rpc.admin_service import AdminService
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
-from .rpc.door import Door
 from .rpc.job_service import JobService
-from .rpc.methods import Kind
-from .rpc.open_calls import OpenCalls
-from .rpc.rates import Rates, WrongRateError
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
-from .rpc.tls import Certificates, Files
 from .rpc.worker_service import WorkerService
-from .settings import Settings
+from .settings import Settings, WrongSettingError
 from .store.engines import Database, open_database
-from .store.keys import SqlKeyStore
 from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
-from .store.usage import SqlUsageStore
 from .store.writing import SqlWriteStore
 
 log = structlog.get_logger(__name__)
 
 LAST_PORT = 65_535
-DAY = 86_400
 
 
 DEFECT = 70
 """Exit status of a server that stops because something in it failed (EX_SOFTWARE of sysexits.h)."""
-
-
-class WrongSettingError(ValueError):
-    """A setting that does not go with the others, or would be unsafe."""
 
 
 def clock() -> int:
@@ -97,13 +77,10 @@ class App:
         executor = Executor(writes, codec, clock, self._queries.cursor, retention_of(settings))
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
-        self._open_calls = OpenCalls(settings.watches_per_key, settings.watches_per_owner)
-        self._keys, self._usages, self._usage = SqlKeyStore(self._database), SqlUsageStore(self._database), Usage()
-        self._keyring = self._open_keyring() if settings.auth == "keys" else None
+        self._access = Access(settings, self._database, self._committer, self._queries, clock)
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
         )
-        self._noting = self._build_usage_duty()
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, clock, random.random)
         self._retention = RetentionDuty(
             self._reads,
@@ -115,24 +92,6 @@ class App:
             self._feed.forget,
         )
 
-    def _open_keyring(self) -> KeyRing:
-        async def read(after: int) -> KeyChanges:
-            return await self._queries.run(self._keys.changes, after)
-
-        return KeyRing(read, clock, self._keys.changes(0), shared=not self._database.single_writer)
-
-    def _build_admin(self, keyring: KeyRing | None) -> AdminService:
-        usage = UsageQueries(self._usages, self._queries.run)
-        if keyring is None:
-            return AdminService(None, usage, clock)
-
-        async def changed() -> None:
-            await keyring.read_on()
-            self._open_calls.sweep(keyring.check)
-
-        keys = Keys(self._keys, self._committer.maintain, self._queries.run, clock, secrets.token_bytes, changed)
-        return AdminService(keys, usage, clock)
-
     def _build_backlog(self) -> Backlog | None:
         most = self._settings.queued_jobs_per_owner
         if most is None:
@@ -143,21 +102,15 @@ class App:
 
         return Backlog(count, most)
 
-    def _build_usage_duty(self) -> UsageDuty:
-        kept = self._settings.usage_retention / DAY
-        return UsageDuty(self._usage, self._usages, self._keyring, self._keys, self._committer, clock, kept)
-
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         settings = self._settings
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
         jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies, self._build_backlog())
         workers = WorkerService(self._committer, self._claims, worker_requests.Given(clock, random.random, schemes))
-        services = server.Services(jobs, workers, self._build_admin(self._keyring))
+        access = self._access
+        services = server.Services(jobs, workers, access.admin)
         self._serving = Serving(
-            Door(self._keyring, rates_of(settings), settings.message_limit),
-            self._open_calls,
-            self._usage,
-            lambda position: self._queries.cursor(position).encode(),
+            access.door, access.open_calls, access.usage, lambda position: self._queries.cursor(position).encode()
         )
         port = server.Port(
             settings.listen,
@@ -192,12 +145,8 @@ class App:
             self._own("feed", self._feed.run()),
             self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
-            self._own("usage", perform("usage", self._noting.once, settings.usage_interval)),
+            *(self._own(name, perform(name, once, every)) for name, once, every in self._access.duties()),
         ]
-        if self._keyring is not None:
-            sweep = partial(self._open_calls.sweep, self._keyring.check)
-            duty = KeyDuty(self._keyring, not self._database.single_writer, sweep)
-            others.append(self._own("keys", perform("keys", duty.once, READ_EVERY)))
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()
@@ -232,45 +181,18 @@ class App:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._note_last_usage()
+        await self._access.note_last_usage()
         self._committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()
         self._database.close()
         log.info("stopped")
 
-    async def _note_last_usage(self) -> None:
-        try:
-            await self._noting.once()
-        except Refusal as refusal:
-            log.warning("the last usage is lost", why=str(refusal))
-
 
 def retention_of(settings: Settings) -> Retention:
     """Return how long ended jobs are kept."""
     kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
-
-
-def certificates_of(settings: Settings) -> Certificates | None:
-    """Return what TLS is spoken with, None for no TLS; raises CertificateError."""
-    if settings.tls_cert is None or settings.tls_key is None:
-        return None
-    return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
-
-
-def rates_of(settings: Settings) -> Rates | None:
-    """Return how often keys may call, None when there is no bound; raises WrongSettingError."""
-    given = {
-        Kind.READ: settings.rate_limit_read,
-        Kind.WRITE: settings.rate_limit_write,
-        Kind.WATCH: settings.rate_limit_watch,
-    }
-    rates = {kind: rate for kind, rate in given.items() if rate is not None}
-    try:
-        return Rates(rates, settings.rate_limit_store) if rates else None
-    except WrongRateError as error:
-        raise WrongSettingError(f"--rate-limit-…: {error}") from error
 
 
 def prepare(database: Database) -> None:

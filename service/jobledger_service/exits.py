@@ -7,11 +7,11 @@ from typing import Final
 
 import typer
 
-from .app import WrongSettingError
 from .domain.errors import StoreUnavailable
 from .key_desk import RefusedError
 from .rpc.server import CannotListenError
 from .rpc.tls import CertificateError
+from .settings import WrongSettingError
 from .store.engines import DatabaseInUseError, UnknownDatabaseError
 from .store.migrate import SchemaError
 

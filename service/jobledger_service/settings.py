@@ -7,6 +7,10 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+class WrongSettingError(ValueError):
+    """A setting that does not go with the others, or would be unsafe."""
+
+
 class Settings(BaseSettings):
     """All settings of a server; durations in seconds, None for ever."""
 

@@ -10,8 +10,8 @@ import pytest
 from fakeredis import TcpFakeServer
 from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobsRequest
 from jobledger_client import JobClient, MessageTooLargeError, RateLimitedError
-from jobledger_service.app import WrongSettingError, rates_of
-from jobledger_service.settings import Settings
+from jobledger_service.access import rates_of
+from jobledger_service.settings import Settings, WrongSettingError
 from limits.aio.storage.redis.bridge import RedisBridge
 from redis import Redis
 

@@ -18,10 +18,11 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from jobledger_client import AsyncJobClient, JobClient, UnavailableError, Worker
-from jobledger_service.app import WrongSettingError, certificates_of, check_settings
+from jobledger_service.access import certificates_of
+from jobledger_service.app import check_settings
 from jobledger_service.cli import cli
 from jobledger_service.rpc.tls import CertificateError
-from jobledger_service.settings import Settings
+from jobledger_service.settings import Settings, WrongSettingError
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK
