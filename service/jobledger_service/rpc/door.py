@@ -10,9 +10,10 @@ from jobledger_service.ledger.keyring import KeyRing
 
 from .identity import ANYBODY
 from .methods import Method
-from .rates import Rates
 
 if TYPE_CHECKING:
+    from .rates import Rates
+
     Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
 else:
     Context = grpc.aio.ServicerContext
@@ -26,7 +27,7 @@ class Door:
     `message_limit` is in bytes.
     """
 
-    def __init__(self, keyring: KeyRing | None, rates: Rates | None, message_limit: int) -> None:
+    def __init__(self, keyring: KeyRing | None, rates: "Rates | None", message_limit: int) -> None:
         self._keyring = keyring
         self._rates = rates
         self._message_limit = message_limit
