@@ -66,6 +66,7 @@ async def test_a_key_without_an_owner_is_of_its_makers(admin: KeyedApi):
         ({"roles": [CALLER]}, ["name"]),
         ({"name": "x" * 129, "roles": [CALLER]}, ["name"]),
         ({"name": "a/b", "roles": [CALLER]}, ["name"]),
+        ({"name": "a\nb", "roles": [CALLER]}, ["name"]),
         ({"name": "x"}, ["roles"]),
         ({"name": "x", "roles": [0, 9]}, ["roles[0]", "roles[1]"]),
         ({"name": "x", "roles": [CALLER], "owner": "a/b"}, ["owner"]),

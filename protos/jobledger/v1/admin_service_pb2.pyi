@@ -152,7 +152,7 @@ class CreateApiKeyRequest(_message.Message):
     ROLES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name is for people and the audit trail, 1 to 128 characters without "/". Required."""
+    """name is for people and the audit trail, 1 to 128 printable characters without "/". Required."""
     owner: _builtins.str
     """owner is the tenant whose jobs the key reaches: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first.
     Empty: the owner of the key that calls.

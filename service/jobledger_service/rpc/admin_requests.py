@@ -11,7 +11,7 @@ from jobledger_service.ledger.keys import GRACE, NewKey
 from jobledger_service.ledger.usage import DIMENSIONS, UsageQuery, UsageRow
 
 from . import convert
-from .checks import Checks
+from .checks import Checks, shown
 
 MOST_GRACE: Final = 30 * 86_400 * SECOND
 ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
@@ -29,8 +29,10 @@ def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKe
     """Return the key that CreateApiKey asks for."""
     checks = Checks()
     checks.at_most("name", request.name, 128, least=1)
+    if not request.name.isprintable():
+        checks.fault("name", f"{shown(request.name)} has characters that cannot be printed")
     if "/" in request.name:
-        checks.fault("name", f"{request.name!r} has a /, which the audit trail sets before the key_id")
+        checks.fault("name", f"{shown(request.name)} has a /, which the audit trail sets before the key_id")
     if request.owner:
         owner(checks, request.owner)
     checks.count("roles", len(request.roles), len(ROLES), least=1)
