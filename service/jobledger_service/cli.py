@@ -1,5 +1,6 @@
 """The command line of the server."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +12,10 @@ from pydantic import ValidationError
 
 from . import logs
 from .app import WrongSettingError, check_settings, serve
+from .configuration import Form, render
 from .domain.errors import StoreUnavailable
+from .environment import unknown_names
+from .options import flag, option, source_of, takes_settings
 from .rpc.server import CannotListenError
 from .settings import Settings
 from .store.engines import DatabaseInUseError, UnknownDatabaseError, open_database
@@ -38,41 +42,13 @@ def _root() -> None:
     """Jobledger: the system of record for long-running jobs."""
 
 
-def _option(field: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
-    described = Settings.model_fields[field]
-    return typer.Option(
-        *names,
-        help=f"{described.description} [default: {described.default}]",
-        envvar=f"JOBLEDGER_{field.upper()}",
-        show_default=False,
-    )
-
-
 @cli.command("serve")
-def serve_command(
-    database: Annotated[str | None, _option("database", "--database")] = None,
-    listen: Annotated[str | None, _option("listen", "--listen")] = None,
-    processes: Annotated[int | None, _option("processes", "--processes")] = None,
-    shared_port: Annotated[bool | None, _option("shared_port", "--shared-port")] = None,
-    insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
-    bookmark_interval: Annotated[float | None, _option("bookmark_interval", "--bookmark-interval")] = None,
-    duty_interval: Annotated[float | None, _option("duty_interval", "--duty-interval")] = None,
-    retention_interval: Annotated[float | None, _option("retention_interval", "--retention-interval")] = None,
-    event_retention: Annotated[float | None, _option("event_retention", "--event-retention")] = None,
-    completed_retention: Annotated[float | None, _option("completed_retention", "--completed-retention")] = None,
-    failed_retention: Annotated[float | None, _option("failed_retention", "--failed-retention")] = None,
-    cancelled_retention: Annotated[float | None, _option("cancelled_retention", "--cancelled-retention")] = None,
-    drain_timeout: Annotated[float | None, _option("drain_timeout", "--drain-timeout")] = None,
-    queue_limit: Annotated[int | None, _option("queue_limit", "--queue-limit")] = None,
-    allow_file_artifacts: Annotated[bool | None, _option("allow_file_artifacts", "--allow-file-artifacts")] = None,
-    log_level: Annotated[str | None, _option("log_level", "--log-level")] = None,
-    log_format: Annotated[str | None, _option("log_format", "--log-format")] = None,
-) -> None:
+@takes_settings
+def serve_command(given: dict[str, Any]) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain.
 
     Begin with: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
     """
-    given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
     settings = _settings(given)
     logs.set_up(settings.log_level, settings.log_format)
     with _told():
@@ -81,9 +57,27 @@ def serve_command(
         raise typer.Exit(uvloop.run(serving))
 
 
+@cli.command("config")
+@takes_settings
+def config_command(
+    context: typer.Context,
+    given: dict[str, Any],
+    output: Annotated[Form, typer.Option("--output", "-o", help="How to print them.")] = Form.TABLE,
+) -> None:
+    """Print the settings that `serve` would have with the same flags and environment, and where each comes from.
+
+    Passwords are masked. Begin with: jobledger-server config --output env
+    """
+    settings = _settings(given)
+    with _told():
+        check_settings(settings)
+    sources = {name: source_of(context, name) for name in type(settings).model_fields}
+    typer.echo(render(settings, sources, output))
+
+
 @cli.command()
 def migrate(
-    database: Annotated[str | None, _option("database", "--database")] = None,
+    database: Annotated[str | None, option("database")] = None,
     *,
     check_only: Annotated[bool, typer.Option("--check", help="Only say whether the schema fits.")] = False,
 ) -> None:
@@ -104,12 +98,15 @@ def migrate(
 
 def _settings(given: dict[str, Any]) -> Settings:
     """Return the settings: what was given, else what the environment says; exit where either cannot be."""
+    if strays := unknown_names(os.environ):
+        for sentence in strays:
+            _say(sentence)
+        raise typer.Exit(CONFIGURATION)
     try:
         return Settings(**given)
     except ValidationError as error:
         for problem in error.errors():
-            name = str(problem["loc"][0]).replace("_", "-")
-            _say(f"--{name}: {problem['input']!r}: {problem['msg']}")
+            _say(f"{flag(str(problem['loc'][0]))}: {problem['input']!r}: {problem['msg']}")
         raise typer.Exit(CONFIGURATION) from None
 
 

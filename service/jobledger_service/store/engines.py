@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ WRITER_PRAGMAS = (
     "PRAGMA cache_size=-65536",
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
+_PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|[?&](?:ssl)?password=)(?:.*(?=@)|[^&#]*)")
 READERS = 2
 """As many as there are reader threads."""
 
@@ -51,7 +53,7 @@ class Database:
     @property
     def shown(self) -> str:
         """The database's URL, without its password."""
-        return self.writer.url.render_as_string(hide_password=True)
+        return without_password(self.writer.url.render_as_string(hide_password=True))
 
     @property
     def single_writer(self) -> bool:
@@ -90,6 +92,11 @@ class Database:
             raise RejectedStatementError(str(error)) from error
 
 
+def without_password(url: str) -> str:
+    """Return a URL, also one that is none, with `***` in place of the passwords in it."""
+    return _PASSWORD.sub(r"\1***", url)
+
+
 def open_database(url: str) -> Database:
     """Open `sqlite:///FILE` or `postgresql+psycopg://…`; raises UnknownDatabaseError, DatabaseInUseError."""
     try:
@@ -106,7 +113,7 @@ def open_database(url: str) -> Database:
 
 def _unknown(url: str) -> UnknownDatabaseError:
     return UnknownDatabaseError(
-        f"{url!r} is not a database URL like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
+        f"{without_password(url)!r} is not a database URL like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
     )
 
 
