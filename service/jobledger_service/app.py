@@ -6,29 +6,38 @@ import ipaddress
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
 import uuid_utils
 
+from . import VERSION
+from .domain.health import Thresholds
 from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
+from .duties.health import HealthDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
 from .feed.feed import LiveFeed
+from .ledger.attendance import Attendance
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
 from .ledger.entry import Entry
+from .ledger.health import Checkup
 from .ledger.queries import Queries
 from .ledger.watch import Watch
+from .metrics.metrics import Metrics
 from .rpc import server, worker_requests
+from .rpc.call import AccessLog
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
+from .rpc.health_service import About, SystemHealthService
 from .rpc.identity import ANYBODY
 from .rpc.job_service import JobService
+from .rpc.observe import Unobserved
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
 from .rpc.worker_service import WorkerService
@@ -77,11 +86,25 @@ class App:
         )
         self._replies = ReplyCache() if writes.single_writer else None
         executor = Executor(writes, codec, _clock, self._queries.cursor, retention_of(settings))
-        self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
+        self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
+        work = self._metrics.work
+        self._committer = Committer(executor, self._committed, limit=settings.queue_limit, measured=work.measured)
+        work.show(self._committer, self._feed)
         self._claims = ClaimQueue(self._committer)
-        self._server = self._build_server(
-            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
+        self._attendance = Attendance(time.monotonic)
+        self._checkup = Checkup(
+            self._reads,
+            self._queries,
+            self._committer,
+            self._feed,
+            self._attendance,
+            _clock,
+            thresholds_of(settings),
         )
+        self._server = self._build_server(
+            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged)
+        )
+        self._health = HealthDuty(self._checkup, settings.health_database_lost, self._server.show)
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, _clock, random.random)
         self._retention = RetentionDuty(
             self._reads,
@@ -96,9 +119,17 @@ class App:
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
         jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
-        workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
-        self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
-        return server.build(self._settings.listen, self._serving, jobs, workers, share_port=self._settings.shared_port)
+        given = worker_requests.Given(_clock, random.random, schemes)
+        workers = WorkerService(self._committer, self._claims, given, self._attendance)
+        health = SystemHealthService(self._checkup, About(VERSION, self._database.dialect.kind, _clock()))
+        self._serving = Serving(
+            lambda _: ANYBODY,
+            lambda position: self._queries.cursor(position).encode(),
+            self._metrics.calls if self._settings.metrics_listen else Unobserved(),
+            AccessLog(self._settings.access_log),
+        )
+        services = server.Services(jobs, workers, health)
+        return server.build(self._settings.listen, self._serving, services, share_port=self._settings.shared_port)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -106,6 +137,7 @@ class App:
             self._replies.forget(commit.touched)
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
+        self._metrics.work.committed(commit)
 
     def _found_elsewhere(self, entry: Entry) -> None:
         """Wake claims for what another process has made ready."""
@@ -122,11 +154,13 @@ class App:
         writer = self._own("committer", self._committer.run())
         others = [
             self._own("feed", self._feed.run()),
-            self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
-            self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
+            self._duty("leases", self._leases.once, settings.duty_interval),
+            self._duty("retention", self._retention.once, settings.retention_interval),
+            self._duty("health", self._health.once, settings.health_interval),
         ]
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
+        self._open_metrics()
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
         log.info("listening", address=f"{host}:{self._server.port}", database=self._database.shown)
@@ -134,6 +168,18 @@ class App:
         await self._stopping.wait()
         await self._drain(others, writer)
         return self._status
+
+    def _open_metrics(self) -> None:
+        if self._settings.metrics_listen:
+            host, _, port = self._settings.metrics_listen.rpartition(":")
+            try:
+                bound = self._metrics.listen(host.strip("[]"), int(port))
+            except OSError as error:
+                raise server.CannotListenError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            log.info("metrics", address=f"{host}:{bound}")
+
+    def _duty(self, name: str, once: Callable[[], Awaitable[bool]], every: float) -> asyncio.Task[None]:
+        return self._own(name, perform(name, once, every, self._metrics.work.duty))
 
     def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task; if it ends with an error, the process has to go."""
@@ -163,6 +209,7 @@ class App:
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()
         self._database.close()
+        self._metrics.close()
         log.info("stopped")
 
 
@@ -170,6 +217,17 @@ def retention_of(settings: Settings) -> Retention:
     """Return how long ended jobs are kept."""
     kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
+
+
+def thresholds_of(settings: Settings) -> Thresholds:
+    """Return where the server is no longer healthy."""
+    return Thresholds(
+        settings.health_database_latency,
+        settings.health_commit_stall,
+        settings.health_queue_share,
+        settings.health_feed_lag,
+        settings.health_disk_free,
+    )
 
 
 def prepare(database: Database) -> None:
@@ -182,17 +240,38 @@ def prepare(database: Database) -> None:
 
 def check_settings(settings: Settings) -> None:
     """Raise WrongSettingError for settings that do not go together, and for an address that lets strangers in."""
-    host, _, port = settings.listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > LAST_PORT:
-        raise WrongSettingError(f"--listen: {settings.listen!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
+    host, _ = _host_and_port("--listen", settings.listen)
+    _check_metrics(settings)
     if settings.processes > 1 and settings.database.startswith("sqlite"):
         raise WrongSettingError(
             f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
         )
-    if not settings.insecure and not _is_loopback(host.strip("[]")):
+    if not settings.insecure and not _is_loopback(host):
         raise WrongSettingError(
             f"{settings.listen} lets other hosts in, and there are no keys:"
             " listen on 127.0.0.1, or say --insecure if your network keeps strangers out"
+        )
+
+
+def _host_and_port(flag: str, address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > LAST_PORT:
+        raise WrongSettingError(f"{flag}: {address!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
+    return host.strip("[]"), int(port)
+
+
+def _check_metrics(settings: Settings) -> None:
+    if settings.metrics_listen is None:
+        return
+    host, port = _host_and_port("--metrics-listen", settings.metrics_listen)
+    if port + settings.processes - 1 > LAST_PORT:
+        raise WrongSettingError(
+            f"--metrics-listen: {settings.processes} processes take as many ports: {port} is too close to {LAST_PORT}"
+        )
+    if not (settings.insecure or settings.metrics_insecure or _is_loopback(host)):
+        raise WrongSettingError(
+            f"--metrics-listen: {settings.metrics_listen} lets other hosts read the metrics:"
+            " listen on 127.0.0.1, or say --metrics-insecure if your network keeps strangers out"
         )
 
 

@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +18,7 @@ from .configuration import Form, render
 from .domain.errors import StoreUnavailable
 from .environment import unknown_names
 from .options import flag, option, source_of, takes_settings
+from .rpc.health_client import HEALTHY, UnreachableError, as_json, as_text, ask
 from .rpc.server import CannotListenError
 from .settings import Settings
 from .store.engines import DatabaseInUseError, UnknownDatabaseError, open_database
@@ -35,6 +38,13 @@ CONFIGURATION = 78
 """Exit status of a server that was told something it cannot do (EX_CONFIG of sysexits.h)."""
 UNAVAILABLE = 69
 """Exit status of a server whose database cannot be reached, which may pass (EX_UNAVAILABLE)."""
+
+
+class Report(StrEnum):
+    """How the health is printed."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @cli.callback()
@@ -94,6 +104,34 @@ def migrate(
             _say(str(error))
             raise typer.Exit(1) from None
     typer.echo("the schema was brought to this version" if done else "the schema is of this version")
+
+
+@cli.command("health")
+def health_command(
+    target: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The server. [default: where `serve` would listen]")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds until the server counts as unreachable.")] = 5.0,
+    api_key: Annotated[
+        str, typer.Option(envvar="JOBLEDGER_API_KEY", help="An admin's key, if the server has keys.")
+    ] = "",
+    ca: Annotated[Path | None, typer.Option(help="The certificate authority's file, if the server has TLS.")] = None,
+    output: Annotated[Report, typer.Option("--output", "-o", help="How to print it.")] = Report.TEXT,
+) -> None:
+    """Ask a running server how it fares; exit with 0 when healthy, 1 when not, and 69 when there is no answer."""
+    try:
+        health = ask(target or _reachable(_settings({}).listen), timeout, api_key, ca)
+    except UnreachableError as error:
+        _say(str(error))
+        raise typer.Exit(UNAVAILABLE) from None
+    typer.echo(as_json(health) if output is Report.JSON else as_text(health))
+    raise typer.Exit(int(health.status != HEALTHY))
+
+
+def _reachable(listen: str) -> str:
+    """Return where to call a server that listens there: one on all addresses is on the loopback one too."""
+    host, _, port = listen.rpartition(":")
+    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host) + f":{port}"  # noqa: S104  it is not bound to
 
 
 def _settings(given: dict[str, Any]) -> Settings:

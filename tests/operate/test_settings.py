@@ -82,8 +82,12 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str):
 def test_a_misspelt_setting_ends_the_start():
     ended = subprocess.run(
         [COMMAND, "serve"],
-        env=os.environ | {"JOBLEDGER_DATABSE": "sqlite:///x.db"}, capture_output=True, text=True, timeout=BOUND, check=False,
-    )  # fmt: skip
+        env=os.environ | {"JOBLEDGER_DATABSE": "sqlite:///x.db"},
+        capture_output=True,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
     assert ended.returncode == CONFIGURATION
     assert "JOBLEDGER_DATABSE in the environment is not a setting: did you mean JOBLEDGER_DATABASE?" in ended.stderr
 

@@ -6,15 +6,19 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from jobledger.v1 import job_service_pb2, worker_service_pb2
+from jobledger.v1 import health_service_pb2, job_service_pb2, worker_service_pb2
 
+from .health_service import SystemHealthService
 from .job_service import JobService
 from .serving import Serving
 from .worker_service import WorkerService
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
-NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name)
+HEALTH_SERVICE: Final = health_service_pb2.DESCRIPTOR.services_by_name["SystemHealthService"]
+NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name, HEALTH_SERVICE.full_name)
+NEED_DATABASE: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name)
+"""The services whose health is NOT_SERVING while the database is lost."""
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -49,6 +53,12 @@ class GrpcServer:
         for name in ("", *NAMES):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def show(self, serves: bool) -> None:  # noqa: FBT001  the form that duties call
+        """Say whether the services that need the database serve; the process itself, "", does in any case."""
+        status = health_pb2.HealthCheckResponse
+        for name in NEED_DATABASE:
+            await self.health.set(name, status.SERVING if serves else status.NOT_SERVING)
+
     async def drain(self) -> None:
         """Say that no more calls are wanted."""
         await self.health.enter_graceful_shutdown()
@@ -58,10 +68,25 @@ class GrpcServer:
         await self.server.stop(grace)
 
 
-def build(listen: str, serving: Serving, jobs: JobService, workers: WorkerService, *, share_port: bool) -> GrpcServer:
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a server serves."""
+
+    jobs: JobService
+    workers: WorkerService
+    health: SystemHealthService
+
+
+def build(listen: str, serving: Serving, services: Services, *, share_port: bool) -> GrpcServer:
     """Return a server, bound to its address; raises CannotListenError."""
     server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
-    server.add_generic_rpc_handlers((serving.handler(JOB_SERVICE, jobs), serving.handler(WORKER_SERVICE, workers)))
+    server.add_generic_rpc_handlers(
+        (
+            serving.handler(JOB_SERVICE, services.jobs),
+            serving.handler(WORKER_SERVICE, services.workers),
+            serving.handler(HEALTH_SERVICE, services.health),
+        )
+    )
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

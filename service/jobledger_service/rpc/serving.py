@@ -1,8 +1,6 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
 import asyncio
-import logging
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
@@ -16,22 +14,21 @@ from google.protobuf.message_factory import GetMessageClass
 
 from jobledger_service.domain.errors import Draining, InvalidField, Refusal
 
+from .call import AccessLog, Call, Context, Method
 from .errors import internal_status, status_of
 from .identity import Caller
+from .observe import CallsObserver
 
 log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
-    Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
-    Handler = grpc.RpcMethodHandler[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
 else:
-    Context = grpc.aio.ServicerContext
     Handler = grpc.RpcMethodHandler
 Identify = Callable[[Context], Caller]
 Read = Callable[[bytes], Any]
 R = TypeVar("R")
 
-REQUEST_ID: Final = "x-request-id"
 MOMENT: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
 MOST_MOMENTS: Final = 20
@@ -88,11 +85,14 @@ class _Calls:
 class Serving:
     """How the methods of all services are called."""
 
-    def __init__(self, identify: Identify, cursor: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, identify: Identify, cursor: Callable[[int], bytes], observer: CallsObserver, access: AccessLog
+    ) -> None:
         self._identify = identify
         self._cursor = cursor
+        self._observer = observer
+        self._access = access
         self._calls = _Calls()
-        self._tells_all = logging.getLogger().isEnabledFor(logging.DEBUG)
 
     async def drain(self, seconds: float) -> None:
         """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
@@ -108,83 +108,72 @@ class Serving:
         methods = {method.name: self._method(method, getattr(service, method.name)) for method in descriptor.methods}
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
-    def _method(self, method: MethodDescriptor, call: Callable[..., Any]) -> Handler:
-        read = partial(_read, GetMessageClass(method.input_type))
+    def _method(self, descriptor: MethodDescriptor, call: Callable[..., Any]) -> Handler:
+        read = partial(_read, GetMessageClass(descriptor.input_type))
+        service, streams = descriptor.containing_service.full_name, descriptor.server_streaming
+        observer = self._observer.method(f"{service}/{descriptor.name}", streams=streams)
+        method = Method(service, descriptor.name, observer)
         form, behaviour = (
-            (grpc.unary_stream_rpc_method_handler, self._stream(method.name, read, call))
-            if method.server_streaming
-            else (grpc.unary_unary_rpc_method_handler, self._unary(method.name, read, call))
+            (grpc.unary_stream_rpc_method_handler, self._stream(method, read, call))
+            if streams
+            else (grpc.unary_unary_rpc_method_handler, self._unary(method, read, call))
         )
         return form(behaviour, response_serializer=_encoded)
 
     def _unary(
-        self, name: str, read: Read, call: Callable[[Any, Caller], Awaitable[R]]
+        self, method: Method, read: Read, answer: Callable[[Any, Caller], Awaitable[R]]
     ) -> Callable[[bytes, Context], Awaitable[R]]:
         async def behaviour(raw: bytes, context: Context) -> R:
-            request = None
-            try:
-                request = read(raw)
-                with self._calls:
-                    reply = await call(request, self._identify(context))
-            except Refusal as refusal:
-                await self._refuse(name, request, context, refusal)
-                raise AssertionError("abort raises") from refusal
-            except Exception as error:
-                await self._fail(name, request, context, error)
-                raise AssertionError("abort raises") from error
-            if self._tells_all:
-                log.debug("served", method=name, job_id=_job_id(request), request_id=_request_id(context))
-            return reply
+            with Call(method, context, self._access) as call:
+                try:
+                    request = call.request = read(raw)
+                    with self._calls:
+                        call.caller = self._identify(context)
+                        reply = await answer(request, call.caller)
+                except Refusal as refusal:
+                    await self._refuse(call, refusal)
+                    raise AssertionError("abort raises") from refusal
+                except Exception as error:
+                    await self._fail(call, error)
+                    raise AssertionError("abort raises") from error
+                call.code, call.reply = "OK", reply
+                return reply
 
         return behaviour
 
     def _stream(
-        self, name: str, read: Read, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
+        self, method: Method, read: Read, answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[None]]:
         async def behaviour(raw: bytes, context: Context) -> None:
-            request = None
-            try:
-                request = read(raw)
-                with self._calls:
-                    async with aclosing(call(request, self._identify(context))) as messages:
-                        async for message in messages:
-                            await _send(context, message)
-            except CallerLeftError:
-                return
-            except Refusal as refusal:
-                await self._refuse(name, request, context, refusal)
-            except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
-                await self._fail(name, request, context, error)
-            if self._tells_all:
-                log.debug("stream ended", method=name, job_id=_job_id(request), request_id=_request_id(context))
+            with Call(method, context, self._access) as call:
+                try:
+                    request = call.request = read(raw)
+                    with self._calls:
+                        call.caller = self._identify(context)
+                        async with aclosing(answer(request, call.caller)) as messages:
+                            async for message in messages:
+                                await _send(context, message)
+                                method.observer.sent()
+                except CallerLeftError:
+                    return
+                except Refusal as refusal:
+                    await self._refuse(call, refusal)
+                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
+                    await self._fail(call, error)
+                call.code = "OK"
 
         return behaviour
 
-    async def _refuse(self, name: str, request: Any, context: Context, refusal: Refusal) -> None:  # noqa: ANN401
+    async def _refuse(self, call: Call, refusal: Refusal) -> None:
         status = status_of(refusal, self._cursor)
-        log.info(
-            "refused",
-            method=name,
-            code=status.code.name,
-            why=str(refusal),
-            job_id=_job_id(request),
-            request_id=_request_id(context),
-        )
-        await context.abort_with_status(status)
+        call.code = status.code.name
+        log.info("refused", code=call.code, why=str(refusal), **call.told())
+        await call.context.abort_with_status(status)
 
-    async def _fail(self, name: str, request: Any, context: Context, error: Exception) -> None:  # noqa: ANN401
+    async def _fail(self, call: Call, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        request_id = _request_id(context)
-        log.error("failed", method=name, job_id=_job_id(request), request_id=request_id, exc_info=error)
-        await context.abort_with_status(internal_status(request_id))
-
-
-def _job_id(request: object) -> str | None:
-    return getattr(request, "job_id", None) or None
-
-
-def _request_id(context: Context) -> str:
-    """Return the id that the caller gave the call, or a new one."""
-    given = {key: value for key, value in context.invocation_metadata() or () if key == REQUEST_ID}
-    return str(given.get(REQUEST_ID, "")) or uuid.uuid4().hex
+        call.code = "INTERNAL"
+        told = call.told()
+        log.error("failed", **told, exc_info=error)
+        await call.context.abort_with_status(internal_status(str(told["request_id"])))

@@ -1,0 +1,76 @@
+"""Asks a running server how it fares, for the command line."""
+
+from pathlib import Path
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToJson
+from jobledger.v1 import health_service_pb2 as api
+from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
+
+HEALTHY = api.SYSTEM_STATUS_HEALTHY
+
+
+class UnreachableError(Exception):
+    """No server answered."""
+
+
+def ask(target: str, timeout: float, api_key: str, ca: Path | None) -> api.SystemHealth:
+    """Return how the server at HOST:PORT fares; raises UnreachableError.
+
+    With the file of a certificate authority the connection is TLS. `timeout` is in seconds.
+    """
+    metadata = (("authorization", f"Bearer {api_key}"),) if api_key else ()
+    with _channel(target, ca) as channel:
+        try:
+            answer = SystemHealthServiceStub(channel).GetSystemHealth(
+                api.GetSystemHealthRequest(), timeout=timeout, metadata=metadata
+            )
+        except grpc.RpcError as error:
+            raise UnreachableError(f"{target}: {error.code().name}: {error.details()}") from None
+    return answer.health
+
+
+def _channel(target: str, ca: Path | None) -> grpc.Channel:
+    if ca is None:
+        return grpc.insecure_channel(target)
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(ca.read_bytes()))
+
+
+def as_json(health: api.SystemHealth) -> str:
+    """Return the findings as one JSON object, with the names of the contract."""
+    return MessageToJson(health, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def as_text(health: api.SystemHealth) -> str:
+    """Return the findings as lines for people."""
+    database, committer, feed = health.database, health.committer, health.feed
+    status = api.SystemStatus.Name(health.status).removeprefix("SYSTEM_STATUS_").lower()
+    lines = [status, *(f"  {reason}" for reason in health.reasons), ""]
+    up = (health.check_time.ToMicroseconds() - health.start_time.ToMicroseconds()) / 1e6
+    rows = [("version", f"{health.version}, up for {up:,.0f} s")]
+    if database.reachable:
+        rows += [
+            ("database", f"{database.kind}, schema {database.schema_version}, answers in {_seconds(database.latency)}"),
+            ("size", f"{database.size_bytes:,} bytes"),
+        ]
+    else:
+        rows.append(("database", f"{database.kind}, does not answer"))
+    if database.HasField("disk_free_bytes"):
+        rows.append(("disk", f"{database.disk_free_bytes:,} bytes free"))
+    rows.append(("writes", f"{committer.queued:,} of {committer.queue_limit:,} wait"))
+    if committer.HasField("last_commit_age"):
+        took = _seconds(committer.last_commit_duration)
+        rows.append(
+            ("last commit", f"{committer.last_batch_size} in {took}, {committer.last_commit_age.ToSeconds():,} s ago")
+        )
+    rows += [
+        ("feed", f"at {feed.position:,}, {feed.lag:,} behind, {feed.watchers:,} watchers"),
+        ("workers", f"{health.active_workers:,} active"),
+    ]
+    rows += [("replica", f"{one.name}, version {one.version}") for one in health.replicas]
+    return "\n".join([*lines, *(f"{name:12} {value}" for name, value in rows)])
+
+
+def _seconds(duration: Duration) -> str:
+    return f"{duration.ToMicroseconds() / 1000:.1f} ms"
