@@ -21,6 +21,7 @@ from .options import flag, option, source_of, takes_settings
 from .rpc.health_client import HEALTHY, UnreachableError, as_json, as_text, ask
 from .rpc.server import CannotListenError
 from .settings import Settings
+from .store.backup import BackupError, NotSqliteError, back_up
 from .store.engines import DatabaseInUseError, UnknownDatabaseError, open_database
 from .store.migrate import SchemaError, check, upgrade
 from .supervisor import supervise
@@ -106,6 +107,35 @@ def migrate(
     typer.echo("the schema was brought to this version" if done else "the schema is of this version")
 
 
+@cli.command("backup")
+def backup_command(
+    file: Annotated[Path, typer.Argument(help="Where to write the copy; it must not exist yet.")],
+    database: Annotated[str | None, option("database")] = None,
+) -> None:
+    """Copy an SQLite database to a file, also while a server writes to it.
+
+    The copy is the state of one moment, is checked, and appears under its name only when it is whole.
+    Begin with: jobledger-server backup jobledger-backup.db
+    """
+    settings = _settings({"database": database} if database else {})
+    with _told():
+        position = back_up(settings.database, file, _Progress())
+    typer.echo(f"{file} holds the ledger up to position {position}")
+
+
+class _Progress:
+    """Shows how much was copied, a line for each tenth."""
+
+    def __init__(self) -> None:
+        self._shown = -1
+
+    def __call__(self, copied: int, pages: int) -> None:
+        tenth = copied * 10 // max(pages, 1)
+        if tenth > self._shown:
+            self._shown = tenth
+            typer.echo(f"{tenth * 10:3} %  {copied:,} of {pages:,} pages", err=True)
+
+
 @cli.command("health")
 def health_command(
     target: Annotated[
@@ -156,6 +186,12 @@ def _told() -> Iterator[None]:
     except (WrongSettingError, CannotListenError, DatabaseInUseError, UnknownDatabaseError, SchemaError) as error:
         _say(str(error))
         raise typer.Exit(CONFIGURATION) from None
+    except NotSqliteError as error:
+        _say(str(error))
+        raise typer.Exit(CONFIGURATION) from None
+    except BackupError as error:
+        _say(str(error))
+        raise typer.Exit(1) from None
     except StoreUnavailable as error:
         _say(f"{error} ({error.__cause__})")
         raise typer.Exit(UNAVAILABLE) from None

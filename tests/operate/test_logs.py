@@ -1,0 +1,76 @@
+"""The log names each call that it tells of, and no secret."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
+from sqlalchemy import make_url
+
+from tests.conftest import QUICK, StartServer
+from tests.operate.conftest import lines
+from tests.support.api import Api
+from tests.support.databases import new_database
+from tests.support.server import BOUND, COMMAND, Server
+
+Connect = Callable[[Server], Api]
+SECRETS = ("jl_token_that_nobody_must_see", "password_that_nobody_must_see")
+HEADERS = (("authorization", f"Bearer {SECRETS[0]}"), ("x-request-id", "r-1"))
+
+
+def with_password(store: str, directory: Path) -> str:
+    """Return a new database; the tests' PostgreSQL takes any password."""
+    database = new_database(store, directory)
+    if store == "sqlite":
+        return database
+    return make_url(database).set(password=SECRETS[1]).render_as_string(hide_password=False)
+
+
+async def test_no_secret_is_logged_at_any_level(
+    start_server: StartServer, connect: Connect, store: str, tmp_path: Path, kind: str
+):
+    server = start_server(with_password(store, tmp_path), log_level="debug", access_log="1")
+    api = connect(server)
+    job = (await api.jobs.CreateJob(CreateJobRequest(kind=kind), metadata=HEADERS)).job
+    with pytest.raises(grpc.aio.AioRpcError):
+        await api.jobs.GetJob(GetJobRequest(job_id="nowhere"), metadata=HEADERS)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await api.jobs.CreateJob(CreateJobRequest(kind="not a kind"), metadata=HEADERS)
+    assert server.stop() == 0
+    [created] = lines(server, "served")
+    assert created["method"] == "CreateJob"
+    assert created["code"] == "OK"
+    assert created["request_id"] == "r-1"
+    assert created["job_id"] == job.job_id
+    assert created["level"] == "info"
+    assert 0 < float(created["seconds"]) < BOUND
+    assert [line["request_id"] for line in lines(server, "refused")] == ["r-1", "r-1"]
+    assert [secret for secret in SECRETS if secret in server.log.read_text()] == []
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path):
+    database = f"postgresql+psycopg://me:{SECRETS[1]}@127.0.0.1:1/none?password={SECRETS[1]}"
+    command = [COMMAND, "serve", "--database", database, "--log-level", "debug"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND, check=False)
+    assert ended.returncode == 69
+    assert SECRETS[1] not in ended.stdout + ended.stderr
+
+
+async def test_nothing_that_went_well_is_logged_by_default(server: Server, api: Api, kind: str):
+    await api.create(kind)
+    assert lines(server, "served") == []
+
+
+async def test_a_share_of_the_calls_is_logged(connect: Connect, tmp_path: Path, kind: str):
+    server = Server(new_database("sqlite", tmp_path), tmp_path, QUICK | {"access_log": "0.5"}).start()
+    api = connect(server)
+    job = await api.create(kind)
+    for _ in range(200):
+        await api.get(job.job_id)
+    assert server.stop() == 0
+    # Less than once in 10^12 does a fair coin fall outside.
+    assert 50 < len(lines(server, "served")) < 150
+    assert json.loads(server.log.read_text().splitlines()[-1])["event"] == "stopped"
