@@ -38,6 +38,7 @@ from .rpc.health_service import About, SystemHealthService
 from .rpc.identity import ANYBODY
 from .rpc.job_service import JobService
 from .rpc.observe import Unobserved
+from .rpc.operations_service import OperationsService
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
 from .rpc.worker_service import WorkerService
@@ -128,7 +129,8 @@ class App:
             self._metrics.calls if self._settings.metrics_listen else Unobserved(),
             AccessLog(self._settings.access_log),
         )
-        services = server.Services(jobs, workers, health)
+        operations = OperationsService(self._committer, self._queries, watch)
+        services = server.Services(jobs, workers, health, operations)
         return server.build(self._settings.listen, self._serving, services, share_port=self._settings.shared_port)
 
     def _committed(self, commit: Commit) -> None:

@@ -4,21 +4,24 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc
+from google.longrunning import operations_proto_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from jobledger.v1 import health_service_pb2, job_service_pb2, worker_service_pb2
 
 from .health_service import SystemHealthService
 from .job_service import JobService
+from .operations_service import OperationsService
 from .serving import Serving
 from .worker_service import WorkerService
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 HEALTH_SERVICE: Final = health_service_pb2.DESCRIPTOR.services_by_name["SystemHealthService"]
-NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name, HEALTH_SERVICE.full_name)
-NEED_DATABASE: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name)
+OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
+NEED_DATABASE: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name, OPERATIONS.full_name)
 """The services whose health is NOT_SERVING while the database is lost."""
+NAMES: Final = (*NEED_DATABASE, HEALTH_SERVICE.full_name)
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -75,6 +78,7 @@ class Services:
     jobs: JobService
     workers: WorkerService
     health: SystemHealthService
+    operations: OperationsService
 
 
 def build(listen: str, serving: Serving, services: Services, *, share_port: bool) -> GrpcServer:
@@ -85,6 +89,7 @@ def build(listen: str, serving: Serving, services: Services, *, share_port: bool
             serving.handler(JOB_SERVICE, services.jobs),
             serving.handler(WORKER_SERVICE, services.workers),
             serving.handler(HEALTH_SERVICE, services.health),
+            serving.handler(OPERATIONS, services.operations),
         )
     )
     servicer = health.aio.HealthServicer()
