@@ -41,6 +41,7 @@ from .rpc.observe import Unobserved
 from .rpc.operations_service import OperationsService
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
+from .rpc.traces import Tracer
 from .rpc.worker_service import WorkerService
 from .settings import Settings
 from .store.engines import Database, open_database
@@ -128,6 +129,7 @@ class App:
             lambda position: self._queries.cursor(position).encode(),
             self._metrics.calls if self._settings.metrics_listen else Unobserved(),
             AccessLog(self._settings.access_log),
+            tracer_of(self._settings),
         )
         operations = OperationsService(self._committer, self._queries, watch)
         services = server.Services(jobs, workers, health, operations)
@@ -219,6 +221,15 @@ def retention_of(settings: Settings) -> Retention:
     """Return how long ended jobs are kept."""
     kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
+
+
+def tracer_of(settings: Settings) -> Tracer | None:
+    """Return what makes spans of calls, None when that is off."""
+    if not settings.tracing:
+        return None
+    from .tracing import CallTracer  # noqa: PLC0415  an extra
+
+    return CallTracer()
 
 
 def thresholds_of(settings: Settings) -> Thresholds:

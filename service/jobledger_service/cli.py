@@ -64,6 +64,8 @@ def serve_command(given: dict[str, Any]) -> None:
     logs.set_up(settings.log_level, settings.log_format)
     with _told():
         check_settings(settings)
+        if settings.tracing and settings.processes == 1:
+            _export_traces()
         serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
         raise typer.Exit(uvloop.run(serving))
 
@@ -176,6 +178,14 @@ def _settings(given: dict[str, Any]) -> Settings:
         for problem in error.errors():
             _say(f"{flag(str(problem['loc'][0]))}: {problem['input']!r}: {problem['msg']}")
         raise typer.Exit(CONFIGURATION) from None
+
+
+def _export_traces() -> None:
+    try:
+        from .tracing import export  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise WrongSettingError(f"--tracing needs the extra: pip install 'jobledger-service[otel]' ({error})") from None
+    export()
 
 
 @contextmanager

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every call.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto is pretty on a terminal.")
     access_log: float = Field(0, ge=0, le=1, description="The share of calls that are logged, 0 to 1.")
+    tracing: bool = Field(default=False, description="Make OpenTelemetry spans of calls; needs the extra otel.")
     metrics_listen: str | None = Field(None, description="Where Prometheus reads /metrics, HOST:PORT; off when none.")
     metrics_insecure: bool = Field(default=False, description="Let other hosts read the metrics.")
     health_interval: float = Field(5, gt=0, description="How often the server looks at its own health.")

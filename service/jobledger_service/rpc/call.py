@@ -4,15 +4,20 @@ import logging
 import random
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
 import structlog
 
+from . import traces
 from .observe import MethodObserver
+from .traces import Span, Tracer
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from .identity import Caller
 
     Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
@@ -28,11 +33,12 @@ LEFT: Final = "CANCELLED"
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method as it is told of: `service` with its package, and who hears of its calls."""
+    """A method as it is told of: `service` with its package, who hears of its calls, whether it asks for the trace."""
 
     service: str
     name: str
     observer: MethodObserver
+    keeps_trace: bool = False
 
 
 class AccessLog:
@@ -52,9 +58,21 @@ class AccessLog:
 class Call:
     """One call, while it runs. The code is that of a caller who left until something better is known."""
 
-    __slots__ = ("_access", "_began", "caller", "code", "context", "method", "reply", "request")
+    __slots__ = (
+        "_access",
+        "_began",
+        "_open",
+        "_span",
+        "_tracer",
+        "caller",
+        "code",
+        "context",
+        "method",
+        "reply",
+        "request",
+    )
 
-    def __init__(self, method: Method, context: Context, access: AccessLog) -> None:
+    def __init__(self, method: Method, context: Context, access: AccessLog, tracer: Tracer | None) -> None:
         self.method = method
         self.context = context
         self.request: Any = None
@@ -62,15 +80,26 @@ class Call:
         self.caller: Caller | None = None
         self.code = LEFT
         self._access = access
+        self._tracer = tracer
+        self._open: AbstractContextManager[Span] | None = None
+        self._span: Span | None = None
         self._began = 0.0
 
     def __enter__(self) -> Self:
         self.method.observer.began()
         self._began = time.perf_counter()
+        if self._tracer is not None:
+            self._open = self._tracer.span(self.method.service, self.method.name, self._metadata())
+            self._span = self._open.__enter__()
+        if self.method.keeps_trace:
+            traces.current.set(self._span.traceparent if self._span else traces.traceparent_of(self._metadata()))
         return self
 
     def __exit__(self, *_: object) -> None:
         seconds = time.perf_counter() - self._began
+        if self._open is not None and self._span is not None:
+            self._span.end(self.code)
+            self._open.__exit__(None, None, None)
         self.method.observer.ended(self.code, seconds)
         if self.code in ("OK", LEFT) and (level := self._access.level()) is not None:
             log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.told())
@@ -89,7 +118,10 @@ class Call:
         named = getattr(self.request, "job_id", None)
         return named or getattr(getattr(self.reply, "job", None), "job_id", None) or None
 
+    def _metadata(self) -> Iterable[tuple[str, Any]]:
+        return self.context.invocation_metadata() or ()
+
     def request_id(self) -> str:
         """Return the id that the caller gave the call, or a new one."""
-        given = {key: value for key, value in self.context.invocation_metadata() or () if key == REQUEST_ID}
+        given = {key: value for key, value in self._metadata() if key == REQUEST_ID}
         return str(given.get(REQUEST_ID, "")) or uuid.uuid4().hex

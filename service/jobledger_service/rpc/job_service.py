@@ -13,7 +13,7 @@ from jobledger_service.ledger.ports import JobRead
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.watch import Watch
 
-from . import convert, views
+from . import convert, traces, views
 from . import job_requests as read
 from . import list_requests as lists
 from .identity import Caller
@@ -31,7 +31,7 @@ class JobService:
     replies: ReplyCache | None = None
 
     async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
-        job, created = await self.committer.submit(read.create_job(request, caller, self.new_id))
+        job, created = await self.committer.submit(read.create_job(request, caller, self.new_id, traces.current.get()))
         return api.CreateJobResponse(job=convert.job(job), created=created)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:

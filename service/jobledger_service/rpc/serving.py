@@ -18,6 +18,7 @@ from .call import AccessLog, Call, Context, Method
 from .errors import internal_status, status_of
 from .identity import Caller
 from .observe import CallsObserver
+from .traces import Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,8 @@ Identify = Callable[[Context], Caller]
 Read = Callable[[bytes], Any]
 R = TypeVar("R")
 
+KEEP_TRACE: Final = {"CreateJob"}
+"""The methods that ask for the trace of the call."""
 MOMENT: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
 MOST_MOMENTS: Final = 20
@@ -86,12 +89,18 @@ class Serving:
     """How the methods of all services are called."""
 
     def __init__(
-        self, identify: Identify, cursor: Callable[[int], bytes], observer: CallsObserver, access: AccessLog
+        self,
+        identify: Identify,
+        cursor: Callable[[int], bytes],
+        observer: CallsObserver,
+        access: AccessLog,
+        tracer: Tracer | None = None,
     ) -> None:
         self._identify = identify
         self._cursor = cursor
         self._observer = observer
         self._access = access
+        self._tracer = tracer
         self._calls = _Calls()
 
     async def drain(self, seconds: float) -> None:
@@ -112,7 +121,7 @@ class Serving:
         read = partial(_read, GetMessageClass(descriptor.input_type))
         service, streams = descriptor.containing_service.full_name, descriptor.server_streaming
         observer = self._observer.method(f"{service}/{descriptor.name}", streams=streams)
-        method = Method(service, descriptor.name, observer)
+        method = Method(service, descriptor.name, observer, keeps_trace=descriptor.name in KEEP_TRACE)
         form, behaviour = (
             (grpc.unary_stream_rpc_method_handler, self._stream(method, read, call))
             if streams
@@ -124,7 +133,7 @@ class Serving:
         self, method: Method, read: Read, answer: Callable[[Any, Caller], Awaitable[R]]
     ) -> Callable[[bytes, Context], Awaitable[R]]:
         async def behaviour(raw: bytes, context: Context) -> R:
-            with Call(method, context, self._access) as call:
+            with Call(method, context, self._access, self._tracer) as call:
                 try:
                     request = call.request = read(raw)
                     with self._calls:
@@ -145,7 +154,7 @@ class Serving:
         self, method: Method, read: Read, answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[None]]:
         async def behaviour(raw: bytes, context: Context) -> None:
-            with Call(method, context, self._access) as call:
+            with Call(method, context, self._access, self._tracer) as call:
                 try:
                     request = call.request = read(raw)
                     with self._calls:

@@ -99,4 +99,5 @@ def _claimed(claimed: Claimed) -> api.ClaimedChunk:
         job_input=convert.struct(claimed.inputs.job),
         stages=convert.stages(job),
         labels=job.labels or None,
+        traceparent=job.spec.traceparent,
     )
