@@ -33,7 +33,8 @@ class Metrics:
         Info("jobledger_build", "What runs here.", registry=self.registry).info(
             {"version": version, "database": database}
         )
-        self.calls = CallMetrics(self.registry)
+        self.calls = CallMetrics()
+        self.registry.register(self.calls)
         self.work = WorkMetrics(self.registry)
         self.registry.register(VitalsCollector(latest))
         self._serving: tuple[WSGIServer, Thread] | None = None
