@@ -147,7 +147,10 @@ def health_command(
     api_key: Annotated[
         str, typer.Option(envvar="JOBLEDGER_API_KEY", help="An admin's key, if the server has keys.")
     ] = "",
-    ca: Annotated[Path | None, typer.Option(help="The certificate authority's file, if the server has TLS.")] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="The authority of its certificate, for TLS."),
+    ] = None,
     output: Annotated[Report, typer.Option("--output", "-o", help="How to print it.")] = Report.TEXT,
 ) -> None:
     """Ask a running server how it fares; exit with 0 when healthy, 1 when not, and 69 when there is no answer."""
