@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from . import logs
 from .app import WrongSettingError, check_settings, serve
-from .configuration import Form, render
+from .configuration import Form, masked, render
 from .domain.errors import StoreUnavailable
 from .environment import unknown_names
 from .options import flag, option, source_of, takes_settings
@@ -179,7 +179,8 @@ def _settings(given: dict[str, Any]) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         for problem in error.errors():
-            _say(f"{flag(str(problem['loc'][0]))}: {problem['input']!r}: {problem['msg']}")
+            name = str(problem["loc"][0])
+            _say(f"{flag(name)}: {masked(name, problem['input'])!r}: {problem['msg']}")
         raise typer.Exit(CONFIGURATION) from None
 
 

@@ -27,10 +27,11 @@ class Form(StrEnum):
 
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
-    return {name: _masked(name, getattr(settings, name)) for name in Settings.model_fields}
+    return {name: masked(name, getattr(settings, name)) for name in Settings.model_fields}
 
 
-def _masked(name: str, value: object) -> object:
+def masked(name: str, value: object) -> object:
+    """Return the value of a setting as it may be shown."""
     if value in (None, ""):
         return value
     if isinstance(value, SecretStr) or _SECRET.search(name):

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,25 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_pat
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND, check=False)
     assert ended.returncode == 69
     assert SECRETS[1] not in ended.stdout + ended.stderr
+
+
+PRETTY = """
+import logging
+from jobledger_service import logs
+logs.set_up("debug", "pretty")
+def fails(authorization):
+    raise RuntimeError("no")
+try:
+    fails("Bearer " + "_".join(["jl", "token"]))
+except RuntimeError:
+    logging.getLogger("test").exception("it fails")
+"""
+
+
+def test_tracebacks_on_a_terminal_show_no_values():
+    ended = subprocess.run([sys.executable, "-c", PRETTY], capture_output=True, text=True, timeout=BOUND, check=True)
+    assert "RuntimeError: no" in ended.stderr
+    assert "jl_token" not in ended.stderr
 
 
 async def test_nothing_that_went_well_is_logged_by_default(server: Server, api: Api, kind: str):
