@@ -117,6 +117,7 @@ class App:
             round(settings.event_retention * SECOND),
             self._feed.forget,
         )
+        self._open_metrics()
 
     def _build_server(self, watch: Watch) -> server.GrpcServer:
         schemes = SCHEMES | {"file"} if self._settings.allow_file_artifacts else SCHEMES
@@ -164,7 +165,6 @@ class App:
         ]
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
-        self._open_metrics()
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
         log.info("listening", address=f"{host}:{self._server.port}", database=self._database.shown)

@@ -1,5 +1,7 @@
 """A job keeps the trace of its creation for its workers, and a server that traces is part of it."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,7 +23,7 @@ from tests.conftest import QUICK
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
 from tests.support.databases import new_database
-from tests.support.server import Server
+from tests.support.server import BOUND, Server
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE, PARENT_SPAN = PARENT.split("-")[1:3]
@@ -96,3 +98,19 @@ async def test_a_server_that_traces_is_between_caller_and_worker(
 
 def attributes(span: Span) -> dict[str, object]:
     return {one.key: one.value.int_value if one.value.HasField("int_value") else one.value for one in span.attributes}
+
+
+WITHOUT = """
+import sys
+sys.modules["opentelemetry"] = None  # as if it were not installed
+sys.argv = ["jobledger-server", "serve", "--tracing", "--listen", "127.0.0.1:0"]
+from jobledger_service.cli import main
+main()
+"""
+
+
+def test_tracing_without_its_extra_is_refused(tmp_path: Path):
+    command = [sys.executable, "-c", WITHOUT]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND, check=False)
+    assert ended.returncode == 78
+    assert "pip install 'jobledger-service[otel]'" in ended.stderr
