@@ -3,13 +3,18 @@
 import asyncio
 import json
 import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
 from click.testing import Result
 from jobledger_service import cli
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
+from tests.conftest import QUICK
+from tests.support.databases import new_database
 from tests.support.server import BOUND, Server
 
 Labels = dict[str, str]
@@ -29,6 +34,23 @@ class Scrape:
         """Return the sum of the samples that have these labels, 0 when there are none."""
         found = [value for one, its, value in self.samples if one == name and labels.items() <= its.items()]
         return sum(found)
+
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def start_sqlite(tmp_path: Path) -> Iterator[Start]:
+    """Return a function that starts a server on SQLite: for what the store has no part in, one is enough."""
+    started: list[Server] = []
+
+    def start(**settings: str) -> Server:
+        started.append(Server(new_database("sqlite", tmp_path), tmp_path, QUICK | settings))
+        return started[-1].start()
+
+    yield start
+    for server in started:
+        server.kill()
 
 
 def lines(server: Server, event: str) -> list[dict[str, str]]:

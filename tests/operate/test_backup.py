@@ -13,9 +13,9 @@ from jobledger_service.store import backup
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK
+from tests.operate.conftest import Start
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
-from tests.support.databases import new_database
 from tests.support.errors import refused
 from tests.support.server import Server
 
@@ -24,14 +24,6 @@ BEFORE = 50
 
 def run(database: str, file: Path) -> Result:
     return CliRunner().invoke(cli.cli, ["backup", str(file), "--database", database])
-
-
-@pytest.fixture
-def writing(tmp_path: Path):
-    """Return a server on SQLite: PostgreSQL has back-ups of its own."""
-    server = Server(new_database("sqlite", tmp_path), tmp_path, QUICK).start()
-    yield server
-    server.kill()
 
 
 class Writers:
@@ -57,15 +49,16 @@ class Writers:
 
 
 async def test_a_restored_back_up_has_what_was_acknowledged_before_it(
-    writing: Server, connect: Connect, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_sqlite: Start, connect: Connect, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(backup, "PAGES", 4)  # many steps, with commits between them
-    api, copy = connect(writing), tmp_path / "copy.db"
+    source = start_sqlite()
+    api, copy = connect(source), tmp_path / "copy.db"
     writers = Writers(api, kind)
     load = [asyncio.create_task(writers.write()) for _ in range(4)]
     await writers.more(BEFORE)
     before = list(writers.acknowledged)
-    made = await asyncio.to_thread(run, writing.database, copy)
+    made = await asyncio.to_thread(run, source.database, copy)
     assert made.exit_code == 0, made.output
     assert "100 %" in made.stderr
     await writers.more(BEFORE)

@@ -16,8 +16,8 @@ from jobledger.v1.health_service_pb2 import (
 from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
 from jobledger_service.domain.health import Status, StoreVitals, Thresholds, Vitals, findings, verdict
 
-from tests.conftest import QUICK, StartServer
-from tests.operate.conftest import ask_health, health
+from tests.conftest import QUICK
+from tests.operate.conftest import Start, ask_health, health
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
 from tests.support.databases import new_database
@@ -112,8 +112,8 @@ def test_a_server_that_is_not_there_is_69():
     assert "127.0.0.1:1: UNAVAILABLE" in told.stderr
 
 
-async def test_a_threshold_that_is_passed_is_degraded_and_1(start_server: StartServer, connect: Connect):
-    server = start_server(health_database_latency="0.0000001")
+async def test_a_threshold_that_is_passed_is_degraded_and_1(start_sqlite: Start, connect: Connect):
+    server = start_sqlite(health_database_latency="0.0000001")
     told = await system_health(connect(server))
     assert told.status == SYSTEM_STATUS_DEGRADED
     assert "a small read of the database took" in told.reasons[0]

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -11,8 +11,8 @@ import pytest
 from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
 from sqlalchemy import make_url
 
-from tests.conftest import QUICK, StartServer
-from tests.operate.conftest import lines
+from tests.conftest import QUICK
+from tests.operate.conftest import Start, lines
 from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.server import BOUND, COMMAND, Server
@@ -22,18 +22,18 @@ SECRETS = ("jl_token_that_nobody_must_see", "password_that_nobody_must_see")
 HEADERS = (("authorization", f"Bearer {SECRETS[0]}"), ("x-request-id", "r-1"))
 
 
-def with_password(store: str, directory: Path) -> str:
-    """Return a new database; the tests' PostgreSQL takes any password."""
-    database = new_database(store, directory)
-    if store == "sqlite":
-        return database
-    return make_url(database).set(password=SECRETS[1]).render_as_string(hide_password=False)
+@pytest.fixture
+def server_with_password(tmp_path: Path) -> Iterator[Server]:
+    """Return a server whose database has a password; SQLite has none, and the tests' PostgreSQL takes any."""
+    database = make_url(new_database("postgresql", tmp_path)).set(password=SECRETS[1])
+    settings = QUICK | {"log_level": "debug", "access_log": "1"}
+    server = Server(database.render_as_string(hide_password=False), tmp_path, settings).start()
+    yield server
+    server.kill()
 
 
-async def test_no_secret_is_logged_at_any_level(
-    start_server: StartServer, connect: Connect, store: str, tmp_path: Path, kind: str
-):
-    server = start_server(with_password(store, tmp_path), log_level="debug", access_log="1")
+async def test_no_secret_is_logged_at_any_level(server_with_password: Server, connect: Connect, kind: str):
+    server = server_with_password
     api = connect(server)
     job = (await api.jobs.CreateJob(CreateJobRequest(kind=kind), metadata=HEADERS)).job
     with pytest.raises(grpc.aio.AioRpcError):
@@ -84,8 +84,8 @@ async def test_nothing_that_went_well_is_logged_by_default(server: Server, api: 
     assert lines(server, "served") == []
 
 
-async def test_a_share_of_the_calls_is_logged(connect: Connect, tmp_path: Path, kind: str):
-    server = Server(new_database("sqlite", tmp_path), tmp_path, QUICK | {"access_log": "0.5"}).start()
+async def test_a_share_of_the_calls_is_logged(start_sqlite: Start, connect: Connect, kind: str):
+    server = start_sqlite(access_log="0.5")
     api = connect(server)
     job = await api.create(kind)
     for _ in range(200):

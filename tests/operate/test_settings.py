@@ -14,7 +14,6 @@ from jobledger_service.store.engines import without_password
 from typer.testing import CliRunner
 
 from tests.docs.documents import ROOT
-from tests.support.server import BOUND, COMMAND
 
 CONFIGURATION = 78
 
@@ -80,15 +79,8 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str):
 
 
 def test_a_misspelt_setting_ends_the_start():
-    ended = subprocess.run(
-        [COMMAND, "serve"],
-        env=os.environ | {"JOBLEDGER_DATABSE": "sqlite:///x.db"},
-        capture_output=True,
-        text=True,
-        timeout=BOUND,
-        check=False,
-    )
-    assert ended.returncode == CONFIGURATION
+    ended = CliRunner().invoke(cli.cli, ["serve"], env=_only({"DATABSE": "sqlite:///x.db"}))
+    assert ended.exit_code == CONFIGURATION
     assert "JOBLEDGER_DATABSE in the environment is not a setting: did you mean JOBLEDGER_DATABASE?" in ended.stderr
 
 

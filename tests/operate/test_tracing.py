@@ -19,11 +19,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from tests.conftest import QUICK
+from tests.operate.conftest import Start
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
-from tests.support.databases import new_database
-from tests.support.server import BOUND, Server
+from tests.support.server import BOUND
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE, PARENT_SPAN = PARENT.split("-")[1:3]
@@ -76,9 +75,9 @@ async def test_equal_requests_of_two_traces_are_equal(api: Api, kind: str):
 
 
 async def test_a_server_that_traces_is_between_caller_and_worker(
-    collector: Collector, connect: Connect, tmp_path: Path, kind: str
+    collector: Collector, start_sqlite: Start, connect: Connect, kind: str
 ):
-    server = Server(new_database("sqlite", tmp_path), tmp_path, QUICK | {"tracing": "true"}).start()
+    server = start_sqlite(tracing="true")
     api = connect(server)
     told = await created_with(api, kind, ("traceparent", PARENT))
     with pytest.raises(grpc.aio.AioRpcError):
