@@ -60,7 +60,7 @@ def store(request: pytest.FixtureRequest) -> str:
 def server(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return the server that the tests share; each keeps to its own kinds and job ids."""
     directory = tmp_path_factory.mktemp("server")
-    shared = Server(new_database(store, directory), directory, QUICK).start()
+    shared = Server(new_database(store, directory), directory, QUICK | {"metrics_listen": "127.0.0.1:0"}).start()
     yield shared
     assert shared.stop() == 0
     assert shared.defects() == [], "the server logged what should never happen"

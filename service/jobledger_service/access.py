@@ -20,6 +20,7 @@ from .rpc.admin_service import AdminService
 from .rpc.door import Door
 from .rpc.methods import Kind
 from .rpc.open_calls import OpenCalls
+from .rpc.serving import Access as CallAccess
 from .rpc.tls import Certificates, Files
 from .settings import Settings, WrongSettingError
 from .store.engines import Database
@@ -47,13 +48,14 @@ class Access:
         self._clock = clock
         self._keys = SqlKeyStore(database)
         self._keyring = self._open_keyring() if settings.auth == "keys" else None
-        self.usage = Usage()
-        self.open_calls = OpenCalls(settings.watches_per_key, settings.watches_per_owner)
-        self.door = Door(self._keyring, rates_of(settings), settings.message_limit)
+        self._usage = Usage()
+        self._open_calls = OpenCalls(settings.watches_per_key, settings.watches_per_owner)
+        door = Door(self._keyring, rates_of(settings), settings.message_limit)
+        self.calls = CallAccess(door, self._open_calls, self._usage)
         usages = SqlUsageStore(database)
         self.admin = AdminService(self._key_calls(), UsageQueries(usages, queries.run), clock)
         kept = settings.usage_retention / DAY
-        self._noting = UsageDuty(self.usage, usages, self._keyring, self._keys, committer, clock, kept)
+        self._noting = UsageDuty(self._usage, usages, self._keyring, self._keys, committer, clock, kept)
 
     def _open_keyring(self) -> KeyRing:
         async def read(after: int) -> KeyChanges:
@@ -68,7 +70,7 @@ class Access:
 
         async def changed() -> None:
             await keyring.read_on()
-            self.open_calls.sweep(keyring.check)
+            self._open_calls.sweep(keyring.check)
 
         writing, reading = self._committer.maintain, self._queries.run
         return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed)
@@ -77,7 +79,7 @@ class Access:
         """Yield what is to be done over and over: its name, how, and every how many seconds."""
         yield "usage", self._noting.once, self._settings.usage_interval
         if self._keyring is not None:
-            sweep = partial(self.open_calls.sweep, self._keyring.check)
+            sweep = partial(self._open_calls.sweep, self._keyring.check)
             yield "keys", KeyDuty(self._keyring, self._shared, sweep).once, READ_EVERY
 
     async def note_last_usage(self) -> None:

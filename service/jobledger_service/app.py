@@ -6,32 +6,43 @@ import ipaddress
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import structlog
 import uuid_utils
 
+from . import VERSION
 from .access import Access, certificates_of
+from .domain.health import Thresholds
 from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
+from .duties.health import HealthDuty
 from .duties.leases import LeaseDuty
 from .duties.retention import RetentionDuty
 from .feed.feed import LiveFeed
+from .ledger.attendance import Attendance
 from .ledger.backlog import Backlog
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
 from .ledger.entry import Entry
+from .ledger.health import Checkup
 from .ledger.queries import Queries
 from .ledger.watch import Watch
+from .metrics.metrics import Metrics
 from .rpc import server, worker_requests
+from .rpc.call import AccessLog
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
+from .rpc.health_service import About, SystemHealthService
 from .rpc.job_service import JobService
+from .rpc.observe import Unobserved
+from .rpc.operations_service import OperationsService
 from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
+from .rpc.traces import Tracer
 from .rpc.worker_service import WorkerService
 from .settings import Settings, WrongSettingError
 from .store.engines import Database, open_database
@@ -75,12 +86,26 @@ class App:
         )
         self._replies = ReplyCache() if writes.single_writer else None
         executor = Executor(writes, codec, clock, self._queries.cursor, retention_of(settings))
-        self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
+        self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
+        work = self._metrics.work
+        self._committer = Committer(executor, self._committed, limit=settings.queue_limit, measured=work.measured)
+        work.show(self._committer, self._feed)
         self._claims = ClaimQueue(self._committer)
         self._access = Access(settings, self._database, self._committer, self._queries, clock)
-        self._server = self._build_server(
-            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
+        self._attendance = Attendance(time.monotonic)
+        self._checkup = Checkup(
+            self._reads,
+            self._queries,
+            self._committer,
+            self._feed,
+            self._attendance,
+            clock,
+            thresholds_of(settings),
         )
+        self._server = self._build_server(
+            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged)
+        )
+        self._health = HealthDuty(self._checkup, settings.health_database_lost, self._server.show)
         self._leases = LeaseDuty(self._reads, self._queries, self._committer, clock, random.random)
         self._retention = RetentionDuty(
             self._reads,
@@ -91,6 +116,7 @@ class App:
             round(settings.event_retention * SECOND),
             self._feed.forget,
         )
+        self._open_metrics()
 
     def _build_backlog(self) -> Backlog | None:
         most = self._settings.queued_jobs_per_owner
@@ -103,23 +129,27 @@ class App:
         return Backlog(count, most)
 
     def _build_server(self, watch: Watch) -> server.GrpcServer:
-        settings = self._settings
+        settings, access = self._settings, self._access
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
-        jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies, self._build_backlog())
-        workers = WorkerService(self._committer, self._claims, worker_requests.Given(clock, random.random, schemes))
-        access = self._access
-        services = server.Services(jobs, workers, access.admin)
+        given = worker_requests.Given(clock, random.random, schemes)
+        backlog = self._build_backlog()
+        services = {
+            server.JOB_SERVICE: JobService(self._committer, self._queries, watch, _new_id, self._replies, backlog),
+            server.WORKER_SERVICE: WorkerService(self._committer, self._claims, given, self._attendance),
+            server.ADMIN_SERVICE: access.admin,
+            server.OPERATIONS: OperationsService(self._committer, self._queries, watch),
+            server.HEALTH_SERVICE: SystemHealthService(
+                self._checkup, About(VERSION, self._database.dialect.kind, clock())
+            ),
+        }
         self._serving = Serving(
-            access.door, access.open_calls, access.usage, lambda position: self._queries.cursor(position).encode()
+            access.calls,
+            lambda position: self._queries.cursor(position).encode(),
+            self._metrics.calls if settings.metrics_listen else Unobserved(),
+            AccessLog(settings.access_log),
+            tracer_of(settings),
         )
-        port = server.Port(
-            settings.listen,
-            certificates_of(settings),
-            settings.shared_port,
-            settings.reflection,
-            settings.message_limit,
-        )
-        return server.build(port, self._serving, services)
+        return server.build(port_of(settings), self._serving, services)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -127,6 +157,7 @@ class App:
             self._replies.forget(commit.touched)
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
+        self._metrics.work.committed(commit)
 
     def _found_elsewhere(self, entry: Entry) -> None:
         """Wake claims for what another process has made ready."""
@@ -143,9 +174,10 @@ class App:
         writer = self._own("committer", self._committer.run())
         others = [
             self._own("feed", self._feed.run()),
-            self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
-            self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
-            *(self._own(name, perform(name, once, every)) for name, once, every in self._access.duties()),
+            self._duty("leases", self._leases.once, settings.duty_interval),
+            self._duty("retention", self._retention.once, settings.retention_interval),
+            self._duty("health", self._health.once, settings.health_interval),
+            *(self._duty(name, once, every) for name, once, every in self._access.duties()),
         ]
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
@@ -156,6 +188,18 @@ class App:
         await self._stopping.wait()
         await self._drain(others, writer)
         return self._status
+
+    def _open_metrics(self) -> None:
+        if self._settings.metrics_listen:
+            host, _, port = self._settings.metrics_listen.rpartition(":")
+            try:
+                bound = self._metrics.listen(host.strip("[]"), int(port))
+            except OSError as error:
+                raise server.CannotListenError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+            log.info("metrics", address=f"{host}:{bound}")
+
+    def _duty(self, name: str, once: Callable[[], Awaitable[bool]], every: float) -> asyncio.Task[None]:
+        return self._own(name, perform(name, once, every, self._metrics.work.duty))
 
     def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task; if it ends with an error, the process has to go."""
@@ -186,6 +230,7 @@ class App:
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()
         self._database.close()
+        self._metrics.close()
         log.info("stopped")
 
 
@@ -193,6 +238,37 @@ def retention_of(settings: Settings) -> Retention:
     """Return how long ended jobs are kept."""
     kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
+
+
+def port_of(settings: Settings) -> server.Port:
+    """Return where to serve, and how."""
+    return server.Port(
+        settings.listen,
+        certificates_of(settings),
+        settings.shared_port,
+        settings.reflection,
+        settings.message_limit,
+    )
+
+
+def tracer_of(settings: Settings) -> Tracer | None:
+    """Return what makes spans of calls, None when that is off."""
+    if not settings.tracing:
+        return None
+    from .tracing import CallTracer  # noqa: PLC0415  an extra
+
+    return CallTracer()
+
+
+def thresholds_of(settings: Settings) -> Thresholds:
+    """Return where the server is no longer healthy."""
+    return Thresholds(
+        settings.health_database_latency,
+        settings.health_commit_stall,
+        settings.health_queue_share,
+        settings.health_feed_lag,
+        settings.health_disk_free,
+    )
 
 
 def prepare(database: Database) -> None:
@@ -205,9 +281,8 @@ def prepare(database: Database) -> None:
 
 def check_settings(settings: Settings) -> None:
     """Raise WrongSettingError for settings that do not go together, and for an address that lets strangers in."""
-    host, _, port = settings.listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > LAST_PORT:
-        raise WrongSettingError(f"--listen: {settings.listen!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
+    host, _ = _host_and_port("--listen", settings.listen)
+    _check_metrics(settings)
     if settings.processes > 1 and settings.database.startswith("sqlite"):
         raise WrongSettingError(
             f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
@@ -216,7 +291,7 @@ def check_settings(settings: Settings) -> None:
         raise WrongSettingError("--tls-cert and --tls-key go together: give both, or neither")
     if settings.tls_client_ca and not settings.tls_cert:
         raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
-    if not settings.insecure and not _is_loopback(host.strip("[]")):
+    if not settings.insecure and not _is_loopback(host):
         _check_open_to_others(settings)
 
 
@@ -230,6 +305,28 @@ def _check_open_to_others(settings: Settings) -> None:
         raise WrongSettingError(
             f"{settings.listen} lets other hosts in, and without TLS everybody on the way reads their keys:"
             " give --tls-cert and --tls-key, or say --insecure if TLS ends before this server"
+        )
+
+
+def _host_and_port(flag: str, address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > LAST_PORT:
+        raise WrongSettingError(f"{flag}: {address!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
+    return host.strip("[]"), int(port)
+
+
+def _check_metrics(settings: Settings) -> None:
+    if settings.metrics_listen is None:
+        return
+    host, port = _host_and_port("--metrics-listen", settings.metrics_listen)
+    if port + settings.processes - 1 > LAST_PORT:
+        raise WrongSettingError(
+            f"--metrics-listen: {settings.processes} processes take as many ports: {port} is too close to {LAST_PORT}"
+        )
+    if not (settings.insecure or settings.metrics_insecure or _is_loopback(host)):
+        raise WrongSettingError(
+            f"--metrics-listen: {settings.metrics_listen} lets other hosts read the metrics:"
+            " listen on 127.0.0.1, or say --metrics-insecure if your network keeps strangers out"
         )
 
 

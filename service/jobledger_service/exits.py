@@ -7,11 +7,12 @@ from typing import Final
 
 import typer
 
+from .connecting import RefusedError
 from .domain.errors import StoreUnavailable
-from .key_desk import RefusedError
 from .rpc.server import CannotListenError
 from .rpc.tls import CertificateError
 from .settings import WrongSettingError
+from .store.backup import BackupError, NotSqliteError
 from .store.engines import DatabaseInUseError, UnknownDatabaseError
 from .store.migrate import SchemaError
 
@@ -24,6 +25,7 @@ WRONG: Final = (
     WrongSettingError,
     CannotListenError,
     CertificateError,
+    NotSqliteError,
     DatabaseInUseError,
     UnknownDatabaseError,
     SchemaError,
@@ -41,6 +43,9 @@ def told() -> Iterator[None]:
     except StoreUnavailable as error:
         say(f"{error} ({error.__cause__})")
         raise typer.Exit(UNAVAILABLE) from None
+    except BackupError as error:
+        say(str(error))
+        raise typer.Exit(1) from None
     except RefusedError as error:
         say(str(error))
         raise typer.Exit(error.status) from None

@@ -4,14 +4,14 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-import grpc
 from google.protobuf.message import Message
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 
 from .app import clock, prepare
+from .connecting import REFUSED, Connection, RefusedError
 from .domain.access import DEFAULT_OWNER, Caller, Role
 from .domain.errors import Refusal, StoreUnavailable
 from .ledger.keys import Keys
@@ -23,22 +23,10 @@ from .store.usage import SqlUsageStore
 
 PATIENCE: Final = 10.0
 """Seconds that a server has to answer."""
-REFUSED: Final = 65
-"""Exit status when what was asked for was refused (EX_DATAERR of sysexits.h)."""
-UNREACHABLE: Final = 69
-NOT_PERMITTED: Final = 77
 OPERATOR: Final = Caller(DEFAULT_OWNER, "operator", roles=frozenset({Role.ADMIN}))
 """Who has the database at hand, and so needs no key."""
 
 T = TypeVar("T")
-
-
-class RefusedError(Exception):
-    """What was asked for was not done; `status` is the exit status that says so."""
-
-    def __init__(self, sentence: str, status: int) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 class Desk(Protocol):
@@ -85,31 +73,10 @@ async def _nobody_to_tell() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ServerDesk:
-    """Asks a running server; over TLS when there are credentials."""
+    """Asks a running server."""
 
-    server: str
-    api_key: str = field(repr=False)
-    credentials: grpc.ChannelCredentials | None
+    connection: Connection
 
     def ask(self, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
         """Return the answer; raises RefusedError."""
-        metadata = [("authorization", f"Bearer {self.api_key}")] if self.api_key else []
-        with self._channel() as channel:
-            try:
-                return getattr(AdminServiceStub(channel), method)(request, timeout=PATIENCE, metadata=metadata)
-            except grpc.RpcError as error:
-                raise _refused(error) from None
-
-    def _channel(self) -> grpc.Channel:
-        if self.credentials is None:
-            return grpc.insecure_channel(self.server)
-        return grpc.secure_channel(self.server, self.credentials)
-
-
-def _refused(error: Any) -> RefusedError:  # noqa: ANN401  a grpc.RpcError that is a grpc.Call too
-    match error.code():
-        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
-            return RefusedError(error.details(), NOT_PERMITTED)
-        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
-            return RefusedError(f"the server could not be reached: {error.details()}", UNREACHABLE)
-    return RefusedError(error.details(), REFUSED)
+        return self.connection.ask(AdminServiceStub, method, request, PATIENCE)

@@ -5,10 +5,8 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, Final
 
-import grpc
 import typer
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
@@ -16,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import admin_service_pb2 as api
 
 from . import logs
+from .connecting import PLACE, ApiKey, CaFile, CertFile, Connection, KeyFile, Tls, credentials_of
 from .domain.access import DEFAULT_OWNER
 from .exits import told
 from .key_desk import DatabaseDesk, Desk, ServerDesk
@@ -54,23 +53,11 @@ def _span(word: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
-_PLACE: Final = "Where the keys are"
 Database = Annotated[
     str,
-    typer.Option(envvar="JOBLEDGER_DATABASE", help="The database, when no --server is given.", rich_help_panel=_PLACE),
+    typer.Option(envvar="JOBLEDGER_DATABASE", help="The database, when no --server is given.", rich_help_panel=PLACE),
 ]
-Server = Annotated[str, typer.Option(metavar="HOST:PORT", help="A running server to ask.", rich_help_panel=_PLACE)]
-ApiKey = Annotated[
-    str,
-    typer.Option(
-        envvar="JOBLEDGER_API_KEY", metavar="KEY", help="An admin's key, for --server.", rich_help_panel=_PLACE
-    ),
-]
-Tls = Annotated[bool, typer.Option("--tls", help="Ask the server over TLS.", rich_help_panel=_PLACE)]
-File = Path | None
-CaFile = Annotated[File, typer.Option(exists=True, help="PEM file to trust, with TLS.", rich_help_panel=_PLACE)]
-CertFile = Annotated[File, typer.Option(exists=True, help="PEM file of our certificate.", rich_help_panel=_PLACE)]
-KeyFile = Annotated[File, typer.Option(exists=True, help="PEM file of its private key.", rich_help_panel=_PLACE)]
+Server = Annotated[str, typer.Option(metavar="HOST:PORT", help="A running server to ask.", rich_help_panel=PLACE)]
 Form = Annotated[Output, typer.Option("--output", "-o", help="The form of the answer.")]
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, as `list` shows it.")]
 Expires = Annotated[
@@ -93,10 +80,8 @@ def _place(
     logs.set_up("warning", "auto")
     context.obj = DatabaseDesk(database)
     if server:
-        trusted, private, certificate = (file.read_bytes() if file else None for file in (ca_file, key_file, cert_file))
-        encrypted = tls or ca_file or cert_file
-        credentials = grpc.ssl_channel_credentials(trusted, private, certificate) if encrypted else None
-        context.obj = ServerDesk(server, api_key, credentials)
+        credentials = credentials_of(ca_file, cert_file, key_file, tls=tls)
+        context.obj = ServerDesk(Connection(server, api_key, credentials))
 
 
 @keys.command()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.cli import cli
+from jobledger_service.connecting import Connection
 from jobledger_service.key_desk import ServerDesk
 from typer.testing import CliRunner, Result
 
@@ -73,4 +74,4 @@ def test_what_cannot_be_done_is_told_in_a_sentence(tmp_path: Path, words: tuple[
 
 def test_a_key_is_in_no_representation(store: str, tmp_path: Path):
     token = first_key(new_database(store, tmp_path))
-    assert token not in repr(ServerDesk("127.0.0.1:7070", token, None))
+    assert token not in repr(ServerDesk(Connection("127.0.0.1:7070", token, None)))

@@ -14,7 +14,13 @@ from tests.support.errors import Refusal, read
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
 
 OPEN = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
-NEEDED = {"JobService": "CALLER", "WorkerService": "WORKER", "AdminService": "ADMIN"}
+NEEDED = {
+    "JobService": "CALLER",
+    "Operations": "CALLER",
+    "WorkerService": "WORKER",
+    "AdminService": "ADMIN",
+    "SystemHealthService": "ADMIN",
+}
 HELD = {
     "caller": ({CALLER}, {"CALLER"}),
     "worker": ({WORKER}, {"WORKER"}),

@@ -83,8 +83,9 @@ def test_the_server_takes_its_command_line(settings: Any):
     read = settings(server)
     app.check_settings(read)
     assert read.database == URL
-    [port] = server["ports"]
-    assert read.listen == f"0.0.0.0:{port['containerPort']}"
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert read.listen == f"0.0.0.0:{ports['grpc']}"
+    assert read.metrics_listen == f"0.0.0.0:{ports['metrics']}"
 
 
 def test_the_migration_takes_its_command_line(monkeypatch: pytest.MonkeyPatch):

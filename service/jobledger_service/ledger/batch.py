@@ -1,10 +1,12 @@
 """One batch of commands in one transaction: load, decide each in turn, write, append to the ledger."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobledger_service.domain.change import ChangeType
 from jobledger_service.domain.errors import Refusal, StoreUnavailable
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.retention import Retention
@@ -22,11 +24,15 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What committed batches left: entries with their positions, jobs that were written to, chunks that wait."""
+    """What committed batches left: entries with their positions, jobs written to, chunks that wait, and what happened.
+
+    `changes` counts what the entries tell, by type.
+    """
 
     entries: Sequence[Entry] = ()
     touched: Sequence[str] = ()
     ready: dict[Queue, int] = field(default_factory=dict)
+    changes: Mapping[ChangeType, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +93,10 @@ class Executor:
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             transaction.save(work.writes(), now)
-            entries = self._append(transaction, work.records())
-        return outcomes, Commit(entries, work.touched(), work.ready())
+            records = work.records()
+            entries = self._append(transaction, records)
+        changes = Counter(change.type for record in records for change in record.changes)
+        return outcomes, Commit(entries, work.touched(), work.ready(), changes)
 
     def _append(self, transaction: Transaction, records: Sequence[Record]) -> list[Entry]:
         if not records:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
+from jobledger_service.domain.health import StoreVitals
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.states import ChunkState
 
@@ -255,6 +256,9 @@ class ReadStore(Protocol):
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose time to be deleted has come."""
 
+    def vitals(self) -> StoreVitals:
+        """Return how the database fares; cheap enough for each few seconds."""
+
 
 class Codec(Protocol):
     """Makes watch messages. The ledger stores and forwards them without looking inside."""
@@ -307,6 +311,18 @@ class Feed(Protocol):
 
     def subscribe(self, after: int, job_key: str | None = None) -> Subscription:
         """Follow one job, or all, from a position on."""
+
+
+class WatchedFeed(Protocol):
+    """What can be seen of the feed from outside."""
+
+    @property
+    def position(self) -> int:
+        """The newest position that this process knows of."""
+
+    @property
+    def watchers(self) -> int:
+        """How many watches are open."""
 
 
 def facts_diff(before: Facts, after: Facts) -> dict[str, object]:

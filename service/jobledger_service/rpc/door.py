@@ -1,22 +1,17 @@
 """Lets callers in: says who they are, and turns away those that may not make a call."""
 
-from typing import TYPE_CHECKING, Any, Final
-
-import grpc
+from typing import TYPE_CHECKING, Final
 
 from jobledger_service.domain.access import Caller, token_in
 from jobledger_service.domain.errors import MessageTooLarge, RoleMissing
 from jobledger_service.ledger.keyring import KeyRing
 
+from .call import Context
 from .identity import ANYBODY
 from .methods import Method
 
 if TYPE_CHECKING:
     from .rates import Rates
-
-    Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
-else:
-    Context = grpc.aio.ServicerContext
 
 AUTHORIZATION: Final = "authorization"
 

@@ -37,8 +37,10 @@ def fingerprint(request: Message, *, but: Iterable[str]) -> bytes:
     return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()
 
 
-def create_job(request: api.CreateJobRequest, caller: Caller, new_id: NewId) -> commands.CreateJob:
-    """Return the command of CreateJob."""
+def create_job(
+    request: api.CreateJobRequest, caller: Caller, new_id: NewId, traceparent: str = ""
+) -> commands.CreateJob:
+    """Return the command of CreateJob; `traceparent` is the trace that the call belongs to."""
     checks = Checks()
     _check_names(checks, request)
     sizes = _sizes(checks, request)
@@ -50,6 +52,7 @@ def create_job(request: api.CreateJobRequest, caller: Caller, new_id: NewId) -> 
         retry_policy=_retry_policy(checks, request.retry_policy),
         failure_policy=_failure_policy(checks, request.failure_policy),
         stages=_stages(checks, request.stages),
+        traceparent=traceparent,
     )
     new = NewJob(
         spec=spec,

@@ -15,7 +15,7 @@ from jobledger_service.ledger.ports import JobRead
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.watch import Watch
 
-from . import convert, views
+from . import convert, traces, views
 from . import job_requests as read
 from . import list_requests as lists
 from .identity import Caller
@@ -34,7 +34,7 @@ class JobService:
     backlog: Backlog | None = None
 
     async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
-        command = read.create_job(request, caller, self.new_id)
+        command = read.create_job(request, caller, self.new_id, traces.current.get())
         async with self.backlog.room(caller.owner) if self.backlog else nullcontext():
             job, created = await self.committer.submit(command)
         return api.CreateJobResponse(job=convert.job(job), created=created)

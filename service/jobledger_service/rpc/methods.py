@@ -7,6 +7,12 @@ from typing import Final
 
 from jobledger_service.domain.access import Role
 
+JOB_SERVICE: Final = "jobledger.v1.JobService"
+WORKER_SERVICE: Final = "jobledger.v1.WorkerService"
+ADMIN_SERVICE: Final = "jobledger.v1.AdminService"
+HEALTH_SERVICE: Final = "jobledger.v1.SystemHealthService"
+OPERATIONS: Final = "google.longrunning.Operations"
+
 
 class Kind(StrEnum):
     """What a call does, as far as limits go."""
@@ -19,7 +25,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """An RPC. One that `waits` stays open for long, and ends when the key that it was made with does."""
+    """An RPC of a service, which has its package before it. One that `waits` stays open for long, and ends when the key that it was made with does."""
 
     service: str
     name: str
@@ -30,33 +36,39 @@ class Method:
     """The name that the descriptor has."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "full_name", f"jobledger.v1.{self.service}.{self.name}")
+        object.__setattr__(self, "full_name", f"{self.service}.{self.name}")
 
 
 def _methods() -> Iterator[Method]:
-    yield Method("JobService", "CreateJob", Role.CALLER, Kind.WRITE)
-    yield Method("JobService", "GetJob", Role.CALLER, Kind.READ)
-    yield Method("JobService", "BatchGetJobs", Role.CALLER, Kind.READ)
-    yield Method("JobService", "ListJobs", Role.CALLER, Kind.READ)
-    yield Method("JobService", "ListChunks", Role.CALLER, Kind.READ)
-    yield Method("JobService", "ListJobEvents", Role.CALLER, Kind.READ)
-    yield Method("JobService", "WatchJob", Role.CALLER, Kind.WATCH, waits=True)
-    yield Method("JobService", "WatchJobs", Role.CALLER, Kind.WATCH, waits=True)
-    yield Method("JobService", "CancelJob", Role.CALLER, Kind.WRITE)
-    yield Method("JobService", "RetryJob", Role.CALLER, Kind.WRITE)
-    yield Method("JobService", "UpdateJob", Role.CALLER, Kind.WRITE)
-    yield Method("JobService", "DeleteJob", Role.CALLER, Kind.WRITE)
-    yield Method("WorkerService", "ClaimChunks", Role.WORKER, Kind.WRITE, waits=True)
-    yield Method("WorkerService", "ClaimChunk", Role.WORKER, Kind.WRITE)
-    yield Method("WorkerService", "Heartbeat", Role.WORKER, Kind.WRITE)
-    yield Method("WorkerService", "CompleteChunks", Role.WORKER, Kind.WRITE)
-    yield Method("WorkerService", "FailChunks", Role.WORKER, Kind.WRITE)
-    yield Method("WorkerService", "ReleaseChunks", Role.WORKER, Kind.WRITE)
-    yield Method("AdminService", "CreateApiKey", Role.ADMIN, Kind.WRITE)
-    yield Method("AdminService", "ListApiKeys", Role.ADMIN, Kind.READ)
-    yield Method("AdminService", "RevokeApiKey", Role.ADMIN, Kind.WRITE)
-    yield Method("AdminService", "RotateApiKey", Role.ADMIN, Kind.WRITE)
-    yield Method("AdminService", "GetUsage", Role.ADMIN, Kind.READ)
+    yield Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH, waits=True)
+    yield Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH, waits=True)
+    yield Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, waits=True)
+    yield Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "Heartbeat", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE)
+    yield Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE)
+    yield Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ)
+    yield Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE)
+    yield Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE)
+    yield Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ)
+    yield Method(HEALTH_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ)
+    yield Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ)
+    yield Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ)
+    yield Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.READ, waits=True)
+    yield Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE)
+    yield Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE)
 
 
 METHODS: Final = {method.full_name: method for method in _methods()}

@@ -1,23 +1,28 @@
 """The gRPC server: its services, its limits, and how it stops."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
+from google.longrunning import operations_proto_pb2
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from jobledger.v1 import admin_service_pb2, job_service_pb2, worker_service_pb2
+from jobledger.v1 import admin_service_pb2, health_service_pb2, job_service_pb2, worker_service_pb2
 
-from .admin_service import AdminService
-from .job_service import JobService
 from .serving import Serving
 from .tls import Certificates
-from .worker_service import WorkerService
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
-NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name, ADMIN_SERVICE.full_name)
+OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
+HEALTH_SERVICE: Final = health_service_pb2.DESCRIPTOR.services_by_name["SystemHealthService"]
+SERVICES: Final = (JOB_SERVICE, WORKER_SERVICE, ADMIN_SERVICE, OPERATIONS, HEALTH_SERVICE)
+NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
+NEED_DATABASE: Final = tuple(name for name in NAMES if name != HEALTH_SERVICE.full_name)
+"""The services whose health is NOT_SERVING while the database is lost."""
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -55,6 +60,12 @@ class GrpcServer:
         for name in ("", *NAMES):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def show(self, serves: bool) -> None:  # noqa: FBT001  the form that duties call
+        """Say whether the services that need the database serve; the process itself, "", does in any case."""
+        status = health_pb2.HealthCheckResponse
+        for name in NEED_DATABASE:
+            await self.health.set(name, status.SERVING if serves else status.NOT_SERVING)
+
     async def drain(self) -> None:
         """Say that no more calls are wanted."""
         await self.health.enter_graceful_shutdown()
@@ -62,15 +73,6 @@ class GrpcServer:
     async def stop(self, grace: float) -> None:
         """Close the connections, giving calls that run `grace` seconds to finish."""
         await self.server.stop(grace)
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What is served."""
-
-    jobs: JobService
-    workers: WorkerService
-    admin: AdminService
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +86,11 @@ class Port:
     message_limit: int
 
 
-def build(port: Port, serving: Serving, services: Services) -> GrpcServer:
-    """Return a server, bound to its address; raises CannotListenError."""
+def build(port: Port, serving: Serving, services: Mapping[ServiceDescriptor, object]) -> GrpcServer:
+    """Return a server with all of SERVICES, bound to its address; raises CannotListenError."""
     ours = (("grpc.so_reuseport", int(port.shared)), ("grpc.max_receive_message_length", HARD * port.message_limit))
     server = grpc.aio.server(options=(*OPTIONS, *ours))
-    server.add_generic_rpc_handlers(
-        (
-            serving.handler(JOB_SERVICE, services.jobs),
-            serving.handler(WORKER_SERVICE, services.workers),
-            serving.handler(ADMIN_SERVICE, services.admin),
-        )
-    )
+    server.add_generic_rpc_handlers([serving.handler(descriptor, services[descriptor]) for descriptor in SERVICES])
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     if port.reflection:

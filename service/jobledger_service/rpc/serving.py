@@ -1,12 +1,9 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
 import asyncio
-import logging
-import time
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -17,14 +14,16 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from jobledger_service.domain.errors import Draining, InvalidField, Refusal
-from jobledger_service.domain.limits import SECOND
-from jobledger_service.ledger.usage import Tally, Usage
+from jobledger_service.ledger.usage import Usage
 
-from .door import Context, Door
+from .call import AccessLog, Call, Context, Served
+from .door import Door
 from .errors import internal_status, status_of
 from .identity import Caller
 from .methods import METHODS, Method
+from .observe import CallsObserver
 from .open_calls import OpenCalls
+from .traces import Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +34,8 @@ else:
 Read = Callable[[bytes], Any]
 R = TypeVar("R")
 
-REQUEST_ID: Final = "x-request-id"
+KEEP_TRACE: Final = {"CreateJob"}
+"""The methods that ask for the trace of the call."""
 MOMENT: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
 MOST_MOMENTS: Final = 20
@@ -89,16 +89,34 @@ class _Calls:
             await asyncio.sleep(MOMENT)
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is let in, what ends with their keys, and what is counted of them."""
+
+    door: Door
+    open_calls: OpenCalls
+    usage: Usage
+
+
 class Serving:
     """How the methods of all services are called."""
 
-    def __init__(self, door: Door, open_calls: OpenCalls, usage: Usage, cursor: Callable[[int], bytes]) -> None:
-        self._door = door
-        self._open_calls = open_calls
-        self._usage = usage
+    def __init__(
+        self,
+        access: Access,
+        cursor: Callable[[int], bytes],
+        observer: CallsObserver,
+        log_of_calls: AccessLog,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._door = access.door
+        self._open_calls = access.open_calls
+        self._usage = access.usage
         self._cursor = cursor
+        self._observer = observer
+        self._log_of_calls = log_of_calls
+        self._tracer = tracer
         self._calls = _Calls()
-        self._tells_all = logging.getLogger().isEnabledFor(logging.DEBUG)
 
     async def drain(self, seconds: float) -> None:
         """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
@@ -114,13 +132,15 @@ class Serving:
         methods = {method.name: self._method(method, getattr(service, method.name)) for method in descriptor.methods}
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
-    def _method(self, method: MethodDescriptor, call: Callable[..., Any]) -> Handler:
-        read = partial(_read, GetMessageClass(method.input_type))
-        asked = METHODS[method.full_name]
+    def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any]) -> Handler:
+        read = partial(_read, GetMessageClass(descriptor.input_type))
+        asked, streams = METHODS[descriptor.full_name], descriptor.server_streaming
+        observer = self._observer.method(f"{asked.service}/{asked.name}", streams=streams)
+        method = Served(asked, observer, keeps_trace=asked.name in KEEP_TRACE)
         form, behaviour = (
-            (grpc.unary_stream_rpc_method_handler, self._stream(asked, read, call))
-            if method.server_streaming
-            else (grpc.unary_unary_rpc_method_handler, self._unary(asked, read, self._held(asked, call)))
+            (grpc.unary_stream_rpc_method_handler, self._stream(method, read, answer))
+            if streams
+            else (grpc.unary_unary_rpc_method_handler, self._unary(method, read, self._held(asked, answer)))
         )
         return form(behaviour)
 
@@ -138,107 +158,73 @@ class Serving:
         return held
 
     def _unary(
-        self, method: Method, read: Read, call: Callable[[Any, Caller], Awaitable[Message | bytes]]
+        self, method: Served, read: Read, answer: Callable[[Any, Caller], Awaitable[Message | bytes]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
         async def behaviour(raw: bytes, context: Context) -> bytes:
-            told = _Told(method.name)
-            try:
-                with self._calls:
-                    request, caller = await self._admit(told, method, read, raw, context)
-                    reply = _encoded(await call(request, caller))
-                    told.tally.sent += len(reply)
-            except Refusal as refusal:
-                await self._refuse(told, context, refusal)
-                raise AssertionError("abort raises") from refusal
-            except Exception as error:
-                await self._fail(told, context, error)
-                raise AssertionError("abort raises") from error
-            finally:
-                told.end()
-            if self._tells_all:
-                log.debug("served", **told.words(context))
-            return reply
+            with Call(method, context, self._log_of_calls, self._tracer) as call:
+                try:
+                    with self._calls:
+                        caller = await self._admit(call, read, raw)
+                        call.reply = await answer(call.request, caller)
+                        reply = _encoded(call.reply)
+                except Refusal as refusal:
+                    await self._refuse(call, refusal)
+                    raise AssertionError("abort raises") from refusal
+                except Exception as error:
+                    await self._fail(call, error)
+                    raise AssertionError("abort raises") from error
+                call.tally.sent += len(reply)
+                call.code = "OK"
+                return reply
 
         return behaviour
 
     def _stream(
-        self, method: Method, read: Read, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
+        self, method: Served, read: Read, answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[None]]:
         async def behaviour(raw: bytes, context: Context) -> None:
-            told = _Told(method.name)
-            try:
-                with self._calls:
-                    request, caller = await self._admit(told, method, read, raw, context)
-                    with self._open_calls.watch(caller):
-                        async with aclosing(call(request, caller)) as messages:
-                            async for message in messages:
-                                await _send(context, message)
-                                told.tally.sent += len(message)
-            except CallerLeftError:
-                return
-            except Refusal as refusal:
-                await self._refuse(told, context, refusal)
-            except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
-                await self._fail(told, context, error)
-            finally:
-                told.end()
-            if self._tells_all:
-                log.debug("stream ended", **told.words(context))
+            with Call(method, context, self._log_of_calls, self._tracer) as call:
+                try:
+                    with self._calls:
+                        caller = await self._admit(call, read, raw)
+                        with self._open_calls.watch(caller):
+                            async with aclosing(answer(call.request, caller)) as messages:
+                                async for message in messages:
+                                    await _send(context, message)
+                                    call.tally.sent += len(message)
+                                    method.observer.sent()
+                except CallerLeftError:
+                    return
+                except Refusal as refusal:
+                    await self._refuse(call, refusal)
+                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
+                    await self._fail(call, error)
+                call.code = "OK"
 
         return behaviour
 
-    async def _admit(
-        self, told: "_Told", method: Method, read: Read, raw: bytes, context: Context
-    ) -> tuple[Any, Caller]:
-        """Return the request and who makes it, noted in `told` as far as they are known."""
-        caller = told.caller = await self._door.identify(context)
-        told.tally = self._usage.tally(caller, method.full_name)
-        told.tally.received += len(raw)
-        await self._door.admit(caller, method, len(raw))
-        told.request = read(raw)
-        return told.request, caller
+    async def _admit(self, call: Call, read: Read, raw: bytes) -> Caller:
+        """Return who makes the call; it, and the request, are noted in the call as far as they are known."""
+        asked = call.method.asked
+        caller = call.caller = await self._door.identify(call.context)
+        call.tally = self._usage.tally(caller, asked.full_name)
+        call.tally.received += len(raw)
+        await self._door.admit(caller, asked, len(raw))
+        call.request = read(raw)
+        return caller
 
-    async def _refuse(self, told: "_Told", context: Context, refusal: Refusal) -> None:
-        told.tally.errors += 1
+    async def _refuse(self, call: Call, refusal: Refusal) -> None:
+        call.tally.errors += 1
         status = status_of(refusal, self._cursor)
-        log.info("refused", code=status.code.name, why=str(refusal), **told.words(context))
-        await context.abort_with_status(status)
+        call.code = status.code.name
+        log.info("refused", code=call.code, why=str(refusal), **call.told())
+        await call.context.abort_with_status(status)
 
-    async def _fail(self, told: "_Told", context: Context, error: Exception) -> None:
+    async def _fail(self, call: Call, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        told.tally.errors += 1
-        words = told.words(context)
-        log.error("failed", exc_info=error, **words)
-        await context.abort_with_status(internal_status(str(words["request_id"])))
-
-
-@dataclass(slots=True)
-class _Told:
-    """What is known of a call, for the log and for the tally of its caller; one of nobody until the caller is known."""
-
-    method: str
-    caller: Caller | None = None
-    request: Any = None
-    tally: Tally = field(default_factory=Tally)
-    begun: float = field(default_factory=time.perf_counter)
-
-    def end(self) -> None:
-        """Count the call."""
-        self.tally.calls += 1
-        self.tally.micros += round((time.perf_counter() - self.begun) * SECOND)
-
-    def words(self, context: Context) -> dict[str, str | None]:
-        """Return what the log says of the call; never what it carries."""
-        return {
-            "method": self.method,
-            "key_id": (self.caller and self.caller.key_id) or None,
-            "job_id": getattr(self.request, "job_id", None) or None,
-            "request_id": _request_id(context),
-        }
-
-
-def _request_id(context: Context) -> str:
-    """Return the id that the caller gave the call, or a new one."""
-    given = {key: value for key, value in context.invocation_metadata() or () if key == REQUEST_ID}
-    return str(given.get(REQUEST_ID, "")) or uuid.uuid4().hex
+        call.tally.errors += 1
+        call.code = "INTERNAL"
+        told = call.told()
+        log.error("failed", **told, exc_info=error)
+        await call.context.abort_with_status(internal_status(str(told["request_id"])))

@@ -1,12 +1,14 @@
 """The reading half: every method is one snapshot."""
 
+import shutil
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, column, func, select, table
 
 from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.health import StoreVitals
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger.ports import (
@@ -27,6 +29,7 @@ from .rows import CHUNK_COLUMNS, JOB_COLUMNS, chunk_of, job_of
 from .tables import cancelling, chunks, delayed, events, expiring, jobs, leased, ledger
 
 _POSITION = select(ledger.c.position)
+_SCHEMA_VERSION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 MOST_BYTES = 4 * 1024 * 1024
 """A read of events ends with the one that makes it this large, so that large events are not many at once."""
@@ -174,6 +177,19 @@ class SqlReadStore:
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose time to be deleted has come."""
         return self._job_keys(expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED)), limit)
+
+    def vitals(self) -> StoreVitals:
+        """Return how the database fares."""
+        dialect, file = self._database.dialect, self._database.file
+        with self._database.read() as connection:
+            position = _position(connection)
+            version: str = connection.execute(_SCHEMA_VERSION).scalar_one()
+            size, replicas = dialect.size(connection), dialect.replicas(connection)
+        if file is None:
+            return StoreVitals(position, version, size, replicas=replicas)
+        log = file.with_name(f"{file.name}-wal")
+        size += log.stat().st_size if log.exists() else 0
+        return StoreVitals(position, version, size, shutil.disk_usage(file.parent).free)
 
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:

@@ -86,6 +86,7 @@ jobs = Table(
     Column("end_time", BigInteger),
     Column("expire_time", BigInteger),
     Column("expires_by_rule", Boolean, nullable=False),
+    Column("traceparent", Text),
     _one_of("state", list(JobState)),
     _one_of("failure_policy", ["RUN_ALL", "FAIL_FAST"]),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
