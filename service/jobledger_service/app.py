@@ -38,6 +38,7 @@ from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
 from .store.writing import SqlWriteStore
+from .webhook_app import WebhookApp
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,9 @@ class App:
         executor = Executor(writes, codec, _clock, self._queries.cursor, retention_of(settings))
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit)
         self._claims = ClaimQueue(self._committer)
+        self._webhooks = WebhookApp(
+            settings, self._database, self._reads, self._queries, self._committer, _clock, _new_id
+        )
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval)
         )
@@ -98,7 +102,8 @@ class App:
         jobs = JobService(self._committer, self._queries, watch, _new_id, self._replies)
         workers = WorkerService(self._committer, self._claims, worker_requests.Given(_clock, random.random, schemes))
         self._serving = Serving(lambda _: ANYBODY, lambda position: self._queries.cursor(position).encode())
-        return server.build(self._settings.listen, self._serving, jobs, workers, share_port=self._settings.shared_port)
+        services = server.Services(jobs, workers, self._webhooks.service)
+        return server.build(self._settings.listen, self._serving, services, share_port=self._settings.shared_port)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -106,6 +111,7 @@ class App:
             self._replies.forget(commit.touched)
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
+        self._webhooks.heard()
 
     def _found_elsewhere(self, entry: Entry) -> None:
         """Wake claims for what another process has made ready."""
@@ -124,6 +130,7 @@ class App:
             self._own("feed", self._feed.run()),
             self._own("leases", perform("leases", self._leases.once, settings.duty_interval)),
             self._own("retention", perform("retention", self._retention.once, settings.retention_interval)),
+            *(self._own(name, duty) for name, duty in self._webhooks.duties().items()),
         ]
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
@@ -159,6 +166,7 @@ class App:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        await self._webhooks.close()
         self._committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()

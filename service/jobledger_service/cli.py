@@ -41,7 +41,7 @@ def _root() -> None:
 def _option(field: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
     described = Settings.model_fields[field]
     return typer.Option(
-        *names,
+        *(names or ["--" + field.replace("_", "-")]),
         help=f"{described.description} [default: {described.default}]",
         envvar=f"JOBLEDGER_{field.upper()}",
         show_default=False,
@@ -65,6 +65,15 @@ def serve_command(
     drain_timeout: Annotated[float | None, _option("drain_timeout", "--drain-timeout")] = None,
     queue_limit: Annotated[int | None, _option("queue_limit", "--queue-limit")] = None,
     allow_file_artifacts: Annotated[bool | None, _option("allow_file_artifacts", "--allow-file-artifacts")] = None,
+    webhook_timeout: Annotated[float | None, _option("webhook_timeout")] = None,
+    webhook_concurrency: Annotated[int | None, _option("webhook_concurrency")] = None,
+    webhook_endpoint_concurrency: Annotated[int | None, _option("webhook_endpoint_concurrency")] = None,
+    webhook_initial_backoff: Annotated[float | None, _option("webhook_initial_backoff")] = None,
+    webhook_retry_window: Annotated[float | None, _option("webhook_retry_window")] = None,
+    webhook_pause_after: Annotated[float | None, _option("webhook_pause_after")] = None,
+    webhook_retention: Annotated[float | None, _option("webhook_retention")] = None,
+    webhook_allow_http: Annotated[bool | None, _option("webhook_allow_http")] = None,
+    webhook_allow_private_networks: Annotated[bool | None, _option("webhook_allow_private_networks")] = None,
     log_level: Annotated[str | None, _option("log_level", "--log-level")] = None,
     log_format: Annotated[str | None, _option("log_format", "--log-format")] = None,
 ) -> None:

@@ -97,6 +97,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_INTERNAL (INTERNAL) is a defect of the service; its log has the detail under the request id in the
     metadata. Example: none that we know of.
     """
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
+    Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
+    """
+    ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, is another webhook's, or is kept no more.
+    Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
+    """
+    ERROR_REASON_TOO_MANY_WEBHOOKS: _ErrorReason.ValueType  # 42
+    """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
+    Example: CreateWebhook when there are 100 already. Metadata: limit.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
@@ -178,5 +190,17 @@ Example: a full disk, or a database that is failing over.
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
 """ERROR_REASON_INTERNAL (INTERNAL) is a defect of the service; its log has the detail under the request id in the
 metadata. Example: none that we know of.
+"""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 40
+"""ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
+Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
+"""
+ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 41
+"""ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, is another webhook's, or is kept no more.
+Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
+"""
+ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 42
+"""ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
+Example: CreateWebhook when there are 100 already. Metadata: limit.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

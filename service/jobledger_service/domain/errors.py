@@ -15,6 +15,9 @@ Refusal
 ├── ForeignCursor         the cursor is of another database
 ├── CursorAhead           the cursor is past the end of the ledger
 ├── PageTokenInvalid      the page token is damaged or of another request
+├── WebhookNotFound       no such webhook of this owner
+├── DeliveryNotFound      no such delivery of this webhook
+├── TooManyWebhooks       the owner has as many as one may have
 ├── QueueFull             too many writes wait
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
@@ -67,11 +70,11 @@ class JobAlreadyExists(Refusal):
 class RequestIdReused(Refusal):
     """The request_id came before, with other content."""
 
-    def __init__(self, request_id: str, job_id: str) -> None:
+    def __init__(self, request_id: str, used_for: str, what: str = "job") -> None:
         super().__init__(
-            f"request_id {request_id!r} was used before with other content, for job {job_id!r}",
+            f"request_id {request_id!r} was used before with other content, for {what} {used_for!r}",
             request_id=request_id,
-            job_id=job_id,
+            **{f"{what}_id": used_for},
         )
 
 
@@ -141,6 +144,29 @@ class PageTokenInvalid(Refusal):
 
     def __init__(self, detail: str) -> None:
         super().__init__(f"page_token {detail}: begin with the first page")
+
+
+class WebhookNotFound(Refusal):
+    """The webhook does not exist, or belongs to another owner."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"there is no webhook {webhook_id!r}", webhook_id=webhook_id)
+
+
+class DeliveryNotFound(Refusal):
+    """The delivery does not exist, is another webhook's, or is kept no more."""
+
+    def __init__(self, webhook_id: str, delivery_id: str) -> None:
+        super().__init__(
+            f"webhook {webhook_id!r} has no delivery {delivery_id!r}", webhook_id=webhook_id, delivery_id=delivery_id
+        )
+
+
+class TooManyWebhooks(Refusal):
+    """The owner has as many webhooks as one may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} webhooks already, the most there may be: delete one", limit=str(limit))
 
 
 class QueueFull(Refusal):

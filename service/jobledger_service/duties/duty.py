@@ -3,16 +3,24 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from jobledger_service.domain.errors import Draining, Refusal
 
 log = logging.getLogger(__name__)
 
 
-async def perform(name: str, once: Callable[[], Awaitable[bool]], every: float) -> None:
-    """Do it, then wait `every` seconds, or go on at once while `once` says that there is more; until cancelled."""
+async def perform(
+    name: str, once: Callable[[], Awaitable[bool]], every: float, news: asyncio.Event | None = None
+) -> None:
+    """Do it, then wait for news, or `every` seconds, or go on at once while `once` says that there is more.
+
+    It goes on until it is cancelled.
+    """
+    news = news or asyncio.Event()
     while True:
         more = False
+        news.clear()
         try:
             more = await once()
         except Draining:
@@ -22,4 +30,6 @@ async def perform(name: str, once: Callable[[], Awaitable[bool]], every: float) 
         except Exception:
             log.exception("%s fails; it tries again", name)
         if not more:
-            await asyncio.sleep(every)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await news.wait()

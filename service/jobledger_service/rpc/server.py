@@ -6,15 +6,17 @@ from typing import Final
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from jobledger.v1 import job_service_pb2, worker_service_pb2
+from jobledger.v1 import job_service_pb2, webhook_service_pb2, worker_service_pb2
 
 from .job_service import JobService
 from .serving import Serving
+from .webhook_service import WebhookService
 from .worker_service import WorkerService
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
-NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name)
+WEBHOOK_SERVICE: Final = webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"]
+NAMES: Final = (JOB_SERVICE.full_name, WORKER_SERVICE.full_name, WEBHOOK_SERVICE.full_name)
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -58,10 +60,25 @@ class GrpcServer:
         await self.server.stop(grace)
 
 
-def build(listen: str, serving: Serving, jobs: JobService, workers: WorkerService, *, share_port: bool) -> GrpcServer:
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What is served."""
+
+    jobs: JobService
+    workers: WorkerService
+    webhooks: WebhookService
+
+
+def build(listen: str, serving: Serving, services: Services, *, share_port: bool) -> GrpcServer:
     """Return a server, bound to its address; raises CannotListenError."""
     server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
-    server.add_generic_rpc_handlers((serving.handler(JOB_SERVICE, jobs), serving.handler(WORKER_SERVICE, workers)))
+    server.add_generic_rpc_handlers(
+        (
+            serving.handler(JOB_SERVICE, services.jobs),
+            serving.handler(WORKER_SERVICE, services.workers),
+            serving.handler(WEBHOOK_SERVICE, services.webhooks),
+        )
+    )
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

@@ -1,0 +1,72 @@
+"""Which PENDING deliveries are attempted and which wait: those with a next_attempt_time are, the others wait.
+
+Of the deliveries of one job to one webhook only the first that is PENDING has a time, and none of a webhook that is
+not ACTIVE has one. Whoever calls this holds the rows of the webhooks, so that two transactions never judge by what the
+other is about to change. Locks are taken in this order: the place, webhooks by key, deliveries.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
+
+from jobledger_service.domain.webhook import Webhook, WebhookState
+
+from .tables import deliveries, pending, scheduled, webhooks
+from .webhook_rows import WEBHOOK_COLUMNS, webhook_of
+
+_earlier = deliveries.alias("earlier")
+_has_earlier = exists(
+    select(_earlier.c.position).where(
+        _earlier.c.webhook_key == deliveries.c.webhook_key,
+        _earlier.c.job_key == deliveries.c.job_key,
+        _earlier.c.state == "PENDING",
+        or_(
+            _earlier.c.position < deliveries.c.position,
+            and_(_earlier.c.position == deliveries.c.position, _earlier.c.ordinal < deliveries.c.ordinal),
+        ),
+    )
+)
+
+
+def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
+    """Return those webhooks that exist, by key, locked in that order."""
+    wanted = select(*WEBHOOK_COLUMNS).where(webhooks.c.webhook_key.in_(sorted(keys)))
+    rows = connection.execute(wanted.order_by(webhooks.c.webhook_key).with_for_update())
+    return {webhook.key: webhook for webhook in map(webhook_of, rows)}
+
+
+def free(now: int) -> ColumnElement[bool]:
+    """Return the condition that no attempt of a delivery runs."""
+    return or_(deliveries.c.locked_until.is_(None), deliveries.c.locked_until <= now)
+
+
+def let_go(connection: Connection, webhook: Webhook, now: int, *conditions: ColumnElement[bool]) -> None:
+    """Give a time to those deliveries of a webhook whose turn has come; nothing if it is not ACTIVE."""
+    if webhook.state is WebhookState.ACTIVE:
+        connection.execute(
+            update(deliveries)
+            .where(deliveries.c.webhook_key == webhook.key, pending, ~scheduled, ~_has_earlier, *conditions)
+            .values(next_attempt_time=now)
+        )
+
+
+def hold_back(connection: Connection, webhook: Webhook, now: int) -> None:
+    """Take the time from those deliveries of a webhook whose turn it is not, but for those whose attempt runs."""
+    condition: Any = free(now)
+    if webhook.state is WebhookState.ACTIVE:
+        condition = and_(condition, _has_earlier)
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.webhook_key == webhook.key, pending, scheduled, condition)
+        .values(next_attempt_time=None)
+    )
+
+
+def begin_anew(connection: Connection, webhook: Webhook) -> None:
+    """Forget the failed attempts of the deliveries that wait: their schedule begins again."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.webhook_key == webhook.key, pending, deliveries.c.tries > 0)
+        .values(tries=0, first_attempt_time=None)
+    )
