@@ -14,6 +14,7 @@ from jobledger_client._errors import (
     CursorAheadError,
     CursorError,
     DeadlineExceededError,
+    DeliveryNotFoundError,
     DrainingError,
     EtagMismatchError,
     FieldViolation,
@@ -33,7 +34,9 @@ from jobledger_client._errors import (
     QueueFullError,
     RequestIdReusedError,
     StoreUnavailableError,
+    TooManyWebhooksError,
     UnavailableError,
+    WebhookNotFoundError,
 )
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
@@ -62,6 +65,7 @@ __all__ = [
     "CursorAheadError",
     "CursorError",
     "DeadlineExceededError",
+    "DeliveryNotFoundError",
     "DrainingError",
     "EtagMismatchError",
     "FieldViolation",
@@ -86,7 +90,9 @@ __all__ = [
     "Relist",
     "RequestIdReusedError",
     "StoreUnavailableError",
+    "TooManyWebhooksError",
     "UnavailableError",
     "Watch",
+    "WebhookNotFoundError",
     "Worker",
 ]

@@ -5,7 +5,9 @@ JobledgerError
 ├── PageTokenInvalidError        PAGE_TOKEN_INVALID: a damaged page token, or another request's
 ├── NotFoundError
 │   ├── JobNotFoundError         JOB_NOT_FOUND
-│   └── ChunkNotFoundError       CHUNK_NOT_FOUND
+│   ├── ChunkNotFoundError       CHUNK_NOT_FOUND
+│   ├── WebhookNotFoundError     WEBHOOK_NOT_FOUND
+│   └── DeliveryNotFoundError    DELIVERY_NOT_FOUND
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
 │   └── RequestIdReusedError     REQUEST_ID_REUSED: the request_id came before with other content
@@ -14,7 +16,8 @@ JobledgerError
 │   ├── JobNotEndedError         JOB_NOT_ENDED
 │   ├── JobEndedError            JOB_ENDED
 │   ├── NothingToRetryError      NOTHING_TO_RETRY
-│   └── ChunkNotClaimableError   CHUNK_NOT_CLAIMABLE
+│   ├── ChunkNotClaimableError   CHUNK_NOT_CLAIMABLE
+│   └── TooManyWebhooksError     TOO_MANY_WEBHOOKS
 ├── CursorError
 │   ├── HistoryTrimmedError      HISTORY_TRIMMED: list again; `oldest_cursor` is the first that still works
 │   ├── ForeignCursorError       FOREIGN_CURSOR: a cursor of another database
@@ -93,6 +96,14 @@ class ChunkNotFoundError(NotFoundError):
     """The job has no chunk with this index."""
 
 
+class WebhookNotFoundError(NotFoundError):
+    """No such webhook, or another owner's."""
+
+
+class DeliveryNotFoundError(NotFoundError):
+    """The webhook has no such delivery, or it is kept no more."""
+
+
 class AlreadyExistsError(JobledgerError):
     """The name is in use with other content."""
 
@@ -127,6 +138,10 @@ class NothingToRetryError(PreconditionError):
 
 class ChunkNotClaimableError(PreconditionError):
     """The chunk is not PENDING, or not yet due."""
+
+
+class TooManyWebhooksError(PreconditionError):
+    """There are as many webhooks as there may be: delete one."""
 
 
 class CursorError(JobledgerError):

@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_service_pb2 import JobOrder, TimeRange, WatchMode
+from jobledger.v1.webhook_pb2 import WebhookDeliveryState, WebhookEventType
 
 StructLike: TypeAlias = Struct | Mapping[str, Any]
 TimestampLike: TypeAlias = Timestamp | datetime
@@ -22,6 +23,8 @@ JobViewLike: TypeAlias = JobView.ValueType | str
 JobOrderLike: TypeAlias = JobOrder.ValueType | str
 WatchModeLike: TypeAlias = WatchMode.ValueType | str
 FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
+WebhookEventTypeLike: TypeAlias = WebhookEventType.ValueType | str
+WebhookDeliveryStateLike: TypeAlias = WebhookDeliveryState.ValueType | str
 
 TERMINAL_STATES = frozenset(
     {JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED},
@@ -118,6 +121,21 @@ def failure_policy(value: FailurePolicyLike) -> FailurePolicy.ValueType:
         if isinstance(value, int)
         else FailurePolicy.Value(_enum_name(FailurePolicy.keys(), "FAILURE_POLICY_", value))
     )
+
+
+def webhook_event_type(value: WebhookEventTypeLike) -> WebhookEventType.ValueType:
+    """Return the event type of this name: job.completed and JOB_COMPLETED are the same."""
+    if isinstance(value, int):
+        return value
+    name = _enum_name(WebhookEventType.keys(), "WEBHOOK_EVENT_TYPE_", value.replace(".", "_"))
+    return WebhookEventType.Value(name)
+
+
+def webhook_delivery_state(value: WebhookDeliveryStateLike) -> WebhookDeliveryState.ValueType:
+    """Return the state of this name: PENDING, DELIVERED or DEAD."""
+    if isinstance(value, int):
+        return value
+    return WebhookDeliveryState.Value(_enum_name(WebhookDeliveryState.keys(), "WEBHOOK_DELIVERY_STATE_", value))
 
 
 def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:

@@ -20,6 +20,7 @@ OFFERED = [
     "CursorAheadError",
     "CursorError",
     "DeadlineExceededError",
+    "DeliveryNotFoundError",
     "DrainingError",
     "EtagMismatchError",
     "FieldViolation",
@@ -44,8 +45,10 @@ OFFERED = [
     "Relist",
     "RequestIdReusedError",
     "StoreUnavailableError",
+    "TooManyWebhooksError",
     "UnavailableError",
     "Watch",
+    "WebhookNotFoundError",
     "Worker",
 ]
 

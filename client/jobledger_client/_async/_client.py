@@ -1,4 +1,4 @@
-"""The client: one channel, and all calls of both services on it."""
+"""The client: one channel, and all calls of the services on it."""
 
 from typing import Self
 
@@ -8,12 +8,13 @@ from jobledger_client._async._backend import AsyncClock, Channel, open_channel
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._jobs import AsyncJobCalls
 from jobledger_client._async._leases import AsyncLeaseCalls
+from jobledger_client._async._webhooks import AsyncWebhookCalls
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 
 
-class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls):
+class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls, AsyncWebhookCalls):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
@@ -39,6 +40,7 @@ class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls):
         caller = AsyncCaller(metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
         AsyncJobCalls.__init__(self, self._channel, caller)
         AsyncLeaseCalls.__init__(self, self._channel, caller)
+        AsyncWebhookCalls.__init__(self, self._channel, caller)
 
     async def close(self) -> None:
         """Close the connection. Calls in flight are cancelled."""

@@ -1,5 +1,5 @@
 # Generated from _async/_client.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The client: one channel, and all calls of both services on it."""
+"""The client: one channel, and all calls of the services on it."""
 
 from typing import Self
 
@@ -12,9 +12,10 @@ from jobledger_client._sync._backend import Channel, Clock, open_channel
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._jobs import JobCalls
 from jobledger_client._sync._leases import LeaseCalls
+from jobledger_client._sync._webhooks import WebhookCalls
 
 
-class JobClient(JobCalls, LeaseCalls):
+class JobClient(JobCalls, LeaseCalls, WebhookCalls):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
@@ -40,6 +41,7 @@ class JobClient(JobCalls, LeaseCalls):
         caller = Caller(metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
         JobCalls.__init__(self, self._channel, caller)
         LeaseCalls.__init__(self, self._channel, caller)
+        WebhookCalls.__init__(self, self._channel, caller)
 
     def close(self) -> None:
         """Close the connection. Calls in flight are cancelled."""

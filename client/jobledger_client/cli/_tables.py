@@ -1,4 +1,4 @@
-"""Answers for people: jobs, chunks and events as tables."""
+"""Answers for people: jobs, chunks, events and webhooks as tables."""
 
 from collections.abc import Collection, Iterable
 
@@ -6,6 +6,7 @@ from google.protobuf.json_format import MessageToJson
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
+from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
 from rich.table import Table
 from rich.text import Text
 
@@ -63,6 +64,34 @@ def events(found: Iterable[JobEvent]) -> Table:
                 words.coloured(words.job_state(change.to_state)) if change.to_state else "",
                 change.reason,
             )
+    return table
+
+
+def webhooks(found: Iterable[Webhook]) -> Table:
+    """Return webhooks, one a row."""
+    table = _table("WEBHOOK", "STATE", "URL", "EVENTS", "REASON", folding=("URL", "EVENTS", "REASON"))
+    for webhook in found:
+        told = ", ".join(map(words.event_type, webhook.event_types))
+        state = words.coloured(words.webhook_state(webhook.state))
+        _row(table, webhook.webhook_id, state, webhook.url, told, webhook.state_reason)
+    return table
+
+
+def deliveries(found: Iterable[WebhookDelivery]) -> Table:
+    """Return deliveries, one a row, with the last attempt of each."""
+    columns = ("DELIVERY", "EVENT", "JOB", "STATE", "ATTEMPTS", "LAST", "NEXT")
+    table = _table(*columns, folding=("DELIVERY", "JOB", "LAST"))
+    for one in found:
+        _row(
+            table,
+            one.delivery_id,
+            words.event_type(one.event_type),
+            one.job_id,
+            words.coloured(words.delivery_state(one.state)),
+            str(one.attempt_count),
+            words.attempt(one.attempts[-1]) if one.attempts else "",
+            words.local_time(one.next_attempt_time) if one.HasField("next_attempt_time") else "",
+        )
     return table
 
 

@@ -105,7 +105,8 @@ class HttpPost:
                 read += len(part)
                 if read > MOST_READ:
                     break
-            return response.status, retry_after(dict(response.headers).get(b"retry-after", b""), self._clock())
+            asked = [value for name, value in response.headers if name.lower() == b"retry-after"]
+            return response.status, retry_after(asked[0], self._clock()) if asked else 0
 
     def _sentence(self, error: Exception) -> str:
         match error:
