@@ -1,14 +1,25 @@
 """Which addresses deliveries may go to: public ones, unless the operator allows private networks."""
 
 import asyncio
-import ipaddress
 import socket
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_IPV4_COMPATIBLE: Final = ipaddress.ip_network("::/96")
+_NAT64: Final = ip_network("64:ff9b::/96")
 _FIRST_32_BITS: Final = 0xFFFFFFFF
+_UNICAST: Final = ip_network("2000::/3")
+"""All that is given out of IPv6."""
+_SPECIAL: Final = [
+    ip_network(one)
+    for one in (
+        *("192.0.0.0/24", "192.88.99.0/24"),  # protocol assignments, relays of 6to4
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),  # protocols with Teredo, examples, 6to4, examples
+    )
+]
+"""What the registries of special purposes have beside what this Python knows: it learned some of them late.
+
+https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.org/assignments/iana-ipv6-special-registry
+"""
 
 
 class RefusedAddressError(Exception):
@@ -26,23 +37,16 @@ class UnknownHostError(Exception):
 
 
 def is_public(address: str) -> bool:
-    """Return whether an address is one of the public internet, and so is any IPv4 address inside an IPv6 one."""
-    found = ipaddress.ip_address(address.partition("%")[0])
+    """Return whether an address is one of the public internet; of one that carries an IPv4 address, that counts."""
+    found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address):
-        inside = _ipv4_inside(found)
+        inside = IPv4Address(int(found) & _FIRST_32_BITS) if found in _NAT64 else found.ipv4_mapped
         if inside is not None:
             return is_public(str(inside))
-        if found.is_site_local:
+        if found not in _UNICAST:
             return False
-    refused = found.is_multicast or found.is_reserved or found.is_unspecified or found.is_loopback
-    return found.is_global and not (refused or found.is_private or found.is_link_local)
-
-
-def _ipv4_inside(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address at which packets may end: of a mapped, compatible, NAT64, 6to4 or Teredo address."""
-    if address in _NAT64 or address in _IPV4_COMPATIBLE:
-        return IPv4Address(int(address) & _FIRST_32_BITS)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    special = found.is_multicast or found.is_reserved or any(found in network for network in _SPECIAL)
+    return found.is_global and not special
 
 
 async def addresses_of(host: str, port: int, *, allow_private: bool) -> list[str]:
