@@ -30,6 +30,7 @@ ON_ONE_STORE = {
     "docs/": "the examples see messages, not the store",
     "webhooks/test_addresses.py": "addresses are checked before anything is posted, whatever the store",
     "webhooks/test_replicas.py": "an SQLite database has no replicas",
+    "client/test_webhooks.py": "the SDK and the command line see messages, not the store",
     "foreign/": "a foreign client sees messages, not the store",
 }
 

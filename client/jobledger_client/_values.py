@@ -26,6 +26,12 @@ FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
 WebhookEventTypeLike: TypeAlias = WebhookEventType.ValueType | str
 WebhookDeliveryStateLike: TypeAlias = WebhookDeliveryState.ValueType | str
 
+_EVENT_TYPES = {
+    name.removeprefix("WEBHOOK_EVENT_TYPE_").replace("_", ".").lower(): number
+    for name, number in WebhookEventType.items()
+    if number
+}
+
 TERMINAL_STATES = frozenset(
     {JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED},
 )
@@ -127,8 +133,10 @@ def webhook_event_type(value: WebhookEventTypeLike) -> WebhookEventType.ValueTyp
     """Return the event type of this name: job.completed and JOB_COMPLETED are the same."""
     if isinstance(value, int):
         return value
-    name = _enum_name(WebhookEventType.keys(), "WEBHOOK_EVENT_TYPE_", value.replace(".", "_"))
-    return WebhookEventType.Value(name)
+    dotted = value.upper().removeprefix("WEBHOOK_EVENT_TYPE_").replace("_", ".").lower()
+    if dotted not in _EVENT_TYPES:
+        raise ValueError(f"{value!r} is none of {', '.join(_EVENT_TYPES)}")
+    return _EVENT_TYPES[dotted]
 
 
 def webhook_delivery_state(value: WebhookDeliveryStateLike) -> WebhookDeliveryState.ValueType:
