@@ -13,7 +13,7 @@ from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.webhook import Missed, Webhook
 from jobledger_service.domain.webhook_events import WebhookEventType, event_types, reached
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Clock, ReadStore
+from jobledger_service.ledger.ports import Clock, EventRow, ReadStore
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.webhook_ports import Draft, Filled, Happening, WebhookCodec, WebhookStore
 
@@ -32,7 +32,8 @@ PERCENTS_KEPT: Final = 10_000
 class WebhookFill:
     """Reads on from the place that is recorded, and records deliveries and the new place in one transaction.
 
-    Several processes may try: the one that finds the place where it read from has done it, the others look again later.
+    Several processes may try: the one that finds the place where it read from has done it. The others leave it to that
+    one, and look again when their time has come, whatever they commit meanwhile.
     `recorded` is called when there are new deliveries.
     """
 
@@ -44,21 +45,21 @@ class WebhookFill:
     clock: Clock
     recorded: Callable[[], None]
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    _any: bool = False
+    _listens: bool = False
     _seen: int = 0
     _written: int = 0
     _percents: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
 
     def heard(self) -> None:
-        """Hear of a commit; where there are no webhooks it is nothing to this duty."""
-        if self._any:
+        """Hear of a commit; where there are no webhooks, or another process records, it is nothing to this duty."""
+        if self._listens:
             self.news.set()
 
     async def once(self) -> bool:
         """Record what follows; return whether there is more."""
-        await asyncio.sleep(GATHER if self._any else 0)
+        await asyncio.sleep(GATHER if self._listens else 0)
         place = await self.queries.run(self.webhooks.place)
-        self._any = place.any
+        self._listens = place.any
         if not place.any:
             return False
         filled, complete = await self.queries.run(self._read, place.position, max(place.position, self._seen))
@@ -69,6 +70,7 @@ class WebhookFill:
             if filled.trimmed is not None:
                 missed = Missed(filled.since + 1, filled.trimmed, self.clock())
             if not await self.committer.maintain(partial(self.webhooks.fill, filled, missed, self.clock())):
+                self._listens = False
                 return False
             self._written = self.clock()
         self._seen = filled.through
@@ -87,11 +89,11 @@ class WebhookFill:
         read = self.store.events(start, PAGE)
         # The webhooks are read after the events: one that is not there yet has no claim to events before it.
         watching: dict[str, list[Webhook]] = {}
-        for webhook in self.webhooks.all() if read.rows else ():
+        for webhook in self.webhooks.recording({_owner(row) for row in read.rows}):
             watching.setdefault(webhook.owner, []).append(webhook)
         drafts: list[Draft] = []
         for row in read.rows:
-            mine = watching.get(row.job_key.partition("/")[0])
+            mine = watching.get(_owner(row))
             if mine:
                 drafts += self._drafts(self.codec.read(row), mine)
         trimmed = read.trimmed if read.trimmed > start else None
@@ -129,6 +131,10 @@ class WebhookFill:
         if len(self._percents) > PERCENTS_KEPT:
             self._percents.popitem(last=False)
         return percent
+
+
+def _owner(row: EventRow) -> str:
+    return row.job_key.partition("/")[0]
 
 
 def _span(filled: Filled) -> str:

@@ -1,6 +1,6 @@
 """What webhooks need of the rooms around the ledger."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -124,8 +124,8 @@ class WebhookStore(Protocol):
     def of_owner(self, owner: str, after: str, limit: int) -> list[Webhook]:
         """Return an owner's webhooks with ids above `after`, by id."""
 
-    def all(self) -> list[Webhook]:
-        """Return the webhooks of all owners that record events."""
+    def recording(self, owners: Iterable[str]) -> list[Webhook]:
+        """Return the webhooks of these owners that record events."""
 
     def create(self, webhook: Webhook, limit: int) -> Webhook:
         """Add a webhook, told of what follows; return it, or the one that has its request_id.

@@ -18,7 +18,7 @@ from jobledger_service.ledger.webhooks import NewWebhook
 from .checks import Checks, shown
 from .identity import Caller
 from .job_requests import fingerprint, request_id
-from .list_requests import labels
+from .list_requests import labels, states
 
 DAY: Final = 86_400 * limits.SECOND
 WEBHOOK_ID: Final = re.compile(r"[0-9a-f-]{1,64}")
@@ -160,21 +160,10 @@ def overlap(request: api.RotateWebhookSecretRequest) -> int:
     return micros
 
 
-def states(checks: Checks, given: Iterable[int]) -> frozenset[DeliveryState]:
-    """Return the states of deliveries that a request names."""
-    found = set()
-    for index, number in enumerate(given):
-        if number in STATES_BY_NUMBER:
-            found.add(STATES_BY_NUMBER[number])
-        else:
-            checks.fault(f"states[{index}]", f"{number} is not a state of a delivery")
-    return frozenset(found)
-
-
 def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[DeliveryState]:
     """Return the states that ListWebhookDeliveries asks for."""
     checks = Checks()
-    found = states(checks, request.states)
+    found = states(checks, "states", request.states, STATES_BY_NUMBER)
     checks.done()
     return found
 
@@ -193,7 +182,7 @@ def redeliver_webhook(request: api.RedeliverWebhookRequest) -> Redelivery:
     """Return what RedeliverWebhook asks for."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
-    found = states(checks, request.states)
+    found = states(checks, "states", request.states, STATES_BY_NUMBER)
     if request.HasField("since_position"):
         checks.within("since_position", request.since_position, 0, MAX_POSITION)
         if request.delivery_id:

@@ -1,6 +1,6 @@
 """Webhooks on disk, and how far the ledger was read for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from .webhook_rows import WEBHOOK_COLUMNS, delivery_row, webhook_of, webhook_row
 
 _WEBHOOKS = select(*WEBHOOK_COLUMNS)
 _PLACE = select(webhook_place.c.position)
+_records_events = webhooks.c.state != WebhookState.DISABLED.value
 _ANY = select(webhooks.c.webhook_key).limit(1)
 
 
@@ -36,9 +37,9 @@ class SqlWebhookStore:
         mine = _WEBHOOKS.where(webhooks.c.owner == owner, webhooks.c.webhook_id > after)
         return self._read(mine.order_by(webhooks.c.webhook_id).limit(limit))
 
-    def all(self) -> list[Webhook]:
-        """Return the webhooks of all owners that record events."""
-        return self._read(_WEBHOOKS.where(webhooks.c.state != WebhookState.DISABLED.value))
+    def recording(self, owners: Iterable[str]) -> list[Webhook]:
+        """Return the webhooks of these owners that record events."""
+        return self._read(_WEBHOOKS.where(webhooks.c.owner.in_(sorted(owners)), _records_events))
 
     def _read(self, wanted: Select[Any]) -> list[Webhook]:
         with self._database.read() as connection:
@@ -118,7 +119,7 @@ class SqlWebhookStore:
                 return False
             concerned = {draft.delivery.webhook_key for draft in filled.drafts}
             if missed is not None:
-                concerned |= set(connection.execute(_recording()).scalars())
+                concerned |= set(connection.execute(select(webhooks.c.webhook_key).where(_records_events)).scalars())
             locked = waiting.lock(connection, concerned)
             rows = [
                 delivery_row(draft.delivery, draft.body)
@@ -147,10 +148,6 @@ def save(connection: Connection, before: Webhook, after: Webhook, now: int) -> N
     if after.state is WebhookState.ACTIVE:
         waiting.begin_anew(connection, after)
         waiting.let_go(connection, after, now)
-
-
-def _recording() -> Select[Any]:
-    return select(webhooks.c.webhook_key).where(webhooks.c.state != WebhookState.DISABLED.value)
 
 
 def _records(webhook: Webhook | None) -> bool:
