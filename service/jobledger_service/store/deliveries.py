@@ -11,7 +11,7 @@ from jobledger_service.ledger.webhook_ports import Claimed, Finished, Room
 
 from . import waiting
 from .engines import Database
-from .tables import deliveries, over, pending, scheduled, webhooks
+from .tables import dead, deliveries, over, pending, scheduled, webhooks
 from .webhook_rows import DELIVERY_COLUMNS, WEBHOOK_COLUMNS, attempts_of, attempts_text, delivery_of, webhook_of
 from .webhooks import save
 
@@ -59,6 +59,11 @@ def _with_due(now: int) -> ColumnElement[bool]:
     return and_(webhooks.c.state == WebhookState.ACTIVE.value, exists(one))
 
 
+def _in(states: frozenset[DeliveryState]) -> ColumnElement[bool]:
+    """Return the condition of some states; of DEAD alone it is that of the partial index."""
+    return dead if states == {DeliveryState.DEAD} else deliveries.c.state.in_(sorted(states))
+
+
 def _after(place: tuple[int, int]) -> ColumnElement[bool]:
     position, ordinal = place
     same = and_(deliveries.c.position == position, deliveries.c.ordinal > ordinal)
@@ -77,7 +82,7 @@ class SqlDeliveryStore:
         """Return deliveries before a place (position, ordinal), newest first."""
         wanted = select(*DELIVERY_COLUMNS).where(deliveries.c.webhook_key == webhook_key)
         if states:
-            wanted = wanted.where(deliveries.c.state.in_(sorted(states)))
+            wanted = wanted.where(_in(states))
         if before is not None:
             position, ordinal = before
             same = and_(deliveries.c.position == position, deliveries.c.ordinal < ordinal)
@@ -197,7 +202,7 @@ class SqlDeliveryStore:
         self, webhook_key: str, states: frozenset[DeliveryState], after: tuple[int, int], limit: int, now: int
     ) -> tuple[int, tuple[int, int] | None]:
         """Make deliveries after a place PENDING; return how many, and where to go on, None when there are no more."""
-        condition = and_(_after(after), deliveries.c.state.in_(sorted(states)))
+        condition = and_(_after(after), _in(states))
         with self._database.write() as connection:
             changed = self._again(connection, webhook_key, condition, limit, now)
         return len(changed), changed[-1] if len(changed) == limit else None
@@ -221,7 +226,7 @@ class SqlDeliveryStore:
             rows = [{"key": webhook_key, "at": position, "nth": ordinal} for position, ordinal in places]
             connection.execute(_AGAIN, rows)
             waiting.hold_back(connection, webhook, now)
-            waiting.let_go(connection, webhook, now)
+            waiting.let_go(connection, webhook, now, deliveries.c.position.between(places[0][0], places[-1][0]))
         return places
 
     def trim_deliveries(self, before: int, limit: int, now: int) -> int:

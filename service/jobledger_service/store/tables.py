@@ -267,6 +267,7 @@ deliveries = Table(
 )
 
 pending = deliveries.c.state == literal_column("'PENDING'")
+dead = deliveries.c.state == literal_column("'DEAD'")
 scheduled = deliveries.c.next_attempt_time.is_not(None)
 over = deliveries.c.end_time.is_not(None)
 Index(
@@ -288,11 +289,12 @@ Index(
 Index("deliveries_pending", deliveries.c.create_time, sqlite_where=pending, postgresql_where=pending)
 Index("deliveries_over", deliveries.c.end_time, sqlite_where=over, postgresql_where=over)
 Index(
-    "deliveries_by_state",
+    "deliveries_dead",
     deliveries.c.webhook_key,
-    deliveries.c.state,
     deliveries.c.position,
     deliveries.c.ordinal,
+    sqlite_where=dead,
+    postgresql_where=dead,
 )
 
 webhook_place = Table(

@@ -8,7 +8,7 @@ other is about to change. Locks are taken in this order: the place, webhooks by 
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select, update
 
 from jobledger_service.domain.webhook import Webhook, WebhookState
 
@@ -20,7 +20,7 @@ _has_earlier = exists(
     select(_earlier.c.position).where(
         _earlier.c.webhook_key == deliveries.c.webhook_key,
         _earlier.c.job_key == deliveries.c.job_key,
-        _earlier.c.state == "PENDING",
+        _earlier.c.state == literal_column("'PENDING'"),
         or_(
             _earlier.c.position < deliveries.c.position,
             and_(_earlier.c.position == deliveries.c.position, _earlier.c.ordinal < deliveries.c.ordinal),

@@ -141,7 +141,8 @@ def save(connection: Connection, before: Webhook, after: Webhook, now: int) -> N
     """Write a webhook that is locked; a change of its state holds its deliveries back, or lets them go."""
     if after is before:
         return
-    connection.execute(update(webhooks).where(webhooks.c.webhook_key == after.key).values(webhook_row(after)))
+    row = webhook_row(after)
+    connection.execute(update(webhooks).where(webhooks.c.webhook_key == row.pop("webhook_key")).values(row))
     if after.state is before.state:
         return
     waiting.hold_back(connection, after, now)

@@ -66,7 +66,7 @@ def upgrade() -> None:
     _partial_index("deliveries_pending_of_job", ["webhook_key", "job_key", "position", "ordinal"], "state = 'PENDING'")
     _partial_index("deliveries_pending", ["create_time"], "state = 'PENDING'")
     _partial_index("deliveries_over", ["end_time"], "end_time IS NOT NULL")
-    op.create_index("deliveries_by_state", "deliveries", ["webhook_key", "state", "position", "ordinal"], unique=False)
+    _partial_index("deliveries_dead", ["webhook_key", "position", "ordinal"], "state = 'DEAD'")
     place = op.create_table(
         "webhook_place",
         sa.Column("one", sa.SmallInteger(), autoincrement=False, nullable=False),
