@@ -36,11 +36,22 @@ class Hooks:
     def __init__(self, api: Api) -> None:
         self.api = api
         self.calls = WebhookServiceStub(api.channel)
+        self.created: set[str] = set()
 
     async def create(self, receiver: Receiver, kind: str, **fields: Any) -> rpc.CreateWebhookResponse:
         """Create a webhook for the jobs of one kind, told of all events."""
         fields.setdefault("event_types", ALL_TYPES)
-        return await self.calls.CreateWebhook(rpc.CreateWebhookRequest(url=receiver.url, kinds=[kind], **fields))
+        return await self.create_at(receiver.url, kinds=[kind], **fields)
+
+    async def create_at(self, url: str, **fields: Any) -> rpc.CreateWebhookResponse:
+        """Create a webhook with exactly these fields."""
+        created = await self.calls.CreateWebhook(rpc.CreateWebhookRequest(url=url, **fields))
+        self.created.add(created.webhook.webhook_id)
+        return created
+
+    async def delete(self, webhook_id: str) -> None:
+        await self.calls.DeleteWebhook(rpc.DeleteWebhookRequest(webhook_id=webhook_id))
+        self.created.discard(webhook_id)
 
     async def get(self, webhook_id: str) -> hooks.Webhook:
         return (await self.calls.GetWebhook(rpc.GetWebhookRequest(webhook_id=webhook_id))).webhook
@@ -98,9 +109,12 @@ def at(connect: Callable[[Server], Api]) -> At:
 
 
 @pytest.fixture
-def hook(at: At, hook_server: Server) -> Hooks:
-    """Return the webhooks of the shared server."""
-    return at(hook_server)
+async def hook(at: At, hook_server: Server) -> AsyncIterator[Hooks]:
+    """Return the webhooks of the shared server, which the test leaves without those that it made."""
+    shared = at(hook_server)
+    yield shared
+    for webhook_id in list(shared.created):
+        await shared.delete(webhook_id)
 
 
 @pytest.fixture

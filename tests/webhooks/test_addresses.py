@@ -5,16 +5,14 @@ import socket
 from typing import Any
 
 import pytest
-from jobledger.v1 import webhook_service_pb2 as rpc
 from jobledger_service.duties.addresses import is_public
 from jobledger_service.duties.webhook_post import HttpPost
 
-from tests.conftest import QUICK, StartServer
+from tests.support.api import Api
 from tests.support.errors import invalid
 from tests.support.receiver import Receiver
-from tests.webhooks.conftest import LOCAL, At, Hooks
+from tests.webhooks.conftest import Hooks
 
-GUARDED = {"webhook_allow_http": "true"}
 REFUSED = "the host has an address that is not public, which this service does not connect to"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -31,20 +29,15 @@ HOSTS = [
 PUBLIC = ["1.1.1.1", "8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 
 
-async def test_no_notation_leads_to_an_address_that_is_not_public(
-    start_server: StartServer, at: At, receiver: Receiver
-):
-    hook: Hooks = at(start_server(**QUICK | GUARDED))
-    webhook_id = ""
+async def test_no_notation_leads_to_an_address_that_is_not_public(api: Api, receiver: Receiver):
+    hook = Hooks(api)  # of a server with the settings that it has by itself
+    webhook_id = (await hook.create_at("https://example.org/")).webhook.webhook_id
     for host in HOSTS:
-        url = f"http://{host}:{receiver.port}/"
-        if webhook_id:
-            await hook.update(webhook_id, "url", url=url)
-        else:
-            webhook_id = (await hook.calls.CreateWebhook(rpc.CreateWebhookRequest(url=url))).webhook.webhook_id
+        await hook.update(webhook_id, "url", url=f"https://{host}:{receiver.port}/")
         answer = await hook.ping(webhook_id)
         assert (answer.delivered, answer.attempt.error) == (False, REFUSED), host
     assert receiver.waiting() == 0
+    await hook.delete(webhook_id)
 
 
 def test_public_addresses_are_told_from_others():
@@ -115,18 +108,14 @@ async def test_a_name_with_one_private_address_is_refused(receiver: Receiver, mo
 )
 async def test_a_url_of_the_wrong_form_is_refused_at_once(hook: Hooks, url: str):
     with invalid("url"):
-        await hook.calls.CreateWebhook(rpc.CreateWebhookRequest(url=url))
+        await hook.create_at(url)
 
 
-async def test_http_is_for_those_whose_operator_allows_it(
-    start_server: StartServer, at: At, receiver: Receiver, kind: str
-):
-    server = start_server(**QUICK | LOCAL)
-    webhook_id = (await at(server).create(receiver, kind)).webhook.webhook_id
-    assert server.stop() == 0
-    strict = at(start_server(server.database, **QUICK | LOCAL | {"webhook_allow_http": "false"}))
+async def test_http_is_for_those_whose_operator_allows_it(api: Api, receiver: Receiver):
     with invalid("url"):
-        await strict.create(receiver, kind)
-    answer = await strict.ping(webhook_id)
-    assert (answer.delivered, answer.attempt.error) == (False, "http is not allowed here")
+        await Hooks(api).create_at(receiver.url)
+    post = HttpPost(lambda: 0, timeout=5, connections=1, allow_http=False, allow_private=True)
+    attempt = await post(receiver.url, [SECRET], "id", b"{}")  # of a time when it was allowed
+    assert (attempt.status_code, attempt.error) == (None, "http is not allowed here")
     assert receiver.waiting() == 0
+    await post.close()

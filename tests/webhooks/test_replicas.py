@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,10 +15,11 @@ from tests.webhooks.conftest import DELIVERED, LOCAL, At
 JOBS = 60
 
 
-@pytest.fixture
-def three(tmp_path: Path) -> Iterator[list[Server]]:
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """Return three replicas that may deliver to this machine."""
-    with serving(new_database("postgresql", tmp_path), tmp_path, 3, **LOCAL | {"webhook_timeout": "1"}) as servers:
+    directory = tmp_path_factory.mktemp("webhooks")
+    with serving(new_database("postgresql", directory), directory, 3, **LOCAL | {"webhook_timeout": "1"}) as servers:
         yield servers
 
 

@@ -1,7 +1,6 @@
 """Webhooks through the SDK and the command line."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,31 +8,12 @@ import pytest
 from jobledger_client import AsyncJobClient, DeliveryNotFoundError, InvalidFieldError, WebhookNotFoundError
 from jobledger_client.cli._main import run
 
-from tests.conftest import QUICK
-from tests.support.databases import new_database
 from tests.support.receiver import Receiver
 from tests.support.server import Server
-from tests.webhooks.conftest import LOCAL
 
 
-@pytest.fixture(scope="module")
-def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a server that may deliver to this machine."""
-    directory = tmp_path_factory.mktemp("webhooks")
-    server = Server(new_database("sqlite", directory), directory, QUICK | LOCAL).start()
-    yield server
-    assert server.stop() == 0
-    assert server.defects() == []
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    with Receiver() as one:
-        yield one
-
-
-async def test_the_sdk_has_every_call(local_server: Server, receiver: Receiver, kind: str):
-    async with AsyncJobClient(local_server.target) as client:
+async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, kind: str):
+    async with AsyncJobClient(hook_server.target) as client:
         created = await client.create_webhook(receiver.url, kinds=[kind], event_types=["job.created", "JOB_CANCELLED"])
         webhook_id = created.webhook.webhook_id
         assert (await client.ping_webhook(webhook_id)).delivered
@@ -64,10 +44,11 @@ async def test_the_sdk_has_every_call(local_server: Server, receiver: Receiver, 
             await client.delete_webhook(webhook_id)
 
 
-async def test_a_repeated_creation_creates_one_webhook(local_server: Server, receiver: Receiver, kind: str):
-    async with AsyncJobClient(local_server.target) as client:
+async def test_a_repeated_creation_creates_one_webhook(hook_server: Server, receiver: Receiver, kind: str):
+    async with AsyncJobClient(hook_server.target) as client:
         one, two = [await client.create_webhook(receiver.url, kinds=[kind], request_id=kind) for _ in range(2)]
         assert (one.secret, one.webhook.webhook_id) == (two.secret, two.webhook.webhook_id)
+        await client.delete_webhook(one.webhook.webhook_id)
 
 
 class Shell:
@@ -86,8 +67,8 @@ class Shell:
 
 
 @pytest.fixture
-def shell(local_server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
-    monkeypatch.setenv("JOBLEDGER_TARGET", local_server.target)
+def shell(hook_server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("JOBLEDGER_TARGET", hook_server.target)
     return Shell(capsys)
 
 
