@@ -52,7 +52,10 @@ async def test_a_replica_that_is_killed_leaves_its_work_to_the_others(
     three[0].kill()
     for job in jobs:
         await hooks[1].api.cancel(job.job_id)
+    taken: set[str] = set()
+    while len(taken) < 2 * JOBS:  # some of them when the leases of the server that is gone are over
+        one = await receiver.next()
+        if one.status == 200:
+            taken.add(one.id)
     delivered = await hooks[2].settled(created.webhook.webhook_id, DELIVERED, count=2 * JOBS)
-    assert len(delivered) == 2 * JOBS
-    told = await receiver.take(receiver.waiting())
-    assert {one.id for one in told if one.status == 200} == {one.delivery_id for one in delivered}
+    assert {one.delivery_id for one in delivered} == taken

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from jobledger_service.domain.delivery import DeliveryState, Schedule, delivery_id
 from jobledger_service.domain.errors import Refusal
@@ -18,6 +19,9 @@ from jobledger_service.ledger.webhook_ports import Claimed, DeliveryStore, Finis
 from .duty import perform
 
 log = logging.getLogger(__name__)
+
+GATHER: Final = 0.005
+"""Seconds for which attempts that end are gathered, so that one transaction notes several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class WebhookDelivery:
 
     async def once(self) -> bool:
         """Note what is finished and begin what is due; there is no more until there is news."""
+        await asyncio.sleep(GATHER if self._running else 0)
         now, finished = self.clock(), self._finished
         room = self._room()
         if not finished and (room.total <= 0 or not await self.queries.run(self.deliveries.is_due, now)):

@@ -49,14 +49,19 @@ _DIE = (
 OUTLIVED = "it was not delivered within the time for which deliveries are kept"
 
 
-def _due(now: int) -> ColumnElement[bool]:
-    return and_(deliveries.c.next_attempt_time <= now, waiting.free(now))
-
-
-def _with_due(now: int) -> ColumnElement[bool]:
-    """Return the condition of an ACTIVE webhook with a delivery that is due."""
-    one = select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _due(now))
-    return and_(webhooks.c.state == WebhookState.ACTIVE.value, exists(one))
+_DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), waiting.free)
+_WITH_DUE = select(*WEBHOOK_COLUMNS).where(
+    webhooks.c.state == WebhookState.ACTIVE.value,
+    exists(select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _DUE)),
+)
+_ANY_DUE = _WITH_DUE.with_only_columns(webhooks.c.webhook_key).limit(1)
+_DUE_OF_ONE = (
+    select(deliveries)
+    .where(deliveries.c.webhook_key == bindparam("key"), _DUE)
+    .order_by(deliveries.c.next_attempt_time)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
 
 
 def _in(states: frozenset[DeliveryState]) -> ColumnElement[bool]:
@@ -94,8 +99,7 @@ class SqlDeliveryStore:
     def is_due(self, now: int) -> bool:
         """Return whether a delivery is to be attempted."""
         with self._database.read() as connection:
-            found = connection.execute(select(webhooks.c.webhook_key).where(_with_due(now)).limit(1))
-            return found.first() is not None
+            return connection.execute(_ANY_DUE, {"now": now}).first() is not None
 
     def turn(
         self,
@@ -126,15 +130,15 @@ class SqlDeliveryStore:
             save(connection, webhook, after, now)
             if after.state is not WebhookState.ACTIVE:
                 waiting.hold_back(connection, after, now)
-            for job_key in {one.claimed.job_key for one in mine if one.state is not DeliveryState.PENDING}:
-                waiting.let_go(connection, after, now, deliveries.c.job_key == job_key)
+            ended = {one.claimed.job_key for one in mine if one.state is not DeliveryState.PENDING}
+            waiting.let_go_of_jobs(connection, after, ended, now)
 
     def _claim(self, connection: Connection, room: Room, now: int, lease: int) -> list[Claimed]:
         """Claim from each webhook in turn, as far as there is room, so that a slow one does not keep the others out."""
         left, claimed = room.total, []
         if left <= 0:
             return []
-        rows = connection.execute(select(*WEBHOOK_COLUMNS).where(_with_due(now))).all()
+        rows = connection.execute(_WITH_DUE, {"now": now}).all()
         found = [webhook for webhook in map(webhook_of, rows) if room.busy.get(webhook.key, 0) < room.of_one]
         first = now % len(found) if found else 0
         for webhook in found[first:] + found[:first]:
@@ -149,13 +153,7 @@ class SqlDeliveryStore:
         return claimed
 
     def _claim_of(self, connection: Connection, webhook: Webhook, limit: int, now: int) -> list[Claimed]:
-        due = (
-            select(deliveries)
-            .where(deliveries.c.webhook_key == webhook.key, _due(now))
-            .order_by(deliveries.c.next_attempt_time)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
+        due = connection.execute(_DUE_OF_ONE, {"key": webhook.key, "now": now, "most": limit})
         secrets = webhook.signing(now)
         return [
             Claimed(
@@ -172,7 +170,7 @@ class SqlDeliveryStore:
                 first=row.first_attempt_time,
                 fence=row.attempt_count + 1,
             )
-            for row in connection.execute(due)
+            for row in due
         ]
 
     def release(self, claimed: Sequence[Claimed]) -> None:
@@ -216,17 +214,17 @@ class SqlDeliveryStore:
             return []
         wanted = (
             select(deliveries.c.position, deliveries.c.ordinal)
-            .where(deliveries.c.webhook_key == webhook_key, condition, waiting.free(now))
+            .where(deliveries.c.webhook_key == webhook_key, condition, waiting.free)
             .order_by(deliveries.c.position, deliveries.c.ordinal)
             .limit(limit)
             .with_for_update()
         )
-        places = [(position, ordinal) for position, ordinal in connection.execute(wanted)]
+        places = [(position, ordinal) for position, ordinal in connection.execute(wanted, {"now": now})]
         if places:
             rows = [{"key": webhook_key, "at": position, "nth": ordinal} for position, ordinal in places]
             connection.execute(_AGAIN, rows)
             waiting.hold_back(connection, webhook, now)
-            waiting.let_go(connection, webhook, now, deliveries.c.position.between(places[0][0], places[-1][0]))
+            waiting.let_go_between(connection, webhook, places[0][0], places[-1][0], now)
         return places
 
     def trim_deliveries(self, before: int, limit: int, now: int) -> int:
@@ -243,8 +241,8 @@ class SqlDeliveryStore:
         if not keys:
             return 0
         locked = waiting.lock(connection, keys)
-        stale = old.where(waiting.free(now), deliveries.c.webhook_key.in_(sorted(locked)))
-        rows = [delivery_of(row) for row in connection.execute(stale)]
+        stale = old.where(waiting.free, deliveries.c.webhook_key.in_(sorted(locked)))
+        rows = [delivery_of(row) for row in connection.execute(stale, {"now": now})]
         if rows:
             connection.execute(_DIE, [_death(one, now) for one in rows])
         for webhook in locked.values():

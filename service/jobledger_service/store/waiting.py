@@ -5,10 +5,9 @@ not ACTIVE has one. Whoever calls this holds the rows of the webhooks, so that t
 other is about to change. Locks are taken in this order: the place, webhooks by key, deliveries.
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, literal_column, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, literal_column, or_, select, update
 
 from jobledger_service.domain.webhook import Webhook, WebhookState
 
@@ -29,6 +28,23 @@ _has_earlier = exists(
 )
 
 
+free = or_(deliveries.c.locked_until.is_(None), deliveries.c.locked_until <= bindparam("now"))
+"""The condition that no attempt of a delivery runs; it takes the parameter `now`."""
+
+_LET_GO = (
+    update(deliveries)
+    .where(deliveries.c.webhook_key == bindparam("key"), pending, ~scheduled, ~_has_earlier)
+    .values(next_attempt_time=bindparam("now"))
+)
+_LET_GO_BETWEEN = _LET_GO.where(deliveries.c.position.between(bindparam("first"), bindparam("last")))
+_LET_GO_OF_JOB = _LET_GO.where(deliveries.c.job_key == bindparam("job"))
+_HOLD_BACK = (
+    update(deliveries)
+    .where(deliveries.c.webhook_key == bindparam("key"), pending, scheduled, free)
+    .values(next_attempt_time=None)
+)
+
+
 def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
     """Return those webhooks that exist, by key, locked in that order."""
     wanted = select(*WEBHOOK_COLUMNS).where(webhooks.c.webhook_key.in_(sorted(keys)))
@@ -36,31 +52,29 @@ def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
     return {webhook.key: webhook for webhook in map(webhook_of, rows)}
 
 
-def free(now: int) -> ColumnElement[bool]:
-    """Return the condition that no attempt of a delivery runs."""
-    return or_(deliveries.c.locked_until.is_(None), deliveries.c.locked_until <= now)
-
-
-def let_go(connection: Connection, webhook: Webhook, now: int, *conditions: ColumnElement[bool]) -> None:
-    """Give a time to those deliveries of a webhook whose turn has come; nothing if it is not ACTIVE."""
+def let_go(connection: Connection, webhook: Webhook, now: int) -> None:
+    """Give a time to all deliveries of a webhook whose turn has come; nothing if it is not ACTIVE, as below."""
     if webhook.state is WebhookState.ACTIVE:
-        connection.execute(
-            update(deliveries)
-            .where(deliveries.c.webhook_key == webhook.key, pending, ~scheduled, ~_has_earlier, *conditions)
-            .values(next_attempt_time=now)
-        )
+        connection.execute(_LET_GO, {"key": webhook.key, "now": now})
+
+
+def let_go_between(connection: Connection, webhook: Webhook, first: int, last: int, now: int) -> None:
+    """Give a time to those of events at positions `first` to `last`."""
+    if webhook.state is WebhookState.ACTIVE:
+        connection.execute(_LET_GO_BETWEEN, {"key": webhook.key, "now": now, "first": first, "last": last})
+
+
+def let_go_of_jobs(connection: Connection, webhook: Webhook, job_keys: Collection[str], now: int) -> None:
+    """Give a time to those of some jobs."""
+    if webhook.state is WebhookState.ACTIVE and job_keys:
+        rows = [{"key": webhook.key, "now": now, "job": job_key} for job_key in job_keys]
+        connection.execute(_LET_GO_OF_JOB, rows)
 
 
 def hold_back(connection: Connection, webhook: Webhook, now: int) -> None:
     """Take the time from those deliveries of a webhook whose turn it is not, but for those whose attempt runs."""
-    condition: Any = free(now)
-    if webhook.state is WebhookState.ACTIVE:
-        condition = and_(condition, _has_earlier)
-    connection.execute(
-        update(deliveries)
-        .where(deliveries.c.webhook_key == webhook.key, pending, scheduled, condition)
-        .values(next_attempt_time=None)
-    )
+    statement = _HOLD_BACK.where(_has_earlier) if webhook.state is WebhookState.ACTIVE else _HOLD_BACK
+    connection.execute(statement, {"key": webhook.key, "now": now})
 
 
 def begin_anew(connection: Connection, webhook: Webhook) -> None:

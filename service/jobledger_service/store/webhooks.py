@@ -129,7 +129,7 @@ class SqlWebhookStore:
             if rows:
                 connection.execute(insert(deliveries), rows)
             for webhook in locked.values():
-                waiting.let_go(connection, webhook, now, deliveries.c.position > filled.since)
+                waiting.let_go_between(connection, webhook, filled.since + 1, filled.through, now)
                 if missed is not None and webhook.after < missed.last:
                     first = max(missed.first, webhook.after + 1)
                     save(connection, webhook, evolve(webhook, missed=replace(missed, first=first)), now)
