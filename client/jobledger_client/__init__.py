@@ -21,6 +21,7 @@ from jobledger_client._errors import (
     CursorAheadError,
     CursorError,
     DeadlineExceededError,
+    DeliveryNotFoundError,
     DrainingError,
     EtagMismatchError,
     FieldViolation,
@@ -47,8 +48,10 @@ from jobledger_client._errors import (
     StoreUnavailableError,
     TooManyQueuedJobsError,
     TooManyWatchesError,
+    TooManyWebhooksError,
     UnauthenticatedError,
     UnavailableError,
+    WebhookNotFoundError,
 )
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
@@ -84,6 +87,7 @@ __all__ = [
     "CursorAheadError",
     "CursorError",
     "DeadlineExceededError",
+    "DeliveryNotFoundError",
     "DrainingError",
     "EtagMismatchError",
     "FieldViolation",
@@ -115,8 +119,10 @@ __all__ = [
     "StoreUnavailableError",
     "TooManyQueuedJobsError",
     "TooManyWatchesError",
+    "TooManyWebhooksError",
     "UnauthenticatedError",
     "UnavailableError",
     "Watch",
+    "WebhookNotFoundError",
     "Worker",
 ]

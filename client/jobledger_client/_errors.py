@@ -6,7 +6,9 @@ JobledgerError
 ├── NotFoundError
 │   ├── JobNotFoundError         JOB_NOT_FOUND
 │   ├── ChunkNotFoundError       CHUNK_NOT_FOUND
-│   └── ApiKeyNotFoundError      API_KEY_NOT_FOUND
+│   ├── ApiKeyNotFoundError      API_KEY_NOT_FOUND
+│   ├── WebhookNotFoundError     WEBHOOK_NOT_FOUND
+│   └── DeliveryNotFoundError    DELIVERY_NOT_FOUND
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
 │   └── RequestIdReusedError     REQUEST_ID_REUSED: the request_id came before with other content
@@ -17,7 +19,8 @@ JobledgerError
 │   ├── NothingToRetryError      NOTHING_TO_RETRY
 │   ├── ChunkNotClaimableError   CHUNK_NOT_CLAIMABLE
 │   ├── ApiKeyEndedError         API_KEY_ENDED: the key cannot be rotated any more
-│   └── AuthDisabledError        AUTH_DISABLED: the server runs without keys
+│   ├── AuthDisabledError        AUTH_DISABLED: the server runs without keys
+│   └── TooManyWebhooksError     TOO_MANY_WEBHOOKS
 ├── CursorError
 │   ├── HistoryTrimmedError      HISTORY_TRIMMED: list again; `oldest_cursor` is the first that still works
 │   ├── ForeignCursorError       FOREIGN_CURSOR: a cursor of another database
@@ -112,6 +115,14 @@ class ApiKeyNotFoundError(NotFoundError):
     """No key has this key_id."""
 
 
+class WebhookNotFoundError(NotFoundError):
+    """No such webhook, or another owner's."""
+
+
+class DeliveryNotFoundError(NotFoundError):
+    """The webhook has no such delivery, or it is kept no more."""
+
+
 class AlreadyExistsError(JobledgerError):
     """The name is in use with other content."""
 
@@ -154,6 +165,10 @@ class ApiKeyEndedError(PreconditionError):
 
 class AuthDisabledError(PreconditionError):
     """The server runs without keys, and makes none."""
+
+
+class TooManyWebhooksError(PreconditionError):
+    """There are as many webhooks as there may be: delete one."""
 
 
 class CursorError(JobledgerError):

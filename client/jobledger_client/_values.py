@@ -11,6 +11,7 @@ from jobledger.v1.admin_service_pb2 import Role, UsageDimension
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_service_pb2 import JobOrder, TimeRange, WatchMode
+from jobledger.v1.webhook_pb2 import WebhookDeliveryState, WebhookEventType
 
 StructLike: TypeAlias = Struct | Mapping[str, Any]
 TimestampLike: TypeAlias = Timestamp | datetime
@@ -26,6 +27,14 @@ FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
 RoleLike: TypeAlias = Role.ValueType | str
 UsageDimensionLike: TypeAlias = UsageDimension.ValueType | str
 DayLike: TypeAlias = date | str
+WebhookEventTypeLike: TypeAlias = WebhookEventType.ValueType | str
+WebhookDeliveryStateLike: TypeAlias = WebhookDeliveryState.ValueType | str
+
+_EVENT_TYPES = {
+    name.removeprefix("WEBHOOK_EVENT_TYPE_").replace("_", ".").lower(): number
+    for name, number in WebhookEventType.items()
+    if number
+}
 
 TERMINAL_STATES = frozenset(
     {JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED},
@@ -136,6 +145,23 @@ def usage_dimension(value: UsageDimensionLike) -> UsageDimension.ValueType:
         if isinstance(value, int)
         else UsageDimension.Value(_enum_name(UsageDimension.keys(), "USAGE_DIMENSION_", value))
     )
+
+
+def webhook_event_type(value: WebhookEventTypeLike) -> WebhookEventType.ValueType:
+    """Return the event type of this name: job.completed and JOB_COMPLETED are the same."""
+    if isinstance(value, int):
+        return value
+    dotted = value.upper().removeprefix("WEBHOOK_EVENT_TYPE_").replace("_", ".").lower()
+    if dotted not in _EVENT_TYPES:
+        raise ValueError(f"{value!r} is none of {', '.join(_EVENT_TYPES)}")
+    return _EVENT_TYPES[dotted]
+
+
+def webhook_delivery_state(value: WebhookDeliveryStateLike) -> WebhookDeliveryState.ValueType:
+    """Return the state of this name: PENDING, DELIVERED or DEAD."""
+    if isinstance(value, int):
+        return value
+    return WebhookDeliveryState.Value(_enum_name(WebhookDeliveryState.keys(), "WEBHOOK_DELIVERY_STATE_", value))
 
 
 def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:

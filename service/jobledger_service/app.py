@@ -50,6 +50,7 @@ from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
 from .store.writing import SqlWriteStore
+from .webhook_app import WebhookApp
 
 log = structlog.get_logger(__name__)
 
@@ -102,6 +103,9 @@ class App:
             clock,
             thresholds_of(settings),
         )
+        self._webhooks = WebhookApp(
+            settings, self._database, self._reads, self._queries, self._committer, clock, _new_id
+        )
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged)
         )
@@ -137,6 +141,7 @@ class App:
             server.JOB_SERVICE: JobService(self._committer, self._queries, watch, _new_id, self._replies, backlog),
             server.WORKER_SERVICE: WorkerService(self._committer, self._claims, given, self._attendance),
             server.ADMIN_SERVICE: access.admin,
+            server.WEBHOOK_SERVICE: self._webhooks.service,
             server.OPERATIONS: OperationsService(self._committer, self._queries, watch),
             server.HEALTH_SERVICE: SystemHealthService(
                 self._checkup, About(VERSION, self._database.dialect.kind, clock())
@@ -158,6 +163,7 @@ class App:
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
         self._metrics.work.committed(commit)
+        self._webhooks.heard()
 
     def _found_elsewhere(self, entry: Entry) -> None:
         """Wake claims for what another process has made ready."""
@@ -178,6 +184,7 @@ class App:
             self._duty("retention", self._retention.once, settings.retention_interval),
             self._duty("health", self._health.once, settings.health_interval),
             *(self._duty(name, once, every) for name, once, every in self._access.duties()),
+            *(self._own(name, duty) for name, duty in self._webhooks.duties(self._metrics.work.duty).items()),
         ]
         if not self._database.single_writer:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
@@ -199,7 +206,7 @@ class App:
             log.info("metrics", address=f"{host}:{bound}")
 
     def _duty(self, name: str, once: Callable[[], Awaitable[bool]], every: float) -> asyncio.Task[None]:
-        return self._own(name, perform(name, once, every, self._metrics.work.duty))
+        return self._own(name, perform(name, once, every, ran=self._metrics.work.duty))
 
     def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task; if it ends with an error, the process has to go."""
@@ -226,6 +233,7 @@ class App:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._access.note_last_usage()
+        await self._webhooks.close()
         self._committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()

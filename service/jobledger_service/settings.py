@@ -46,6 +46,17 @@ class Settings(BaseSettings):
     rate_limit_watch: str | None = Field(None, description="How often a key may open a watch.")
     rate_limit_store: str = Field("memory", description="Where calls are counted: memory, or redis://HOST:PORT/DB.")
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")
+    webhook_timeout: float = Field(15, gt=0, le=300, description="How long a receiver of a delivery may take.")
+    webhook_concurrency: int = Field(64, ge=1, le=10_000, description="How many deliveries are attempted at once.")
+    webhook_endpoint_concurrency: int = Field(8, ge=1, description="The same for each webhook.")
+    webhook_initial_backoff: float = Field(5, ge=0, description="The wait after a delivery's first failed attempt.")
+    webhook_retry_window: float = Field(86_400, ge=0, description="How long a failed delivery is tried again.")
+    webhook_pause_after: float = Field(72_000, ge=0, description="How long a webhook fails before it is paused.")
+    webhook_retention: float = Field(7 * 86_400, ge=0, description="How long deliveries are kept.")
+    webhook_allow_http: bool = Field(default=False, description="Allow http:// in the URLs of webhooks.")
+    webhook_allow_private_networks: bool = Field(
+        default=False, description="Deliver to addresses that are not public, too."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every call.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto is pretty on a terminal.")
     access_log: float = Field(0, ge=0, le=1, description="The share of calls that are logged, 0 to 1.")

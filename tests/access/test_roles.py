@@ -17,6 +17,7 @@ OPEN = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 NEEDED = {
     "JobService": "CALLER",
     "Operations": "CALLER",
+    "WebhookService": "CALLER",
     "WorkerService": "WORKER",
     "AdminService": "ADMIN",
     "SystemHealthService": "ADMIN",

@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 import trustme
+from click.testing import Result
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -155,6 +156,25 @@ def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(
     assert command(server, "list", "--ca-file", pki.ca_file) in {69, 75}
     listed = CliRunner().invoke(cli, ["keys", "--server", localhost(server), *flags, "--api-key", token, "list"])
     assert (listed.exit_code, "sdk" in listed.stdout) == (0, True)
+
+
+def test_health_is_told_to_an_admin_with_a_certificate_alone(guarded: tuple[Server, str], pki: Pki):
+    server, token = guarded
+    cert, key = pki.issue("operator", "someone")
+    flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
+
+    def health(*more: str) -> Result:
+        return CliRunner().invoke(cli, ["health", "--target", localhost(server), *more])
+
+    told = health(*flags, "--api-key", token)
+    assert (told.exit_code, told.stdout.splitlines()[0]) == (0, "healthy")
+    nobody = health(*flags)
+    assert (nobody.exit_code, "authorization" in nobody.stderr) == (77, True)
+    with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
+        caller = client.create_api_key("someone", ["caller"]).token
+    assert health(*flags, "--api-key", caller).exit_code == 77
+    assert health("--ca-file", pki.ca_file, "--api-key", token, "--timeout", "1").exit_code == 69
+    assert health("--api-key", token, "--timeout", "1").exit_code == 69
 
 
 def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(encrypted: Server, pki: Pki):

@@ -27,6 +27,7 @@ OFFERED = [
     "CursorAheadError",
     "CursorError",
     "DeadlineExceededError",
+    "DeliveryNotFoundError",
     "DrainingError",
     "EtagMismatchError",
     "FieldViolation",
@@ -59,8 +60,10 @@ OFFERED = [
     "TooManyQueuedJobsError",
     "TooManyWatchesError",
     "UnauthenticatedError",
+    "TooManyWebhooksError",
     "UnavailableError",
     "Watch",
+    "WebhookNotFoundError",
     "Worker",
 ]
 

@@ -9,12 +9,13 @@ from jobledger_client._async._backend import AsyncClock, Channel, open_channel
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._jobs import AsyncJobCalls
 from jobledger_client._async._leases import AsyncLeaseCalls
+from jobledger_client._async._webhooks import AsyncWebhookCalls
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 
 
-class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls, AsyncAdminCalls):
+class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls, AsyncAdminCalls, AsyncWebhookCalls):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `api_key` is the key to call with, JOBLEDGER_API_KEY of the environment when None, none when empty. `credentials`
@@ -43,6 +44,7 @@ class AsyncJobClient(AsyncJobCalls, AsyncLeaseCalls, AsyncAdminCalls):
         AsyncJobCalls.__init__(self, self._channel, caller)
         AsyncLeaseCalls.__init__(self, self._channel, caller)
         AsyncAdminCalls.__init__(self, self._channel, caller)
+        AsyncWebhookCalls.__init__(self, self._channel, caller)
 
     async def close(self) -> None:
         """Close the connection. Calls in flight are cancelled."""

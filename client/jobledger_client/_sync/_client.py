@@ -13,9 +13,10 @@ from jobledger_client._sync._backend import Channel, Clock, open_channel
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._jobs import JobCalls
 from jobledger_client._sync._leases import LeaseCalls
+from jobledger_client._sync._webhooks import WebhookCalls
 
 
-class JobClient(JobCalls, LeaseCalls, AdminCalls):
+class JobClient(JobCalls, LeaseCalls, AdminCalls, WebhookCalls):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
     `api_key` is the key to call with, JOBLEDGER_API_KEY of the environment when None, none when empty. `credentials`
@@ -44,6 +45,7 @@ class JobClient(JobCalls, LeaseCalls, AdminCalls):
         JobCalls.__init__(self, self._channel, caller)
         LeaseCalls.__init__(self, self._channel, caller)
         AdminCalls.__init__(self, self._channel, caller)
+        WebhookCalls.__init__(self, self._channel, caller)
 
     def close(self) -> None:
         """Close the connection. Calls in flight are cancelled."""

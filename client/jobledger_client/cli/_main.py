@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from jobledger_client._errors import FieldViolation, JobledgerError, UnavailableError
-from jobledger_client.cli import _change, _create, _read, _usage, _watch
+from jobledger_client.cli import _change, _create, _read, _usage, _watch, _webhooks
 from jobledger_client.cli._exits import DONE, INTERRUPTED, TABLE, USAGE, exit_code
 from jobledger_client.cli._session import Options, add_options, new_app, with_examples
 
@@ -55,7 +55,7 @@ def application() -> typer.Typer:
             typer.echo(context.get_help())
             raise typer.Exit(USAGE)
 
-    for module in (_create, _read, _watch, _change, _usage):
+    for module in (_create, _read, _watch, _change, _usage, _webhooks):
         module.register(app)
     return app
 

@@ -1,26 +1,20 @@
 """The commands that read: get, list, chunks, events."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from jobledger.v1.admin_service_pb2 import GetUsageResponse
-from jobledger.v1.job_service_pb2 import ListChunksResponse, ListJobEventsResponse, ListJobsResponse
 from rich.console import Group
 from rich.text import Text
 
-from jobledger_client._sync._pages import Pages
 from jobledger_client.cli import _json, _parse, _tables
+from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
-AnyPage = TypeVar("AnyPage", ListJobsResponse, ListChunksResponse, ListJobEventsResponse, GetUsageResponse)
-
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
 PageSize = Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many to show.")]
-PageToken = Annotated[str, typer.Option(metavar="TOKEN", help="Go on with this page, as the page before says.")]
-AllPages = Annotated[bool, typer.Option("--all", help="Show all, over as many pages as it takes.")]
 Since = typer.Option(metavar="TIME|SPAN", help="At or after this time, or at most this long ago (2h).")
 Before = typer.Option(metavar="TIME|SPAN", help="Before this time, or longer ago.")
 
@@ -104,7 +98,7 @@ def list_jobs(
         pages = client.list_jobs(
             order=order, ascending=ascending, page_size=page_size, page_token=page_token, **filter_
         )
-        page = read(pages, all_pages=all_pages)
+        page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)
     else:
@@ -129,7 +123,7 @@ def list_chunks(
     """List a job's chunks."""
     with session.client() as client:
         pages = client.list_chunks(job_id, states=state or (), page_size=page_size, page_token=page_token)
-        page = read(pages, all_pages=all_pages)
+        page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)
     else:
@@ -148,26 +142,9 @@ def list_events(
     """Show a job's history, oldest first: who did what, and when."""
     with session.client() as client:
         pages = client.list_job_events(job_id, page_size=page_size, page_token=page_token)
-        page = read(pages, all_pages=all_pages)
+        page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)
     else:
         session.console.print(_tables.events(page.events))
         say_more(session, page.next_page_token)
-
-
-def read(pages: Pages[AnyPage, Any], *, all_pages: bool) -> AnyPage:
-    """Return the first page, or all of them as one."""
-    unread = pages.pages()
-    page = next(unread)
-    if all_pages:
-        for more in unread:
-            page.MergeFrom(more)
-        page.ClearField("next_page_token")
-    return page
-
-
-def say_more(session: Session, next_page_token: str) -> None:
-    """Tell how to go on, when there is more."""
-    if next_page_token:
-        session.console.print(f"there are more: --all, or --page-token {next_page_token}", style="dim", highlight=False)

@@ -1,4 +1,4 @@
-"""Answers for people: jobs, chunks and events as tables."""
+"""Answers for people: jobs, chunks, events and webhooks as tables."""
 
 from collections.abc import Collection, Iterable
 from datetime import timedelta
@@ -8,6 +8,7 @@ from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
+from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
 from rich.table import Table
 from rich.text import Text
 
@@ -85,6 +86,34 @@ def usage(found: Iterable[Usage]) -> Table:
             words.size(sums.bytes_received),
             words.size(sums.bytes_sent),
             f"{mean:,.1f} ms",
+        )
+    return table
+
+
+def webhooks(found: Iterable[Webhook]) -> Table:
+    """Return webhooks, one a row."""
+    table = _table("WEBHOOK", "STATE", "URL", "EVENTS", "REASON", folding=("URL", "EVENTS", "REASON"))
+    for webhook in found:
+        told = ", ".join(map(words.event_type, webhook.event_types))
+        state = words.coloured(words.webhook_state(webhook.state))
+        _row(table, webhook.webhook_id, state, webhook.url, told, webhook.state_reason)
+    return table
+
+
+def deliveries(found: Iterable[WebhookDelivery]) -> Table:
+    """Return deliveries, one a row, with the last attempt of each."""
+    columns = ("DELIVERY", "EVENT", "JOB", "STATE", "ATTEMPTS", "LAST", "NEXT")
+    table = _table(*columns, folding=("DELIVERY", "JOB", "LAST"))
+    for one in found:
+        _row(
+            table,
+            one.delivery_id,
+            words.event_type(one.event_type),
+            one.job_id,
+            words.coloured(words.delivery_state(one.state)),
+            str(one.attempt_count),
+            words.attempt(one.attempts[-1]) if one.attempts else "",
+            words.local_time(one.next_attempt_time) if one.HasField("next_attempt_time") else "",
         )
     return table
 

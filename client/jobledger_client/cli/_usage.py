@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._read import AllPages, PageToken, read, say_more
+from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
 from jobledger_client.cli._session import Session, command
 
 
@@ -53,7 +53,7 @@ def usage(
             page_size=page_size,
             page_token=page_token,
         )
-        page = read(pages, all_pages=all_pages)
+        page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)
     else:

@@ -147,6 +147,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
     Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
     """
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
+    Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
+    """
+    ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, is another webhook's, or is kept no more.
+    Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
+    """
+    ERROR_REASON_TOO_MANY_WEBHOOKS: _ErrorReason.ValueType  # 42
+    """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
+    Example: CreateWebhook when there are 100 already. Metadata: limit.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
@@ -278,5 +290,17 @@ ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
 """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
 told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
 Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
+"""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 40
+"""ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
+Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
+"""
+ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 41
+"""ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, is another webhook's, or is kept no more.
+Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
+"""
+ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 42
+"""ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
+Example: CreateWebhook when there are 100 already. Metadata: limit.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

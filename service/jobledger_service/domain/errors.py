@@ -28,6 +28,9 @@ Refusal
 │   ├── TooManyWatches    too many open watches of a key or an owner
 │   ├── TooManyQueuedJobs too many jobs of an owner wait
 │   └── MessageTooLarge   the request has too many bytes
+├── WebhookNotFound       no such webhook of this owner
+├── DeliveryNotFound      no such delivery of this webhook
+├── TooManyWebhooks       the owner has as many as one may have
 ├── QueueFull             too many writes wait
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
@@ -84,11 +87,11 @@ class JobAlreadyExists(Refusal):
 class RequestIdReused(Refusal):
     """The request_id came before, with other content."""
 
-    def __init__(self, request_id: str, job_id: str) -> None:
+    def __init__(self, request_id: str, used_for: str, what: str = "job") -> None:
         super().__init__(
-            f"request_id {request_id!r} was used before with other content, for job {job_id!r}",
+            f"request_id {request_id!r} was used before with other content, for {what} {used_for!r}",
             request_id=request_id,
-            job_id=job_id,
+            **{f"{what}_id": used_for},
         )
 
 
@@ -294,6 +297,29 @@ def _key(key_id: str) -> str:
 
 def _owner(owner: str) -> str:
     return f"owner:{owner}"
+
+
+class WebhookNotFound(Refusal):
+    """The webhook does not exist, or belongs to another owner."""
+
+    def __init__(self, webhook_id: str) -> None:
+        super().__init__(f"there is no webhook {webhook_id!r}", webhook_id=webhook_id)
+
+
+class DeliveryNotFound(Refusal):
+    """The delivery does not exist, is another webhook's, or is kept no more."""
+
+    def __init__(self, webhook_id: str, delivery_id: str) -> None:
+        super().__init__(
+            f"webhook {webhook_id!r} has no delivery {delivery_id!r}", webhook_id=webhook_id, delivery_id=delivery_id
+        )
+
+
+class TooManyWebhooks(Refusal):
+    """The owner has as many webhooks as one may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} webhooks already, the most there may be: delete one", limit=str(limit))
 
 
 class QueueFull(Refusal):

@@ -3,24 +3,31 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from jobledger_service.domain.errors import Draining, Refusal
 
 log = logging.getLogger(__name__)
+
+Ran = Callable[[str, bool], None]
+"""Hears that a duty was done, by name, and whether it went well."""
 
 
 async def perform(
     name: str,
     once: Callable[[], Awaitable[bool]],
     every: float,
-    ran: Callable[[str, bool], None] = lambda _name, _well: None,
+    hint: asyncio.Event | None = None,
+    ran: Ran = lambda _name, _well: None,
 ) -> None:
-    """Do it, then wait `every` seconds, or go on at once while `once` says that there is more; until cancelled.
+    """Do it, then wait `every` seconds or for the hint, or go on at once while `once` says that there is more.
 
-    `ran` hears of each time, and whether it went well.
+    It goes on until it is cancelled. `ran` hears of each time, and whether it went well.
     """
+    hint = hint or asyncio.Event()
     while True:
         more = well = False
+        hint.clear()
         try:
             more = await once()
             well = True
@@ -32,4 +39,6 @@ async def perform(
             log.exception("%s fails; it tries again", name)
         ran(name, well)
         if not more:
-            await asyncio.sleep(every)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(every):
+                    await hint.wait()

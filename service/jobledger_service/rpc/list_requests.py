@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain import limits
+from jobledger_service.domain.delivery import DeliveryState
 from jobledger_service.domain.filter import ANY_TIME, JobFilter, TimeRange
 from jobledger_service.domain.states import ChunkState, JobState
 from jobledger_service.ledger.ports import Listing, Order
@@ -15,7 +16,7 @@ from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .identity import Caller
 from .views import is_full
 
-State = TypeVar("State", JobState, ChunkState)
+State = TypeVar("State", JobState, ChunkState, DeliveryState)
 
 _ORDERS: Final = {
     api.JOB_ORDER_UNSPECIFIED: Order.CREATE_TIME,

@@ -10,6 +10,7 @@ from jobledger_service.domain.access import Role
 JOB_SERVICE: Final = "jobledger.v1.JobService"
 WORKER_SERVICE: Final = "jobledger.v1.WorkerService"
 ADMIN_SERVICE: Final = "jobledger.v1.AdminService"
+WEBHOOK_SERVICE: Final = "jobledger.v1.WebhookService"
 HEALTH_SERVICE: Final = "jobledger.v1.SystemHealthService"
 OPERATIONS: Final = "google.longrunning.Operations"
 
@@ -25,7 +26,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """An RPC of a service, which has its package before it. One that `waits` stays open for long, and ends when the key that it was made with does."""
+    """An RPC; `service` has its package before it. One that `waits` stays open long, and ends when its key does."""
 
     service: str
     name: str
@@ -63,6 +64,15 @@ def _methods() -> Iterator[Method]:
     yield Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE)
     yield Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE)
     yield Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ)
+    yield Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ)
+    yield Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ)
+    yield Method(WEBHOOK_SERVICE, "UpdateWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "DeleteWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "RotateWebhookSecret", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ)
+    yield Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE)
     yield Method(HEALTH_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ)
     yield Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ)
     yield Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ)

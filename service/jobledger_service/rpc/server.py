@@ -9,7 +9,7 @@ from google.longrunning import operations_proto_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from jobledger.v1 import admin_service_pb2, health_service_pb2, job_service_pb2, worker_service_pb2
+from jobledger.v1 import admin_service_pb2, health_service_pb2, job_service_pb2, webhook_service_pb2, worker_service_pb2
 
 from .serving import Serving
 from .tls import Certificates
@@ -17,9 +17,10 @@ from .tls import Certificates
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
+WEBHOOK_SERVICE: Final = webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"]
 OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
 HEALTH_SERVICE: Final = health_service_pb2.DESCRIPTOR.services_by_name["SystemHealthService"]
-SERVICES: Final = (JOB_SERVICE, WORKER_SERVICE, ADMIN_SERVICE, OPERATIONS, HEALTH_SERVICE)
+SERVICES: Final = (JOB_SERVICE, WORKER_SERVICE, ADMIN_SERVICE, WEBHOOK_SERVICE, OPERATIONS, HEALTH_SERVICE)
 NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
 NEED_DATABASE: Final = tuple(name for name in NAMES if name != HEALTH_SERVICE.full_name)
 """The services whose health is NOT_SERVING while the database is lost."""
