@@ -27,7 +27,7 @@ class Form(StrEnum):
 
 def shown(settings: Settings) -> dict[str, object]:
     """Return the settings, secrets masked."""
-    return {name: masked(name, getattr(settings, name)) for name in Settings.model_fields}
+    return {name: masked(name, value) for name, value in settings.model_dump(mode="json").items()}
 
 
 def masked(name: str, value: object) -> object:

@@ -71,7 +71,9 @@ async def test_a_stream_that_ends_is_timed(server: Server, api: Api, kind: str):
     assert scrape(server).value(count, **ended) - before.value(count, **ended) == 1
 
 
-async def test_an_expired_lease_and_the_duty_that_saw_it_are_counted(server: Server, api: Api, kind: str):
+async def test_an_expired_lease_and_the_duty_that_saw_it_are_counted(start_sqlite: Start, connect: Connect, kind: str):
+    server = start_sqlite(metrics_listen="127.0.0.1:0")  # alone: of several, any may see it
+    api = connect(server)
     before = scrape(server)
     job = await api.create(kind, retry_policy={"max_attempts": 1})
     await api.claim(kind, lease_duration={"seconds": 1})

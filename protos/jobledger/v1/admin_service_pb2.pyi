@@ -30,7 +30,7 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """ROLE_UNSPECIFIED is never returned."""
     ROLE_CALLER: _Role.ValueType  # 1
-    """ROLE_CALLER may call JobService, over the jobs of its owner."""
+    """ROLE_CALLER may call JobService, WebhookService and google.longrunning.Operations, over the jobs of its owner."""
     ROLE_WORKER: _Role.ValueType  # 2
     """ROLE_WORKER may call WorkerService, over the jobs of its owner."""
     ROLE_ADMIN: _Role.ValueType  # 3
@@ -42,7 +42,7 @@ class Role(_Role, metaclass=_RoleEnumTypeWrapper):
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """ROLE_UNSPECIFIED is never returned."""
 ROLE_CALLER: Role.ValueType  # 1
-"""ROLE_CALLER may call JobService, over the jobs of its owner."""
+"""ROLE_CALLER may call JobService, WebhookService and google.longrunning.Operations, over the jobs of its owner."""
 ROLE_WORKER: Role.ValueType  # 2
 """ROLE_WORKER may call WorkerService, over the jobs of its owner."""
 ROLE_ADMIN: Role.ValueType  # 3

@@ -56,7 +56,9 @@ class SystemHealthServiceServicer:
         """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
         the response; it is no error of the call.
 
-        Errors: UNAVAILABLE (DRAINING), DEADLINE_EXCEEDED or INTERNAL. Retry: safe.
+        Errors: UNAVAILABLE (DRAINING); UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED);
+        PERMISSION_DENIED (ROLE_MISSING: a key needs the role ADMIN); RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE);
+        DEADLINE_EXCEEDED or INTERNAL. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,9 @@ class SystemHealthServiceStub:
     """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
     the response; it is no error of the call.
 
-    Errors: UNAVAILABLE (DRAINING), DEADLINE_EXCEEDED or INTERNAL. Retry: safe.
+    Errors: UNAVAILABLE (DRAINING); UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED);
+    PERMISSION_DENIED (ROLE_MISSING: a key needs the role ADMIN); RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE);
+    DEADLINE_EXCEEDED or INTERNAL. Retry: safe.
     """
 
 @_typing.type_check_only
@@ -57,7 +59,9 @@ class SystemHealthServiceAsyncStub(SystemHealthServiceStub):
     """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
     the response; it is no error of the call.
 
-    Errors: UNAVAILABLE (DRAINING), DEADLINE_EXCEEDED or INTERNAL. Retry: safe.
+    Errors: UNAVAILABLE (DRAINING); UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED);
+    PERMISSION_DENIED (ROLE_MISSING: a key needs the role ADMIN); RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE);
+    DEADLINE_EXCEEDED or INTERNAL. Retry: safe.
     """
 
 class SystemHealthServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -76,7 +80,9 @@ class SystemHealthServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
         the response; it is no error of the call.
 
-        Errors: UNAVAILABLE (DRAINING), DEADLINE_EXCEEDED or INTERNAL. Retry: safe.
+        Errors: UNAVAILABLE (DRAINING); UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED);
+        PERMISSION_DENIED (ROLE_MISSING: a key needs the role ADMIN); RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE);
+        DEADLINE_EXCEEDED or INTERNAL. Retry: safe.
         """
 
 def add_SystemHealthServiceServicer_to_server(servicer: SystemHealthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

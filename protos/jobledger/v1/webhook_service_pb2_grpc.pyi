@@ -30,7 +30,9 @@ class WebhookServiceStub:
     """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL.
+    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
+    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
+    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
     """
 
     @_typing.overload
@@ -94,7 +96,9 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL.
+    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
+    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
+    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -154,7 +158,9 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
     """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
-    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL.
+    may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
+    API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER), RESOURCE_EXHAUSTED
+    (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. The webhooks are those of the key's owner.
     """
 
     @_abc_1.abstractmethod

@@ -21,7 +21,7 @@ class Role(StrEnum):
     """What a key is for."""
 
     CALLER = "CALLER"
-    """May call JobService."""
+    """May call JobService, WebhookService and the operations."""
     WORKER = "WORKER"
     """May call WorkerService."""
     ADMIN = "ADMIN"
