@@ -14,6 +14,9 @@ from jobledger.v1.job_service_pb2 import (
     ListJobsRequest,
     WatchJobRequest,
 )
+from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
+from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest, DeleteWebhookRequest, ListWebhooksRequest
+from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from tests.access.conftest import As, Keyed
 from tests.access.test_roles import served
@@ -111,3 +114,35 @@ async def test_the_history_names_the_key_and_the_worker(admin: KeyedApi, keyed: 
     events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
     actor = f"billing/{made.api_key.key_id}"
     assert [change.actor for event in events for change in event.changes] == [actor, "host-7", actor]
+
+
+async def test_anothers_job_is_no_operation(keyed: Keyed, mine: KeyedApi, other: KeyedApi, kind: str):
+    job = await mine.create(kind)
+    walked = [method for method in taking(keyed, "name") if method.containing_service.name == "Operations"]
+    named = [method for method in walked if method.name != "ListOperations"]
+    assert {method.name for method in named} == {"GetOperation", "WaitOperation", "CancelOperation", "DeleteOperation"}
+    for method in named:
+        request = GetMessageClass(method.input_type)(name=f"operations/{job.job_id}").SerializeToString()
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await other.channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")(request)
+    assert (await mine.get(job.job_id)).revision == job.revision
+
+
+async def test_anothers_webhook_is_not_there(keyed: Keyed, mine: KeyedApi, other: KeyedApi, kind: str):
+    hooks = WebhookServiceStub(mine.channel)
+    wanted = CreateWebhookRequest(
+        url="https://hooks.example/in", kinds=[kind], event_types=[WEBHOOK_EVENT_TYPE_JOB_CREATED]
+    )
+    made = (await hooks.CreateWebhook(wanted)).webhook
+    filling = {"update_mask": {"paths": ["disabled"]}, "since_position": 0}
+    walked = list(taking(keyed, "webhook_id"))
+    assert {method.name for method in walked} >= {"GetWebhook", "UpdateWebhook", "RotateWebhookSecret", "PingWebhook"}
+    for method in walked:
+        known = {name: value for name, value in filling.items() if name in method.input_type.fields_by_name}
+        request = GetMessageClass(method.input_type)(webhook_id=made.webhook_id, **known).SerializeToString()
+        with refused(grpc.StatusCode.NOT_FOUND, "WEBHOOK_NOT_FOUND"):
+            await other.channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")(request)
+    assert made.webhook_id not in {
+        one.webhook_id for one in (await WebhookServiceStub(other.channel).ListWebhooks(ListWebhooksRequest())).webhooks
+    }
+    await hooks.DeleteWebhook(DeleteWebhookRequest(webhook_id=made.webhook_id))
