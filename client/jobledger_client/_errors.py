@@ -5,7 +5,10 @@ JobledgerError
 ├── PageTokenInvalidError        PAGE_TOKEN_INVALID: a damaged page token, or another request's
 ├── NotFoundError
 │   ├── JobNotFoundError         JOB_NOT_FOUND
-│   └── ChunkNotFoundError       CHUNK_NOT_FOUND
+│   ├── ChunkNotFoundError       CHUNK_NOT_FOUND
+│   ├── ApiKeyNotFoundError      API_KEY_NOT_FOUND
+│   ├── WebhookNotFoundError     WEBHOOK_NOT_FOUND
+│   └── DeliveryNotFoundError    DELIVERY_NOT_FOUND
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
 │   └── RequestIdReusedError     REQUEST_ID_REUSED: the request_id came before with other content
@@ -14,11 +17,26 @@ JobledgerError
 │   ├── JobNotEndedError         JOB_NOT_ENDED
 │   ├── JobEndedError            JOB_ENDED
 │   ├── NothingToRetryError      NOTHING_TO_RETRY
-│   └── ChunkNotClaimableError   CHUNK_NOT_CLAIMABLE
+│   ├── ChunkNotClaimableError   CHUNK_NOT_CLAIMABLE
+│   ├── ApiKeyEndedError         API_KEY_ENDED: the key cannot be rotated any more
+│   ├── AuthDisabledError        AUTH_DISABLED: the server runs without keys
+│   └── TooManyWebhooksError     TOO_MANY_WEBHOOKS
 ├── CursorError
 │   ├── HistoryTrimmedError      HISTORY_TRIMMED: list again; `oldest_cursor` is the first that still works
 │   ├── ForeignCursorError       FOREIGN_CURSOR: a cursor of another database
 │   └── CursorAheadError         CURSOR_AHEAD: the database was restored from an older backup
+├── UnauthenticatedError         UNAUTHENTICATED: the key is not good, here or at a proxy
+│   ├── ApiKeyMissingError       API_KEY_MISSING
+│   ├── ApiKeyUnknownError       API_KEY_UNKNOWN
+│   ├── ApiKeyExpiredError       API_KEY_EXPIRED
+│   └── ApiKeyRevokedError       API_KEY_REVOKED
+├── PermissionDeniedError        PERMISSION_DENIED: the key is good, but not for this
+│   └── RoleMissingError         ROLE_MISSING: `metadata["role"]` is the one that is needed
+├── LimitError                   as much as the operator allows
+│   ├── RateLimitedError         RATE_LIMITED: come back after `retry_after`
+│   ├── TooManyWatchesError      TOO_MANY_WATCHES
+│   ├── TooManyQueuedJobsError   TOO_MANY_QUEUED_JOBS
+│   └── MessageTooLargeError     MESSAGE_TOO_LARGE: send less at once
 ├── QueueFullError               QUEUE_FULL: come back after `retry_after`
 ├── UnavailableError             UNAVAILABLE without a reason: nobody answered
 │   ├── DrainingError            DRAINING
@@ -93,6 +111,18 @@ class ChunkNotFoundError(NotFoundError):
     """The job has no chunk with this index."""
 
 
+class ApiKeyNotFoundError(NotFoundError):
+    """No key has this key_id."""
+
+
+class WebhookNotFoundError(NotFoundError):
+    """No such webhook, or another owner's."""
+
+
+class DeliveryNotFoundError(NotFoundError):
+    """The webhook has no such delivery, or it is kept no more."""
+
+
 class AlreadyExistsError(JobledgerError):
     """The name is in use with other content."""
 
@@ -129,6 +159,18 @@ class ChunkNotClaimableError(PreconditionError):
     """The chunk is not PENDING, or not yet due."""
 
 
+class ApiKeyEndedError(PreconditionError):
+    """The key was revoked or has expired, and cannot be rotated."""
+
+
+class AuthDisabledError(PreconditionError):
+    """The server runs without keys, and makes none."""
+
+
+class TooManyWebhooksError(PreconditionError):
+    """There are as many webhooks as there may be: delete one."""
+
+
 class CursorError(JobledgerError):
     """A watch cannot resume from this cursor: list again."""
 
@@ -151,6 +193,54 @@ class ForeignCursorError(CursorError):
 
 class CursorAheadError(CursorError):
     """The cursor is past the end of the ledger."""
+
+
+class UnauthenticatedError(JobledgerError):
+    """The service, or a proxy before it, does not know who calls."""
+
+
+class ApiKeyMissingError(UnauthenticatedError):
+    """The call carried no API key: give the client an `api_key`."""
+
+
+class ApiKeyUnknownError(UnauthenticatedError):
+    """The key is none of this service."""
+
+
+class ApiKeyExpiredError(UnauthenticatedError):
+    """The key's time has passed."""
+
+
+class ApiKeyRevokedError(UnauthenticatedError):
+    """The key was revoked."""
+
+
+class PermissionDeniedError(JobledgerError):
+    """The caller is known, and may not do this."""
+
+
+class RoleMissingError(PermissionDeniedError):
+    """The key does not have the role that the call needs."""
+
+
+class LimitError(JobledgerError):
+    """As much as the operator allows. Nothing was done; `metadata["limit"]` says how much that is."""
+
+
+class RateLimitedError(LimitError):
+    """Too many calls with this key; come back after `retry_after` seconds."""
+
+
+class TooManyWatchesError(LimitError):
+    """As many watches are open as this key, or its owner, may have."""
+
+
+class TooManyQueuedJobsError(LimitError):
+    """As many jobs of this owner are QUEUED as may be."""
+
+
+class MessageTooLargeError(LimitError):
+    """The request has more bytes than the service takes."""
 
 
 class QueueFullError(JobledgerError):

@@ -9,6 +9,7 @@ from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_pb2 import Stage
 from jobledger.v1.job_service_pb2 import JobLimit, UpdateJobRequest
+from jobledger.v1.webhook_service_pb2 import UpdateWebhookRequest
 from jobledger.v1.worker_service_pb2 import ChunkCompletion
 
 from jobledger_client import _values as values
@@ -127,4 +128,38 @@ def update_request(
         labels=labels or {},
         expire_time=values.timestamp(expire_time),
         etag=etag,
+    )
+
+
+def update_webhook_request(
+    webhook_id: str,
+    *,
+    url: str | None,
+    event_types: Iterable[values.WebhookEventTypeLike] | None,
+    progress_percents: Iterable[int] | None,
+    kinds: Iterable[str] | None,
+    labels: Mapping[str, str] | None,
+    description: str | None,
+    disabled: bool | None,
+) -> UpdateWebhookRequest:
+    """Return the update whose mask names exactly what was given."""
+    given = {
+        "url": url,
+        "event_types": event_types,
+        "progress_percents": progress_percents,
+        "kinds": kinds,
+        "labels": labels,
+        "description": description,
+        "disabled": disabled,
+    }
+    return UpdateWebhookRequest(
+        webhook_id=webhook_id,
+        update_mask=FieldMask(paths=[path for path, value in given.items() if value is not None]),
+        url=url or "",
+        event_types=[values.webhook_event_type(one) for one in event_types or ()],
+        progress_percents=progress_percents or (),
+        kinds=kinds or (),
+        labels=labels or {},
+        description=description or "",
+        disabled=bool(disabled),
     )

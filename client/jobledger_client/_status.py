@@ -14,6 +14,9 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "INVALID_FIELD": errors.InvalidFieldError,
     "JOB_NOT_FOUND": errors.JobNotFoundError,
     "CHUNK_NOT_FOUND": errors.ChunkNotFoundError,
+    "WEBHOOK_NOT_FOUND": errors.WebhookNotFoundError,
+    "DELIVERY_NOT_FOUND": errors.DeliveryNotFoundError,
+    "TOO_MANY_WEBHOOKS": errors.TooManyWebhooksError,
     "JOB_ALREADY_EXISTS": errors.JobAlreadyExistsError,
     "REQUEST_ID_REUSED": errors.RequestIdReusedError,
     "ETAG_MISMATCH": errors.EtagMismatchError,
@@ -25,6 +28,18 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "FOREIGN_CURSOR": errors.ForeignCursorError,
     "CURSOR_AHEAD": errors.CursorAheadError,
     "PAGE_TOKEN_INVALID": errors.PageTokenInvalidError,
+    "API_KEY_MISSING": errors.ApiKeyMissingError,
+    "API_KEY_UNKNOWN": errors.ApiKeyUnknownError,
+    "API_KEY_EXPIRED": errors.ApiKeyExpiredError,
+    "API_KEY_REVOKED": errors.ApiKeyRevokedError,
+    "ROLE_MISSING": errors.RoleMissingError,
+    "API_KEY_NOT_FOUND": errors.ApiKeyNotFoundError,
+    "API_KEY_ENDED": errors.ApiKeyEndedError,
+    "AUTH_DISABLED": errors.AuthDisabledError,
+    "RATE_LIMITED": errors.RateLimitedError,
+    "TOO_MANY_WATCHES": errors.TooManyWatchesError,
+    "TOO_MANY_QUEUED_JOBS": errors.TooManyQueuedJobsError,
+    "MESSAGE_TOO_LARGE": errors.MessageTooLargeError,
     "QUEUE_FULL": errors.QueueFullError,
     "DRAINING": errors.DrainingError,
     "STORE_UNAVAILABLE": errors.StoreUnavailableError,
@@ -35,6 +50,8 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
 _BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {
     grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.UnauthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDeniedError,
 }
 
 

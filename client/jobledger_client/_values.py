@@ -1,18 +1,20 @@
 """From Python values to the well-known messages of protobuf."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1.admin_service_pb2 import Role, UsageDimension
 from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.export_pb2 import ExportFormat
 from jobledger.v1.filter_pb2 import TimeRange
 from jobledger.v1.job_pb2 import FailurePolicy, JobState, JobView
 from jobledger.v1.job_service_pb2 import JobOrder, WatchMode
 from jobledger.v1.stats_pb2 import StatsStep
+from jobledger.v1.webhook_pb2 import WebhookDeliveryState, WebhookEventType
 
 StructLike: TypeAlias = Struct | Mapping[str, Any]
 TimestampLike: TypeAlias = Timestamp | datetime
@@ -27,6 +29,17 @@ WatchModeLike: TypeAlias = WatchMode.ValueType | str
 StatsStepLike: TypeAlias = StatsStep.ValueType | str
 FailurePolicyLike: TypeAlias = FailurePolicy.ValueType | str
 ExportFormatLike: TypeAlias = ExportFormat.ValueType | str
+RoleLike: TypeAlias = Role.ValueType | str
+UsageDimensionLike: TypeAlias = UsageDimension.ValueType | str
+DayLike: TypeAlias = date | str
+WebhookEventTypeLike: TypeAlias = WebhookEventType.ValueType | str
+WebhookDeliveryStateLike: TypeAlias = WebhookDeliveryState.ValueType | str
+
+_EVENT_TYPES = {
+    name.removeprefix("WEBHOOK_EVENT_TYPE_").replace("_", ".").lower(): number
+    for name, number in WebhookEventType.items()
+    if number
+}
 
 TERMINAL_STATES = frozenset(
     {JobState.JOB_STATE_COMPLETED, JobState.JOB_STATE_FAILED, JobState.JOB_STATE_CANCELLED},
@@ -136,6 +149,37 @@ def export_format(value: ExportFormatLike) -> ExportFormat.ValueType:
         return value
     word = "JSON_LINES" if value.upper() == "JSONL" else value
     return ExportFormat.Value(_enum_name(ExportFormat.keys(), "EXPORT_FORMAT_", word))
+
+
+def role(value: RoleLike) -> Role.ValueType:
+    """Return the role of this name: CALLER, WORKER or ADMIN."""
+    return value if isinstance(value, int) else Role.Value(_enum_name(Role.keys(), "ROLE_", value))
+
+
+def usage_dimension(value: UsageDimensionLike) -> UsageDimension.ValueType:
+    """Return the dimension of this name: DAY, OWNER, KEY or METHOD."""
+    return (
+        value
+        if isinstance(value, int)
+        else UsageDimension.Value(_enum_name(UsageDimension.keys(), "USAGE_DIMENSION_", value))
+    )
+
+
+def webhook_event_type(value: WebhookEventTypeLike) -> WebhookEventType.ValueType:
+    """Return the event type of this name: job.completed and JOB_COMPLETED are the same."""
+    if isinstance(value, int):
+        return value
+    dotted = value.upper().removeprefix("WEBHOOK_EVENT_TYPE_").replace("_", ".").lower()
+    if dotted not in _EVENT_TYPES:
+        raise ValueError(f"{value!r} is none of {', '.join(_EVENT_TYPES)}")
+    return _EVENT_TYPES[dotted]
+
+
+def webhook_delivery_state(value: WebhookDeliveryStateLike) -> WebhookDeliveryState.ValueType:
+    """Return the state of this name: PENDING, DELIVERED or DEAD."""
+    if isinstance(value, int):
+        return value
+    return WebhookDeliveryState.Value(_enum_name(WebhookDeliveryState.keys(), "WEBHOOK_DELIVERY_STATE_", value))
 
 
 def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:

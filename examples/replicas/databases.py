@@ -1,4 +1,4 @@
-"""A database for the demo: in a PostgreSQL of its own, or in the one that JOBLEDGER_TEST_POSTGRES names."""
+"""A database for the demo: in a PostgreSQL of its own, or in the one that TEST_POSTGRES names."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from examples.processes import BIN
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
     """Yield the address of a PostgreSQL, in `folder` unless one is given, which ends with the demo."""
-    if given := os.environ.get("JOBLEDGER_TEST_POSTGRES"):
+    if given := os.environ.get("TEST_POSTGRES"):
         yield given
         return
     os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # without one, its libraries warn

@@ -1,20 +1,29 @@
 """The command line of the server."""
 
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import os
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import uvloop
+from jobledger.v1.health_service_pb2 import GetSystemHealthRequest
+from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
 from pydantic import ValidationError
 
 from . import logs
-from .app import WrongSettingError, check_settings, serve
-from .domain.errors import StoreUnavailable
-from .rpc.server import CannotListenError
-from .settings import Settings
-from .store.engines import DatabaseInUseError, UnknownDatabaseError, open_database
+from .app import check_settings, serve
+from .configuration import Form, masked, render
+from .connecting import ApiKey, CaFile, CertFile, Connection, KeyFile, Tls, credentials_of
+from .environment import unknown_names
+from .exits import CONFIGURATION, say, told
+from .keys_cli import keys
+from .options import flag, option, source_of, takes_settings
+from .rpc.health_report import HEALTHY, as_json, as_text
+from .settings import Settings, WrongSettingError
+from .store.backup import back_up
+from .store.engines import open_database
 from .store.migrate import SchemaError, check, upgrade
 from .supervisor import supervise
 
@@ -27,10 +36,14 @@ cli = typer.Typer(
     rich_markup_mode=None,
 )
 
-CONFIGURATION = 78
-"""Exit status of a server that was told something it cannot do (EX_CONFIG of sysexits.h)."""
-UNAVAILABLE = 69
-"""Exit status of a server whose database cannot be reached, which may pass (EX_UNAVAILABLE)."""
+cli.add_typer(keys)
+
+
+class Report(StrEnum):
+    """How the health is printed."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @cli.callback()
@@ -38,55 +51,44 @@ def _root() -> None:
     """Jobledger: the system of record for long-running jobs."""
 
 
-def _option(field: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
-    described = Settings.model_fields[field]
-    return typer.Option(
-        *names,
-        help=f"{described.description} [default: {described.default}]",
-        envvar=f"JOBLEDGER_{field.upper()}",
-        show_default=False,
-    )
-
-
 @cli.command("serve")
-def serve_command(
-    database: Annotated[str | None, _option("database", "--database")] = None,
-    listen: Annotated[str | None, _option("listen", "--listen")] = None,
-    processes: Annotated[int | None, _option("processes", "--processes")] = None,
-    shared_port: Annotated[bool | None, _option("shared_port", "--shared-port")] = None,
-    insecure: Annotated[bool | None, _option("insecure", "--insecure")] = None,
-    bookmark_interval: Annotated[float | None, _option("bookmark_interval", "--bookmark-interval")] = None,
-    duty_interval: Annotated[float | None, _option("duty_interval", "--duty-interval")] = None,
-    retention_interval: Annotated[float | None, _option("retention_interval", "--retention-interval")] = None,
-    event_retention: Annotated[float | None, _option("event_retention", "--event-retention")] = None,
-    audit_retention: Annotated[float | None, _option("audit_retention", "--audit-retention")] = None,
-    completed_retention: Annotated[float | None, _option("completed_retention", "--completed-retention")] = None,
-    failed_retention: Annotated[float | None, _option("failed_retention", "--failed-retention")] = None,
-    cancelled_retention: Annotated[float | None, _option("cancelled_retention", "--cancelled-retention")] = None,
-    drain_timeout: Annotated[float | None, _option("drain_timeout", "--drain-timeout")] = None,
-    queue_limit: Annotated[int | None, _option("queue_limit", "--queue-limit")] = None,
-    allow_file_artifacts: Annotated[bool | None, _option("allow_file_artifacts", "--allow-file-artifacts")] = None,
-    bulk_rate: Annotated[int | None, _option("bulk_rate", "--bulk-rate")] = None,
-    artifact_roots: Annotated[str | None, _option("artifact_roots", "--artifact-roots")] = None,
-    log_level: Annotated[str | None, _option("log_level", "--log-level")] = None,
-    log_format: Annotated[str | None, _option("log_format", "--log-format")] = None,
-) -> None:
+@takes_settings
+def serve_command(given: dict[str, Any]) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain.
 
     Begin with: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
     """
-    given: dict[str, Any] = {name: value for name, value in locals().items() if value is not None}
     settings = _settings(given)
     logs.set_up(settings.log_level, settings.log_format)
-    with _told():
+    with told():
         check_settings(settings)
+        if settings.tracing and settings.processes == 1:
+            _export_traces()
         serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
         raise typer.Exit(uvloop.run(serving))
 
 
+@cli.command("config")
+@takes_settings
+def config_command(
+    context: typer.Context,
+    given: dict[str, Any],
+    output: Annotated[Form, typer.Option("--output", "-o", help="How to print them.")] = Form.TABLE,
+) -> None:
+    """Print the settings that `serve` would have with the same flags and environment, and where each comes from.
+
+    Passwords are masked. Begin with: jobledger-server config --output env
+    """
+    settings = _settings(given)
+    with told():
+        check_settings(settings)
+    sources = {name: source_of(context, name) for name in type(settings).model_fields}
+    typer.echo(render(settings, sources, output))
+
+
 @cli.command()
 def migrate(
-    database: Annotated[str | None, _option("database", "--database")] = None,
+    database: Annotated[str | None, option("database")] = None,
     *,
     check_only: Annotated[bool, typer.Option("--check", help="Only say whether the schema fits.")] = False,
 ) -> None:
@@ -96,45 +98,102 @@ def migrate(
     """
     given: dict[str, Any] = {"database": database} if database else {}
     settings = _settings(given)
-    with _told(), closing(open_database(settings.database)) as opened:
+    with told(), closing(open_database(settings.database)) as opened:
         try:
             done = check(opened) if check_only else upgrade(opened)
         except SchemaError as error:
-            _say(str(error))
+            say(str(error))
             raise typer.Exit(1) from None
     typer.echo("the schema was brought to this version" if done else "the schema is of this version")
 
 
+@cli.command("backup")
+def backup_command(
+    file: Annotated[Path, typer.Argument(help="Where to write the copy; it must not exist yet.")],
+    database: Annotated[str | None, option("database")] = None,
+) -> None:
+    """Copy an SQLite database to a file, also while a server writes to it.
+
+    The copy is the state of one moment, is checked, and appears under its name only when it is whole.
+    Begin with: jobledger-server backup jobledger-backup.db
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        position = back_up(settings.database, file, _Progress())
+    typer.echo(f"{file} holds the ledger up to position {position}")
+
+
+class _Progress:
+    """Shows how much was copied, a line for each tenth."""
+
+    def __init__(self) -> None:
+        self._shown = -1
+
+    def __call__(self, copied: int, pages: int) -> None:
+        tenth = copied * 10 // max(pages, 1)
+        if tenth > self._shown:
+            self._shown = tenth
+            typer.echo(f"{tenth * 10:3} %  {copied:,} of {pages:,} pages", err=True)
+
+
+@cli.command("health")
+def health_command(
+    target: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The server. [default: where `serve` would listen]")
+    ] = None,
+    timeout: Annotated[float, typer.Option(help="Seconds until the server counts as unreachable.")] = 5.0,
+    api_key: ApiKey = "",
+    *,
+    tls: Tls = False,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    output: Annotated[Report, typer.Option("--output", "-o", help="How to print it.")] = Report.TEXT,
+) -> None:
+    """Ask a running server how it fares; exit with 0 when healthy, 1 when not, and 69 when there is no answer.
+
+    A server with keys tells an admin alone; exit with 77 for others.
+    """
+    connection = Connection(
+        target or _reachable(_settings({}).listen), api_key, credentials_of(ca_file, cert_file, key_file, tls=tls)
+    )
+    with told():
+        health = connection.ask(SystemHealthServiceStub, "GetSystemHealth", GetSystemHealthRequest(), timeout).health
+    typer.echo(as_json(health) if output is Report.JSON else as_text(health))
+    raise typer.Exit(int(health.status != HEALTHY))
+
+
+def _reachable(listen: str) -> str:
+    """Return where to call a server that listens there: one on all addresses is on the loopback one too."""
+    host, _, port = listen.rpartition(":")
+    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host) + f":{port}"  # noqa: S104  it is not bound to
+
+
 def _settings(given: dict[str, Any]) -> Settings:
     """Return the settings: what was given, else what the environment says; exit where either cannot be."""
+    if strays := unknown_names(os.environ):
+        for sentence in strays:
+            say(sentence)
+        raise typer.Exit(CONFIGURATION)
     try:
         return Settings(**given)
     except ValidationError as error:
         for problem in error.errors():
-            name = str(problem["loc"][0]).replace("_", "-")
-            _say(f"--{name}: {problem['input']!r}: {problem['msg']}")
+            name = str(problem["loc"][0])
+            say(f"{flag(name)}: {masked(name, problem['input'])!r}: {problem['msg']}")
         raise typer.Exit(CONFIGURATION) from None
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    """Tell what keeps a command from its work in one sentence, and exit with a status for it."""
+def _export_traces() -> None:
     try:
-        yield
-    except (WrongSettingError, CannotListenError, DatabaseInUseError, UnknownDatabaseError, SchemaError) as error:
-        _say(str(error))
-        raise typer.Exit(CONFIGURATION) from None
-    except StoreUnavailable as error:
-        _say(f"{error} ({error.__cause__})")
-        raise typer.Exit(UNAVAILABLE) from None
+        from .tracing import export  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise WrongSettingError(f"--tracing needs the extra: pip install 'jobledger-service[otel]' ({error})") from None
+    export()
 
 
 def _ready(address: str) -> None:
     print(f"jobledger listening on {address}", flush=True)  # noqa: T201
-
-
-def _say(sentence: str) -> None:
-    print(f"jobledger-server: {sentence}", file=sys.stderr)  # noqa: T201
 
 
 def main() -> None:

@@ -1,9 +1,14 @@
 """The settings: flags of the command line, else `JOBLEDGER_*` in the environment, else the defaults."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WrongSettingError(ValueError):
+    """A setting that does not go with the others, or would be unsafe."""
 
 
 class Settings(BaseSettings):
@@ -15,7 +20,12 @@ class Settings(BaseSettings):
     listen: str = Field("127.0.0.1:7070", description="The address to serve on, HOST:PORT; port 0 picks a free one.")
     processes: int = Field(1, ge=1, le=64, description="How many processes serve on the address; PostgreSQL only.")
     shared_port: bool = Field(default=False, description="Let other processes of this machine serve on the port too.")
+    auth: Literal["none", "keys"] = Field("none", description="keys lets in who has an API key; none, everybody.")
     insecure: bool = Field(default=False, description="Serve other hosts too, without keys or TLS.")
+    tls_cert: Path | None = Field(None, description="PEM file of the server's certificate, which makes it speak TLS.")
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
+    tls_client_ca: Path | None = Field(None, description="PEM file of the authority of clients, who then need one.")
+    reflection: bool = Field(default=True, description="Tell clients what there is to call.")
     bookmark_interval: float = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
     duty_interval: float = Field(0.5, gt=0, description="How often leases, retries and cancellations are looked after.")
     retention_interval: float = Field(5, gt=0, description="How often expired jobs and old history are looked after.")
@@ -26,10 +36,42 @@ class Settings(BaseSettings):
     cancelled_retention: float | None = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
     drain_timeout: float = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
+    usage_interval: float = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
+    usage_retention: float = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
+    message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
+    watches_per_key: int | None = Field(None, ge=1, description="How many watches of a key may be open at a server.")
+    watches_per_owner: int | None = Field(None, ge=1, description="The same for all keys of an owner.")
+    queued_jobs_per_owner: int | None = Field(None, ge=1, description="How many jobs of an owner may be QUEUED.")
+    rate_limit_read: str | None = Field(None, description="How often a key may read, such as 100/second; 3000/minute.")
+    rate_limit_write: str | None = Field(None, description="How often a key may write.")
+    rate_limit_watch: str | None = Field(None, description="How often a key may open a watch.")
+    rate_limit_store: str = Field("memory", description="Where calls are counted: memory, or redis://HOST:PORT/DB.")
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")
     bulk_rate: int = Field(500, ge=1, le=100_000, description="How many jobs a second a run over many jobs changes.")
     artifact_roots: str = Field(
         "", description="URL prefixes, divided by spaces, under which artifacts may be deleted, like s3://bucket/out/."
     )
+    webhook_timeout: float = Field(15, gt=0, le=300, description="How long a receiver of a delivery may take.")
+    webhook_concurrency: int = Field(64, ge=1, le=10_000, description="How many deliveries are attempted at once.")
+    webhook_endpoint_concurrency: int = Field(8, ge=1, description="The same for each webhook.")
+    webhook_initial_backoff: float = Field(5, ge=0, description="The wait after a delivery's first failed attempt.")
+    webhook_retry_window: float = Field(86_400, ge=0, description="How long a failed delivery is tried again.")
+    webhook_pause_after: float = Field(72_000, ge=0, description="How long a webhook fails before it is paused.")
+    webhook_retention: float = Field(7 * 86_400, ge=0, description="How long deliveries are kept.")
+    webhook_allow_http: bool = Field(default=False, description="Allow http:// in the URLs of webhooks.")
+    webhook_allow_private_networks: bool = Field(
+        default=False, description="Deliver to addresses that are not public, too."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="debug logs every call.")
     log_format: Literal["auto", "json", "pretty"] = Field("auto", description="auto is pretty on a terminal.")
+    access_log: float = Field(0, ge=0, le=1, description="The share of calls that are logged, 0 to 1.")
+    tracing: bool = Field(default=False, description="Make OpenTelemetry spans of calls; needs the extra otel.")
+    metrics_listen: str | None = Field(None, description="Where Prometheus reads /metrics, HOST:PORT; off when none.")
+    metrics_insecure: bool = Field(default=False, description="Let other hosts read the metrics.")
+    health_interval: float = Field(5, gt=0, description="How often the server looks at its own health.")
+    health_database_latency: float = Field(0.5, gt=0, description="Degraded when a small read takes longer.")
+    health_database_lost: float = Field(30, ge=0, description="How long until a lost database is NOT_SERVING.")
+    health_commit_stall: float = Field(5, gt=0, description="Unhealthy when one commit takes longer.")
+    health_queue_share: float = Field(0.5, gt=0, le=1, description="Degraded when more of queue_limit waits, 0 to 1.")
+    health_feed_lag: int = Field(5_000, ge=0, description="Degraded when watchers are more entries behind.")
+    health_disk_free: int = Field(1_073_741_824, ge=0, description="Degraded when fewer bytes are free on the disk.")

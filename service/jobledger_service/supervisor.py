@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -20,12 +20,12 @@ AGAIN_AFTER = 1.0
 
 
 class Supervisor:
-    """Runs `count` server processes, all with the same environment, until `stop`."""
+    """Runs a server process for each of the environments, until `stop`."""
 
-    def __init__(self, count: int, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self._processes: list[asyncio.subprocess.Process | None] = [None] * count
-        self._ready = [asyncio.Event() for _ in range(count)]
+    def __init__(self, environments: Sequence[Mapping[str, str]]) -> None:
+        self._environments = environments
+        self._processes: list[asyncio.subprocess.Process | None] = [None] * len(environments)
+        self._ready = [asyncio.Event() for _ in environments]
         self._stopping = asyncio.Event()
         self._worst = 0
 
@@ -56,7 +56,7 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "jobledger_service", "serve"),
-                env=self._environment,
+                env=self._environments[number],
                 stdout=asyncio.subprocess.PIPE,
             )
             self._processes[number] = process
@@ -93,6 +93,14 @@ def reserved(host: str, port: int) -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
+def _own(settings: Settings, number: int) -> dict[str, str]:
+    """Return what differs between the processes: each tells its metrics on a port of its own, from the given one on."""
+    if settings.metrics_listen is None:
+        return {}
+    host, _, port = settings.metrics_listen.rpartition(":")
+    return {"JOBLEDGER_METRICS_LISTEN": f"{host}:{int(port) + number if int(port) else 0}"}
+
+
 async def supervise(settings: Settings, ready: Callable[[str], None]) -> int:
     """Serve with several processes on one port until SIGTERM or SIGINT; return the worst exit status."""
     host, _, port = settings.listen.rpartition(":")
@@ -100,7 +108,7 @@ async def supervise(settings: Settings, ready: Callable[[str], None]) -> int:
         address = f"{host}:{shared}"
         given = settings.model_dump(exclude_none=True) | {"listen": address, "processes": 1, "shared_port": True}
         environment = os.environ | {f"JOBLEDGER_{name.upper()}": str(value) for name, value in given.items()}
-        supervisor = Supervisor(settings.processes, environment)
+        supervisor = Supervisor([environment | _own(settings, number) for number in range(settings.processes)])
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, supervisor.stop)

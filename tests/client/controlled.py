@@ -13,11 +13,12 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
-from jobledger.v1 import job_service_pb2, worker_service_pb2
+from jobledger.v1 import admin_service_pb2, job_service_pb2, worker_service_pb2
 from jobledger_client import Clock, JobClient
 
 JOBS = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKERS = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
+ADMINS = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Played:
     """The client, on a thread of its own, and the server that the test plays."""
 
     def __init__(self, **settings: Any) -> None:
-        self._other_end = grpc_testing.channel([JOBS, WORKERS], grpc_testing.strict_fake_time(0))
+        self._other_end = grpc_testing.channel([JOBS, WORKERS, ADMINS], grpc_testing.strict_fake_time(0))
         self.time = SetTime()
         self.channel = TimedChannel(self._other_end)
         self.client = JobClient(channel=self.channel, clock=self.time.clock(), **settings)
@@ -107,7 +108,7 @@ class Played:
 
     def take(self, method: str) -> tuple[Any, Any, Any]:
         """Wait for a call; return its metadata, its request and the means to answer."""
-        service = JOBS if method in JOBS.methods_by_name else WORKERS
+        [service] = [one for one in (JOBS, WORKERS, ADMINS) if method in one.methods_by_name]
         descriptor = service.methods_by_name[method]
         if descriptor.server_streaming:
             return self._other_end.take_unary_stream(descriptor)

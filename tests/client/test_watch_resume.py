@@ -15,6 +15,7 @@ from jobledger_client import (
     JobClient,
     JobledgerError,
     JobNotFoundError,
+    UnauthenticatedError,
     UnavailableError,
 )
 
@@ -200,7 +201,7 @@ def test_an_outage_that_outlasts_the_timeout_is_a_timeout(service: Played):
         (grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED", HistoryTrimmedError),
         (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_AHEAD", CursorAheadError),
         (grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND", JobNotFoundError),
-        (grpc.StatusCode.UNAUTHENTICATED, "", JobledgerError),
+        (grpc.StatusCode.UNAUTHENTICATED, "", UnauthenticatedError),
     ],
 )
 def test_what_no_reconnect_cures_is_raised(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 from jobledger.v1 import job_service_pb2, worker_service_pb2
-from jobledger_service import app, cli
+from jobledger_service import app, cli, exits
 from jobledger_service.settings import Settings
 from typer.testing import CliRunner
 
@@ -83,8 +83,9 @@ def test_the_server_takes_its_command_line(settings: Any):
     read = settings(server)
     app.check_settings(read)
     assert read.database == URL
-    [port] = server["ports"]
-    assert read.listen == f"0.0.0.0:{port['containerPort']}"
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert read.listen == f"0.0.0.0:{ports['grpc']}"
+    assert read.metrics_listen == f"0.0.0.0:{ports['metrics']}"
 
 
 def test_the_migration_takes_its_command_line(monkeypatch: pytest.MonkeyPatch):
@@ -93,11 +94,11 @@ def test_the_migration_takes_its_command_line(monkeypatch: pytest.MonkeyPatch):
 
     def opened(url: str) -> None:
         asked.append(url)
-        raise cli.UnknownDatabaseError("enough")
+        raise exits.UnknownDatabaseError("enough")
 
     monkeypatch.setattr(cli, "open_database", opened)
     ended = CliRunner().invoke(cli.cli, migrate["args"], env=environment(migrate))
-    assert (ended.exit_code, asked) == (cli.CONFIGURATION, [URL])
+    assert (ended.exit_code, asked) == (exits.CONFIGURATION, [URL])
 
 
 def test_probes_ask_for_services_that_there_are_on_the_port_that_there_is():

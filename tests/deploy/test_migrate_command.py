@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from jobledger_service.cli import CONFIGURATION, UNAVAILABLE, cli
+from jobledger_service.cli import cli
+from jobledger_service.exits import CONFIGURATION, UNAVAILABLE
 from typer.testing import CliRunner
 
 

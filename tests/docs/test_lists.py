@@ -49,7 +49,7 @@ def test_every_reason_is_told():
 
 
 def test_every_setting_is_told_with_its_default():
-    rows = read("docs/operating.md").splitlines()
+    rows = read("docs/settings.md").splitlines()
     for name, field in Settings.model_fields.items():
         [row] = [row for row in rows if row.startswith(f"| `{name}` |")]
         default = str(field.default).lower()

@@ -6,11 +6,12 @@ import subprocess
 
 import pytest
 import typer
+from google.longrunning import operations_proto_pb2
 from google.protobuf import descriptor_pool, json_format
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2
-from jobledger.v1 import job_service_pb2, worker_service_pb2
+from jobledger.v1 import health_service_pb2, job_service_pb2, webhook_service_pb2, worker_service_pb2
 from jobledger_client.cli._main import application
 from jobledger_service.cli import cli as server_cli
 
@@ -20,7 +21,15 @@ from tests.foreign.test_buf_curl import BUF, FLAGS
 from tests.support.server import Server
 
 BOUND = 30.0  # seconds that a call may take: a bound for what hangs, not a measure
-KNOWN = {health_pb2.DESCRIPTOR.name, job_service_pb2.DESCRIPTOR.name, worker_service_pb2.DESCRIPTOR.name}
+SERVICES = (
+    health_pb2,
+    health_service_pb2,
+    job_service_pb2,
+    operations_proto_pb2,
+    webhook_service_pb2,
+    worker_service_pb2,
+)
+KNOWN = {module.DESCRIPTOR.name for module in SERVICES}
 UNCHECKED = {"celery", "echo", "python", "sqlite3"}  # programs of others, whose arguments we have no parser for
 
 

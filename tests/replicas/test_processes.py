@@ -10,6 +10,7 @@ import psutil
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
 
+from tests.operate.conftest import lines, scrape
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api
 from tests.support.databases import new_database
@@ -25,7 +26,9 @@ MANY = 24  # connections: that all of them go to one of two processes has a chan
 @pytest.fixture
 def supervised(tmp_path: Path) -> Iterator[Server]:
     """Return a supervisor of two processes."""
-    server = Server(new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"processes": "2"}).start()
+    server = Server(
+        new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"processes": "2", "metrics_listen": "127.0.0.1:0"}
+    ).start()
     yield server
     children = psutil.Process(server.pid).children() if server.process and server.process.poll() is None else []
     server.kill()
@@ -54,6 +57,8 @@ async def everywhere(connect: Connect, server: Server) -> list[Api]:
 async def test_both_processes_serve_and_are_one_ledger(supervised: Server, connect: Connect, kind: str):
     apis = await everywhere(connect, supervised)
     assert len(serving(supervised)) == 2
+    assert len({line["address"] for line in lines(supervised, "metrics")}) == 2  # each has a port of its own
+    assert all(scrape(supervised, process).value("jobledger_build_info") for process in range(2))
     assert all(load_of(process) > 0 for process in serving(supervised))
     job = await apis[0].create(kind, item_count=4, chunk_size=1)
     watches = [api.watch_job(job.job_id, mode=EVERY) for api in apis]

@@ -6,16 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
 from jobledger_service.domain.filter import JobFilter, TimeRange
 from jobledger_service.domain.rollup import Tally
 from jobledger_service.domain.states import JobState
+from jobledger_service.domain.webhook import Secret, Webhook
+from jobledger_service.domain.webhook_events import WebhookEventType
 from jobledger_service.ledger.export import Place
 from jobledger_service.ledger.ports import Demand, Writes
 from jobledger_service.ledger.stats import StatsQuery
+from jobledger_service.ledger.webhook_ports import Draft, Filled, Finished, Room
+from jobledger_service.store.deliveries import SqlDeliveryStore
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.exporting import SqlExportStore
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.webhooks import SqlWebhookStore
 from jobledger_service.store.writing import SqlWriteStore
 from sqlalchemy import event
 
@@ -37,7 +43,8 @@ class Plans:
             event.listen(engine, "before_cursor_execute", self._explain)
 
     def _explain(self, _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith("SELECT") and "FROM ledger" not in statement:
+        if statement.startswith(("SELECT", "UPDATE deliveries")) and "FROM ledger" not in statement:
+            parameters = parameters[0] if isinstance(parameters, list) else parameters
             explained = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             self.steps += [step for *_, step in explained]
 
@@ -128,3 +135,24 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
                 "SEARCH jobs USING COVERING INDEX jobs_by_kind (owner=? AND kind=? AND state=?)",
             )
         ), (one, plans.steps)
+
+
+WEBHOOK = Webhook("me", "w", "https://example.org/", (Secret("whsec_c2VjcmV0", 1),), 1, 1, state_time=1)
+ROOM = Room(total=10, of_one=10, busy={})
+
+
+def test_deliveries_that_are_due_and_the_next_of_a_job_walk_their_indexes(database: Database):
+    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    webhook = store.create(WEBHOOK, 1)
+    made = [Delivery(webhook.key, position, 0, "me/x", WebhookEventType.JOB_CREATED, 1) for position in (1, 2)]
+    plans = Plans(database)
+    assert store.fill(Filled(0, 2, None, [Draft(one, b"{}") for one in made]), None, 5)
+    assert kept.is_due(5)
+    plans.hold("deliveries_scheduled")
+    [first] = kept.turn([], lambda same, _: same, ROOM, 5, 10)
+    done = Finished(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
+    plans.steps.clear()
+    [second] = kept.turn([done], lambda same, _: same, ROOM, 6, 10)
+    assert (first.position, second.position) == (1, 2)
+    plans.hold("deliveries_pending_of_job (webhook_key=? AND job_key=?")
+    assert "SCAN deliveries" not in plans.steps

@@ -50,8 +50,8 @@ def _template() -> None:
 
 @cache
 def postgres() -> str:
-    """Return the address of the PostgreSQL that JOBLEDGER_TEST_POSTGRES names, or of one started for this process."""
-    if given := os.environ.get("JOBLEDGER_TEST_POSTGRES"):
+    """Return the address of the PostgreSQL that TEST_POSTGRES names, or of one started for this process."""
+    if given := os.environ.get("TEST_POSTGRES"):
         return given
     directory = tempfile.mkdtemp(prefix="jobledger-postgres-")
     os.environ.setdefault("XDG_RUNTIME_DIR", directory)  # without one, its libraries warn

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import grpc
 import pytest
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, QuotaFailure, RetryInfo
 from grpc.aio import AioRpcError
 from grpc_status import rpc_status
 from jobledger.v1.error_reason_pb2 import ErrorReason
@@ -23,6 +23,7 @@ class Refusal:
     fields: list[str] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
     retry_delay: float | None = None
+    subjects: list[str] = field(default_factory=list)
 
 
 def read(error: grpc.RpcError) -> Refusal:
@@ -31,7 +32,7 @@ def read(error: grpc.RpcError) -> Refusal:
     assert status is not None, f"an error without google.rpc.Status: {error!r}"
     refusal = Refusal(code=error.code())
     for detail in status.details:
-        info, request, retry = ErrorInfo(), BadRequest(), RetryInfo()
+        info, request, retry, quota = ErrorInfo(), BadRequest(), RetryInfo(), QuotaFailure()
         if detail.Unpack(info):
             assert info.domain == "jobledger"
             assert info.reason in REASONS
@@ -41,6 +42,9 @@ def read(error: grpc.RpcError) -> Refusal:
             refusal.fields = [violation.field for violation in request.field_violations]
         elif detail.Unpack(retry):
             refusal.retry_delay = retry.retry_delay.ToTimedelta().total_seconds()
+        elif detail.Unpack(quota):
+            assert all(violation.description for violation in quota.violations)
+            refusal.subjects = [violation.subject for violation in quota.violations]
     assert refusal.reason, f"an error without ErrorInfo: {error!r}"
     return refusal
 

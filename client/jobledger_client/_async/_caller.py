@@ -9,6 +9,7 @@ from jobledger_client._async._backend import AsyncClock
 from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, may_repeat
 from jobledger_client._status import error_from_call
+from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import UnaryCall
@@ -23,12 +24,13 @@ class AsyncCaller:
     def __init__(
         self,
         *,
+        api_key: str | None = None,
         metadata: MetadataSource = None,
         timeout: float = 10.0,
         backoff: Backoff | None = None,
         clock: AsyncClock | None = None,
     ) -> None:
-        self.metadata = metadata_reader(metadata)
+        self.metadata = metadata_reader(metadata, api_key)
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or AsyncClock()
@@ -49,7 +51,7 @@ class AsyncCaller:
         failures = 0
         while True:
             try:
-                return await method(request, timeout=self.left(deadline), metadata=self.metadata())
+                return await method(request, timeout=self.left(deadline), metadata=traced(self.metadata()))
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)

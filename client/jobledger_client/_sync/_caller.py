@@ -10,6 +10,7 @@ from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, may_repeat
 from jobledger_client._status import error_from_call
 from jobledger_client._sync._backend import Clock
+from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
     from jobledger_client._sync._backend import UnaryCall
@@ -24,12 +25,13 @@ class Caller:
     def __init__(
         self,
         *,
+        api_key: str | None = None,
         metadata: MetadataSource = None,
         timeout: float = 10.0,
         backoff: Backoff | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.metadata = metadata_reader(metadata)
+        self.metadata = metadata_reader(metadata, api_key)
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or Clock()
@@ -50,7 +52,7 @@ class Caller:
         failures = 0
         while True:
             try:
-                return method(request, timeout=self.left(deadline), metadata=self.metadata())
+                return method(request, timeout=self.left(deadline), metadata=traced(self.metadata()))
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)

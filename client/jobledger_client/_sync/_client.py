@@ -1,5 +1,5 @@
 # Generated from _async/_client.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The client: one channel, and all calls of the services on it."""
+"""The client: one channel, and all calls of all services on it."""
 
 from typing import Self
 
@@ -8,6 +8,7 @@ import grpc
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
+from jobledger_client._sync._admin import AdminCalls
 from jobledger_client._sync._backend import Channel, Clock, open_channel
 from jobledger_client._sync._bulk import BulkCalls
 from jobledger_client._sync._caller import Caller
@@ -17,6 +18,7 @@ from jobledger_client._sync._jobs import JobCalls
 from jobledger_client._sync._leases import LeaseCalls
 from jobledger_client._sync._limits import LimitCalls
 from jobledger_client._sync._stats import StatsCalls
+from jobledger_client._sync._webhooks import WebhookCalls
 
 
 class JobClient(
@@ -27,11 +29,14 @@ class JobClient(
     LeaseCalls,
     LimitCalls,
     ImportCalls,
+    WebhookCalls,
+    AdminCalls,
 ):
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
-    `credentials` make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function
-    that gives them anew for each attempt. `options` are gRPC channel options over the client's own. `timeout` is the
+    `api_key` is the key to call with, JOBLEDGER_API_KEY of the environment when None, none when empty. `credentials`
+    make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function that gives them
+    anew for each attempt. `options` are gRPC channel options over the client's own. `timeout` is the
     default for each call in seconds, retries included. `channel` is an open channel to use instead of `target`; it is
     not closed.
     """
@@ -40,6 +45,7 @@ class JobClient(
         self,
         target: str = "127.0.0.1:7070",
         *,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
@@ -50,7 +56,7 @@ class JobClient(
     ) -> None:
         self._owns_channel = channel is None
         self._channel = channel or open_channel(target, credentials, options)
-        caller = Caller(metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
+        caller = Caller(api_key=api_key, metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
         JobCalls.__init__(self, self._channel, caller)
         StatsCalls.__init__(self, self._channel, caller)
         ExportCalls.__init__(self, self._channel, caller)
@@ -58,6 +64,8 @@ class JobClient(
         LeaseCalls.__init__(self, self._channel, caller)
         LimitCalls.__init__(self, self._channel, caller)
         ImportCalls.__init__(self, self._channel, caller)
+        AdminCalls.__init__(self, self._channel, caller)
+        WebhookCalls.__init__(self, self._channel, caller)
 
     def close(self) -> None:
         """Close the connection. Calls in flight are cancelled."""

@@ -8,6 +8,7 @@ from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure, ClaimedChunk, LeaseResult, LeaseStatus
 
 from jobledger_client._errors import InvalidFieldError, JobledgerError
+from jobledger_client._tracing import span_of
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._handlers import Handler, NotRetryable, call, is_async
 from jobledger_client._worker._heartbeats import Heartbeats
@@ -37,6 +38,7 @@ class Attempt:
     ) -> None:
         self.lease_token = claimed.lease.token
         self.news = News(has_plan=bool(claimed.stages), wake=heartbeats.wake)
+        self._claimed = claimed
         self._context = ChunkContext(claimed, self.news)
         self._handler = handler
         self._heartbeats = heartbeats
@@ -55,13 +57,17 @@ class Attempt:
     async def run(self) -> None:
         """Do the work under the lease, and report it."""
         self._heartbeats.add(self)
-        self._task = asyncio.create_task(call(self._handler, self._context), name=f"handler of {self}")
+        self._task = asyncio.create_task(self._work(), name=f"handler of {self}")
         try:
             await asyncio.wait({self._task, self._abandoned}, return_when=asyncio.FIRST_COMPLETED)
             await self._report(self._task)
         finally:
             self._heartbeats.remove(self)
             self._task.cancel()
+
+    async def _work(self) -> None:
+        with span_of(self._claimed):
+            await call(self._handler, self._context)
 
     def cancel_requested(self) -> None:
         """Stop because the job is cancelled: asynchronous handlers are cancelled after the grace."""

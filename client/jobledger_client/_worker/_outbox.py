@@ -15,6 +15,7 @@ from jobledger_client._errors import (
     InvalidFieldError,
     JobledgerError,
     QueueFullError,
+    RateLimitedError,
     UnavailableError,
 )
 from jobledger_client._retry import Backoff
@@ -25,7 +26,7 @@ Item = TypeVar("Item")
 Send: TypeAlias = Callable[[Sequence[Item]], Awaitable[Sequence[LeaseResult]]]
 
 # What passes by itself: a worker outlives it.
-PASSING = (UnavailableError, DeadlineExceededError, QueueFullError, InternalError)
+PASSING = (UnavailableError, DeadlineExceededError, QueueFullError, RateLimitedError, InternalError)
 _LARGEST_BATCH = 500
 
 

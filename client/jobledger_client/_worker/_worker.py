@@ -44,6 +44,7 @@ class Worker(Runnable):
         claim_wait: timedelta = timedelta(seconds=20),
         cancel_grace: float = 5.0,
         drain_timeout: float = 10.0,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
@@ -59,7 +60,9 @@ class Worker(Runnable):
             cancel_grace=cancel_grace,
             drain_timeout=drain_timeout,
         )
-        self._open_client = partial(AsyncJobClient, target, credentials=credentials, metadata=metadata, options=options)
+        self._open_client = partial(
+            AsyncJobClient, target, api_key=api_key, credentials=credentials, metadata=metadata, options=options
+        )
         self._handlers: dict[str, Handler] = {}
 
     @property

@@ -32,12 +32,12 @@ _BY_CODE = {
 
 TABLE = (
     "0    done; with `watch` and `--wait`: the job is COMPLETED",
-    "1    the job is FAILED (`watch`, `--wait`)",
+    "1    the job is FAILED (`watch`, `--wait`); the receiver did not take it (`webhooks ping`)",
     "2    the job is CANCELLED (`watch`, `--wait`)",
     "3    many jobs: it is done, and some of them refused it",
     "64   the command line is wrong",
     "65   the server refused the request",
-    "66   there is no such job or chunk",
+    "66   there is no such job, chunk, webhook or delivery",
     "69   the server could not be reached",
     "70   the server failed",
     "75   it took too long, or the server is busy: try again",

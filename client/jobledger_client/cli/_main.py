@@ -6,7 +6,19 @@ from collections.abc import Sequence
 import typer
 
 from jobledger_client._errors import FieldViolation, JobledgerError, UnavailableError
-from jobledger_client.cli import _change, _create, _export, _import, _limits, _read, _stats, _top, _watch
+from jobledger_client.cli import (
+    _change,
+    _create,
+    _export,
+    _import,
+    _limits,
+    _read,
+    _stats,
+    _top,
+    _usage,
+    _watch,
+    _webhooks,
+)
 from jobledger_client.cli._exits import DONE, INTERRUPTED, TABLE, USAGE, exit_code
 from jobledger_client.cli._session import Options, add_options, new_app, with_examples
 
@@ -31,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return command.main(list(arguments), prog_name="jobledger", standalone_mode=False) or DONE
     except UsageError as error:
-        return _usage(error)
+        return _misused(error)
     except JobledgerError as error:
         _say(_sentence(error))
         return exit_code(error)
@@ -55,12 +67,12 @@ def application() -> typer.Typer:
             typer.echo(context.get_help())
             raise typer.Exit(USAGE)
 
-    for module in (_create, _read, _watch, _export, _change, _stats, _top, _limits, _import):
+    for module in (_create, _read, _watch, _export, _change, _stats, _top, _limits, _webhooks, _usage, _import):
         module.register(app)
     return app
 
 
-def _usage(error: Exception) -> int:
+def _misused(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     hint = f" ({context.command_path} --help tells more)" if context is not None else ""
     _say(f"{getattr(error, 'format_message', error.__str__)().rstrip('.')}{hint}")

@@ -1,27 +1,22 @@
 """The commands that read: get, status, list, chunks, events."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from jobledger.v1.job_service_pb2 import ListChunksResponse, ListJobEventsResponse, ListJobsResponse
 from rich.console import Group
 from rich.text import Text
 
-from jobledger_client._sync._pages import Pages
 from jobledger_client.cli import _json, _tables
 from jobledger_client.cli._exits import NOT_FOUND
 from jobledger_client.cli._filter import add_filter
+from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
-AnyPage = TypeVar("AnyPage", ListJobsResponse, ListChunksResponse, ListJobEventsResponse)
-
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
 PageSize = Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many to show.")]
-PageToken = Annotated[str, typer.Option(metavar="TOKEN", help="Go on with this page, as the page before says.")]
-AllPages = Annotated[bool, typer.Option("--all", help="Show all, over as many pages as it takes.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -91,14 +86,14 @@ def list_jobs(
     """List jobs, newest first."""
     with session.client() as client:
         pages = client.list_jobs(order=order, ascending=ascending, page_size=page_size, page_token=page_token, **wanted)
-        page = _read(pages, all_pages=all_pages)
+        page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)
     else:
         session.console.print(_tables.jobs(page.jobs, width=session.console.width))
         more = "more than " if page.total_is_lower_bound else ""
         session.console.print(f"{len(page.jobs):,} of {more}{page.total_size:,} jobs", style="dim", highlight=False)
-        _say_more(session, page.next_page_token)
+        say_more(session, page.next_page_token)
 
 
 def list_chunks(
@@ -116,12 +111,12 @@ def list_chunks(
     """List a job's chunks."""
     with session.client() as client:
         pages = client.list_chunks(job_id, states=state or (), page_size=page_size, page_token=page_token)
-        page = _read(pages, all_pages=all_pages)
+        page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)
     else:
         session.console.print(_tables.chunks(page.chunks))
-        _say_more(session, page.next_page_token)
+        say_more(session, page.next_page_token)
 
 
 def list_events(
@@ -135,27 +130,9 @@ def list_events(
     """Show a job's history, oldest first: who did what, and when."""
     with session.client() as client:
         pages = client.list_job_events(job_id, page_size=page_size, page_token=page_token)
-        page = _read(pages, all_pages=all_pages)
+        page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
         _json.document(page)
     else:
         session.console.print(_tables.events(page.events))
-        _say_more(session, page.next_page_token)
-
-
-def _read(pages: Pages[AnyPage, Any], *, all_pages: bool) -> AnyPage:
-    """Return the first page that has something, or all of them as one."""
-    unread = pages.pages()
-    page = next(unread)
-    while not all_pages and page.next_page_token and not any(pages.items(page)):
-        page = next(unread)
-    if all_pages:
-        for more in unread:
-            page.MergeFrom(more)
-        page.ClearField("next_page_token")
-    return page
-
-
-def _say_more(session: Session, next_page_token: str) -> None:
-    if next_page_token:
-        session.console.print(f"there are more: --all, or --page-token {next_page_token}", style="dim", highlight=False)
+        say_more(session, page.next_page_token)

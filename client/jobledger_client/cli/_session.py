@@ -4,7 +4,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,16 +32,18 @@ class Options:
     """What was given before the command, or after it; None where nothing was."""
 
     target: str | None = None
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     metadata: list[str] | None = None
     tls: bool | None = None
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     timeout: float | None = None
     output: Output | None = None
 
     def over(self, others: "Options") -> "Options":
         """Return these options, and the others where these say nothing."""
-        names = [field.name for field in fields(Options)]
+        names = [one.name for one in fields(Options)]
         return Options(**{name: getattr(self, name) or getattr(others, name) for name in names})
 
 
@@ -70,6 +72,16 @@ _DECLARED: dict[str, Any] = {
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="PEM file to trust, with TLS.", rich_help_panel=_PANEL),
     ],
+    "cert_file": Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="PEM file of our certificate, with TLS.", rich_help_panel=_PANEL
+        ),
+    ],
+    "key_file": Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="PEM file of its private key.", rich_help_panel=_PANEL),
+    ],
     "timeout": Annotated[
         float | None,
         typer.Option(
@@ -96,21 +108,18 @@ class Session:
         options = self._options
         return JobClient(
             options.target or os.environ.get("JOBLEDGER_TARGET") or "127.0.0.1:7070",
+            api_key=options.api_key,
             credentials=self._credentials(),
-            metadata=self._metadata(),
+            metadata=pairs("--metadata", options.metadata or ()),
             timeout=options.timeout or 10.0,
         )
 
     def _credentials(self) -> grpc.ChannelCredentials | None:
-        if not (self._options.tls or self._options.ca_file):
+        files = (self._options.ca_file, self._options.key_file, self._options.cert_file)
+        if not (self._options.tls or any(files)):
             return None
-        ca_file = self._options.ca_file
-        return grpc.ssl_channel_credentials(ca_file.read_bytes() if ca_file else None)
-
-    def _metadata(self) -> dict[str, str | bytes]:
-        key = self._options.api_key or os.environ.get("JOBLEDGER_API_KEY")
-        metadata: dict[str, str | bytes] = {"authorization": f"Bearer {key}"} if key else {}
-        return metadata | pairs("--metadata", self._options.metadata or ())
+        trusted, private, certificate = (file.read_bytes() if file else None for file in files)
+        return grpc.ssl_channel_credentials(trusted, private, certificate)
 
 
 def new_app() -> typer.Typer:

@@ -1,12 +1,15 @@
-"""Answers for people: jobs, chunks and events as tables."""
+"""Answers for people: jobs, chunks, events and webhooks as tables."""
 
 from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
 
 from google.protobuf.json_format import MessageToJson
+from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import JobEvent
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.limit_service_pb2 import Limit
+from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
 from rich.table import Table
 from rich.text import Text
 
@@ -106,6 +109,55 @@ def events(found: Iterable[JobEvent]) -> Table:
                 words.coloured(words.job_state(change.to_state)) if change.to_state else "",
                 change.reason,
             )
+    return table
+
+
+def usage(found: Iterable[Usage]) -> Table:
+    """Return sums of usage, one a row."""
+    columns = ("DAY", "OWNER", "KEY", "METHOD", "CALLS", "ERRORS", "RECEIVED", "SENT", "MEAN")
+    table = _table(*columns, folding=("OWNER", "METHOD"))
+    for sums in found:
+        mean = sums.duration.ToTimedelta() / sums.calls / timedelta(milliseconds=1) if sums.calls else 0.0
+        _row(
+            table,
+            sums.day,
+            sums.owner,
+            sums.key_id,
+            sums.method.removeprefix("jobledger.v1."),
+            f"{sums.calls:,}",
+            f"{sums.errors:,}",
+            words.size(sums.bytes_received),
+            words.size(sums.bytes_sent),
+            f"{mean:,.1f} ms",
+        )
+    return table
+
+
+def webhooks(found: Iterable[Webhook]) -> Table:
+    """Return webhooks, one a row."""
+    table = _table("WEBHOOK", "STATE", "URL", "EVENTS", "REASON", folding=("URL", "EVENTS", "REASON"))
+    for webhook in found:
+        told = ", ".join(map(words.event_type, webhook.event_types))
+        state = words.coloured(words.webhook_state(webhook.state))
+        _row(table, webhook.webhook_id, state, webhook.url, told, webhook.state_reason)
+    return table
+
+
+def deliveries(found: Iterable[WebhookDelivery]) -> Table:
+    """Return deliveries, one a row, with the last attempt of each."""
+    columns = ("DELIVERY", "EVENT", "JOB", "STATE", "ATTEMPTS", "LAST", "NEXT")
+    table = _table(*columns, folding=("DELIVERY", "JOB", "LAST"))
+    for one in found:
+        _row(
+            table,
+            one.delivery_id,
+            words.event_type(one.event_type),
+            one.job_id,
+            words.coloured(words.delivery_state(one.state)),
+            str(one.attempt_count),
+            words.attempt(one.attempts[-1]) if one.attempts else "",
+            words.local_time(one.next_attempt_time) if one.HasField("next_attempt_time") else "",
+        )
     return table
 
 

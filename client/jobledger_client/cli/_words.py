@@ -7,6 +7,7 @@ from jobledger.v1.chunk_pb2 import ChunkState
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job, JobState
 from jobledger.v1.job_service_pb2 import WatchMessageType
+from jobledger.v1.webhook_pb2 import WebhookAttempt, WebhookDeliveryState, WebhookEventType, WebhookState
 from rich.text import Text
 
 _COLOURS = {
@@ -18,8 +19,14 @@ _COLOURS = {
     "COMPLETED": "green",
     "FAILED": "red",
     "CANCELLED": "yellow",
+    "ACTIVE": "green",
+    "PAUSED": "red",
+    "DISABLED": "yellow",
+    "DELIVERED": "green",
+    "DEAD": "red",
 }
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_KIBI = 1_024
 
 
 def job_state(state: JobState.ValueType) -> str:
@@ -40,6 +47,27 @@ def change_type(change: ChangeType.ValueType) -> str:
 def message_type(message: WatchMessageType.ValueType) -> str:
     """Return the type without its prefix."""
     return WatchMessageType.Name(message).removeprefix("WATCH_MESSAGE_TYPE_")
+
+
+def webhook_state(state: WebhookState.ValueType) -> str:
+    """Return the state without its prefix."""
+    return WebhookState.Name(state).removeprefix("WEBHOOK_STATE_")
+
+
+def delivery_state(state: WebhookDeliveryState.ValueType) -> str:
+    """Return the state without its prefix."""
+    return WebhookDeliveryState.Name(state).removeprefix("WEBHOOK_DELIVERY_STATE_")
+
+
+def event_type(told: WebhookEventType.ValueType) -> str:
+    """Return the type as the body of a delivery has it: job.completed."""
+    return WebhookEventType.Name(told).removeprefix("WEBHOOK_EVENT_TYPE_").lower().replace("_", ".")
+
+
+def attempt(one: WebhookAttempt) -> str:
+    """Return what came of an attempt, and how long it took."""
+    took = one.duration.ToMilliseconds()
+    return f"{one.error or f'answered {one.status_code}'} ({took:,} ms)"
 
 
 def coloured(state: str) -> Text:
@@ -94,6 +122,15 @@ def duration(seconds: float) -> str:
 def rate(value: float) -> str:
     """Return a rate, with a decimal when it is small."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"  # noqa: PLR2004  three digits are enough
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in a unit that fits."""
+    value, units = float(count), ["B", "KiB", "MiB", "GiB"]
+    while value >= _KIBI and len(units) > 1:
+        value /= _KIBI
+        units.pop(0)
+    return f"{value:,.0f} {units[0]}" if units[0] == "B" else f"{value:,.1f} {units[0]}"
 
 
 def counts(job: Job) -> str:

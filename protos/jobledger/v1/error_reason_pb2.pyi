@@ -97,11 +97,73 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_INTERNAL (INTERNAL) is a defect of the service; its log has the detail under the request id in the
     metadata. Example: none that we know of.
     """
+    ERROR_REASON_API_KEY_MISSING: _ErrorReason.ValueType  # 19
+    """ERROR_REASON_API_KEY_MISSING (UNAUTHENTICATED) is a call without an API key to a server that wants one.
+    Example: GetJob without the metadata `authorization`.
+    """
+    ERROR_REASON_API_KEY_UNKNOWN: _ErrorReason.ValueType  # 20
+    """ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is a key that this service never gave out.
+    Example: a key of staging sent to production, or one that was cut when it was copied.
+    """
+    ERROR_REASON_API_KEY_EXPIRED: _ErrorReason.ValueType  # 21
+    """ERROR_REASON_API_KEY_EXPIRED (UNAUTHENTICATED) is a key whose expire_time has come; it ends open watches too.
+    Example: the old key, a day after it was rotated. Metadata: key_id.
+    """
+    ERROR_REASON_API_KEY_REVOKED: _ErrorReason.ValueType  # 22
+    """ERROR_REASON_API_KEY_REVOKED (UNAUTHENTICATED) is a key that was revoked; it ends open watches too.
+    Example: the key of a laptop that was lost. Metadata: key_id.
+    """
+    ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 23
+    """ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
+    Example: CreateJob with the key of a worker. Metadata: method, role (CALLER, WORKER or ADMIN).
+    """
+    ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 24
+    """ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
+    Example: RevokeApiKey of a key of another server. Metadata: key_id.
+    """
+    ERROR_REASON_API_KEY_ENDED: _ErrorReason.ValueType  # 25
+    """ERROR_REASON_API_KEY_ENDED (FAILED_PRECONDITION) is a key that was revoked or has expired, and so cannot be rotated.
+    Example: RotateApiKey of a revoked key. Metadata: key_id.
+    """
+    ERROR_REASON_AUTH_DISABLED: _ErrorReason.ValueType  # 26
+    """ERROR_REASON_AUTH_DISABLED (FAILED_PRECONDITION) is a call about keys to a server that runs without them: it cannot
+    know who may make them. Example: CreateApiKey on a server without `--auth keys`.
+    """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 27
+    """ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
+    when to come back, QuotaFailure whose limit it is. Nothing was done.
+    Example: the 101st write within a second. Metadata: kind (read, write or watch), limit.
+    """
+    ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 28
+    """ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or an owner; with RetryInfo and
+    QuotaFailure. Example: a dashboard that opens a watch for each row. Metadata: limit.
+    """
+    ERROR_REASON_TOO_MANY_QUEUED_JOBS: _ErrorReason.ValueType  # 29
+    """ERROR_REASON_TOO_MANY_QUEUED_JOBS (RESOURCE_EXHAUSTED) is a CreateJob of an owner that has as many QUEUED jobs as the
+    operator allows; with RetryInfo and QuotaFailure. Example: a loop that creates without end. Metadata: limit.
+    """
+    ERROR_REASON_MESSAGE_TOO_LARGE: _ErrorReason.ValueType  # 30
+    """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
+    told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
+    Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
+    """
+    ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
+    Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
+    """
+    ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, is another webhook's, or is kept no more.
+    Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
+    """
+    ERROR_REASON_TOO_MANY_WEBHOOKS: _ErrorReason.ValueType  # 42
+    """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
+    Example: CreateWebhook when there are 100 already. Metadata: limit.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
-    the domain "jobledger". Match on it, never on the text of a message. What gRPC itself refuses (a message over 4 MiB, an
-    unknown method) carries none.
+    the domain "jobledger". Match on it, never on the text of a message. What gRPC itself refuses (an unknown method, a
+    message far too large) carries none.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -178,5 +240,67 @@ Example: a full disk, or a database that is failing over.
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
 """ERROR_REASON_INTERNAL (INTERNAL) is a defect of the service; its log has the detail under the request id in the
 metadata. Example: none that we know of.
+"""
+ERROR_REASON_API_KEY_MISSING: ErrorReason.ValueType  # 19
+"""ERROR_REASON_API_KEY_MISSING (UNAUTHENTICATED) is a call without an API key to a server that wants one.
+Example: GetJob without the metadata `authorization`.
+"""
+ERROR_REASON_API_KEY_UNKNOWN: ErrorReason.ValueType  # 20
+"""ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is a key that this service never gave out.
+Example: a key of staging sent to production, or one that was cut when it was copied.
+"""
+ERROR_REASON_API_KEY_EXPIRED: ErrorReason.ValueType  # 21
+"""ERROR_REASON_API_KEY_EXPIRED (UNAUTHENTICATED) is a key whose expire_time has come; it ends open watches too.
+Example: the old key, a day after it was rotated. Metadata: key_id.
+"""
+ERROR_REASON_API_KEY_REVOKED: ErrorReason.ValueType  # 22
+"""ERROR_REASON_API_KEY_REVOKED (UNAUTHENTICATED) is a key that was revoked; it ends open watches too.
+Example: the key of a laptop that was lost. Metadata: key_id.
+"""
+ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 23
+"""ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
+Example: CreateJob with the key of a worker. Metadata: method, role (CALLER, WORKER or ADMIN).
+"""
+ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 24
+"""ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
+Example: RevokeApiKey of a key of another server. Metadata: key_id.
+"""
+ERROR_REASON_API_KEY_ENDED: ErrorReason.ValueType  # 25
+"""ERROR_REASON_API_KEY_ENDED (FAILED_PRECONDITION) is a key that was revoked or has expired, and so cannot be rotated.
+Example: RotateApiKey of a revoked key. Metadata: key_id.
+"""
+ERROR_REASON_AUTH_DISABLED: ErrorReason.ValueType  # 26
+"""ERROR_REASON_AUTH_DISABLED (FAILED_PRECONDITION) is a call about keys to a server that runs without them: it cannot
+know who may make them. Example: CreateApiKey on a server without `--auth keys`.
+"""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 27
+"""ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
+when to come back, QuotaFailure whose limit it is. Nothing was done.
+Example: the 101st write within a second. Metadata: kind (read, write or watch), limit.
+"""
+ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 28
+"""ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or an owner; with RetryInfo and
+QuotaFailure. Example: a dashboard that opens a watch for each row. Metadata: limit.
+"""
+ERROR_REASON_TOO_MANY_QUEUED_JOBS: ErrorReason.ValueType  # 29
+"""ERROR_REASON_TOO_MANY_QUEUED_JOBS (RESOURCE_EXHAUSTED) is a CreateJob of an owner that has as many QUEUED jobs as the
+operator allows; with RetryInfo and QuotaFailure. Example: a loop that creates without end. Metadata: limit.
+"""
+ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
+"""ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
+told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
+Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
+"""
+ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 40
+"""ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
+Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
+"""
+ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 41
+"""ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, is another webhook's, or is kept no more.
+Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
+"""
+ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 42
+"""ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
+Example: CreateWebhook when there are 100 already. Metadata: limit.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

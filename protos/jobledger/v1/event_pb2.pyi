@@ -104,7 +104,9 @@ class Change(_message.Message):
     type: Global___ChangeType.ValueType
     """type is what happened."""
     actor: _builtins.str
-    """actor is who did it: the worker's name, the caller, or "jobledger" for the service itself."""
+    """actor is who did it: the worker's name, NAME/KEY_ID of the caller's key ("caller" on a server without keys), or
+    "jobledger" for the service itself.
+    """
     from_state: _job_pb2.JobState.ValueType
     """from_state is the job's state before. UNSPECIFIED for CREATED."""
     to_state: _job_pb2.JobState.ValueType

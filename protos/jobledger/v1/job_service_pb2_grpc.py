@@ -31,8 +31,11 @@ if _version_not_supported:
 class JobServiceStub:
     """JobService is for those who want work done, and for those who want to know how it goes.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
+    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
+    owner: another owner's job is not found.
     """
 
     def __init__(self, channel):
@@ -136,15 +139,18 @@ class JobServiceStub:
 class JobServiceServicer:
     """JobService is for those who want work done, and for those who want to know how it goes.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
+    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
+    owner: another owner's job is not found.
     """
 
     def CreateJob(self, request, context):
         """CreateJob creates a job and its chunks.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED).
-        Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
+        (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -202,7 +208,8 @@ class JobServiceServicer:
         after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-        CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
+        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED
+        when its key does. Retry: safe, with the last cursor received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,7 +220,8 @@ class JobServiceServicer:
         bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-        UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
+        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key
+        does. Retry: safe, with the last cursor received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -427,8 +435,11 @@ def add_JobServiceServicer_to_server(servicer, server):
 class JobService:
     """JobService is for those who want work done, and for those who want to know how it goes.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
+    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
+    owner: another owner's job is not found.
     """
 
     @staticmethod

@@ -32,8 +32,11 @@ GRPC_VERSION: str
 class JobServiceStub:
     """JobService is for those who want work done, and for those who want to know how it goes.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
+    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
+    owner: another owner's job is not found.
     """
 
     @_typing.overload
@@ -43,8 +46,8 @@ class JobServiceStub:
     CreateJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_service_pb2.CreateJobResponse]
     """CreateJob creates a job and its chunks.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED).
-    Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
+    (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
     """
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -78,14 +81,16 @@ class JobServiceStub:
     after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-    CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
+    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED
+    when its key does. Retry: safe, with the last cursor received.
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]
     """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
     bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-    UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
+    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key
+    does. Retry: safe, with the last cursor received.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
@@ -156,16 +161,19 @@ class JobServiceStub:
 class JobServiceAsyncStub(JobServiceStub):
     """JobService is for those who want work done, and for those who want to know how it goes.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
+    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
+    owner: another owner's job is not found.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CreateJobRequest, _job_service_pb2.CreateJobResponse]  # type: ignore[assignment]
     """CreateJob creates a job and its chunks.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED).
-    Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
+    (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
     """
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns one job, as it is after every acknowledged write.
@@ -199,14 +207,16 @@ class JobServiceAsyncStub(JobServiceStub):
     after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-    CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
+    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED
+    when its key does. Retry: safe, with the last cursor received.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
     """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
     bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-    UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
+    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key
+    does. Retry: safe, with the last cursor received.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
@@ -276,8 +286,11 @@ class JobServiceAsyncStub(JobServiceStub):
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """JobService is for those who want work done, and for those who want to know how it goes.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
-    also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
+    RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
+    owner: another owner's job is not found.
     """
 
     @_abc_1.abstractmethod
@@ -288,8 +301,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.CreateJobResponse, _abc.Awaitable[_job_service_pb2.CreateJobResponse]]:
         """CreateJob creates a job and its chunks.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED).
-        Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); ALREADY_EXISTS (JOB_ALREADY_EXISTS, REQUEST_ID_REUSED); RESOURCE_EXHAUSTED
+        (TOO_MANY_QUEUED_JOBS). Retry: safe with a request_id or a job_id; without either, a retry may create a second job.
         """
 
     @_abc_1.abstractmethod
@@ -359,7 +372,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-        CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
+        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED
+        when its key does. Retry: safe, with the last cursor received.
         """
 
     @_abc_1.abstractmethod
@@ -372,7 +386,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-        UNAVAILABLE (DRAINING). Retry: safe, with the last cursor received.
+        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key
+        does. Retry: safe, with the last cursor received.
         """
 
     @_abc_1.abstractmethod

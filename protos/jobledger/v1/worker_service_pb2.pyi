@@ -113,10 +113,15 @@ class ClaimedChunk(_message.Message):
     JOB_INPUT_FIELD_NUMBER: _builtins.int
     STAGES_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the chunk's job."""
     kind: _builtins.str
     """kind is the job's kind."""
+    traceparent: _builtins.str
+    """traceparent is the trace that the job was created in, as W3C Trace Context writes it, for the worker's spans to go on
+    from. It is what CreateJob had in its metadata `traceparent`, or the server's own span of that call. Empty for none.
+    """
     @_builtins.property
     def lease(self) -> Global___Lease:
         """lease is the right to it."""
@@ -147,10 +152,11 @@ class ClaimedChunk(_message.Message):
         job_input: _struct_pb2.Struct | None = ...,
         stages: _abc.Iterable[_job_pb2.Stage] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "job_input", b"job_input", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "stages", b"stages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,8 +28,10 @@ if _version_not_supported:
 class WorkerServiceStub:
     """WorkerService is for those who do the work: workers, and the outside engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED (QUEUE_FULL),
-    DEADLINE_EXCEEDED or INTERNAL.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
     """
 
     def __init__(self, channel):
@@ -73,8 +75,10 @@ class WorkerServiceStub:
 class WorkerServiceServicer:
     """WorkerService is for those who do the work: workers, and the outside engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED (QUEUE_FULL),
-    DEADLINE_EXCEEDED or INTERNAL.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
     """
 
     def ClaimChunks(self, request, context):
@@ -181,8 +185,10 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 class WorkerService:
     """WorkerService is for those who do the work: workers, and the outside engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED (QUEUE_FULL),
-    DEADLINE_EXCEEDED or INTERNAL.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
     """
 
     @staticmethod

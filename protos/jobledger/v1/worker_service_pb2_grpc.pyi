@@ -29,8 +29,10 @@ GRPC_VERSION: str
 class WorkerServiceStub:
     """WorkerService is for those who do the work: workers, and the outside engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED (QUEUE_FULL),
-    DEADLINE_EXCEEDED or INTERNAL.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
     """
 
     @_typing.overload
@@ -78,8 +80,10 @@ class WorkerServiceStub:
 class WorkerServiceAsyncStub(WorkerServiceStub):
     """WorkerService is for those who do the work: workers, and the outside engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED (QUEUE_FULL),
-    DEADLINE_EXCEEDED or INTERNAL.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -123,8 +127,10 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """WorkerService is for those who do the work: workers, and the outside engines that run them.
 
-    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), RESOURCE_EXHAUSTED (QUEUE_FULL),
-    DEADLINE_EXCEEDED or INTERNAL.
+    Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
+    API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
+    RESOURCE_EXHAUSTED (QUEUE_FULL, RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. A claim that waits ends
+    with UNAUTHENTICATED when its key does. The jobs are those of the key's owner: leases of another owner's chunks are lost.
     """
 
     @_abc_1.abstractmethod

@@ -62,6 +62,8 @@ class JobSpec:
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     failure_policy: FailurePolicy = FailurePolicy.RUN_ALL
     stages: tuple[Stage, ...] = ()
+    traceparent: str = ""
+    """The trace that it was created in, for its workers; empty for none."""
 
     @cached_property
     def key(self) -> str:

@@ -39,6 +39,7 @@ class LiveFeed:
         self._of_job: dict[str, set[FeedSubscription]] = {}
         self._of_all: set[FeedSubscription] = set()
         self._hint = asyncio.Event()
+        self._watchers = 0
         self.closing = False
 
     @property
@@ -48,8 +49,8 @@ class LiveFeed:
 
     @property
     def watchers(self) -> int:
-        """How many subscriptions there are."""
-        return len(self._of_all) + sum(map(len, self._of_job.values()))
+        """How many subscriptions there are; may be asked on any thread."""
+        return self._watchers
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Take the entries of a commit. When others committed in between, the gap is read from the store first."""
@@ -109,6 +110,7 @@ class LiveFeed:
     def subscribe(self, after: int, job_key: str | None = None) -> FeedSubscription:
         """Follow one job, or all, from a position on."""
         subscription = FeedSubscription(self, after, job_key, lambda: self._leave(subscription))
+        self._watchers += 1
         if job_key is None:
             self._of_all.add(subscription)
         else:
@@ -116,6 +118,7 @@ class LiveFeed:
         return subscription
 
     def _leave(self, subscription: FeedSubscription) -> None:
+        self._watchers -= 1
         if subscription.job_key is None:
             self._of_all.discard(subscription)
             return

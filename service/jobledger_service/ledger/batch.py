@@ -1,10 +1,12 @@
 """One batch of commands in one transaction: load, decide each in turn, write, append to the ledger."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jobledger_service.domain.change import ChangeType
 from jobledger_service.domain.errors import Refusal, StoreUnavailable
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.retention import Retention
@@ -22,13 +24,17 @@ ATTEMPTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What committed batches left: entries with their positions, jobs that were written to, chunks that wait."""
+    """What committed batches left: entries with their positions, jobs written to, chunks that wait, and what happened.
+
+    `changes` counts what the entries tell, by type.
+    """
 
     entries: Sequence[Entry] = ()
     touched: Sequence[str] = ()
     ready: dict[Queue, int] = field(default_factory=dict)
     freed: bool = False
     """Whether there may be slots for jobs that wait for one."""
+    changes: Mapping[ChangeType, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,8 @@ class Executor:
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
             transaction.save(work.writes(), now)
             entries = self._append(transaction, encoded)
-        return outcomes, Commit(entries, work.touched(), work.ready(), work.freed())
+        changes = Counter(change.type for record, _ in encoded for change in record.changes)
+        return outcomes, Commit(entries, work.touched(), work.ready(), work.freed(), changes)
 
     def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]]) -> list[Entry]:
         if not encoded:

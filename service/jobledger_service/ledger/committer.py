@@ -20,6 +20,15 @@ BATCH_WEIGHT = 10_000
 """Rows, about, after which a batch ends: a transaction of them takes 0.2 to 0.3 s on SQLite."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch that was carried out: how many commands, in how many seconds, and when by the loop's clock it ended."""
+
+    commands: int
+    seconds: float
+    ended: float
+
+
 @dataclass(slots=True)
 class _Waiting:
     command: Command[Any, Any]
@@ -29,13 +38,24 @@ class _Waiting:
 class Committer:
     """Takes commands on the event loop and carries them out in batches on one thread of its own.
 
-    `heard` is called on the loop with each commit, before the callers get their answers.
+    `heard` is called on the loop with each commit, before the callers get their answers; `measured` after that, with
+    how the batch went. `busy_since` is when, by the loop's clock, the batch that runs now began; None while none does.
     """
 
-    def __init__(self, executor: Executor, heard: Callable[[Commit], None], *, limit: int = 10_000) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        heard: Callable[[Commit], None],
+        *,
+        limit: int = 10_000,
+        measured: Callable[[Batch], None] = lambda _: None,
+    ) -> None:
         self._executor = executor
         self._heard = heard
-        self._limit = limit
+        self._measured = measured
+        self.last: Batch | None = None
+        self.limit = limit
+        self.busy_since: float | None = None
         self._waiting: deque[_Waiting] = deque()
         self._news = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "committer")
@@ -48,8 +68,8 @@ class Committer:
         """
         if self._closed:
             raise Draining
-        if len(self._waiting) >= self._limit:
-            raise QueueFull(self._limit)
+        if len(self._waiting) >= self.limit:
+            raise QueueFull(self.limit)
         caller: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(command, caller))
         self._news.set()
@@ -82,8 +102,12 @@ class Committer:
                     await self._news.wait()
                     continue
                 commands = [one.command for one in batch]
+                began = self.busy_since = loop.time()
                 outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
                 self._conclude(batch, outcomes, commits)
+                self.busy_since = None
+                self.last = Batch(len(commands), loop.time() - began, loop.time())
+                self._measured(self.last)
         finally:
             self._thread.shutdown(wait=True)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
+from jobledger_service.domain.health import StoreVitals
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.rollup import Tally
 from jobledger_service.domain.roots import Place
@@ -332,6 +333,9 @@ class ReadStore(Protocol):
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs."""
 
+    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
+        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
+
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`."""
 
@@ -370,6 +374,9 @@ class ReadStore(Protocol):
 
     def read_run(self, job_key: str) -> Run | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""
+
+    def vitals(self) -> StoreVitals:
+        """Return how the database fares; cheap enough for each few seconds."""
 
 
 class Codec(Protocol):
@@ -423,6 +430,18 @@ class Feed(Protocol):
 
     def subscribe(self, after: int, job_key: str | None = None) -> Subscription:
         """Follow one job, or all, from a position on."""
+
+
+class WatchedFeed(Protocol):
+    """What can be seen of the feed from outside."""
+
+    @property
+    def position(self) -> int:
+        """The newest position that this process knows of."""
+
+    @property
+    def watchers(self) -> int:
+        """How many watches are open."""
 
 
 def facts_diff(before: Facts, after: Facts) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import bisect
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -26,14 +26,26 @@ class Mode(StrEnum):
 
 
 class Watch:
-    """Opens watches. Each is an iterator of finished messages, which ends as the contract says."""
+    """Opens watches. Each is an iterator of finished messages, which ends as the contract says.
 
-    def __init__(self, store: ReadStore, queries: Queries, feed: Feed, codec: Codec, bookmark_every: float) -> None:
+    `merged` hears how many events did not get a message of their own, as they went into that of a later one.
+    """
+
+    def __init__(
+        self,
+        store: ReadStore,
+        queries: Queries,
+        feed: Feed,
+        codec: Codec,
+        bookmark_every: float,
+        merged: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._store = store
         self._queries = queries
         self._feed = feed
         self._codec = codec
         self._bookmark_every = bookmark_every
+        self._merged = merged
 
     async def job(self, owner: str, job_id: str, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
@@ -91,6 +103,7 @@ class Watch:
         """Return what is to be sent of one job's entries."""
         if mode is Mode.EVERY or len(entries) <= 1:
             return [entry.message for entry in entries]
+        self._merged(len(entries) - 1)
         return [self._codec.merge(entries[-1], entries[:-1], self._cursor(entries[-1].position))]
 
     async def jobs(self, jobs: JobFilter, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
@@ -152,6 +165,7 @@ class Watch:
         message = entry.message
         if len(group) > 1 or not cursor:
             message = self._codec.merge(entry, group[:-1], cursor)
+            self._merged(len(group) - 1)
         if entry.after is not None and not jobs.matches(entry.after):
             message = self._codec.left(message)
         return message

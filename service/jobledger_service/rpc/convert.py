@@ -23,6 +23,7 @@ JOB_STATES: Final = {state: job_pb2.JobState.Value(f"JOB_STATE_{state}") for sta
 CHUNK_STATES: Final = {state: chunk_pb2.ChunkState.Value(f"CHUNK_STATE_{state}") for state in ChunkState}
 _FAILURE_POLICIES: Final = {policy: job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{policy}") for policy in FailurePolicy}
 _CHANGE_TYPES: Final = {change: event_pb2.ChangeType.Value(f"CHANGE_TYPE_{change}") for change in ChangeType}
+CHANGE_TYPES_BY_NUMBER: Final[dict[int, ChangeType]] = {number: change for change, number in _CHANGE_TYPES.items()}
 NO_STATE: Final = job_pb2.JobState.JOB_STATE_UNSPECIFIED
 JOB_STATES_BY_NUMBER: Final[dict[int, JobState]] = {number: state for state, number in JOB_STATES.items()}
 CHUNK_STATES_BY_NUMBER: Final[dict[int, ChunkState]] = {number: state for state, number in CHUNK_STATES.items()}

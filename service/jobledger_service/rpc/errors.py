@@ -14,6 +14,8 @@ from jobledger.v1.error_reason_pb2 import ErrorReason
 
 from jobledger_service.domain import errors
 
+from .convert import duration
+
 DOMAIN: Final = "jobledger"
 MOST_TOLD: Final = 8
 """As many broken rules are told at once."""
@@ -34,6 +36,21 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.ForeignCursor: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_FOREIGN_CURSOR),
     errors.CursorAhead: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_CURSOR_AHEAD),
     errors.PageTokenInvalid: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID),
+    errors.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
+    errors.ApiKeyUnknown: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_UNKNOWN),
+    errors.ApiKeyExpired: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_EXPIRED),
+    errors.ApiKeyRevoked: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_REVOKED),
+    errors.RoleMissing: (code_pb2.PERMISSION_DENIED, ErrorReason.ERROR_REASON_ROLE_MISSING),
+    errors.ApiKeyNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_API_KEY_NOT_FOUND),
+    errors.ApiKeyEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_API_KEY_ENDED),
+    errors.AuthDisabled: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_AUTH_DISABLED),
+    errors.RateLimited: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED),
+    errors.TooManyWatches: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_WATCHES),
+    errors.TooManyQueuedJobs: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_QUEUED_JOBS),
+    errors.MessageTooLarge: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
+    errors.WebhookNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_WEBHOOK_NOT_FOUND),
+    errors.DeliveryNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
+    errors.TooManyWebhooks: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_TOO_MANY_WEBHOOKS),
     errors.QueueFull: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL),
     errors.Draining: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING),
     errors.StoreUnavailable: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
@@ -55,6 +72,8 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
         metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
     if isinstance(refusal, errors.QueueFull | errors.StoreUnavailable):
         details.append(error_details_pb2.RetryInfo(retry_delay=COME_BACK))
+    if isinstance(refusal, errors.LimitReached):
+        details += _quota(refusal)
     return _status(code, str(refusal), reason, metadata, details)
 
 
@@ -73,6 +92,14 @@ def internal_status(request_id: str) -> grpc.Status:
     reason = ErrorReason.ERROR_REASON_INTERNAL
     message = "the service failed at this; its log has the detail under the request id"
     return _status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])
+
+
+def _quota(refusal: errors.LimitReached) -> list[Message]:
+    violation = error_details_pb2.QuotaFailure.Violation(subject=refusal.subject, description=str(refusal))
+    failure = error_details_pb2.QuotaFailure(violations=[violation])
+    if refusal.wait is None:
+        return [failure]
+    return [failure, error_details_pb2.RetryInfo(retry_delay=duration(refusal.wait))]
 
 
 def _bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.BadRequest:

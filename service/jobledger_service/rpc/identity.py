@@ -1,16 +1,10 @@
-"""Who calls."""
+"""Who calls, when nobody has to say so."""
 
-from dataclasses import dataclass
 from typing import Final
 
+from jobledger_service.domain.access import DEFAULT_OWNER, Caller, Role
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The tenant that a caller belongs to, and the name that the audit trail gives to the caller."""
+__all__ = ["ANYBODY", "Caller"]
 
-    owner: str
-    name: str
-
-
-ANYBODY: Final = Caller(owner="default", name="caller")
+ANYBODY: Final = Caller(owner=DEFAULT_OWNER, name="caller", roles=frozenset({Role.ADMIN}))
 """Every caller of a server without keys."""

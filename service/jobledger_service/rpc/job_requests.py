@@ -37,18 +37,20 @@ def fingerprint(request: Message, *, but: Iterable[str]) -> bytes:
     return hashlib.sha256(same.SerializeToString(deterministic=True)).digest()
 
 
-def create_job(request: api.CreateJobRequest, caller: Caller, new_id: NewId) -> commands.CreateJob:
-    """Return the command of CreateJob."""
+def create_job(
+    request: api.CreateJobRequest, caller: Caller, new_id: NewId, traceparent: str = ""
+) -> commands.CreateJob:
+    """Return the command of CreateJob; `traceparent` is the trace that the call belongs to."""
     checks = Checks()
     mark = fingerprint(request, but=["request_id"])
-    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark)
+    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark, traceparent)
     limits_along = limits_of_job(checks, request, caller.owner)
     checks.done()
     return commands.CreateJob(new, caller.name, request.request_id, inputs, limits_along)
 
 
 def new_job(
-    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, mark: bytes
+    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, mark: bytes, traceparent: str = ""
 ) -> tuple[NewJob, Inputs]:
     """Return the job that a request describes, and its inputs."""
     _check_names(checks, request)
@@ -61,6 +63,7 @@ def new_job(
         retry_policy=_retry_policy(checks, request.retry_policy),
         failure_policy=_failure_policy(checks, request.failure_policy),
         stages=_stages(checks, request.stages),
+        traceparent=traceparent,
     )
     new = NewJob(
         spec=spec,

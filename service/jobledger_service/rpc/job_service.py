@@ -1,6 +1,7 @@
 """JobService: authorise, read the request, submit or query, map, return."""
 
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from jobledger.v1 import bulk_pb2, event_pb2, export_pb2, stats_pb2
@@ -8,13 +9,14 @@ from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain.job import job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
+from jobledger_service.ledger.backlog import Backlog
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.export import Exports
 from jobledger_service.ledger.ports import Clock, View
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.watch import Watch
 
-from . import convert, export_requests, stats_replies, stats_requests, views
+from . import convert, export_requests, stats_replies, stats_requests, traces, views
 from . import job_requests as read
 from . import list_requests as lists
 from .bulk_calls import BulkCalls
@@ -34,9 +36,12 @@ class JobService:
     clock: Clock
     bulk: BulkCalls
     replies: ReplyCache | None = None
+    backlog: Backlog | None = None
 
     async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
-        job, created = await self.committer.submit(read.create_job(request, caller, self.new_id))
+        command = read.create_job(request, caller, self.new_id, traces.current.get())
+        async with self.backlog.room(caller.owner) if self.backlog else nullcontext():
+            job, created = await self.committer.submit(command)
         return api.CreateJobResponse(job=convert.job(job), created=created)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:

@@ -7,6 +7,7 @@ from jobledger.v1 import filter_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain import limits
+from jobledger_service.domain.delivery import DeliveryState
 from jobledger_service.domain.filter import ANY_TIME, JobFilter, TimeRange
 from jobledger_service.domain.search import MOST_SEARCHED, words
 from jobledger_service.domain.states import ChunkState, JobState
@@ -17,7 +18,7 @@ from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .identity import Caller
 from .views import view
 
-State = TypeVar("State", JobState, ChunkState)
+State = TypeVar("State", JobState, ChunkState, DeliveryState)
 
 _ORDERS: Final = {
     api.JOB_ORDER_UNSPECIFIED: Order.CREATE_TIME,

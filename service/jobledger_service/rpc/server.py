@@ -5,19 +5,44 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc
+from google.longrunning import operations_proto_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from jobledger.v1 import import_service_pb2, job_service_pb2, limit_service_pb2, worker_service_pb2
+from jobledger.v1 import (
+    admin_service_pb2,
+    health_service_pb2,
+    import_service_pb2,
+    job_service_pb2,
+    limit_service_pb2,
+    webhook_service_pb2,
+    worker_service_pb2,
+)
 
 from .serving import Serving
+from .tls import Certificates
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
+ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
+WEBHOOK_SERVICE: Final = webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"]
 LIMIT_SERVICE: Final = limit_service_pb2.DESCRIPTOR.services_by_name["LimitService"]
 IMPORT_SERVICE: Final = import_service_pb2.DESCRIPTOR.services_by_name["ImportService"]
-SERVICES: Final = (JOB_SERVICE, WORKER_SERVICE, LIMIT_SERVICE, IMPORT_SERVICE)
+OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
+HEALTH_SERVICE: Final = health_service_pb2.DESCRIPTOR.services_by_name["SystemHealthService"]
+SERVICES: Final = (
+    JOB_SERVICE,
+    WORKER_SERVICE,
+    ADMIN_SERVICE,
+    WEBHOOK_SERVICE,
+    LIMIT_SERVICE,
+    IMPORT_SERVICE,
+    OPERATIONS,
+    HEALTH_SERVICE,
+)
 NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
+NEED_DATABASE: Final = tuple(name for name in NAMES if name != HEALTH_SERVICE.full_name)
+"""The services whose health is NOT_SERVING while the database is lost."""
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -32,6 +57,9 @@ OPTIONS: Final = (
     ("grpc.max_connection_age_ms", 2 * 3_600_000),
     ("grpc.max_connection_age_grace_ms", 600_000),
 )
+
+HARD: Final = 2
+"""Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
 
 
 class CannotListenError(OSError):
@@ -52,6 +80,12 @@ class GrpcServer:
         for name in ("", *NAMES):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def show(self, serves: bool) -> None:  # noqa: FBT001  the form that duties call
+        """Say whether the services that need the database serve; the process itself, "", does in any case."""
+        status = health_pb2.HealthCheckResponse
+        for name in NEED_DATABASE:
+            await self.health.set(name, status.SERVING if serves else status.NOT_SERVING)
+
     async def drain(self) -> None:
         """Say that no more calls are wanted."""
         await self.health.enter_graceful_shutdown()
@@ -61,17 +95,33 @@ class GrpcServer:
         await self.server.stop(grace)
 
 
-def build(
-    listen: str, serving: Serving, services: Mapping[ServiceDescriptor, object], *, share_port: bool
-) -> GrpcServer:
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where to serve, HOST:PORT: without TLS when there are no certificates."""
+
+    listen: str
+    certificates: Certificates | None
+    shared: bool
+    reflection: bool
+    message_limit: int
+
+
+def build(port: Port, serving: Serving, services: Mapping[ServiceDescriptor, object]) -> GrpcServer:
     """Return a server with all of SERVICES, bound to its address; raises CannotListenError."""
-    server = grpc.aio.server(options=(*OPTIONS, ("grpc.so_reuseport", int(share_port))))
+    ours = (("grpc.so_reuseport", int(port.shared)), ("grpc.max_receive_message_length", HARD * port.message_limit))
+    server = grpc.aio.server(options=(*OPTIONS, *ours))
     server.add_generic_rpc_handlers([serving.handler(descriptor, services[descriptor]) for descriptor in SERVICES])
     servicer = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    if port.reflection:
+        reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return GrpcServer(server, servicer, _bind(server, port))
+
+
+def _bind(server: grpc.aio.Server, port: Port) -> int:
     try:
-        port = server.add_insecure_port(listen)
+        if port.certificates is None:
+            return server.add_insecure_port(port.listen)
+        return server.add_secure_port(port.listen, port.certificates.credentials())
     except RuntimeError as error:
-        raise CannotListenError(f"cannot listen on {listen}: is the port taken?") from error
-    return GrpcServer(server, servicer, port)
+        raise CannotListenError(f"cannot listen on {port.listen}: is the port taken?") from error

@@ -1,10 +1,9 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
 import asyncio
-import logging
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -15,23 +14,28 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from jobledger_service.domain.errors import Draining, InvalidField, Refusal
+from jobledger_service.ledger.usage import Usage
 
+from .call import AccessLog, Call, Context, Served
+from .door import Door
 from .errors import internal_status, status_of
 from .identity import Caller
+from .methods import METHODS, Method
+from .observe import CallsObserver
+from .open_calls import OpenCalls
+from .traces import Tracer
 
 log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
-    Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
-    Handler = grpc.RpcMethodHandler[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
 else:
-    Context = grpc.aio.ServicerContext
     Handler = grpc.RpcMethodHandler
-Identify = Callable[[Context], Caller]
 Read = Callable[[bytes], Any]
 R = TypeVar("R")
 
-REQUEST_ID: Final = "x-request-id"
+KEEP_TRACE: Final = {"CreateJob"}
+"""The methods that ask for the trace of the call."""
 MOMENT: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
 MOST_MOMENTS: Final = 20
@@ -90,14 +94,34 @@ class _Calls:
             await asyncio.sleep(MOMENT)
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who is let in, what ends with their keys, and what is counted of them."""
+
+    door: Door
+    open_calls: OpenCalls
+    usage: Usage
+
+
 class Serving:
     """How the methods of all services are called."""
 
-    def __init__(self, identify: Identify, cursor: Callable[[int], bytes]) -> None:
-        self._identify = identify
+    def __init__(
+        self,
+        access: Access,
+        cursor: Callable[[int], bytes],
+        observer: CallsObserver,
+        log_of_calls: AccessLog,
+        tracer: Tracer | None = None,
+    ) -> None:
+        self._door = access.door
+        self._open_calls = access.open_calls
+        self._usage = access.usage
         self._cursor = cursor
+        self._observer = observer
+        self._log_of_calls = log_of_calls
+        self._tracer = tracer
         self._calls = _Calls()
-        self._tells_all = logging.getLogger().isEnabledFor(logging.DEBUG)
 
     async def drain(self, seconds: float) -> None:
         """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
@@ -113,87 +137,102 @@ class Serving:
         methods = {method.name: self._method(method, getattr(service, method.name)) for method in descriptor.methods}
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
-    def _method(self, method: MethodDescriptor, call: Callable[..., Any]) -> Handler:
-        read = partial(_read, GetMessageClass(method.input_type))
-        if method.client_streaming:
-            return grpc.stream_unary_rpc_method_handler(
-                self._unary(method.name, partial(_read_each, read), call), response_serializer=_encoded
-            )
+    def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any]) -> Handler:
+        read = partial(_read, GetMessageClass(descriptor.input_type))
+        asked, streams = METHODS[descriptor.full_name], descriptor.server_streaming
+        observer = self._observer.method(f"{asked.service}/{asked.name}", streams=streams)
+        method = Served(asked, observer, keeps_trace=asked.name in KEEP_TRACE)
+        if descriptor.client_streaming:
+            return grpc.stream_unary_rpc_method_handler(self._unary(method, partial(_read_each, read), self._held(asked, answer)))
         form, behaviour = (
-            (grpc.unary_stream_rpc_method_handler, self._stream(method.name, read, call))
-            if method.server_streaming
-            else (grpc.unary_unary_rpc_method_handler, self._unary(method.name, read, call))
+            (grpc.unary_stream_rpc_method_handler, self._stream(method, read, answer))
+            if streams
+            else (grpc.unary_unary_rpc_method_handler, self._unary(method, read, self._held(asked, answer)))
         )
-        return form(behaviour, response_serializer=_encoded)
+        return form(behaviour)
+
+    def _held(
+        self, method: Method, call: Callable[[Any, Caller], Awaitable[R]]
+    ) -> Callable[[Any, Caller], Awaitable[R]]:
+        """Return a call as one that ends with its caller's key, when it is one that waits."""
+        if not method.waits:
+            return call
+
+        async def held(request: Any, caller: Caller) -> R:  # noqa: ANN401  any message
+            with self._open_calls.hold(caller):
+                return await call(request, caller)
+
+        return held
 
     def _unary(
-        self, name: str, read: Callable[[Any], Any], call: Callable[[Any, Caller], Awaitable[R]]
-    ) -> Callable[[Any, Context], Awaitable[R]]:
-        async def behaviour(raw: Any, context: Context) -> R:  # noqa: ANN401  bytes, or a stream of bytes
-            request = None
-            try:
-                request = read(raw)
-                with self._calls:
-                    reply = await call(request, self._identify(context))
-            except Refusal as refusal:
-                await self._refuse(name, request, context, refusal)
-                raise AssertionError("abort raises") from refusal
-            except Exception as error:
-                await self._fail(name, request, context, error)
-                raise AssertionError("abort raises") from error
-            if self._tells_all:
-                log.debug("served", method=name, job_id=_job_id(request), request_id=_request_id(context))
-            return reply
+        self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], Awaitable[Message | bytes]]
+    ) -> Callable[[Any, Context], Awaitable[bytes]]:
+        async def behaviour(raw: Any, context: Context) -> bytes:  # noqa: ANN401  bytes, or a stream of bytes
+            with Call(method, context, self._log_of_calls, self._tracer) as call:
+                try:
+                    with self._calls:
+                        caller = await self._admit(call, read, raw)
+                        call.reply = await answer(call.request, caller)
+                        reply = _encoded(call.reply)
+                except Refusal as refusal:
+                    await self._refuse(call, refusal)
+                    raise AssertionError("abort raises") from refusal
+                except Exception as error:
+                    await self._fail(call, error)
+                    raise AssertionError("abort raises") from error
+                call.tally.sent += len(reply)
+                call.code = "OK"
+                return reply
 
         return behaviour
 
     def _stream(
-        self, name: str, read: Read, call: Callable[[Any, Caller], AsyncGenerator[bytes]]
+        self, method: Served, read: Read, answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
     ) -> Callable[[bytes, Context], Awaitable[None]]:
         async def behaviour(raw: bytes, context: Context) -> None:
-            request = None
-            try:
-                request = read(raw)
-                with self._calls:
-                    async with aclosing(call(request, self._identify(context))) as messages:
-                        async for message in messages:
-                            await _send(context, message)
-            except CallerLeftError:
-                return
-            except Refusal as refusal:
-                await self._refuse(name, request, context, refusal)
-            except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
-                await self._fail(name, request, context, error)
-            if self._tells_all:
-                log.debug("stream ended", method=name, job_id=_job_id(request), request_id=_request_id(context))
+            with Call(method, context, self._log_of_calls, self._tracer) as call:
+                try:
+                    with self._calls:
+                        caller = await self._admit(call, read, raw)
+                        with self._open_calls.watch(caller):
+                            async with aclosing(answer(call.request, caller)) as messages:
+                                async for message in messages:
+                                    await _send(context, message)
+                                    call.tally.sent += len(message)
+                                    method.observer.sent()
+                except CallerLeftError:
+                    return
+                except Refusal as refusal:
+                    await self._refuse(call, refusal)
+                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
+                    await self._fail(call, error)
+                call.code = "OK"
 
         return behaviour
 
-    async def _refuse(self, name: str, request: Any, context: Context, refusal: Refusal) -> None:  # noqa: ANN401
-        status = status_of(refusal, self._cursor)
-        log.info(
-            "refused",
-            method=name,
-            code=status.code.name,
-            why=str(refusal),
-            job_id=_job_id(request),
-            request_id=_request_id(context),
-        )
-        await context.abort_with_status(status)
+    async def _admit(self, call: Call, read: Callable[[Any], Any], raw: Any) -> Caller:  # noqa: ANN401  or a stream
+        """Return who makes the call; it, and the request, are noted in the call as far as they are known."""
+        asked = call.method.asked
+        caller = call.caller = await self._door.identify(call.context)
+        call.tally = self._usage.tally(caller, asked.full_name)
+        size = len(raw) if isinstance(raw, bytes) else 0
+        call.tally.received += size
+        await self._door.admit(caller, asked, size)
+        call.request = read(raw)
+        return caller
 
-    async def _fail(self, name: str, request: Any, context: Context, error: Exception) -> None:  # noqa: ANN401
+    async def _refuse(self, call: Call, refusal: Refusal) -> None:
+        call.tally.errors += 1
+        status = status_of(refusal, self._cursor)
+        call.code = status.code.name
+        log.info("refused", code=call.code, why=str(refusal), **call.told())
+        await call.context.abort_with_status(status)
+
+    async def _fail(self, call: Call, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        request_id = _request_id(context)
-        log.error("failed", method=name, job_id=_job_id(request), request_id=request_id, exc_info=error)
-        await context.abort_with_status(internal_status(request_id))
-
-
-def _job_id(request: object) -> str | None:
-    return getattr(request, "job_id", None) or None
-
-
-def _request_id(context: Context) -> str:
-    """Return the id that the caller gave the call, or a new one."""
-    given = {key: value for key, value in context.invocation_metadata() or () if key == REQUEST_ID}
-    return str(given.get(REQUEST_ID, "")) or uuid.uuid4().hex
+        call.tally.errors += 1
+        call.code = "INTERNAL"
+        told = call.told()
+        log.error("failed", **told, exc_info=error)
+        await call.context.abort_with_status(internal_status(str(told["request_id"])))

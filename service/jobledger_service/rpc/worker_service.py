@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import worker_service_pb2 as api
 
+from jobledger_service.ledger.attendance import Attendance
 from jobledger_service.ledger.claims import ClaimQueue
 from jobledger_service.ledger.commands import Claimed, LeaseAnswer, LeaseStatus
 from jobledger_service.ledger.committer import Committer
@@ -22,17 +23,23 @@ class WorkerService:
     committer: Committer
     claims: ClaimQueue
     given: read.Given
+    attendance: Attendance
 
     async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> api.ClaimChunksResponse:
-        claimed = await self.claims.claim(*read.claim_chunks(request, caller))
+        command, wait = read.claim_chunks(request, caller)
+        self.attendance.note(caller.owner, request.worker)
+        claimed = await self.claims.claim(command, wait)
         return api.ClaimChunksResponse(chunks=[_claimed(one) for one in claimed])
 
     async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:
         claimed = await self.committer.submit(read.claim_chunk(request, caller))
+        self.attendance.note(caller.owner, request.worker)
         return api.ClaimChunkResponse(chunk=_claimed(claimed))
 
     async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:
         answers = await self.committer.submit(read.heartbeat(request, caller, self.given))
+        for worker in {answer.chunk.worker for answer in answers if answer.chunk is not None}:
+            self.attendance.note(caller.owner, worker)
         tokens = [report.lease_token for report in request.reports]
         return api.HeartbeatResponse(
             results=[
@@ -92,4 +99,5 @@ def _claimed(claimed: Claimed) -> api.ClaimedChunk:
         job_input=convert.struct(claimed.inputs.job),
         stages=convert.stages(job),
         labels=job.labels or None,
+        traceparent=job.spec.traceparent,
     )

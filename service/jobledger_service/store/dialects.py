@@ -22,10 +22,11 @@ from sqlalchemy import (
     select,
     table,
 )
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
 from jobledger_service.domain.errors import StoreUnavailable
+from jobledger_service.domain.health import Replica
 from jobledger_service.domain.rollup import MOST
 from jobledger_service.ledger.ports import ChunkKey, ConflictError, RejectedStatementError
 
@@ -44,6 +45,9 @@ class Dialect(Protocol):
 
     name: str
     """How this process calls itself where others hear of it."""
+
+    kind: str
+    """What it is called: sqlite, postgresql."""
 
     has_row_locks: bool
     """Whether others can write at the same time, so that rows must be locked."""
@@ -72,6 +76,9 @@ class Dialect(Protocol):
     def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         """Return the driver's statement that adds rows to those found by the columns in `keys`, or inserts them."""
 
+    def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
+        """Return an INSERT that can be told what to do on a conflict."""
+
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert`, `update` or `add`."""
 
@@ -99,6 +106,12 @@ class Dialect(Protocol):
     def announce(self, connection: Connection) -> None:
         """Tell other replicas, when the transaction commits, that there is something to read."""
 
+    def size(self, connection: Connection) -> int:
+        """Return how many bytes the database takes, without the files that it keeps beside it."""
+
+    def replicas(self, connection: Connection) -> list[Replica]:
+        """Return the servers that are connected now, by name; none where there can be only one."""
+
     def meaning(self, error: DBAPIError) -> Exception:
         """Return what an error of the database means to the ledger."""
 
@@ -107,6 +120,7 @@ class Sqlite:
     """SQLite takes a set of keys as one JSON document, and rows one by one, without a round trip between them."""
 
     name = ""
+    kind = "sqlite"
     has_row_locks = False
 
     def keys(self) -> Select[Any]:
@@ -136,6 +150,9 @@ class Sqlite:
 
     def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         return f"{self.insert(table, names)} {_added(table, names, keys)}"
+
+    def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
+        return sqlite.insert(table)
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return rows
@@ -171,6 +188,14 @@ class Sqlite:
     def announce(self, connection: Connection) -> None:
         """There are no other replicas."""
 
+    def size(self, connection: Connection) -> int:
+        pages: int = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        page_size: int = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+        return pages * page_size
+
+    def replicas(self, connection: Connection) -> list[Replica]:  # noqa: ARG002  there are no others
+        return []
+
     def meaning(self, error: DBAPIError) -> Exception:
         kind = type(error.orig).__name__
         if kind in ("IntegrityError", "DataError", "ProgrammingError", "OverflowError"):
@@ -181,6 +206,7 @@ class Sqlite:
 class Postgres:
     """PostgreSQL takes a set as one array for each column; `name` tells this process from the other replicas."""
 
+    kind = "postgresql"
     has_row_locks = True
 
     def __init__(self, name: str) -> None:
@@ -212,6 +238,9 @@ class Postgres:
     def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         return f"{self.insert(table, names)} {_added(table, names, keys)}"
 
+    def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
+        return postgresql.insert(table)
+
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -242,6 +271,14 @@ class Postgres:
     def announce(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self.name}'")
 
+    def size(self, connection: Connection) -> int:
+        size: int = connection.execute(select(func.pg_database_size(func.current_database()))).scalar_one()
+        return size
+
+    def replicas(self, connection: Connection) -> list[Replica]:
+        named = [str(name).split("/", 2) for name in connection.execute(_REPLICAS).scalars()]
+        return [Replica(name, version) for _, version, name in named]
+
     def meaning(self, error: DBAPIError) -> Exception:
         state = getattr(error.orig, "sqlstate", None) or ""
         # serialization_failure, deadlock_detected; unique_violation: another replica has just made a row of that name,
@@ -251,6 +288,16 @@ class Postgres:
         if state[:2] in ("22", "23", "42"):  # data exception, integrity violation, wrong statement
             return RejectedStatementError(str(error.orig))
         return StoreUnavailable()
+
+
+# Each server names its connections, `jobledger/VERSION/NAME`: so it is seen as long as it is connected, and no longer.
+_ACTIVITY = table("pg_stat_activity", column("datname", Text), column("application_name", Text))
+_REPLICAS = (
+    select(_ACTIVITY.c.application_name)
+    .distinct()
+    .where(_ACTIVITY.c.datname == func.current_database(), _ACTIVITY.c.application_name.startswith(f"{CHANNEL}/"))
+    .order_by(_ACTIVITY.c.application_name)
+)
 
 
 def _lock_number(name: str) -> ColumnElement[int]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,11 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
 
+from jobledger_service import VERSION
 from jobledger_service.domain.errors import StoreUnavailable
 from jobledger_service.ledger.ports import RejectedStatementError
 
-from .dialects import Dialect, Postgres, Sqlite
+from .dialects import CHANNEL, Dialect, Postgres, Sqlite
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ WRITER_PRAGMAS = (
     "PRAGMA cache_size=-65536",
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
+_PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|[?&](?:ssl)?password=)(?:.*(?=@)|[^&#]*)")
 READERS = 3
 """As many as there are threads that read: two for calls, one for exports."""
 
@@ -40,18 +43,22 @@ class UnknownDatabaseError(ValueError):
 
 
 class Database:
-    """The engines of one database."""
+    """The engines of one database; `file` is that of SQLite, None for a server elsewhere."""
 
-    def __init__(self, dialect: Dialect, writer: Engine, reader: Engine, release: Callable[[], None]) -> None:
+    def __init__(
+        self, dialect: Dialect, writer: Engine, reader: Engine, release: Callable[[], None], file: Path | None = None
+    ) -> None:
         self.dialect = dialect
         self.writer = writer
         self.reader = reader
+        self.file = file
         self._release = release
 
     @property
     def shown(self) -> str:
         """The database's URL, without its password."""
-        return self.writer.url.render_as_string(hide_password=True)
+        url = self.writer.url.difference_update_query(["application_name"])
+        return without_password(url.render_as_string(hide_password=False))
 
     @property
     def single_writer(self) -> bool:
@@ -90,6 +97,11 @@ class Database:
             raise RejectedStatementError(str(error)) from error
 
 
+def without_password(url: str) -> str:
+    """Return a URL, also one that is none, with `***` in place of the passwords in it."""
+    return _PASSWORD.sub(r"\1***", url)
+
+
 def open_database(url: str) -> Database:
     """Open `sqlite:///FILE` or `postgresql+psycopg://…`; raises UnknownDatabaseError, DatabaseInUseError."""
     try:
@@ -106,18 +118,20 @@ def open_database(url: str) -> Database:
 
 def _unknown(url: str) -> UnknownDatabaseError:
     return UnknownDatabaseError(
-        f"{url!r} is not a database URL like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
+        f"{without_password(url)!r} is not a database URL like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
     )
 
 
 def _postgres(url: URL) -> Database:
+    name = uuid4().hex
+    url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # One connection writes, as there is one writer thread.
     writer = create_engine(url, pool_size=1, max_overflow=0)
     reader = create_engine(url, pool_size=READERS, max_overflow=0).execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
     event.listen(reader, "connect", _expect_indexes)
-    return Database(Postgres(uuid4().hex), writer, reader, lambda: None)
+    return Database(Postgres(name), writer, reader, lambda: None)
 
 
 def _expect_indexes(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
@@ -135,7 +149,7 @@ def _sqlite(url: URL, file: Path) -> Database:
     writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
     # The connection that was used last is used next, so that few caches fill.
     reader = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_size=READERS, pool_use_lifo=True)
-    return Database(Sqlite(), writer, reader, lock.close)
+    return Database(Sqlite(), writer, reader, lock.close, file)
 
 
 def _lock(file: Path) -> IO[str]:

@@ -1,17 +1,19 @@
 """The reading half: every method is one snapshot."""
 
+import shutil
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, func, literal, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, column, func, literal, or_, select, table
 
 from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.health import StoreVitals
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import MOST_PLACE, Limit
-from jobledger_service.domain.states import ENDED, ChunkState
+from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger.ports import (
     ChunkKey,
     ChunksRead,
@@ -60,6 +62,7 @@ from .tables import (
 )
 
 _POSITION = select(ledger.c.position)
+_SCHEMA_VERSION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 MOST_BYTES = 4 * 1024 * 1024
 """A read of events ends with the one that makes it this large, so that large events are not many at once."""
@@ -167,6 +170,16 @@ class SqlReadStore:
             jobs = self._jobs_of(connection, keys, full=listing.view is View.FULL)
             return Listed(position, [jobs[key] for key in keys], found.next, found.count, found.more)
 
+    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
+        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
+        one = jobs.c.owner == bindparam("of"), jobs.c.state == JobState.QUEUED
+        some = select(jobs.c.job_key).where(*one).limit(most).subquery()
+        with self._database.read() as connection:
+            return {
+                owner: connection.execute(select(func.count()).select_from(some), {"of": owner}).scalar_one()
+                for owner in owners
+            }
+
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`."""
         wanted = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
@@ -253,6 +266,19 @@ class SqlReadStore:
         wanted = select(*LIMIT_COLUMNS).where(limits.c.owner == owner, limits.c.most.is_not(None))
         with self._database.read() as connection:
             return [limit_of(row) for row in connection.execute(wanted.order_by(limits.c.limit_key))]
+
+    def vitals(self) -> StoreVitals:
+        """Return how the database fares."""
+        dialect, file = self._database.dialect, self._database.file
+        with self._database.read() as connection:
+            position = _position(connection)
+            version: str = connection.execute(_SCHEMA_VERSION).scalar_one()
+            size, replicas = dialect.size(connection), dialect.replicas(connection)
+        if file is None:
+            return StoreVitals(position, version, size, replicas=replicas)
+        log = file.with_name(f"{file.name}-wal")
+        size += log.stat().st_size if log.exists() else 0
+        return StoreVitals(position, version, size, shutil.disk_usage(file.parent).free)
 
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:

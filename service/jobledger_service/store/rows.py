@@ -158,6 +158,7 @@ def job_of(row: Sequence[Any]) -> Job:
         retry_time,
         slots,
         parked_for,
+        traceparent,
     ) = row
     rate = None if rate_since is None else Rate(rate_since, rate_at, rate_items, rate_work)
     return Job(
@@ -170,6 +171,7 @@ def job_of(row: Sequence[Any]) -> Job:
             _policy(retry_policy),
             FailurePolicy(failure_policy),
             _stages(stages),
+            traceparent or "",
         ),
         progress=JobProgress(
             work_total, work_done, items_total, items_completed, percent, stage, stage_percent, message, rate
@@ -266,6 +268,7 @@ def new_job_row(job: Job, input_: bytes | None) -> Row:
         "retry_policy": _policy_text(spec.retry_policy),
         "failure_policy": spec.failure_policy.value,
         "stages": _stages_text(spec.stages),
+        "traceparent": spec.traceparent or None,
         "input": input_,
         "work_total": job.progress.work_total,
         "items_total": job.progress.items_total,

@@ -22,8 +22,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from jobledger_service.domain.delivery import DeliveryState
 from jobledger_service.domain.service_kinds import SERVICE_KINDS
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
+from jobledger_service.domain.webhook import WebhookState
 
 metadata = MetaData()
 
@@ -92,6 +94,7 @@ jobs = Table(
     Column("retry_time", BigInteger),
     Column("slots", Text),
     Column("parked_for", Key),
+    Column("traceparent", Text),
     _one_of("state", list(JobState)),
     _one_of("failure_policy", ["RUN_ALL", "FAIL_FAST"]),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
@@ -343,3 +346,126 @@ requests = Table(
 )
 Index("requests_by_job", requests.c.job_key)
 Index("requests_by_time", requests.c.create_time)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Key, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("expire_time", BigInteger),
+    Column("revoke_time", BigInteger),
+    Column("last_used_time", BigInteger),
+    Column("change", BigInteger, nullable=False),
+)
+Index("api_keys_by_change", api_keys.c.change, unique=True)
+Index("api_keys_by_digest", api_keys.c.digest, unique=True)
+Index("api_keys_by_time", api_keys.c.create_time, api_keys.c.key_id)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", Key, primary_key=True),
+    Column("owner", Key, primary_key=True),
+    Column("key_id", Key, primary_key=True),
+    Column("method", Key, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("sent", BigInteger, nullable=False),
+    Column("micros", BigInteger, nullable=False),
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("webhook_key", Key, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("webhook_id", Key, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("secrets", Text, nullable=False),
+    Column("event_types", Text, nullable=False),
+    Column("percents", Text, nullable=False),
+    Column("kinds", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("state_reason", Text, nullable=False),
+    Column("state_time", BigInteger, nullable=False),
+    Column("failing_since", BigInteger),
+    Column("missed", Text),
+    Column("after_position", BigInteger, nullable=False),
+    Column("request_id", Text),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    _one_of("state", list(WebhookState)),
+)
+Index("webhooks_by_owner", webhooks.c.owner, webhooks.c.webhook_id)
+Index("webhooks_by_request", webhooks.c.owner, webhooks.c.request_id, unique=True)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("webhook_key", Key, ForeignKey("webhooks.webhook_key", ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("job_key", Key, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Text, nullable=False),
+    Column("attempt_count", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("first_attempt_time", BigInteger),
+    Column("next_attempt_time", BigInteger),
+    Column("locked_until", BigInteger),
+    Column("create_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    _one_of("state", list(DeliveryState)),
+    CheckConstraint("(end_time IS NULL) = (state = 'PENDING')", name="end_time_when_ended"),
+    CheckConstraint("next_attempt_time IS NULL OR state = 'PENDING'", name="next_attempt_when_pending"),
+    CheckConstraint("attempt_count >= 0 AND tries >= 0", name="attempts_not_negative"),
+)
+
+pending = deliveries.c.state == literal_column("'PENDING'")
+dead = deliveries.c.state == literal_column("'DEAD'")
+scheduled = deliveries.c.next_attempt_time.is_not(None)
+over = deliveries.c.end_time.is_not(None)
+Index(
+    "deliveries_scheduled",
+    deliveries.c.webhook_key,
+    deliveries.c.next_attempt_time,
+    sqlite_where=scheduled,
+    postgresql_where=scheduled,
+)
+Index(
+    "deliveries_pending_of_job",
+    deliveries.c.webhook_key,
+    deliveries.c.job_key,
+    deliveries.c.position,
+    deliveries.c.ordinal,
+    sqlite_where=pending,
+    postgresql_where=pending,
+)
+Index("deliveries_pending", deliveries.c.create_time, sqlite_where=pending, postgresql_where=pending)
+Index("deliveries_over", deliveries.c.end_time, sqlite_where=over, postgresql_where=over)
+Index(
+    "deliveries_dead",
+    deliveries.c.webhook_key,
+    deliveries.c.position,
+    deliveries.c.ordinal,
+    sqlite_where=dead,
+    postgresql_where=dead,
+)
+
+webhook_place = Table(
+    "webhook_place",
+    metadata,
+    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+    CheckConstraint("one = 1", name="one_row"),
+)

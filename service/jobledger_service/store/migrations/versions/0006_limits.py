@@ -6,7 +6,7 @@ from alembic import op
 KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 revision = "0006"
-down_revision = "0002"
+down_revision = "0005"
 
 
 def upgrade() -> None:

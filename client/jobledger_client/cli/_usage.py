@@ -1,0 +1,61 @@
+"""The command that shows what was called: usage."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from jobledger_client.cli import _json, _tables
+from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
+from jobledger_client.cli._session import Session, command
+
+
+class By(StrEnum):
+    """What usage is summed by."""
+
+    DAY = "day"
+    OWNER = "owner"
+    KEY = "key"
+    METHOD = "method"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(
+        app,
+        "usage",
+        "jobledger usage --by owner --start 2026-01-01 --end 2026-01-31",
+        "jobledger usage --key 0123456789ab --by day",
+        "jobledger usage --all --output json | jq '.usage[].calls'",
+    )(usage)
+
+
+def usage(
+    session: Session,
+    *,
+    by: Annotated[list[By] | None, typer.Option(help="What to sum by; may be repeated. [default: all four]")] = None,
+    start: Annotated[str, typer.Option(metavar="DAY", help="The first day (UTC), as 2026-01-31.")] = "",
+    end: Annotated[str, typer.Option(metavar="DAY", help="The last day (UTC), included.")] = "",
+    owner: Annotated[str, typer.Option(metavar="OWNER", help="Of this owner alone.")] = "",
+    key: Annotated[str, typer.Option(metavar="KEY_ID", help="Of this key alone.")] = "",
+    page_size: Annotated[int, typer.Option(min=1, max=5_000, metavar="N", help="How many to show.")] = 500,
+    page_token: PageToken = "",
+    all_pages: AllPages = False,
+) -> None:
+    """Show what was called, and with which keys; it needs the key of an admin."""
+    with session.client() as client:
+        pages = client.get_usage(
+            start_day=start,
+            end_day=end,
+            owner=owner,
+            key_id=key,
+            group_by=by or (),
+            page_size=page_size,
+            page_token=page_token,
+        )
+        page = read_pages(pages, all_pages=all_pages)
+    if session.as_json:
+        _json.document(page)
+    else:
+        session.console.print(_tables.usage(page.usage))
+        say_more(session, page.next_page_token)

@@ -1,0 +1,238 @@
+"""The commands that deal with webhooks: `jobledger webhooks …`."""
+
+from typing import Annotated, Any
+
+import typer
+from jobledger.v1.webhook_pb2 import Webhook
+from jobledger.v1.webhook_service_pb2 import DeleteWebhookResponse, RedeliverWebhookResponse
+
+from jobledger_client.cli import _json, _parse, _tables
+from jobledger_client.cli import _words as words
+from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
+from jobledger_client.cli._session import Session, command, new_app
+
+FAILED = 1
+"""Exit code of a ping that was not answered with 2xx."""
+
+WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK_ID", help="The webhook.")]
+Events = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TYPE", help="job.created, job.started, job.progress, job.completed, …; may be repeated."),
+]
+Percents = Annotated[
+    list[int] | None, typer.Option(metavar="N", help="A percent at which job.progress is told; may be repeated.")
+]
+Kinds = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Only jobs of this kind; may be repeated.")]
+Labels = Annotated[
+    list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only jobs with this label; may be repeated.")
+]
+States = Annotated[list[str] | None, typer.Option(metavar="STATE", help="PENDING, DELIVERED or DEAD; may be repeated.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group and its commands."""
+    group = new_app()
+    command(
+        group,
+        "create",
+        "jobledger webhooks create https://example.org/hooks",
+        "jobledger webhooks create https://example.org/hooks --event job.progress --percent 50 --event job.completed",
+    )(create)
+    command(group, "list", "jobledger webhooks list")(list_webhooks)
+    command(
+        group,
+        "update",
+        "jobledger webhooks update WEBHOOK_ID --resume",
+        "jobledger webhooks update WEBHOOK_ID --url https://example.org/new --kind crawl.images",
+    )(update)
+    command(group, "rotate", "jobledger webhooks rotate WEBHOOK_ID --overlap 2d")(rotate)
+    command(group, "delete", "jobledger webhooks delete WEBHOOK_ID")(delete)
+    command(group, "deliveries", "jobledger webhooks deliveries WEBHOOK_ID --state DEAD")(deliveries)
+    command(
+        group,
+        "redeliver",
+        "jobledger webhooks redeliver WEBHOOK_ID --delivery DELIVERY_ID",
+        "jobledger webhooks redeliver WEBHOOK_ID --since-position 1200 --state DEAD",
+    )(redeliver)
+    command(group, "ping", "jobledger webhooks ping WEBHOOK_ID && echo it listens")(ping)
+    app.add_typer(group, name="webhooks", help="Be told of events over HTTP.", no_args_is_help=True)
+
+
+def create(
+    session: Session,
+    url: Annotated[str, typer.Argument(metavar="URL", help="Where to post: an https URL.")],
+    *,
+    event: Events = None,
+    percent: Percents = None,
+    kind: Kinds = None,
+    label: Labels = None,
+    description: Annotated[str, typer.Option(metavar="TEXT", help="For people.")] = "",
+    disabled: Annotated[bool, typer.Option("--disabled", help="Record nothing until it is resumed.")] = False,
+) -> None:
+    """Create a webhook; print its id and its secret, which is shown this once.
+
+    It is told of all but job.progress, unless events are given.
+    """
+    with session.client() as client:
+        answer = client.create_webhook(
+            url,
+            event_types=event or (),
+            progress_percents=percent or (),
+            kinds=kind or (),
+            labels=_parse.pairs("--label", label or ()),
+            description=description,
+            disabled=disabled,
+        )
+    if session.as_json:
+        _json.document(answer)
+    else:
+        _print_secret(session, answer.webhook, answer.secret)
+
+
+def list_webhooks(session: Session) -> None:
+    """List webhooks, oldest first."""
+    with session.client() as client:
+        page = read_pages(client.list_webhooks(), all_pages=True)
+    if session.as_json:
+        _json.document(page)
+    else:
+        session.console.print(_tables.webhooks(page.webhooks))
+
+
+def update(
+    session: Session,
+    webhook_id: WebhookId,
+    *,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="The new URL.")] = None,
+    event: Events = None,
+    percent: Percents = None,
+    kind: Kinds = None,
+    label: Labels = None,
+    description: Annotated[str | None, typer.Option(metavar="TEXT", help="The new one; empty removes it.")] = None,
+    disable: Annotated[bool, typer.Option("--disable", help="Record and deliver nothing.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on, after a pause too; what waits goes.")] = False,
+) -> None:
+    """Change a webhook.
+
+    What is not given stays as it is; lists replace all that there is.
+    """
+    given: dict[str, Any] = {
+        "url": url,
+        "event_types": event,
+        "progress_percents": percent,
+        "kinds": kind,
+        "labels": _parse.pairs("--label", label) if label else None,
+        "description": description,
+        "disabled": disable if disable or resume else None,
+    }
+    if disable and resume:
+        raise typer.BadParameter("give --disable or --resume, not both")
+    if all(value is None for value in given.values()):
+        raise typer.BadParameter(
+            "say what to change: --url, --event, --percent, --kind, --label, --disable or --resume"
+        )
+    with session.client() as client:
+        webhook = client.update_webhook(webhook_id, **given)
+    _answer(session, webhook, "updated")
+
+
+def rotate(
+    session: Session,
+    webhook_id: WebhookId,
+    *,
+    overlap: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="How long the old secrets sign, too. [default: 24h]")
+    ] = None,
+) -> None:
+    """Make a new secret and print it; it is shown this once."""
+    with session.client() as client:
+        answer = client.rotate_webhook_secret(webhook_id, overlap=_parse.span("--overlap", overlap))
+    if session.as_json:
+        _json.document(answer)
+    else:
+        _print_secret(session, answer.webhook, answer.secret)
+
+
+def delete(session: Session, webhook_id: WebhookId) -> None:
+    """Remove a webhook and its deliveries."""
+    with session.client() as client:
+        client.delete_webhook(webhook_id)
+    if session.as_json:
+        _json.document(DeleteWebhookResponse())
+    else:
+        _say(session, f"{webhook_id}: deleted")
+
+
+def deliveries(
+    session: Session,
+    webhook_id: WebhookId,
+    *,
+    state: States = None,
+    page_size: Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many to show.")] = 50,
+    page_token: PageToken = "",
+    all_pages: AllPages = False,
+) -> None:
+    """List a webhook's deliveries, newest first, with what became of them."""
+    with session.client() as client:
+        pages = client.list_webhook_deliveries(
+            webhook_id, states=state or (), page_size=page_size, page_token=page_token
+        )
+        page = read_pages(pages, all_pages=all_pages)
+    if session.as_json:
+        _json.document(page)
+    else:
+        session.console.print(_tables.deliveries(page.deliveries))
+        say_more(session, page.next_page_token)
+
+
+def redeliver(
+    session: Session,
+    webhook_id: WebhookId,
+    *,
+    delivery: Annotated[str, typer.Option(metavar="DELIVERY_ID", help="This one.")] = "",
+    since_position: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="All of events at this position and after it.")
+    ] = None,
+    state: States = None,
+) -> None:
+    """Deliver again: one delivery, or all since a position.
+
+    Of those since a position the DELIVERED and DEAD ones go, unless states are given.
+    """
+    with session.client() as client:
+        count = client.redeliver_webhook(
+            webhook_id, delivery_id=delivery, since_position=since_position, states=state or ()
+        )
+    if session.as_json:
+        _json.document(RedeliverWebhookResponse(redelivered=count))
+    else:
+        _say(session, f"{count} go again")
+
+
+def ping(session: Session, webhook_id: WebhookId) -> int:
+    """Post a test event and say what happened.
+
+    Exits with 0 when the receiver answered with 2xx, else with 1.
+    """
+    with session.client() as client:
+        answer = client.ping_webhook(webhook_id)
+    if session.as_json:
+        _json.document(answer)
+    else:
+        _say(session, f"{webhook_id}: {words.attempt(answer.attempt)}")
+    return 0 if answer.delivered else FAILED
+
+
+def _print_secret(session: Session, webhook: Webhook, secret: str) -> None:
+    _say(session, f"webhook: {webhook.webhook_id}\nsecret:  {secret}")
+
+
+def _answer(session: Session, webhook: Webhook, what: str) -> None:
+    if session.as_json:
+        _json.document(webhook)
+    else:
+        _say(session, f"{webhook.webhook_id}: {what} ({words.webhook_state(webhook.state)})")
+
+
+def _say(session: Session, sentence: str) -> None:
+    session.console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,115 @@
+"""The part of the composition root that lets callers in and keeps account of them: keys, TLS, rates, usage."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from .domain.errors import Refusal
+from .duties.keys import KeyDuty
+from .duties.usage import UsageDuty
+from .ledger.committer import Committer
+from .ledger.keyring import READ_EVERY, KeyChanges, KeyRing
+from .ledger.keys import Keys
+from .ledger.ports import Clock
+from .ledger.queries import Queries
+from .ledger.usage import Usage, UsageQueries
+from .rpc.admin_service import AdminService
+from .rpc.door import Door
+from .rpc.methods import Kind
+from .rpc.open_calls import OpenCalls
+from .rpc.serving import Access as CallAccess
+from .rpc.tls import Certificates, Files
+from .settings import Settings, WrongSettingError
+from .store.engines import Database
+from .store.keys import SqlKeyStore
+from .store.usage import SqlUsageStore
+
+if TYPE_CHECKING:
+    from .rpc.rates import Rates
+
+log = structlog.get_logger(__name__)
+
+DAY = 86_400
+
+
+class Access:
+    """What of a server concerns who calls. Without `--auth keys` there is no key ring, and everybody is let in."""
+
+    def __init__(
+        self, settings: Settings, database: Database, committer: Committer, queries: Queries, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._shared = not database.single_writer
+        self._committer = committer
+        self._queries = queries
+        self._clock = clock
+        self._keys = SqlKeyStore(database)
+        self._keyring = self._open_keyring() if settings.auth == "keys" else None
+        self._usage = Usage()
+        self._open_calls = OpenCalls(settings.watches_per_key, settings.watches_per_owner)
+        door = Door(self._keyring, rates_of(settings), settings.message_limit)
+        self.calls = CallAccess(door, self._open_calls, self._usage)
+        usages = SqlUsageStore(database)
+        self.admin = AdminService(self._key_calls(), UsageQueries(usages, queries.run), clock)
+        kept = settings.usage_retention / DAY
+        self._noting = UsageDuty(self._usage, usages, self._keyring, self._keys, committer, clock, kept)
+
+    def _open_keyring(self) -> KeyRing:
+        async def read(after: int) -> KeyChanges:
+            return await self._queries.run(self._keys.changes, after)
+
+        return KeyRing(read, self._clock, self._keys.changes(0), shared=self._shared)
+
+    def _key_calls(self) -> Keys | None:
+        keyring = self._keyring
+        if keyring is None:
+            return None
+
+        async def changed() -> None:
+            await keyring.read_on()
+            self._open_calls.sweep(keyring.check)
+
+        writing, reading = self._committer.maintain, self._queries.run
+        return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed)
+
+    def duties(self) -> Iterator[tuple[str, Callable[[], Awaitable[bool]], float]]:
+        """Yield what is to be done over and over: its name, how, and every how many seconds."""
+        yield "usage", self._noting.once, self._settings.usage_interval
+        if self._keyring is not None:
+            sweep = partial(self._open_calls.sweep, self._keyring.check)
+            yield "keys", KeyDuty(self._keyring, self._shared, sweep).once, READ_EVERY
+
+    async def note_last_usage(self) -> None:
+        """Note what was called since it was last noted; for the end, when no call runs any more."""
+        try:
+            await self._noting.once()
+        except Refusal as refusal:
+            log.warning("the last usage is lost", why=str(refusal))
+
+
+def certificates_of(settings: Settings) -> Certificates | None:
+    """Return what TLS is spoken with, None for no TLS; raises CertificateError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+
+
+def rates_of(settings: Settings) -> "Rates | None":
+    """Return how often keys may call, None when there is no bound; raises WrongSettingError."""
+    given = {
+        Kind.READ: settings.rate_limit_read,
+        Kind.WRITE: settings.rate_limit_write,
+        Kind.WATCH: settings.rate_limit_watch,
+    }
+    rates = {kind: rate for kind, rate in given.items() if rate is not None}
+    if not rates:
+        return None
+    from .rpc.rates import Rates, WrongRateError  # noqa: PLC0415  most servers start 40 ms earlier without it
+
+    try:
+        return Rates(rates, settings.rate_limit_store)
+    except WrongRateError as error:
+        raise WrongSettingError(f"--rate-limit-…: {error}") from error

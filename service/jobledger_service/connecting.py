@@ -1,0 +1,76 @@
+"""How a command asks a running server: the flags that say where it is and who asks, and the call."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import grpc
+import typer
+from google.protobuf.message import Message
+
+REFUSED: Final = 65
+"""Exit status when what was asked for was refused (EX_DATAERR of sysexits.h)."""
+UNREACHABLE: Final = 69
+NOT_PERMITTED: Final = 77
+
+PLACE: Final = "Which server, and who asks"
+ApiKey = Annotated[
+    str,
+    typer.Option(
+        envvar="JOBLEDGER_API_KEY", metavar="KEY", help="An admin's key, for a server.", rich_help_panel=PLACE
+    ),
+]
+Tls = Annotated[bool, typer.Option("--tls", help="Ask the server over TLS.", rich_help_panel=PLACE)]
+File = Path | None
+CaFile = Annotated[File, typer.Option(exists=True, help="PEM file to trust, with TLS.", rich_help_panel=PLACE)]
+CertFile = Annotated[File, typer.Option(exists=True, help="PEM file of our certificate.", rich_help_panel=PLACE)]
+KeyFile = Annotated[File, typer.Option(exists=True, help="PEM file of its private key.", rich_help_panel=PLACE)]
+
+
+class RefusedError(Exception):
+    """What was asked for was not done; `status` is the exit status that says so."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """A running server at HOST:PORT; asked over TLS when there are credentials."""
+
+    server: str
+    api_key: str = field(repr=False)
+    credentials: grpc.ChannelCredentials | None
+
+    def ask(self, stub: Any, method: str, request: Message, timeout: float) -> Any:  # noqa: ANN401  the method's answer
+        """Return the answer of the service that `stub` is the class of, within seconds; raises RefusedError."""
+        metadata = [("authorization", f"Bearer {self.api_key}")] if self.api_key else []
+        with self._channel() as channel:
+            try:
+                return getattr(stub(channel), method)(request, timeout=timeout, metadata=metadata)
+            except grpc.RpcError as error:
+                raise _refused(self.server, error) from None
+
+    def _channel(self) -> grpc.Channel:
+        if self.credentials is None:
+            return grpc.insecure_channel(self.server)
+        return grpc.secure_channel(self.server, self.credentials)
+
+
+def credentials_of(ca_file: File, cert_file: File, key_file: File, *, tls: bool) -> grpc.ChannelCredentials | None:
+    """Return what the flags say about TLS, None for none: each of the files is for TLS."""
+    if not (tls or ca_file or cert_file):
+        return None
+    return grpc.ssl_channel_credentials(
+        *(file.read_bytes() if file else None for file in (ca_file, key_file, cert_file))
+    )
+
+
+def _refused(server: str, error: Any) -> RefusedError:  # noqa: ANN401  a grpc.RpcError that is a grpc.Call too
+    match error.code():
+        case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
+            return RefusedError(error.details(), NOT_PERMITTED)
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.DEADLINE_EXCEEDED:
+            return RefusedError(f"the server at {server} could not be reached: {error.details()}", UNREACHABLE)
+    return RefusedError(error.details(), REFUSED)

@@ -1,0 +1,61 @@
+"""Which addresses deliveries may go to: public ones, unless the operator allows private networks."""
+
+import asyncio
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+
+_NAT64: Final = ip_network("64:ff9b::/96")
+_FIRST_32_BITS: Final = 0xFFFFFFFF
+_UNICAST: Final = ip_network("2000::/3")
+"""All that is given out of IPv6."""
+_SPECIAL: Final = [
+    ip_network(one)
+    for one in (
+        *("192.0.0.0/24", "192.88.99.0/24"),  # protocol assignments, relays of 6to4
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),  # protocols with Teredo, examples, 6to4, examples
+    )
+]
+"""What the registries of special purposes have beside what this Python knows: it learned some of them late.
+
+https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.org/assignments/iana-ipv6-special-registry
+"""
+
+
+class RefusedAddressError(Exception):
+    """A host has an address that deliveries may not go to. The address is not told: it would map a private network."""
+
+    def __init__(self) -> None:
+        super().__init__("the host has an address that is not public, which this service does not connect to")
+
+
+class UnknownHostError(Exception):
+    """A host has no address."""
+
+    def __init__(self) -> None:
+        super().__init__("the host's name cannot be resolved")
+
+
+def is_public(address: str) -> bool:
+    """Return whether an address is one of the public internet; of one that carries an IPv4 address, that counts."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        inside = IPv4Address(int(found) & _FIRST_32_BITS) if found in _NAT64 else found.ipv4_mapped
+        if inside is not None:
+            return is_public(str(inside))
+        if found not in _UNICAST:
+            return False
+    special = found.is_multicast or found.is_reserved or any(found in network for network in _SPECIAL)
+    return found.is_global and not special
+
+
+async def addresses_of(host: str, port: int, *, allow_private: bool) -> list[str]:
+    """Resolve a host once and return its addresses; raises UnknownHostError, RefusedAddressError if one is private."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise UnknownHostError from None
+    addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+    if not allow_private and not all(map(is_public, addresses)):
+        raise RefusedAddressError
+    return addresses

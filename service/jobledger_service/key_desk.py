@@ -1,0 +1,82 @@
+"""Where the commands about API keys are carried out: on a database, or by the AdminService of a running server."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+from google.protobuf.message import Message
+from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
+
+from .app import clock, prepare
+from .connecting import REFUSED, Connection, RefusedError
+from .domain.access import DEFAULT_OWNER, Caller, Role
+from .domain.errors import Refusal, StoreUnavailable
+from .ledger.keys import Keys
+from .ledger.usage import UsageQueries
+from .rpc.admin_service import AdminService
+from .store.engines import Database, DatabaseInUseError, open_database
+from .store.keys import SqlKeyStore
+from .store.usage import SqlUsageStore
+
+PATIENCE: Final = 10.0
+"""Seconds that a server has to answer."""
+OPERATOR: Final = Caller(DEFAULT_OWNER, "operator", roles=frozenset({Role.ADMIN}))
+"""Who has the database at hand, and so needs no key."""
+
+T = TypeVar("T")
+
+
+class Desk(Protocol):
+    """Makes calls of AdminService."""
+
+    def ask(self, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
+        """Return the answer; raises RefusedError."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseDesk:
+    """Works on a database itself: of SQLite one that no server has open, of PostgreSQL any."""
+
+    database: str
+
+    def ask(self, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
+        """Return the answer; raises RefusedError, and what opening a database raises."""
+        with closing(self._open()) as database:
+            prepare(database)
+            keys = Keys(SqlKeyStore(database), _at_once, _at_once, clock, secrets.token_bytes, _nobody_to_tell)
+            service = AdminService(keys, UsageQueries(SqlUsageStore(database), _at_once), clock)
+            try:
+                return asyncio.run(getattr(service, method)(request, OPERATOR))
+            except StoreUnavailable:
+                raise
+            except Refusal as refusal:
+                raise RefusedError(str(refusal), REFUSED) from None
+
+    def _open(self) -> Database:
+        try:
+            return open_database(self.database)
+        except DatabaseInUseError as error:
+            hint = "ask that server, with --server HOST:PORT and an admin's key in --api-key"
+            raise DatabaseInUseError(f"{error}: {hint}") from None
+
+
+async def _at_once(work: Callable[[], T], /) -> T:
+    return work()
+
+
+async def _nobody_to_tell() -> None:
+    """Do nothing: the servers of a shared database look for themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerDesk:
+    """Asks a running server."""
+
+    connection: Connection
+
+    def ask(self, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
+        """Return the answer; raises RefusedError."""
+        return self.connection.ask(AdminServiceStub, method, request, PATIENCE)

@@ -1,0 +1,98 @@
+"""A look at this server and its database: what there is to find, and the verdict on it."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.health import Finding, Status, StoreVitals, Thresholds, Vitals, findings, verdict
+
+from .attendance import Attendance
+from .committer import Committer
+from .ports import Clock, ReadStore, WatchedFeed
+from .queries import Queries
+
+PATIENCE: Final = 3.0
+"""Seconds after which a database that has not answered counts as silent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What was found at a time, in microseconds since 1970."""
+
+    time: int
+    vitals: Vitals
+    findings: Sequence[Finding]
+
+    @property
+    def status(self) -> Status:
+        """The worst of what was found."""
+        return verdict(self.findings)
+
+
+class Checkup:
+    """Looks when it is asked; those who ask at once share one look at the database."""
+
+    def __init__(
+        self,
+        store: ReadStore,
+        queries: Queries,
+        committer: Committer,
+        feed: WatchedFeed,
+        attendance: Attendance,
+        clock: Clock,
+        limits: Thresholds,
+    ) -> None:
+        self._store = store
+        self._queries = queries
+        self._committer = committer
+        self._feed = feed
+        self._attendance = attendance
+        self._clock = clock
+        self._limits = limits
+        self._asking: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
+        self.latest: Health | None = None
+
+    async def look(self) -> Health:
+        """Look now; takes PATIENCE at most."""
+        store, latency = await self._answer() or (None, None)
+        vitals = self._vitals(store, latency)
+        self.latest = Health(self._clock(), vitals, findings(vitals, self._limits))
+        return self.latest
+
+    async def _answer(self) -> tuple[StoreVitals, float] | None:
+        """Ask the database, or wait for the answer to the question that is still open."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask(), name="checkup")
+        await asyncio.wait({self._asking}, timeout=PATIENCE)
+        return self._asking.result() if self._asking.done() else None
+
+    async def _ask(self) -> tuple[StoreVitals, float] | None:
+        try:
+            return await self._queries.run(self._timed)
+        except Refusal:
+            return None
+
+    def _timed(self) -> tuple[StoreVitals, float]:
+        began = time.perf_counter()
+        self._store.position()
+        latency = time.perf_counter() - began
+        return self._store.vitals(), latency
+
+    def _vitals(self, store: StoreVitals | None, latency: float | None) -> Vitals:
+        now, last, since = asyncio.get_running_loop().time(), self._committer.last, self._committer.busy_since
+        return Vitals(
+            store=store,
+            latency=latency,
+            queued=self._committer.queued,
+            queue_limit=self._committer.limit,
+            busy_for=None if since is None else now - since,
+            last_batch=last.commands if last else 0,
+            last_seconds=last.seconds if last else None,
+            last_age=now - last.ended if last else None,
+            feed_position=self._feed.position,
+            watchers=self._feed.watchers,
+            workers=self._attendance.active(),
+        )

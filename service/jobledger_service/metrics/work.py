@@ -1,0 +1,79 @@
+"""The metrics of what the server does: commits, watches, chunks, duties."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from jobledger_service.domain.change import ChangeType
+from jobledger_service.ledger.batch import Commit
+from jobledger_service.ledger.committer import Batch, Committer
+from jobledger_service.ledger.ports import WatchedFeed
+
+COMMANDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class WorkMetrics:
+    """Counts what is done, and asks for what is now when it is read."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._batch = Histogram(
+            "jobledger_commit_batch_commands",
+            "Commands that one commit carried out.",
+            buckets=COMMANDS,
+            registry=registry,
+        )
+        self._commit = Histogram(
+            "jobledger_commit_duration_seconds",
+            "One transaction, from its first statement to its callers' answers.",
+            buckets=COMMIT_SECONDS,
+            registry=registry,
+        )
+        changes = Counter(
+            "jobledger_changes",
+            "What happened to jobs and chunks, as the ledger tells it.",
+            ("change",),
+            registry=registry,
+        )
+        self._changes = {change: changes.labels(change) for change in ChangeType}
+        self._events = Counter("jobledger_events", "Ledger entries that this process committed.", registry=registry)
+        self._merged = Counter(
+            "jobledger_watch_events_merged",
+            "Events that a slow watcher got within the message of a later one.",
+            registry=registry,
+        )
+        duty = ("duty",)
+        self._duties = Counter("jobledger_duty_runs", "Times that a duty was done.", duty, registry=registry)
+        self._failures = Counter("jobledger_duty_failures", "Times that a duty failed.", duty, registry=registry)
+
+    def show(self, committer: Committer, feed: WatchedFeed) -> None:
+        """Show what waits and who watches, as it is at each scrape."""
+        self._gauge("commit_queue_depth", "Writes that wait.", lambda: committer.queued)
+        self._gauge("commit_queue_limit", "Writes that may wait before more are refused.", lambda: committer.limit)
+        self._gauge("watchers", "Watches that are open.", lambda: feed.watchers)
+        self._gauge("feed_position", "The newest entry that watchers were offered.", lambda: feed.position)
+
+    def _gauge(self, name: str, sentence: str, ask: Callable[[], float]) -> None:
+        Gauge(f"jobledger_{name}", sentence, registry=self._registry).set_function(ask)
+
+    def committed(self, commit: Commit) -> None:
+        """Count what a commit did."""
+        self._events.inc(len(commit.entries))
+        for change, count in commit.changes.items():
+            self._changes[change].inc(count)
+
+    def measured(self, batch: Batch) -> None:
+        """Time a commit."""
+        self._batch.observe(batch.commands)
+        self._commit.observe(batch.seconds)
+
+    def merged(self, count: int) -> None:
+        """Count events that were merged."""
+        self._merged.inc(count)
+
+    def duty(self, name: str, well: bool) -> None:  # noqa: FBT001  the form of perform
+        """Count a duty that was done, and whether it failed."""
+        self._duties.labels(name).inc()
+        self._failures.labels(name).inc(not well)

@@ -1,0 +1,73 @@
+"""The settings as flags of a command: each field of Settings is one flag, one variable, and one default."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar, get_args
+
+import typer
+
+from .environment import variable
+from .settings import Settings
+
+Result = TypeVar("Result")
+
+DEFAULT: Final = "default"
+_SOURCES: Final = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}
+
+
+def option(setting: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
+    """Return the flag of a setting; called otherwise than the setting when names are given."""
+    field = Settings.model_fields[setting]
+    return typer.Option(
+        *(names or (_switch(setting) if field.default is True else flag(setting),)),
+        help=f"{field.description} [default: {field.default}]",
+        envvar=variable(setting),
+        show_default=False,
+    )
+
+
+def flag(setting: str) -> str:
+    """Return the name of a setting on the command line."""
+    return "--" + setting.replace("_", "-")
+
+
+def _switch(setting: str) -> str:
+    """Return the names of a setting that is on by default, so that it can be switched off."""
+    return f"{flag(setting)}/--no-{flag(setting).removeprefix('--')}"
+
+
+def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Give a command a flag for every setting; it gets those that were given, by name, as its argument `given`."""
+    own = [one for one in inspect.signature(command).parameters.values() if one.name != "given"]
+
+    def called(**arguments: Any) -> Result:  # noqa: ANN401  typer's
+        given = {name: arguments.pop(name) for name in Settings.model_fields}
+        return command(given={name: value for name, value in given.items() if value is not None}, **arguments)
+
+    flags = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[_flag_type(field.annotation), option(name)],
+        )
+        for name, field in Settings.model_fields.items()
+    ]
+    called.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined] # typer reads it
+    called.__doc__ = command.__doc__
+    return called
+
+
+def _flag_type(annotation: Any) -> Any:  # noqa: ANN401  types
+    """Return the type that typer reads: settings check the value themselves."""
+    named = {annotation, *get_args(annotation)}
+    for kind in (bool, float, int):
+        if kind in named:
+            return kind | None
+    return str | None
+
+
+def source_of(context: typer.Context, setting: str) -> str:
+    """Return where a command's setting comes from: flag, environment or default."""
+    source = context.get_parameter_source(setting)
+    return _SOURCES.get(source.name, DEFAULT) if source else DEFAULT

@@ -1,0 +1,50 @@
+"""Lets callers in: says who they are, and turns away those that may not make a call."""
+
+from typing import TYPE_CHECKING, Final
+
+from jobledger_service.domain.access import Caller, token_in
+from jobledger_service.domain.errors import MessageTooLarge, RoleMissing
+from jobledger_service.ledger.keyring import KeyRing
+
+from .call import Context
+from .identity import ANYBODY
+from .methods import Method
+
+if TYPE_CHECKING:
+    from .rates import Rates
+
+AUTHORIZATION: Final = "authorization"
+
+
+class Door:
+    """Where every call comes in; without a key ring everybody is let in as ANYBODY, without rates as often as wanted.
+
+    `message_limit` is in bytes.
+    """
+
+    def __init__(self, keyring: KeyRing | None, rates: "Rates | None", message_limit: int) -> None:
+        self._keyring = keyring
+        self._rates = rates
+        self._message_limit = message_limit
+
+    async def identify(self, context: Context) -> Caller:
+        """Return who calls; raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
+        if self._keyring is None:
+            return ANYBODY
+        return await self._keyring.caller(token_in(_authorization(context)))
+
+    async def admit(self, caller: Caller, method: Method, size: int) -> None:
+        """Let in a call whose request has `size` bytes; raises RoleMissing, RateLimited, MessageTooLarge."""
+        if not caller.may(method.role):
+            raise RoleMissing(method.name, method.role)
+        if self._rates is not None:
+            await self._rates.take(caller, method.kind)
+        if size > self._message_limit:
+            raise MessageTooLarge(caller.key_id, size, self._message_limit)
+
+
+def _authorization(context: Context) -> str:
+    for name, value in context.invocation_metadata() or ():
+        if name == AUTHORIZATION:
+            return str(value)
+    return ""

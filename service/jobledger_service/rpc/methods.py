@@ -1,0 +1,97 @@
+"""What each RPC asks of its caller: the one table of roles, and of the classes that limits count by."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from jobledger_service.domain.access import Role
+
+JOB_SERVICE: Final = "jobledger.v1.JobService"
+WORKER_SERVICE: Final = "jobledger.v1.WorkerService"
+ADMIN_SERVICE: Final = "jobledger.v1.AdminService"
+WEBHOOK_SERVICE: Final = "jobledger.v1.WebhookService"
+LIMIT_SERVICE: Final = "jobledger.v1.LimitService"
+IMPORT_SERVICE: Final = "jobledger.v1.ImportService"
+HEALTH_SERVICE: Final = "jobledger.v1.SystemHealthService"
+OPERATIONS: Final = "google.longrunning.Operations"
+
+
+class Kind(StrEnum):
+    """What a call does, as far as limits go."""
+
+    READ = "read"
+    WRITE = "write"
+    WATCH = "watch"
+    """Stays open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """An RPC; `service` has its package before it. One that `waits` stays open long, and ends when its key does."""
+
+    service: str
+    name: str
+    role: Role
+    kind: Kind
+    waits: bool = False
+    full_name: str = field(init=False)
+    """The name that the descriptor has."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "full_name", f"{self.service}.{self.name}")
+
+
+def _methods() -> Iterator[Method]:
+    yield Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH, waits=True)
+    yield Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH, waits=True)
+    yield Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ)
+    yield Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True)
+    yield Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE)
+    yield Method(JOB_SERVICE, "UpdateJobPriorities", Role.CALLER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, waits=True)
+    yield Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "Heartbeat", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE)
+    yield Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE)
+    yield Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ)
+    yield Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE)
+    yield Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE)
+    yield Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ)
+    yield Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ)
+    yield Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ)
+    yield Method(WEBHOOK_SERVICE, "UpdateWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "DeleteWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "RotateWebhookSecret", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ)
+    yield Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE)
+    yield Method(LIMIT_SERVICE, "SetLimit", Role.ADMIN, Kind.WRITE)
+    yield Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ)
+    yield Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE)
+    yield Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True)
+    yield Method(HEALTH_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ)
+    yield Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ)
+    yield Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ)
+    yield Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.READ, waits=True)
+    yield Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE)
+    yield Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE)
+
+
+METHODS: Final = {method.full_name: method for method in _methods()}
+"""By the full name of the descriptor. A server does not start with a method that is not here."""

@@ -1,0 +1,40 @@
+"""What is told of each call: how long it took, how it ended, and what was sent."""
+
+from typing import Protocol
+
+
+class MethodObserver(Protocol):
+    """Hears of the calls of one method, on the event loop; it must be quick and never raise."""
+
+    def began(self) -> None:
+        """Note that a call came in."""
+
+    def sent(self) -> None:
+        """Note that a message of a stream was sent."""
+
+    def ended(self, code: str, seconds: float) -> None:
+        """Note the end of a call with the name of its status code, `seconds` after it began."""
+
+
+class CallsObserver(Protocol):
+    """Knows who hears of each method."""
+
+    def method(self, name: str, *, streams: bool) -> MethodObserver:
+        """Return who hears of a method, `package.Service/Method`; `streams` when it answers with a stream."""
+
+
+class Unobserved:
+    """Nobody listens."""
+
+    def method(self, name: str, *, streams: bool) -> MethodObserver:  # noqa: ARG002  the form
+        """Return one who hears and does nothing."""
+        return self
+
+    def began(self) -> None:
+        """Do nothing."""
+
+    def sent(self) -> None:
+        """Do nothing."""
+
+    def ended(self, code: str, seconds: float) -> None:
+        """Do nothing."""

@@ -1,0 +1,76 @@
+"""google.longrunning.Operations over jobs, for any client that knows long-running operations."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from google.longrunning import operations_pb2 as lro
+from google.protobuf.empty_pb2 import Empty
+
+from jobledger_service.domain.lifecycle import Cancellation
+from jobledger_service.domain.limits import DEFAULT_GRACE, SECOND
+from jobledger_service.ledger.commands import CancelJob, DeleteJob
+from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.watch import Mode, Watch
+
+from .checks import Checks
+from .identity import Caller
+from .operations import job_id_of, listing, operation
+
+LONGEST_WAIT: Final = 600 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsService:
+    """Each job of the caller is an operation."""
+
+    committer: Committer
+    queries: Queries
+    watch: Watch
+
+    async def GetOperation(self, request: lro.GetOperationRequest, caller: Caller) -> lro.Operation:
+        return await self._read(job_id_of(request.name), caller)
+
+    async def ListOperations(self, request: lro.ListOperationsRequest, caller: Caller) -> lro.ListOperationsResponse:
+        page = await self.queries.list_jobs(listing(request, caller), request.page_token)
+        return lro.ListOperationsResponse(
+            operations=[operation(one.job) for one in page.jobs], next_page_token=page.next_page_token
+        )
+
+    async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
+        how = Cancellation(DEFAULT_GRACE, "", force=False)
+        await self.committer.submit(CancelJob(caller.owner, job_id_of(request.name), how, caller.name))
+        return Empty()
+
+    async def DeleteOperation(self, request: lro.DeleteOperationRequest, caller: Caller) -> Empty:
+        await self.committer.submit(DeleteJob(caller.owner, job_id_of(request.name), caller.name))
+        return Empty()
+
+    async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> lro.Operation:
+        job_id = job_id_of(request.name)
+        try:
+            async with asyncio.timeout(_patience(request)):
+                await self._until_ended(job_id, caller)
+        except TimeoutError:
+            pass
+        return await self._read(job_id, caller)
+
+    async def _read(self, job_id: str, caller: Caller) -> lro.Operation:
+        return operation((await self.queries.job(caller.owner, job_id, full=False)).job)
+
+    async def _until_ended(self, job_id: str, caller: Caller) -> None:
+        async with aclosing(self.watch.job(caller.owner, job_id, b"", Mode.LATEST)) as messages:
+            async for _ in messages:
+                pass  # the watch ends when the job does
+
+
+def _patience(request: lro.WaitOperationRequest) -> float:
+    """Return the seconds to wait: those that were asked for, at most LONGEST_WAIT, which also is what absence means."""
+    if not request.HasField("timeout"):
+        return LONGEST_WAIT / SECOND
+    checks = Checks()
+    micros = checks.micros("timeout", request.timeout, 0, 86_400 * SECOND)
+    checks.done()
+    return min(micros, LONGEST_WAIT) / SECOND

@@ -1,0 +1,109 @@
+"""A copy of an SQLite database as it is at one moment, made while a server writes to it."""
+
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from .engines import UnknownDatabaseError, without_password
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGES: Final = 2_048
+"""Pages that are copied at a time, 8 MiB: after each, progress is told."""
+
+Progress = Callable[[int, int], None]
+"""Hears of the pages that were copied, and of all pages."""
+
+
+class BackupError(Exception):
+    """The back-up was not made; nothing is left of it."""
+
+
+class NotSqliteError(BackupError):
+    """The database has tools of its own for this."""
+
+
+def back_up(url: str, target: Path, progress: Progress) -> int:
+    """Copy the database of a URL to a file that does not exist yet; return the ledger's position in the copy.
+
+    The copy is one consistent state: that of the beginning. It is checked, and has its name only when it is whole.
+    Raises BackupError.
+    """
+    source = _file(url)
+    if target.exists():
+        raise BackupError(f"{target} exists already: a back-up does not overwrite; give another name")
+    with _partial(target) as partial:
+        try:
+            _copy(source, partial, progress)
+            position = _checked(partial)
+        except sqlite3.Error as error:
+            raise BackupError(f"{source} could not be copied to {target}: {error}") from error
+        _sync(partial)
+        partial.rename(target)
+    _sync(target.parent)
+    return position
+
+
+def _file(url: str) -> Path:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UnknownDatabaseError(f"{without_password(url)!r} is not a database URL") from None
+    if parsed.get_backend_name() == "postgresql":
+        plain = without_password(parsed._replace(drivername="postgresql", password=None).render_as_string())
+        raise NotSqliteError(
+            "PostgreSQL has its own back-ups, which are consistent while servers run. Use:\n"
+            f"  pg_dump --format=custom --file=jobledger.dump '{plain}'"
+        )
+    file = Path(parsed.database or "")
+    if not file.is_file():
+        raise UnknownDatabaseError(f"{file} is not a file: there is nothing to back up")
+    return file
+
+
+@contextmanager
+def _partial(target: Path) -> "Iterator[Path]":
+    """Give a name for the unfinished copy, and leave nothing under it."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+    except OSError as error:
+        raise BackupError(f"{target} could not be written: {error.strerror}") from error
+    finally:
+        for name in (partial, *(partial.with_name(partial.name + end) for end in ("-wal", "-shm", "-journal"))):
+            name.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> None:
+    with (
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as reader,
+        closing(sqlite3.connect(target)) as writer,
+    ):
+        # Inside a transaction that reads, the copy is of one state; outside, each commit would begin it anew.
+        reader.execute("BEGIN")
+        reader.execute("SELECT position FROM ledger").fetchone()
+        reader.backup(writer, pages=PAGES, progress=lambda _, remaining, total: progress(total - remaining, total))
+
+
+def _checked(copy: Path) -> int:
+    with closing(sqlite3.connect(copy)) as connection:
+        found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+        if found != ["ok"]:
+            raise BackupError(f"the copy is damaged, and so may the database be: {'; '.join(found[:3])}")
+        position: int = connection.execute("SELECT position FROM ledger").fetchone()[0]
+    return position
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,290 @@
+"""Deliveries on disk: listed, claimed, concluded, made to go again, and forgotten."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, or_, select, update
+
+from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
+from jobledger_service.domain.webhook import Webhook, WebhookState
+from jobledger_service.ledger.webhook_ports import Claimed, Finished, Room
+
+from . import waiting
+from .engines import Database
+from .tables import dead, deliveries, over, pending, scheduled, webhooks
+from .webhook_rows import DELIVERY_COLUMNS, WEBHOOK_COLUMNS, attempts_of, attempts_text, delivery_of, webhook_of
+from .webhooks import save
+
+_IS_ROW = and_(
+    deliveries.c.webhook_key == bindparam("key"),
+    deliveries.c.position == bindparam("at"),
+    deliveries.c.ordinal == bindparam("nth"),
+)
+_CLAIM = update(deliveries).where(_IS_ROW).values(locked_until=bindparam("until"), attempt_count=bindparam("fence"))
+_IS_MINE = and_(_IS_ROW, pending, deliveries.c.attempt_count == bindparam("fence"))
+_RELEASE = update(deliveries).where(_IS_MINE).values(locked_until=None)
+_CONCLUDE = (
+    update(deliveries)
+    .where(_IS_MINE)
+    .values(
+        state=bindparam("to"),
+        attempts=bindparam("list"),
+        tries=bindparam("tried"),
+        first_attempt_time=bindparam("first"),
+        next_attempt_time=bindparam("next"),
+        end_time=bindparam("end"),
+        locked_until=None,
+    )
+)
+_AGAIN = (
+    update(deliveries)
+    .where(_IS_ROW)
+    .values(state="PENDING", tries=0, first_attempt_time=None, next_attempt_time=None, end_time=None, locked_until=None)
+)
+_DIE = (
+    update(deliveries)
+    .where(_IS_ROW)
+    .values(state="DEAD", attempts=bindparam("list"), next_attempt_time=None, end_time=bindparam("end"))
+)
+OUTLIVED = "it was not delivered within the time for which deliveries are kept"
+
+
+_DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), waiting.free)
+_WITH_DUE = select(*WEBHOOK_COLUMNS).where(
+    webhooks.c.state == WebhookState.ACTIVE.value,
+    exists(select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _DUE)),
+)
+_ANY_DUE = _WITH_DUE.with_only_columns(webhooks.c.webhook_key).limit(1)
+_DUE_OF_ONE = (
+    select(deliveries)
+    .where(deliveries.c.webhook_key == bindparam("key"), _DUE)
+    .order_by(deliveries.c.next_attempt_time)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+
+
+def _in(states: frozenset[DeliveryState]) -> ColumnElement[bool]:
+    """Return the condition of some states; of DEAD alone it is that of the partial index."""
+    return dead if states == {DeliveryState.DEAD} else deliveries.c.state.in_(sorted(states))
+
+
+def _after(place: tuple[int, int]) -> ColumnElement[bool]:
+    position, ordinal = place
+    same = and_(deliveries.c.position == position, deliveries.c.ordinal > ordinal)
+    return and_(deliveries.c.position >= position, or_(deliveries.c.position > position, same))
+
+
+class SqlDeliveryStore:
+    """The deliveries of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def deliveries(
+        self, webhook_key: str, states: frozenset[DeliveryState], before: tuple[int, int] | None, limit: int
+    ) -> list[Delivery]:
+        """Return deliveries before a place (position, ordinal), newest first."""
+        wanted = select(*DELIVERY_COLUMNS).where(deliveries.c.webhook_key == webhook_key)
+        if states:
+            wanted = wanted.where(_in(states))
+        if before is not None:
+            position, ordinal = before
+            same = and_(deliveries.c.position == position, deliveries.c.ordinal < ordinal)
+            wanted = wanted.where(deliveries.c.position <= position, or_(deliveries.c.position < position, same))
+        newest_first = (deliveries.c.position.desc(), deliveries.c.ordinal.desc())
+        with self._database.read() as connection:
+            return [delivery_of(row) for row in connection.execute(wanted.order_by(*newest_first).limit(limit))]
+
+    def is_due(self, now: int) -> bool:
+        """Return whether a delivery is to be attempted."""
+        with self._database.read() as connection:
+            return connection.execute(_ANY_DUE, {"now": now}).first() is not None
+
+    def turn(
+        self,
+        finished: Sequence[Finished],
+        decide: Callable[[Webhook, Sequence[Finished]], Webhook],
+        room: Room,
+        now: int,
+        lease: int,
+    ) -> list[Claimed]:
+        """Note what came of attempts, let `decide` judge their webhooks, and claim what is due for `lease` µs."""
+        with self._database.write() as connection:
+            if finished:
+                self._conclude(connection, finished, decide, now)
+            return self._claim(connection, room, now, lease)
+
+    def _conclude(
+        self,
+        connection: Connection,
+        finished: Sequence[Finished],
+        decide: Callable[[Webhook, Sequence[Finished]], Webhook],
+        now: int,
+    ) -> None:
+        locked = waiting.lock(connection, {one.claimed.webhook_key for one in finished})
+        connection.execute(_CONCLUDE, [_conclusion(one, now) for one in finished])
+        for key, webhook in locked.items():
+            mine = [one for one in finished if one.claimed.webhook_key == key]
+            after = decide(webhook, mine)
+            save(connection, webhook, after, now)
+            if after.state is not WebhookState.ACTIVE:
+                waiting.hold_back(connection, after, now)
+            ended = {one.claimed.job_key for one in mine if one.state is not DeliveryState.PENDING}
+            waiting.let_go_of_jobs(connection, after, ended, now)
+
+    def _claim(self, connection: Connection, room: Room, now: int, lease: int) -> list[Claimed]:
+        """Claim from each webhook in turn, as far as there is room, so that a slow one does not keep the others out."""
+        left, claimed = room.total, []
+        if left <= 0:
+            return []
+        rows = connection.execute(_WITH_DUE, {"now": now}).all()
+        found = [webhook for webhook in map(webhook_of, rows) if room.busy.get(webhook.key, 0) < room.of_one]
+        first = now % len(found) if found else 0
+        for webhook in found[first:] + found[:first]:
+            most = min(left, room.of_one - room.busy.get(webhook.key, 0))
+            if most <= 0:
+                break
+            claimed += self._claim_of(connection, webhook, most, now)
+            left = room.total - len(claimed)
+        if claimed:
+            until = now + lease
+            connection.execute(_CLAIM, [_row_of(one) | {"until": until, "fence": one.fence} for one in claimed])
+        return claimed
+
+    def _claim_of(self, connection: Connection, webhook: Webhook, limit: int, now: int) -> list[Claimed]:
+        due = connection.execute(_DUE_OF_ONE, {"key": webhook.key, "now": now, "most": limit})
+        secrets = webhook.signing(now)
+        return [
+            Claimed(
+                webhook_key=row.webhook_key,
+                webhook_id=webhook.webhook_id,
+                position=row.position,
+                ordinal=row.ordinal,
+                job_key=row.job_key,
+                url=webhook.url,
+                secrets=secrets,
+                body=row.body,
+                attempts=attempts_of(row.attempts),
+                tries=row.tries,
+                first=row.first_attempt_time,
+                fence=row.attempt_count + 1,
+            )
+            for row in due
+        ]
+
+    def release(self, claimed: Sequence[Claimed]) -> None:
+        """Give back deliveries whose attempt was broken off."""
+        with self._database.write() as connection:
+            connection.execute(_RELEASE, [_row_of(one) | {"fence": one.fence} for one in claimed])
+
+    def release_all(self) -> None:
+        """Give back what a process that is gone had claimed; only where no other process can claim."""
+        with self._database.write() as connection:
+            connection.execute(update(deliveries).where(scheduled).values(locked_until=None))
+
+    def redeliver_one(self, webhook_key: str, place: tuple[int, int], now: int) -> bool:
+        """Make a delivery PENDING, to go as soon as its job's earlier ones are done; False when there is none."""
+        position, ordinal = place
+        condition = and_(deliveries.c.position == position, deliveries.c.ordinal == ordinal)
+        with self._database.write() as connection:
+            found = connection.execute(
+                select(deliveries.c.position).where(deliveries.c.webhook_key == webhook_key, condition)
+            )
+            if found.first() is None:
+                return False
+            self._again(connection, webhook_key, condition, 1, now)
+            return True
+
+    def redeliver(
+        self, webhook_key: str, states: frozenset[DeliveryState], after: tuple[int, int], limit: int, now: int
+    ) -> tuple[int, tuple[int, int] | None]:
+        """Make deliveries after a place PENDING; return how many, and where to go on, None when there are no more."""
+        condition = and_(_after(after), _in(states))
+        with self._database.write() as connection:
+            changed = self._again(connection, webhook_key, condition, limit, now)
+        return len(changed), changed[-1] if len(changed) == limit else None
+
+    def _again(
+        self, connection: Connection, webhook_key: str, condition: ColumnElement[bool], limit: int, now: int
+    ) -> list[tuple[int, int]]:
+        """Make deliveries PENDING whose attempt does not run, in order; return their places."""
+        webhook = waiting.lock(connection, [webhook_key]).get(webhook_key)
+        if webhook is None:
+            return []
+        wanted = (
+            select(deliveries.c.position, deliveries.c.ordinal)
+            .where(deliveries.c.webhook_key == webhook_key, condition, waiting.free)
+            .order_by(deliveries.c.position, deliveries.c.ordinal)
+            .limit(limit)
+            .with_for_update()
+        )
+        places = [(position, ordinal) for position, ordinal in connection.execute(wanted, {"now": now})]
+        if places:
+            rows = [{"key": webhook_key, "at": position, "nth": ordinal} for position, ordinal in places]
+            connection.execute(_AGAIN, rows)
+            waiting.hold_back(connection, webhook, now)
+            waiting.let_go_between(connection, webhook, places[0][0], places[-1][0], now)
+        return places
+
+    def trim_deliveries(self, before: int, limit: int, now: int) -> int:
+        """Let deliveries that wait since before a time die, and forget those that ended then, at most `limit` each."""
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim deliveries"):
+                return 0
+            died = self._let_die(connection, before, limit, now)
+            return died + self._forget(connection, before, limit)
+
+    def _let_die(self, connection: Connection, before: int, limit: int, now: int) -> int:
+        old = select(*DELIVERY_COLUMNS).where(pending, deliveries.c.create_time < before).limit(limit)
+        keys = {row.webhook_key for row in connection.execute(old)}
+        if not keys:
+            return 0
+        locked = waiting.lock(connection, keys)
+        stale = old.where(waiting.free, deliveries.c.webhook_key.in_(sorted(locked)))
+        rows = [delivery_of(row) for row in connection.execute(stale, {"now": now})]
+        if rows:
+            connection.execute(_DIE, [_death(one, now) for one in rows])
+        for webhook in locked.values():
+            waiting.let_go(connection, webhook, now)
+        return len(rows)
+
+    def _forget(self, connection: Connection, before: int, limit: int) -> int:
+        old = (
+            select(deliveries.c.webhook_key, deliveries.c.position, deliveries.c.ordinal)
+            .where(over, deliveries.c.end_time < before)
+            .order_by(deliveries.c.end_time)
+            .limit(limit)
+        )
+        rows = [{"key": key, "at": position, "nth": ordinal} for key, position, ordinal in connection.execute(old)]
+        if rows:
+            connection.execute(delete(deliveries).where(_IS_ROW, over), rows)
+        return len(rows)
+
+
+def _row_of(claimed: Claimed) -> dict[str, Any]:
+    return {"key": claimed.webhook_key, "at": claimed.position, "nth": claimed.ordinal}
+
+
+def _conclusion(one: Finished, now: int) -> dict[str, Any]:
+    claimed, waits = one.claimed, one.state is DeliveryState.PENDING
+    return _row_of(claimed) | {
+        "fence": claimed.fence,
+        "to": one.state.value,
+        "list": attempts_text([*claimed.attempts, one.attempt]),
+        "tried": claimed.tries + 1,
+        "first": one.attempt.time if claimed.first is None else claimed.first,
+        "next": one.next_attempt_time if waits else None,
+        "end": None if waits else now,
+    }
+
+
+def _death(delivery: Delivery, now: int) -> dict[str, Any]:
+    end = Attempt(now, 0, None, OUTLIVED)
+    return {
+        "key": delivery.webhook_key,
+        "at": delivery.position,
+        "nth": delivery.ordinal,
+        "list": attempts_text([*delivery.attempts, end]),
+        "end": now,
+    }

@@ -1,0 +1,102 @@
+"""The part of the composition that is about webhooks: what records deliveries, what makes them, who asks for them."""
+
+import base64
+import random
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from .domain.delivery import schedule
+from .domain.limits import SECOND
+from .duties.duty import Ran, perform
+from .duties.webhook_delivery import DeliveryRules, WebhookDelivery
+from .duties.webhook_fill import WebhookFill
+from .duties.webhook_post import HttpPost
+from .duties.webhook_retention import WebhookRetention
+from .ledger.committer import Committer
+from .ledger.ports import Clock, ReadStore
+from .ledger.queries import Queries
+from .ledger.webhooks import Webhooks
+from .rpc.webhook_codec import JsonWebhookCodec
+from .rpc.webhook_requests import Given
+from .rpc.webhook_service import WebhookService
+from .settings import Settings
+from .store.deliveries import SqlDeliveryStore
+from .store.engines import Database
+from .store.webhooks import SqlWebhookStore
+
+MARGIN = 1.0
+"""Seconds beyond twice the time of an attempt after which it counts as lost: its outcome waits for the writer, too."""
+
+
+def _new_secret() -> str:
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+class WebhookApp:
+    """Webhooks in one server process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        reads: ReadStore,
+        queries: Queries,
+        committer: Committer,
+        clock: Clock,
+        new_id: Callable[[], str],
+    ) -> None:
+        self._settings = settings
+        store, kept, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
+        if database.single_writer:
+            kept.release_all()
+        self._post = HttpPost(
+            clock,
+            timeout=settings.webhook_timeout,
+            connections=settings.webhook_concurrency,
+            allow_http=settings.webhook_allow_http,
+            allow_private=settings.webhook_allow_private_networks,
+        )
+        self._delivery = WebhookDelivery(kept, queries, committer, self._post, clock, random.random, rules_of(settings))
+        self._fill = WebhookFill(reads, store, codec, queries, committer, clock, self._delivery.news.set)
+        self._retention = WebhookRetention(kept, committer, clock, round(settings.webhook_retention * SECOND))
+        webhooks = Webhooks(
+            store, kept, queries, committer, codec, self._post, clock, new_id, _new_secret, self._changed
+        )
+        self.service = WebhookService(webhooks, clock, Given(settings.webhook_allow_http))
+
+    def heard(self) -> None:
+        """Hear of a commit of this process."""
+        self._fill.heard()
+
+    def _changed(self) -> None:
+        self._fill.news.set()
+        self._delivery.news.set()
+
+    def duties(self, ran: Ran) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what is to run as long as the server does, by name; `ran` hears of each time."""
+        settings, fill = self._settings, self._fill
+        return {
+            "webhook events": perform("webhook events", fill.once, settings.duty_interval, fill.news, ran),
+            "webhooks": self._delivery.run(settings.duty_interval, ran),
+            "webhook retention": perform(
+                "webhook retention", self._retention.once, settings.retention_interval, ran=ran
+            ),
+        }
+
+    async def close(self) -> None:
+        """Close the connections to receivers."""
+        await self._post.close()
+
+
+def rules_of(settings: Settings) -> DeliveryRules:
+    """Return how deliveries are made."""
+    return DeliveryRules(
+        schedule=schedule(
+            round(settings.webhook_initial_backoff * SECOND), round(settings.webhook_retry_window * SECOND)
+        ),
+        at_once=settings.webhook_concurrency,
+        at_once_of_one=settings.webhook_endpoint_concurrency,
+        lease=round((2 * settings.webhook_timeout + MARGIN) * SECOND),
+        pause_after=round(settings.webhook_pause_after * SECOND),
+    )

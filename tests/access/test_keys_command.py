@@ -1,0 +1,77 @@
+"""The commands about keys: on a database, and beside a running server."""
+
+import json
+from pathlib import Path
+
+import pytest
+from jobledger_service.cli import cli
+from jobledger_service.connecting import Connection
+from jobledger_service.key_desk import ServerDesk
+from typer.testing import CliRunner, Result
+
+from tests.access.conftest import Keyed
+from tests.support.api import fresh_kind
+from tests.support.databases import new_database
+from tests.support.keys import first_key
+
+
+def run(*words: str, status: int = 0, **environment: str) -> Result:
+    ended = CliRunner().invoke(cli, ["keys", *words], env=environment)
+    assert ended.exit_code == status, ended.output
+    return ended
+
+
+def test_the_whole_life_of_a_key_in_a_database(store: str, tmp_path: Path):
+    place = ("--database", new_database(store, tmp_path))
+    made = run(
+        *place, "create", "a crawler", "--role", "worker", "--role", "caller", "--owner", "x", "--expires-in", "90d"
+    )
+    token = made.stdout.strip()
+    key_id = token.split("_")[1]
+    assert made.stderr.strip() == f"{key_id}: a crawler, caller,worker of x; the key is not shown again"
+    rotated = run(*place, "rotate", key_id, "--grace", "2h", "--output", "json")
+    new = json.loads(rotated.stdout)
+    assert (new["replaced"]["keyId"], new["apiKey"]["owner"]) == (key_id, "x")
+    assert run(*place, "revoke", key_id).stdout.strip() == f"{key_id} (a crawler): revoked"
+    listed = run(*place, "list").stdout.splitlines()
+    assert [line.split()[0] for line in listed[1:]] == [new["apiKey"]["keyId"]]
+    listed = json.loads(run(*place, "list", "--all", "--owner", "x", "--output", "json").stdout)
+    assert [key["keyId"] for key in listed["apiKeys"]] == [key_id, new["apiKey"]["keyId"]]
+    assert token.rpartition("_")[2] not in json.dumps(listed)
+
+
+def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
+    server, owner = keyed.replicas[0], fresh_kind()[-40:]
+    if store == "sqlite":
+        said = run("--database", server.database, "list", status=78).stderr
+        assert "--server" in said
+        assert "Traceback" not in said
+    place = ("--server", server.target)
+    token = run(*place, "create", "one", "--role", "caller", "--owner", owner, JOBLEDGER_API_KEY=keyed.token).stdout
+    assert run(*place, "--api-key", keyed.token, "list", "--owner", owner).stdout.count("one") == 1
+    assert "role ADMIN" in run(*place, "list", status=77, JOBLEDGER_API_KEY=token.strip()).stderr
+    assert "API key" in run(*place, "list", status=77, JOBLEDGER_API_KEY="").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("create", "x/y", "--role", "admin"), 65, "name"),
+        (("create", "x", "--role", "king"), 2, "king"),
+        (("create", "x"), 2, "--role"),
+        (("create", "x", "--role", "admin", "--expires-in", "soon"), 2, "soon"),
+        (("revoke", "0" * 12), 65, "0" * 12),
+        (("rotate", "nonsense"), 65, "nonsense"),
+        (("--server", "127.0.0.1:1", "list"), 69, "could not be reached"),
+        (("--database", "mysql://x/y", "list"), 78, "mysql"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(tmp_path: Path, words: tuple[str, ...], status: int, said: str):
+    ended = run(*words, status=status, JOBLEDGER_DATABASE=f"sqlite:///{tmp_path}/x.db")
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_key_is_in_no_representation(store: str, tmp_path: Path):
+    token = first_key(new_database(store, tmp_path))
+    assert token not in repr(ServerDesk(Connection("127.0.0.1:7070", token, None)))

@@ -1,0 +1,204 @@
+"""How much is allowed: rates, open watches, QUEUED jobs, bytes; a refusal says whose limit it is, and until when."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+from fakeredis import TcpFakeServer
+from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobsRequest
+from jobledger_client import JobClient, MessageTooLargeError, RateLimitedError
+from jobledger_service.access import rates_of
+from jobledger_service.settings import Settings, WrongSettingError
+from limits.aio.storage.redis.bridge import RedisBridge
+from redis import Redis
+
+from tests.access.conftest import As
+from tests.conftest import QUICK, StartServer
+from tests.support.api import Api
+from tests.support.databases import new_database
+from tests.support.errors import Refusal, invalid, read, refused
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.server import Server
+
+LIMITS = {
+    "rate_limit_read": "5/second",
+    "rate_limit_write": "30/hour",
+    "rate_limit_watch": "6/hour",
+    "watches_per_key": "2",
+    "watches_per_owner": "3",
+    "message_limit": "100000",
+}
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+Connect = Callable[..., Api]
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """Return a server with keys and limits, and the token of an admin."""
+    directory = tmp_path_factory.mktemp("limited")
+    database = new_database("sqlite", directory)
+    token = first_key(database)
+    server = Server(database, directory, QUICK | {"auth": "keys"} | LIMITS).start()
+    yield server, token
+    assert server.stop() == 0
+    assert server.defects() == []
+
+
+@pytest.fixture
+def admin(limited: tuple[Server, str], as_holder: As) -> KeyedApi:
+    """Return the API of the limited server as its admin calls it."""
+    return as_holder(*limited)
+
+
+async def refusals(calls: list) -> list[Refusal]:
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    return [read(answer) for answer in answers if isinstance(answer, grpc.RpcError)]
+
+
+async def test_a_key_calls_as_often_as_its_rate_and_no_other_is_touched(admin: KeyedApi, as_holder: As, kind: str):
+    made = await admin.make(CALLER, WORKER)
+    api = as_holder(admin, made.token)
+    said = await refusals([api.create(kind) for _ in range(35)])
+    assert [(one.code, one.reason) for one in said] == [(EXHAUSTED, "RATE_LIMITED")] * 5
+    for one in said:
+        assert one.subjects == [f"key:{made.api_key.key_id}"]
+        assert one.metadata == {"kind": "write", "limit": "30 in 3600 s"}
+        assert 0 < one.retry_delay <= 3_600
+    assert (await api.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))).total_size == 30
+    with refused(EXHAUSTED, "RATE_LIMITED"):
+        await api.claim(kind)
+    for _ in range(6):
+        async with api.watch_jobs(kind) as watch:
+            await watch.message()
+    with refused(EXHAUSTED, "RATE_LIMITED") as refusal:
+        await api.watch_jobs(kind).message()
+    assert refusal.metadata["kind"] == "watch"
+    await as_holder(admin, (await admin.make(CALLER)).token).create(kind)
+
+
+async def test_the_sdk_waits_as_it_is_told_and_calls_again(admin: KeyedApi):
+    token = (await admin.make(CALLER)).token
+
+    def read_on() -> float:
+        with JobClient(admin.target, api_key=token, timeout=20) as client:
+            begun = time.monotonic()
+            for _ in range(12):
+                client.list_jobs().page()
+            return time.monotonic() - begun
+
+    assert 0.9 <= await asyncio.to_thread(read_on) < 15
+
+
+async def test_an_error_of_the_sdk_says_when_to_come_back(admin: KeyedApi, as_holder: As, kind: str):
+    token = (await admin.make(CALLER)).token
+    assert await refusals([as_holder(admin, token).create(kind) for _ in range(30)]) == []
+
+    def once_more() -> RateLimitedError:
+        with JobClient(admin.target, api_key=token, timeout=1) as client, pytest.raises(RateLimitedError) as caught:
+            client.create_job(kind)
+        return caught.value
+
+    error = await asyncio.to_thread(once_more)
+    assert error.retry_after is not None
+    assert 1 < error.retry_after <= 3_600
+
+
+async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_holder: As, kind: str):
+    made = [await admin.make(CALLER, owner="x"), await admin.make(CALLER, owner="x"), await admin.make(CALLER)]
+    first, second, other = (as_holder(admin, one.token) for one in made)
+    job = await first.create(kind)
+    ending = first.watch_job(job.job_id)
+    for watch in (ending, first.watch_jobs(kind), second.watch_jobs(kind), other.watch_jobs(kind)):
+        await watch.message()
+    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as said:
+        await first.watch_jobs(kind).message()
+    assert (said.subjects, said.metadata) == ([f"key:{made[0].api_key.key_id}"], {"limit": "2"})
+    with refused(EXHAUSTED, "TOO_MANY_WATCHES") as said:
+        await second.watch_jobs(kind).message()
+    assert (said.subjects, said.metadata) == (["owner:x"], {"limit": "3"})
+    assert said.retry_delay > 0
+    await first.cancel(job.job_id)
+    await ending.rest()
+    await second.watch_jobs(kind).message()
+
+
+async def too_large(api: Api, limit: int) -> None:
+    """Hold that a request has no more bytes than a limit, and that one far larger is not read at all."""
+    call = api.channel.unary_unary("/jobledger.v1.JobService/CreateJob")
+    with refused(EXHAUSTED, "MESSAGE_TOO_LARGE") as said:
+        await call(display_name(limit))
+    assert (said.metadata["limit"], said.retry_delay, len(said.subjects)) == (str(limit), None, 1)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(b"x" * (2 * limit + 1))
+    assert caught.value.code() == EXHAUSTED
+    with invalid("display_name", "kind"):
+        await call(display_name(limit - 10))
+
+
+def display_name(size: int) -> bytes:
+    return CreateJobRequest(display_name="x" * size).SerializeToString()
+
+
+async def test_a_request_has_no_more_bytes_than_allowed(api: Api, admin: KeyedApi, as_holder: As):
+    await too_large(api, 4_194_304)
+    made = await admin.make(CALLER)
+    await too_large(as_holder(admin, made.token), 100_000)
+
+    def once() -> MessageTooLargeError:
+        with JobClient(admin.target, api_key=made.token) as client, pytest.raises(MessageTooLargeError) as caught:
+            client.create_job("x", display_name="x" * 100_000)
+        return caught.value
+
+    assert (await asyncio.to_thread(once)).attempts == 1
+
+
+def stop(server: TcpFakeServer) -> None:
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def redis() -> Iterator[TcpFakeServer]:
+    """Return a server that speaks Redis and, as it hangs up after any error, knows the scripts already."""
+    server = TcpFakeServer(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with Redis(port=server.server_address[1]) as client:
+        for name in (one for one in dir(RedisBridge) if one.startswith("SCRIPT_")):
+            client.script_load(getattr(RedisBridge, name))
+    yield server
+    stop(server)
+    thread.join()
+
+
+async def test_replicas_count_together_in_a_redis_and_go_on_without_it(
+    start_server: StartServer, connect: Connect, redis: TcpFakeServer
+):
+    url = f"redis://127.0.0.1:{redis.server_address[1]}/0"
+    servers = [start_server(rate_limit_read="6/hour", rate_limit_store=url) for _ in range(2)]
+    apis = [connect(server) for server in servers]
+    said = await refusals([api.jobs.ListJobs(ListJobsRequest()) for api in apis for _ in range(6)])
+    assert [(one.code, one.reason) for one in said] == [(EXHAUSTED, "RATE_LIMITED")] * 6
+    stop(redis)
+    assert await refusals([api.jobs.ListJobs(ListJobsRequest()) for api in apis for _ in range(3)]) == []
+    assert all("the store of rates does not answer" in server.tail() for server in servers)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rate_limit_read": "often"}, "often"),
+        ({"rate_limit_write": "5/second", "rate_limit_store": "mysql://x"}, "mysql"),
+    ],
+)
+def test_a_rate_that_is_none_is_refused(settings: dict[str, str], said: str):
+    with pytest.raises(WrongSettingError, match=said):
+        rates_of(Settings(**settings))
+
+
+async def test_without_rates_nothing_is_counted(api: Api, kind: str):
+    job = await api.create(kind)
+    assert await refusals([api.jobs.GetJob(GetJobRequest(job_id=job.job_id)) for _ in range(300)]) == []

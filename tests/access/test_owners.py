@@ -1,0 +1,148 @@
+"""Another owner's job is not there: every RPC that takes a job, or a lease, answers as if it did not exist."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from jobledger.v1.job_service_pb2 import (
+    BatchGetJobsRequest,
+    CreateJobRequest,
+    ListJobEventsRequest,
+    ListJobsRequest,
+    WatchJobRequest,
+)
+from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
+from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest, DeleteWebhookRequest, ListWebhooksRequest
+from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
+
+from tests.access.conftest import As, Keyed
+from tests.access.test_roles import served
+from tests.support.errors import refused
+from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
+from tests.support.states import LEASE_LOST, OK
+from tests.support.watching import BOOKMARK
+
+FILLING = {"worker": "w", "priority": 1, "update_mask": {"paths": ["priority"]}}  # what some requests cannot do without
+SHARED = {"CreateJob", "CreateApiKey"}  # whose job_id is a name that each owner may use
+
+
+def taking(keyed: Keyed, *fields: str) -> Iterator[MethodDescriptor]:
+    """Yield the methods whose request has one of these fields at its top."""
+    yield from (one for one in served(keyed) if set(fields) & set(one.input_type.fields_by_name))
+
+
+def request_of(method: MethodDescriptor, job_id: str) -> bytes:
+    form = GetMessageClass(method.input_type)
+    known = method.input_type.fields_by_name
+    return form(job_id=job_id, **{name: value for name, value in FILLING.items() if name in known}).SerializeToString()
+
+
+@pytest.fixture
+async def mine(keyed: Keyed, admin: KeyedApi, as_holder: As) -> KeyedApi:
+    return as_holder(keyed.replicas[0], (await admin.make(CALLER, WORKER, owner="mine")).token)
+
+
+@pytest.fixture(params=[(CALLER, WORKER), (ADMIN,)], ids=["caller and worker", "admin"])
+async def other(keyed: Keyed, admin: KeyedApi, as_holder: As, request: pytest.FixtureRequest) -> KeyedApi:
+    return as_holder(keyed.replicas[-1], (await admin.make(*request.param, owner="other")).token)
+
+
+async def test_every_method_that_takes_a_job_does_not_find_anothers(
+    keyed: Keyed, mine: KeyedApi, other: KeyedApi, kind: str
+):
+    job = await mine.create(kind)
+    assert job.owner == "mine"
+    walked = [method for method in taking(keyed, "job_id") if method.name not in SHARED]
+    assert {method.name for method in walked} >= {"GetJob", "WatchJob", "ListChunks", "ListJobEvents", "ClaimChunk"}
+    for method in walked:
+        path = f"/{method.containing_service.full_name}/{method.name}"
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await other.channel.unary_stream(path)(request_of(method, job.job_id)).read()
+    assert (await mine.get(job.job_id)).revision == job.revision
+
+
+async def test_batches_lists_and_watches_do_not_show_anothers_job(mine: KeyedApi, other: KeyedApi, kind: str):
+    job = await mine.create(kind)
+    batch = await other.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=[job.job_id]))
+    assert (list(batch.jobs), list(batch.missing_job_ids)) == ([], [job.job_id])
+    listed = await other.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))
+    assert (list(listed.jobs), listed.total_size) == ([], 0)
+    async with other.watch_jobs(kind) as now, other.watch_jobs(kind, cursor=listed.cursor) as later:
+        assert (await now.message()).type == BOOKMARK
+        await mine.cancel(job.job_id)
+        assert {(await now.message()).type for _ in range(2)} == {BOOKMARK}
+        assert {(await later.message()).type for _ in range(2)} == {BOOKMARK}
+
+
+async def test_a_cursor_does_not_open_anothers_history(mine: KeyedApi, other: KeyedApi, kind: str):
+    cursor = (await mine.jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
+    job = await mine.create(kind)
+    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        await other.jobs.WatchJob(WatchJobRequest(job_id=job.job_id, cursor=cursor)).read()
+
+
+async def test_anothers_chunks_are_not_claimed_and_leases_are_lost(mine: KeyedApi, other: KeyedApi, kind: str):
+    await mine.create(kind)
+    assert await other.claim(kind, 10) == []
+    [claimed] = await mine.claim(kind)
+    assert (await other.report(claimed, percent=50)).status == LEASE_LOST
+    for end in (other.complete, other.fail, other.release):
+        assert [result.status for result in await end(claimed)] == [LEASE_LOST]
+    assert [result.status for result in await mine.complete(claimed)] == [OK]
+
+
+async def test_two_owners_may_use_one_job_id_and_one_request_id(mine: KeyedApi, other: KeyedApi, kind: str):
+    ours = [
+        await api.jobs.CreateJob(CreateJobRequest(kind=kind, job_id=kind, request_id=kind, item_count=count))
+        for api, count in ((mine, 1), (other, 2))
+    ]
+    assert [answer.created for answer in ours] == [True, True]
+    assert [(await api.get(kind)).progress.items_total for api in (mine, other)] == [1, 2]
+    assert await other.claim(kind, 10, wait=timedelta(0)) != []
+    assert (await mine.get(kind)).chunks_summary.pending == 1
+
+
+async def test_the_history_names_the_key_and_the_worker(admin: KeyedApi, keyed: Keyed, as_holder: As, kind: str):
+    made = await admin.make(CALLER, WORKER, name="billing", owner="mine")
+    api = as_holder(keyed.replicas[0], made.token)
+    job = await api.create(kind)
+    await api.claim(kind, worker="host-7")
+    await api.cancel(job.job_id)
+    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
+    actor = f"billing/{made.api_key.key_id}"
+    assert [change.actor for event in events for change in event.changes] == [actor, "host-7", actor]
+
+
+async def test_anothers_job_is_no_operation(keyed: Keyed, mine: KeyedApi, other: KeyedApi, kind: str):
+    job = await mine.create(kind)
+    walked = [method for method in taking(keyed, "name") if method.containing_service.name == "Operations"]
+    named = [method for method in walked if method.name != "ListOperations"]
+    assert {method.name for method in named} == {"GetOperation", "WaitOperation", "CancelOperation", "DeleteOperation"}
+    for method in named:
+        request = GetMessageClass(method.input_type)(name=f"operations/{job.job_id}").SerializeToString()
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await other.channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")(request)
+    assert (await mine.get(job.job_id)).revision == job.revision
+
+
+async def test_anothers_webhook_is_not_there(keyed: Keyed, mine: KeyedApi, other: KeyedApi, kind: str):
+    hooks = WebhookServiceStub(mine.channel)
+    wanted = CreateWebhookRequest(
+        url="https://hooks.example/in", kinds=[kind], event_types=[WEBHOOK_EVENT_TYPE_JOB_CREATED]
+    )
+    made = (await hooks.CreateWebhook(wanted)).webhook
+    filling = {"update_mask": {"paths": ["disabled"]}, "since_position": 0}
+    walked = list(taking(keyed, "webhook_id"))
+    assert {method.name for method in walked} >= {"GetWebhook", "UpdateWebhook", "RotateWebhookSecret", "PingWebhook"}
+    for method in walked:
+        known = {name: value for name, value in filling.items() if name in method.input_type.fields_by_name}
+        request = GetMessageClass(method.input_type)(webhook_id=made.webhook_id, **known).SerializeToString()
+        with refused(grpc.StatusCode.NOT_FOUND, "WEBHOOK_NOT_FOUND"):
+            await other.channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")(request)
+    assert made.webhook_id not in {
+        one.webhook_id for one in (await WebhookServiceStub(other.channel).ListWebhooks(ListWebhooksRequest())).webhooks
+    }
+    await hooks.DeleteWebhook(DeleteWebhookRequest(webhook_id=made.webhook_id))

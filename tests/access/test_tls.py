@@ -1,0 +1,238 @@
+"""TLS and mTLS by real handshakes: with the SDK, the worker, the command line, and certificates that change."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+import trustme
+from click.testing import Result
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from jobledger_client import AsyncJobClient, JobClient, UnavailableError, Worker
+from jobledger_client.cli._main import run
+from jobledger_service.access import certificates_of
+from jobledger_service.app import check_settings
+from jobledger_service.cli import cli
+from jobledger_service.rpc.tls import CertificateError
+from jobledger_service.settings import Settings, WrongSettingError
+from typer.testing import CliRunner
+
+from tests.conftest import QUICK
+from tests.support.databases import new_database
+from tests.support.keys import first_key
+from tests.support.server import Server
+from tests.test_server import refused_to_start
+
+INSISTED = [{"auth": "keys", "tls": "yes"}, {"auth": "keys", "insecure": True}, {"insecure": True}]
+
+
+@dataclass
+class Pki:
+    """An authority, and files with what it issues."""
+
+    directory: Path
+    authority: trustme.CA
+
+    @property
+    def ca_file(self) -> str:
+        self.authority.cert_pem.write_to_path(self.directory / "ca.pem")
+        return str(self.directory / "ca.pem")
+
+    def issue(self, name: str, host: str = "localhost") -> tuple[str, str]:
+        """Write a new certificate and its key in place of those under this name, as a renewal does."""
+        made = self.authority.issue_cert(host)
+        cert, key = self.directory / f"{name}.pem", self.directory / f"{name}-key.pem"
+        for path, pem in ((cert, made.cert_chain_pems[0]), (key, made.private_key_pem)):
+            fresh = path.with_suffix(".new")
+            pem.write_to_path(fresh)
+            fresh.replace(path)
+        return str(cert), str(key)
+
+    def credentials(self, cert: str = "", key: str = "") -> grpc.ChannelCredentials:
+        pair = (Path(key).read_bytes(), Path(cert).read_bytes()) if cert else (None, None)
+        return grpc.ssl_channel_credentials(Path(self.ca_file).read_bytes(), *pair)
+
+    def serial(self, target: str) -> str:
+        """Shake hands and return the serial number of the certificate that the server shows."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        context.set_alpn_protocols(["h2"])
+        host, _, port = target.rpartition(":")
+        with (
+            socket.create_connection((host, int(port))) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as shaken,
+        ):
+            return str(shaken.getpeercert()["serialNumber"])
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki(tmp_path_factory.mktemp("pki"), trustme.CA())
+
+
+@contextmanager
+def serving(pki: Pki, name: str, **settings: str) -> Iterator[Server]:
+    """Start a server with a certificate of this name; at the end it drains. gRPC itself logs handshakes that fail."""
+    cert, key = pki.issue(name)
+    database = settings.pop("database", "") or new_database("sqlite", pki.directory)
+    server = Server(database, pki.directory, QUICK | {"tls_cert": cert, "tls_key": key} | settings).start()
+    yield server
+    assert server.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def encrypted(pki: Pki) -> Iterator[Server]:
+    """Return a server with TLS, for everybody."""
+    with serving(pki, "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def guarded(pki: Pki) -> Iterator[tuple[Server, str]]:
+    """Return a server with mTLS, keys and no reflection, and the token of an admin."""
+    database = new_database("sqlite", pki.directory)
+    token = first_key(database)
+    guards = {"auth": "keys", "reflection": "false", "tls_client_ca": pki.ca_file}
+    with serving(pki, "guarded", database=database, **guards) as server:
+        yield server, token
+
+
+def localhost(server: Server) -> str:
+    return server.target.replace("127.0.0.1", "localhost")
+
+
+def command(server: Server, *words: str) -> int:
+    """Run `jobledger` and return its exit code."""
+    return run([*words, "--target", localhost(server), "--timeout", "5"])
+
+
+async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Server, pki: Pki, kind: str):
+    server = encrypted
+    async with AsyncJobClient(localhost(server), credentials=pki.credentials()) as client:
+        job_id = (await client.create_job(kind)).job.job_id
+        worker = Worker(localhost(server), credentials=pki.credentials())
+        worker.handler(kind)(lambda ctx: ctx.result("s3://bucket/done"))
+        serving = asyncio.create_task(worker.serve())
+        job = await client.wait(job_id, timeout=20)
+        worker.stop()
+        await serving
+    assert job.result_uri == "s3://bucket/done"
+    assert await asyncio.to_thread(command, server, "watch", job_id, "--ca-file", pki.ca_file) == 0
+
+
+@pytest.mark.parametrize("trust", ["none", "another's"])
+def test_who_speaks_no_tls_or_trusts_another_authority_gets_no_answer(encrypted: Server, tmp_path: Path, trust: str):
+    strange = Pki(tmp_path, trustme.CA()).credentials() if trust != "none" else None
+    with JobClient(localhost(encrypted), credentials=strange, timeout=1) as client, pytest.raises(UnavailableError):
+        client.list_jobs().page()
+
+
+def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(
+    guarded: tuple[Server, str], pki: Pki, monkeypatch: pytest.MonkeyPatch
+):
+    server, token = guarded
+    cert, key = pki.issue("client", "someone")
+    with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
+        made = client.create_api_key("sdk", ["caller"], owner="sdk")
+        assert [key.key_id for key in client.list_api_keys(owner="sdk")] == [made.api_key.key_id]
+        rotated = client.rotate_api_key(made.api_key.key_id)
+        assert client.revoke_api_key(rotated.replaced.key_id).HasField("revoke_time")
+    other = trustme.CA().issue_cert("someone")
+    pair = (other.private_key_pem.bytes(), other.cert_chain_pems[0].bytes())
+    for credentials in (pki.credentials(), grpc.ssl_channel_credentials(Path(pki.ca_file).read_bytes(), *pair)):
+        client = JobClient(localhost(server), credentials=credentials, timeout=1, api_key=token)
+        with client, pytest.raises(UnavailableError):
+            client.list_jobs().page()
+    flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
+    assert command(server, "list", *flags, "--api-key", made.token) == 77
+    monkeypatch.setenv("JOBLEDGER_API_KEY", rotated.token)
+    assert command(server, "list", *flags) == 0
+    assert command(server, "list", "--ca-file", pki.ca_file) in {69, 75}
+    listed = CliRunner().invoke(cli, ["keys", "--server", localhost(server), *flags, "--api-key", token, "list"])
+    assert (listed.exit_code, "sdk" in listed.stdout) == (0, True)
+
+
+def test_health_is_told_to_an_admin_with_a_certificate_alone(guarded: tuple[Server, str], pki: Pki):
+    server, token = guarded
+    cert, key = pki.issue("operator", "someone")
+    flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
+
+    def health(*more: str) -> Result:
+        return CliRunner().invoke(cli, ["health", "--target", localhost(server), *more])
+
+    told = health(*flags, "--api-key", token)
+    assert (told.exit_code, told.stdout.splitlines()[0]) == (0, "healthy")
+    nobody = health(*flags)
+    assert (nobody.exit_code, "authorization" in nobody.stderr) == (77, True)
+    with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
+        caller = client.create_api_key("someone", ["caller"]).token
+    assert health(*flags, "--api-key", caller).exit_code == 77
+    assert health("--ca-file", pki.ca_file, "--api-key", token, "--timeout", "1").exit_code == 69
+    assert health("--api-key", token, "--timeout", "1").exit_code == 69
+
+
+def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(encrypted: Server, pki: Pki):
+    server = encrypted
+    with JobClient(localhost(server), credentials=pki.credentials()) as client:
+        client.list_jobs().page()
+        before = pki.serial(server.target)
+        assert pki.serial(server.target) == before
+        pki.issue("server")
+        after = pki.serial(server.target)
+        assert after != before
+        client.list_jobs().page()
+    Path(pki.directory / "server-key.pem").write_text("half a renewal")
+    assert pki.serial(server.target) == after
+    assert "the certificate stays as it was" in server.tail()
+    pki.issue("server")
+    assert pki.serial(server.target) not in {before, after}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"tls_cert": "CERT"}, "--tls-key"),
+        ({"tls_key": "KEY"}, "--tls-cert"),
+        ({"tls_client_ca": "CERT"}, "--tls-client-ca"),
+        ({"tls_cert": "KEY", "tls_key": "KEY"}, "server-key.pem"),
+        ({"tls_cert": "CERT", "tls_key": "KEY", "tls_client_ca": "KEY"}, "server-key.pem"),
+        ({"listen": "0.0.0.0:0"}, "no keys"),
+        ({"listen": "[::]:0", "tls_cert": "CERT", "tls_key": "KEY"}, "no keys"),
+        ({"listen": "0.0.0.0:0", "auth": "keys"}, "without TLS"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(pki: Pki, settings: dict[str, str], said: str):
+    cert, key = pki.issue("server")
+    files = {"CERT": cert, "KEY": key}
+    given = Settings(**{name: files.get(value, value) for name, value in settings.items()})
+    with pytest.raises((WrongSettingError, CertificateError), match=said):
+        _ = check_settings(given), certificates_of(given)
+
+
+def test_a_certificate_that_is_not_there_is_told_in_a_sentence(tmp_path: Path):
+    place = {"database": f"sqlite:///{tmp_path}/x.db", "listen": "127.0.0.1:0"}
+    assert "/no/such" in refused_to_start(tmp_path, status=78, tls_cert="/no/such", tls_key="/no/such", **place)
+
+
+@pytest.mark.parametrize("settings", INSISTED)
+def test_other_hosts_are_let_in_with_keys_and_tls_or_when_the_operator_insists(pki: Pki, settings: dict):
+    cert, key = pki.issue("server")
+    files = {"tls_cert": cert, "tls_key": key} if "tls" in settings else {}
+    given = {name: value for name, value in settings.items() if name != "tls"}
+    check_settings(Settings(listen="0.0.0.0:7070", **given, **files))
+
+
+def test_reflection_can_be_switched_off(guarded: tuple[Server, str], pki: Pki):
+    pair = pki.issue("client", "someone")
+    with grpc.secure_channel(localhost(guarded[0]), pki.credentials(*pair)) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            ProtoReflectionDescriptorDatabase(channel).get_services()
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+        answer = HealthStub(channel).Check(HealthCheckRequest())  # which asks for no key
+        assert answer.status == HealthCheckResponse.SERVING

@@ -1,0 +1,90 @@
+"""The caller's trace goes along with its calls, and handlers run in the trace of their job."""
+
+import subprocess
+import sys
+
+import pytest
+from jobledger_client import AsyncJobClient, ChunkContext, NotRetryable
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from tests.client.conftest import Serving
+
+WITHOUT = """
+import sys
+sys.modules["opentelemetry"] = None  # as if it were not installed
+from jobledger.v1.worker_service_pb2 import ClaimedChunk
+from jobledger_client import _tracing
+assert not _tracing.INSTALLED
+assert _tracing.traced((("a", "b"),)) == (("a", "b"),)
+with _tracing.span_of(ClaimedChunk(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")):
+    pass
+"""
+
+
+@pytest.fixture(scope="session")
+def exporter() -> InMemorySpanExporter:
+    """Return where the spans of this process go: OpenTelemetry lets a process choose once."""
+    kept, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    trace.set_tracer_provider(provider)
+    return kept
+
+
+async def test_a_handler_runs_in_a_span_under_the_one_that_created_its_job(
+    client: AsyncJobClient, serving: Serving, kind: str, exporter: InMemorySpanExporter
+):
+    inside: list[int] = []
+
+    async def handler(ctx: ChunkContext) -> None:
+        inside.append(trace.get_current_span().get_span_context().trace_id)
+        raise NotRetryable("no", code="NO")
+
+    with trace.get_tracer("test").start_as_current_span("caller") as caller:
+        job = (await client.create_job(kind)).job
+    async with serving({kind: handler}):
+        await client.wait(job.job_id, timeout=20)
+    [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
+    assert inside == [caller.get_span_context().trace_id]
+    assert worked.parent is not None
+    assert worked.parent.span_id == caller.get_span_context().span_id
+    assert worked.attributes is not None
+    assert worked.attributes["jobledger.job_id"] == job.job_id
+    assert worked.attributes["jobledger.attempt"] == 1
+    assert worked.status.status_code is StatusCode.ERROR
+    assert [event.name for event in worked.events] == ["exception"]
+
+
+async def test_a_plain_handler_runs_in_it_too(
+    client: AsyncJobClient, serving: Serving, kind: str, exporter: InMemorySpanExporter
+):
+    inside: list[int] = []
+
+    def handler(ctx: ChunkContext) -> None:
+        inside.append(trace.get_current_span().get_span_context().trace_id)
+
+    with trace.get_tracer("test").start_as_current_span("caller") as caller:
+        job = (await client.create_job(kind)).job
+    async with serving({kind: handler}):
+        await client.wait(job.job_id, timeout=20)
+    assert inside == [caller.get_span_context().trace_id]
+
+
+async def test_a_job_without_a_trace_is_worked_on_in_one_of_its_own(
+    client: AsyncJobClient, serving: Serving, kind: str, exporter: InMemorySpanExporter
+):
+    async def handler(ctx: ChunkContext) -> None:
+        pass
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}):
+        await client.wait(job.job_id, timeout=20)
+    [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
+    assert worked.parent is None
+
+
+def test_without_opentelemetry_nothing_is_done():
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=30)

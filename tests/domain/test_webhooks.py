@@ -1,0 +1,97 @@
+"""The rules of webhooks: what an event tells, which percents are reached, when a delivery is tried again."""
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+from jobledger_service.domain.change import Change, ChangeType
+from jobledger_service.domain.delivery import Attempt, delivery_id, parse_delivery_id, schedule
+from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.states import JobState
+from jobledger_service.domain.webhook import MAX_SECRETS, Secret, Webhook, rotate
+from jobledger_service.domain.webhook_events import WebhookEventType, event_types, reached
+
+from tests.docs.documents import ROOT
+
+DAY = 86_400 * SECOND
+FAILED = Attempt(0, 0, 500, "answered 500")
+PERCENTS = st.lists(st.integers(1, 99), unique=True).map(sorted)
+SPANS = st.integers(0, 30 * DAY)
+
+
+@given(PERCENTS, st.lists(st.floats(0, 100)).map(sorted))
+def test_each_percent_is_reached_once_in_order_by_a_run_that_only_rises(percents: list[int], progress: list[float]):
+    told = [
+        p for before, after in zip([0.0, *progress], progress, strict=False) for p in reached(percents, before, after)
+    ]
+    assert told == [percent for percent in percents if progress and percent <= progress[-1]]
+
+
+def change(kind: ChangeType, before: JobState | None, after: JobState | None) -> Change:
+    return Change(kind, "somebody", before, after)
+
+
+def test_one_commit_may_tell_a_whole_life_in_order():
+    queued, running, completed = JobState.QUEUED, JobState.RUNNING, JobState.COMPLETED
+    life = [
+        change(ChangeType.CREATED, None, queued),
+        change(ChangeType.CLAIMED, queued, running),
+        change(ChangeType.CLAIMED, running, running),
+        change(ChangeType.PROGRESSED, running, running),
+        change(ChangeType.CHUNK_COMPLETED, running, completed),
+        change(ChangeType.DELETED, completed, None),
+    ]
+    assert event_types(life, progressed=True) == [
+        WebhookEventType.JOB_CREATED,
+        WebhookEventType.JOB_STARTED,
+        WebhookEventType.JOB_PROGRESS,
+        WebhookEventType.JOB_COMPLETED,
+        WebhookEventType.JOB_DELETED,
+    ]
+    assert event_types(life[2:4], progressed=False) == []
+
+
+def test_the_schedule_is_the_one_of_the_document():
+    rules, now, tries, times = schedule(5 * SECOND, DAY), 0, 0, [0]
+    while (again := rules.next(tries := tries + 1, 0, FAILED, now, roll=0.5)) is not None:
+        times.append(now := again)
+    table = (ROOT / "docs" / "webhooks.md").read_text()
+    told = [0, 5, 20, 65, 200, 605, 1_820, 5_465, *(5_465 + 10_800 * n for n in range(1, 8)), 86_400]
+    assert times == [second * SECOND for second in told]
+    assert f"| {len(times)}, the last | what is left | 24 h |" in table
+    assert str(timedelta(seconds=told[-2])) == "22:31:05"
+
+
+@given(st.integers(1, 60), SPANS, st.floats(0, 1), SPANS)
+def test_an_attempt_is_never_outside_the_window(tries: int, now: int, roll: float, asked: int):
+    again = schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, 0, 503, "", asked), now, roll)
+    assert (again is None) == (now >= DAY)
+    if again is not None:
+        assert now < again <= DAY
+        assert again >= min(now + asked, DAY)
+    assert schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, 0, 410, ""), now, roll) is None
+
+
+@given(st.lists(st.tuples(SPANS, SPANS), max_size=20))
+def test_a_rotation_keeps_the_newest_and_no_secret_signs_longer_than_it_was_told(rotations: list[tuple[int, int]]):
+    webhook = Webhook("o", "w", "https://example.org", (Secret("0", 0),), 0, 0)
+    now, ends = 0, {"0": None}
+    for number, (pause, overlap) in enumerate(rotations, start=1):
+        now += pause
+        ends = {value: min(now + overlap, now + overlap if end is None else end) for value, end in ends.items()}
+        ends[str(number)] = None
+        webhook = rotate(webhook, str(number), overlap, now)
+        assert 1 <= len(webhook.secrets) <= MAX_SECRETS
+        assert webhook.secrets[0] == Secret(str(number), now)
+        assert {one.value: one.expire_time for one in webhook.secrets}.items() <= ends.items()
+        signing = {value for value, end in ends.items() if end is None or now < end}
+        assert len(webhook.signing(now)) == min(len(signing), MAX_SECRETS)
+
+
+@given(st.uuids(), st.integers(0, 2**59), st.integers(0, 50))
+def test_a_delivery_is_found_by_its_name(webhook: object, position: int, ordinal: int):
+    name = delivery_id(str(webhook), position, ordinal)
+    assert "." not in name
+    assert parse_delivery_id(name, str(webhook)) == (position, ordinal)
+    assert parse_delivery_id(name, "another") is None
+    assert parse_delivery_id(name + "x", str(webhook)) is None

@@ -1,0 +1,142 @@
+"""GetSystemHealth and `jobledger-server health` say how a server fares, in words and by exit status."""
+
+import json
+from pathlib import Path
+
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from jobledger.v1.health_service_pb2 import (
+    SYSTEM_STATUS_DEGRADED,
+    SYSTEM_STATUS_HEALTHY,
+    SYSTEM_STATUS_UNHEALTHY,
+    GetSystemHealthRequest,
+    SystemHealth,
+)
+from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
+from jobledger_service.domain.health import Status, StoreVitals, Thresholds, Vitals, findings, verdict
+
+from tests.conftest import QUICK
+from tests.operate.conftest import Start, ask_health, health
+from tests.operate.test_metrics import Connect
+from tests.support.api import Api
+from tests.support.databases import new_database
+from tests.support.postgres import shut_off
+from tests.support.server import Server
+
+LIMITS = Thresholds(database_latency=0.5, commit_stall=5, queue_share=0.5, feed_lag=100, disk_free=1_000)
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+
+
+STORE = StoreVitals(100, "0001", 1_000, 10_000)
+
+
+def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
+    """Return the vitals of a healthy server, but for what is given."""
+    well: dict[str, object] = {
+        "latency": 0.001, "queued": 0, "queue_limit": 100, "busy_for": None, "last_batch": 1, "last_seconds": 0.01,
+        "last_age": 1.0, "feed_position": 100, "watchers": 0, "workers": 0,
+    }  # fmt: skip
+    return Vitals(store=store, **(well | changed))
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "word"),
+    [
+        (vitals(), Status.HEALTHY, ""),
+        (vitals(None, latency=None), Status.UNHEALTHY, "does not answer"),
+        (vitals(latency=0.6), Status.DEGRADED, "0.60 s, more than 0.5 s"),
+        (vitals(StoreVitals(100, "0001", 1, 999)), Status.DEGRADED, "999 bytes are free"),
+        (vitals(StoreVitals(100, "0001", 1, 99)), Status.UNHEALTHY, "99 bytes are free"),
+        (vitals(StoreVitals(100, "0001", 1, None)), Status.HEALTHY, ""),
+        (vitals(StoreVitals(201, "0001", 1)), Status.DEGRADED, "101 entries behind"),
+        (vitals(queued=50), Status.DEGRADED, "50 writes wait"),
+        (vitals(queued=100), Status.UNHEALTHY, "queue of writes is full"),
+        (vitals(busy_for=5.1), Status.UNHEALTHY, "running for 5.1 s"),
+    ],
+)
+def test_each_threshold_has_a_verdict_and_a_reason(found: Vitals, status: Status, word: str):
+    found_out = findings(found, LIMITS)
+    assert verdict(found_out) is status
+    assert [word in finding.reason for finding in found_out] == [True] * bool(word)
+
+
+def test_the_worst_comes_first():
+    told = findings(vitals(latency=1.0, queued=100), LIMITS)
+    assert [finding.status for finding in told] == [Status.UNHEALTHY, Status.DEGRADED]
+
+
+async def system_health(api: Api) -> SystemHealth:
+    stub = SystemHealthServiceStub(api.channel)
+    return (await stub.GetSystemHealth(GetSystemHealthRequest())).health
+
+
+async def test_a_server_at_work_is_healthy(server: Server, api: Api, kind: str, store: str):
+    await api.create(kind)
+    await api.claim(kind, worker=f"worker of {kind}")
+    told = await system_health(api)
+    assert told.status == SYSTEM_STATUS_HEALTHY, told
+    assert not told.reasons
+    assert told.version == "0.1.0"
+    assert told.start_time.ToMicroseconds() < told.check_time.ToMicroseconds()
+    assert told.database.kind == store
+    assert told.database.reachable
+    assert told.database.latency.ToMicroseconds() > 0
+    assert told.database.schema_version
+    assert told.database.size_bytes > 100_000
+    assert told.database.HasField("disk_free_bytes") == (store == "sqlite")
+    assert told.committer.last_batch_size >= 1
+    assert told.committer.last_commit_duration.ToMicroseconds() > 0
+    assert told.committer.queue_limit == 10_000
+    assert told.feed.position > 0
+    assert told.active_workers >= 1
+
+
+async def test_replicas_see_each_other(api: Api, replicas: list[Server], store: str):
+    told = await system_health(api)
+    assert len({one.name for one in told.replicas}) == (len(replicas) if store == "postgresql" else 0)
+    assert {one.version for one in told.replicas} <= {"0.1.0"}
+
+
+async def test_the_command_line_says_it_to_people_and_programs(server: Server):
+    people = await ask_health(server.target)
+    programs = await ask_health(server.target, "--output", "json")
+    assert people.exit_code == programs.exit_code == 0
+    assert people.stdout.startswith("healthy\n")
+    assert json.loads(programs.stdout)["status"] == "SYSTEM_STATUS_HEALTHY"
+
+
+def test_a_server_that_is_not_there_is_69():
+    told = health("127.0.0.1:1", "--timeout", "5")
+    assert told.exit_code == 69
+    assert "the server at 127.0.0.1:1 could not be reached" in told.stderr
+
+
+async def test_a_threshold_that_is_passed_is_degraded_and_1(start_sqlite: Start, connect: Connect):
+    server = start_sqlite(health_database_latency="0.0000001")
+    told = await system_health(connect(server))
+    assert told.status == SYSTEM_STATUS_DEGRADED
+    assert "a small read of the database took" in told.reasons[0]
+    said = await ask_health(server.target)
+    assert said.exit_code == 1
+    assert said.stdout.startswith("degraded\n  a small read")
+
+
+async def test_a_lost_database_is_unhealthy_and_out_of_service_until_it_is_back(tmp_path: Path, connect: Connect):
+    settings = QUICK | {"health_interval": "0.1", "health_database_lost": "0.3"}
+    server = Server(new_database("postgresql", tmp_path), tmp_path, settings).start()
+    api = connect(server)
+    of_jobs = HealthStub(api.channel).Watch(HealthCheckRequest(service="jobledger.v1.JobService"))
+    assert (await of_jobs.read()).status == SERVING
+    with shut_off(server.database):
+        assert (await of_jobs.read()).status == NOT_SERVING
+        told = await system_health(api)
+        assert told.status == SYSTEM_STATUS_UNHEALTHY
+        assert told.reasons[0] == "the database does not answer"
+        assert not told.database.reachable
+        assert not told.database.HasField("latency")
+        # The process is well: starting it again would not bring the database back.
+        assert (await HealthStub(api.channel).Check(HealthCheckRequest(service=""))).status == SERVING
+    assert (await of_jobs.read()).status == SERVING
+    of_jobs.cancel()
+    assert server.stop() == 0

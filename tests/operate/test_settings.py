@@ -1,0 +1,105 @@
+"""`jobledger-server config` says what is in force and why; a stray name in the environment ends the start."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from jobledger_service import cli
+from jobledger_service.environment import OF_CLIENTS, unknown_names
+from jobledger_service.settings import Settings
+from jobledger_service.store.engines import without_password
+from typer.testing import CliRunner
+
+from tests.docs.documents import ROOT
+
+CONFIGURATION = 78
+
+
+def config(*arguments: str, **environment: str) -> str:
+    """Return what `config` prints, in an environment without other settings."""
+    ended = CliRunner().invoke(cli.cli, ["config", *arguments], env=_only(environment))
+    assert ended.exit_code == 0, ended.output
+    return ended.stdout
+
+
+def _only(environment: dict[str, str]) -> dict[str, str | None]:
+    ours = {name: None for name in os.environ if name.startswith("JOBLEDGER_")}
+    return ours | {f"JOBLEDGER_{name}": value for name, value in environment.items()}
+
+
+def test_each_setting_says_where_it_comes_from():
+    told = json.loads(config("--queue-limit", "7", "-o", "json", DRAIN_TIMEOUT="3", QUEUE_LIMIT="9"))
+    assert set(told) == set(Settings.model_fields)
+    assert told["queue_limit"] == {"value": 7, "source": "flag"}
+    assert told["drain_timeout"] == {"value": 3.0, "source": "environment"}
+    assert told["listen"] == {"value": "127.0.0.1:7070", "source": "default"}
+
+
+def test_what_is_on_can_be_switched_off_and_files_and_passwords_are_shown_as_text():
+    flags = ("--no-reflection", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    store = "redis://user:secret@127.0.0.1:6379/0"
+    told = json.loads(config(*flags, "--rate-limit-store", store, "-o", "json"))
+    assert told["reflection"] == {"value": False, "source": "flag"}
+    assert told["tls_cert"] == {"value": "cert.pem", "source": "flag"}
+    assert told["rate_limit_store"]["value"] == "redis://user:***@127.0.0.1:6379/0"
+
+
+def test_the_table_has_a_row_for_each_setting():
+    rows = [line.split() for line in config().splitlines()[1:]]
+    assert [row[0] for row in rows] == list(Settings.model_fields)
+    assert {row[-1] for row in rows} == {"default"}
+
+
+def test_the_env_form_is_an_environment(tmp_path: Path):
+    lines = config("--insecure", "--completed-retention", "60", "-o", "env").splitlines()
+    script = tmp_path / "settings.env"
+    script.write_text("\n".join(f"export {line}" if not line.startswith("#") else line for line in lines))
+    printed = subprocess.run(
+        ["sh", "-c", f". {script}; env"], env={}, capture_output=True, text=True, check=True
+    ).stdout
+    given = dict(line.split("=", 1) for line in printed.splitlines() if line.startswith("JOBLEDGER_"))
+    again = json.loads(config("-o", "json", **{name.removeprefix("JOBLEDGER_"): one for name, one in given.items()}))
+    assert again["insecure"]["value"] is True
+    assert again["completed_retention"]["value"] == 60
+    assert again["failed_retention"]["value"] is None
+
+
+@pytest.mark.parametrize("form", ["table", "json", "env"])
+def test_passwords_are_masked(form: str):
+    told = config("--output", form, DATABASE="postgresql+psycopg://me:hunter2@db/jobs?sslpassword=hunter3")
+    assert "postgresql+psycopg://me:***@db/jobs?sslpassword=***" in told
+    assert "hunter" not in told
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///here.db", "sqlite:///here.db"),
+        ("postgresql://u@h:5432/n", "postgresql://u@h:5432/n"),
+        ("mysql://u:p@ss@h/n", "mysql://u:***@h/n"),
+        ("postgresql://u@h/n?password=p&port=1", "postgresql://u@h/n?password=***&port=1"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str):
+    assert without_password(url) == shown
+
+
+def test_a_misspelt_setting_ends_the_start():
+    ended = CliRunner().invoke(cli.cli, ["serve"], env=_only({"DATABSE": "sqlite:///x.db"}))
+    assert ended.exit_code == CONFIGURATION
+    assert "JOBLEDGER_DATABSE in the environment is not a setting: did you mean JOBLEDGER_DATABASE?" in ended.stderr
+
+
+def test_names_of_clients_and_of_others_are_let_pass():
+    assert unknown_names([*OF_CLIENTS, "HOME", "JOBLEDGERS_LIST", "JOBLEDGER_LISTEN", "jobledger_listen"]) == []
+    assert unknown_names(["JOBLEDGER_ZZZ"]) == [
+        "JOBLEDGER_ZZZ in the environment is not a setting: `jobledger-server config` lists those that there are"
+    ]
+
+
+def test_the_names_of_clients_are_those_that_clients_read():
+    sources = (ROOT / "client" / "jobledger_client").rglob("*.py")
+    assert {name for path in sources for name in re.findall(r"JOBLEDGER_[A-Z_]+", path.read_text())} == OF_CLIENTS

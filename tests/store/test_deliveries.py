@@ -1,0 +1,108 @@
+"""Deliveries on both databases: what is kept, what dies of age, and what was missed."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
+from jobledger_service.domain.webhook import Missed, Secret, Webhook, WebhookState
+from jobledger_service.domain.webhook_events import WebhookEventType
+from jobledger_service.ledger.webhook_ports import Claimed, Draft, Filled, Finished, Room
+from jobledger_service.store.deliveries import OUTLIVED, SqlDeliveryStore
+from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.webhooks import SqlWebhookStore
+
+from tests.support.databases import STORES, new_database
+
+ALL = frozenset(DeliveryState)
+ROOM = Room(total=10, of_one=10, busy={})
+
+
+@pytest.fixture(params=STORES)
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(new_database(request.param, tmp_path))
+    with closing(opened):
+        upgrade(opened)
+        yield opened
+
+
+def made(webhook_id: str, state: WebhookState = WebhookState.ACTIVE) -> Webhook:
+    secrets = (Secret("whsec_c2VjcmV0", 1),)
+    return Webhook("me", webhook_id, "https://example.org/", secrets, 1, 1, state=state, state_time=1)
+
+
+def draft(webhook: Webhook, position: int, job: str, create_time: int = 1) -> Draft:
+    event_type = WebhookEventType.JOB_CREATED
+    return Draft(Delivery(webhook.key, position, 0, f"me/{job}", event_type, create_time), b"{}")
+
+
+def claim(kept: SqlDeliveryStore, now: int, *finished: Finished, lease: int = 100) -> list[Claimed]:
+    return kept.turn(finished, lambda same, _: same, ROOM, now, lease)
+
+
+def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(database: Database):
+    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    webhook = store.create(made("w"), 1)
+    drafts = [draft(webhook, 1, "a"), draft(webhook, 2, "a", 50), draft(webhook, 3, "b"), draft(webhook, 4, "c")]
+    assert store.fill(Filled(0, 4, None, drafts), None, 5)
+    running, done, broken = sorted(claim(kept, 5), key=lambda one: one.position)
+    assert [one.position for one in (running, done, broken)] == [1, 3, 4]
+    delivered = Finished(done, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
+    failed = Finished(broken, Attempt(5, 1, 500, "answered 500"), DeliveryState.PENDING, 1_000)
+    assert claim(kept, 6, delivered, failed) == []
+
+    assert kept.trim_deliveries(before=10, limit=100, now=20) == 2
+    left = {one.position: one for one in kept.deliveries(webhook.key, ALL, None, 10)}
+    assert sorted(left) == [1, 2, 4]
+    assert (left[1].state, left[2].state) == (DeliveryState.PENDING, DeliveryState.PENDING)  # one is being attempted
+    assert (left[4].state, left[4].end_time, left[4].next_attempt_time) == (DeliveryState.DEAD, 20, None)
+    assert [one.error for one in left[4].attempts] == ["answered 500", OUTLIVED]
+
+    assert kept.trim_deliveries(before=10, limit=100, now=200) == 1  # its lease is over
+    assert [one.position for one in claim(kept, 200)] == [2]
+    assert [one.position for one in kept.deliveries(webhook.key, frozenset({DeliveryState.DEAD}), None, 10)] == [4, 1]
+
+
+def test_an_attempt_that_comes_too_late_changes_nothing(database: Database):
+    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    webhook = store.create(made("w"), 1)
+    assert store.fill(Filled(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
+    [first] = claim(kept, 5, lease=10)
+    assert claim(kept, 14) == []
+    [second] = claim(kept, 15)
+    assert (first.fence, second.fence) == (1, 2)
+    late = Finished(first, Attempt(5, 1, 410, "answered 410"), DeliveryState.DEAD, None)
+    claim(kept, 16, late)
+    assert kept.deliveries(webhook.key, ALL, None, 10)[0].state is DeliveryState.PENDING
+    claim(kept, 17, Finished(second, Attempt(15, 1, 200, ""), DeliveryState.DELIVERED, None))
+    assert kept.deliveries(webhook.key, ALL, None, 10)[0].state is DeliveryState.DELIVERED
+
+
+def test_what_was_broken_off_can_be_claimed_at_once(database: Database):
+    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    webhook = store.create(made("w"), 1)
+    assert store.fill(Filled(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
+    kept.release(claim(kept, 5))
+    assert [one.fence for one in claim(kept, 6)] == [2]
+
+
+def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Database):
+    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    active, disabled = store.create(made("a"), 2), store.create(made("b", WebhookState.DISABLED), 2)
+    filled = Filled(0, 3, None, [draft(active, 2, "x"), draft(disabled, 2, "x")])
+    assert store.fill(filled, None, 5)
+    assert not store.fill(filled, None, 5)
+    assert store.place().position == 3
+    assert len(kept.deliveries(active.key, ALL, None, 10)) == 1
+    assert kept.deliveries(disabled.key, ALL, None, 10) == []
+
+
+def test_what_was_missed_is_told_to_those_that_recorded(database: Database):
+    store = SqlWebhookStore(database)
+    active, disabled = store.create(made("a"), 2), store.create(made("b", WebhookState.DISABLED), 2)
+    assert store.fill(Filled(0, 7, 7, []), Missed(1, 7, 9), 9)
+    assert store.fill(Filled(7, 9, 9, []), Missed(8, 9, 10), 10)
+    found = [store.find(webhook.key) for webhook in (active, disabled)]
+    assert [one.missed for one in found if one] == [Missed(8, 9, 10), None]

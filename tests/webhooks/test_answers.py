@@ -1,0 +1,88 @@
+"""What receivers answer, or do not, and what becomes of it: much of it is the same on every store."""
+
+import asyncio
+import socket
+import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from jobledger_service.duties.webhook_post import HttpPost
+
+from tests.conftest import QUICK, StartServer
+from tests.support.receiver import Answer, Receiver
+from tests.webhooks.conftest import CREATED, LOCAL, PENDING, At, Hooks
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.mark.parametrize("form", ["seconds", "date"])
+async def test_retry_after_is_kept(hook: Hooks, receiver: Receiver, kind: str, form: str):
+    later = datetime.now(UTC) + timedelta(hours=2)
+    receiver.fail(429, Retry_After="7200" if form == "seconds" else format_datetime(later, usegmt=True))
+    created = await hook.create(receiver, kind, event_types=CREATED)
+    await hook.api.create(kind)
+    await receiver.next()
+    while not (await hook.deliveries(created.webhook.webhook_id))[0].attempts:
+        pass
+    [delivery] = await hook.deliveries(created.webhook.webhook_id)
+    wait = delivery.next_attempt_time.ToDatetime(UTC) - delivery.attempts[0].time.ToDatetime(UTC)
+    assert timedelta(hours=1, minutes=59) < wait < timedelta(hours=2, minutes=1)
+
+    receiver.fail(times=0)  # one that waits goes at once when it is asked for
+    assert await hook.redeliver(created.webhook.webhook_id, delivery_id=delivery.delivery_id) == 1
+    assert (await receiver.next()).id == delivery.delivery_id
+
+
+async def test_a_redirect_is_not_followed(hook: Hooks, receiver: Receiver, kind: str):
+    with Receiver() as elsewhere:
+        receiver.fail(307, Location=elsewhere.url)
+        created = await hook.create(receiver, kind)
+        answer = await hook.ping(created.webhook.webhook_id)
+        assert not answer.delivered
+        assert (answer.attempt.status_code, answer.attempt.error) == (307, "answered 307; redirects are not followed")
+        assert elsewhere.waiting() == 0
+
+
+async def test_a_slow_receiver_is_given_up_on_and_holds_up_no_other(
+    start_server: StartServer, at: At, receiver: Receiver, kind: str
+):
+    settings = {"webhook_timeout": "0.3", "webhook_concurrency": "4", "webhook_endpoint_concurrency": "2"}
+    hook: Hooks = at(start_server(**QUICK | LOCAL | settings))
+    with Receiver() as slow:
+        hold = threading.Event()
+        slow.answer = lambda _: Answer(after=hold)
+        stuck = await hook.create(slow, kind, event_types=CREATED)
+        await hook.create(receiver, kind, event_types=CREATED)
+        jobs = [await hook.api.create(kind) for _ in range(8)]
+        told = await receiver.take(8)
+        assert {one.job_id for one in told} == {job.job_id for job in jobs}
+        tried = next(one for one in await hook.deliveries(stuck.webhook.webhook_id) if one.attempt_count)
+        while not tried.attempts:
+            tried = (await hook.settled(stuck.webhook.webhook_id, PENDING))[-1]
+        assert tried.attempts[0].error == "there was no answer within 0.3 s"
+        assert not tried.attempts[0].HasField("status_code")
+        hold.set()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{closed}/", "https://127.0.0.1:{receiver}/"])
+async def test_a_ping_says_that_nothing_was_reached(hook: Hooks, receiver: Receiver, url: str):
+    with socket.socket() as closed:  # it has a port, and listens to nobody; the receiver does not speak TLS
+        closed.bind(("127.0.0.1", 0))
+        created = await hook.create_at(url.format(closed=closed.getsockname()[1], receiver=receiver.port))
+        answer = await hook.ping(created.webhook.webhook_id)
+    assert not answer.delivered
+    assert not answer.attempt.HasField("status_code")
+    assert answer.attempt.error.startswith("the connection failed: ")
+
+
+async def test_a_host_without_an_address_is_said(monkeypatch: pytest.MonkeyPatch):
+    async def nobody(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody)
+    post = HttpPost(lambda: 0, timeout=5, connections=1, allow_http=False, allow_private=False)
+    attempt = await post("https://no-such-host.example/", [SECRET], "id", b"{}")
+    assert (attempt.status_code, attempt.error) == (None, "the host's name cannot be resolved")
+    await post.close()

@@ -1,0 +1,129 @@
+"""Webhooks through the SDK and the command line."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from jobledger_client import AsyncJobClient, DeliveryNotFoundError, InvalidFieldError, WebhookNotFoundError
+from jobledger_client.cli._main import run
+
+from tests.support.receiver import Receiver
+from tests.support.server import Server
+
+
+async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, kind: str):
+    async with AsyncJobClient(hook_server.target) as client:
+        created = await client.create_webhook(receiver.url, kinds=[kind], event_types=["job.created", "JOB_CANCELLED"])
+        webhook_id = created.webhook.webhook_id
+        assert (await client.ping_webhook(webhook_id)).delivered
+        await client.create_job(kind)
+        _, told = await receiver.take(2)
+        assert told.verified_by(created.secret)
+        rotated = await client.rotate_webhook_secret(webhook_id, overlap=timedelta(hours=1))
+        assert len(rotated.webhook.secrets) == 2
+
+        while not [one async for one in client.list_webhook_deliveries(webhook_id, states=["DELIVERED"], page_size=1)]:
+            pass
+        assert await client.redeliver_webhook(webhook_id, delivery_id=told.id) == 1
+        assert (await receiver.next()).id == told.id
+        with pytest.raises(DeliveryNotFoundError):
+            await client.redeliver_webhook(webhook_id, delivery_id="x")
+
+        changed = await client.update_webhook(webhook_id, description="new", labels={"a": "1"}, disabled=True)
+        assert (changed.description, dict(changed.labels), changed.disabled) == ("new", {"a": "1"}, True)
+        assert changed == await client.get_webhook(webhook_id)
+        assert not (await client.update_webhook(webhook_id, disabled=False)).disabled
+        with pytest.raises(InvalidFieldError):
+            await client.update_webhook(webhook_id)
+        with pytest.raises(ValueError, match=r"'job\.done' is none of"):
+            await client.create_webhook(receiver.url, event_types=["job.done"])
+        assert webhook_id in [one.webhook_id async for one in client.list_webhooks(page_size=1)]
+        await client.delete_webhook(webhook_id)
+        with pytest.raises(WebhookNotFoundError):
+            await client.delete_webhook(webhook_id)
+
+
+async def test_a_repeated_creation_creates_one_webhook(hook_server: Server, receiver: Receiver, kind: str):
+    async with AsyncJobClient(hook_server.target) as client:
+        one, two = [await client.create_webhook(receiver.url, kinds=[kind], request_id=kind) for _ in range(2)]
+        assert (one.secret, one.webhook.webhook_id) == (two.secret, two.webhook.webhook_id)
+        await client.delete_webhook(one.webhook.webhook_id)
+
+
+class Shell:
+    """Runs `jobledger webhooks` in this process."""
+
+    def __init__(self, printed: pytest.CaptureFixture[str]) -> None:
+        self._printed = printed
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        assert run(["webhooks", *words]) == code
+        printed = self._printed.readouterr()
+        return printed.out or printed.err
+
+    def json(self, *words: str):
+        return json.loads(self(*words, "--output", "json"))
+
+
+@pytest.fixture
+def shell(hook_server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:
+    monkeypatch.setenv("JOBLEDGER_TARGET", hook_server.target)
+    return Shell(capsys)
+
+
+def id_and_secret(printed: str) -> tuple[str, str]:
+    webhook, secret = [line.partition(":")[2].strip() for line in printed.splitlines()]
+    return webhook, secret
+
+
+async def test_the_command_line_has_every_command(shell: Shell, receiver: Receiver, kind: str, tmp_path: Path):
+    options = ["--event", "job.created", "--event", "job.progress", "--percent", "40", "--kind", kind]
+    webhook_id, secret = id_and_secret(shell("create", receiver.url, *options, "--label", "a=1", "--description", "d"))
+    assert secret.startswith("whsec_")
+    [listed] = [one for one in shell.json("list")["webhooks"] if one["webhookId"] == webhook_id]
+    assert (listed["progressPercents"], listed["kinds"], listed["labels"]) == ([40], [kind], {"a": "1"})
+    assert "job.created, job.progress" in shell("list")
+
+    assert "answered 200" in shell("ping", webhook_id)
+    assert (await receiver.next()).verified_by(secret)
+    receiver.fail(500)
+    assert "answered 500" in shell("ping", webhook_id, code=1)
+    await receiver.next()
+    receiver.fail(times=0)
+
+    assert run(["create", kind, "--label", "a=1"]) == 0
+    told = await receiver.next()
+    while "DELIVERED" not in shell("deliveries", webhook_id):
+        pass
+    [delivery] = shell.json("deliveries", webhook_id, "--state", "DELIVERED")["deliveries"]
+    assert delivery["deliveryId"] == told.id
+    assert shell("redeliver", webhook_id, "--delivery", told.id) == "1 go again\n"
+    assert (await receiver.next()).id == told.id
+
+    _, newer = id_and_secret(shell("rotate", webhook_id, "--overlap", "1h"))
+    assert newer not in ("", secret)
+    assert "(DISABLED)" in shell("update", webhook_id, "--disable")
+    assert "(ACTIVE)" in shell("update", webhook_id, "--resume", "--url", f"{receiver.url}/new")
+    assert shell("delete", webhook_id) == f"{webhook_id}: deleted\n"
+    assert "there is no webhook" in shell("ping", webhook_id, code=66)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["create", "https://example.org:22/"], 65, "has port 22"),
+        (
+            ["create", "https://example.org/", "--event", "job.done"],
+            64,
+            "'job.done' is none of job.created, job.started",
+        ),
+        (["update", "x"], 64, "say what to change"),
+        (["update", "x", "--resume", "--disable"], 64, "not both"),
+        (["redeliver", "0"], 65, "delivery_id: is required, or since_position instead"),
+        (["rotate", "0", "--overlap", "soon"], 64, "'soon' is not a span"),
+        (["lst"], 64, "No such command 'lst'"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, words: list[str], code: int, sentence: str):
+    assert sentence in shell(*words, code=code)

@@ -1,0 +1,104 @@
+"""A server that is killed, or away for too long: what was committed is delivered, and what is lost is told."""
+
+import os
+import signal
+import threading
+
+import grpc
+from jobledger.v1 import webhook_pb2 as hooks
+from jobledger_service.store.engines import open_database
+from jobledger_service.store.tables import webhook_place
+from sqlalchemy import update
+
+from tests.conftest import QUICK, StartServer
+from tests.support.receiver import Answer, Receiver
+from tests.webhooks.conftest import ALL_TYPES, CREATED, DELIVERED, LOCAL, PENDING, At, Hooks
+
+
+async def test_what_was_committed_is_delivered_after_a_crash(
+    start_server: StartServer, at: At, receiver: Receiver, kind: str
+):
+    server = start_server(**QUICK | LOCAL)
+    hook: Hooks = at(server)
+    receiver.fail(500)  # nothing is delivered before the crash
+    created = await hook.create(receiver, kind, event_types=ALL_TYPES)
+    jobs = [await hook.api.create(kind) for _ in range(20)]
+    receiver.answer = lambda _: _killed(server.pid)  # in the middle of an attempt
+    for job in jobs:
+        if not await cancelled(hook, job.job_id):
+            break
+    server.wait()
+    receiver.fail(times=0)
+    before = receiver.waiting()
+    server.start()
+    again: Hooks = at(server)
+    for job in jobs:
+        await again.api.cancel(job.job_id)
+    taken: dict[str, list[str]] = {job.job_id: [] for job in jobs}
+    while not all(told[-1:] == ["job.cancelled"] for told in taken.values()):
+        one = await receiver.next()
+        assert one.verified_by(created.secret)
+        # At least once: attempts that were under way are repeated.
+        if len(receiver.received) > before and one.type not in taken[one.job_id]:
+            taken[one.job_id].append(one.type)
+    assert all(told == ["job.created", "job.cancelled"] for told in taken.values())
+    delivered = await again.settled(created.webhook.webhook_id, DELIVERED, count=40)
+    assert len(delivered) == 40
+
+
+async def cancelled(hook: Hooks, job_id: str) -> bool:
+    """Cancel a job; tell whether the server was still there."""
+    try:
+        await hook.api.cancel(job_id)
+    except grpc.aio.AioRpcError as error:
+        assert error.code() == grpc.StatusCode.UNAVAILABLE  # noqa: PT017 - the end of the server is what it is about
+        return False
+    return True
+
+
+def _killed(pid: int) -> Answer:
+    """Kill the server that waits for this answer."""
+    os.kill(pid, signal.SIGKILL)
+    return Answer()
+
+
+async def test_a_server_that_drains_gives_its_attempts_back_and_one_that_was_away_tells_what_it_missed(
+    start_server: StartServer, at: At, receiver: Receiver, kind: str
+):
+    server = start_server(**QUICK | LOCAL | {"webhook_timeout": "300"})
+    hook: Hooks = at(server)
+    hold = threading.Event()
+    receiver.answer = lambda _: Answer(after=hold)
+    webhook_id = (await hook.create(receiver, kind, event_types=CREATED)).webhook.webhook_id
+    await hook.api.create(kind)
+    await receiver.next()
+    assert server.stop() == 0
+    hold.set()
+    receiver.fail(times=0)
+    server.start()
+    await receiver.next()  # at once: the lease of ten minutes is not waited for
+    hook = at(server)
+    await hook.settled(webhook_id, DELIVERED)
+    assert not (await hook.get(webhook_id)).HasField("missed_events")
+    assert server.stop() == 0
+
+    _forget_the_place(server.database)
+    receiver.fail(500)
+    trimming = start_server(server.database, **QUICK | LOCAL | {"event_retention": "0"})
+    hook = at(trimming)
+    while not (webhook := await hook.get(webhook_id)).HasField("missed_events"):
+        pass
+    assert (webhook.missed_events.first_position, webhook.missed_events.last_position) == (1, 1)
+    assert "positions 1 to 1" in trimming.tail()
+    assert webhook.state == hooks.WEBHOOK_STATE_ACTIVE
+    await hook.api.create(kind)
+    [waiting] = await hook.settled(webhook_id, PENDING)
+    assert waiting.position == 2
+
+
+def _forget_the_place(database: str) -> None:
+    """Put the webhooks back to the beginning, as if they had been away for as long as history is kept."""
+    opened = open_database(database)
+    with opened.write() as connection:
+        connection.execute(update(webhook_place).values(position=0))
+    opened.close()

@@ -1,0 +1,164 @@
+"""What is delivered: exactly the events that there are, signed, at least once, in order for each job."""
+
+import base64
+import random
+from collections import defaultdict
+from datetime import UTC, datetime
+
+import pytest
+from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobEventsRequest, RetryJobRequest
+
+from tests.support.receiver import Answer, Receiver
+from tests.support.states import CANCELLED
+from tests.webhooks.conftest import CREATED, DELIVERED, PENDING, TYPES, Hooks, types_of
+
+
+async def test_the_life_of_a_job_is_told_in_order(hook: Hooks, receiver: Receiver, kind: str):
+    created = await hook.create(receiver, kind)
+    api = hook.api
+    job = await api.create(kind, labels={"team": "search"}, input={"secret": "of the workers"})
+    [claimed] = await api.claim(kind)
+    await api.fail(claimed, not_retryable=True)
+    await api.jobs.RetryJob(RetryJobRequest(job_id=job.job_id))
+    [claimed] = await api.claim(kind)
+    await api.complete(claimed)
+    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+    told = await receiver.until(lambda one: one.type == "job.deleted")
+    assert types_of(told) == [
+        *("job.created", "job.started", "job.failed", "job.retried", "job.started"),
+        *("job.progress", "job.completed", "job.deleted"),
+    ]
+    events = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=job.job_id))).events
+    assert {one.position for one in told} == {event.position for event in events}
+    assert len({one.id for one in told}) == len(told)
+    assert all(one.verified_by(created.secret) for one in told)
+    assert not any("." in one.id for one in told)  # the dot divides what is signed
+
+
+async def test_the_body_is_the_job_in_view_basic(hook: Hooks, receiver: Receiver, kind: str):
+    await hook.create(receiver, kind)
+    job = await hook.api.create(kind, display_name="Film", labels={"team": "é"}, input={"secret": "of the workers"})
+    told = await receiver.next()
+    assert told.headers["content-type"] == "application/json"
+    assert sorted(told.body) == ["cursor", "data", "position", "timestamp", "type"]
+    data = told.body["data"]
+    assert (data["jobId"], data["kind"], data["displayName"], data["labels"]) == (
+        job.job_id,
+        kind,
+        "Film",
+        {"team": "é"},
+    )
+    assert (data["state"], data["progress"]["percent"], data["retryCount"]) == ("JOB_STATE_QUEUED", 0, 0)
+    assert not {"input", "chunks"} & set(data)
+    assert datetime.fromisoformat(told.body["timestamp"]) == job.create_time.ToDatetime(UTC)
+    cursor = base64.b64decode(told.body["cursor"])
+    await hook.api.cancel(job.job_id)
+    async with hook.api.watch_jobs(kind, cursor=cursor) as watch:
+        assert (await watch.change()).job.state == CANCELLED
+
+
+async def test_only_what_was_asked_for_is_told(hook: Hooks, receiver: Receiver, kind: str):
+    types = [TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED]
+    await hook.create(receiver, kind, event_types=types, labels={"team": "a", "tier": "1"})
+    wanted = {"team": "a", "tier": "1", "more": "x"}
+    for labels in ({"team": "a"}, {"team": "b", "tier": "1"}, wanted):
+        job = await hook.api.create(kind, labels=labels)
+        await hook.api.cancel(job.job_id)
+    other = await hook.api.create(f"{kind}.other", labels=wanted)
+    await hook.api.cancel(other.job_id)
+    last = await hook.api.create(kind, labels=wanted)
+    await hook.api.cancel(last.job_id)
+    told = await receiver.take(2)
+    expected = {("job.cancelled", job.job_id), ("job.cancelled", last.job_id)}
+    assert {(one.type, one.job_id) for one in told} == expected  # jobs have no order among each other
+
+
+async def test_a_webhook_is_told_of_what_follows_its_creation(hook: Hooks, receiver: Receiver, kind: str):
+    before = await hook.api.create(kind)
+    await hook.create(receiver, kind)
+    await hook.api.cancel(before.job_id)
+    assert types_of([await receiver.next()]) == ["job.cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("reports", "told"),
+    [
+        ([10, 80], [[25, 50, 75]]),
+        ([25], [[25]]),
+        ([24.9, 25, 26, 49, 51], [[25], [50]]),
+        ([60, 61, 62], [[25, 50]]),
+    ],
+)
+async def test_a_jump_over_several_percents_is_told_once_with_all_of_them(
+    hook: Hooks, receiver: Receiver, kind: str, reports: list[float], told: list[list[int]]
+):
+    types = [TYPES.WEBHOOK_EVENT_TYPE_JOB_PROGRESS, TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED]
+    await hook.create(receiver, kind, event_types=types)
+    job = await hook.api.create(kind)
+    [claimed] = await hook.api.claim(kind)
+    for percent in reports:
+        await hook.api.report(claimed, percent=percent)
+    await hook.api.cancel(job.job_id, force=True)
+    *progress, last = await receiver.until(lambda one: one.type == "job.cancelled")
+    assert [one.body["percents"] for one in progress] == told
+    assert "percents" not in last.body
+
+
+async def test_percents_of_a_job_that_was_under_way_are_those_reached_since(hook: Hooks, receiver: Receiver, kind: str):
+    await hook.api.create(kind)
+    [claimed] = await hook.api.claim(kind)
+    await hook.api.report(claimed, percent=60)
+    progress = [TYPES.WEBHOOK_EVENT_TYPE_JOB_PROGRESS]
+    await hook.create(receiver, kind, event_types=progress, progress_percents=[99, 50, 70, 50])
+    for percent in (61, 75, 98):
+        await hook.api.report(claimed, percent=percent)
+    await hook.api.complete(claimed)
+    assert [one.body["percents"] for one in await receiver.take(2)] == [[70], [99]]
+
+
+async def test_every_event_arrives_in_order_for_its_job_whatever_fails(hook: Hooks, receiver: Receiver, kind: str):
+    chance = random.Random(11)
+    receiver.answer = lambda _: Answer(chance.choice((200, 200, 200, 500, 503)))
+    created = await hook.create(receiver, kind)
+    jobs = [await hook.api.create(kind) for _ in range(12)]
+    for claimed in await hook.api.claim(kind, 12):
+        await hook.api.complete(claimed)
+    taken: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    expected = 4 * len(jobs)
+    while sum(map(len, taken.values())) < expected:
+        one = await receiver.next()
+        assert one.verified_by(created.secret)
+        if one.status == 200:
+            taken[one.job_id].append((one.position, one.type))
+    life = ["job.created", "job.started", "job.progress", "job.completed"]
+    for job in jobs:
+        assert [told for _, told in taken[job.job_id]] == life
+        assert taken[job.job_id] == sorted(taken[job.job_id], key=lambda one: one[0])
+    deliveries = await hook.settled(created.webhook.webhook_id, DELIVERED, count=expected)
+    assert len(deliveries) == expected
+
+
+async def test_a_delivery_waits_for_the_one_before_of_its_job_alone(hook: Hooks, receiver: Receiver, kind: str):
+    receiver.answer = lambda one: Answer(500 if one.body["data"]["displayName"] == "held" else 200)
+    created = await hook.create(receiver, kind)
+    held, free = [await hook.api.create(kind, display_name=name) for name in ("held", "free")]
+    for job in (held, free):
+        await hook.api.cancel(job.job_id)
+    told = await receiver.until(lambda one: (one.job_id, one.type) == (free.job_id, "job.cancelled"))
+    assert {one.type for one in told if one.job_id == held.job_id} <= {"job.created"}
+    mine = [one for one in await hook.deliveries(created.webhook.webhook_id) if one.job_id == held.job_id]
+    assert [one.event_type for one in mine] == [TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED, *CREATED]
+    assert {one.state for one in mine} == {PENDING}
+    assert (mine[0].attempt_count, mine[0].HasField("next_attempt_time")) == (0, False)
+    receiver.fail(times=0)
+    told = await receiver.until(lambda one: (one.job_id, one.type) == (held.job_id, "job.cancelled"))
+    assert [one.type for one in told if one.status == 200] == ["job.created", "job.cancelled"]
+
+
+async def test_two_webhooks_are_told_apart(hook: Hooks, receiver: Receiver, kind: str):
+    one, two = [await hook.create(receiver, kind) for _ in range(2)]
+    await hook.api.create(kind)
+    told = await receiver.take(2)
+    assert len({received.id for received in told}) == 2
+    assert {received.verified_by(one.secret) for received in told} == {True, False}
+    assert {received.verified_by(two.secret) for received in told} == {True, False}

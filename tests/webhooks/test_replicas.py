@@ -1,0 +1,61 @@
+"""Several replicas over one database: every event is delivered in order for its job, and none is delivered twice."""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+import pytest
+
+from tests.replicas.conftest import serving
+from tests.support.databases import new_database
+from tests.support.receiver import Receiver
+from tests.support.server import Server
+from tests.webhooks.conftest import DELIVERED, LOCAL, At
+
+JOBS = 60
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
+    """Return three replicas that may deliver to this machine."""
+    directory = tmp_path_factory.mktemp("webhooks")
+    with serving(new_database("postgresql", directory), directory, 3, **LOCAL | {"webhook_timeout": "1"}) as servers:
+        yield servers
+
+
+async def test_each_event_is_delivered_once(three: list[Server], at: At, receiver: Receiver, kind: str):
+    hooks = [at(server) for server in three]
+    created = await hooks[0].create(receiver, kind)
+
+    async def live(number: int) -> None:
+        job = await hooks[number % 3].api.create(kind)
+        await hooks[(number + 1) % 3].api.cancel(job.job_id)
+
+    await asyncio.gather(*(live(number) for number in range(JOBS)))
+    told = await receiver.take(2 * JOBS)
+    await hooks[1].settled(created.webhook.webhook_id, DELIVERED, count=2 * JOBS)
+    assert receiver.waiting() == 0
+    assert set(Counter(one.id for one in told).values()) == {1}
+    lives: dict[str, list[str]] = defaultdict(list)
+    for one in told:
+        lives[one.job_id].append(one.type)
+    assert list(lives.values()) == [["job.created", "job.cancelled"]] * JOBS
+
+
+async def test_a_replica_that_is_killed_leaves_its_work_to_the_others(
+    three: list[Server], at: At, receiver: Receiver, kind: str
+):
+    hooks = [at(server) for server in three]
+    receiver.fail(500, times=JOBS // 2)
+    created = await hooks[0].create(receiver, kind)
+    jobs = [await hooks[number % 3].api.create(kind) for number in range(JOBS)]
+    three[0].kill()
+    for job in jobs:
+        await hooks[1].api.cancel(job.job_id)
+    taken: set[str] = set()
+    while len(taken) < 2 * JOBS:  # some of them when the leases of the server that is gone are over
+        one = await receiver.next()
+        if one.status == 200:
+            taken.add(one.id)
+    delivered = await hooks[2].settled(created.webhook.webhook_id, DELIVERED, count=2 * JOBS)
+    assert {one.delivery_id for one in delivered} == taken
