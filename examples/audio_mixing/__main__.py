@@ -14,8 +14,7 @@ from examples.processes import say
 
 from .mix import synthesise
 from .page import shown
-from .submit import KIND, submit
-from .worker import AT_ONCE
+from .submit import AT_ONCE, KIND, submit
 
 SONGS = ["overture", "ballad", "march", "waltz"]
 PITCHES = [110.0, 220.0, 330.0]

@@ -6,12 +6,13 @@ from jobledger.v1.job_pb2 import Job, JobState
 
 
 class Shown(TypedDict):
-    """What the page shows of one mix. `result_url` and `error` are None unless there is one."""
+    """What the page shows of one mix. `place`, in the queue, `result_url` and `error` are None unless there is one."""
 
     state: str
     stage: str
     percent: float
     message: str
+    place: int | None
     result_url: str | None
     error: str | None
 
@@ -23,6 +24,7 @@ def shown(job: Job) -> Shown:
         stage=job.progress.stage,
         percent=job.progress.percent,
         message=job.progress.message,
+        place=job.slot_wait.place or None,
         result_url=job.result_uri or None,
         error=job.error.message if job.HasField("error") else None,
     )

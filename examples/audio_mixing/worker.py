@@ -13,7 +13,8 @@ from examples.speech_video.audio import save
 from . import mix
 from .submit import KIND
 
-AT_ONCE = 2
+DESKS = 4
+"""More than may be in work at once: the limit is the service's."""
 
 
 def make_mix(ctx: ChunkContext, files: Bucket) -> None:
@@ -47,7 +48,7 @@ def make_mix(ctx: ChunkContext, files: Bucket) -> None:
 def main(target: str, files: Bucket) -> None:
     """Serve until SIGTERM."""
     logging.basicConfig(level=logging.ERROR)  # a failed attempt is in the ledger
-    worker = Worker(target, name="desk", concurrency=AT_ONCE)
+    worker = Worker(target, name="desk", concurrency=DESKS)
 
     @worker.handler(KIND)
     def handle(ctx: ChunkContext) -> None:

@@ -7,6 +7,8 @@ import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
+from jobledger.v1.bulk_pb2 import CancelJobsRequest
+from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_service_pb2 import (
     BatchGetJobsRequest,
     CreateJobRequest,
@@ -14,6 +16,9 @@ from jobledger.v1.job_service_pb2 import (
     ListJobsRequest,
     WatchJobRequest,
 )
+from jobledger.v1.limit_service_pb2 import ListLimitsRequest, SetLimitRequest
+from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
+from jobledger.v1.stats_pb2 import GetJobStatsRequest
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest, DeleteWebhookRequest, ListWebhooksRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
@@ -146,3 +151,26 @@ async def test_anothers_webhook_is_not_there(keyed: Keyed, mine: KeyedApi, other
         one.webhook_id for one in (await WebhookServiceStub(other.channel).ListWebhooks(ListWebhooksRequest())).webhooks
     }
     await hooks.DeleteWebhook(DeleteWebhookRequest(webhook_id=made.webhook_id))
+
+
+async def test_another_owner_neither_counts_nor_exports_nor_means_a_job(mine: KeyedApi, other: KeyedApi, kind: str):
+    job = await mine.create(kind, display_name=kind)
+    stats = await other.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))
+    assert (stats.total.now.queued, stats.total.activity.created) == (0, 0)
+    exported = other.jobs.ExportJobs(ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES))
+    assert job.job_id.encode() not in b"".join([piece.data async for piece in exported])
+    for wanted in ({"filter": {"search": kind}}, {"job_ids": [job.job_id]}):
+        meant = await other.jobs.CancelJobs(CancelJobsRequest(dry_run=True, **wanted))
+        assert (meant.matched_count, list(meant.sample)) == (0, [])
+    assert (await mine.jobs.GetJobStats(GetJobStatsRequest(kinds=[kind]))).total.now.queued == 1
+    mined = mine.jobs.ExportJobs(ExportJobsRequest(format=ExportFormat.EXPORT_FORMAT_JSON_LINES))
+    assert job.job_id.encode() in b"".join([piece.data async for piece in mined])
+
+
+async def test_a_limit_is_of_one_owner(admin: KeyedApi, keyed: Keyed, as_holder: As, kind: str):
+    made = [await admin.make(ADMIN, owner=owner) for owner in ("limited", "unlimited")]
+    limited, unlimited = (as_holder(keyed.replicas[0], one.token) for one in made)
+    await LimitServiceStub(limited.channel).SetLimit(SetLimitRequest(scope=f"kind:{kind}", max_running=1))
+    assert not (await LimitServiceStub(unlimited.channel).ListLimits(ListLimitsRequest())).limits
+    assert [(await unlimited.create(kind)).HasField("slot_wait") for _ in range(2)] == [False, False]
+    assert [(await limited.create(kind)).HasField("slot_wait") for _ in range(2)] == [False, True]

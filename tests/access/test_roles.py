@@ -51,6 +51,8 @@ async def outcome(channel: grpc.aio.Channel, method: MethodDescriptor) -> Refusa
             call = channel.unary_stream(path)(b"")
             await call.read()
             call.cancel()
+        elif method.client_streaming:
+            await channel.stream_unary(path)(iter([b""]))
         else:
             await channel.unary_unary(path)(b"")
     except grpc.aio.AioRpcError as error:

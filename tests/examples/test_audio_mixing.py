@@ -14,8 +14,7 @@ from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError
 from examples.audio_mixing.__main__ import in_work, make_stems, start
 from examples.audio_mixing.mix import HEADROOM, LOUDEST, aligned, load, mastered, mixed
 from examples.audio_mixing.page import Shown, shown
-from examples.audio_mixing.submit import KIND, STAGES, submit
-from examples.audio_mixing.worker import AT_ONCE
+from examples.audio_mixing.submit import AT_ONCE, KIND, STAGES, submit
 from examples.bucket import Bucket, read
 from tests.conftest import StartServer
 from tests.examples.answers import assert_no_local_paths
@@ -62,9 +61,14 @@ def test_the_stages_are_timed_in_the_order_of_the_plan(played: tuple[list[str], 
     assert [stage.name for stage in job.stages] == STAGES
 
 
-def test_a_mix_that_waits_is_queued(caller: JobClient):
-    job = caller.create_job("audio.mix.elsewhere", stages=STAGES).job
-    assert shown(job) == Shown(state="queued", stage="", percent=0, message="", result_url=None, error=None)
+def test_a_mix_that_waits_is_queued_and_shows_its_place(caller: JobClient):
+    kind = "audio.mix.elsewhere"
+    jobs = [caller.create_job(kind, stages=STAGES, limits={"kind": AT_ONCE}).job for _ in range(AT_ONCE + 2)]
+    pages = [shown(caller.get_job(job.job_id)) for job in jobs]
+    assert [page["place"] for page in pages] == [None, None, 1, 2]
+    nothing = Shown(state="queued", stage="", percent=0, message="", place=None, result_url=None, error=None)
+    assert pages[0] == nothing
+    assert pages[-1] == nothing | {"place": 2}
 
 
 def test_an_error_is_there_exactly_when_it_failed(caller: JobClient, files: Bucket):
