@@ -130,7 +130,7 @@ class App:
             thresholds_of(settings),
         )
         self._webhooks = WebhookApp(
-            settings, self._database, self._reads, self._queries, self._committer, clock, _new_id
+            settings, self._database, self._reads, self._queries, self._committer, clock, _new_id, work.webhook
         )
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged), bulk

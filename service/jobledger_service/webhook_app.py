@@ -45,6 +45,7 @@ class WebhookApp:
         committer: Committer,
         clock: Clock,
         new_id: Callable[[], str],
+        attempted: Callable[[str], None],
     ) -> None:
         self._settings = settings
         store, kept, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
@@ -57,7 +58,9 @@ class WebhookApp:
             allow_http=settings.webhook_allow_http,
             allow_private=settings.webhook_allow_private_networks,
         )
-        self._delivery = WebhookDelivery(kept, queries, committer, self._post, clock, random.random, rules_of(settings))
+        self._delivery = WebhookDelivery(
+            kept, queries, committer, self._post, clock, random.random, rules_of(settings), attempted
+        )
         self._fill = WebhookFill(reads, store, codec, queries, committer, clock, self._delivery.news.set)
         self._retention = WebhookRetention(kept, committer, clock, round(settings.webhook_retention * SECOND))
         webhooks = Webhooks(

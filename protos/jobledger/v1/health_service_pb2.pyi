@@ -106,6 +106,7 @@ class SystemHealth(_message.Message):
     FEED_FIELD_NUMBER: _builtins.int
     ACTIVE_WORKERS_FIELD_NUMBER: _builtins.int
     REPLICAS_FIELD_NUMBER: _builtins.int
+    WEBHOOKS_FIELD_NUMBER: _builtins.int
     status: Global___SystemStatus.ValueType
     """status is the worst of what was found."""
     version: _builtins.str
@@ -144,6 +145,10 @@ class SystemHealth(_message.Message):
         has one server, and while the database does not answer.
         """
 
+    @_builtins.property
+    def webhooks(self) -> Global___WebhookHealth:
+        """webhooks are the deliveries that wait, of all owners. Absent while the database cannot be reached."""
+
     def __init__(
         self,
         *,
@@ -157,10 +162,11 @@ class SystemHealth(_message.Message):
         feed: Global___FeedHealth | None = ...,
         active_workers: _builtins.int = ...,
         replicas: _abc.Iterable[Global___Replica] | None = ...,
+        webhooks: Global___WebhookHealth | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "committer", b"committer", "database", b"database", "feed", b"feed", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["check_time", b"check_time", "committer", b"committer", "database", b"database", "feed", b"feed", "start_time", b"start_time", "webhooks", b"webhooks"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_workers", b"active_workers", "check_time", b"check_time", "committer", b"committer", "database", b"database", "feed", b"feed", "reasons", b"reasons", "replicas", b"replicas", "start_time", b"start_time", "status", b"status", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_workers", b"active_workers", "check_time", b"check_time", "committer", b"committer", "database", b"database", "feed", b"feed", "reasons", b"reasons", "replicas", b"replicas", "start_time", b"start_time", "status", b"status", "version", b"version", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -315,3 +321,31 @@ class Replica(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Replica: _TypeAlias = Replica  # noqa: Y015
+
+@_typing.final
+class WebhookHealth(_message.Message):
+    """WebhookHealth is how far webhook deliveries are behind."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PENDING_FIELD_NUMBER: _builtins.int
+    OLDEST_AGE_FIELD_NUMBER: _builtins.int
+    pending: _builtins.int
+    """pending counts the deliveries that wait; 10,000 when there are that many or more."""
+    @_builtins.property
+    def oldest_age(self) -> _duration_pb2.Duration:
+        """oldest_age is how long the oldest of these has waited. Absent: none waits."""
+
+    def __init__(
+        self,
+        *,
+        pending: _builtins.int = ...,
+        oldest_age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["oldest_age", b"oldest_age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["oldest_age", b"oldest_age", "pending", b"pending"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookHealth: _TypeAlias = WebhookHealth  # noqa: Y015

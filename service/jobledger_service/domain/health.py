@@ -1,10 +1,12 @@
 """How a server fares: what a look at it found, and the verdict on it."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final
 
+MOST_DELIVERIES: Final = 10_000
+"""Where counting the deliveries that wait stops."""
 ALMOST_NONE: Final = 10
 """A disk with less than one part in so many of the room that is wanted is about to be full."""
 
@@ -34,6 +36,12 @@ class StoreVitals:
     size: int
     disk_free: int | None = None
     replicas: Sequence[Replica] = ()
+    jobs: Mapping[str, int] = field(default_factory=dict)
+    """How many jobs there are, by state."""
+    deliveries: int = 0
+    """Webhook deliveries that wait, as far as they were counted."""
+    oldest_delivery: int | None = None
+    """When the oldest of these was recorded, in microseconds since 1970."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,8 @@ class WebhookDelivery:
     clock: Clock
     roll: Callable[[], float]
     rules: DeliveryRules
+    attempted: Callable[[str], None]
+    """Hears of each attempt: `delivered`, `failed`, or `dead`."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _running: dict["asyncio.Task[None]", Claimed] = field(default_factory=dict)
     _finished: list[Finished] = field(default_factory=list)
@@ -93,6 +95,7 @@ class WebhookDelivery:
             state = DeliveryState.PENDING if again is not None else DeliveryState.DEAD
             state = DeliveryState.DELIVERED if attempt.succeeded else state
             self._finished.append(Finished(claimed, attempt, state, again))
+            self.attempted("failed" if state is DeliveryState.PENDING else state.lower())
         finally:
             task = asyncio.current_task()
             if task is not None:

@@ -6,6 +6,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from jobledger_service.domain.health import Vitals
+from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.health import Health
 
 Reading = tuple[str, str, float | None]
@@ -23,9 +25,29 @@ class VitalsCollector(Collector):
         if health is None:
             return
         yield GaugeMetricFamily("jobledger_health_status", "0 healthy, 1 degraded, 2 unhealthy.", value=health.status)
-        for name, sentence, value in (*_server(health.vitals), *_database(health.vitals)):
+        yield from _jobs(health.vitals)
+        for name, sentence, value in (*_server(health.vitals), *_database(health.vitals), *_webhooks(health)):
             if value is not None:
                 yield GaugeMetricFamily(f"jobledger_{name}", sentence, value=value)
+
+
+def _jobs(vitals: Vitals) -> Iterator[GaugeMetricFamily]:
+    if vitals.store is not None:
+        family = GaugeMetricFamily("jobledger_jobs", "Jobs that there are, by state.", labels=("state",))
+        for state in JobState:
+            family.add_metric((state,), vitals.store.jobs.get(state, 0))
+        yield family
+
+
+def _webhooks(health: Health) -> tuple[Reading, ...]:
+    store = health.vitals.store
+    if store is None:
+        return ()
+    age = 0.0 if store.oldest_delivery is None else max(0, health.time - store.oldest_delivery) / SECOND
+    return (
+        ("webhook_deliveries_pending", "Webhook deliveries that wait, counted up to 10,000.", store.deliveries),
+        ("webhook_oldest_pending_seconds", "How long the oldest of them has waited; 0 while none does.", age),
+    )
 
 
 def _server(vitals: Vitals) -> tuple[Reading, ...]:

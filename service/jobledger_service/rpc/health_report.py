@@ -38,6 +38,9 @@ def as_text(health: api.SystemHealth) -> str:
         ("feed", f"at {feed.position:,}, {feed.lag:,} behind, {feed.watchers:,} watchers"),
         ("workers", f"{health.active_workers:,} active"),
     ]
+    if health.webhooks.pending:
+        age = health.webhooks.oldest_age.ToSeconds()
+        rows.append(("webhooks", f"{health.webhooks.pending:,} deliveries wait, the oldest for {age:,} s"))
     rows += [("replica", f"{one.name}, version {one.version}") for one in health.replicas]
     return "\n".join([*lines, *(f"{name:12} {value}" for name, value in rows)])
 

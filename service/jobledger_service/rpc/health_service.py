@@ -53,7 +53,16 @@ def _health(found: Health, about: About) -> api.SystemHealth:
         replicas=[api.Replica(name=one.name, version=one.version) for one in vitals.store.replicas]
         if vitals.store
         else (),
+        webhooks=_webhooks(found),
     )
+
+
+def _webhooks(found: Health) -> api.WebhookHealth | None:
+    store = found.vitals.store
+    if store is None:
+        return None
+    age = None if store.oldest_delivery is None else duration(max(0, found.time - store.oldest_delivery))
+    return api.WebhookHealth(pending=store.deliveries, oldest_age=age)
 
 
 def _database(vitals: Vitals, about: About) -> api.DatabaseHealth:

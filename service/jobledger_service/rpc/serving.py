@@ -143,7 +143,9 @@ class Serving:
         observer = self._observer.method(f"{asked.service}/{asked.name}", streams=streams)
         method = Served(asked, observer, keeps_trace=asked.name in KEEP_TRACE)
         if descriptor.client_streaming:
-            return grpc.stream_unary_rpc_method_handler(self._unary(method, partial(_read_each, read), self._held(asked, answer)))
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(method, partial(_read_each, read), self._held(asked, answer))
+            )
         form, behaviour = (
             (grpc.unary_stream_rpc_method_handler, self._stream(method, read, answer))
             if streams

@@ -5,10 +5,24 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, column, func, literal, or_, select, table
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal,
+    or_,
+    select,
+    table,
+)
 
 from jobledger_service.domain.chunk import Chunk
-from jobledger_service.domain.health import StoreVitals
+from jobledger_service.domain.health import MOST_DELIVERIES, StoreVitals
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
 from jobledger_service.domain.run import Run
@@ -49,7 +63,9 @@ from .tables import (
     audit,
     cancelling,
     chunks,
+    counts,
     delayed,
+    deliveries,
     events,
     expiring,
     jobs,
@@ -58,6 +74,7 @@ from .tables import (
     limits,
     of_service,
     parked,
+    pending,
     runs,
 )
 
@@ -274,11 +291,14 @@ class SqlReadStore:
             position = _position(connection)
             version: str = connection.execute(_SCHEMA_VERSION).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
-        if file is None:
-            return StoreVitals(position, version, size, replicas=replicas)
-        log = file.with_name(f"{file.name}-wal")
-        size += log.stat().st_size if log.exists() else 0
-        return StoreVitals(position, version, size, shutil.disk_usage(file.parent).free)
+            by_state: dict[str, int] = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
+            waiting, oldest = connection.execute(_DELIVERIES).one()
+        free = None
+        if file is not None:
+            log = file.with_name(f"{file.name}-wal")
+            size += log.stat().st_size if log.exists() else 0
+            free = shutil.disk_usage(file.parent).free
+        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest)
 
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:
@@ -299,6 +319,9 @@ class SqlReadStore:
         return None if row is None else run_of(row)
 
 
+_JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)
+_WAITING = select(deliveries.c.create_time).where(pending).limit(MOST_DELIVERIES).subquery()
+_DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
 _PARKED = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
 _NOT_READ: tuple[Inputs, list[Chunk]] = (Inputs(), [])
 

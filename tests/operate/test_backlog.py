@@ -1,0 +1,38 @@
+"""Health and metrics tell of the jobs that there are, and of webhook deliveries: those made, and those that wait."""
+
+from collections.abc import Callable
+
+from jobledger.v1.health_service_pb2 import GetSystemHealthRequest
+from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
+
+from tests.operate.conftest import Start, scrape
+from tests.support.api import Api
+from tests.support.receiver import Receiver
+from tests.support.server import Server
+from tests.webhooks.conftest import CREATED, DELIVERED, LOCAL, Hooks
+
+Connect = Callable[[Server], Api]
+OUTCOMES = "jobledger_webhook_attempts_total"
+
+
+async def test_deliveries_and_jobs_are_in_health_and_metrics(start_sqlite: Start, connect: Connect, kind: str):
+    slow_again = LOCAL | {"webhook_initial_backoff": "3600", "health_interval": "0.05"}
+    server = start_sqlite(metrics_listen="127.0.0.1:0", **slow_again)
+    hook = Hooks(connect(server))
+    health = SystemHealthServiceStub(hook.api.channel)
+    with Receiver() as receiver:
+        created = await hook.create(receiver, kind, event_types=CREATED)
+        receiver.fail(times=1)
+        for _ in range(2):
+            await hook.api.create(kind)
+            await receiver.next()
+        await hook.settled(created.webhook.webhook_id, DELIVERED)
+        found = (await health.GetSystemHealth(GetSystemHealthRequest())).health
+    assert found.webhooks.pending == 1
+    assert found.webhooks.HasField("oldest_age")
+    shown = scrape(server)
+    assert (shown.value(OUTCOMES, outcome="delivered"), shown.value(OUTCOMES, outcome="failed")) == (1, 1)
+    assert shown.value("jobledger_webhook_deliveries_pending") == 1
+    assert shown.value("jobledger_webhook_oldest_pending_seconds") >= 0
+    assert shown.value("jobledger_jobs", state="QUEUED") == 2
+    assert shown.value("jobledger_jobs", state="FAILED") == 0
