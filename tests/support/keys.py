@@ -35,11 +35,20 @@ class _StreamBearer(_Bearer, grpc.aio.UnaryStreamClientInterceptor):
         return await continuation(self._with_key(details), request)
 
 
+class _SendingBearer(_Bearer, grpc.aio.StreamUnaryClientInterceptor):
+    async def intercept_stream_unary(self, continuation: Callable[..., Any], details: Any, requests: Any) -> Any:
+        return await continuation(self._with_key(details), requests)
+
+
 class KeyedApi(Api):
     """The services as the holder of a key calls them."""
 
     def __init__(self, target: str, token: str) -> None:
-        super().__init__(grpc.aio.insecure_channel(target, interceptors=[_UnaryBearer(token), _StreamBearer(token)]))
+        super().__init__(
+            grpc.aio.insecure_channel(
+                target, interceptors=[_UnaryBearer(token), _StreamBearer(token), _SendingBearer(token)]
+            )
+        )
         self.target = target
         self.token = token
         self.admin = AdminServiceStub(self.channel)

@@ -81,7 +81,10 @@ class Receiver:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                raw = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                raw = self.rfile.read(length)
+                if len(raw) < length:  # its sender was killed in the middle of it
+                    return
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 answer = receiver.answer(Received(self.path, headers, raw, 0))
                 receiver.note(Received(self.path, headers, raw, answer.status))
