@@ -9,8 +9,13 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("tests.support")
+
+# A timing never decides a test.
+settings.register_profile("jobledger", deadline=None)
+settings.load_profile("jobledger")
 
 from tests.support import server as servers  # noqa: E402 - its assertions are rewritten first
 from tests.support.api import Api, fresh_kind  # noqa: E402

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 
 import grpc
-import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, WatchJobsResponse, WatchMode
 
@@ -85,7 +84,6 @@ async def stored(api: Api, job_ids: list[str]) -> dict[str, Job]:
     return found
 
 
-@pytest.mark.timeout(120)
 async def test_what_was_acknowledged_is_kept_and_what_was_watched_is_seen_once(
     start_server: StartServer, connect: Connect
 ):

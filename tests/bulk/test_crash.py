@@ -5,7 +5,6 @@ import os
 import signal
 from pathlib import Path
 
-import pytest
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
 from jobledger.v1.event_pb2 import ChangeType
 
@@ -37,7 +36,6 @@ async def hold_exactly_once(api: Api, job_ids: list[str], run: str) -> None:
     assert [len(found) for found in retries] == [1] * JOBS
 
 
-@pytest.mark.timeout(90)
 async def test_a_run_goes_on_after_a_restart(start_server: StartServer, connect: Connect, kind: str):
     server = start_server(bulk_rate="60")
     job_ids, run, _ = await begin(connect(server), kind)
@@ -46,7 +44,6 @@ async def test_a_run_goes_on_after_a_restart(start_server: StartServer, connect:
     await hold_exactly_once(connect(server), job_ids, run)
 
 
-@pytest.mark.timeout(90)
 async def test_a_run_goes_on_at_another_replica(tmp_path: Path, connect: Connect, kind: str):
     with serving(new_database("postgresql", tmp_path), tmp_path, 2, **QUICK, bulk_rate="60") as servers:
         apis = [connect(server) for server in servers]

@@ -83,7 +83,6 @@ async def write(api: Api, kind: str, created: list[str], *, until_refused: bool)
                 return
 
 
-@pytest.mark.timeout(90)
 async def test_acknowledged_writes_survive_a_crash_and_the_server_goes_on_without_a_restart(
     own: OwnPostgres, server: Server, connect: Connect, kind: str
 ):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import grpc
-import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import (
@@ -215,7 +214,6 @@ def counted(server: Server, kind: str) -> tuple[list[tuple], list[tuple]]:
     return rows[0], rows[1]
 
 
-@pytest.mark.timeout(120)
 async def test_counts_and_sums_are_what_the_ledger_says(replicas: list[Server], connect: Connect):
     apis, kinds = [connect(server) for server in replicas], [fresh_kind(), fresh_kind()]
     before = (await apis[0].jobs.ListJobs(ListJobsRequest(filter={"kinds": kinds}))).cursor

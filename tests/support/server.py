@@ -12,7 +12,7 @@ from typing import Self
 
 COMMAND = Path(sys.executable).with_name("jobledger-server")
 READY = "jobledger listening on "
-BOUND = 30.0  # seconds to become ready, and to end: a bound for what hangs, not a measure
+BOUND = 60.0  # seconds to become ready, and to end: a bound for what hangs, not a measure
 
 running: list["Server"] = []
 
