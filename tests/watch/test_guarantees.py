@@ -220,11 +220,11 @@ async def test_10_bounded(start_server: StartServer, connect: Connect, kind: str
             await report_all(api, claimed, f"{n} before {last}")
         await report_all(api, claimed, last)
 
-    await follow(30, "alone")
+    await follow(60, "alone")
     alone = process.memory_info().rss
     stuck = [connect(server, **{"grpc.http2.bdp_probe": 0}).watch_jobs(kind, mode=mode) for mode in [LATEST, EVERY] * 5]
     for watch in stuck:
         await watch.bookmark()
-    await follow(80, "beside ten that do not read")  # 400 events of 400 kB: 160 MB
+    await follow(100, "beside ten that do not read")  # 500 events of 400 kB: 200 MB
     grown = process.memory_info().rss - alone
     assert grown < 64_000_000, f"{grown:,} bytes for ten watchers that do not read"
