@@ -1,6 +1,6 @@
 """Jobs as they were at an earlier position: those unchanged since from their rows, the others from the ledger."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,13 +21,14 @@ from sqlalchemy import (
 
 from jobledger_service.domain.errors import HistoryTrimmed
 from jobledger_service.domain.filter import JobFilter
-from jobledger_service.domain.limits import MAX_PRIORITY, MIN_PRIORITY
 from jobledger_service.ledger.export import ExportPage, ExportStart, Place, Shown
 
 from .dialects import Dialect
 from .engines import Database
+from .routes import all_tests, parameters
 from .rows import JOB_COLUMNS, job_of
 from .tables import events, jobs, ledger, tombstones
+from .walks import condition
 
 MOST_BYTES: Final = 8 * 1024 * 1024
 """A page ends with the job that makes it this large, so that large jobs are not many at once."""
@@ -90,11 +91,13 @@ class SqlExportStore:
         """Return the next jobs that exist, or were deleted since the position, and whether there are more."""
         begin, end = _bounds(wanted)
         after = max(after, begin)
-        walk = _walk(wanted, position, after, end).limit(limit + 1)
+        dialect, tests = self._database.dialect, all_tests(wanted)
+        walk = _walk(wanted.owner, sorted(tests), dialect, position, after, end).limit(limit + 1)
         found = {
             place: _Candidate(place, exists=True, changed=bool(changed), matches=bool(matches), size=size)
             for place, changed, matches, size in (
-                (Place(create_time, key), *rest) for create_time, key, *rest in connection.execute(walk)
+                (Place(create_time, key), *rest)
+                for create_time, key, *rest in connection.execute(walk, parameters(tests, dialect))
             )
         }
         more = len(found) > limit
@@ -160,7 +163,9 @@ def _span(table: Table, owner: str, after: Place, through: Place | None) -> list
     return found if through is None else [*found, place <= tuple(through)]
 
 
-def _walk(wanted: JobFilter, position: int, after: Place, end: Place | None) -> Select[Any]:
+def _walk(
+    owner: str, tests: Iterable[str], dialect: Dialect, position: int, after: Place, end: Place | None
+) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
     size = func.coalesce(func.length(jobs.c.artifacts), 0) + func.coalesce(func.length(jobs.c.stage_timings), 0)
@@ -169,31 +174,12 @@ def _walk(wanted: JobFilter, position: int, after: Place, end: Place | None) -> 
             jobs.c.create_time,
             jobs.c.job_key,
             since.scalar_subquery().label("changed"),
-            and_(*_conditions(wanted)).label("matches"),
+            and_(true(), *(condition(name, dialect) for name in tests)).label("matches"),
             size.label("size"),
         )
-        .where(*_span(jobs, wanted.owner, after, end))
+        .where(*_span(jobs, owner, after, end))
         .order_by(jobs.c.create_time, jobs.c.job_key)
     )
-
-
-def _conditions(wanted: JobFilter) -> Iterator[ColumnElement[bool]]:
-    """Yield the conditions of a filter that its columns can tell; what was searched for is looked at with the job."""
-    yield true()
-    if wanted.states:
-        yield jobs.c.state.in_(sorted(wanted.states))
-    if wanted.kinds:
-        yield jobs.c.kind.in_(sorted(wanted.kinds))
-    if wanted.min_priority > MIN_PRIORITY or wanted.max_priority < MAX_PRIORITY:
-        yield jobs.c.priority.between(wanted.min_priority, wanted.max_priority)
-    spans = {jobs.c.create_time: wanted.create_time, jobs.c.update_time: wanted.update_time}
-    for column, span in {**spans, jobs.c.end_time: wanted.end_time}.items():
-        if span.start is not None:
-            yield column >= span.start
-        if span.end is not None:
-            yield column < span.end
-    for name, value in wanted.labels.items():
-        yield jobs.c.labels[name].as_string() == value
 
 
 def _graves(owner: str, position: int, after: Place, through: Place | None) -> Select[Any]:

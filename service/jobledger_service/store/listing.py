@@ -20,6 +20,7 @@ from .dialects import Dialect
 from .routes import (
     Route,
     Steps,
+    all_tests,
     bounded,
     kind_routes,
     parameters,
@@ -27,7 +28,6 @@ from .routes import (
     route,
     routes,
     states_of,
-    tests_of,
     word_tests,
 )
 from .tables import counts
@@ -144,9 +144,7 @@ def _few(connection: Connection, dialect: Dialect, listing: Listing, most: int) 
     wanted = listing.filter
     for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, most):
         if len(keys) <= most:
-            tests = {**tests_of(wanted, but=None), "states": [state.value for state in states_of(wanted)]}
-            if wanted.kinds:
-                tests["kinds"] = list(wanted.kinds)
+            tests = all_tests(wanted)
             if is_searched:
                 tests = {name: value for name, value in tests.items() if name not in word_tests(wanted)}
             return _sorted(connection, dialect, listing, {**tests, "keys": keys})

@@ -125,6 +125,12 @@ def tests_of(wanted: JobFilter, *, but: Order | None) -> dict[str, object]:
     return tests
 
 
+def all_tests(wanted: JobFilter) -> dict[str, object]:
+    """Return every condition of a filter, as parameters."""
+    tests = {**tests_of(wanted, but=None), "states": [state.value for state in states_of(wanted)]}
+    return {**tests, "kinds": sorted(wanted.kinds)} if wanted.kinds else tests
+
+
 def word_tests(wanted: JobFilter) -> dict[str, object]:
     """Return the conditions on words and labels, as parameters."""
     parts = [f" {prefix}" for prefix in wanted.search] + [f" {mark} " for mark in label_marks(wanted.labels)]

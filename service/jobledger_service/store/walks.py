@@ -84,7 +84,7 @@ def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
     if shape.by is By.KIND:
         arm = arm.where(jobs.c.kind == bindparam(f"kind_{number}"))
     arm = arm.where(*(_bound(shape, bound) for bound in (shape.start, shape.stop) if bound))
-    arm = arm.where(*(_test(name, dialect) for name in shape.tests))
+    arm = arm.where(*(condition(name, dialect) for name in shape.tests))
     return arm.with_hint(jobs, f"INDEXED BY {_index(shape)}", "sqlite")
 
 
@@ -130,7 +130,7 @@ _NOTHING: Final = literal_column("''", Text)
 """Put after a column, it keeps the column's indexes out of the plan."""
 
 
-def _test(name: str, dialect: Dialect) -> ColumnElement[bool]:
+def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
     """Return a condition that no index is to serve: another index would bring another order."""
     if name.startswith("part_"):
         return _words_hold(name, dialect)
@@ -160,7 +160,7 @@ def sorted_few(order: Order, tests: tuple[str, ...], dialect: Dialect, *, ascend
         place = func.coalesce(place, literal_column(str(NEVER), BigInteger))
     # Nothing is said of the owner, whose keys they are: SQLite would read all of the owner's jobs.
     found = _key(place).where(dialect.among(jobs.c.job_key, "keys"))
-    found = found.where(*(_test(name, dialect) for name in tests))
+    found = found.where(*(condition(name, dialect) for name in tests))
     if after:
         found = found.where(_beyond(order, place, ascending=ascending))
     columns = [place, jobs.c.create_time, jobs.c.job_key]
