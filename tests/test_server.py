@@ -19,7 +19,7 @@ from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.errors import Refusal, read
-from tests.support.server import COMMAND, Server
+from tests.support.server import BOUND, COMMAND, Server
 from tests.support.states import RUNNING
 
 SERVING = HealthCheckResponse.SERVING
@@ -191,7 +191,7 @@ def refused_to_start(directory: Path, *flags: str, status: int | None = None, **
     server = Server("", directory, settings)
     ended = subprocess.run(
         [COMMAND, "serve", *flags], env=server.environment(), cwd=directory, capture_output=True, text=True,
-        timeout=15, check=False,
+        timeout=BOUND, check=False,
     )  # fmt: skip
     assert ended.returncode == status if status else ended.returncode not in {0, -9}
     assert ended.stdout == ""

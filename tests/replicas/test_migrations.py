@@ -18,7 +18,7 @@ from tests.replicas.conftest import SETTINGS
 from tests.support.databases import new_database
 from tests.support.postgres import address
 from tests.support.postgres import connect as connect_to_database
-from tests.support.server import COMMAND, Server
+from tests.support.server import BOUND, COMMAND, Server
 from tests.test_server import refused_to_start
 
 UNMIGRATED = "jobledger-server: the database's schema is not of this version yet: run `jobledger-server migrate` first"
@@ -38,7 +38,7 @@ def empty(tmp_path: Path) -> Iterator[str]:
 def migrate(database: str, *flags: str) -> tuple[int, str, str]:
     """Run `migrate` and return its status and what it prints."""
     command = [COMMAND, "migrate", "--database", database, *flags]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=BOUND, check=False)
     assert "Traceback" not in ended.stderr
     return ended.returncode, ended.stdout.strip(), ended.stderr.strip()
 
