@@ -108,7 +108,7 @@ class Executor:
             transaction.save(work.writes(), now)
             entries = self._append(transaction, encoded)
         changes = Counter(change.type for record, _ in encoded for change in record.changes)
-        return outcomes, Commit(entries, work.touched(), work.ready(), work.freed(), changes)
+        return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes)
 
     def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]]) -> list[Entry]:
         if not encoded:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
 
 from jobledger_service.domain.change import Change, ChangeType, Step
 from jobledger_service.domain.chunk import Artifacts, Chunk
@@ -19,6 +18,8 @@ from jobledger_service.domain.states import ChunkState
 
 from .entry import Record
 from .ports import Candidates, ChunkKey, Demand, Inputs, Queue, Request, Transaction, Writes
+from .slots import Slots
+from .undo import Undo
 
 
 class PostponedError(Exception):
@@ -37,9 +38,6 @@ class Needs:
     admits: bool = False
     """Whether the limits over its jobs are wanted too."""
     runs: tuple[str, ...] = ()
-
-
-_MISSING: Final = object()
 
 
 @dataclass(slots=True)
@@ -74,11 +72,8 @@ class WorkingSet:
         self._changed_runs: dict[str, Run] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
-        self._limits: dict[str, Limit] = {}
-        self._new_limits: dict[str, Limit] = {}
-        self._set_limits: dict[str, Limit] = {}
-        self._slots: dict[str, tuple[int, int]] = {}
-        self._undo: list[tuple[Any, Any, Any]] = []
+        self._undo = Undo()
+        self.slots = Slots(now, self._undo)
 
     def load(self, needs: Iterable[Needs]) -> None:
         """Load what the commands need: the jobs that they name are locked in order, then claims take what is free."""
@@ -98,17 +93,17 @@ class WorkingSet:
         if chunks or found:
             self._chunks = self._transaction.chunks(chunks | found)
         self._load_limits(needs)
+        runs = {key for need in needs for key in need.runs}
+        if runs:
+            self._runs = self._transaction.runs(runs)
 
     def _load_limits(self, needs: Sequence[Needs]) -> None:
-        """Load the limits over jobs that are about to wait for workers; their rows are locked after all jobs."""
+        """Load the limits over jobs that are about to wait for workers."""
         keys = {key for need in needs for key in need.limits}
         admitted = {key for need in needs if need.admits for key in need.jobs}
         keys.update(key for job in admitted & self._jobs.keys() for key in limits_over(self._jobs[job]))
         if keys:
-            self._limits = self._transaction.limits(keys)
-        runs = {key for need in needs for key in need.runs}
-        if runs:
-            self._runs = self._transaction.runs(runs)
+            self.slots.load(self._transaction, keys)
 
     def _look_again(self, requests: set[str]) -> None:
         """Load requests that took effect at another replica while this one waited for its locks on their jobs."""
@@ -192,17 +187,9 @@ class WorkingSet:
         """Whether this batch deleted the job."""
         return key in self._touched and self._touched[key].deleted
 
-    def limit(self, key: str) -> Limit | None:
-        """Return a limit that was loaded, as the commands before left it; None when it was never set."""
-        limit = self._limits.get(key)
-        if limit is None:
-            return None
-        running, waiting = self._slots.get(key, (0, 0))
-        return evolve(limit, running=limit.running + running, waiting=limit.waiting + waiting)
-
     def limits_over(self, job: Job) -> list[Limit]:
         """Return the limits over a job."""
-        return [limit for key in limits_over(job) if (limit := self.limit(key)) is not None]
+        return [limit for key in limits_over(job) if (limit := self.slots.limit(key)) is not None]
 
     # What commands do
 
@@ -219,7 +206,7 @@ class WorkingSet:
         touched = self._touched.get(key)
         if touched is None:
             touched = _Touched(before=self._jobs.get(key))
-            self._set(self._touched, key, touched)
+            self._undo.put(self._touched, key, touched)
         job = step.job
         if step.change is not None:
             job = self._retention.applied(self._jobs.get(key), job)
@@ -227,19 +214,19 @@ class WorkingSet:
                 job = evolve(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             self._tell(touched.changes, step.change)
         job = released(job) if job.ended else job
-        self._count_slots(self._jobs.get(key), job)
-        self._set(self._jobs, key, job)
+        self.slots.count(self._jobs.get(key), job)
+        self._undo.put(self._jobs, key, job)
         for chunk in step.chunks:
             self._note_artifacts(touched, chunk)
-            self._set(self._chunks, (key, chunk.index), chunk)
-            self._set(touched.chunks, chunk.index, chunk)
+            self._undo.put(self._chunks, (key, chunk.index), chunk)
+            self._undo.put(touched.chunks, chunk.index, chunk)
             if step.change is not None and step.change.type is ChangeType.CLAIMED:
                 self.hand_out((key, chunk.index))
 
     def _note_artifacts(self, touched: _Touched, chunk: Chunk) -> None:
         old = self._chunks.get((chunk.job_key, chunk.index))
         if old is not None and old.artifacts is not chunk.artifacts and chunk.index not in touched.artifacts:
-            self._set(touched.artifacts, chunk.index, old.artifacts)
+            self._undo.put(touched.artifacts, chunk.index, old.artifacts)
 
     def delete(self, job: Job, change: Change) -> None:
         """Remove a job; raises PostponedError when this batch created it."""
@@ -247,76 +234,38 @@ class WorkingSet:
             raise PostponedError
         self.apply(Step(job, (), change))
         touched = self._touched[job.key]
-        self._undo.append((touched, "deleted", False))
-        touched.deleted = True
-        self._count_slots(self._jobs[job.key], None)
-
-    def set_limit(self, limit: Limit) -> None:
-        """Set how many jobs of a scope may run; what holds a slot or waits stays as it is counted."""
-        old = self._limits.get(limit.key)
-        if old is not None:
-            limit = evolve(limit, running=old.running, waiting=old.waiting)
-        limit = evolve(limit, set_time=self.now)
-        self._set(self._limits, limit.key, limit)
-        is_new = old is None or limit.key in self._new_limits
-        self._set(self._new_limits if is_new else self._set_limits, limit.key, limit)
-
-    def _count_slots(self, before: Job | None, after: Job | None) -> None:
-        """Note which slots a job has taken or given back, and which it waits for."""
-        for job, sign in ((before, -1), (after, 1)):
-            if job is not None:
-                for key in job.slots:
-                    self._count_slot(key, sign, 0)
-                if job.parked_for:
-                    self._count_slot(job.parked_for, 0, sign)
-
-    def _count_slot(self, key: str, running: int, waiting: int) -> None:
-        had = self._slots.get(key, (0, 0))
-        self._set(self._slots, key, (had[0] + running, had[1] + waiting))
+        self._undo.assign(touched, "deleted", value=True)
+        self.slots.count(self._jobs[job.key], None)
 
     def hand_out(self, chunk: ChunkKey) -> None:
         """Note that a worker is to get this chunk with its inputs."""
-        self._set(self._claimed, chunk, None)
+        self._undo.put(self._claimed, chunk, None)
 
     def remember(self, key: str, request: Request) -> None:
         """Note that a request took effect."""
-        self._set(self._requests, key, request)
-        self._set(self._new_requests, key, request)
+        self._undo.put(self._requests, key, request)
+        self._undo.put(self._new_requests, key, request)
 
     def go_on(self, key: str, run: Run) -> None:
         """Note how far a run has come."""
-        self._set(self._runs, key, run)
-        self._set(self._changed_runs, key, run)
+        self._undo.put(self._runs, key, run)
+        self._undo.put(self._changed_runs, key, run)
 
     # Undoing
 
     def mark(self) -> None:
         """Begin a command: what follows can be rolled back."""
-        self._undo.clear()
+        self._undo.mark()
 
     def rollback(self) -> None:
         """Undo what was done since the mark."""
-        for target, key, old in reversed(self._undo):
-            if isinstance(target, list):
-                target.pop()
-            elif isinstance(target, _Touched):
-                setattr(target, key, old)
-            elif old is _MISSING:
-                del target[key]
-            else:
-                target[key] = old
-        self._undo.clear()
-
-    def _set(self, target: dict[Any, Any], key: object, value: object) -> None:
-        self._undo.append((target, key, target.get(key, _MISSING)))
-        target[key] = value
+        self._undo.rollback()
 
     def _tell(self, changes: list[Change], change: Change) -> None:
         """Append a change; progress by the same worker on the same chunk is told once a commit."""
         if change.type is ChangeType.PROGRESSED and changes and changes[-1] == change:
             return
-        changes.append(change)
-        self._undo.append((changes, None, None))
+        self._undo.append(changes, change)
 
     # What the batch leaves
 
@@ -327,13 +276,12 @@ class WorkingSet:
 
     def writes(self) -> Writes:
         """Return the rows to write."""
-        slots = {key: counts for key, counts in self._slots.items() if any(counts)}
         writes = Writes(
             requests=self._new_requests,
             runs={key: run for key, run in self._changed_runs.items() if not self.is_deleted(key)},
-            new_limits=list(self._new_limits.values()),
-            limits=list(self._set_limits.values()),
-            slots=slots,
+            new_limits=self.slots.new,
+            limits=self.slots.changed,
+            slots=self.slots.taken,
         )
         for key, touched in self._touched.items():
             job = self._jobs[key]
@@ -382,10 +330,6 @@ class WorkingSet:
     def touched(self) -> list[str]:
         """Return the keys of all jobs that the batch wrote to."""
         return list(self._touched)
-
-    def freed(self) -> bool:
-        """Whether jobs that wait for a slot may go on."""
-        return bool(self._set_limits) or any(running < 0 for running, _ in self._slots.values())
 
     def ready(self) -> dict[Queue, int]:
         """Return how many chunks now wait for workers, of those that the batch wrote."""

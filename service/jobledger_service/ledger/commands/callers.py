@@ -32,8 +32,8 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
 
 def _bring_along(work: WorkingSet, limit: Limit) -> None:
     """Set a limit that a job brings along, unless an operator has."""
-    if brought_along(limit, work.limit(limit.key), work.now):
-        work.set_limit(limit)
+    if brought_along(limit, work.slots.limit(limit.key), work.now):
+        work.slots.set(limit)
 
 
 @dataclass(frozen=True, slots=True)

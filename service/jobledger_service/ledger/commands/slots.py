@@ -23,12 +23,12 @@ class SetLimit(OneJob):
 
     def decide(self, work: WorkingSet) -> str:
         key = limit_key(self.owner, self.scope)
-        if self.most is not None or work.limit(key) is not None:
-            work.set_limit(Limit(self.owner, self.scope, self.most))
+        if self.most is not None or work.slots.limit(key) is not None:
+            work.slots.set(Limit(self.owner, self.scope, self.most))
         return key
 
     def answer(self, decided: str, work: WorkingSet) -> Limit | None:
-        return work.limit(decided)
+        return work.slots.limit(decided)
 
 
 @dataclass(frozen=True, slots=True)
