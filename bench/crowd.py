@@ -11,7 +11,8 @@ from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, JobSpec
 from jobledger_service.domain.lifecycle import NewJob, create
 from jobledger_service.domain.states import JobState
-from jobledger_service.ledger.ports import Inputs, Writes
+from jobledger_service.ledger.ports import Inputs
+from jobledger_service.ledger.write_ports import Writes
 
 from .stories import DAY, ERRORS, STAGES, Plot, moved_chunk, played, tell
 

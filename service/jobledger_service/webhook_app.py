@@ -14,8 +14,9 @@ from .duties.webhook_fill import WebhookFill
 from .duties.webhook_post import HttpPost
 from .duties.webhook_retention import WebhookRetention
 from .ledger.committer import Committer
-from .ledger.ports import Clock, ReadStore
+from .ledger.ports import Clock
 from .ledger.queries import Queries
+from .ledger.read_ports import ReadStore
 from .ledger.webhooks import Webhooks
 from .rpc.webhook_codec import JsonWebhookCodec
 from .rpc.webhook_requests import Given

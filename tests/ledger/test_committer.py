@@ -15,7 +15,7 @@ from jobledger_service.ledger.batch import Commit, Executor
 from jobledger_service.ledger.commands import CreateJob
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.cursor import Cursor
-from jobledger_service.ledger.ports import RejectedStatementError
+from jobledger_service.ledger.write_ports import RejectedStatementError
 from jobledger_service.rpc.codec import ProtoCodec
 from jobledger_service.store.engines import open_database
 from jobledger_service.store.migrate import upgrade

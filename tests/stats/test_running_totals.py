@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from jobledger_service.domain.activity import Activity
 from jobledger_service.domain.rollup import MOST, Measure, Tally
-from jobledger_service.ledger.ports import Writes
 from jobledger_service.ledger.stats import StatsQuery
+from jobledger_service.ledger.write_ports import Writes
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore

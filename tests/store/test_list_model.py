@@ -14,7 +14,9 @@ from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob, create
 from jobledger_service.domain.search import MOST_SEARCHED, words
 from jobledger_service.domain.states import JobState
-from jobledger_service.ledger.ports import Inputs, Listing, Order, View, Writes
+from jobledger_service.ledger.ports import Inputs
+from jobledger_service.ledger.read_ports import Listing, Order, View
+from jobledger_service.ledger.write_ports import Writes
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.listing import Budget
 from jobledger_service.store.migrate import upgrade

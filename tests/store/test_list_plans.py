@@ -6,7 +6,7 @@ from typing import Any, Self
 import pytest
 from jobledger_service.domain.filter import JobFilter, TimeRange
 from jobledger_service.domain.states import ENDED, JobState
-from jobledger_service.ledger.ports import Listing, Order, PageKey
+from jobledger_service.ledger.read_ports import Listing, Order, PageKey
 from jobledger_service.store.engines import Database
 from jobledger_service.store.reading import SqlReadStore
 from jobledger_service.store.routes import Steps, routes

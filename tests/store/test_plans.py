@@ -13,9 +13,9 @@ from jobledger_service.domain.states import JobState
 from jobledger_service.domain.webhook import Secret, Webhook
 from jobledger_service.domain.webhook_events import WebhookEventType
 from jobledger_service.ledger.export import Place
-from jobledger_service.ledger.ports import Demand, Writes
 from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.ledger.webhook_ports import Draft, Filled, Finished, Room
+from jobledger_service.ledger.write_ports import Demand, Writes
 from jobledger_service.store.deliveries import SqlDeliveryStore
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.exporting import SqlExportStore

@@ -105,3 +105,12 @@ class JobFilter:
             and all(facts.labels.get(name) == value for name, value in self.labels.items())
             and (not self.search or begins(self.search, facts.words))
         )
+
+
+def facts_diff(before: Facts, after: Facts) -> dict[str, object]:
+    """Return what of `before` differs in `after`, fit for JSON."""
+    names = ("state", "priority", "display_name", "error", "update_time", "end_time")
+    differs: dict[str, object] = {n: getattr(before, n) for n in names if getattr(before, n) != getattr(after, n)}
+    if before.labels != after.labels:
+        differs["labels"] = dict(before.labels)
+    return differs

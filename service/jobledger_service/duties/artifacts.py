@@ -9,8 +9,9 @@ from jobledger_service.domain.roots import Roots
 from jobledger_service.ledger.bulk import ReadUris
 from jobledger_service.ledger.commands import ArtifactsStep, Claimed, Failed, Hold, StepOutcome
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import EncodeStruct, NotDeletedError, ReadStore, RemovePlace
+from jobledger_service.ledger.ports import EncodeStruct, NotDeletedError, RemovePlace
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import ReadStore
 
 from .service_jobs import LEASE
 

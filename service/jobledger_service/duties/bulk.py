@@ -12,8 +12,9 @@ from jobledger_service.domain.run import Cursor
 from jobledger_service.ledger.bulk import BulkOrder, ReadOrder
 from jobledger_service.ledger.commands import BulkStep, Claimed, Hold, Removal, StepOutcome
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import EncodeStruct, Listing, PageKey, ReadStore
+from jobledger_service.ledger.ports import EncodeStruct
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import Listing, PageKey, ReadStore
 
 from .service_jobs import LEASE
 

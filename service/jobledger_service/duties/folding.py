@@ -6,8 +6,10 @@ from typing import Final
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.rollup import HOUR
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Clock, ReadStore, Upkeep
+from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import ReadStore
+from jobledger_service.ledger.write_ports import Upkeep
 
 SETTLED: Final = 60 * SECOND
 """An hour is left alone so long after its end, as transactions that began in it may still write to it."""

@@ -6,8 +6,9 @@ from typing import Final
 
 from jobledger_service.ledger.commands import ExpireLeases, ReadyRetries, StopOverdue
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Clock, ReadStore
+from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import ReadStore
 
 AT_ONCE: Final = 500
 

@@ -8,8 +8,10 @@ from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.slots import FORGOTTEN
 from jobledger_service.ledger.commands import RemoveExpired
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Clock, ReadStore, Upkeep
+from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import ReadStore
+from jobledger_service.ledger.write_ports import Upkeep
 
 Gone = TypeVar("Gone")
 

@@ -20,8 +20,9 @@ from jobledger_service.ledger.commands import (
     ReleaseChunks,
 )
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Queue, ReadStore
+from jobledger_service.ledger.ports import Queue
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import ReadStore
 
 log = logging.getLogger(__name__)
 

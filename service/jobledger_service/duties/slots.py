@@ -5,8 +5,8 @@ from typing import Final
 
 from jobledger_service.ledger.commands import GrantSlots
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import ReadStore
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import ReadStore
 
 AT_ONCE: Final = 500
 

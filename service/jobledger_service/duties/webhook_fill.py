@@ -13,8 +13,9 @@ from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.webhook import Missed, Webhook
 from jobledger_service.domain.webhook_events import WebhookEventType, event_types, reached
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Clock, EventRow, ReadStore
+from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import EventRow, ReadStore
 from jobledger_service.ledger.webhook_ports import Draft, Filled, Happening, WebhookCodec, WebhookStore
 
 log = logging.getLogger(__name__)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 from jobledger_service.domain.errors import Refusal
 from jobledger_service.ledger.entry import Entry
-from jobledger_service.ledger.ports import Codec, EventsRead, ReadStore
+from jobledger_service.ledger.feed_ports import Codec
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import EventsRead, ReadStore
 
 from .page import PAGE, Page
 from .pages import Pages

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from jobledger_service.domain.errors import HistoryTrimmed
 from jobledger_service.ledger.entry import Entry
-from jobledger_service.ledger.ports import EventsRead
+from jobledger_service.ledger.read_ports import EventsRead
 
 from .page import PAGE, Page
 

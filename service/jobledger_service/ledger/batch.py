@@ -14,8 +14,10 @@ from jobledger_service.domain.retention import Retention
 from .commands import Command
 from .cursor import Cursor
 from .entry import Encoded, Entry, Record
-from .ports import Clock, Codec, ConflictError, Queue, Transaction, WriteStore
+from .feed_ports import Codec
+from .ports import Clock, Queue
 from .working import PostponedError, WorkingSet
+from .write_ports import ConflictError, Transaction, WriteStore
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,10 @@ from jobledger_service.domain.health import Finding, Status, StoreVitals, Thresh
 
 from .attendance import Attendance
 from .committer import Committer
-from .ports import Clock, ReadStore, WatchedFeed
+from .feed_ports import WatchedFeed
+from .ports import Clock
 from .queries import Queries
+from .read_ports import ReadStore
 
 PATIENCE: Final = 3.0
 """Seconds after which a database that has not answered counts as silent."""

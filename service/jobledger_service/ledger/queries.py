@@ -15,7 +15,7 @@ from jobledger_service.domain.states import ChunkState
 from .cursor import Cursor
 from .loader import Loader
 from .paging import PageToken, parse_page_token, request_mark
-from .ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore
+from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore
 from .stats import Figures, StatsQuery
 
 P = ParamSpec("P")

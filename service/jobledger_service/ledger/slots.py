@@ -6,8 +6,8 @@ from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.slots import Limit
 
-from .ports import Transaction
 from .undo import Undo
+from .write_ports import Transaction
 
 
 class Slots:

@@ -12,8 +12,9 @@ from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.job import job_key
 
 from .entry import Entry
-from .ports import Codec, Feed, JobRead, Listing, PageKey, ReadStore, Subscription
+from .feed_ports import Codec, Feed, Subscription
 from .queries import Queries
+from .read_ports import JobRead, Listing, PageKey, ReadStore
 
 PAGE = 500
 

@@ -9,7 +9,7 @@ from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
 from jobledger_service.domain.webhook import Missed, Webhook
 from jobledger_service.domain.webhook_events import WebhookEventType
 
-from .ports import EventRow
+from .read_ports import EventRow
 
 
 @dataclass(frozen=True, slots=True)

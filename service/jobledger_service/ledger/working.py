@@ -17,9 +17,10 @@ from jobledger_service.domain.slots import Limit, limits_over, released
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Record
-from .ports import Candidates, ChunkKey, Demand, Inputs, Queue, Request, Transaction, Writes
+from .ports import ChunkKey, Inputs, Queue
 from .slots import Slots
 from .undo import Undo
+from .write_ports import Candidates, Demand, Request, Transaction, Writes
 
 
 class PostponedError(Exception):

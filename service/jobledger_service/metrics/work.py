@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from jobledger_service.domain.change import ChangeType
 from jobledger_service.ledger.batch import Commit
 from jobledger_service.ledger.committer import Batch, Committer
-from jobledger_service.ledger.ports import WatchedFeed
+from jobledger_service.ledger.feed_ports import WatchedFeed
 
 COMMANDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)

@@ -9,8 +9,8 @@ from jobledger.v1 import bulk_pb2, job_pb2
 from jobledger_service.domain.roots import Roots
 from jobledger_service.ledger.commands import Removal
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Listing, View
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import Listing, View
 
 from . import bulk_requests as read
 from . import convert

@@ -17,7 +17,7 @@ from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger.entry import Encoded, Entry, Record
-from jobledger_service.ledger.ports import EventRow, JobRead
+from jobledger_service.ledger.read_ports import EventRow, JobRead
 
 from . import convert
 

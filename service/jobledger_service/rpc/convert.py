@@ -15,7 +15,7 @@ from jobledger_service.domain.job import FailurePolicy, Job
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.slots import scope_of
 from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.ledger.ports import JobRead, JobStatus
+from jobledger_service.ledger.read_ports import JobRead, JobStatus
 
 MICROS: Final = 1_000_000
 

@@ -12,8 +12,9 @@ from jobledger_service.domain.lifecycle import CancelOutcome
 from jobledger_service.ledger.backlog import Backlog
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.export import Exports
-from jobledger_service.ledger.ports import Clock, View
+from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import View
 from jobledger_service.ledger.watch import Watch
 
 from . import convert, export_requests, stats_replies, stats_requests, traces, views

@@ -11,7 +11,7 @@ from jobledger_service.domain.delivery import DeliveryState
 from jobledger_service.domain.filter import ANY_TIME, JobFilter, TimeRange
 from jobledger_service.domain.search import MOST_SEARCHED, words
 from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.ledger.ports import Listing, Order, View
+from jobledger_service.ledger.read_ports import Listing, Order, View
 
 from .checks import LABEL, Checks
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER

@@ -13,7 +13,7 @@ from jobledger_service.domain.errors import InvalidField
 from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.states import ENDED, JobState
-from jobledger_service.ledger.ports import Listing
+from jobledger_service.ledger.read_ports import Listing
 
 from . import convert
 from .checks import JOB_ID, Checks

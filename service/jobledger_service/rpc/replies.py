@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from jobledger_service.ledger.ports import View
+from jobledger_service.ledger.read_ports import View
 
 Key = tuple[str, View]
 """A job, and how much of it."""

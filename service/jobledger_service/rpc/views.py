@@ -6,7 +6,7 @@ from jobledger.v1 import job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain.errors import InvalidField
-from jobledger_service.ledger.ports import View
+from jobledger_service.ledger.read_ports import View
 from jobledger_service.ledger.watch import Mode
 
 _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}

@@ -13,7 +13,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger_service.domain.change import Change
 from jobledger_service.domain.webhook import Webhook
 from jobledger_service.domain.webhook_events import WebhookEventType
-from jobledger_service.ledger.ports import EventRow
+from jobledger_service.ledger.read_ports import EventRow
 from jobledger_service.ledger.webhook_ports import Happening
 
 from . import convert

@@ -28,7 +28,8 @@ from sqlalchemy.exc import DBAPIError
 from jobledger_service.domain.errors import StoreUnavailable
 from jobledger_service.domain.health import Replica
 from jobledger_service.domain.rollup import MOST
-from jobledger_service.ledger.ports import ChunkKey, ConflictError, RejectedStatementError
+from jobledger_service.ledger.ports import ChunkKey
+from jobledger_service.ledger.write_ports import ConflictError, RejectedStatementError
 
 from .tables import job_words, search_vector
 

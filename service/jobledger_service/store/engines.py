@@ -15,7 +15,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobledger_service import VERSION
 from jobledger_service.domain.errors import StoreUnavailable
-from jobledger_service.ledger.ports import RejectedStatementError
+from jobledger_service.ledger.write_ports import RejectedStatementError
 
 from .dialects import CHANNEL, Dialect, Postgres, Sqlite
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select, bindparam, func, select
 from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.search import label_marks, owner_mark
 from jobledger_service.domain.service_kinds import RESERVED
-from jobledger_service.ledger.ports import Listing, Order, PageKey
+from jobledger_service.ledger.read_ports import Listing, Order, PageKey
 
 from .dialects import Dialect
 from .routes import (

@@ -28,18 +28,16 @@ from jobledger_service.domain.limits import CHUNKS_IN_VIEW
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import MOST_PLACE, Limit
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
-from jobledger_service.ledger.ports import (
-    ChunkKey,
+from jobledger_service.ledger.ports import ChunkKey, Inputs, Queue
+from jobledger_service.ledger.read_ports import (
     ChunksRead,
     EventRow,
     EventsRead,
-    Inputs,
     JobRead,
     JobsRead,
     JobStatus,
     Listed,
     Listing,
-    Queue,
     View,
 )
 from jobledger_service.ledger.stats import Figures, StatsQuery

@@ -12,7 +12,7 @@ from jobledger_service.domain.limits import MAX_PRIORITY, MIN_PRIORITY
 from jobledger_service.domain.search import label_marks
 from jobledger_service.domain.service_kinds import RESERVED
 from jobledger_service.domain.states import ENDED, JobState
-from jobledger_service.ledger.ports import Order, PageKey
+from jobledger_service.ledger.read_ports import Order, PageKey
 
 from .dialects import Dialect
 from .tables import NEVER

@@ -31,7 +31,7 @@ from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.ledger.ports import JobStatus
+from jobledger_service.ledger.read_ports import JobStatus
 
 from .tables import chunks, jobs, limits
 

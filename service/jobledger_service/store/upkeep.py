@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
-from jobledger_service.ledger.ports import Reduce
+from jobledger_service.ledger.write_ports import Reduce
 
 from .engines import Database
 from .reading import MOST_BYTES

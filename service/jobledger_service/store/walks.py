@@ -21,7 +21,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from jobledger_service.ledger.ports import Order
+from jobledger_service.ledger.read_ports import Order
 
 from .dialects import Dialect
 from .tables import NEVER, job_words, jobs

@@ -8,23 +8,14 @@ from typing import Any
 from sqlalchemy import Connection, Table, and_, bindparam, delete, select, union_all, update
 
 from jobledger_service.domain.chunk import Chunk
-from jobledger_service.domain.filter import Facts
+from jobledger_service.domain.filter import Facts, facts_diff
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.run import NEW_RUN, Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.ledger.entry import Encoded, Record
-from jobledger_service.ledger.ports import (
-    Candidates,
-    ChunkKey,
-    Demand,
-    Inputs,
-    Request,
-    Seal,
-    Transaction,
-    Writes,
-    facts_diff,
-)
+from jobledger_service.ledger.ports import ChunkKey, Inputs
+from jobledger_service.ledger.write_ports import Candidates, Demand, Request, Seal, Transaction, Writes
 
 from .dialects import Dialect, Rows
 from .engines import Database

@@ -8,8 +8,9 @@ from jobledger_service.domain.errors import InvalidField, JobAlreadyExists, Requ
 from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.job import Job, job_id_of, job_key
 from jobledger_service.domain.slots import Limit, admitted, brought_along, limit_keys
-from jobledger_service.ledger.ports import Inputs, Request
+from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
+from jobledger_service.ledger.write_ports import Request
 
 from .base import OneJob
 from .removal import Removal, Removed, remove, uris_of

@@ -12,8 +12,9 @@ from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.leases import Lease, ended_by, holds, lease_of
 from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.states import JobState
-from jobledger_service.ledger.ports import ChunkKey, Demand, Inputs
+from jobledger_service.ledger.ports import ChunkKey, Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
+from jobledger_service.ledger.write_ports import Demand
 
 from .base import OneJob
 

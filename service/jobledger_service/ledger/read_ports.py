@@ -1,0 +1,207 @@
+"""What the ledger needs of the store to read: jobs, lists, events and what the duties look for."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.health import StoreVitals
+from jobledger_service.domain.job import Job
+from jobledger_service.domain.run import Run
+from jobledger_service.domain.slots import Limit
+from jobledger_service.domain.states import ChunkState, JobState
+
+from .ports import ChunkKey, Inputs, Queue
+from .stats import Figures, StatsQuery
+
+
+@dataclass(frozen=True, slots=True)
+class JobRead:
+    """A job as a caller sees it; inputs and chunks only when they were asked for."""
+
+    job: Job
+    inputs: Inputs = field(default_factory=Inputs)
+    chunks: Sequence[Chunk] = ()
+    place: int | None = None
+    """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsRead:
+    """Jobs by key, all as of one position."""
+
+    position: int
+    jobs: Mapping[str, JobRead]
+
+
+class JobStatus(NamedTuple):
+    """As much of a job as a screen shows of many; times in microseconds since 1970."""
+
+    job_key: str
+    job_id: str
+    kind: str
+    display_name: str
+    state: JobState
+    revision: int
+    update_time: int
+    percent: float
+    stage: str
+    stage_percent: float | None
+    eta: int | None
+
+
+class View(StrEnum):
+    """How much of a job is read."""
+
+    STATUS = "STATUS"
+    BASIC = "BASIC"
+    FULL = "FULL"
+
+
+class Order(StrEnum):
+    """What a list is ordered by."""
+
+    CREATE_TIME = "create_time"
+    UPDATE_TIME = "update_time"
+    END_TIME = "end_time"
+    PRIORITY = "priority"
+
+
+@dataclass(frozen=True, slots=True)
+class PageKey:
+    """A place in a list: the value that it is ordered by, then creation, then the key."""
+
+    value: int
+    create_time: int
+    job_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which jobs, in which order, after which place, and how many.
+
+    `count_to` is where counting stops when it cannot be exact, 0 for no count.
+    """
+
+    filter: JobFilter
+    order: Order = Order.CREATE_TIME
+    ascending: bool = False
+    after: PageKey | None = None
+    limit: int = 20
+    view: View = View.BASIC
+    count_to: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page, which may be short before the last; `next` is where the following page begins, None after the last.
+
+    In view STATUS the page is in `statuses`, else in `jobs`. `count` is how many jobs match, as far as that was asked
+    for; with `more` there may be more.
+    """
+
+    position: int
+    jobs: Sequence[JobRead]
+    next: PageKey | None
+    count: int
+    more: bool = False
+    statuses: Sequence[JobStatus] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChunksRead:
+    """A page of chunks with their inputs; None for a job that does not exist."""
+
+    chunks: Sequence[Chunk]
+    inputs: Inputs
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event as it is stored: the finished message, and what a filter needs to know beside it."""
+
+    position: int
+    job_key: str
+    message: bytes
+    before: Mapping[str, object] | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventsRead:
+    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten.
+
+    `complete` says that nothing followed when this was read.
+    """
+
+    rows: Sequence[EventRow]
+    through: int
+    trimmed: int
+    complete: bool
+
+
+class ReadStore(Protocol):
+    """The reading half of the store. Every method is one snapshot, and raises StoreUnavailable."""
+
+    @property
+    def ledger(self) -> UUID:
+        """The name of this ledger."""
+
+    def position(self) -> int:
+        """Return the position of the newest event."""
+
+    def read_jobs(self, keys: Iterable[str], *, full: bool) -> JobsRead:
+        """Return the jobs that exist."""
+
+    def read_statuses(self, keys: Iterable[str]) -> list[JobStatus]:
+        """Return the statuses of the jobs that exist, in no order."""
+
+    def list_jobs(self, listing: Listing) -> Listed:
+        """Return a page of jobs."""
+
+    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
+        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
+
+    def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
+        """Return a job's chunks with an index above `after`."""
+
+    def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
+        """Return the events after a position, of one job or of all, oldest first; fewer when they are large."""
+
+    def figures(self, query: StatsQuery) -> Figures:
+        """Return statistics."""
+
+    def unfolded(self, before: int) -> tuple[str, int] | None:
+        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
+
+    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
+        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
+
+    def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose lease has run out."""
+
+    def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose wait after a failed attempt is over."""
+
+    def overdue_cancels(self, now: int, limit: int) -> list[str]:
+        """Return CANCELLING jobs whose grace period is over."""
+
+    def free_slots(self, limit: int) -> list[str]:
+        """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
+
+    def limits(self, owner: str) -> list[Limit]:
+        """Return the limits that are in force, by scope."""
+
+    def expired_jobs(self, now: int, limit: int) -> list[str]:
+        """Return ended jobs whose time to be deleted has come."""
+
+    def service_queues(self) -> list[Queue]:
+        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+
+    def read_run(self, job_key: str) -> Run | None:
+        """Return the run of one of the service's own jobs, None when there is no such job."""
+
+    def vitals(self) -> StoreVitals:
+        """Return how the database fares; cheap enough for each few seconds."""

@@ -1,0 +1,153 @@
+"""What the ledger needs of the store to write: one transaction a batch, and what is forgotten in small steps."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.job import Job
+from jobledger_service.domain.rollup import Tally
+from jobledger_service.domain.run import Run
+from jobledger_service.domain.slots import Limit
+
+from .entry import Encoded, Record
+from .ports import ChunkKey, Inputs
+
+
+class RejectedStatementError(Exception):
+    """The database refuses a statement of the transaction, which one of its commands brought."""
+
+
+class ConflictError(Exception):
+    """The transaction lost to another one (deadlock, serialization, a row of one name): it may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Chunks that are wanted: of one owner, of any of the kinds."""
+
+    owner: str
+    kinds: tuple[str, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Chunks that were found for a demand; `contended` when other replicas may hold, or take, more of them."""
+
+    chunks: Sequence[ChunkKey]
+    contended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that took effect: what it said, and the job that it was about."""
+
+    fingerprint: bytes
+    job_key: str
+
+
+@dataclass(slots=True)
+class Writes:
+    """All rows that one transaction changes."""
+
+    new_jobs: list[tuple[Job, Inputs]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+    deleted_jobs: list[str] = field(default_factory=list)
+    new_chunks: list[tuple[Job, Chunk, bytes | None]] = field(default_factory=list)
+    chunks: list[tuple[Job, Chunk]] = field(default_factory=list)
+    reprioritised: list[Job] = field(default_factory=list)
+    requests: dict[str, Request] = field(default_factory=dict)
+    new_words: list[tuple[str, str]] = field(default_factory=list)
+    """What full text holds of new jobs, by key."""
+    words: list[tuple[str, str]] = field(default_factory=list)
+    """What it holds now of jobs of which it held something else."""
+    tally: Tally = field(default_factory=Tally)
+    parked: list[Job] = field(default_factory=list)
+    """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
+    new_limits: list[Limit] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+    """Limits of which it changed how many may run, or who says so."""
+    slots: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By limit, how many more jobs hold a slot, and how many more wait for one."""
+    new_runs: list[str] = field(default_factory=list)
+    runs: dict[str, Run] = field(default_factory=dict)
+
+
+class Transaction(Protocol):
+    """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
+
+    def claimable(self, demand: Demand) -> Candidates:
+        """Return the most urgent chunks that wait, the oldest job first within a priority, and lock their jobs.
+
+        It never waits for a lock, and so comes after `jobs`.
+        """
+
+    def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
+        """Return those that exist, locked in the order of their keys."""
+
+    def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
+        """Return those that exist, of jobs that are locked."""
+
+    def chunks_of(self, job_key: str) -> list[Chunk]:
+        """Return all chunks of a locked job, by index."""
+
+    def requests(self, keys: Iterable[str]) -> dict[str, Request]:
+        """Return the requests that took effect."""
+
+    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
+        """Return those that were ever set, locked in the order of their keys."""
+
+    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+        """Return, by job, the runs of those of the service's own jobs that are locked."""
+
+    def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
+        """Return, by job, the inputs of these chunks and of their jobs."""
+
+    def save(self, writes: Writes, now: int) -> None:
+        """Write all rows, and add the tally last: all replicas write to the same few rows of the counts and rollups."""
+
+    def append(self, records: Sequence[tuple[Record, Encoded]], seal: "Seal") -> int:
+        """Take as many positions as there are records, append them as events, and return the first position."""
+
+
+Seal = Callable[[Encoded, int], bytes]
+"""Makes the finished watch message of an entry and its position."""
+
+
+class WriteStore(Protocol):
+    """The writing half of the store."""
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether no other process can write to this database."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that commits, durably, when the block ends without an error."""
+
+
+Reduce = Callable[[bytes], bytes | None]
+"""Makes of a stored watch message what the audit trail keeps of it, None when that is nothing."""
+
+
+class Upkeep(Protocol):
+    """What the store forgets, in small steps on the writer's thread. Methods raise StoreUnavailable."""
+
+    def trim_events(self, before: int, limit: int) -> int | None:
+        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
+
+        What the audit trail keeps of them goes there.
+        """
+
+    def trim_limits(self, before: int, limit: int) -> int:
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
+
+    def trim_requests(self, before: int, limit: int) -> int:
+        """Forget at most `limit` requests from before a time; return how many."""
+
+    def fold(self, owner: str, hour: int) -> int:
+        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
+
+    def trim_audit(self, before: int, limit: int) -> int:
+        """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went."""
