@@ -25,8 +25,8 @@ from jobledger_service.ledger.export import ExportPage, ExportStart, Place, Show
 
 from .dialects import Dialect
 from .engines import Database
+from .job_rows import JOB_COLUMNS, job_of
 from .routes import all_tests, parameters
-from .rows import JOB_COLUMNS, job_of
 from .tables import events, jobs, ledger, tombstones
 from .walks import condition
 

@@ -42,19 +42,11 @@ from jobledger_service.ledger.read_ports import (
 )
 from jobledger_service.ledger.stats import Figures, StatsQuery
 
+from .chunk_rows import CHUNK_COLUMNS, chunk_of
+from .duty_rows import LIMIT_COLUMNS, limit_of, run_of
 from .engines import Database
+from .job_rows import JOB_COLUMNS, STATUS_COLUMNS, job_of, status_of
 from .listing import BUDGET, Budget, list_keys
-from .rows import (
-    CHUNK_COLUMNS,
-    JOB_COLUMNS,
-    LIMIT_COLUMNS,
-    STATUS_COLUMNS,
-    chunk_of,
-    job_of,
-    limit_of,
-    run_of,
-    status_of,
-)
 from .running import RunningTotals
 from .statistics import Statistics
 from .tables import (

@@ -2,7 +2,7 @@
 
 from jobledger_service.domain.rollup import Tally
 
-from .rows import Row
+from .cells import Row
 
 
 def count_rows(tally: Tally) -> list[Row]:

@@ -17,23 +17,11 @@ from jobledger_service.ledger.entry import Encoded, Record
 from jobledger_service.ledger.ports import ChunkKey, Inputs
 from jobledger_service.ledger.write_ports import Candidates, Demand, Request, Seal, Transaction, Writes
 
+from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
 from .dialects import Dialect, Rows
+from .duty_rows import LIMIT_COLUMNS, limit_of, limit_row, run_of, run_row
 from .engines import Database
-from .rows import (
-    CHUNK_COLUMNS,
-    JOB_COLUMNS,
-    LIMIT_COLUMNS,
-    chunk_of,
-    chunk_row,
-    job_of,
-    job_row,
-    limit_of,
-    limit_row,
-    new_chunk_row,
-    new_job_row,
-    run_of,
-    run_row,
-)
+from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
 from .tables import (
     chunks,
     counts,

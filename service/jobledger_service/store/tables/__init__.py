@@ -1,0 +1,56 @@
+"""The tables, all of one metadata. What differs between databases is in `dialects`."""
+
+from .access import api_keys, usage
+from .figures import counts, limits, rollups, running_totals
+from .jobs import (
+    cancelling,
+    chunks,
+    delayed,
+    expiring,
+    job_words,
+    jobs,
+    leased,
+    of_service,
+    parked,
+    runs,
+    search_vector,
+    waiting,
+)
+from .ledger import audit, events, ledger, requests, tombstones
+from .schema import NEVER, metadata
+from .webhooks import dead, deliveries, over, pending, scheduled, webhook_place, webhooks
+
+__all__ = [
+    "NEVER",
+    "api_keys",
+    "audit",
+    "cancelling",
+    "chunks",
+    "counts",
+    "dead",
+    "delayed",
+    "deliveries",
+    "events",
+    "expiring",
+    "job_words",
+    "jobs",
+    "leased",
+    "ledger",
+    "limits",
+    "metadata",
+    "of_service",
+    "over",
+    "parked",
+    "pending",
+    "requests",
+    "rollups",
+    "running_totals",
+    "runs",
+    "scheduled",
+    "search_vector",
+    "tombstones",
+    "usage",
+    "waiting",
+    "webhook_place",
+    "webhooks",
+]

@@ -1,0 +1,37 @@
+"""Keys, and what was called with them."""
+
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, Table, Text
+
+from .schema import Key, metadata
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", Key, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("expire_time", BigInteger),
+    Column("revoke_time", BigInteger),
+    Column("last_used_time", BigInteger),
+    Column("change", BigInteger, nullable=False),
+)
+Index("api_keys_by_change", api_keys.c.change, unique=True)
+Index("api_keys_by_digest", api_keys.c.digest, unique=True)
+Index("api_keys_by_time", api_keys.c.create_time, api_keys.c.key_id)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("day", Key, primary_key=True),
+    Column("owner", Key, primary_key=True),
+    Column("key_id", Key, primary_key=True),
+    Column("method", Key, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("sent", BigInteger, nullable=False),
+    Column("micros", BigInteger, nullable=False),
+)

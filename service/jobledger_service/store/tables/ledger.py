@@ -1,0 +1,76 @@
+"""The ledger: its events, and what is remembered of those that went; and requests that took effect."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+)
+
+from .schema import Json, Key, metadata
+
+events = Table(
+    "events",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("job_key", Key, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
+    Column("message", LargeBinary, nullable=False),
+    Column("before", Json),
+    Column("previous", LargeBinary),
+)
+Index("events_by_job", events.c.job_key, events.c.position)
+
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("position", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("owner", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("job_key", Key, nullable=False),
+    Column("delete_time", BigInteger, nullable=False),
+)
+Index(
+    "tombstones_by_create_time",
+    tombstones.c.owner,
+    tombstones.c.create_time,
+    tombstones.c.job_key,
+    tombstones.c.position,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("job_key", Key, primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("message", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("ledger_id", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("trimmed", BigInteger, nullable=False),
+    CheckConstraint("one = 1", name="one_row"),
+    CheckConstraint("trimmed BETWEEN 0 AND position", name="trimmed_in_range"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_key", Key, primary_key=True),
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+)
+Index("requests_by_job", requests.c.job_key)
+Index("requests_by_time", requests.c.create_time)
