@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import ipaddress
 import os
 import random
 import signal
@@ -19,7 +18,6 @@ from .access import Access, certificates_of
 from .domain.health import Thresholds
 from .domain.limits import SECOND
 from .domain.retention import Retention
-from .domain.roots import NotARootError, Roots, parse_root
 from .domain.service_kinds import ARTIFACTS, BULK
 from .duties.artifacts import ArtifactDeletions
 from .duties.bulk import BulkRuns
@@ -42,7 +40,7 @@ from .ledger.health import Checkup
 from .ledger.queries import Queries
 from .ledger.watch import Watch
 from .metrics.metrics import Metrics
-from .removal.objects import NoDriverError, check_driver, remove
+from .removal.objects import remove
 from .rpc import bulk_requests, server, worker_requests
 from .rpc.bulk_calls import BulkCalls
 from .rpc.call import AccessLog
@@ -59,7 +57,8 @@ from .rpc.replies import ReplyCache
 from .rpc.serving import Serving
 from .rpc.traces import Tracer
 from .rpc.worker_service import WorkerService
-from .settings import Settings, WrongSettingError
+from .settings import Settings
+from .startup_checks import roots_of
 from .store.engines import Database, open_database
 from .store.exporting import SqlExportStore
 from .store.listening import listen
@@ -71,7 +70,6 @@ from .webhook_app import WebhookApp
 
 log = structlog.get_logger(__name__)
 
-LAST_PORT = 65_535
 EXPORT_SHARE = 2
 """An export may take the history's length divided by this, and still show each job as it was when it began."""
 
@@ -304,17 +302,6 @@ def retention_of(settings: Settings) -> Retention:
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
 
 
-def roots_of(settings: Settings) -> Roots:
-    """Return where artifacts may be deleted; raises WrongSettingError for a root that is none, or without a driver."""
-    try:
-        roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
-        for root in roots.all:
-            check_driver(root)
-    except (NotARootError, NoDriverError) as error:
-        raise WrongSettingError(f"--artifact-roots: {error}") from None
-    return roots
-
-
 def port_of(settings: Settings) -> server.Port:
     """Return where to serve, and how."""
     return server.Port(
@@ -352,65 +339,6 @@ def prepare(database: Database) -> None:
         upgrade(database)
     else:
         check(database)
-
-
-def check_settings(settings: Settings) -> None:
-    """Raise WrongSettingError for settings that do not go together, and for an address that lets strangers in."""
-    host, _ = _host_and_port("--listen", settings.listen)
-    _check_metrics(settings)
-    if settings.processes > 1 and settings.database.startswith("sqlite"):
-        raise WrongSettingError(
-            f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
-        )
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise WrongSettingError("--tls-cert and --tls-key go together: give both, or neither")
-    if settings.tls_client_ca and not settings.tls_cert:
-        raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
-    roots_of(settings)
-    if not settings.insecure and not _is_loopback(host):
-        _check_open_to_others(settings)
-
-
-def _check_open_to_others(settings: Settings) -> None:
-    if settings.auth == "none":
-        raise WrongSettingError(
-            f"{settings.listen} lets other hosts in, and there are no keys: listen on 127.0.0.1, start with --auth keys"
-            " and TLS, or say --insecure if your network keeps strangers out"
-        )
-    if settings.tls_cert is None:
-        raise WrongSettingError(
-            f"{settings.listen} lets other hosts in, and without TLS everybody on the way reads their keys:"
-            " give --tls-cert and --tls-key, or say --insecure if TLS ends before this server"
-        )
-
-
-def _host_and_port(flag: str, address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > LAST_PORT:
-        raise WrongSettingError(f"{flag}: {address!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
-    return host.strip("[]"), int(port)
-
-
-def _check_metrics(settings: Settings) -> None:
-    if settings.metrics_listen is None:
-        return
-    host, port = _host_and_port("--metrics-listen", settings.metrics_listen)
-    if port + settings.processes - 1 > LAST_PORT:
-        raise WrongSettingError(
-            f"--metrics-listen: {settings.processes} processes take as many ports: {port} is too close to {LAST_PORT}"
-        )
-    if not (settings.insecure or settings.metrics_insecure or _is_loopback(host)):
-        raise WrongSettingError(
-            f"--metrics-listen: {settings.metrics_listen} lets other hosts read the metrics:"
-            " listen on 127.0.0.1, or say --metrics-insecure if your network keeps strangers out"
-        )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> int:

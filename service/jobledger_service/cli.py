@@ -13,7 +13,7 @@ from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
 from pydantic import ValidationError
 
 from . import logs
-from .app import check_settings, serve
+from .app import serve
 from .configuration import Form, masked, render
 from .connecting import ApiKey, CaFile, CertFile, Connection, KeyFile, Tls, credentials_of
 from .environment import unknown_names
@@ -22,6 +22,7 @@ from .keys_cli import keys
 from .options import flag, option, source_of, takes_settings
 from .rpc.health_report import HEALTHY, as_json, as_text
 from .settings import Settings, WrongSettingError
+from .startup_checks import check_settings
 from .store.backup import back_up
 from .store.engines import open_database
 from .store.migrate import SchemaError, check, upgrade

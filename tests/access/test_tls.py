@@ -18,10 +18,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from jobledger_client import AsyncJobClient, JobClient, UnavailableError, Worker
 from jobledger_client.cli._main import run
 from jobledger_service.access import certificates_of
-from jobledger_service.app import check_settings
 from jobledger_service.cli import cli
 from jobledger_service.rpc.tls import CertificateError
 from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.startup_checks import check_settings
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK

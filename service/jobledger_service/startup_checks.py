@@ -1,0 +1,80 @@
+"""Settings that do not go together, and addresses that let strangers in, are refused in a sentence."""
+
+import ipaddress
+from typing import Final
+
+from .domain.roots import NotARootError, Roots, parse_root
+from .removal.objects import NoDriverError, check_driver
+from .settings import Settings, WrongSettingError
+
+LAST_PORT: Final = 65_535
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise WrongSettingError for settings that do not go together, and for an address that lets strangers in."""
+    host, _ = _host_and_port("--listen", settings.listen)
+    _check_metrics(settings)
+    if settings.processes > 1 and settings.database.startswith("sqlite"):
+        raise WrongSettingError(
+            f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
+        )
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise WrongSettingError("--tls-cert and --tls-key go together: give both, or neither")
+    if settings.tls_client_ca and not settings.tls_cert:
+        raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
+    roots_of(settings)
+    if not settings.insecure and not _is_loopback(host):
+        _check_open_to_others(settings)
+
+
+def _check_open_to_others(settings: Settings) -> None:
+    if settings.auth == "none":
+        raise WrongSettingError(
+            f"{settings.listen} lets other hosts in, and there are no keys: listen on 127.0.0.1, start with --auth keys"
+            " and TLS, or say --insecure if your network keeps strangers out"
+        )
+    if settings.tls_cert is None:
+        raise WrongSettingError(
+            f"{settings.listen} lets other hosts in, and without TLS everybody on the way reads their keys:"
+            " give --tls-cert and --tls-key, or say --insecure if TLS ends before this server"
+        )
+
+
+def _host_and_port(flag: str, address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > LAST_PORT:
+        raise WrongSettingError(f"{flag}: {address!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
+    return host.strip("[]"), int(port)
+
+
+def _check_metrics(settings: Settings) -> None:
+    if settings.metrics_listen is None:
+        return
+    host, port = _host_and_port("--metrics-listen", settings.metrics_listen)
+    if port + settings.processes - 1 > LAST_PORT:
+        raise WrongSettingError(
+            f"--metrics-listen: {settings.processes} processes take as many ports: {port} is too close to {LAST_PORT}"
+        )
+    if not (settings.insecure or settings.metrics_insecure or _is_loopback(host)):
+        raise WrongSettingError(
+            f"--metrics-listen: {settings.metrics_listen} lets other hosts read the metrics:"
+            " listen on 127.0.0.1, or say --metrics-insecure if your network keeps strangers out"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def roots_of(settings: Settings) -> Roots:
+    """Return where artifacts may be deleted; raises WrongSettingError for a root that is none, or without a driver."""
+    try:
+        roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
+        for root in roots.all:
+            check_driver(root)
+    except (NotARootError, NoDriverError) as error:
+        raise WrongSettingError(f"--artifact-roots: {error}") from None
+    return roots
