@@ -76,6 +76,7 @@ types: $(READY) ## Check the types
 	$(BIN)/mypy
 
 test: $(READY) ## Run the tests
+	@$(BIN)/python -m compileall -q protos client service # the tests start hundreds of servers
 	$(BIN)/pytest -n 2
 
 check: lint types gen-check test ## Do all that CI does that CI runs

@@ -25,7 +25,7 @@ from tests.support.server import Server  # noqa: E402
 StartServer = Callable[..., Server]
 
 # So that leases end, and bookmarks come, within a test: the defaults are for people.
-QUICK = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "0.5", "bookmark_interval": "0.5"}
+QUICK = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5"}
 
 
 # What is the same on every store, and so is tested on the first alone, with the reason.

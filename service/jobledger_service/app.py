@@ -2,10 +2,8 @@
 
 import asyncio
 import gc
-import os
 import random
 import signal
-import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
@@ -18,16 +16,9 @@ from .access import Access, certificates_of
 from .domain.health import Thresholds
 from .domain.limits import SECOND
 from .domain.retention import Retention
-from .domain.service_kinds import ARTIFACTS, BULK
-from .duties.artifacts import ArtifactDeletions
-from .duties.bulk import BulkRuns
 from .duties.duty import perform
-from .duties.folding import FoldingDuty
 from .duties.health import HealthDuty
-from .duties.leases import LeaseDuty
-from .duties.retention import Kept, RetentionDuty
-from .duties.service_jobs import ServiceJobs
-from .duties.slots import SlotDuty
+from .duty_app import DutyApp
 from .feed.feed import LiveFeed
 from .ledger.attendance import Attendance
 from .ledger.backlog import Backlog
@@ -40,13 +31,11 @@ from .ledger.health import Checkup
 from .ledger.queries import Queries
 from .ledger.watch import Watch
 from .metrics.metrics import Metrics
-from .removal.objects import remove
-from .rpc import bulk_requests, server, worker_requests
+from .rpc import server, worker_requests
 from .rpc.bulk_calls import BulkCalls
 from .rpc.call import AccessLog
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
-from .rpc.convert import encoded_struct
 from .rpc.health_service import About, SystemHealthService
 from .rpc.import_service import ImportService
 from .rpc.job_service import JobService
@@ -61,7 +50,6 @@ from .settings import Settings
 from .startup_checks import roots_of
 from .store.engines import Database, open_database
 from .store.exporting import SqlExportStore
-from .store.listening import listen
 from .store.migrate import check, upgrade
 from .store.reading import SqlReadStore
 from .store.upkeep import SqlUpkeep
@@ -94,7 +82,6 @@ class App:
         self._settings = settings
         self._stopping = asyncio.Event()
         self._status = 0
-        self._freed = asyncio.Event()
         self._database = open_database(settings.database)
         prepare(self._database)
         codec, writes = ProtoCodec(), SqlWriteStore(self._database)
@@ -115,7 +102,7 @@ class App:
         self._claims = ClaimQueue(self._committer)
         self._exports = Exports(SqlExportStore(self._database), self._queries.cursor)
         bulk = BulkCalls(self._committer, self._queries, _new_id, roots_of(settings))
-        self._build_service_jobs(bulk)
+        self._open_metrics()
         self._access = Access(settings, self._database, self._committer, self._queries, clock)
         self._attendance = Attendance(time.monotonic)
         self._checkup = Checkup(
@@ -134,32 +121,18 @@ class App:
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged), bulk
         )
         self._health = HealthDuty(self._checkup, settings.health_database_lost, self._server.show)
-        self._slots = SlotDuty(self._reads, self._queries, self._committer)
-        self._leases = LeaseDuty(self._reads, self._queries, self._committer, clock, random.random)
-        upkeep = SqlUpkeep(self._database, codec.audited)
-        self._retention = RetentionDuty(
+        self._duties = DutyApp(
+            settings,
+            self._database,
             self._reads,
-            upkeep,
+            SqlUpkeep(self._database, codec.audited),
             self._queries,
             self._committer,
             clock,
-            Kept(events=history, audit=round(settings.audit_retention * SECOND)),
+            bulk,
             self._feed.forget,
+            self._webhooks.wakes,
         )
-        self._folding = FoldingDuty(self._reads, upkeep, self._queries, self._committer, clock)
-
-    def _build_service_jobs(self, bulk: BulkCalls) -> None:
-        reads, queries, committer = self._reads, self._queries, self._committer
-        runs = BulkRuns(
-            reads, queries, committer, bulk_requests.order, bulk.removal, encoded_struct, self._settings.bulk_rate
-        )
-        self._deletions = ArtifactDeletions(
-            reads, queries, committer, bulk_requests.uris, remove, bulk.roots, encoded_struct, random.random
-        )
-        works = {BULK: runs.work, ARTIFACTS: self._deletions.work}
-        worker = f"jobledger {socket.gethostname()}:{os.getpid()}"
-        self._service_jobs = ServiceJobs(reads, queries, committer, works, worker)
-        self._open_metrics()
 
     def _build_backlog(self) -> Backlog | None:
         most = self._settings.queued_jobs_per_owner
@@ -205,9 +178,7 @@ class App:
             self._replies.forget(commit.touched)
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
-        if commit.freed:
-            self._freed.set()
-        self._service_jobs.wake(commit.ready)
+        self._duties.committed(commit)
         self._metrics.work.committed(commit)
         self._webhooks.heard()
 
@@ -226,16 +197,14 @@ class App:
         writer = self._own("committer", self._committer.run())
         others = [
             self._own("feed", self._feed.run()),
-            self._duty("leases", self._leases.once, settings.duty_interval),
-            self._duty("slots", self._slots.once, settings.duty_interval, self._freed),
-            self._duty("retention", self._retention.once, settings.retention_interval),
-            self._duty("folding", self._folding.once, settings.retention_interval),
-            self._own("service jobs", self._service_jobs.run(settings.duty_interval)),
             self._duty("health", self._health.once, settings.health_interval),
             *(self._duty(name, once, every) for name, once, every in self._access.duties()),
             *(self._own(name, duty) for name, duty in self._webhooks.duties(self._metrics.work.duty).items()),
+            *(self._own(name, duty) for name, duty in self._duties.all(self._metrics.work.duty)),
         ]
         if not self._database.single_writer:
+            from .store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
+
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
@@ -254,10 +223,8 @@ class App:
                 raise server.CannotListenError(f"cannot listen on {host}:{port}: {error.strerror}") from error
             log.info("metrics", address=f"{host}:{bound}")
 
-    def _duty(
-        self, name: str, once: Callable[[], Awaitable[bool]], every: float, hint: asyncio.Event | None = None
-    ) -> asyncio.Task[None]:
-        return self._own(name, perform(name, once, every, hint, self._metrics.work.duty))
+    def _duty(self, name: str, once: Callable[[], Awaitable[bool]], every: float) -> asyncio.Task[None]:
+        return self._own(name, perform(name, once, every, ran=self._metrics.work.duty))
 
     def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task; if it ends with an error, the process has to go."""
@@ -284,7 +251,7 @@ class App:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        self._deletions.close()
+        self._duties.close()
         await self._access.note_last_usage()
         await self._webhooks.close()
         self._committer.close()

@@ -16,7 +16,7 @@ from .duties.webhook_retention import WebhookRetention
 from .ledger.committer import Committer
 from .ledger.ports import Clock
 from .ledger.queries import Queries
-from .ledger.read_ports import ReadStore
+from .ledger.read_ports import Due, ReadStore
 from .ledger.webhooks import Webhooks
 from .rpc.webhook_codec import JsonWebhookCodec
 from .rpc.webhook_requests import Given
@@ -77,12 +77,17 @@ class WebhookApp:
         self._fill.news.set()
         self._delivery.news.set()
 
+    @property
+    def wakes(self) -> dict[Due, Callable[[], None]]:
+        """Whom to wake when something is due."""
+        return {Due.WEBHOOK_EVENTS: self._fill.news.set, Due.WEBHOOKS: self._delivery.news.set}
+
     def duties(self, ran: Ran) -> dict[str, Coroutine[Any, Any, None]]:
         """Return what is to run as long as the server does, by name; `ran` hears of each time."""
         settings, fill = self._settings, self._fill
         return {
-            "webhook events": perform("webhook events", fill.once, settings.duty_interval, fill.news, ran),
-            "webhooks": self._delivery.run(settings.duty_interval, ran),
+            "webhook events": perform("webhook events", fill.once, None, fill.news, ran),
+            "webhooks": self._delivery.run(ran),
             "webhook retention": perform(
                 "webhook retention", self._retention.once, settings.retention_interval, ran=ran
             ),

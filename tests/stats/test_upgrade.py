@@ -4,11 +4,10 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from alembic import command
 from jobledger.v1.job_service_pb2 import RetryJobRequest
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, JobActivity
 from jobledger_service.store.engines import open_database
-from jobledger_service.store.migrate import _config, upgrade
+from jobledger_service.store.migrate import migrate, upgrade
 from jobledger_service.store.tables import chunks, jobs, ledger
 from sqlalchemy import insert, inspect, select, text
 
@@ -29,7 +28,7 @@ def upgraded_copy(old: str, store: str, directory: Path) -> str:
             if store == "postgresql":
                 writing.execute(text("DROP SCHEMA public CASCADE"))
                 writing.execute(text("CREATE SCHEMA public"))
-            command.upgrade(_config(writing), FIRST)
+            migrate(writing, FIRST)
             for table in (jobs, chunks, ledger):
                 then = [table.c[column["name"]] for column in inspect(writing).get_columns(table.name)]
                 rows = reading.execute(select(*then)).mappings()

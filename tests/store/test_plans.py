@@ -17,6 +17,7 @@ from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.ledger.webhook_ports import Draft, Filled, Finished, Room
 from jobledger_service.ledger.write_ports import Demand, Writes
 from jobledger_service.store.deliveries import SqlDeliveryStore
+from jobledger_service.store.due import SqlLookout
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.exporting import SqlExportStore
 from jobledger_service.store.migrate import upgrade
@@ -43,7 +44,7 @@ class Plans:
             event.listen(engine, "before_cursor_execute", self._explain)
 
     def _explain(self, _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith(("SELECT", "UPDATE deliveries")) and "FROM ledger" not in statement:
+        if statement.startswith(("SELECT", "UPDATE deliveries")):
             parameters = parameters[0] if isinstance(parameters, list) else parameters
             explained = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             self.steps += [step for *_, step in explained]
@@ -74,6 +75,13 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
     plans = Plans(database)
     assert getattr(SqlReadStore(database), duty)(1, 10) == []
     plans.hold(index)
+
+
+def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
+    plans = Plans(database)
+    assert SqlLookout(database).due(1) == []
+    for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
+        plans.hold(index)
 
 
 def test_the_service_finds_its_own_jobs_by_an_index_of_them_alone(database: Database):

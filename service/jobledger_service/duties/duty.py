@@ -16,13 +16,14 @@ Ran = Callable[[str, bool], None]
 async def perform(
     name: str,
     once: Callable[[], Awaitable[bool]],
-    every: float,
+    every: float | None,
     hint: asyncio.Event | None = None,
     ran: Ran = lambda _name, _well: None,
 ) -> None:
     """Do it, then wait `every` seconds or for the hint, or go on at once while `once` says that there is more.
 
-    It goes on until it is cancelled. `ran` hears of each time, and whether it went well.
+    Without `every` it waits for the hint alone. It goes on until it is cancelled. `ran` hears of each time, and whether
+    it went well.
     """
     hint = hint or asyncio.Event()
     while True:

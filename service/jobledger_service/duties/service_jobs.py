@@ -24,6 +24,8 @@ from jobledger_service.ledger.ports import Queue
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.read_ports import ReadStore
 
+from .duty import Ran, perform
+
 log = logging.getLogger(__name__)
 
 LEASE: Final = 5 * SECOND
@@ -52,39 +54,26 @@ class ServiceJobs:
         self._news = asyncio.Event()
         self._working: dict[asyncio.Task[None], Queue] = {}
 
-    def wake(self, ready: Iterable[Queue]) -> None:
+    def wake(self) -> None:
+        """Look at once."""
+        self._news.set()
+
+    def heard(self, ready: Iterable[Queue]) -> None:
         """Look at once when there is work."""
         if any(is_reserved(kind) for _, kind in ready):
-            self._news.set()
+            self.wake()
 
-    async def run(self, every: float) -> None:
-        """Look for work each `every` seconds, and when woken, until cancelled; then give back what is held."""
+    async def run(self, ran: Ran) -> None:
+        """Look for work when woken, until cancelled; then give back what is held."""
         try:
-            while True:
-                self._news.clear()
-                try:
-                    await self._look()
-                except Draining:
-                    return
-                except Refusal as refusal:
-                    log.warning("the service's own jobs wait: %s", refusal)
-                except Exception:
-                    log.exception("looking for the service's own jobs fails; it tries again")
-                await self._wait(every)
+            await perform("service jobs", self._look, None, self._news, ran)
         finally:
             for task in self._working:
                 task.cancel()
             await asyncio.gather(*self._working, return_exceptions=True)
 
-    async def _wait(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-
-    async def _look(self) -> None:
-        """Claim a chunk here and there, as many as there is room for."""
+    async def _look(self) -> bool:
+        """Claim a chunk here and there, as many as there is room for; there is no more until one is done."""
         for owner, kind in await self._queries.run(self._store.service_queues):
             room = min(MOST - len(self._working), MOST_OF_QUEUE - Counter(self._working.values())[owner, kind])
             if room <= 0 or kind not in self._works:
@@ -94,6 +83,7 @@ class ServiceJobs:
                 task = asyncio.create_task(self._hold(one), name=f"{kind} {one.job.spec.job_id}")
                 self._working[task] = owner, kind
                 task.add_done_callback(self._done)
+        return False
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         del self._working[task]

@@ -55,10 +55,10 @@ class WebhookDelivery:
     _running: dict["asyncio.Task[None]", Claimed] = field(default_factory=dict)
     _finished: list[Finished] = field(default_factory=list)
 
-    async def run(self, every: float, ran: Ran) -> None:
-        """Attempt what is due, on news and at least every so many seconds, until cancelled; then give back the rest."""
+    async def run(self, ran: Ran) -> None:
+        """Attempt what is due, on news, until cancelled; then give back the rest."""
         try:
-            await perform("webhooks", self.once, every, self.news, ran)
+            await perform("webhooks", self.once, None, self.news, ran)
         finally:
             await self._break_off()
 

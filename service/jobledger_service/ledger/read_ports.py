@@ -142,6 +142,23 @@ class EventsRead:
     complete: bool
 
 
+class Due(StrEnum):
+    """What time, or another process, may have brought about."""
+
+    LEASES = "leases"
+    SLOTS = "slots"
+    SERVICE_JOBS = "service jobs"
+    WEBHOOK_EVENTS = "webhook events"
+    WEBHOOKS = "webhooks"
+
+
+class DueStore(Protocol):
+    """Tells what is due. Methods raise StoreUnavailable."""
+
+    def due(self, now: int) -> list[Due]:
+        """Return what there is something to do of; cheap enough for several times a second."""
+
+
 class ReadStore(Protocol):
     """The reading half of the store. Every method is one snapshot, and raises StoreUnavailable."""
 

@@ -54,7 +54,7 @@ _WITH_DUE = select(*WEBHOOK_COLUMNS).where(
     webhooks.c.state == WebhookState.ACTIVE.value,
     exists(select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _DUE)),
 )
-_ANY_DUE = _WITH_DUE.with_only_columns(webhooks.c.webhook_key).limit(1)
+ANY_DUE = _WITH_DUE.with_only_columns(webhooks.c.webhook_key).limit(1)
 _DUE_OF_ONE = (
     select(deliveries)
     .where(deliveries.c.webhook_key == bindparam("key"), _DUE)
@@ -99,7 +99,7 @@ class SqlDeliveryStore:
     def is_due(self, now: int) -> bool:
         """Return whether a delivery is to be attempted."""
         with self._database.read() as connection:
-            return connection.execute(_ANY_DUE, {"now": now}).first() is not None
+            return connection.execute(ANY_DUE, {"now": now}).first() is not None
 
     def turn(
         self,

@@ -13,12 +13,10 @@ from sqlalchemy import (
     and_,
     bindparam,
     cast,
-    column,
     func,
     literal,
     or_,
     select,
-    table,
 )
 
 from jobledger_service.domain.chunk import Chunk
@@ -66,10 +64,10 @@ from .tables import (
     parked,
     pending,
     runs,
+    schema_version,
 )
 
 _POSITION = select(ledger.c.position)
-_SCHEMA_VERSION: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 MOST_BYTES = 4 * 1024 * 1024
 """A read of events ends with the one that makes it this large, so that large events are not many at once."""
@@ -279,7 +277,7 @@ class SqlReadStore:
         dialect, file = self._database.dialect, self._database.file
         with self._database.read() as connection:
             position = _position(connection)
-            version: str = connection.execute(_SCHEMA_VERSION).scalar_one()
+            version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
             by_state: dict[str, int] = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
             waiting, oldest = connection.execute(_DELIVERIES).one()

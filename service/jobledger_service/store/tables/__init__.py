@@ -17,7 +17,7 @@ from .jobs import (
     waiting,
 )
 from .ledger import audit, events, ledger, requests, tombstones
-from .schema import NEVER, metadata
+from .schema import NEVER, metadata, schema_version
 from .webhooks import dead, deliveries, over, pending, scheduled, webhook_place, webhooks
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "running_totals",
     "runs",
     "scheduled",
+    "schema_version",
     "search_vector",
     "tombstones",
     "usage",

@@ -1,9 +1,12 @@
 """What all tables share. Times are microseconds since 1970; what is never searched is kept as text or bytes."""
 
-from sqlalchemy import JSON, CheckConstraint, MetaData, Text
+from sqlalchemy import JSON, CheckConstraint, MetaData, Text, column, table
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
+
+schema_version = table("alembic_version", column("version_num"))
+"""Alembic's own table, which says of which version the schema is."""
 
 # Keys are compared by their bytes on every database, as Python compares them.
 Key = Text().with_variant(Text(collation="C"), "postgresql")
