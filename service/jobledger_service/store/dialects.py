@@ -330,5 +330,5 @@ def _cast(table: Table, name: str) -> str:
 
 def _unnest(table: Table, names: Sequence[str]) -> str:
     types = {name: _type(table, name).replace("JSONB", "TEXT") for name in names}
-    arrays = ", ".join(f"CAST(%({name})s AS {type_}[])" for name, type_ in types.items())
+    arrays = ", ".join(f"CAST(%({name})b AS {type_}[])" for name, type_ in types.items())
     return f"unnest({arrays}) AS given ({_listed(names)})"
