@@ -13,6 +13,7 @@ import uuid_utils
 
 from . import VERSION
 from .access import Access, certificates_of
+from .clock import clock
 from .domain.health import Thresholds
 from .domain.limits import SECOND
 from .domain.retention import Retention
@@ -48,9 +49,9 @@ from .rpc.traces import Tracer
 from .rpc.worker_service import WorkerService
 from .settings import Settings
 from .startup_checks import roots_of
-from .store.engines import Database, open_database
+from .store.engines import open_database
 from .store.exporting import SqlExportStore
-from .store.migrate import check, upgrade
+from .store.migrate import prepare
 from .store.reading import SqlReadStore
 from .store.upkeep import SqlUpkeep
 from .store.writing import SqlWriteStore
@@ -64,11 +65,6 @@ EXPORT_SHARE = 2
 
 DEFECT = 70
 """Exit status of a server that stops because something in it failed (EX_SOFTWARE of sysexits.h)."""
-
-
-def clock() -> int:
-    """Return the time in microseconds since 1970."""
-    return time.time_ns() // 1_000
 
 
 def _new_id() -> str:
@@ -298,14 +294,6 @@ def thresholds_of(settings: Settings) -> Thresholds:
         settings.health_feed_lag,
         settings.health_disk_free,
     )
-
-
-def prepare(database: Database) -> None:
-    """Bring an SQLite file to this version; a PostgreSQL schema, which others use too, has to be of this version."""
-    if database.single_writer:
-        upgrade(database)
-    else:
-        check(database)
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> int:

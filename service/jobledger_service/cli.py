@@ -13,7 +13,6 @@ from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
 from pydantic import ValidationError
 
 from . import logs
-from .app import serve
 from .configuration import Form, masked, render
 from .connecting import ApiKey, CaFile, CertFile, Connection, KeyFile, Tls, credentials_of
 from .environment import unknown_names
@@ -65,6 +64,8 @@ def serve_command(given: dict[str, Any]) -> None:
         check_settings(settings)
         if settings.tracing and settings.processes == 1:
             _export_traces()
+        from .app import serve  # noqa: PLC0415  what the server is made of takes half of the start
+
         serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
         raise typer.Exit(uvloop.run(serving))
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 from google.protobuf.message import Message
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 
-from .app import clock, prepare
+from .clock import clock
 from .connecting import REFUSED, Connection, RefusedError
 from .domain.access import DEFAULT_OWNER, Caller, Role
 from .domain.errors import Refusal, StoreUnavailable
@@ -19,6 +19,7 @@ from .ledger.usage import UsageQueries
 from .rpc.admin_service import AdminService
 from .store.engines import Database, DatabaseInUseError, open_database
 from .store.keys import SqlKeyStore
+from .store.migrate import prepare
 from .store.usage import SqlUsageStore
 
 PATIENCE: Final = 10.0

@@ -34,6 +34,14 @@ def upgrade(database: Database) -> bool:
         return True
 
 
+def prepare(database: Database) -> None:
+    """Bring an SQLite file to this version; a PostgreSQL schema, which others use too, has to be of this version."""
+    if database.single_writer:
+        upgrade(database)
+    else:
+        check(database)
+
+
 def check(database: Database) -> bool:
     """Return False, for there is nothing to do; raises SchemaError unless the schema is that of this version."""
     with database.write() as connection:
