@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,8 @@ class Runner:
             self._programs.enter_context(running(file))
             return
         padded = "\n" * (example.line + example.parsed.line_offset) + source  # so that tracebacks name the right line
-        exec(compile(padded, example.path, "exec", dont_inherit=True), example.namespace)  # noqa: S102 - what it is for
+        with chdir(self._folder):
+            exec(compile(padded, example.path, "exec", dont_inherit=True), example.namespace)  # noqa: S102 - what it is for
 
 
 @contextmanager
