@@ -7,7 +7,7 @@ PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
 # What `make bench` measures on: sqlite or postgresql.
 STORE  ?= sqlite
-# What `make seed` makes, and where.
+# How many jobs `make seed` makes and `make bench-reads` reads, and where the first makes them.
 JOBS     ?= 100000
 DATABASE ?= sqlite:///seeded.db
 SYNC   ?= client/jobledger_client/_sync
@@ -18,7 +18,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test check bench seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test check bench bench-reads seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ check: lint types gen-check test ## Do all that CI does that CI runs
 
 bench: $(READY) ## Measure against a bare grpc.aio server in the same run
 	$(BIN)/python -m bench --store $(STORE)
+
+bench-reads: $(READY) ## Measure reads at 10,000 and at JOBS jobs of the seed, on STORE
+	$(BIN)/python -m bench.reads --jobs $(JOBS) --store $(STORE)
 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)

@@ -48,7 +48,7 @@ def _cpu(result: Result) -> tuple[str, ...]:
     return (f"{result.jobledger['server_us']:,.0f}", f"{result.floor['server_us']:,.0f}", f"{result.cpu_ratio:.1f}")
 
 
-def _rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Return rows in columns: the first to the left, numbers to the right."""
     lines = [heads, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
@@ -65,9 +65,9 @@ def table(calls: list[Result], watches: list[Result], idle: dict[str, float] | N
     """Return the table."""
     parts = []
     if calls:
-        parts.append("Calls: latency in ms, server CPU a call\n" + _rows(CALLS, [_call(one) for one in calls]))
+        parts.append("Calls: latency in ms, server CPU a call\n" + rows(CALLS, [_call(one) for one in calls]))
     if watches:
-        parts.append("Fan-out: messages delivered to all streams\n" + _rows(WATCHES, [_watch(one) for one in watches]))
+        parts.append("Fan-out: messages delivered to all streams\n" + rows(WATCHES, [_watch(one) for one in watches]))
     if idle:
         parts.append(f"Memory of an idle watcher: {idle['jobledger']:.1f} KiB, floor {idle['floor']:.1f} KiB")
     return "\n\n".join(parts)

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from jobledger_service.domain.rollup import HOUR
 from jobledger_service.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
 from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
 from jobledger_service.store.tables import job_words, jobs, ledger
+from jobledger_service.store.upkeep import SqlUpkeep
 from jobledger_service.store.writing import SqlWriteStore
 from sqlalchemy import select, text, update
 
@@ -42,6 +45,7 @@ def fill(database: Database, crowd: Crowd, told: Callable[[int], None] | None = 
                 told(done)
     with database.write() as connection:
         connection.execute(update(ledger).values(position=events, trimmed=events))
+    fold(database, crowd.end // HOUR)
     analyse(database)
 
 
@@ -56,6 +60,13 @@ def indexes_last(database: Database) -> Iterator[None]:
     with database.write() as connection:
         for index in indexes:
             index.create(connection)
+
+
+def fold(database: Database, before: int) -> None:
+    """Fold the rollups of all hours that are over, as a server would have done from hour to hour."""
+    reads, upkeep = SqlReadStore(database), SqlUpkeep(database, lambda _message: None)
+    while due := reads.unfolded(before):
+        upkeep.fold(*due)
 
 
 def analyse(database: Database) -> None:

@@ -1,0 +1,172 @@
+"""Reads over many jobs: `python -m bench.reads --jobs 1000000` measures each at 10,000 jobs and at a million.
+
+Both databases are of `bench.seed`, and are kept for the next run. The two sizes take turns, so that what the machine
+does meanwhile falls on both.
+"""
+
+import argparse
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1.filter_pb2 import TimeRange
+from jobledger.v1.job_pb2 import JobState, JobView
+from jobledger.v1.job_service_pb2 import (
+    BatchGetJobsRequest,
+    GetJobRequest,
+    JobOrder,
+    ListChunksRequest,
+    ListJobsRequest,
+)
+from jobledger.v1.job_service_pb2_grpc import JobServiceStub
+from jobledger.v1.stats_pb2 import GetJobStatsRequest
+
+from .databases import STORES, kept
+from .processes import ROOT, StartError, jobledger
+from .report import rows
+
+FOLDER: Final = ROOT / "bench" / "seeded"
+DEEP: Final = 10_000
+"""The page that counts as deep, of 20 jobs each; in a smaller database the middle one."""
+DAY: Final = 86_400
+HEADS: Final = ("read", "at {small:,}, ms", "at {large:,}, ms", "ratio")
+
+Read = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Calls one server."""
+
+    service: Any
+
+    def listing(self, **fields: Any) -> Read:  # noqa: ANN401  fields of the request
+        """Return a call for 20 jobs."""
+        return lambda: self.service.ListJobs(ListJobsRequest(**fields))
+
+    def place(self, jobs: int, **fields: Any) -> str:  # noqa: ANN401  fields of the request
+        """Return the token of the page after so many jobs, or as far as there are."""
+        token, left = "", jobs
+        while left > 0:
+            page = self.service.ListJobs(ListJobsRequest(page_size=min(left, 500), page_token=token, **fields))
+            if not page.next_page_token:
+                break
+            token, left = page.next_page_token, left - len(page.jobs)
+        return token
+
+    def reads(self, deep: int) -> dict[str, Read]:
+        """Return what is measured, by name."""
+        newest = self.service.ListJobs(ListJobsRequest(page_size=500)).jobs
+        ids = [job.job_id for job in newest]
+        end = newest[0].create_time.seconds
+        month = {"create_time": {"start_time": Timestamp(seconds=end - 30 * DAY), "end_time": Timestamp(seconds=end)}}
+        completed = {"filter": {"states": [JobState.JOB_STATE_COMPLETED]}}
+        orders: dict[str, dict[str, Any]] = {
+            "all, newest first": {},
+            "all, by priority": {"order": JobOrder.JOB_ORDER_PRIORITY},
+            "all, by update": {"order": JobOrder.JOB_ORDER_UPDATE_TIME},
+            "COMPLETED, newest first": completed,
+            "COMPLETED, by end": {**completed, "order": JobOrder.JOB_ORDER_END_TIME},
+            "one kind, newest first": {"filter": {"kinds": ["ocr.pages"]}},
+        }
+        reads = {f"ListJobs {name}": self.listing(**fields) for name, fields in orders.items()}
+        for name, fields in orders.items():
+            reads[f"  page {DEEP:,} of it: {name}"] = self.listing(page_token=self.place(deep, **fields), **fields)
+        filters: dict[str, dict[str, Any]] = {
+            "of 30 days, priority 7 to 10": {**month, "min_priority": 7},
+            "two labels": {"labels": {"team": "legal", "env": "production"}},
+            "a label of few": {"labels": {"customer": "c4999"}},
+            "search: two words": {"search": "lect mp4"},
+            "search: a rare word": {"search": "part_0000001"},
+            "search: nothing": {"search": "nowhere"},
+        }
+        reads |= {f"ListJobs {name}": self.listing(filter=fields) for name, fields in filters.items()}
+        span = TimeRange(start_time=Timestamp(seconds=end - 30 * DAY), end_time=Timestamp(seconds=end))
+        return reads | {
+            "GetJob": lambda: self.service.GetJob(GetJobRequest(job_id=ids[250])),
+            "BatchGetJobs, 100 in view STATUS": lambda: self.service.BatchGetJobs(
+                BatchGetJobsRequest(job_ids=ids[:100], view=JobView.JOB_VIEW_STATUS)
+            ),
+            "ListChunks": lambda: self.service.ListChunks(ListChunksRequest(job_id=ids[250])),
+            "GetJobStats, all time": lambda: self.service.GetJobStats(GetJobStatsRequest()),
+            "GetJobStats, 30 days": lambda: self.service.GetJobStats(GetJobStatsRequest(time_range=span)),
+        }
+
+
+def measured(reads: Sequence[Read], rounds: int) -> list[float]:
+    """Return the median of each in milliseconds, measured in turn."""
+    times: list[list[float]] = [[] for _ in reads]
+    for _ in range(rounds):
+        for read, taken in zip(reads, times, strict=True):
+            began = time.perf_counter()
+            read()
+            taken.append((time.perf_counter() - began) * 1_000)
+    return [statistics.median(taken) for taken in times]
+
+
+def seeded(store: str, jobs: int, stack: ExitStack) -> str:
+    """Return the URL of a database with so many jobs, made when there is none yet."""
+    folder = FOLDER / f"{store}-{jobs}"
+    done = folder / "complete"
+    if not done.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # of a run that was stopped
+    folder.mkdir(parents=True, exist_ok=True)
+    url = stack.enter_context(kept(store, folder))
+    if not done.exists():
+        subprocess.run(
+            [sys.executable, "-m", "bench.seed", "--jobs", str(jobs), "--database", url], check=True, cwd=ROOT
+        )
+        done.touch()
+    return url
+
+
+@contextmanager
+def reader(url: str, stack: ExitStack) -> Iterator[Reader]:
+    """Serve a database, and yield what calls it."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobledger-bench-")))
+    with jobledger(folder, url) as served, grpc.insecure_channel(served.address) as channel:
+        yield Reader(JobServiceStub(channel))
+
+
+def main() -> int:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.reads", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=100_000, metavar="N", help="the large one (default: 100000)")
+    parser.add_argument("--small", type=int, default=10_000, metavar="N", help="the small one (default: 10000)")
+    parser.add_argument("--store", choices=STORES, default="sqlite", help="what they are on (default: sqlite)")
+    parser.add_argument("--rounds", type=int, default=21, help="calls of every read (default: 21)")
+    given = parser.parse_args()
+    sizes = (given.small, given.jobs)
+    try:
+        with ExitStack() as stack:
+            readers = [stack.enter_context(reader(seeded(given.store, jobs, stack), stack)) for jobs in sizes]
+            print(f"bench.reads: walking to page {DEEP:,}", file=sys.stderr)
+            both = [one.reads(min(DEEP * 20, jobs // 4)) for one, jobs in zip(readers, sizes, strict=True)]
+            lines: list[tuple[str, ...]] = []
+            for name in both[0]:
+                small, large = measured([reads[name] for reads in both], given.rounds)
+                lines.append((name, f"{small:.1f}", f"{large:.1f}", f"{large / small:.2f}"))
+                print(f"  {name}: {small:.1f} and {large:.1f} ms", file=sys.stderr)
+    except (StartError, subprocess.CalledProcessError) as error:
+        print(f"bench.reads: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("bench.reads: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+    print(rows(tuple(head.format(small=given.small, large=given.jobs) for head in HEADS), lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
