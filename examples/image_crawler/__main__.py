@@ -1,7 +1,6 @@
 """The example: `python -m examples.image_crawler`."""
 
 import json
-import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -29,11 +28,10 @@ def start(stack: ExitStack, target: str, folder: Path) -> Bucket:
         "BUCKET_URL": files.url,
         "PYTHONWARNINGS": "ignore",  # Celery warns of a worker that root runs, as in a container
     }
-    environment = {**os.environ, **told}
     stack.enter_context(
-        processes.worker("celery", "-q", "-A", "examples.image_crawler.tasks", *WORKER, environment=environment)
+        processes.worker("celery", "-q", "-A", "examples.image_crawler.tasks", *WORKER, environment=told)
     )
-    stack.enter_context(processes.worker("examples.image_crawler.tasks", environment=environment))
+    stack.enter_context(processes.worker("examples.image_crawler.tasks", environment=told))
     return files
 
 
