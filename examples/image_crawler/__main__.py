@@ -58,9 +58,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
         progress, counts = message.job.progress, message.job.chunks_summary
         say(f"  {progress.percent:5.1f} %, {progress.items_completed} images; {counts.processing} chunks in work")
     done = client.get_job_stats(kinds=[KIND]).total.activity
-    say(
-        f"{done.items_completed} images, {done.items_per_second:.2f} a second of this hour; {done.failed_attempts} failed"
-    )
+    say(f"Statistics: {done.items_completed} images in {done.chunks_completed} chunks; {done.failed_attempts} failed")
     processes.show("GetJob answers for the urgent one", client.wait(small.job_id, timeout=processes.PATIENCE))
     for job, limit in ((large, 2_500), (small, 250)):
         expected = sum((crawl(path) for path in tree.images(files.path("example.org"))[:limit]), Totals())
