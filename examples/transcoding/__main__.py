@@ -31,7 +31,7 @@ def line(job: Job) -> str:
 def cancel_midway(client: JobClient, job: Job, cancel: Callable[[str], object]) -> Job:
     """Follow a job and cancel it on the way; its DAG run is stopped."""
     asked = False
-    for message in client.watch(job.job_id):
+    for message in client.watch(job.job_id, timeout=BOUND):
         job = message.job
         if job.progress.percent >= CANCEL_AT and not asked:
             asked = True

@@ -74,7 +74,7 @@ def seen(studio: Studio) -> list[Job]:
     """Return the job of each message of a watch, to its end; the receiver of webhooks turned the first ones away."""
     studio.inbox.outages = AWAY
     job = submit(studio.client, studio.files, "uploads/clip.y4m", metadata={"album": "2026"})
-    return [message.job for message in studio.client.watch(job.job_id, mode="EVERY")]
+    return [message.job for message in studio.client.watch(job.job_id, mode="EVERY", timeout=BOUND)]
 
 
 @pytest.fixture(scope="module")
