@@ -36,8 +36,14 @@ class EngineClient:
         """Ask the engine to stop a run; tell whether it has ended."""
         return bool(self._post(f"stop/{run_id}", {})["ended"])
 
+    def running(self) -> list[str]:
+        """Return the ids of the runs that have not ended."""
+        return list(self._ask(Request(f"{self._url}/runs"))["ids"])  # noqa: S310  it is http
+
     def _post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
-        request = Request(f"{self._url}/{path}", json.dumps(body).encode())  # noqa: S310  it is http
+        return self._ask(Request(f"{self._url}/{path}", json.dumps(body).encode()))  # noqa: S310  it is http
+
+    def _ask(self, request: Request) -> dict[str, Any]:
         with urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  it is http
             told: dict[str, Any] = json.load(answer)
             return told
@@ -59,6 +65,10 @@ def serve(name: str, work: Callable[[Run], None], slots: int) -> None:
                 self._answer({"id": run.run_id})
             else:
                 self._answer({"ended": stop(run_id)})
+
+        def do_GET(self) -> None:
+            """Tell which runs have not ended."""
+            self._answer({"ids": [run.run_id for run, ended in list(runs.values()) if not ended.done()]})
 
         def _answer(self, body: Mapping[str, object]) -> None:
             self.send_response(200)

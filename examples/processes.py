@@ -1,7 +1,9 @@
 """What the examples share: a server and processes of their own, which are gone when an example has ended."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -9,12 +11,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 BIN = Path(sys.executable).parent
 PATIENCE = 20.0
+Environment: TypeAlias = Mapping[str, str] | None
+"""Variables of a process beside ours; None is none."""
 
 
 def say(text: str = "") -> None:
@@ -47,32 +52,47 @@ def ending(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
 def server(folder: Path, *flags: str) -> Iterator[str]:
     """Start a server on SQLite in `folder`, on a free port, and yield its address."""
     command = [str(BIN / "jobledger-server"), "serve", "--listen", "127.0.0.1:0", *flags]
-    command += ["--database", f"sqlite:///{folder / 'example.db'}", "--log-level", "warning"]
+    command += ["--database", _database(folder), "--log-level", "warning"]
     with _announcing(command) as where:
         yield where
 
 
+def first_key(folder: Path) -> str:
+    """Make an admin's key for the server that is to start in `folder`, and return it."""
+    command = [str(BIN / "jobledger-server"), "keys", "--database", _database(folder)]
+    command += ["create", "operator", "--role", "admin"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def _database(folder: Path) -> str:
+    return f"sqlite:///{folder / 'example.db'}"
+
+
 @contextmanager
-def engine(module: str, *arguments: object) -> Iterator[str]:
+def engine(module: str, *arguments: object, environment: Environment = None) -> Iterator[str]:
     """Start a module as a process that prints its address when it serves, and yield the address."""
-    with _announcing([sys.executable, "-m", module, *map(str, arguments)]) as where:
+    with _announcing([sys.executable, "-m", module, *map(str, arguments)], environment) as where:
         yield where
 
 
 @contextmanager
-def worker(
-    module: str, *arguments: object, environment: Mapping[str, str] | None = None
-) -> Iterator[subprocess.Popen[str]]:
-    """Start a module as a process: `python -m module arguments`, in our environment when None."""
+def worker(module: str, *arguments: object, environment: Environment = None) -> Iterator[subprocess.Popen[str]]:
+    """Start a module as a process: `python -m module arguments`."""
     command: Sequence[str] = [sys.executable, "-m", module, *map(str, arguments)]
-    with ending(subprocess.Popen(command, text=True, start_new_session=True, env=environment)) as process:
+    with ending(subprocess.Popen(command, text=True, start_new_session=True, env=_ours_and(environment))) as process:
         yield process
 
 
+def _ours_and(more: Environment) -> Mapping[str, str]:
+    return {**os.environ, **(more or {})}
+
+
 @contextmanager
-def _announcing(command: Sequence[str]) -> Iterator[str]:
+def _announcing(command: Sequence[str], environment: Environment = None) -> Iterator[str]:
     # A process group of its own: Ctrl-C ends the example, and the example ends its processes in order.
-    started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    started = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, env=_ours_and(environment)
+    )
     with ending(started):
         line = started.stdout.readline() if started.stdout else ""
         if not line:
@@ -80,16 +100,24 @@ def _announcing(command: Sequence[str]) -> Iterator[str]:
         yield line.split()[-1]
 
 
-def play(name: str, run: Callable[[ExitStack, str, Path], None], *flags: str) -> None:
-    """Run an example against a server of its own, in a temporary folder that goes when it ends."""
+@contextmanager
+def stage(name: str) -> Iterator[tuple[ExitStack, Path]]:
+    """Yield what ends the processes of an example, and a temporary folder; both go when it ends, also by Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"jobledger-{name}-"))
     try:
         with ExitStack() as stack:
-            run(stack, stack.enter_context(server(folder, *flags)), folder)
+            yield stack, folder
     except KeyboardInterrupt:
         say("\nstopped")
         sys.exit(130)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     say(f"\n{name} took {time.monotonic() - began:.1f} s. Nothing is left running.")
+
+
+def play(name: str, run: Callable[[ExitStack, str, Path], None], *flags: str) -> None:
+    """Run an example against a server of its own."""
+    with stage(name) as (stack, folder):
+        run(stack, stack.enter_context(server(folder, *flags)), folder)

@@ -10,12 +10,13 @@ from jobledger_client import JobClient, Pages
 from .submit import KIND
 
 TABS = {
-    "all": [],
     "pending": ["QUEUED"],
     "processing": ["RUNNING", "CANCELLING"],
     "completed": ["COMPLETED"],
     "failed": ["FAILED"],
 }
+MOST = 100
+"""Jobs on a page; the service itself gives up to 500."""
 
 
 class Shown(TypedDict):
@@ -50,20 +51,30 @@ def shown(job: Job) -> Shown:
 def tab(
     client: JobClient,
     user: str,
-    name: str = "all",
-    *,
+    *names: str,
     search: str = "",
     since: datetime | None = None,
+    until: datetime | None = None,
+    order: str = "CREATE_TIME",
+    ascending: bool = False,
     page_size: int = 20,
     page_token: str = "",
 ) -> Pages[ListJobsResponse, Job]:
-    """List a user's jobs in a tab, newest first; `search` looks in the prompts."""
+    """List a user's jobs in a tab, newest first, or in several tabs together; without a name in all of them.
+
+    `search` looks in the prompts, `since` and `until` are times of creation, `order` is CREATE_TIME, UPDATE_TIME,
+    END_TIME or PRIORITY, `page_size` 1 to 100.
+    """
+    if not 1 <= page_size <= MOST:
+        raise ValueError(f"page_size: {page_size} is not from 1 to {MOST}")
     return client.list_jobs(
         kinds=[KIND],
         labels={"user": user},
-        states=TABS[name],
+        states=[state for name in names for state in TABS[name]],
         search=search,
-        create_time=(since, None),
+        create_time=(since, until),
+        order=order,
+        ascending=ascending,
         page_size=page_size,
         page_token=page_token,
     )

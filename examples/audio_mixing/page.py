@@ -2,11 +2,16 @@
 
 from typing import TypedDict
 
-from jobledger.v1.job_pb2 import Job, JobState
+from jobledger.v1.job_pb2 import Job, JobState, Progress
+
+IN_WORK = (JobState.JOB_STATE_RUNNING, JobState.JOB_STATE_CANCELLING)
 
 
 class Shown(TypedDict):
-    """What the page shows of one mix. `place`, in the queue, `result_url` and `error` are None unless there is one."""
+    """What the page shows of one mix; `stage` and `message` are empty unless it is in work.
+
+    `place`, in the queue, `result_url` and `error` are None unless there is one.
+    """
 
     state: str
     stage: str
@@ -19,11 +24,12 @@ class Shown(TypedDict):
 
 def shown(job: Job) -> Shown:
     """Return what the page shows."""
+    progress = job.progress if job.state in IN_WORK else Progress(percent=job.progress.percent)
     return Shown(
         state=JobState.Name(job.state).removeprefix("JOB_STATE_").lower(),
-        stage=job.progress.stage,
-        percent=job.progress.percent,
-        message=job.progress.message,
+        stage=progress.stage,
+        percent=progress.percent,
+        message=progress.message,
         place=job.slot_wait.place or None,
         result_url=job.result_uri or None,
         error=job.error.message if job.HasField("error") else None,

@@ -1,7 +1,6 @@
 """The example: `python -m examples.image_crawler`."""
 
 import json
-import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from examples.processes import say
 from . import tree
 from .broker import broker
 from .crawl import Totals, crawl
-from .submit import submit
+from .submit import KIND, submit
 
 WORKER = ["worker", "--concurrency=2", "--without-gossip", "--without-mingle", "--loglevel=error"]
 
@@ -29,11 +28,10 @@ def start(stack: ExitStack, target: str, folder: Path) -> Bucket:
         "BUCKET_URL": files.url,
         "PYTHONWARNINGS": "ignore",  # Celery warns of a worker that root runs, as in a container
     }
-    environment = {**os.environ, **told}
     stack.enter_context(
-        processes.worker("celery", "-q", "-A", "examples.image_crawler.tasks", *WORKER, environment=environment)
+        processes.worker("celery", "-q", "-A", "examples.image_crawler.tasks", *WORKER, environment=told)
     )
-    stack.enter_context(processes.worker("examples.image_crawler.tasks", environment=environment))
+    stack.enter_context(processes.worker("examples.image_crawler.tasks", environment=told))
     return files
 
 
@@ -59,6 +57,8 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     for message in client.watch(large.job_id):
         progress, counts = message.job.progress, message.job.chunks_summary
         say(f"  {progress.percent:5.1f} %, {progress.items_completed} images; {counts.processing} chunks in work")
+    done = client.get_job_stats(kinds=[KIND]).total.activity
+    say(f"Statistics: {done.items_completed} images in {done.chunks_completed} chunks; {done.failed_attempts} failed")
     processes.show("GetJob answers for the urgent one", client.wait(small.job_id, timeout=processes.PATIENCE))
     for job, limit in ((large, 2_500), (small, 250)):
         expected = sum((crawl(path) for path in tree.images(files.path("example.org"))[:limit]), Totals())

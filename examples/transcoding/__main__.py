@@ -1,28 +1,24 @@
 """The example: `python -m examples.transcoding`."""
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
-from pathlib import Path
 
 from jobledger.v1.job_pb2 import Job, JobState
-from jobledger_client import JobClient
+from jobledger_client import JobClient, JobNotFoundError, RateLimitedError
 
 from examples import processes
-from examples.bucket import Bucket, bucket, read
-from examples.processes import say
+from examples.bucket import read
+from examples.processes import say, show
 
-from . import media
+from . import console, media
+from .console import BOUND, Stopwatch
+from .studio import READS, Studio, start
 from .submit import KIND, submit
 
 CANCEL_AT = 20.0
-
-
-def start(stack: ExitStack, target: str, folder: Path) -> Bucket:
-    """Start the engine, and what links it to Jobledger; return the bucket that all share."""
-    files = stack.enter_context(bucket(folder / "bucket"))
-    airflow = stack.enter_context(processes.engine("examples.transcoding.airflow", target, files.folder, files.url))
-    stack.enter_context(processes.worker("examples.engine_link", target, airflow, KIND))
-    return files
+GRACE = timedelta(hours=1)
+TIMES = 20
 
 
 def line(job: Job) -> str:
@@ -32,37 +28,112 @@ def line(job: Job) -> str:
     return f"{progress.percent:5.1f} %  {progress.stage:<15} {progress.stage_percent:5.1f} %{eta}"
 
 
-def cancel_midway(client: JobClient, job: Job) -> Job:
+def cancel_midway(client: JobClient, job: Job, cancel: Callable[[str], object]) -> Job:
     """Follow a job and cancel it on the way; its DAG run is stopped."""
     asked = False
-    for message in client.watch(job.job_id):
+    for message in client.watch(job.job_id, timeout=BOUND):
         job = message.job
         if job.progress.percent >= CANCEL_AT and not asked:
             asked = True
-            client.cancel_job(job.job_id, reason="the wrong file", grace_period=timedelta(hours=1))
+            cancel(job.job_id)
             say(f"  {line(job)}: cancelled, with an hour of grace")
     return job
 
 
-def run(stack: ExitStack, target: str, folder: Path) -> None:
-    """Transcode a video to its end, and cancel a second one on the way."""
-    files = start(stack, target, folder)
-    client = stack.enter_context(JobClient(target))
-    media.make(files.path("uploads/holiday.y4m"), 2)
-    job = submit(client, files, "uploads/holiday.y4m", metadata={"album": "2026"})
-    for message in client.watch(job.job_id):
+def finish_one(studio: Studio) -> Job:
+    """Transcode a video to its end; the receiver of webhooks is away when the first of them comes."""
+    studio.inbox.outages = 1
+    media.make(studio.files.path("uploads/holiday.y4m"), 2)
+    job = submit(studio.client, studio.files, "uploads/holiday.y4m", metadata={"album": "2026"})
+    for message in studio.client.watch(job.job_id):
         say(f"  {line(message.job)}")
-    job = client.get_job(job.job_id)
-    processes.show("GetJob answers", job)
+    job = studio.client.get_job(job.job_id)
+    show("GetJob answers", job)
     if job.state != JobState.JOB_STATE_COMPLETED or b"720p" not in read(job.result_uri):
         raise SystemExit("the job did not complete")
+    studio.inbox.wait(job.job_id, "job.completed", BOUND)
+    again = len(studio.inbox.attempts) - len(studio.inbox.events)
+    say(f"\nWebhooks, signed and verified: {', '.join(studio.inbox.of(job.job_id))}; {again} came again")
+    return job
+
+
+def cancel_one(studio: Studio, watch: Stopwatch) -> None:
+    """Cancel a longer one on its way."""
     say("\nA longer one, to be cancelled:")
-    media.make(files.path("uploads/long.y4m"), 6)
-    job = cancel_midway(client, submit(client, files, "uploads/long.y4m"))
+    media.make(studio.files.path("uploads/long.y4m"), 6)
+
+    def cancel(job_id: str) -> None:
+        watch.time("cancel", lambda: studio.client.cancel_job(job_id, reason="the wrong file", grace_period=GRACE))
+
+    job = cancel_midway(studio.client, submit(studio.client, studio.files, "uploads/long.y4m"), cancel)
     say(f"  {JobState.Name(job.state)} at {job.progress.percent:.0f} %, as soon as the engine had stopped its run")
-    if job.state != JobState.JOB_STATE_CANCELLED:
+    if job.state != JobState.JOB_STATE_CANCELLED or studio.airflow.running():
         raise SystemExit("the job was not cancelled")
 
 
+def fail_one(studio: Studio) -> None:
+    """Submit what is no video."""
+    studio.files.put("uploads/letter.y4m", b"Dear Sir or Madam,")
+    job = submit(studio.client, studio.files, "uploads/letter.y4m")
+    error = studio.inbox.wait(job.job_id, "job.failed", BOUND)["data"]["error"]
+    say(f"\njob.failed, as the webhook tells it: {error['code']} in {error['stage']}: {error['message']}")
+
+
+def look(studio: Studio, job: Job, watch: Stopwatch) -> None:
+    """Ask what a console asks."""
+    client = studio.client
+    watch.time("get", lambda: client.get_job(job.job_id), TIMES)
+    page = watch.time("list", lambda: client.list_jobs(kinds=[KIND], order="UPDATE_TIME", page_size=100).page(), TIMES)
+    say(f"\n{page.total_size} jobs: {asdict(watch.time('stats', lambda: console.figures(client), TIMES))}")
+    batch = client.batch_get_jobs([one.job_id for one in page.jobs], view="STATUS")
+    say(f"In one batch: {', '.join(JobState.Name(one.state) for one in batch.jobs)}")
+    say(f"\nAs CSV:\n{console.export(client, 'csv').decode()}")
+    watch.time("health", studio.operator.get_system_health, TIMES)
+    say(f"Health: {console.health(studio)}")
+
+
+def keep_out(studio: Studio, job: Job) -> None:
+    """Let somebody else's key look for the job, again and again."""
+    for count in range(READS + 1):
+        try:
+            studio.rival.get_job(job.job_id, timeout=1)
+        except JobNotFoundError:
+            continue
+        except RateLimitedError as error:
+            say(f"\nAnother owner's key found nothing {count} times; then: {error.message}")
+            return
+    raise SystemExit("the other key was not kept out")
+
+
+def clear(studio: Studio, job: Job, watch: Stopwatch) -> None:
+    """Delete the job with its files."""
+    deletion = watch.time("delete", lambda: console.delete(studio.client, job.job_id))
+    studio.client.wait(deletion.job_id, timeout=BOUND)
+    left = list(studio.files.path(job.job_id).iterdir())
+    say(f"\nDeleted with {deletion.progress.items_total} files; {len(left)} are left.")
+    if left or studio.files.path("uploads/holiday.y4m").exists():
+        raise SystemExit("files are left")
+
+
+def main() -> None:
+    """Transcode one video, cancel one, fail one, and look at them as their owner, an operator and a stranger do."""
+    with processes.stage("transcoding") as (stack, folder):
+        studio, watch = start(stack, folder), Stopwatch()
+        job = finish_one(studio)
+        cancel_one(studio, watch)
+        fail_one(studio)
+        look(studio, job, watch)
+        keep_out(studio, job)
+        clear(studio, job, watch)
+        key_id = studio.key.api_key.key_id
+        say(f"\nUsage of the key {key_id}: {console.usage(studio.operator, key_id)}")
+        say("\nMilliseconds in this run:")
+        for row in watch.table():
+            say(
+                f"  {row['call']:<7} asked for {row['asked']:>4}, took {row['median']:5.1f} "
+                f"(slowest of {row['times']}: {row['slowest']:.1f})"
+            )
+
+
 if __name__ == "__main__":
-    processes.play("transcoding", run)
+    main()

@@ -1,12 +1,15 @@
 """The tools when there is ffmpeg: each call is a process of its own, which ends when the run is to stop."""
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from .media import Tick, sound_of
 
 NAMES = {360: "360p.mp4", 720: "720p.mp4", "audio": "audio.mp3"}
-TYPES = {"video": "video/mp4", "audio": "audio/mpeg"}
+TYPES = {"video": "video/mp4", "audio": "audio/mpeg", "segments": "video/mp2t"}
+SEGMENTS = "ts"
 GLANCE = 0.1  # seconds between two looks at whether to stop
 
 
@@ -52,8 +55,9 @@ def extract_audio(source: Path, target: Path, tick: Tick) -> None:
     run(tick, "-i", sound_of(source), target)
 
 
-def cut(source: Path, folder: Path, tick: Tick) -> list[str]:
-    """Cut a transcoded video into segments of a second each, and return their names."""
-    stem = source.name.partition(".")[0]
-    run(tick, "-i", source, "-c", "copy", "-f", "segment", "-segment_time", 1, folder / f"{stem}-%d.ts")
-    return sorted(path.name for path in folder.glob(f"{stem}-*.ts"))
+def cut(source: Path, tick: Tick) -> Iterator[bytes]:
+    """Cut a transcoded video into segments of a second each."""
+    with TemporaryDirectory() as folder:
+        run(tick, "-i", source, "-c", "copy", "-f", "segment", "-segment_time", 1, Path(folder, "%06d.ts"))
+        for path in sorted(Path(folder).iterdir()):
+            yield path.read_bytes()

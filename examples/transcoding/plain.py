@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from examples.speech_video import audio
@@ -9,7 +10,8 @@ from examples.speech_video import audio
 from .media import HEIGHT, MARK, RATE, WIDTH, Tick, describe, frames_of, sound_of
 
 NAMES = {360: "360p.y4m.gz", 720: "720p.y4m.gz", "audio": "audio.wav"}
-TYPES = {"video": "application/gzip", "audio": "audio/wav"}
+TYPES = {"video": "application/gzip", "audio": "audio/wav", "segments": "application/octet-stream"}
+SEGMENTS = "z"
 
 
 def scaled(frame: bytes, step: int) -> bytes:
@@ -34,13 +36,10 @@ def extract_audio(source: Path, target: Path, tick: Tick) -> None:
     tick(100)
 
 
-def cut(source: Path, folder: Path, tick: Tick) -> list[str]:
-    """Cut a transcoded video into segments of a second each, and return their names."""
+def cut(source: Path, tick: Tick) -> Iterator[bytes]:
+    """Cut a transcoded video into segments of a second each."""
     header, *frames = gzip.decompress(source.read_bytes()).split(MARK)
-    names = []
     for start in range(0, len(frames), RATE):
-        names.append(f"{source.name.partition('.')[0]}-{start // RATE}.z")
         content = header + b"".join(MARK + frame for frame in frames[start : start + RATE])
-        (folder / names[-1]).write_bytes(zlib.compress(content, 1))
+        yield zlib.compress(content, 1)
         tick(100 * start / len(frames))
-    return names

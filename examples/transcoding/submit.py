@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import JobClient
@@ -27,18 +28,22 @@ PLAN = {
 def submit(
     client: JobClient, files: Bucket, upload: str, *, priority: int = 5, metadata: Mapping[str, str] | None = None
 ) -> Job:
-    """Create the job of an uploaded file; `metadata` is the caller's own."""
+    """Create the job of an uploaded file; `metadata` is the caller's own. Its items are seconds of the video."""
     path = files.path(upload)
-    source = {
+    source: dict[str, Any] = {
         "file": upload,
         "size_bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
+    source |= describe(path)
+    seconds = max(1, round(source["duration_seconds"]))
     return client.create_job(
         KIND,
         display_name=path.name,
         priority=priority,
         labels=metadata,
-        input=source | describe(path),
+        input=source,
+        item_count=seconds,
+        chunk_size=seconds,
         stages=PLAN,
     ).job

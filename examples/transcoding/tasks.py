@@ -2,7 +2,8 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +15,8 @@ from examples.bucket import Bucket
 
 from . import ffmpeg, media, plain, transcript
 from .media import Tick
+
+PLAYLIST = "application/vnd.apple.mpegurl"
 
 tools = ffmpeg if shutil.which("ffmpeg") else plain
 
@@ -39,10 +42,24 @@ class Work:
         """Return the file of an output."""
         return self.files.path(f"{self.job_id}/{name}")
 
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Yield where to write an output, which gets its name when it is whole; else nothing of it is left."""
+        unfinished = self.path(f"unfinished-{name}")
+        try:
+            yield unfinished
+            unfinished.replace(self.path(name))
+        finally:
+            unfinished.unlink(missing_ok=True)
+
     def artifact(self, name: str, content_type: str, **metadata: str | float) -> Artifact:
         """Return the artifact of an output that exists."""
-        size = self.path(name).stat().st_size
-        artifact = Artifact(uri=self.files.uri(f"{self.job_id}/{name}"), content_type=content_type, size_bytes=size)
+        return self.named(f"{self.job_id}/{name}", content_type, **metadata)
+
+    def named(self, name: str, content_type: str, **metadata: str | float) -> Artifact:
+        """Return the artifact of any file of the bucket."""
+        size = self.files.size(name)
+        artifact = Artifact(uri=self.files.uri(name), content_type=content_type, size_bytes=size)
         artifact.metadata.update(metadata | {"compression_ratio": round(self.input["size_bytes"] / max(size, 1), 2)})
         return artifact
 
@@ -59,7 +76,7 @@ def validate(work: Work, _: Tick) -> Artifacts:
 
 
 def upload(work: Work, tick: Tick) -> Artifacts:
-    """Check that the file arrived whole."""
+    """Check that the file arrived whole. It is an artifact too, so that it goes with the job."""
     digest = hashlib.sha256()
     with work.source.open("rb") as content:
         while block := content.read(1 << 20):
@@ -68,7 +85,11 @@ def upload(work: Work, tick: Tick) -> Artifacts:
     if digest.hexdigest() != work.input["sha256"]:
         raise BadUploadError(f"{work.source.name} is not the file that was announced: its SHA-256 differs")
     work.path("").mkdir(exist_ok=True)
-    return {}
+    sound = media.sound_of(work.source)
+    return {
+        "source": work.named(work.input["file"], "video/x-yuv4mpeg"),
+        "source_sound": work.named(work.input["file"].removesuffix(work.source.name) + sound.name, "audio/wav"),
+    }
 
 
 def thumbnail(work: Work, _: Tick) -> Artifacts:
@@ -85,7 +106,8 @@ def transcode(height: int) -> Task:
 
     def task(work: Work, tick: Tick) -> Artifacts:
         name = tools.NAMES[height]
-        tools.transcode(work.source, height, work.path(name), tick)
+        with work.writing(name) as unfinished:
+            tools.transcode(work.source, height, unfinished, tick)
         return {f"{height}p": work.artifact(name, tools.TYPES["video"])}
 
     return task
@@ -94,7 +116,8 @@ def transcode(height: int) -> Task:
 def extract_mp3(work: Work, tick: Tick) -> Artifacts:
     """Take the sound out."""
     name = tools.NAMES["audio"]
-    tools.extract_audio(work.source, work.path(name), tick)
+    with work.writing(name) as unfinished:
+        tools.extract_audio(work.source, unfinished, tick)
     return {"audio": work.artifact(name, tools.TYPES["audio"])}
 
 
@@ -114,14 +137,19 @@ def transcribe(work: Work, _: Tick) -> Artifacts:
 
 
 def hls(work: Work, tick: Tick) -> Artifacts:
-    """Cut both videos into segments, with a playlist each."""
+    """Cut both videos into segments, which lie one behind another in a file, with a playlist each."""
     artifacts = {}
     for height in (360, 720):
-        names = tools.cut(work.path(tools.NAMES[height]), work.path(""), tick)
-        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", *(f"#EXTINF:1.0,\n{name}" for name in names), "#EXT-X-ENDLIST\n"]
+        name = f"{height}p.{tools.SEGMENTS}"
+        entries = []
+        with work.writing(name) as unfinished, unfinished.open("wb") as file:
+            for segment in tools.cut(work.path(tools.NAMES[height]), tick):
+                entries.append(f"#EXTINF:1.0,\n#EXT-X-BYTERANGE:{len(segment)}@{file.tell()}\n{name}")
+                file.write(segment)
+        lines = ["#EXTM3U", "#EXT-X-VERSION:4", "#EXT-X-TARGETDURATION:1", *entries, "#EXT-X-ENDLIST\n"]
         work.path(f"{height}p.m3u8").write_text("\n".join(lines))
-        playlist = work.artifact(f"{height}p.m3u8", "application/vnd.apple.mpegurl", segments=len(names))
-        artifacts[f"hls_{height}p"] = playlist
+        artifacts[f"hls_{height}p"] = work.artifact(f"{height}p.m3u8", PLAYLIST, segments=len(entries))
+        artifacts[f"hls_{height}p_segments"] = work.artifact(name, tools.TYPES["segments"])
     return artifacts
 
 
@@ -129,7 +157,7 @@ def outputs(work: Work, _: Tick) -> Artifacts:
     """Write the playlist of playlists, which is the job's result."""
     streams = [f"#EXT-X-STREAM-INF:BANDWIDTH={height * 4000}\n{height}p.m3u8" for height in (360, 720)]
     work.path("master.m3u8").write_text("\n".join(["#EXTM3U", *streams, ""]))
-    return {}
+    return {"hls": work.artifact("master.m3u8", PLAYLIST)}
 
 
 TASKS: dict[str, Task] = {

@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")
     bulk_rate: int = Field(500, ge=1, le=100_000, description="How many jobs a second a run over many jobs changes.")
     artifact_roots: str = Field(
-        "", description="URL prefixes, divided by spaces, under which artifacts may be deleted, like s3://bucket/out/."
+        "",
+        description="URL prefixes, divided by spaces, under which artifacts may be deleted, like s3://bucket/out/, or "
+        "https://media.example/=s3://bucket/ when they are named by download addresses.",
     )
     webhook_timeout: float = Field(15, gt=0, le=300, description="How long a receiver of a delivery may take.")
     webhook_concurrency: int = Field(64, ge=1, le=10_000, description="How many deliveries are attempted at once.")

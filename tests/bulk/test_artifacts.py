@@ -29,7 +29,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def deleting(store: str, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a server that may delete there."""
     directory = tmp_path_factory.mktemp("deleting")
-    allowed = {"allow_file_artifacts": "true", "artifact_roots": f"file://{root} file:///nowhere/at/all/"}
+    roots = f"file://{root} file:///nowhere/at/all/ https://media.example/=file://{root}/"
+    allowed = {"allow_file_artifacts": "true", "artifact_roots": roots}
     server = Server(new_database(store, directory), directory, QUICK | allowed).start()
     yield server
     assert server.stop() == 0
@@ -85,6 +86,17 @@ async def test_files_below_a_root_go_and_others_stay(keeper: Api, kind: str, med
     assert (tmp_path / "other").exists()
     inputs = await keeper.get(told.job_id)
     assert MessageToDict(inputs.input) == {"called_by": "caller", "deleted_jobs": [job.job_id]}
+
+
+async def test_what_is_named_by_its_download_address_goes_too(keeper: Api, kind: str, media: Path):
+    file(media, "mine")
+    file(media, "kept")
+    addresses = [f"https://media.example/{kind}/mine", f"https://media.example/{kind}/../kept"]
+    job = await job_with(keeper, kind, addresses, ["https://elsewhere.example/mine"])
+    answer = await keeper.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
+    assert answer.artifacts_outside_roots == 2
+    await ended(keeper, answer.artifact_job.job_id)
+    assert names(media) == ["kept"]
 
 
 async def test_without_anything_to_delete_there_is_no_job(keeper: Api, kind: str):

@@ -30,7 +30,7 @@ def own_plant(own_broker: Broker, server: Server, tmp_path_factory: pytest.TempP
         yield Plant(stack, own_broker, server.target, tmp_path_factory.mktemp("losses"))
 
 
-def test_a_worker_that_is_killed(own_plant: Plant, caller: JobClient):
+def test_a_chunk_whose_worker_died_does_not_stay_processing(own_plant: Plant, caller: JobClient):
     own_plant.environment["TEST_LEASE"] = "1.5"
     own_plant.dispatcher()
     doomed = own_plant.worker("doomed", concurrency=1)

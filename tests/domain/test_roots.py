@@ -82,6 +82,36 @@ def test_an_encoded_name_of_a_file_is_decoded_once():
     assert ROOTS.place("file:///srv/%6dedia/x") == Place("file", "", ("srv", "media"), ("x",))
 
 
+NAMED = Roots([parse_root("https://media.example/out/=file:///srv/media/"), parse_root("s3://bucket/year=2026/")])
+
+
+@settings(deadline=None)
+@given(segments)
+def test_an_address_may_stand_for_where_its_files_are(names: list[str]):
+    path = "/".join(names)
+    assert NAMED.place(f"https://media.example/out/{path}") == Place("file", "", ("srv", "media"), tuple(names))
+    assert NAMED.place(f"file:///srv/media/{path}") is None, "it was not allowed by that name"
+    assert NAMED.place(f"s3://bucket/year=2026/{path}") == Place("s3", "bucket", ("year=2026",), tuple(names))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "https://media.example/out/",
+        "https://media.example/outside/x",
+        "http://media.example/out/x",
+        "https://media.example:443/out/x",
+        "https://media.example@evil/out/x",
+        "https://media.example/out/../x",
+        "https://media.example/out/%2e%2e/x",
+        "https://media.example/out/a%20b",
+        "https://media.example/out/x?download=1",
+    ],
+)
+def test_an_address_that_can_be_read_in_another_way_stands_for_nothing(uri: str):
+    assert NAMED.place(uri) is None
+
+
 def test_without_roots_nothing_is_under_one():
     assert Roots().place("s3://bucket/out/x") is None
 
@@ -99,6 +129,9 @@ def test_without_roots_nothing_is_under_one():
         "s3://b//c",
         "s3://b/c?x",
         "s3://b/%2e/",
+        "=s3://b/c",
+        "https://media.example/=file:///",
+        "https://a.example/=s3://b/=s3://c/",
     ],
 )
 def test_a_root_has_to_be_plain_itself(text: str):

@@ -1,11 +1,13 @@
 """B: the page has each scene as soon as it exists, and its tabs are full pages."""
 
+from collections.abc import Iterable
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from pathlib import Path
 
 import pytest
-from jobledger_client import InvalidFieldError, JobClient, PageTokenInvalidError
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import JobClient, PageTokenInvalidError
 
 from examples.ad_video.__main__ import follow, start
 from examples.ad_video.page import TABS, Shown, tab
@@ -19,13 +21,16 @@ SCENES = 3
 
 
 @pytest.fixture(scope="module")
-def pages(caller: JobClient, server: Server, stack: ExitStack, folder: Path) -> list[Shown]:
-    """Return what the page showed, from the beginning to the end."""
+def pages(caller: JobClient, server: Server, folder: Path) -> list[Shown]:
+    """Return what the page showed, from the beginning to the end; the workers are gone then."""
     job = submit(caller, "ada", "A lighthouse that dances", SCENES * SCENE_SECONDS)
     watching = follow(caller, job.job_id)
     first = next(watching)
-    start(stack, server.target, folder)
-    return [first, *watching]
+    with ExitStack() as stack:
+        start(stack, server.target, folder)
+        told = [first, *watching]
+        assert frames_in(read(told[-1]["video"] or "")) == SCENES * SCENE_SECONDS * FRAMES
+    return told
 
 
 def test_the_page_begins_with_nothing(pages: list[Shown]):
@@ -54,61 +59,102 @@ def test_the_end_has_everything(pages: list[Shown], folder: Path):
     assert (last["state"], last["percent"], last["scenes_completed"]) == ("COMPLETED", 100, SCENES)
     assert list(last["scenes"]) == [f"scene_{n}" for n in range(1, SCENES + 1)]
     assert last["video"] is not None
-    assert frames_in(read(last["video"])) == SCENES * SCENE_SECONDS * FRAMES
     assert_no_local_paths(last, folder)
 
 
+FILMS = 105
+
+
 @pytest.fixture(scope="module")
-def prompts(caller: JobClient) -> None:
-    """Make 45 jobs for one user, each third cancelled, among those of another."""
-    for number in range(45):
-        job = submit(caller, "grace", f"Film {number} of a singing kettle", 1, priority=number % 3)
+def films(caller: JobClient, pages: list[Shown]) -> list[Job]:
+    """Make 105 jobs for one user, each third cancelled, among those of another."""
+    assert pages, "after that one, so that nobody works on these"
+    made = []
+    for number in range(FILMS):
+        made.append(submit(caller, "grace", f"Film {number} of a singing kettle", 1, priority=number % 3))
         submit(caller, "edsger", f"Film {number} of a silent kettle", 1)
-        if number % 3 == 0:
-            caller.cancel_job(job.job_id)
+    for job in made[::3]:
+        caller.cancel_job(job.job_id)
+    return made
 
 
-@pytest.mark.usefixtures("prompts")
-class TestTabs:
-    def test_a_page_is_full_and_only_the_users(self, caller: JobClient):
+def names(jobs: Iterable[Job]) -> list[str]:
+    return [job.display_name for job in jobs]
+
+
+class TestTroubleToday:
+    """What the team could not do before, line by line."""
+
+    def test_a_page_is_not_short_for_its_filter(self, caller: JobClient, films: list[Job]):
+        waiting = [job.job_id for number, job in enumerate(films) if number % 3]
         first = tab(caller, "grace", "pending").page()
-        assert (len(first.jobs), first.total_size) == (20, 30)
-        assert {job.labels["user"] for job in first.jobs} == {"grace"}
-        times = [job.create_time.ToNanoseconds() for job in first.jobs]
-        assert times == sorted(times, reverse=True), "newest first"
-        second = tab(caller, "grace", "pending", page_token=first.next_page_token).page()
-        assert len(second.jobs) == 10
-        assert not {job.job_id for job in first.jobs} & {job.job_id for job in second.jobs}
+        assert (len(first.jobs), first.total_size) == (20, len(waiting))
+        pages = [first]
+        while pages[-1].next_page_token:
+            pages.append(tab(caller, "grace", "pending", page_token=pages[-1].next_page_token).page())
+        assert [len(page.jobs) for page in pages] == [20, 20, 20, 10]
+        assert [job.job_id for page in pages for job in page.jobs] == waiting[::-1], "newest first, each once"
 
-    @pytest.mark.parametrize(
-        ("name", "count"), [("all", 45), ("pending", 30), ("processing", 0), ("completed", 0), ("failed", 0)]
-    )
+    def test_a_page_is_not_moved_by_new_jobs_as_one_with_a_number_is(self, caller: JobClient, films: list[Job]):
+        first = tab(caller, "edsger", page_size=5).page()
+        submit(caller, "edsger", "one more", 1)
+        second = tab(caller, "edsger", page_size=5, page_token=first.next_page_token).page()
+        told = [f"Film {FILMS - 1 - place} of a silent kettle" for place in range(10)]
+        assert names([*first.jobs, *second.jobs])[-9:] == told[1:]
+        assert not {job.job_id for job in first.jobs} & {job.job_id for job in second.jobs}
+        assert films
+
+    def test_several_states_at_once(self, caller: JobClient, films: list[Job]):
+        both = caller.list_jobs(labels={"user": "grace"}, states=["QUEUED", "CANCELLED"], page_size=100)
+        assert len(list(both)) == len(films)
+        assert len(list(tab(caller, "grace", "pending", "failed", page_size=100))) == 70
+
+    def test_a_date_range(self, caller: JobClient, films: list[Job]):
+        since, until = (films[n].create_time.ToDatetime(UTC) for n in (20, 30))
+        found = names(tab(caller, "grace", since=since, until=until))
+        assert found == names(films[29:19:-1]), "the first moment is in, the last is out"
+
+    def test_a_search_in_the_prompt(self, caller: JobClient, films: list[Job]):
+        assert names(tab(caller, "grace", search="film 70 SING")) == [films[70].display_name]
+        assert len(list(tab(caller, "grace", "pending", search="kettle", page_size=100))) == 70
+        assert names(tab(caller, "grace", search="silent")) == []
+
+    @pytest.mark.parametrize("ascending", [True, False])
+    @pytest.mark.parametrize("order", ["CREATE_TIME", "UPDATE_TIME", "PRIORITY"])
+    def test_every_order(self, caller: JobClient, films: list[Job], order: str, ascending: bool):
+        found = list(tab(caller, "grace", order=order, ascending=ascending, page_size=100))
+        values = [getattr(job, order.lower()) for job in found]
+        keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
+        assert (len(keys), keys) == (len(films), sorted(keys, reverse=not ascending))
+
+    @pytest.mark.usefixtures("films")
+    def test_those_that_ended_in_their_order(self, caller: JobClient):
+        ended = caller.list_jobs(labels={"user": "grace"}, states=["CANCELLED"], order="END_TIME", page_size=100)
+        times = [job.end_time.ToNanoseconds() for job in ended]
+        assert (len(times), times) == (35, sorted(times, reverse=True))
+
+
+@pytest.mark.usefixtures("films")
+class TestTabs:
+    @pytest.mark.parametrize(("name", "count"), [("pending", 70), ("processing", 0), ("completed", 0), ("failed", 0)])
     def test_every_tab(self, caller: JobClient, name: str, count: int):
         assert name in TABS
         assert len(list(tab(caller, "grace", name, page_size=100))) == count
 
-    @pytest.mark.parametrize(("asked", "given"), [(1, 1), (100, 45)])
-    def test_page_sizes(self, caller: JobClient, asked: int, given: int):
-        assert len(tab(caller, "grace", page_size=asked).page().jobs) == given
+    def test_the_tab_of_all(self, caller: JobClient):
+        jobs = list(tab(caller, "grace"))
+        assert (len(jobs), {job.labels["user"] for job in jobs}) == (FILMS, {"grace"})
 
-    def test_a_negative_page_size_and_a_foreign_token_are_refused(self, caller: JobClient):
-        with pytest.raises(InvalidFieldError):
-            tab(caller, "grace", page_size=-1).page()
+    @pytest.mark.parametrize("size", [1, 20, 100])
+    def test_page_sizes(self, caller: JobClient, size: int):
+        assert len(tab(caller, "grace", page_size=size).page().jobs) == size
+
+    @pytest.mark.parametrize("size", [-1, 0, 101])
+    def test_another_page_size_is_refused(self, caller: JobClient, size: int):
+        with pytest.raises(ValueError, match="not from 1 to 100"):
+            tab(caller, "grace", page_size=size)
+
+    def test_a_token_of_another_tab_is_refused(self, caller: JobClient):
         token = tab(caller, "grace", page_size=5).page().next_page_token
         with pytest.raises(PageTokenInvalidError):
             tab(caller, "edsger", page_token=token).page()
-
-    def test_a_page_is_not_moved_by_new_jobs(self, caller: JobClient):
-        first = tab(caller, "edsger", page_size=5).page()
-        submit(caller, "edsger", "one more", 1)
-        second = tab(caller, "edsger", page_size=5, page_token=first.next_page_token).page()
-        assert not {job.job_id for job in first.jobs} & {job.job_id for job in second.jobs}
-
-    def test_search_dates_several_states_and_other_orders(self, caller: JobClient):
-        assert [job.display_name for job in tab(caller, "grace", search="Film 7 of")] == ["Film 7 of a singing kettle"]
-        tomorrow = datetime.now(tz=UTC) + timedelta(days=1)
-        assert not list(tab(caller, "grace", since=tomorrow))
-        both = caller.list_jobs(labels={"user": "grace"}, states=["QUEUED", "CANCELLED"], page_size=100)
-        assert len(list(both)) == 45
-        urgent = list(caller.list_jobs(labels={"user": "grace"}, order="PRIORITY", page_size=100))
-        assert [job.priority for job in urgent] == sorted((job.priority for job in urgent), reverse=True)

@@ -2,14 +2,21 @@
 
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jobledger.v1 import job_service_pb2, worker_service_pb2
 from jobledger.v1.chunk_pb2 import WorkError
+from jobledger.v1.error_reason_pb2 import ErrorReason
+from jobledger.v1.job_pb2 import JobState
 from jobledger.v1.job_service_pb2 import WatchMessageType
 from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport, ProgressReport
-from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError
+from jobledger_client import InvalidFieldError, JobClient, JobledgerError, JobNotFoundError
 
 from examples.audio_mixing.__main__ import in_work, make_stems, start
 from examples.audio_mixing.mix import HEADROOM, LOUDEST, aligned, load, mastered, mixed
@@ -17,12 +24,43 @@ from examples.audio_mixing.page import Shown, shown
 from examples.audio_mixing.submit import AT_ONCE, KIND, STAGES, submit
 from examples.bucket import Bucket, read
 from tests.conftest import StartServer
-from tests.examples.answers import assert_no_local_paths
+from tests.examples.answers import answer_of, assert_no_local_paths
 from tests.support.server import Server
 
 SONGS = ["overture", "ballad", "march", "waltz", "fugue"]
 BOUND = 30.0
+JOB_SERVICE = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
+WORKER_SERVICE = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 DELETED = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+
+
+class Claimed(NamedTuple):
+    """A mix that is in work at this desk."""
+
+    client: JobClient
+    job_id: str
+    token: str
+
+    @classmethod
+    def of(cls, client: JobClient, kind: str) -> "Claimed":
+        client.create_job(kind, stages=STAGES)
+        [claimed] = client.claim_chunks([kind], worker="desk")
+        return cls(client, claimed.job_id, claimed.lease.token)
+
+    def report(self, **progress: Any) -> None:
+        self.client.heartbeat([LeaseReport(lease_token=self.token, progress=ProgressReport(**progress))])
+
+    def refused(self, **progress: Any) -> list[str]:
+        """Return the fields for which a report is refused."""
+        with pytest.raises(InvalidFieldError) as error:
+            self.report(**progress)
+        return [violation.field for violation in error.value.field_violations]
+
+
+@pytest.fixture(scope="module")
+def wrong(caller: JobClient) -> Claimed:
+    """Return a mix for reports that are refused."""
+    return Claimed.of(caller, "audio.mix.checked")
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +80,100 @@ def test_no_more_than_two_are_mixed_at_once(played: tuple[list[str], int]):
     assert 1 <= played[1] <= AT_ONCE
 
 
-def test_one_poll_has_it_all(played: tuple[list[str], int], caller: JobClient, folder: Path):
-    job_id = played[0][0]
-    page = shown(caller.get_job(job_id, view="BASIC"))
-    assert (page["state"], page["percent"], page["error"]) == ("completed", 100, None)
-    assert page["result_url"] is not None
-    assert read(page["result_url"])[:4] == b"RIFF"
-    assert_no_local_paths(page, folder)
-    samples = load(folder / "bucket" / job_id / "overture.wav")
-    assert max(map(abs, samples)) == int(LOUDEST * HEADROOM)
+class TestTroubleToday:
+    """What the team could not do before, line by line."""
+
+    def test_a_state_is_not_any_string(self, caller: JobClient, wrong: Claimed):
+        assert wrong.refused(stage="ready") == ["reports[0].progress.stage"]
+        assert shown(caller.get_job(wrong.job_id))["state"] == "running"
+        states = {name.removeprefix("JOB_STATE_").lower() for name in JobState.keys()}  # noqa: SIM118  an enum's
+        assert {shown(job)["state"] for job in caller.list_jobs(page_size=100)} <= states - {"unspecified"}
+
+    @pytest.mark.parametrize("percent", [140, -1, float("nan"), float("inf")])
+    def test_a_percent_is_checked(self, caller: JobClient, wrong: Claimed, percent: float):
+        assert wrong.refused(percent=percent) == ["reports[0].progress.percent"]
+        assert wrong.refused(stage_percent=percent) == ["reports[0].progress.stage_percent"]
+        assert caller.get_job(wrong.job_id).progress.percent == 0
+
+    def test_a_percent_does_not_fall(self, caller: JobClient):
+        claimed = Claimed.of(caller, "audio.mix.falling")
+        told = []
+        for percent in (60, 40, 80):
+            claimed.report(percent=percent)
+            told.append(shown(caller.get_job(claimed.job_id))["percent"])
+        assert told == [60, 60, 80]
+
+    def test_the_result_is_in_the_same_answer(self, played: tuple[list[str], int], caller: JobClient, folder: Path):
+        job_id = played[0][0]
+        page = shown(caller.get_job(job_id, view="BASIC"))
+        assert (page["state"], page["percent"], page["error"]) == ("completed", 100, None)
+        assert page["result_url"] is not None
+        assert read(page["result_url"])[:4] == b"RIFF"
+        assert_no_local_paths(page, folder)
+        samples = load(folder / "bucket" / job_id / "overture.wav")
+        assert max(map(abs, samples)) == int(LOUDEST * HEADROOM)
+
+    def test_errors_have_one_shape(self, caller: JobClient):
+        calls = [
+            lambda: caller.get_job("nothing"),
+            lambda: caller.create_job("audio.mix", priority=11),
+            lambda: caller.list_jobs(page_token="x").page(),
+            lambda: caller.claim_chunk("nothing", 0, worker="desk"),
+            lambda: caller.retry_job(caller.create_job("audio.mix.shape").job.job_id),
+        ]
+        reasons = []
+        for call in calls:
+            with pytest.raises(JobledgerError) as refused:
+                call()
+            assert refused.value.message
+            reasons.append(refused.value.reason)
+        assert {f"ERROR_REASON_{reason}" for reason in reasons} <= set(ErrorReason.keys())
+        assert len(set(reasons)) == 4, "not found is one reason, whoever asks"
+
+    def test_an_error_is_there_exactly_when_it_failed(
+        self, played: tuple[list[str], int], caller: JobClient, files: Bucket
+    ):
+        files.put("stems/broken.wav", b"no sound")
+        job = caller.wait(submit(caller, "broken", ["stems/broken.wav"]).job_id, timeout=BOUND)
+        page = shown(job)
+        assert (page["state"], page["result_url"]) == ("failed", None)
+        assert page["error"] is not None
+        assert "a stem cannot be read" in page["error"]
+        assert (job.error.code, job.error.stage) == ("BAD_STEM", "loading_stems")
+        good = answer_of(caller.get_job(played[0][0]))
+        assert ("error" in answer_of(job), "error" in good) == (True, False), "present and empty it never is"
+
+    def test_the_page_and_the_server_agree_about_the_path(self, server: Server):
+        with grpc.insecure_channel(server.target) as channel:
+            served = ProtoReflectionDescriptorDatabase(channel)
+            for service in (JOB_SERVICE, WORKER_SERVICE):
+                assert service.full_name in served.get_services()
+                ours = FileDescriptorProto()
+                service.file.CopyToProto(ours)
+                assert served.FindFileContainingSymbol(service.full_name) == ours
+            with pytest.raises(grpc.RpcError) as refused:
+                channel.unary_unary("/jobledger.v1.JobService/GetStatus")(b"")
+        assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED, "what is not there is said, not 404 or a page"
+
+    def test_a_state_does_not_die_with_its_process(self, start_server: StartServer):
+        server = start_server(completed_retention="3600", failed_retention="0.1")
+        with JobClient(server.target) as client:
+            for _ in range(2):
+                client.create_job(KIND, stages=STAGES)
+            good, bad = client.claim_chunks([KIND], worker="desk", max_chunks=2)
+            client.complete_chunks([good.lease.token])
+            server.kill()
+            server.start()
+            assert shown(client.get_job(good.job_id))["state"] == "completed"
+            with client.watch_jobs(kinds=[KIND], timeout=BOUND) as changes:
+                failure = ChunkFailure(
+                    lease_token=bad.lease.token, error=WorkError(code="BAD_STEM"), not_retryable=True
+                )
+                client.fail_chunks([failure])
+                assert any(change.type == DELETED and change.job.job_id == bad.job_id for change in changes)
+            assert client.get_job(good.job_id).HasField("expire_time")
+            with pytest.raises(JobNotFoundError):
+                client.get_job(bad.job_id)
 
 
 def test_the_stages_are_timed_in_the_order_of_the_plan(played: tuple[list[str], int], caller: JobClient):
@@ -69,45 +192,6 @@ def test_a_mix_that_waits_is_queued_and_shows_its_place(caller: JobClient):
     nothing = Shown(state="queued", stage="", percent=0, message="", place=None, result_url=None, error=None)
     assert pages[0] == nothing
     assert pages[-1] == nothing | {"place": 2}
-
-
-def test_an_error_is_there_exactly_when_it_failed(caller: JobClient, files: Bucket):
-    files.put("stems/broken.wav", b"no sound")
-    job = caller.wait(submit(caller, "broken", ["stems/broken.wav"]).job_id, timeout=BOUND)
-    page = shown(job)
-    assert (page["state"], page["result_url"]) == ("failed", None)
-    assert page["error"] is not None
-    assert "a stem cannot be read" in page["error"]
-    assert (job.error.code, job.error.stage) == ("BAD_STEM", "loading_stems")
-
-
-def test_states_stages_and_percents_are_checked(caller: JobClient):
-    job = caller.create_job("audio.mix.checked", stages=STAGES).job
-    [claimed] = caller.claim_chunks(["audio.mix.checked"], worker="desk")
-    for wrong in (ProgressReport(stage="ready"), ProgressReport(percent=140)):
-        with pytest.raises(InvalidFieldError) as error:
-            caller.heartbeat([LeaseReport(lease_token=claimed.lease.token, progress=wrong)])
-        assert error.value.field_violations
-    assert caller.get_job(job.job_id).progress.percent == 0
-
-
-def test_jobs_outlive_the_process_and_errors_go_first(start_server: StartServer):
-    server = start_server(completed_retention="3600", failed_retention="0.1")
-    with JobClient(server.target) as client:
-        for _ in range(2):
-            client.create_job(KIND, stages=STAGES)
-        good, bad = client.claim_chunks([KIND], worker="desk", max_chunks=2)
-        client.complete_chunks([good.lease.token])
-        server.kill()
-        server.start()
-        assert shown(client.get_job(good.job_id))["state"] == "completed"
-        with client.watch_jobs(kinds=[KIND], timeout=BOUND) as changes:
-            failure = ChunkFailure(lease_token=bad.lease.token, error=WorkError(code="BAD_STEM"), not_retryable=True)
-            client.fail_chunks([failure])
-            assert any(change.type == DELETED and change.job.job_id == bad.job_id for change in changes)
-        assert client.get_job(good.job_id).HasField("expire_time")
-        with pytest.raises(JobNotFoundError):
-            client.get_job(bad.job_id)
 
 
 @settings(max_examples=30)

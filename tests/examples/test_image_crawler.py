@@ -1,9 +1,15 @@
 """C: chunks of 500 that Celery runs, counts that cannot drift, and a retry that keeps what is done."""
 
+import os
+import signal
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
+from jobledger.v1.chunk_pb2 import RetryPolicy, WorkError
+from jobledger.v1.worker_service_pb2 import ChunkFailure
 from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError
 
 from examples.bucket import Bucket
@@ -13,10 +19,11 @@ from examples.image_crawler.broker import MISSING, program
 from examples.image_crawler.crawl import Totals, crawl
 from examples.image_crawler.submit import submit
 from tests.support.server import Server
-from tests.support.states import CHUNK_FAILED, COMPLETED, FAILED, summary
+from tests.support.states import CHUNK_FAILED, COMPLETED, FAILED, LEASE_LOST, OK, summary
 
 BOUND = 40.0
 IMAGES = 1_250
+AT_ONCE = RetryPolicy(initial_backoff=Duration(nanos=1_000_000))
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +61,105 @@ def test_a_crawl_counts_what_a_plain_loop_counts(caller: JobClient, files: Bucke
     assert totals_of(caller, job_id) == sum(map(crawl, found[:1_200]), Totals())
 
 
-def test_failed_chunks_are_retried_and_the_others_kept(caller: JobClient, files: Bucket):
-    tree.make(files.path("broken"), 600)
-    broken = tree.images(files.path("broken"))[550]
-    good = broken.read_bytes()
-    broken.write_bytes(b"no image")
-    job_id = submit(caller, "broken", 600, limit=600, priority=8).job_id
-    caller.wait(job_id, timeout=BOUND)
-    job = caller.get_job(job_id)
-    assert (job.state, summary(job)) == (FAILED, {"total": 2, "completed": 1, "failed": 1})
-    assert (job.chunks[1].state, job.chunks[1].attempt, job.error.chunk_index) == (CHUNK_FAILED, 2, 1)
-    assert job.error.code == "UnidentifiedImageError"
-    broken.write_bytes(good)
-    assert caller.retry_job(job_id).retry_count == 1
-    caller.wait(job_id, timeout=BOUND)
-    job = caller.get_job(job_id)
-    assert (job.state, [chunk.attempt for chunk in job.chunks]) == (COMPLETED, [1, 3])
+class TestTroubleToday:
+    """What the team could not do before, line by line."""
+
+    def test_counters_do_not_drift(self, caller: JobClient):
+        job_id = caller.create_job("crawl.drift", item_count=2_500, retry_policy=AT_ONCE).job.job_id
+        first, second, third = caller.claim_chunks(["crawl.drift"], worker="hand", max_chunks=3)
+        token = first.lease.token
+        for _ in range(3):  # one that is told again is counted once
+            caller.complete_chunks([token])
+            caller.release_chunks([third.lease.token])
+        failure = ChunkFailure(lease_token=second.lease.token, error=WorkError(code="HTTP_500"))
+        assert [caller.fail_chunks([failure])[0].status for _ in range(3)] == [OK] * 3
+        assert caller.complete_chunks([second.lease.token])[0].status == LEASE_LOST
+        job = caller.get_job(job_id)
+        assert (summary(job), job.progress.percent) == ({"total": 5, "pending": 4, "completed": 1}, 20)
+        done = [token]
+        while len(done) < 5:
+            done += [one.lease.token for one in caller.claim_chunks(["crawl.drift"], worker="hand", max_chunks=9)]
+        caller.complete_chunks(done)
+        job = caller.get_job(job_id)
+        assert (job.state, summary(job), job.progress.items_completed) == (
+            COMPLETED,
+            {"total": 5, "completed": 5},
+            2_500,
+        )
+
+    def test_a_chunk_whose_worker_died_does_not_stay_processing(self, caller: JobClient, files: Bucket):
+        tree.make(files.path("stuck"), 2)
+        stuck = tree.images(files.path("stuck"))[1]
+        good = stuck.read_bytes()
+        stuck.unlink()
+        os.mkfifo(stuck)  # whoever reads it waits
+        job_id = submit(caller, "stuck", 2, limit=2).job_id
+        with caller.watch(job_id, timeout=BOUND) as messages:
+            assert any(message.job.chunks_summary.processing for message in messages)
+        [chunk] = caller.get_job(job_id).chunks
+        stuck.rename(stuck.with_suffix(".fifo"))
+        stuck.write_bytes(good)
+        os.kill(int(chunk.worker.rpartition("-")[2]), signal.SIGKILL)
+        caller.wait(job_id, timeout=BOUND)
+        job = caller.get_job(job_id)
+        assert (job.state, job.chunks[0].attempt) == (COMPLETED, 2)
+        reasons = [change.reason for event in caller.list_job_events(job_id) for change in event.changes]
+        assert any("WorkerLostError" in reason for reason in reasons)
+
+    def test_failed_chunks_go_again_by_a_policy_and_the_others_are_kept(self, caller: JobClient, files: Bucket):
+        tree.make(files.path("broken"), 600)
+        broken = tree.images(files.path("broken"))[550]
+        good = broken.read_bytes()
+        broken.write_bytes(b"no image")
+        job_id = submit(caller, "broken", 600, limit=600, priority=8).job_id
+        caller.wait(job_id, timeout=BOUND)
+        job = caller.get_job(job_id)
+        assert (job.state, summary(job)) == (FAILED, {"total": 2, "completed": 1, "failed": 1})
+        assert (job.chunks[1].state, job.chunks[1].attempt, job.error.chunk_index) == (CHUNK_FAILED, 2, 1)
+        assert job.error.code == "UnidentifiedImageError"
+        broken.write_bytes(good)
+        assert caller.retry_job(job_id).retry_count == 1
+        caller.wait(job_id, timeout=BOUND)
+        job = caller.get_job(job_id)
+        assert (job.state, [chunk.attempt for chunk in job.chunks]) == (COMPLETED, [1, 3])
+
+    def test_a_silent_worker_has_a_time_out(self, caller: JobClient):
+        job_id = caller.create_job("crawl.silent", item_count=10, retry_policy=AT_ONCE).job.job_id
+        [silent] = caller.claim_chunks(["crawl.silent"], worker="silent", lease_duration=timedelta(seconds=1))
+        [heir] = caller.claim_chunks(["crawl.silent"], worker="heir", wait=timedelta(seconds=BOUND))
+        assert (heir.job_id, heir.chunk.attempt, heir.chunk.worker) == (job_id, 2, "heir")
+        assert caller.complete_chunks([silent.lease.token])[0].status == LEASE_LOST
+
+    def test_work_goes_over_to_those_who_are_free(self, caller: JobClient):
+        caller.create_job("crawl.balance", item_count=2_500)
+        hoard = caller.claim_chunks(["crawl.balance"], worker="slow", max_chunks=5)
+        assert not caller.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
+        caller.release_chunks([one.lease.token for one in hoard[2:]], reason="somebody else is free")
+        moved = caller.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
+        told = [(one.chunk.index, one.chunk.attempt, one.chunk.worker) for one in moved]
+        assert told == [(index, 1, "free") for index in (2, 3, 4)], "giving back is no failed attempt"
+
+    def test_a_new_priority_reaches_the_chunks(self, caller: JobClient):
+        first, second = (caller.create_job("crawl.order", item_count=1_000).job.job_id for _ in range(2))
+        urgent = caller.create_job("crawl.order", item_count=1_000, priority=8).job.job_id
+
+        def claims() -> str:
+            return caller.claim_chunks(["crawl.order"], worker="hand")[0].job_id
+
+        assert [claims(), claims()] == [urgent, urgent], "the most urgent first"
+        assert claims() == first, "then the oldest"
+        assert caller.update_job(second, priority=9).priority == 9
+        assert [claims(), claims(), claims()] == [second, second, first]
+
+
+def test_statistics_count_images(caller: JobClient):
+    caller.create_job("crawl.counted", item_count=750)
+    claimed = caller.claim_chunks(["crawl.counted"], worker="hand", max_chunks=2)
+    caller.complete_chunks([one.lease.token for one in claimed])
+    stats = caller.get_job_stats(kinds=["crawl.counted"]).total
+    done = stats.activity
+    assert (done.created, done.completed, done.chunks_completed, done.items_completed) == (1, 1, 2, 750)
+    assert (stats.now.completed, stats.now.chunks_pending, done.success_rate) == (1, 0, 1)
 
 
 def test_priorities_are_0_to_10_and_may_change(caller: JobClient):

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobledger.v1.chunk_pb2 import Artifact, WorkError
 from jobledger.v1.event_pb2 import ChangeType
-from jobledger_client import JobClient
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure
+from jobledger_client import InvalidFieldError, JobClient
 
 from examples.bucket import read
 from examples.speech_video.__main__ import start
@@ -37,25 +39,35 @@ def answers(caller: JobClient, server: Server, stack: ExitStack, folder: Path) -
     return {"before": before, "ended": answer_of(ended), "after": answer_of(caller.get_job("speech-a"))}
 
 
-def test_one_get_counts_the_segments_by_state(answers: dict[str, Any]):
-    after = answers["after"]["chunksSummary"]
-    assert after == {"total": SEGMENTS, "completed": SEGMENTS}
-    for answer in answers.values():
-        assert sum(answer["chunksSummary"].get(name, 0) for name in COUNTS[1:]) == SEGMENTS
+class TestTroubleToday:
+    """What the team could not do before, line by line."""
 
+    def test_one_get_counts_the_segments_by_state(self, answers: dict[str, Any]):
+        after = answers["after"]["chunksSummary"]
+        assert after == {"total": SEGMENTS, "completed": SEGMENTS}
+        for answer in answers.values():
+            assert sum(answer["chunksSummary"].get(name, 0) for name in COUNTS[1:]) == SEGMENTS
 
-def test_one_get_tells_all_about_each_segment(answers: dict[str, Any]):
-    chunks = answers["after"]["chunks"]
-    assert [chunk["index"] if index else chunk.get("index", 0) for index, chunk in enumerate(chunks)] == [0, 1, 2]
-    assert [chunk["input"]["segment_id"] for chunk in chunks] == ["speech-a-0", "speech-a-1", "speech-a-2"]
-    assert {chunk["state"] for chunk in chunks} == {"CHUNK_STATE_COMPLETED"}
-    pods = {chunk["taskId"] for chunk in chunks}
-    assert len(pods) == SEGMENTS
-    assert all(pod.startswith("runpod-") for pod in pods)
-    for chunk in chunks:
-        assert RFC3339.fullmatch(chunk["startTime"])
-        assert RFC3339.fullmatch(chunk["endTime"])
-        assert chunk["startTime"] < chunk["endTime"]
+    def test_get_does_not_show_only_id_status_and_percent(self, answers: dict[str, Any]):
+        chunks = answers["after"]["chunks"]
+        assert [chunk["index"] if index else chunk.get("index", 0) for index, chunk in enumerate(chunks)] == [0, 1, 2]
+        assert [chunk["input"]["segment_id"] for chunk in chunks] == ["speech-a-0", "speech-a-1", "speech-a-2"]
+        assert {chunk["state"] for chunk in chunks} == {"CHUNK_STATE_COMPLETED"}
+        pods = {chunk["taskId"] for chunk in chunks}
+        assert len(pods) == SEGMENTS
+        assert all(pod.startswith("runpod-") for pod in pods)
+        for chunk in chunks:
+            assert RFC3339.fullmatch(chunk["startTime"])
+            assert RFC3339.fullmatch(chunk["endTime"])
+            assert chunk["startTime"] < chunk["endTime"]
+
+    def test_answers_stay_small_for_many_segments(self, caller: JobClient):
+        job = caller.create_job("speech.many", chunks=[{"audio": f"many/segment-{n}.wav"} for n in range(2_000)]).job
+        assert caller.get_job(job.job_id, view="BASIC").ByteSize() < 1_000
+        assert len(caller.get_job(job.job_id).chunks) == 1_000, "and the rest in pages"
+        page = caller.list_chunks(job.job_id, states=["PENDING"], page_size=50).page()
+        assert (len(page.chunks), bool(page.next_page_token)) == (50, True)
+        assert page.ByteSize() < 10_000
 
 
 def test_what_is_not_known_is_absent(answers: dict[str, Any]):
@@ -85,13 +97,52 @@ def test_nothing_local_and_nothing_binary_leaves(answers: dict[str, Any], folder
     assert_no_local_paths(answers, folder)
 
 
-def test_answers_stay_small_for_many_segments(caller: JobClient):
-    job = caller.create_job("speech.many", chunks=[{"audio": f"many/segment-{n}.wav"} for n in range(2_000)]).job
-    assert caller.get_job(job.job_id, view="BASIC").ByteSize() < 1_000
-    assert len(caller.get_job(job.job_id).chunks) == 1_000, "and the rest in pages"
-    page = caller.list_chunks(job.job_id, states=["PENDING"], page_size=50).page()
-    assert (len(page.chunks), bool(page.next_page_token)) == (50, True)
-    assert page.ByteSize() < 10_000
+@pytest.fixture(scope="module")
+def mixed(caller: JobClient) -> dict[str, Any]:
+    """Return what GetJob answers while one segment waits, one is rendered, one is done and one has failed for good."""
+    job_id = caller.create_job("speech.mixed", chunks=[{"segment_id": f"s-{n}"} for n in range(4)]).job.job_id
+    leases = [
+        caller.claim_chunk(job_id, index, worker="runpod", task_id=f"runpod-{index}").lease.token for index in range(3)
+    ]
+    caller.complete_chunks([leases[0]])
+    error = WorkError(code="CUDA_ERROR", message="out of memory")
+    caller.fail_chunks([ChunkFailure(lease_token=leases[1], error=error, not_retryable=True)])
+    return answer_of(caller.get_job(job_id))
+
+
+def test_one_get_counts_segments_in_every_state(mixed: dict[str, Any]):
+    assert mixed["chunksSummary"] == {"total": 4, "pending": 1, "processing": 1, "completed": 1, "failed": 1}
+    states = [chunk["state"].removeprefix("CHUNK_STATE_") for chunk in mixed["chunks"]]
+    assert states == ["COMPLETED", "FAILED", "PROCESSING", "PENDING"]
+
+
+def test_a_segment_has_what_is_known_of_it_and_nothing_else(mixed: dict[str, Any]):
+    known = {"taskId", "error", "startTime", "endTime"}
+    told = [chunk.keys() & known for chunk in mixed["chunks"]]
+    assert told == [{"taskId", "startTime", "endTime"}, known, {"taskId", "startTime"}, set()]
+    failed = mixed["chunks"][1]
+    assert failed["taskId"] == "runpod-1"
+    assert (failed["error"]["code"], failed["error"]["message"]) == ("CUDA_ERROR", "out of memory")
+    for chunk in mixed["chunks"]:
+        assert all(RFC3339.fullmatch(chunk[name]) for name in ("startTime", "endTime") if name in chunk)
+
+
+@pytest.mark.parametrize(
+    "uri", ["/srv/out/segment-0.mp4", "segment-0.mp4", "file:///srv/out/segment-0.mp4", "data:video/mp4;base64,AAAA"]
+)
+def test_local_paths_and_content_are_refused(caller: JobClient, uri: str):
+    caller.create_job("speech.path")
+    [claimed] = caller.claim_chunks(["speech.path"], worker="runpod")
+    completion = ChunkCompletion(lease_token=claimed.lease.token, artifacts={"video": Artifact(uri=uri)})
+    with pytest.raises(InvalidFieldError) as refused:
+        caller.complete_chunks([completion])
+    assert [violation.field for violation in refused.value.field_violations] == [
+        'completions[0].artifacts["video"].uri'
+    ]
+
+
+def test_there_is_always_a_segment(caller: JobClient):
+    assert caller.create_job("speech.empty").job.chunks_summary.total == 1
 
 
 @given(st.lists(st.floats(0, 1), max_size=120))

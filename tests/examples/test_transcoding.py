@@ -1,40 +1,80 @@
-"""D: weighted progress, live, and all outputs in one answer; a cancelled job's run is stopped."""
+"""D: weighted progress, live, and all outputs in one answer; a cancelled job's run is stopped, and nothing is lost."""
 
+import csv
+import io
+import json
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from jobledger.v1.job_pb2 import Job
-from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError
+from jobledger_client import (
+    EngineTask,
+    InvalidFieldError,
+    JobClient,
+    JobNotFoundError,
+    RateLimitedError,
+    RoleMissingError,
+)
 
 from examples.bucket import Bucket, read
-from examples.transcoding import ffmpeg, media, plain
-from examples.transcoding.__main__ import cancel_midway, start
+from examples.transcoding import console, ffmpeg, media, plain
+from examples.transcoding.__main__ import GRACE, cancel_midway
+from examples.transcoding.hooks import PERCENTS, Inbox
+from examples.transcoding.studio import READS, Studio, start
 from examples.transcoding.submit import KIND, PLAN, submit
 from examples.transcoding.tasks import tools
 from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
-from tests.support.server import Server
-from tests.support.states import CANCELLED, FAILED
+from tests.support.states import CANCELLED, COMPLETED, FAILED
 
 SECONDS = 1.0
 BOUND = 30.0
 TRANSCRIPTS = [f"transcript.{extension}" for extension in ("json", "srt", "txt", "vtt")]
+HLS = ["hls", "hls_360p", "hls_360p_segments", "hls_720p", "hls_720p_segments"]
+EVENTS = ["job.progress"] * len(PERCENTS) + ["job.completed"]
+AWAY = 3
+
+
+class Gone(NamedTuple):
+    """A job that was deleted: the figures and all jobs just before, and the job that deleted its files."""
+
+    figures: console.Figures
+    rows: list[dict[str, Any]]
+    deletion: Job
 
 
 @pytest.fixture(scope="module")
-def files(server: Server, stack: ExitStack, folder: Path) -> Bucket:
-    one = start(stack, server.target, folder)
-    media.make(one.path("uploads/clip.y4m"), SECONDS)
+def studio(stack: ExitStack, folder: Path) -> Studio:
+    one = start(stack, folder)
+    media.make(one.files.path("uploads/clip.y4m"), SECONDS)
     return one
 
 
+def with_key(stack: ExitStack, studio: Studio, name: str, roles: list[str], owner: str = "") -> tuple[JobClient, str]:
+    """Return a client with a new key, and the key's id."""
+    key = studio.operator.create_api_key(name, roles, owner=owner)
+    return stack.enter_context(JobClient(studio.target, api_key=key.token)), key.api_key.key_id
+
+
 @pytest.fixture(scope="module")
-def seen(caller: JobClient, files: Bucket) -> list[Job]:
-    """Return the job of each message of a watch, to its end."""
-    job = submit(caller, files, "uploads/clip.y4m", metadata={"album": "2026"})
-    return [message.job for message in caller.watch(job.job_id, mode="EVERY")]
+def files(studio: Studio) -> Bucket:
+    return studio.files
+
+
+@pytest.fixture(scope="module")
+def caller(studio: Studio) -> JobClient:
+    """Return the client of the studio, which owns the jobs."""
+    return studio.client
+
+
+@pytest.fixture(scope="module")
+def seen(studio: Studio) -> list[Job]:
+    """Return the job of each message of a watch, to its end; the receiver of webhooks turned the first ones away."""
+    studio.inbox.outages = AWAY
+    job = submit(studio.client, studio.files, "uploads/clip.y4m", metadata={"album": "2026"})
+    return [message.job for message in studio.client.watch(job.job_id, mode="EVERY", timeout=BOUND)]
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +82,71 @@ def answer(caller: JobClient, seen: list[Job]) -> dict[str, Any]:
     return answer_of(caller.get_job(seen[-1].job_id))
 
 
-def test_the_overall_percent_is_that_of_the_weights(seen: list[Job]):
-    told = [job.progress for job in seen if job.progress.stage]
-    before = dict(zip(PLAN, [0, 5, 10, 15, 40, 65, 75, 90, 95], strict=True))
-    assert [one.percent for one in told] == sorted(one.percent for one in told)
-    for one in told[:-1]:
-        assert one.percent == pytest.approx(before[one.stage] + PLAN[one.stage] * one.stage_percent / 100, abs=0.001)
-    assert list(dict.fromkeys(one.stage for one in told)) == list(PLAN), "live, one task after another"
-    assert any(0 < one.stage_percent < 100 for one in told)
-    assert told[-1].percent == 100
+@pytest.fixture(scope="module")
+def cancelled(studio: Studio, seen: list[Job]) -> tuple[Job, list[str]]:
+    """Return a job that was cancelled on its way, and the engine's runs at that moment."""
+    assert seen, "after that one"
+    media.make(studio.files.path("uploads/long.y4m"), 6)
+
+    def cancel(job_id: str) -> None:
+        studio.client.cancel_job(job_id, reason="the wrong file", grace_period=GRACE)
+
+    job = cancel_midway(studio.client, submit(studio.client, studio.files, "uploads/long.y4m"), cancel)
+    return job, studio.airflow.running()
+
+
+class TestTroubleToday:
+    """What the team could not do before, line by line."""
+
+    def test_the_overall_percent_is_that_of_the_weights(self, seen: list[Job]):
+        told = [job.progress for job in seen if job.progress.stage]
+        before = dict(zip(PLAN, [0, 5, 10, 15, 40, 65, 75, 90, 95], strict=True))
+        assert [one.percent for one in told] == sorted(one.percent for one in told)
+        for one in told[:-1]:
+            assert one.percent == pytest.approx(
+                before[one.stage] + PLAN[one.stage] * one.stage_percent / 100, abs=0.001
+            )
+        assert list(dict.fromkeys(one.stage for one in told)) == list(PLAN), "live, one task after another"
+        assert any(0 < one.stage_percent < 100 for one in told)
+        assert told[-1].percent == 100
+
+    def test_a_signature_is_over_the_body_as_it_came(self, studio: Studio, seen: list[Job]):
+        studio.inbox.wait(seen[-1].job_id, "job.completed", BOUND)
+        headers, body = studio.inbox.attempts[0]
+        inbox = Inbox("")
+        inbox.secret = studio.inbox.secret
+        same = json.dumps(json.loads(body), sort_keys=True).encode()
+        assert (same != body, json.loads(same)) == (True, json.loads(body))
+        assert inbox.take(headers, same) == 401, "the same to a JSON parser is not the same"
+        assert inbox.take(headers, body.replace(b"job.progress", b"job.completed")) == 401
+        assert inbox.take(headers | {"webhook-signature": "v1,bm8="}, body) == 401
+        assert inbox.take(headers, body) == 204
+
+    def test_a_failed_webhook_is_not_lost(self, studio: Studio, seen: list[Job]):
+        job_id = seen[-1].job_id
+        studio.inbox.wait(job_id, "job.completed", BOUND)
+        assert studio.inbox.of(job_id) == EVENTS, "each once, in their order"
+        told = [event["percents"] for event in studio.inbox.events.values() if event["type"] == "job.progress"]
+        assert told == [[percent] for percent in PERCENTS]
+        names = [headers["webhook-id"] for headers, body in studio.inbox.attempts if job_id.encode() in body]
+        assert names[: AWAY + 1] == names[:1] * (AWAY + 1), "it came again under its name, until it was taken"
+        [webhook] = studio.client.list_webhooks()
+        [*_, first] = studio.client.list_webhook_deliveries(webhook.webhook_id, states=["DELIVERED"])
+        assert [attempt.status_code for attempt in first.attempts] == [503] * AWAY + [204]
+        count = studio.client.redeliver_webhook(webhook.webhook_id, since_position=0)
+        assert count >= len(EVENTS), "and all of them on demand"
+
+    def test_statistics_do_not_load_rows(self, studio: Studio, gone: Gone):
+        before, after = gone.figures, console.figures(studio.client)
+        assert after.by_state["completed"] == before.by_state["completed"] - 1
+        counted = ("success_rate", "processing_hours", "average_seconds", "efficiency")
+        same = [getattr(after, name) == getattr(before, name) for name in counted]
+        assert all(same), "they are sums, in which a job stays that is deleted"
+
+    def test_a_cancelled_job_does_not_go_on_running(self, cancelled: tuple[Job, list[str]]):
+        job, running = cancelled
+        assert (job.state, job.cancel_reason, running) == (CANCELLED, "the wrong file", [])
+        assert job.progress.percent < 65, "long before its end, and before an hour of grace"
 
 
 def test_the_source_is_told(answer: dict[str, Any], files: Bucket):
@@ -61,17 +157,38 @@ def test_the_source_is_told(answer: dict[str, Any], files: Bucket):
     assert answer["labels"] == {"album": "2026"}
 
 
+def test_the_present_task_is_told_in_words(seen: list[Job]):
+    assert {job.progress.message for job in seen} >= {f"{task} of clip.y4m" for task in PLAN}
+
+
+def test_the_expected_end_is_told_once_a_run_is_a_second_old(stack: ExitStack, studio: Studio):
+    client, _ = with_key(stack, studio, "slow", ["CALLER", "WORKER"], studio.key.api_key.owner)
+    job = client.create_job("video.slow", stages=PLAN).job
+    task, percent = EngineTask(client, job.job_id, task_id="dag-run-1", worker="airflow"), 0.0
+    task.begin()
+    with client.watch(job.job_id, timeout=BOUND) as messages:
+        while not (job := next(messages).job).progress.HasField("eta"):
+            percent += 0.01
+            task.progress(stage="transcode_360p", stage_percent=percent)
+    assert job.progress.eta.ToNanoseconds() > job.start_time.ToNanoseconds() + 10**9
+
+
 def test_every_output_is_there_with_its_size_and_ratio(answer: dict[str, Any], files: Bucket, folder: Path):
     artifacts = answer["artifacts"]
-    assert sorted(artifacts) == sorted(["thumbnail", "360p", "720p", "audio", "hls_360p", "hls_720p", *TRANSCRIPTS])
+    videos = ["source", "source_sound", "thumbnail", "360p", "720p", "audio"]
+    assert sorted(artifacts) == sorted([*videos, *HLS, *TRANSCRIPTS])
     for artifact in artifacts.values():
         content = read(artifact["uri"])
         assert len(content) == int(artifact["sizeBytes"])
         assert artifact["metadata"]["compression_ratio"] == round(answer["input"]["size_bytes"] / len(content), 2)
         assert RFC3339.fullmatch(artifact["createTime"])
-    said = {key: artifacts["transcript.srt"]["metadata"][key] for key in ("language", "word_count", "model")}
-    assert said == {"language": "en", "word_count": 1, "model": "zero-crossings-1"}
-    assert artifacts["hls_720p"]["metadata"]["segments"] == 1
+    for name in TRANSCRIPTS:
+        said = {key: artifacts[name]["metadata"][key] for key in ("language", "word_count", "model")}
+        assert said == {"language": "en", "word_count": 1, "model": "zero-crossings-1"}
+    for height in (360, 720):
+        assert artifacts[f"hls_{height}p"]["metadata"]["segments"] == 1
+        length = artifacts[f"hls_{height}p_segments"]["sizeBytes"]
+        assert f"#EXT-X-BYTERANGE:{length}@0" in read(artifacts[f"hls_{height}p"]["uri"]).decode()
     assert b"720p.m3u8" in read(answer["resultUri"])
     assert_no_local_paths({"artifacts": artifacts, "result": answer["resultUri"]}, folder)
 
@@ -84,39 +201,59 @@ def test_seconds_per_task_and_in_total(answer: dict[str, Any]):
     assert sum(timings.values()) <= (ended - began).total_seconds() + 0.001
 
 
-def test_a_wrong_file_fails_once_with_its_task(caller: JobClient, files: Bucket):
+def test_a_wrong_file_fails_once_with_its_task(studio: Studio, files: Bucket):
     files.put("uploads/letter.y4m", b"Dear Sir or Madam,")
-    job = caller.wait(submit(caller, files, "uploads/letter.y4m").job_id, timeout=BOUND)
+    job = studio.client.wait(submit(studio.client, files, "uploads/letter.y4m").job_id, timeout=BOUND)
     assert (job.state, job.error.code, job.error.stage) == (FAILED, "BadUploadError", "validate")
     assert "letter.y4m is not a Y4M video" in job.error.message
-    assert caller.get_job(job.job_id).chunks[0].attempt == 1
+    assert studio.client.get_job(job.job_id).chunks[0].attempt == 1
+    told = studio.inbox.wait(job.job_id, "job.failed", BOUND)["data"]
+    assert (told["error"]["stage"], told["error"]["message"]) == ("validate", job.error.message)
 
 
-def test_a_cancelled_job_does_not_go_on_running_and_may_run_again(caller: JobClient, files: Bucket):
-    media.make(files.path("uploads/long.y4m"), 6)
-    job = cancel_midway(caller, submit(caller, files, "uploads/long.y4m"))
-    assert (job.state, job.cancel_reason) == (CANCELLED, "the wrong file")
-    assert job.progress.percent < 65, "long before its end, and before an hour of grace"
+def test_a_cancelled_job_may_run_again(cancelled: tuple[Job, list[str]], caller: JobClient, files: Bucket):
+    job, _ = cancelled
     media.make(files.path("uploads/long.y4m"), SECONDS)
     caller.retry_job(job.job_id)
     job = caller.wait(job.job_id, timeout=BOUND)
     assert (job.state, job.retry_count, job.error.stage) == (FAILED, 1, "upload"), "the file is another one now"
 
 
-def test_lists_by_state_priority_dates_and_name(caller: JobClient, files: Bucket, seen: list[Job]):
+@pytest.fixture(scope="module")
+def shelf(caller: JobClient) -> str:
+    """Make 120 jobs, and return their kind."""
     kind = "video.shelf"
     for number in range(120):
         caller.create_job(kind, display_name=f"clip {number}.mp4", priority=number % 11)
-    page = caller.list_jobs(kinds=[kind], states=["QUEUED"], page_size=100).page()
+    return kind
+
+
+def test_lists_by_state_priority_dates_and_name(caller: JobClient, seen: list[Job], shelf: str):
+    page = caller.list_jobs(kinds=[shelf], states=["QUEUED"], page_size=100).page()
     assert (len(page.jobs), page.total_size, bool(page.next_page_token)) == (100, 120, True)
-    assert len(list(caller.list_jobs(kinds=[kind], min_priority=10))) == 10
-    today = (datetime.now(tz=UTC) - timedelta(hours=1), datetime.now(tz=UTC) + timedelta(hours=1))
-    assert [job.job_id for job in caller.list_jobs(kinds=[KIND], states=["COMPLETED"], end_time=today)] == [
-        seen[-1].job_id
-    ]
-    assert caller.list_jobs(kinds=[kind], ascending=True).page().jobs[0].display_name == "clip 0.mp4"
-    some = [job.job_id for job in page.jobs[:3]]
-    batch = caller.batch_get_jobs([*some, "gone"], view="BASIC")
+    assert len(list(caller.list_jobs(kinds=[shelf], min_priority=10))) == 10
+    assert [job.display_name for job in caller.list_jobs(kinds=[shelf], search="clip 77.mp4")] == ["clip 77.mp4"]
+    ended = seen[-1].end_time.ToDatetime(UTC)
+    just = timedelta(microseconds=1)
+    for start_time, end_time, found in ((ended, ended + just, [seen[-1].job_id]), (ended - just, ended, [])):
+        jobs = caller.list_jobs(kinds=[KIND], states=["COMPLETED"], end_time=(start_time, end_time))
+        assert [job.job_id for job in jobs] == found
+
+
+@pytest.mark.parametrize("ascending", [True, False])
+@pytest.mark.parametrize(
+    ("order", "field"), [("CREATE_TIME", "create_time"), ("UPDATE_TIME", "update_time"), ("PRIORITY", "priority")]
+)
+def test_lists_in_either_order(caller: JobClient, shelf: str, order: str, field: str, ascending: bool):
+    jobs = list(caller.list_jobs(kinds=[shelf], order=order, ascending=ascending, page_size=100))
+    values = [getattr(job, order.lower()) for job in jobs]
+    keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
+    assert (len(keys), keys) == (120, sorted(keys, reverse=not ascending))
+
+
+def test_a_batch_tells_the_status_of_many(caller: JobClient, shelf: str):
+    some = [job.job_id for job in caller.list_jobs(kinds=[shelf], page_size=3).page().jobs]
+    batch = caller.batch_get_jobs([*some, "gone"], view="STATUS")
     assert ([job.job_id for job in batch.jobs], list(batch.missing_job_ids)) == (some, ["gone"])
 
 
@@ -128,6 +265,113 @@ def test_priority_changes_and_deletion(caller: JobClient):
     caller.delete_job(job.job_id, force=True)
     with pytest.raises(JobNotFoundError):
         caller.get_job(job.job_id)
+
+
+def rows_of(caller: JobClient) -> list[dict[str, Any]]:
+    """Return all jobs of the kind, from an export as JSON Lines."""
+    return [json.loads(line) for line in console.export(caller, "jsonl").splitlines()]
+
+
+def test_statistics_are_what_the_export_adds_up_to(gone: Gone):
+    figures, rows = gone.figures, gone.rows
+    states = [row["state"].lower() for row in rows]
+    assert figures.by_state == {state: states.count(state) for state in figures.by_state}
+    done, failed = states.count("completed"), states.count("failed")
+    assert figures.success_rate == pytest.approx(done / (done + failed))
+    processing = sum(row["processing_seconds"] or 0 for row in rows)
+    assert 3600 * figures.processing_hours >= processing - 0.001, "a job that ran twice counts with both"
+    media_seconds = sum(row["items_total"] for row in rows if row["state"] == "COMPLETED")
+    assert figures.efficiency == pytest.approx(media_seconds / (3600 * figures.processing_hours))
+
+
+@pytest.mark.usefixtures("seen")
+def test_exports_as_csv_and_json_agree(caller: JobClient):
+    table = list(csv.DictReader(io.StringIO(console.export(caller, "csv").decode())))
+    rows = rows_of(caller)
+    assert [row["display_name"] for row in table] == [row["display_name"] for row in rows]
+    assert [row["label.album"] for row in table if row["display_name"] == "clip.y4m"][:1] == ["2026"]
+    assert all(float(row["processing_seconds"]) > 0 for row in table if row["state"] == "COMPLETED")
+
+
+@pytest.fixture(scope="module")
+def gone(studio: Studio, cancelled: tuple[Job, list[str]]) -> Gone:
+    """Complete a job and delete it with its files."""
+    assert cancelled, "after that one"
+    media.make(studio.files.path("uploads/brief.y4m"), SECONDS)
+    job = studio.client.wait(submit(studio.client, studio.files, "uploads/brief.y4m").job_id, timeout=BOUND)
+    assert list(studio.files.path(job.job_id).iterdir())
+    figures, rows = console.figures(studio.client), rows_of(studio.client)
+    deletion = console.delete(studio.client, job.job_id)
+    return Gone(figures, rows, studio.client.wait(deletion.job_id, timeout=BOUND))
+
+
+def test_a_job_is_deleted_with_all_its_files(studio: Studio, gone: Gone):
+    job_id = gone.deletion.labels["jobledger.deleted-job"]
+    assert gone.deletion.state == COMPLETED
+    with pytest.raises(JobNotFoundError):
+        studio.client.get_job(job_id)
+    assert list(studio.files.path(job_id).iterdir()) == []
+    assert not studio.files.path("uploads/brief.y4m").exists()
+    assert studio.files.path("uploads/clip.y4m").exists(), "and nothing else"
+
+
+def test_a_job_that_was_cancelled_leaves_nothing_half_written(studio: Studio, cancelled: tuple[Job, list[str]]):
+    job = studio.client.get_job(cancelled[0].job_id)
+    kept = {artifact.uri.rpartition("/")[2] for artifact in job.artifacts.values()}
+    assert {path.name for path in studio.files.path(job.job_id).iterdir()} <= kept
+
+
+def test_only_the_key_that_owns_a_job_may_see_it(studio: Studio, seen: list[Job]):
+    job_id, rival = seen[-1].job_id, studio.rival
+    for ask in (rival.get_job, rival.cancel_job, rival.delete_job):
+        with pytest.raises(JobNotFoundError):
+            ask(job_id)
+    with pytest.raises(JobNotFoundError):
+        rival.list_job_events(job_id).page()
+    assert list(rival.list_jobs()) == []
+    assert list(rival.list_webhooks()) == []
+    assert rival.get_job_stats(kinds=[KIND]).total.activity.completed == 0
+    assert b"".join(rival.export_jobs("jsonl")) == b""
+
+
+def test_usage_is_told_for_each_key(stack: ExitStack, studio: Studio, seen: list[Job]):
+    page, key_id = with_key(stack, studio, "page", ["CALLER"], studio.key.api_key.owner)
+    auditor, _ = with_key(stack, studio, "auditor", ["ADMIN"])
+    for _ in range(3):
+        page.get_job(seen[-1].job_id)
+    with pytest.raises(RoleMissingError):
+        list(page.get_usage())
+    while (used := console.usage(auditor, key_id)) != {"GetJob": 3, "GetUsage": 1}:
+        assert used.get("GetJob", 0) <= 3
+
+
+def test_a_key_reads_as_often_as_it_may(stack: ExitStack, studio: Studio):
+    eager, _ = with_key(stack, studio, "eager", ["CALLER"], "rival")
+    for _ in range(READS):
+        eager.batch_get_jobs(["none"], view="STATUS")
+    with pytest.raises(RateLimitedError) as refused:
+        eager.batch_get_jobs(["none"], timeout=0.5)
+    assert refused.value.retry_after is not None
+    assert studio.client.list_jobs(page_size=1).page().jobs, "others go on"
+
+
+def test_health_tells_of_all_that_a_job_depends_on(studio: Studio, seen: list[Job]):
+    assert seen
+    told = console.health(studio)
+    assert told["jobledger"] == "HEALTHY"
+    assert min(told["database_latency_ms"], told["disk_free_bytes"], told["bucket_free_bytes"]) > 0
+    assert min(told["webhooks_pending"], told["commits_queued"], told["runs"]) >= 0
+    assert told["workers"] >= 1, "the engine has reported within a minute"
+    with pytest.raises(RoleMissingError):
+        studio.client.get_system_health()
+
+
+def test_the_stopwatch_notes_all_that_was_asked_for(caller: JobClient, seen: list[Job]):
+    watch = console.Stopwatch()
+    job = watch.time("get", lambda: caller.get_job(seen[-1].job_id), times=3)
+    assert job.job_id == seen[-1].job_id
+    [row] = watch.table()
+    assert (row["call"], row["asked"], row["times"], row["slowest"] >= row["median"] > 0) == ("get", 50, 3, True)
 
 
 def test_the_example_says_which_tools_it_has(answer: dict[str, Any]):

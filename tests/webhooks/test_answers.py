@@ -2,13 +2,17 @@
 
 import asyncio
 import socket
+import struct
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import httpcore
 import pytest
-from jobledger_service.duties.webhook_post import HttpPost
+import uvloop
+from jobledger_service.duties.webhook_post import CheckedBackend, HttpPost
 
 from tests.conftest import QUICK, StartServer
 from tests.support.receiver import Answer, Receiver
@@ -86,3 +90,22 @@ async def test_a_host_without_an_address_is_said(monkeypatch: pytest.MonkeyPatch
     attempt = await post("https://no-such-host.example/", [SECRET], "id", b"{}")
     assert (attempt.status_code, attempt.error) == (None, "the host's name cannot be resolved")
     await post.close()
+
+
+def test_a_connection_that_was_reset_is_at_its_end():
+    """Under uvloop, as in the server, anyio fails to say so."""
+
+    async def reset() -> tuple[object, object]:
+        def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            no_linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+            writer.transport.abort()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            connection = await CheckedBackend(allow_private=True).connect_tcp("127.0.0.1", port)
+            with suppress(httpcore.ReadError):
+                assert await connection.read(1) == b""
+            return connection.get_extra_info("ssl_object"), connection.get_extra_info("is_readable")
+
+    assert uvloop.run(reset()) == (None, True)

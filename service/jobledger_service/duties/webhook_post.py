@@ -28,6 +28,45 @@ MOST_TOLD: Final = 200
 DAY: Final = 86_400
 
 
+class Connection(httpcore.AsyncNetworkStream):
+    """A connection that may be lost at any moment.
+
+    anyio cannot say anything of a socket that uvloop has closed, and raises AttributeError. Here that is the answer
+    of a connection at its end, so that the failure is the receiver's, and a kept connection is not used again.
+    """
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  the form of a stream
+        """Read up to so many bytes; none at the end."""
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  the form of a stream
+        """Write all of it."""
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  the form of a stream
+    ) -> httpcore.AsyncNetworkStream:
+        """Go on with TLS."""
+        return Connection(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  the form of a stream
+        """Tell what httpcore asks: whether it is TLS, and whether there is something to read, which an end is too."""
+        try:
+            return self._inner.get_extra_info(info)
+        except AttributeError:
+            return True if info == "is_readable" else None
+
+
 class CheckedBackend(httpcore.AsyncNetworkBackend):
     """Resolves a host once, checks every address, and connects to the very addresses that it checked.
 
@@ -50,10 +89,13 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         addresses = await addresses_of(host, port, allow_private=self._allow_private)
         for address in addresses[:-1]:
             try:
-                return await self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                return await self._connect(address, port, timeout, local_address, socket_options)
             except httpcore.ConnectError:
                 continue
-        return await self._inner.connect_tcp(addresses[-1], port, timeout, local_address, socket_options)
+        return await self._connect(addresses[-1], port, timeout, local_address, socket_options)
+
+    async def _connect(self, *where: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401  as connect_tcp has it
+        return Connection(await self._inner.connect_tcp(*where))
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""

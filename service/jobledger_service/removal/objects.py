@@ -27,7 +27,10 @@ def check_driver(root: Root) -> None:
     extra = EXTRAS.get(root.scheme)
     if extra is None:
         known = ", ".join((FILE, *EXTRAS))
-        raise NoDriverError(f"nothing can be deleted at {root.scheme}:// addresses, only at {known}")
+        raise NoDriverError(
+            f"nothing can be deleted at {root.scheme}:// addresses, only at {known}; "
+            f"for an address that stands for one of these write {root.scheme}://PREFIX=s3://BUCKET/PREFIX/"
+        )
     try:
         get_filesystem_class(root.scheme)
     except ImportError as error:

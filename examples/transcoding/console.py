@@ -1,0 +1,112 @@
+"""What the studio's console asks: figures, files, usage, health, and how long each answer took."""
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, TypedDict, TypeVar
+
+from jobledger.v1.health_service_pb2 import SystemStatus
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import JobClient
+
+from .studio import Studio
+from .submit import KIND
+
+Answer = TypeVar("Answer")
+ASKED = {"get": 50, "list": 100, "cancel": 100, "delete": 500, "stats": 200, "health": 10}
+"""Milliseconds that an answer may take."""
+COLUMNS = ["display_name", "state", "priority", "processing_seconds", "items_total", "result_uri", "error_code"]
+BOUND = 20.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Statistics of the last day. `efficiency` is seconds of media for each second of processing."""
+
+    by_state: dict[str, int]
+    success_rate: float
+    processing_hours: float
+    average_seconds: float
+    efficiency: float
+
+
+def figures(client: JobClient) -> Figures:
+    """Return the statistics. The items of a job are seconds of media, so that the service has counted those."""
+    stats = client.get_job_stats(kinds=[KIND]).total
+    done, took = stats.activity, stats.activity.processing
+    counts = ("queued", "running", "cancelling", "completed", "failed", "cancelled")
+    return Figures(
+        by_state={state: getattr(stats.now, state) for state in counts},
+        success_rate=done.success_rate,
+        processing_hours=took.total_seconds / 3600,
+        average_seconds=took.mean_seconds,
+        efficiency=done.items_completed / took.total_seconds if took.total_seconds else 0.0,
+    )
+
+
+def export(client: JobClient, form: str) -> bytes:
+    """Return all jobs as a file, "csv" or "jsonl"."""
+    return b"".join(client.export_jobs(form, columns=COLUMNS, label_columns=["album"], kinds=[KIND]))
+
+
+def usage(operator: JobClient, key_id: str) -> dict[str, int]:
+    """Return how often a key was used, by method. What was called in the last moments is not in it yet."""
+    sums = operator.get_usage(key_id=key_id, group_by=["METHOD"])
+    return {one.method.rpartition(".")[2]: one.calls for one in sums}
+
+
+def delete(client: JobClient, job_id: str) -> Job:
+    """Delete a job with its files; return the job that deletes them."""
+    return client.delete_job(job_id, delete_artifacts=True, reason="the studio is done with it").artifact_job
+
+
+class Health(TypedDict):
+    """How everything fares on which a job depends."""
+
+    jobledger: str
+    database_latency_ms: float
+    disk_free_bytes: int
+    commits_queued: int
+    webhooks_pending: int
+    workers: int
+    runs: int
+    bucket_free_bytes: int
+
+
+def health(studio: Studio) -> Health:
+    """Ask Jobledger, the engine and the bucket."""
+    told = studio.operator.get_system_health()
+    return Health(
+        jobledger=SystemStatus.Name(told.status).removeprefix("SYSTEM_STATUS_"),
+        database_latency_ms=told.database.latency.ToMicroseconds() / 1000,
+        disk_free_bytes=told.database.disk_free_bytes,
+        commits_queued=told.committer.queued,
+        webhooks_pending=told.webhooks.pending,
+        workers=told.active_workers,
+        runs=len(studio.airflow.running()),
+        bucket_free_bytes=shutil.disk_usage(studio.files.folder).free,
+    )
+
+
+class Stopwatch:
+    """Notes how long answers took, in milliseconds, by name."""
+
+    def __init__(self) -> None:
+        self.took: dict[str, list[float]] = {}
+
+    def time(self, name: str, call: Callable[[], Answer], times: int = 1) -> Answer:
+        """Make a call, so many times, and return its last answer."""
+        for _ in range(times):
+            began = time.perf_counter()
+            answer = call()
+            self.took.setdefault(name, []).append(1000 * (time.perf_counter() - began))
+        return answer
+
+    def table(self) -> list[dict[str, Any]]:
+        """Return what each answer took, beside what was asked for."""
+        return [
+            {"call": name, "asked": ASKED[name], "median": median(took), "slowest": max(took), "times": len(took)}
+            for name, took in self.took.items()
+        ]
