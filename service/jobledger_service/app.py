@@ -15,7 +15,7 @@ import structlog
 import uuid_utils
 
 from . import VERSION
-from .access import Access, certificates_of
+from .access import Access
 from .domain.health import Thresholds
 from .domain.limits import SECOND
 from .domain.retention import Retention
@@ -41,11 +41,13 @@ from .ledger.export import Exports
 from .ledger.health import Checkup
 from .ledger.queries import Queries
 from .ledger.watch import Watch
+from .listeners import admin_port_of, main_port_of
 from .metrics.metrics import Metrics
 from .removal.objects import NoDriverError, check_driver, remove
 from .rpc import bulk_requests, server, worker_requests
 from .rpc.bulk_calls import BulkCalls
 from .rpc.call import AccessLog
+from .rpc.channelz_service import ChannelzService
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
 from .rpc.convert import encoded_struct
@@ -187,6 +189,7 @@ class App:
             server.WEBHOOK_SERVICE: self._webhooks.service,
             server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
             server.IMPORT_SERVICE: ImportService(self._committer, given),
+            server.CHANNELZ: ChannelzService(),
             server.OPERATIONS: OperationsService(self._committer, self._queries, watch),
             server.HEALTH_SERVICE: SystemHealthService(
                 self._checkup, About(VERSION, self._database.dialect.kind, clock())
@@ -199,7 +202,7 @@ class App:
             AccessLog(settings.access_log),
             tracer_of(settings),
         )
-        return server.build(port_of(settings), self._serving, services)
+        return server.build(main_port_of(settings), admin_port_of(settings), self._serving, services)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -241,8 +244,11 @@ class App:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
-        log.info("listening", address=f"{host}:{self._server.port}", database=self._database.shown)
-        ready(f"{host}:{self._server.port}")
+        address = f"{host}:{self._server.main.port}"
+        if settings.admin_listen and self._server.admin:
+            log.info("admin", address=f"{settings.admin_listen.rpartition(':')[0]}:{self._server.admin.port}")
+        log.info("listening", address=address, database=self._database.shown)
+        ready(address)
         await self._stopping.wait()
         await self._drain(others, writer)
         return self._status
@@ -315,17 +321,6 @@ def roots_of(settings: Settings) -> Roots:
     return roots
 
 
-def port_of(settings: Settings) -> server.Port:
-    """Return where to serve, and how."""
-    return server.Port(
-        settings.listen,
-        certificates_of(settings),
-        settings.shared_port,
-        settings.reflection,
-        settings.message_limit,
-    )
-
-
 def tracer_of(settings: Settings) -> Tracer | None:
     """Return what makes spans of calls, None when that is off."""
     if not settings.tracing:
@@ -358,6 +353,7 @@ def check_settings(settings: Settings) -> None:
     """Raise WrongSettingError for settings that do not go together, and for an address that lets strangers in."""
     host, _ = _host_and_port("--listen", settings.listen)
     _check_metrics(settings)
+    _check_admin(settings)
     if settings.processes > 1 and settings.database.startswith("sqlite"):
         raise WrongSettingError(
             f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
@@ -368,18 +364,18 @@ def check_settings(settings: Settings) -> None:
         raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
     roots_of(settings)
     if not settings.insecure and not _is_loopback(host):
-        _check_open_to_others(settings)
+        _check_open_to_others(settings, settings.listen)
 
 
-def _check_open_to_others(settings: Settings) -> None:
+def _check_open_to_others(settings: Settings, address: str) -> None:
     if settings.auth == "none":
         raise WrongSettingError(
-            f"{settings.listen} lets other hosts in, and there are no keys: listen on 127.0.0.1, start with --auth keys"
+            f"{address} lets other hosts in, and there are no keys: listen on 127.0.0.1, start with --auth keys"
             " and TLS, or say --insecure if your network keeps strangers out"
         )
     if settings.tls_cert is None:
         raise WrongSettingError(
-            f"{settings.listen} lets other hosts in, and without TLS everybody on the way reads their keys:"
+            f"{address} lets other hosts in, and without TLS everybody on the way reads their keys:"
             " give --tls-cert and --tls-key, or say --insecure if TLS ends before this server"
         )
 
@@ -395,15 +391,30 @@ def _check_metrics(settings: Settings) -> None:
     if settings.metrics_listen is None:
         return
     host, port = _host_and_port("--metrics-listen", settings.metrics_listen)
-    if port + settings.processes - 1 > LAST_PORT:
-        raise WrongSettingError(
-            f"--metrics-listen: {settings.processes} processes take as many ports: {port} is too close to {LAST_PORT}"
-        )
+    _check_ports_of_all("--metrics-listen", port, settings.processes)
     if not (settings.insecure or settings.metrics_insecure or _is_loopback(host)):
         raise WrongSettingError(
             f"--metrics-listen: {settings.metrics_listen} lets other hosts read the metrics:"
             " listen on 127.0.0.1, or say --metrics-insecure if your network keeps strangers out"
         )
+
+
+def _check_admin(settings: Settings) -> None:
+    if settings.admin_listen is None:
+        if settings.reflection == "admin":
+            raise WrongSettingError(
+                "--reflection: there is no admin listener to move it to: give --admin-listen too, or say off"
+            )
+        return
+    host, port = _host_and_port("--admin-listen", settings.admin_listen)
+    _check_ports_of_all("--admin-listen", port, settings.processes)
+    if not settings.insecure and not _is_loopback(host):
+        _check_open_to_others(settings, settings.admin_listen)
+
+
+def _check_ports_of_all(flag: str, port: int, processes: int) -> None:
+    if port + processes - 1 > LAST_PORT:
+        raise WrongSettingError(f"{flag}: {processes} processes take as many ports: {port} is too close to {LAST_PORT}")
 
 
 def _is_loopback(host: str) -> bool:

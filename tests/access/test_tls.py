@@ -98,7 +98,7 @@ def guarded(pki: Pki) -> Iterator[tuple[Server, str]]:
     """Return a server with mTLS, keys and no reflection, and the token of an admin."""
     database = new_database("sqlite", pki.directory)
     token = first_key(database)
-    guards = {"auth": "keys", "reflection": "false", "tls_client_ca": pki.ca_file}
+    guards = {"auth": "keys", "reflection": "off", "tls_client_ca": pki.ca_file}
     with serving(pki, "guarded", database=database, **guards) as server:
         yield server, token
 

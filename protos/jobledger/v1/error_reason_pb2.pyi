@@ -159,6 +159,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
     Example: CreateWebhook when there are 100 already. Metadata: limit.
     """
+    ERROR_REASON_CONNECTION_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
+    more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
@@ -302,5 +306,9 @@ Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, del
 ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 42
 """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
 Example: CreateWebhook when there are 100 already. Metadata: limit.
+"""
+ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 50
+"""ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
+more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -14,6 +14,7 @@ WEBHOOK_SERVICE: Final = "jobledger.v1.WebhookService"
 LIMIT_SERVICE: Final = "jobledger.v1.LimitService"
 IMPORT_SERVICE: Final = "jobledger.v1.ImportService"
 HEALTH_SERVICE: Final = "jobledger.v1.SystemHealthService"
+CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 OPERATIONS: Final = "google.longrunning.Operations"
 
 
@@ -86,6 +87,8 @@ def _methods() -> Iterator[Method]:
     yield Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE)
     yield Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True)
     yield Method(HEALTH_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ)
+    for name in ("TopChannels", "Servers", "Server", "ServerSockets", "Channel", "Subchannel", "Socket"):
+        yield Method(CHANNELZ, f"Get{name}", Role.ADMIN, Kind.READ)
     yield Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ)
     yield Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ)
     yield Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.READ, waits=True)
