@@ -115,7 +115,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 23
     """ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
-    Example: CreateJob with the key of a worker. Metadata: method, role (CALLER, WORKER or ADMIN).
+    Example: CreateJob with the key of a worker, or ListJobs of another owner with the key of a caller. Metadata: method,
+    role (CALLER, WORKER or ADMIN).
     """
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 24
     """ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
@@ -263,7 +264,8 @@ Example: the key of a laptop that was lost. Metadata: key_id.
 """
 ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 23
 """ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
-Example: CreateJob with the key of a worker. Metadata: method, role (CALLER, WORKER or ADMIN).
+Example: CreateJob with the key of a worker, or ListJobs of another owner with the key of a caller. Metadata: method,
+role (CALLER, WORKER or ADMIN).
 """
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 24
 """ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.

@@ -201,9 +201,14 @@ class ApiKeyRevoked(Refusal):
 class RoleMissing(Refusal):
     """The key does not have the role that the call needs."""
 
-    def __init__(self, method: str, role: str) -> None:
+    def __init__(self, method: str, role: str, why: str = "") -> None:
         or_admin = "" if role == "ADMIN" else ", or ADMIN"
-        super().__init__(f"{method} needs a key with the role {role}{or_admin}", method=method, role=role)
+        super().__init__(f"{method} needs a key with the role {role}{or_admin}{why}", method=method, role=role)
+
+    @classmethod
+    def of_others(cls, method: str, field: str, owner: str) -> Self:
+        """Return the refusal of a request that names another owner than the key's."""
+        return cls(method, "ADMIN", f" for a {field} other than the key's own, {owner!r}")
 
 
 class ApiKeyNotFound(Refusal):
