@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import grpc
 import pytest
 from fakeredis import TcpFakeServer
+from google.longrunning import operations_pb2 as lro
 from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobsRequest
 from jobledger_client import JobClient, MessageTooLargeError, RateLimitedError
 from jobledger_service.access import rates_of
@@ -123,6 +124,19 @@ async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_
     await first.cancel(job.job_id)
     await ending.rest()
     await second.watch_jobs(kind).message()
+
+
+async def test_a_wait_for_an_operation_is_an_open_watch(admin: KeyedApi, as_holder: As, kind: str):
+    api = as_holder(admin, (await admin.make(CALLER)).token)
+    job = await api.create(kind)
+    operations = lro.OperationsStub(api.channel)
+    wait = lro.WaitOperationRequest(name=f"operations/{job.job_id}")
+    waits = [asyncio.ensure_future(operations.WaitOperation(wait)) for _ in range(3)]
+    (refusal,), waiting = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    assert read(refusal.exception()).reason == "TOO_MANY_WATCHES"
+    await api.cancel(job.job_id)
+    assert [(await one).done for one in waiting] == [True, True]
+    assert (await operations.WaitOperation(wait)).done  # there is room again
 
 
 async def too_large(api: Api, limit: int) -> None:

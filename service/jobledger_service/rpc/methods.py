@@ -24,7 +24,7 @@ class Kind(StrEnum):
     READ = "read"
     WRITE = "write"
     WATCH = "watch"
-    """Stays open."""
+    """Stays open: counted when it is opened, and as long as it is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def _methods() -> Iterator[Method]:
         yield Method(CHANNELZ, f"Get{name}", Role.ADMIN, Kind.READ)
     yield Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ)
     yield Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ)
-    yield Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.READ, waits=True)
+    yield Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.WATCH, waits=True)
     yield Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE)
     yield Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE)
 
