@@ -130,6 +130,7 @@ class App:
             self._attendance,
             clock,
             thresholds_of(settings),
+            self._access.counts_together,
         )
         self._webhooks = WebhookApp(
             settings, self._database, self._reads, self._queries, self._committer, clock, _new_id, work.webhook
