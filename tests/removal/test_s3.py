@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest
 
-from tests.bulk.runs import ended, report
+from tests.bulk.runs import deleting_in, ended, report
 from tests.bulk.test_artifacts import job_with
-from tests.conftest import QUICK
 from tests.removal.bucket_store import BucketStore
 from tests.replicas.conftest import Connect
 from tests.support.api import Api
@@ -32,10 +31,8 @@ def deleting(buckets: BucketStore, tmp_path_factory: pytest.TempPathFactory) -> 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in buckets.environment.items():
             patch.setenv(name, value)
-        server = Server(new_database("sqlite", directory), directory, QUICK | {"artifact_roots": ROOTS}).start()
-        yield server
-    assert server.stop() == 0
-    assert server.defects() == []
+        with deleting_in(ROOTS, new_database("sqlite", directory), directory) as server:
+            yield server
 
 
 @pytest.fixture
