@@ -127,7 +127,7 @@ async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_
 
 
 async def test_a_wait_for_an_operation_is_an_open_watch(admin: KeyedApi, as_holder: As, kind: str):
-    api = as_holder(admin, (await admin.make(CALLER)).token)
+    api = as_holder(admin, (await admin.make(CALLER, owner="waiting")).token)
     job = await api.create(kind)
     operations = lro.OperationsStub(api.channel)
     wait = lro.WaitOperationRequest(name=f"operations/{job.job_id}")
