@@ -30,7 +30,7 @@ $(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e 'service[redis]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e 'service[gs,redis,s3]'
 	@touch $@
 
 run: $(READY) ## Run a server on ./jobledger.db, port 7070

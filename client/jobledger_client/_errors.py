@@ -8,7 +8,8 @@ JobledgerError
 │   ├── ChunkNotFoundError       CHUNK_NOT_FOUND
 │   ├── ApiKeyNotFoundError      API_KEY_NOT_FOUND
 │   ├── WebhookNotFoundError     WEBHOOK_NOT_FOUND
-│   └── DeliveryNotFoundError    DELIVERY_NOT_FOUND
+│   ├── DeliveryNotFoundError    DELIVERY_NOT_FOUND
+│   └── ConnectionNotFoundError  CONNECTION_NOT_FOUND: of channelz
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
 │   └── RequestIdReusedError     REQUEST_ID_REUSED: the request_id came before with other content
@@ -117,6 +118,10 @@ class ApiKeyNotFoundError(NotFoundError):
 
 class WebhookNotFoundError(NotFoundError):
     """No such webhook, or another owner's."""
+
+
+class ConnectionNotFoundError(NotFoundError):
+    """Channelz knows no server, channel or socket of this id, or no more."""
 
 
 class DeliveryNotFoundError(NotFoundError):

@@ -24,7 +24,8 @@ class JobFilterFields(TypedDict, total=False):
 
     `states` and `kinds` are those to include; priorities are 0 to 10, inclusive; the time ranges are (start, end)
     with either None, start in and end out; `labels` must all be on the job; each word of `search` must begin one of
-    the name, the kind, a label's value or the error's message, whatever its case and accents.
+    the name, the kind, a label's value or the error's message, whatever its case and accents. `owner` is whose jobs,
+    the key's own when left out; another takes an admin's key, and only reads take one.
     """
 
     states: Iterable[values.JobStateLike]
@@ -36,6 +37,7 @@ class JobFilterFields(TypedDict, total=False):
     end_time: values.TimeRangeLike | None
     labels: Mapping[str, str]
     search: str
+    owner: str
 
 
 def job_filter(fields: JobFilterFields) -> JobFilter:
@@ -50,6 +52,7 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
         end_time=values.time_range(fields.get("end_time")),
         labels=fields.get("labels", {}),
         search=fields.get("search", ""),
+        owner=fields.get("owner", ""),
     )
 
 

@@ -16,6 +16,7 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "CHUNK_NOT_FOUND": errors.ChunkNotFoundError,
     "WEBHOOK_NOT_FOUND": errors.WebhookNotFoundError,
     "DELIVERY_NOT_FOUND": errors.DeliveryNotFoundError,
+    "CONNECTION_NOT_FOUND": errors.ConnectionNotFoundError,
     "TOO_MANY_WEBHOOKS": errors.TooManyWebhooksError,
     "JOB_ALREADY_EXISTS": errors.JobAlreadyExistsError,
     "REQUEST_ID_REUSED": errors.RequestIdReusedError,

@@ -50,7 +50,8 @@ class Access:
         self._keyring = self._open_keyring() if settings.auth == "keys" else None
         self._usage = Usage()
         self._open_calls = OpenCalls(settings.watches_per_key, settings.watches_per_owner)
-        door = Door(self._keyring, rates_of(settings), settings.message_limit)
+        self._rates = rates_of(settings)
+        door = Door(self._keyring, self._rates, settings.message_limit)
         self.calls = CallAccess(door, self._open_calls, self._usage)
         usages = SqlUsageStore(database)
         self.admin = AdminService(self._key_calls(), UsageQueries(usages, queries.run), clock)
@@ -74,6 +75,10 @@ class Access:
 
         writing, reading = self._committer.maintain, self._queries.run
         return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed)
+
+    async def counts_together(self) -> bool:
+        """Whether calls are counted where the operator wants it; always when there are no rates."""
+        return self._rates is None or await self._rates.look()
 
     def duties(self) -> Iterator[tuple[str, Callable[[], Awaitable[bool]], float]]:
         """Yield what is to be done over and over: its name, how, and every how many seconds."""

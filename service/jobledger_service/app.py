@@ -12,7 +12,7 @@ import structlog
 import uuid_utils
 
 from . import VERSION
-from .access import Access, certificates_of
+from .access import Access
 from .clock import clock
 from .domain.health import Thresholds
 from .domain.limits import SECOND
@@ -31,10 +31,12 @@ from .ledger.export import Exports
 from .ledger.health import Checkup
 from .ledger.queries import Queries
 from .ledger.watch import Watch
+from .listeners import admin_port_of, main_port_of
 from .metrics.metrics import Metrics
 from .rpc import server, worker_requests
 from .rpc.bulk_calls import BulkCalls
 from .rpc.call import AccessLog
+from .rpc.channelz_service import ChannelzService
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
 from .rpc.health_service import About, SystemHealthService
@@ -109,6 +111,7 @@ class App:
             self._attendance,
             clock,
             thresholds_of(settings),
+            self._access.counts_together,
         )
         self._webhooks = WebhookApp(
             settings, self._database, self._reads, self._queries, self._committer, clock, _new_id, work.webhook
@@ -154,6 +157,7 @@ class App:
             server.WEBHOOK_SERVICE: self._webhooks.service,
             server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
             server.IMPORT_SERVICE: ImportService(self._committer, given),
+            server.CHANNELZ: ChannelzService(),
             server.OPERATIONS: OperationsService(self._committer, self._queries, watch),
             server.HEALTH_SERVICE: SystemHealthService(
                 self._checkup, About(VERSION, self._database.dialect.kind, clock())
@@ -166,7 +170,7 @@ class App:
             AccessLog(settings.access_log),
             tracer_of(settings),
         )
-        return server.build(port_of(settings), self._serving, services)
+        return server.build(main_port_of(settings), admin_port_of(settings), self._serving, services)
 
     def _committed(self, commit: Commit) -> None:
         """Tell everybody in this process of a commit, before its callers get their answers."""
@@ -204,8 +208,11 @@ class App:
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
-        log.info("listening", address=f"{host}:{self._server.port}", database=self._database.shown)
-        ready(f"{host}:{self._server.port}")
+        address = f"{host}:{self._server.main.port}"
+        if settings.admin_listen and self._server.admin:
+            log.info("admin", address=f"{settings.admin_listen.rpartition(':')[0]}:{self._server.admin.port}")
+        log.info("listening", address=address, database=self._database.shown)
+        ready(address)
         await self._stopping.wait()
         await self._drain(others, writer)
         return self._status
@@ -263,17 +270,6 @@ def retention_of(settings: Settings) -> Retention:
     """Return how long ended jobs are kept."""
     kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
-
-
-def port_of(settings: Settings) -> server.Port:
-    """Return where to serve, and how."""
-    return server.Port(
-        settings.listen,
-        certificates_of(settings),
-        settings.shared_port,
-        settings.reflection,
-        settings.message_limit,
-    )
 
 
 def tracer_of(settings: Settings) -> Tracer | None:

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 
 from . import logs
 from .configuration import Form, masked, render
-from .connecting import ApiKey, CaFile, CertFile, Connection, KeyFile, Tls, credentials_of
+from .connecting import ApiKey, CaFile, CertFile, Connection, File, KeyFile, Tls, credentials_of
 from .environment import unknown_names
 from .exits import CONFIGURATION, say, told
 from .keys_cli import keys
 from .options import flag, option, source_of, takes_settings
+from .own_tls import name_in
 from .rpc.health_report import HEALTHY, as_json, as_text
 from .settings import Settings, WrongSettingError
 from .startup_checks import check_settings
@@ -154,15 +155,28 @@ def health_command(
 ) -> None:
     """Ask a running server how it fares; exit with 0 when healthy, 1 when not, and 69 when there is no answer.
 
-    A server with keys tells an admin alone; exit with 77 for others.
+    A server with keys tells an admin alone; exit with 77 for others. Without --target it asks the server that has the
+    same settings, over TLS when it has a certificate, which is then trusted by itself.
     """
-    connection = Connection(
-        target or _reachable(_settings({}).listen), api_key, credentials_of(ca_file, cert_file, key_file, tls=tls)
-    )
     with told():
+        if target:
+            connection = Connection(target, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
+        else:
+            connection = _own_server(_settings({}), api_key, (ca_file, cert_file, key_file), tls=tls)
         health = connection.ask(SystemHealthServiceStub, "GetSystemHealth", GetSystemHealthRequest(), timeout).health
     typer.echo(as_json(health) if output is Report.JSON else as_text(health))
     raise typer.Exit(int(health.status != HEALTHY))
+
+
+def _own_server(settings: Settings, api_key: str, files: tuple[File, File, File], *, tls: bool) -> Connection:
+    """Return where `serve` would listen, over TLS when it would speak that: then its own certificate is trusted."""
+    ca_file, cert_file, key_file = files
+    where, name = _reachable(settings.listen), ""
+    if settings.tls_cert and settings.tls_key and not ca_file:
+        ca_file, name = settings.tls_cert, name_in(settings.tls_cert, settings.tls_key)
+    if settings.tls_client_ca and not cert_file:
+        raise WrongSettingError("--tls-client-ca: the server asks for a certificate: give --cert-file and --key-file")
+    return Connection(where, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls), name)
 
 
 def _reachable(listen: str) -> str:

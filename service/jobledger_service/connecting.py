@@ -37,11 +37,12 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A running server at HOST:PORT; asked over TLS when there are credentials."""
+    """A running server at HOST:PORT; asked over TLS when there are credentials, by another name than HOST if given."""
 
     server: str
     api_key: str = field(repr=False)
     credentials: grpc.ChannelCredentials | None
+    name: str = ""
 
     def ask(self, stub: Any, method: str, request: Message, timeout: float) -> Any:  # noqa: ANN401  the method's answer
         """Return the answer of the service that `stub` is the class of, within seconds; raises RefusedError."""
@@ -55,7 +56,8 @@ class Connection:
     def _channel(self) -> grpc.Channel:
         if self.credentials is None:
             return grpc.insecure_channel(self.server)
-        return grpc.secure_channel(self.server, self.credentials)
+        options = [("grpc.ssl_target_name_override", self.name)] if self.name else []
+        return grpc.secure_channel(self.server, self.credentials, options)
 
 
 def credentials_of(ca_file: File, cert_file: File, key_file: File, *, tls: bool) -> grpc.ChannelCredentials | None:

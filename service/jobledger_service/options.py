@@ -19,7 +19,7 @@ def option(setting: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
     """Return the flag of a setting; called otherwise than the setting when names are given."""
     field = Settings.model_fields[setting]
     return typer.Option(
-        *(names or (_switch(setting) if field.default is True else flag(setting),)),
+        *(names or (flag(setting),)),
         help=f"{field.description} [default: {field.default}]",
         envvar=variable(setting),
         show_default=False,
@@ -29,11 +29,6 @@ def option(setting: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
 def flag(setting: str) -> str:
     """Return the name of a setting on the command line."""
     return "--" + setting.replace("_", "-")
-
-
-def _switch(setting: str) -> str:
-    """Return the names of a setting that is on by default, so that it can be switched off."""
-    return f"{flag(setting)}/--no-{flag(setting).removeprefix('--')}"
 
 
 def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:

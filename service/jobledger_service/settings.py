@@ -18,6 +18,7 @@ class Settings(BaseSettings):
 
     database: str = Field("sqlite:///jobledger.db", description="Where the ledger is kept: sqlite:///FILE.")
     listen: str = Field("127.0.0.1:7070", description="The address to serve on, HOST:PORT; port 0 picks a free one.")
+    admin_listen: str | None = Field(None, description="A second address, for operators, HOST:PORT; off when none.")
     processes: int = Field(1, ge=1, le=64, description="How many processes serve on the address; PostgreSQL only.")
     shared_port: bool = Field(default=False, description="Let other processes of this machine serve on the port too.")
     auth: Literal["none", "keys"] = Field("none", description="keys lets in who has an API key; none, everybody.")
@@ -25,7 +26,12 @@ class Settings(BaseSettings):
     tls_cert: Path | None = Field(None, description="PEM file of the server's certificate, which makes it speak TLS.")
     tls_key: Path | None = Field(None, description="PEM file of the certificate's private key.")
     tls_client_ca: Path | None = Field(None, description="PEM file of the authority of clients, who then need one.")
-    reflection: bool = Field(default=True, description="Tell clients what there is to call.")
+    reflection: Literal["off", "admin", "main"] = Field(
+        "main", description="Where clients may ask what there is to call; admin is on admin_listen alone."
+    )
+    channelz: Literal["off", "admin", "main"] = Field(
+        "admin", description="Where operators may ask about connections; admin is on admin_listen, if there is one."
+    )
     bookmark_interval: float = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
     duty_interval: float = Field(0.5, gt=0, description="How often leases, retries and cancellations are looked after.")
     retention_interval: float = Field(5, gt=0, description="How often expired jobs and old history are looked after.")

@@ -14,6 +14,7 @@ def check_settings(settings: Settings) -> None:
     """Raise WrongSettingError for settings that do not go together, and for an address that lets strangers in."""
     host, _ = _host_and_port("--listen", settings.listen)
     _check_metrics(settings)
+    _check_admin(settings)
     if settings.processes > 1 and settings.database.startswith("sqlite"):
         raise WrongSettingError(
             f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
@@ -24,18 +25,18 @@ def check_settings(settings: Settings) -> None:
         raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
     roots_of(settings)
     if not settings.insecure and not _is_loopback(host):
-        _check_open_to_others(settings)
+        _check_open_to_others(settings, settings.listen)
 
 
-def _check_open_to_others(settings: Settings) -> None:
+def _check_open_to_others(settings: Settings, address: str) -> None:
     if settings.auth == "none":
         raise WrongSettingError(
-            f"{settings.listen} lets other hosts in, and there are no keys: listen on 127.0.0.1, start with --auth keys"
+            f"{address} lets other hosts in, and there are no keys: listen on 127.0.0.1, start with --auth keys"
             " and TLS, or say --insecure if your network keeps strangers out"
         )
     if settings.tls_cert is None:
         raise WrongSettingError(
-            f"{settings.listen} lets other hosts in, and without TLS everybody on the way reads their keys:"
+            f"{address} lets other hosts in, and without TLS everybody on the way reads their keys:"
             " give --tls-cert and --tls-key, or say --insecure if TLS ends before this server"
         )
 
@@ -51,15 +52,30 @@ def _check_metrics(settings: Settings) -> None:
     if settings.metrics_listen is None:
         return
     host, port = _host_and_port("--metrics-listen", settings.metrics_listen)
-    if port + settings.processes - 1 > LAST_PORT:
-        raise WrongSettingError(
-            f"--metrics-listen: {settings.processes} processes take as many ports: {port} is too close to {LAST_PORT}"
-        )
+    _check_ports_of_all("--metrics-listen", port, settings.processes)
     if not (settings.insecure or settings.metrics_insecure or _is_loopback(host)):
         raise WrongSettingError(
             f"--metrics-listen: {settings.metrics_listen} lets other hosts read the metrics:"
             " listen on 127.0.0.1, or say --metrics-insecure if your network keeps strangers out"
         )
+
+
+def _check_admin(settings: Settings) -> None:
+    if settings.admin_listen is None:
+        if settings.reflection == "admin":
+            raise WrongSettingError(
+                "--reflection: there is no admin listener to move it to: give --admin-listen too, or say off"
+            )
+        return
+    host, port = _host_and_port("--admin-listen", settings.admin_listen)
+    _check_ports_of_all("--admin-listen", port, settings.processes)
+    if not settings.insecure and not _is_loopback(host):
+        _check_open_to_others(settings, settings.admin_listen)
+
+
+def _check_ports_of_all(flag: str, port: int, processes: int) -> None:
+    if port + processes - 1 > LAST_PORT:
+        raise WrongSettingError(f"{flag}: {processes} processes take as many ports: {port} is too close to {LAST_PORT}")
 
 
 def _is_loopback(host: str) -> bool:

@@ -94,11 +94,14 @@ def reserved(host: str, port: int) -> Iterator[int]:
 
 
 def _own(settings: Settings, number: int) -> dict[str, str]:
-    """Return what differs between the processes: each tells its metrics on a port of its own, from the given one on."""
-    if settings.metrics_listen is None:
-        return {}
-    host, _, port = settings.metrics_listen.rpartition(":")
-    return {"JOBLEDGER_METRICS_LISTEN": f"{host}:{int(port) + number if int(port) else 0}"}
+    """Return what differs between the processes: each has ports of its own for metrics and admins, from the given."""
+    given = {"JOBLEDGER_METRICS_LISTEN": settings.metrics_listen, "JOBLEDGER_ADMIN_LISTEN": settings.admin_listen}
+    return {name: _next(address, number) for name, address in given.items() if address}
+
+
+def _next(address: str, number: int) -> str:
+    host, _, port = address.rpartition(":")
+    return f"{host}:{int(port) + number if int(port) else 0}"
 
 
 async def supervise(settings: Settings, ready: Callable[[str], None]) -> int:

@@ -10,6 +10,7 @@ from tests.support.databases import new_database
 from tests.support.keys import KeyedApi, first_key
 from tests.support.server import Server
 
+SETTINGS = {"auth": "keys", "usage_interval": "0.1", "channelz": "main"}
 As = Callable[..., KeyedApi]
 
 
@@ -28,9 +29,7 @@ def keyed(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keye
     database = new_database(store, directory)
     token = first_key(database)
     count = 1 if store == "sqlite" else 2
-    replicas = [
-        Server(database, directory, QUICK | {"auth": "keys", "usage_interval": "0.1"}).start() for _ in range(count)
-    ]
+    replicas = [Server(database, directory, QUICK | SETTINGS).start() for _ in range(count)]
     yield Keyed(replicas, token)
     assert [server.stop() for server in replicas] == [0] * count
     assert [server.defects() for server in replicas] == [[]] * count

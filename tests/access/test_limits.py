@@ -1,22 +1,21 @@
 """How much is allowed: rates, open watches, QUEUED jobs, bytes; a refusal says whose limit it is, and until when."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
-from fakeredis import TcpFakeServer
+from google.longrunning import operations_pb2 as lro
 from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobsRequest
 from jobledger_client import JobClient, MessageTooLargeError, RateLimitedError
 from jobledger_service.access import rates_of
 from jobledger_service.settings import Settings, WrongSettingError
-from limits.aio.storage.redis.bridge import RedisBridge
-from redis import Redis
 
 from tests.access.conftest import As
+from tests.celery.conftest import Broker, broker_of_its_own
 from tests.conftest import QUICK, StartServer
+from tests.operate.conftest import ask_health, lines
 from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.errors import Refusal, invalid, read, refused
@@ -33,6 +32,8 @@ LIMITS = {
 }
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 Connect = Callable[..., Api]
+LOST = "the store of rates does not answer: this server counts alone"
+FOUND = "the store of rates answers again: the servers count together"
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,19 @@ async def test_open_watches_are_counted_by_key_and_by_owner(admin: KeyedApi, as_
     await second.watch_jobs(kind).message()
 
 
+async def test_a_wait_for_an_operation_is_an_open_watch(admin: KeyedApi, as_holder: As, kind: str):
+    api = as_holder(admin, (await admin.make(CALLER, owner="waiting")).token)
+    job = await api.create(kind)
+    operations = lro.OperationsStub(api.channel)
+    wait = lro.WaitOperationRequest(name=f"operations/{job.job_id}")
+    waits = [asyncio.ensure_future(operations.WaitOperation(wait)) for _ in range(3)]
+    (refusal,), waiting = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    assert read(refusal.exception()).reason == "TOO_MANY_WATCHES"
+    await api.cancel(job.job_id)
+    assert [(await one).done for one in waiting] == [True, True]
+    assert (await operations.WaitOperation(wait)).done  # there is room again
+
+
 async def too_large(api: Api, limit: int) -> None:
     """Hold that a request has no more bytes than a limit, and that one far larger is not read at all."""
     call = api.channel.unary_unary("/jobledger.v1.JobService/CreateJob")
@@ -155,36 +169,60 @@ async def test_a_request_has_no_more_bytes_than_allowed(api: Api, admin: KeyedAp
     assert (await asyncio.to_thread(once)).attempts == 1
 
 
-def stop(server: TcpFakeServer) -> None:
-    server.shutdown()
-    server.server_close()
-
-
 @pytest.fixture
-def redis() -> Iterator[TcpFakeServer]:
-    """Return a server that speaks Redis and, as it hangs up after any error, knows the scripts already."""
-    server = TcpFakeServer(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    with Redis(port=server.server_address[1]) as client:
-        for name in (one for one in dir(RedisBridge) if one.startswith("SCRIPT_")):
-            client.script_load(getattr(RedisBridge, name))
-    yield server
-    stop(server)
-    thread.join()
+def redis() -> Iterator[Broker]:
+    with broker_of_its_own() as one:
+        yield one
 
 
-async def test_replicas_count_together_in_a_redis_and_go_on_without_it(
-    start_server: StartServer, connect: Connect, redis: TcpFakeServer
+async def healthy(server: Server) -> None:
+    """Ask for the health until it is good."""
+    while (await ask_health(server.target)).exit_code:
+        pass
+
+
+async def test_two_servers_share_one_bucket_and_count_alone_while_there_is_none(
+    start_server: StartServer, connect: Connect, redis: Broker, kind: str
 ):
-    url = f"redis://127.0.0.1:{redis.server_address[1]}/0"
-    servers = [start_server(rate_limit_read="6/hour", rate_limit_store=url) for _ in range(2)]
+    settings = {"rate_limit_write": "6/hour", "rate_limit_store": redis.url}
+    servers = [start_server(**settings) for _ in range(2)]
     apis = [connect(server) for server in servers]
-    said = await refusals([api.jobs.ListJobs(ListJobsRequest()) for api in apis for _ in range(6)])
-    assert [(one.code, one.reason) for one in said] == [(EXHAUSTED, "RATE_LIMITED")] * 6
-    stop(redis)
-    assert await refusals([api.jobs.ListJobs(ListJobsRequest()) for api in apis for _ in range(3)]) == []
-    assert all("the store of rates does not answer" in server.tail() for server in servers)
+
+    async def refused_of(calls: int) -> list[str]:
+        said = await refusals([api.create(kind) for api in apis for _ in range(calls)])
+        return [one.reason for one in said]
+
+    assert await refused_of(6) == ["RATE_LIMITED"] * 6
+    redis.kill()
+    assert await refused_of(8) == ["RATE_LIMITED"] * 4  # 6 of 8 at each
+    for server in servers:
+        assert (await ask_health(server.target)).exit_code == 1
+    redis.start()  # with an empty bucket
+    for server in servers:
+        await healthy(server)
+    assert await refused_of(6) == ["RATE_LIMITED"] * 6
+    for server in servers:
+        assert [len(lines(server, event)) for event in (LOST, FOUND)] == [1, 1]
+        assert server.stop() == 0
+        assert server.defects() == []
+
+
+async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_server(
+    start_server: StartServer, connect: Connect, redis: Broker, kind: str
+):
+    server = start_server(rate_limit_write="6/hour", rate_limit_store=redis.url, health_interval="600")
+    api = connect(server)
+    await api.create(kind)
+    redis.suspend()
+    begun = time.monotonic()
+    for _ in range(5):
+        await api.create(kind)
+    assert time.monotonic() - begun < 5  # of which half a second is for the store
+    told = await ask_health(server.target)
+    assert (told.exit_code, told.stdout.splitlines()[0]) == (1, "degraded")
+    assert "the store of rates does not answer" in told.stdout
+    redis.resume()
+    await healthy(server)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ NEEDED = {
     "LimitService": "ADMIN",
     "ListLimits": "CALLER",
     "ImportService": "ADMIN",
+    "Channelz": "ADMIN",
 }
 HELD = {
     "caller": ({CALLER}, {"CALLER"}),

@@ -98,7 +98,7 @@ def guarded(pki: Pki) -> Iterator[tuple[Server, str]]:
     """Return a server with mTLS, keys and no reflection, and the token of an admin."""
     database = new_database("sqlite", pki.directory)
     token = first_key(database)
-    guards = {"auth": "keys", "reflection": "false", "tls_client_ca": pki.ca_file}
+    guards = {"auth": "keys", "reflection": "off", "tls_client_ca": pki.ca_file}
     with serving(pki, "guarded", database=database, **guards) as server:
         yield server, token
 
@@ -175,6 +175,35 @@ def test_health_is_told_to_an_admin_with_a_certificate_alone(guarded: tuple[Serv
     assert health(*flags, "--api-key", caller).exit_code == 77
     assert health("--ca-file", pki.ca_file, "--api-key", token, "--timeout", "1").exit_code == 69
     assert health("--api-key", token, "--timeout", "1").exit_code == 69
+
+
+@pytest.mark.parametrize("host", ["jobs.example", "*.jobs.example", "192.0.2.7"])
+def test_health_of_the_own_server_needs_no_flags_for_tls(encrypted: Server, pki: Pki, host: str):
+    def health(pair: tuple[str, str], *flags: str) -> Result:
+        own = {"LISTEN": encrypted.target, "TLS_CERT": pair[0], "TLS_KEY": pair[1]}
+        settings = {f"JOBLEDGER_{name}": value for name, value in own.items()}
+        return CliRunner().invoke(cli, ["health", *flags], env=settings)
+
+    try:
+        pair = pki.issue("server", host)  # for another name than that of where it listens
+        told = health(pair)
+        assert (told.exit_code, told.stdout.splitlines()[:1]) == (0, ["healthy"]), told.stderr
+        # An authority vouches for names, and that of where it listens is not on the certificate.
+        assert health(pair, "--ca-file", pki.ca_file, "--timeout", "1").exit_code == 69
+        assert health(pki.issue("other"), "--timeout", "1").exit_code == 69
+    finally:
+        pki.issue("server")
+
+
+def test_health_of_the_own_server_says_that_mtls_needs_a_certificate(guarded: tuple[Server, str], pki: Pki):
+    server, token = guarded
+    own = {"LISTEN": server.target, "TLS_CERT": server.settings["tls_cert"], "TLS_KEY": server.settings["tls_key"]}
+    settings = {f"JOBLEDGER_{name}": value for name, value in (own | {"TLS_CLIENT_CA": pki.ca_file}).items()}
+    alone = CliRunner().invoke(cli, ["health", "--api-key", token], env=settings)
+    assert (alone.exit_code, "--cert-file" in alone.stderr) == (78, True)
+    cert, key = pki.issue("prober", "prober")
+    words = ["health", "--api-key", token, "--cert-file", cert, "--key-file", key]
+    assert CliRunner().invoke(cli, words, env=settings).exit_code == 0
 
 
 def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(encrypted: Server, pki: Pki):

@@ -1,6 +1,9 @@
 """What the tests of runs have in common: many jobs at once, a run followed to its end, and what its report says."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -8,10 +11,21 @@ from jobledger.v1.event_pb2 import Change
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import ListJobEventsRequest
 
+from tests.conftest import QUICK
 from tests.support.api import Api
+from tests.support.server import Server
 from tests.support.states import CANCELLED, COMPLETED, FAILED
 
 ENDED = {COMPLETED, FAILED, CANCELLED}
+
+
+@contextmanager
+def deleting_in(roots: str, database: str, directory: Path, **settings: str) -> Iterator[Server]:
+    """Run a server that may delete artifacts below these roots."""
+    server = Server(database, directory, QUICK | {"artifact_roots": roots} | settings).start()
+    yield server
+    assert server.stop() == 0
+    assert server.defects() == []
 
 
 async def create_many(api: Api, kind: str, count: int, **fields: object) -> list[str]:

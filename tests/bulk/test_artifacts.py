@@ -9,8 +9,7 @@ from jobledger.v1.bulk_pb2 import DeleteJobsRequest
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest
 
-from tests.bulk.runs import ended, report
-from tests.conftest import QUICK
+from tests.bulk.runs import deleting_in, ended, report
 from tests.replicas.conftest import Connect
 from tests.support.api import Api
 from tests.support.databases import new_database
@@ -30,11 +29,8 @@ def deleting(store: str, root: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Return a server that may delete there."""
     directory = tmp_path_factory.mktemp("deleting")
     roots = f"file://{root} file:///nowhere/at/all/ https://media.example/=file://{root}/"
-    allowed = {"allow_file_artifacts": "true", "artifact_roots": roots}
-    server = Server(new_database(store, directory), directory, QUICK | allowed).start()
-    yield server
-    assert server.stop() == 0
-    assert server.defects() == []
+    with deleting_in(roots, new_database(store, directory), directory, allow_file_artifacts="true") as server:
+        yield server
 
 
 @pytest.fixture

@@ -36,6 +36,13 @@ class Broker:
         self._process.kill()
         self._process.wait(BOUND)
 
+    def suspend(self) -> None:
+        """Leave it there, with its port, and without an answer to anything, until it is resumed or killed."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
 
 @contextmanager
 def broker_of_its_own() -> Iterator[Broker]:

@@ -27,6 +27,7 @@ OFFERED = [
     "ChunkNotClaimableError",
     "ChunkNotFoundError",
     "Clock",
+    "ConnectionNotFoundError",
     "CursorAheadError",
     "CursorError",
     "DeadlineExceededError",

@@ -10,6 +10,7 @@ from google.longrunning import operations_proto_pb2
 from google.protobuf import descriptor_pool, json_format
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
+from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from jobledger.v1 import health_service_pb2, job_service_pb2, webhook_service_pb2, worker_service_pb2
 from jobledger_client.cli._main import application
@@ -20,8 +21,10 @@ from tests.docs.documents import ROOT, SHELL_COMMANDS, TARGET, Command
 from tests.foreign.test_buf_curl import BUF, FLAGS
 from tests.support.server import Server
 
+ADMIN_TARGET = "127.0.0.1:7071"
 BOUND = 30.0  # seconds that a call may take: a bound for what hangs, not a measure
 SERVICES = (
+    channelz_pb2,
     health_pb2,
     health_service_pb2,
     job_service_pb2,
@@ -54,7 +57,7 @@ def test_every_program_is_checked():
 @pytest.mark.parametrize("command", of("grpcurl"), ids=str)
 def test_a_request_is_one_of_the_contract(command: Command):
     assert command.words[1] == "-plaintext"
-    assert command.words[-2] == TARGET
+    assert command.words[-2] in {TARGET, ADMIN_TARGET}
     json_format.Parse(command.after("-d"), GetMessageClass(method_of(command).input_type)())
 
 

@@ -36,10 +36,10 @@ class Answer:
         return found
 
 
-async def buf_curl(server: Server, method: str, *flags: str, data: dict | None = None) -> Answer:
+async def buf_curl(target: str, method: str, *flags: str, data: dict | None = None) -> Answer:
     """Call a method, with data as JSON, and return what was printed."""
     request = [] if data is None else ["--data", json.dumps(data)]
-    url = f"http://{server.target}/{method}".rstrip("/")
+    url = f"http://{target}/{method}".rstrip("/")
     process = await asyncio.create_subprocess_exec(
         BUF, "curl", *FLAGS, *flags, *request, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
@@ -50,13 +50,13 @@ async def buf_curl(server: Server, method: str, *flags: str, data: dict | None =
 
 async def called(server: Server, method: str, data: dict) -> list[dict]:
     """Call a method of JobService that must succeed and return its messages."""
-    answer = await buf_curl(server, f"{JOBS}/{method}", data=data)
+    answer = await buf_curl(server.target, f"{JOBS}/{method}", data=data)
     assert answer.code == 0, answer.err
     return answer.messages()
 
 
 async def test_it_lists_the_services(server: Server):
-    answer = await buf_curl(server, "", "--list-services")
+    answer = await buf_curl(server.target, "", "--list-services")
     assert answer.code == 0, answer.err
     assert {JOBS, "jobledger.v1.WorkerService", "grpc.health.v1.Health"} <= set(answer.out.split())
 
@@ -98,7 +98,7 @@ async def test_it_resumes_a_watch_from_the_cursor_of_a_list(server: Server, api:
 
 
 async def test_the_details_of_an_error_are_readable(server: Server, kind: str):
-    answer = await buf_curl(server, f"{JOBS}/CreateJob", data={"kind": kind, "priority": 11})
+    answer = await buf_curl(server.target, f"{JOBS}/CreateJob", data={"kind": kind, "priority": 11})
     error = json.loads(answer.err)
     assert answer.code != 0
     assert error["code"] == "invalid_argument"

@@ -4,7 +4,9 @@ import json
 import re
 from collections.abc import Iterator
 
+import pytest
 import yaml
+from promql_parser import AggregateExpr, Expr, VectorSelector, parse, walk
 
 from tests.docs.documents import ROOT
 from tests.docs.test_lists import anchors
@@ -12,8 +14,7 @@ from tests.operate.conftest import Scrape, scrape
 from tests.support.api import Api
 from tests.support.server import Server
 
-METRIC = re.compile(r"\b(?:jobledger|grpc|process|python)_[a-z0-9_]+\b(?!=)")
-LABELS = re.compile(r"\{[^}]*\}")
+LABEL_VALUES = re.compile(r"label_values\((.*), \w+\)")  # Grafana's own
 ALERTS = ROOT / "docs" / "alerts.yml"
 DASHBOARD = ROOT / "docs" / "grafana" / "jobledger.json"
 # Prometheus itself makes these of what it scrapes.
@@ -32,23 +33,56 @@ def expressions() -> Iterator[str]:
     yield from (rule["expr"] for rule in rules())
     yield from (target["expr"] for panel in panels() for target in panel.get("targets", []))
     variables = json.loads(DASHBOARD.read_text())["templating"]["list"]
-    yield from (one["definition"] for one in variables if one["type"] == "query")
+    queries = [one["definition"] for one in variables if one["type"] == "query"]
+    yield from (LABEL_VALUES.fullmatch(query)[1] for query in queries)
+
+
+def parsed(expression: str) -> Expr:
+    """Return an expression as Prometheus reads it, with the dashboard's variables filled in; raises ValueError."""
+    return parse(expression.replace("$__rate_interval", "5m").replace("$__range", "1h"))
+
+
+def parts(expression: Expr) -> list[Expr]:
+    """Return an expression and all that it is made of."""
+    found: list[Expr] = []
+    walk(expression, found.append)
+    return found
+
+
+def selectors(expression: Expr) -> list[VectorSelector]:
+    """Return what an expression picks, also over a span."""
+    picked = [getattr(part, "vector_selector", part) for part in parts(expression)]
+    return [one for one in picked if isinstance(one, VectorSelector)]
 
 
 def named(expression: str) -> set[str]:
-    """Return the metrics that an expression names, without its labels and groupings."""
-    bare = re.sub(r"\b(by|without)\s*\([^)]*\)", "", LABELS.sub("", expression))
-    return set(METRIC.findall(bare))
+    """Return the metrics that an expression names."""
+    return {one.name for one in selectors(parsed(expression))}
 
 
 def labels(expression: str) -> set[tuple[str, str]]:
-    """Return the labels that an expression selects by, with the metric of each."""
-    found = re.findall(r"([a-z_0-9]+)\{([^}]*)\}", expression)
-    return {(metric, label) for metric, inside in found for label in re.findall(r"([a-z_]+)\s*[=!]", inside)}
+    """Return the labels that an expression selects or groups by, each with the metrics that it is to be on."""
+    whole = parsed(expression)
+    by = {(one.name, matcher.name) for one in selectors(whole) for matcher in one.matchers.matchers}
+    for part in parts(whole):
+        if isinstance(part, AggregateExpr) and part.modifier is not None:
+            by |= {(one.name, label) for one in selectors(part.expr) for label in part.modifier.labels}
+    return by
 
 
 def known(told: Scrape) -> set[tuple[str, str]]:
     return {(name, label) for name, its, _ in told.samples for label in its}
+
+
+@pytest.mark.parametrize("expression", sorted(set(expressions())))
+def test_prometheus_can_read_it(expression: str):
+    assert "$" not in parsed(expression).prettify().replace("$instance", "")
+
+
+@pytest.mark.parametrize("wrong", ["sum(up", "rate(up)", "sum(up[5m])", "no_such(up)", "up{job=}"])
+def test_what_is_wrong_would_be_found(wrong: str):
+    with pytest.raises(ValueError, match=r"\w"):
+        parsed(wrong)
 
 
 async def test_every_metric_that_is_asked_for_is_there(server: Server, api: Api, kind: str, store: str):

@@ -52,6 +52,7 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
         (vitals(StoreVitals(201, "0001", 1)), Status.DEGRADED, "101 entries behind"),
         (vitals(queued=50), Status.DEGRADED, "50 writes wait"),
         (vitals(queued=100), Status.UNHEALTHY, "queue of writes is full"),
+        (vitals(counts_alone=True), Status.DEGRADED, "counts calls alone"),
         (vitals(busy_for=5.1), Status.UNHEALTHY, "running for 5.1 s"),
     ],
 )

@@ -38,11 +38,11 @@ def test_each_setting_says_where_it_comes_from():
     assert told["listen"] == {"value": "127.0.0.1:7070", "source": "default"}
 
 
-def test_what_is_on_can_be_switched_off_and_files_and_passwords_are_shown_as_text():
-    flags = ("--no-reflection", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
+def test_choices_files_and_passwords_are_shown_as_text():
+    flags = ("--reflection", "off", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
     store = "redis://user:secret@127.0.0.1:6379/0"
     told = json.loads(config(*flags, "--rate-limit-store", store, "-o", "json"))
-    assert told["reflection"] == {"value": False, "source": "flag"}
+    assert told["reflection"] == {"value": "off", "source": "flag"}
     assert told["tls_cert"] == {"value": "cert.pem", "source": "flag"}
     assert told["rate_limit_store"]["value"] == "redis://user:***@127.0.0.1:6379/0"
 

@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_deleted_now_may_be_later():
 
 
 @pytest.mark.parametrize(
-    ("root", "said"), [("ftp://host/x", "only at"), ("s3://bucket/out", "jobledger-service\\[s3\\]")]
+    ("root", "said"), [("ftp://host/x", "only at"), ("az://bucket/out", "jobledger-service\\[az\\]")]
 )
 def test_a_root_without_a_driver_is_refused(root: str, said: str):
     with pytest.raises(NoDriverError, match=said):

@@ -20,6 +20,7 @@ from tests.support.server import Server
 from tests.test_server import refused_to_start
 
 EVERY = WatchMode.WATCH_MODE_EVERY
+OWN = {"processes": "2", "metrics_listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
 MANY = 24  # connections: that all of them go to one of two processes has a chance of one in 8 million
 
 
@@ -27,7 +28,9 @@ MANY = 24  # connections: that all of them go to one of two processes has a chan
 def supervised(tmp_path: Path) -> Iterator[Server]:
     """Return a supervisor of two processes."""
     server = Server(
-        new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"processes": "2", "metrics_listen": "127.0.0.1:0"}
+        new_database("postgresql", tmp_path),
+        tmp_path,
+        SETTINGS | OWN,
     ).start()
     yield server
     children = psutil.Process(server.pid).children() if server.process and server.process.poll() is None else []
@@ -57,7 +60,8 @@ async def everywhere(connect: Connect, server: Server) -> list[Api]:
 async def test_both_processes_serve_and_are_one_ledger(supervised: Server, connect: Connect, kind: str):
     apis = await everywhere(connect, supervised)
     assert len(serving(supervised)) == 2
-    assert len({line["address"] for line in lines(supervised, "metrics")}) == 2  # each has a port of its own
+    for listener in ("metrics", "admin"):
+        assert len({line["address"] for line in lines(supervised, listener)}) == 2  # each has a port of its own
     assert all(scrape(supervised, process).value("jobledger_build_info") for process in range(2))
     assert all(load_of(process) > 0 for process in serving(supervised))
     job = await apis[0].create(kind, item_count=4, chunk_size=1)

@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
         "jobledger export --format csv --out jobs.csv --resume",
         "jobledger export --format jsonl --out - --state FAILED --column job_id --column error_message | jq",
         "jobledger export --format csv --out cost.csv --created-since 30d --label-column team",
-    )(add_filter(export))
+    )(add_filter(export, reads=True))
 
 
 def export(

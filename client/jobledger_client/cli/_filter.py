@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
 _PANEL = "Which jobs"
+OWNER = "Whose jobs, with an admin's key. [default: the key's own]"
+_SPANS: Final[tuple[tuple[Literal["create_time", "update_time", "end_time"], str], ...]] = (
+    ("create_time", "created"),
+    ("update_time", "updated"),
+    ("end_time", "ended"),
+)
 _SINCE = "At or after this time, or at most this long ago (2h)."
 _BEFORE = "Before this time, or longer ago."
 _STATES = "QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED or CANCELLED; repeat it."
@@ -40,12 +46,12 @@ def _declared(label: str) -> dict[str, Any]:
     }
 
 
-def add_filter(function: Callable[..., Any], *, label: str = "--label") -> Callable[..., Any]:
+def add_filter(function: Callable[..., Any], *, label: str = "--label", reads: bool = False) -> Callable[..., Any]:
     """Give a function of (…, wanted) the options of a filter as parameters of its own; `label` is what one is called.
 
-    `wanted` are the fields that were given, for the SDK.
+    `wanted` are the fields that were given, for the SDK. What only `reads` may be of another owner.
     """
-    declared = _declared(label)
+    declared = _declared(label) | ({"owner": _option(str, "OWNER", OWNER)} if reads else {})
 
     @functools.wraps(function)
     def with_filter(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
@@ -67,25 +73,16 @@ def _fields(label: str, given: dict[str, Any]) -> "JobFilterFields":
         fields["kinds"] = given["kind"]
     if given["where_label"]:
         fields["labels"] = _parse.pairs(label, given["where_label"])
+    if given.get("owner"):
+        fields["owner"] = given["owner"]
     if given["search"]:
         fields["search"] = given["search"]
     if given["min_priority"] is not None:
         fields["min_priority"] = given["min_priority"]
     if given["max_priority"] is not None:
         fields["max_priority"] = given["max_priority"]
-    if given["created_since"] or given["created_before"]:
-        fields["create_time"] = (
-            _parse.moment("--created-since", given["created_since"]),
-            _parse.moment("--created-before", given["created_before"]),
-        )
-    if given["updated_since"] or given["updated_before"]:
-        fields["update_time"] = (
-            _parse.moment("--updated-since", given["updated_since"]),
-            _parse.moment("--updated-before", given["updated_before"]),
-        )
-    if given["ended_since"] or given["ended_before"]:
-        fields["end_time"] = (
-            _parse.moment("--ended-since", given["ended_since"]),
-            _parse.moment("--ended-before", given["ended_before"]),
-        )
+    for name, word in _SPANS:
+        since, before = given[f"{word}_since"], given[f"{word}_before"]
+        if since or before:
+            fields[name] = (_parse.moment(f"--{word}-since", since), _parse.moment(f"--{word}-before", before))
     return fields

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
         "jobledger list --state FAILED --created-since 24h",
         "jobledger list --kind crawl.images --order PRIORITY --page-size 100",
         "jobledger list --all --output json | jq -r '.jobs[] | [.jobId, .state] | @tsv'",
-    )(add_filter(list_jobs))
+    )(add_filter(list_jobs, reads=True))
     command(app, "chunks", "jobledger chunks JOB_ID --state FAILED")(list_chunks)
     command(app, "events", "jobledger events JOB_ID --all")(list_events)
 

@@ -6,6 +6,7 @@ import typer
 from jobledger.v1.stats_pb2 import StatsStep
 
 from jobledger_client.cli import _figures, _json, _parse
+from jobledger_client.cli._filter import OWNER
 from jobledger_client.cli._session import Session, command
 
 
@@ -31,6 +32,7 @@ def stats(
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME|SPAN", help="Up to this time. [default: now]")] = None,
     by: Annotated[str | None, typer.Option(metavar="hour|day", help="Show the course too, by hour or by day.")] = None,
+    owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
 ) -> None:
     """Show how many jobs there are now, and what happened in a span of time, by kind.
 
@@ -39,7 +41,7 @@ def stats(
     span = (_parse.moment("--since", since), _parse.moment("--until", until))
     step = StatsStep.STATS_STEP_UNSPECIFIED if by is None else by
     with session.client() as client:
-        found = client.get_job_stats(kinds=kind or (), time_range=span if any(span) else None, step=step)
+        found = client.get_job_stats(kinds=kind or (), time_range=span if any(span) else None, step=step, owner=owner)
     if session.as_json:
         _json.document(found)
     else:

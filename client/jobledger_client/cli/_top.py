@@ -17,6 +17,7 @@ from rich.text import Text
 from jobledger_client._errors import JobledgerError
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli._board import Board
+from jobledger_client.cli._filter import OWNER
 from jobledger_client.cli._session import Session, command
 
 _RECOUNT = 10.0
@@ -33,6 +34,7 @@ def top(
     session: Session,
     *,
     kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help="May be repeated; all when left out.")] = None,
+    owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
     interval: Annotated[float, typer.Option(min=0.1, max=60, metavar="SECONDS", help="How often to draw.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Print one picture, after one interval, and end.")] = False,
 ) -> None:
@@ -44,7 +46,7 @@ def top(
         raise typer.BadParameter("top has no JSON form; stats --output json has the figures")
     if not once and not (session.console.is_terminal and sys.stdin.isatty()):
         raise typer.BadParameter("top needs a terminal; with --once it prints one picture and ends")
-    with session.client() as client, _Stream(client, kind or ()) as stream:
+    with session.client() as client, _Stream(client, kind or (), owner) as stream:
         if once:
             stream.follow(interval)
             session.console.print(stream.picture(), highlight=False)
@@ -68,16 +70,18 @@ def _show(console: Console, stream: "_Stream", interval: float) -> None:
 class _Stream:
     """One watch of all jobs, read on a thread of its own, and the board that it fills."""
 
-    def __init__(self, client: JobClient, kinds: Sequence[str]) -> None:
+    def __init__(self, client: JobClient, kinds: Sequence[str], owner: str) -> None:
         self._client = client
         self._kinds = kinds
+        self._owner = owner
         self._board = Board(monotonic())
         self._lock = Lock()
         self._error: JobledgerError | None = None
-        page = next(client.list_jobs(states=["RUNNING", "CANCELLING"], kinds=kinds, page_size=_MOST_JOBS).pages())
+        jobs = client.list_jobs(states=["RUNNING", "CANCELLING"], kinds=kinds, owner=owner, page_size=_MOST_JOBS)
+        page = next(jobs.pages())
         self._board.begin(page.jobs)
         self._recount()
-        self._watch = client.watch_jobs(cursor=page.cursor, kinds=kinds)
+        self._watch = client.watch_jobs(cursor=page.cursor, kinds=kinds, owner=owner)
         self._thread = Thread(target=self._read, name="watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -89,7 +93,7 @@ class _Stream:
         self._thread.join()
 
     def _recount(self) -> None:
-        stats = self._client.get_job_stats(kinds=self._kinds)
+        stats = self._client.get_job_stats(kinds=self._kinds, owner=self._owner)
         with self._lock:
             self._board.count(stats)
         self._counted = monotonic()

@@ -115,7 +115,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 23
     """ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
-    Example: CreateJob with the key of a worker. Metadata: method, role (CALLER, WORKER or ADMIN).
+    Example: CreateJob with the key of a worker, or ListJobs of another owner with the key of a caller. Metadata: method,
+    role (CALLER, WORKER or ADMIN).
     """
     ERROR_REASON_API_KEY_NOT_FOUND: _ErrorReason.ValueType  # 24
     """ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
@@ -158,6 +159,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_WEBHOOKS: _ErrorReason.ValueType  # 42
     """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
     Example: CreateWebhook when there are 100 already. Metadata: limit.
+    """
+    ERROR_REASON_CONNECTION_NOT_FOUND: _ErrorReason.ValueType  # 50
+    """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
+    more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -259,7 +264,8 @@ Example: the key of a laptop that was lost. Metadata: key_id.
 """
 ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 23
 """ERROR_REASON_ROLE_MISSING (PERMISSION_DENIED) is a key without the role that the call needs.
-Example: CreateJob with the key of a worker. Metadata: method, role (CALLER, WORKER or ADMIN).
+Example: CreateJob with the key of a worker, or ListJobs of another owner with the key of a caller. Metadata: method,
+role (CALLER, WORKER or ADMIN).
 """
 ERROR_REASON_API_KEY_NOT_FOUND: ErrorReason.ValueType  # 24
 """ERROR_REASON_API_KEY_NOT_FOUND (NOT_FOUND) is a key_id that no key has.
@@ -302,5 +308,9 @@ Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, del
 ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 42
 """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
 Example: CreateWebhook when there are 100 already. Metadata: limit.
+"""
+ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 50
+"""ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
+more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -52,7 +52,7 @@ Global___TimeRange: _TypeAlias = TimeRange  # noqa: Y015
 
 @_typing.final
 class JobFilter(_message.Message):
-    """JobFilter picks jobs: every field that is given must match. An empty filter matches all of the caller's jobs."""
+    """JobFilter picks jobs: every field that is given must match. An empty filter matches all jobs of the caller's owner."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -85,6 +85,7 @@ class JobFilter(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     min_priority: _builtins.int
     """min_priority is the lowest priority to include, 0 to 10. Absent: 0."""
     max_priority: _builtins.int
@@ -93,6 +94,12 @@ class JobFilter(_message.Message):
     """search is up to 16 words, at most 256 characters together: each must begin a word of display_name, kind, a label's value
     or the error's message. Case and accents do not count; what is neither a letter nor a digit divides words. Empty: no
     condition.
+    """
+    owner: _builtins.str
+    """owner is whose jobs to include, one owner: 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. Another than
+    the key's own takes a key with the role ADMIN, else the call is PERMISSION_DENIED (ROLE_MISSING), whether or not there
+    is such an owner: an empty list would be taken for an owner without jobs. Not another's in CancelJobs, RetryJobs,
+    DeleteJobs and UpdateJobPriorities, which change jobs of the key's own owner alone. Empty: the key's own.
     """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
@@ -130,10 +137,11 @@ class JobFilter(_message.Message):
         end_time: Global___TimeRange | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         search: _builtins.str = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "max_priority", b"max_priority", "min_priority", b"min_priority", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "search", b"search", "states", b"states", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "search", b"search", "states", b"states", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_priority: _TypeAlias = _typing.Literal["max_priority"]  # noqa: Y015
     _WhichOneofArgType__max_priority: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority"]  # noqa: Y015

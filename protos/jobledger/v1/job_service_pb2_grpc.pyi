@@ -62,7 +62,8 @@ class JobServiceStub:
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
     """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's.
+    Retry: safe.
     """
     ListChunks: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]
     """ListChunks returns a page of a job's chunks, by index.
@@ -88,9 +89,9 @@ class JobServiceStub:
     """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
     bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key
-    does. Retry: safe, with the last cursor received.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
+    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open
+    watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor received.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
@@ -123,14 +124,14 @@ class JobServiceStub:
     """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
     jobs there are.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
     """
     ExportJobs: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]
     """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
     of the ledger, however long the export takes. A broken export goes on with the last resume_token.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE
-    (DRAINING). Retry: safe, with the last resume_token received.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
+    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _grpc.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
@@ -188,7 +189,8 @@ class JobServiceAsyncStub(JobServiceStub):
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's.
+    Retry: safe.
     """
     ListChunks: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListChunksRequest, _job_service_pb2.ListChunksResponse]  # type: ignore[assignment]
     """ListChunks returns a page of a job's chunks, by index.
@@ -214,9 +216,9 @@ class JobServiceAsyncStub(JobServiceStub):
     """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
     bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-    RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key
-    does. Retry: safe, with the last cursor received.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
+    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open
+    watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor received.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
@@ -249,14 +251,14 @@ class JobServiceAsyncStub(JobServiceStub):
     """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
     jobs there are.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
     """
     ExportJobs: _aio.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]  # type: ignore[assignment]
     """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
     of the ledger, however long the export takes. A broken export goes on with the last resume_token.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE
-    (DRAINING). Retry: safe, with the last resume_token received.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
+    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
     """
     CancelJobs: _aio.UnaryUnaryMultiCallable[_bulk_pb2.CancelJobsRequest, _bulk_pb2.CancelJobsResponse]  # type: ignore[assignment]
     """CancelJobs cancels many jobs as CancelJob does. The run is a job of its own, of kind "jobledger.bulk".
@@ -335,7 +337,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.ListJobsResponse, _abc.Awaitable[_job_service_pb2.ListJobsResponse]]:
         """ListJobs returns a page of the jobs that match a filter, and the cursor at which the list was true.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's.
+        Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -385,9 +388,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
         bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD);
-        RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key
-        does. Retry: safe, with the last cursor received.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
+        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open
+        watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor received.
         """
 
     @_abc_1.abstractmethod
@@ -450,7 +453,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetJobStats counts and measures jobs, now and over a span of time, from hourly sums: its cost does not depend on how many
         jobs there are.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); PERMISSION_DENIED (ROLE_MISSING) for another owner's. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -462,8 +465,8 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
         of the ledger, however long the export takes. A broken export goes on with the last resume_token.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE
-        (DRAINING). Retry: safe, with the last resume_token received.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
+        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
         """
 
     @_abc_1.abstractmethod

@@ -201,8 +201,14 @@ class ApiKeyRevoked(Refusal):
 class RoleMissing(Refusal):
     """The key does not have the role that the call needs."""
 
-    def __init__(self, method: str, role: str) -> None:
-        super().__init__(f"{method} needs a key with the role {role}, or ADMIN", method=method, role=role)
+    def __init__(self, method: str, role: str, why: str = "") -> None:
+        or_admin = "" if role == "ADMIN" else ", or ADMIN"
+        super().__init__(f"{method} needs a key with the role {role}{or_admin}{why}", method=method, role=role)
+
+    @classmethod
+    def of_others(cls, method: str, field: str, owner: str) -> Self:
+        """Return the refusal of a request that names another owner than the key's."""
+        return cls(method, "ADMIN", f" for a {field} other than the key's own, {owner!r}")
 
 
 class ApiKeyNotFound(Refusal):
@@ -327,6 +333,13 @@ class TooManyWebhooks(Refusal):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"there are {limit} webhooks already, the most there may be: delete one", limit=str(limit))
+
+
+class ConnectionNotFound(Refusal):
+    """Channelz knows no such server, channel or socket, or no more."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"there is none of this id, or no more: {why}")
 
 
 class QueueFull(Refusal):

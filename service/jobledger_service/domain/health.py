@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import chain
 from typing import Final
 
 MOST_DELIVERIES: Final = 10_000
@@ -59,6 +60,8 @@ class Vitals:
     feed_position: int
     watchers: int
     workers: int
+    counts_alone: bool = False
+    """Whether the store where the servers count calls together does not answer."""
 
     @property
     def feed_lag(self) -> int:
@@ -87,8 +90,8 @@ class Finding:
 
 def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
     """Return what is past a threshold, the worst first."""
-    found = [*_of_database(vitals, limits), *_of_committer(vitals, limits), *_of_feed(vitals, limits)]
-    return sorted(found, key=lambda finding: -finding.status)
+    found = (_of_database(vitals, limits), _of_committer(vitals, limits), _of_feed(vitals, limits), _of_rates(vitals))
+    return sorted(chain.from_iterable(found), key=lambda finding: -finding.status)
 
 
 def verdict(found: Sequence[Finding]) -> Status:
@@ -128,4 +131,12 @@ def _of_feed(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
         yield Finding(
             Status.DEGRADED,
             f"watchers are {vitals.feed_lag:,} entries behind the ledger, more than {limits.feed_lag:,}",
+        )
+
+
+def _of_rates(vitals: Vitals) -> Iterator[Finding]:
+    if vitals.counts_alone:
+        yield Finding(
+            Status.DEGRADED,
+            "the store of rates does not answer: this server counts calls alone",
         )

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from jobledger_service.domain.errors import Refusal
@@ -35,7 +35,10 @@ class Health:
 
 
 class Checkup:
-    """Looks when it is asked; those who ask at once share one look at the database."""
+    """Looks when it is asked; those who ask at once share one look at the database.
+
+    `rates` says whether the store answers where the servers count calls together.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class Checkup:
         attendance: Attendance,
         clock: Clock,
         limits: Thresholds,
+        rates: Callable[[], Awaitable[bool]],
     ) -> None:
         self._store = store
         self._queries = queries
@@ -54,13 +58,15 @@ class Checkup:
         self._attendance = attendance
         self._clock = clock
         self._limits = limits
+        self._rates = rates
         self._asking: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
         self.latest: Health | None = None
 
     async def look(self) -> Health:
-        """Look now; takes PATIENCE at most."""
-        store, latency = await self._answer() or (None, None)
-        vitals = self._vitals(store, latency)
+        """Look now; takes PATIENCE at most, and half a second for a store of rates that does not answer."""
+        answer, together = await asyncio.gather(self._answer(), self._rates())
+        store, latency = answer or (None, None)
+        vitals = replace(self._vitals(store, latency), counts_alone=not together)
         self.latest = Health(self._clock(), vitals, findings(vitals, self._limits))
         return self.latest
 

@@ -48,17 +48,37 @@ def remove_object(place: Place) -> bool:
     """Delete the object at a place; return whether it was there. Raises NotDeletedError."""
     try:
         files, path = _opened(place)
-        kind = files.info(path)["type"]
+        kind = _kind(files, path)
         if kind == "file":
             files.rm_file(path)
-    except FileNotFoundError:
+        elsewhere = not kind and not _has_bucket(files, place)
+    except FileNotFoundError:  # it went after it was looked at
         return False
     except Exception as error:  # each driver raises errors of its own; what they say may name secrets
         log.warning("an object is not deleted", extra={"scheme": place.scheme}, exc_info=True)
         raise NotDeletedError(f"the store failed: {type(error).__name__}", may_pass=True) from error
-    if kind != "file":
+    if elsewhere:
+        raise NotDeletedError(f"the bucket {place.authority} is not there", may_pass=True)
+    if kind not in ("file", ""):
         raise NotDeletedError("it is a directory", may_pass=False)
-    return True
+    return kind == "file"
+
+
+def _kind(files: AbstractFileSystem, path: str) -> str:
+    """Return "file" or "directory", "" when there is neither."""
+    try:
+        return str(files.info(path)["type"])
+    except FileNotFoundError:
+        return ""
+
+
+def _has_bucket(files: AbstractFileSystem, place: Place) -> bool:
+    """Whether the bucket is there, as far as one may know: drivers tell a lost bucket as a lost object."""
+    bucket = files._strip_protocol(f"{place.scheme}://{place.authority}")  # noqa: SLF001  as for the path
+    try:
+        return bool(_kind(files, bucket))
+    except PermissionError:
+        return True
 
 
 def _opened(place: Place) -> tuple[AbstractFileSystem, str]:

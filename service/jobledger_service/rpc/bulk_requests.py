@@ -75,7 +75,10 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
         checks.fault("filter", rule)
     if not request.HasField("filter"):
         return None
-    found = filter_of(checks, request.filter, caller)
+    if request.filter.owner not in ("", caller.owner):
+        checks.fault("filter.owner", f"is not your own, {caller.owner!r}: another's jobs take a key of that owner")
+        return None
+    found = filter_of(checks, request, caller)
     if found == JobFilter(caller.owner):
         checks.fault(
             "filter", "has no condition: to mean all of your jobs, say so with create_time.end_time, such as now"

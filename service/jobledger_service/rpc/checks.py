@@ -10,6 +10,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from jobledger_service.domain.access import OWNER
 from jobledger_service.domain.errors import InvalidField
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.service_kinds import RESERVED, is_reserved
@@ -74,6 +75,10 @@ class Checks:
             self.fault(field, "is required")
         elif not form.fullmatch(value):
             self.fault(field, f"{shown(value)} is not {rule}")
+
+    def owner(self, field: str, value: str) -> None:
+        """An owner must have its form."""
+        self.form(field, value, OWNER, "1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first")
 
     def job_id(self, field: str, value: str) -> None:
         """A job_id must have its form."""

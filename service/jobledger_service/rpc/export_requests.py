@@ -24,7 +24,7 @@ _FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_L
 def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFilter, Lines]:
     """Return which jobs ExportJobs asks for, and how they are to be written."""
     checks = Checks()
-    wanted = filter_of(checks, request.filter, caller)
+    wanted = filter_of(checks, request, caller)
     if request.format not in _FORMATS:
         checks.fault("format", "is required: CSV or JSON_LINES" if not request.format else f"{request.format} is none")
     _check_columns(checks, request.columns)

@@ -16,6 +16,7 @@ from jobledger_service.ledger.read_ports import Listing, Order, View
 from .checks import LABEL, Checks
 from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from .identity import Caller
+from .owners import owner_of
 from .views import view
 
 State = TypeVar("State", JobState, ChunkState, DeliveryState)
@@ -32,7 +33,7 @@ _ORDERS: Final = {
 def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     """Return what ListJobs asks for."""
     checks = Checks()
-    wanted = filter_of(checks, request.filter, caller)
+    wanted = filter_of(checks, request, caller)
     limit = page_size(checks, request.page_size, default=20, most=500)
     order = _ORDERS.get(request.order)
     if order is None:
@@ -60,13 +61,15 @@ def checked_page_size(given: int, *, default: int, most: int) -> int:
 def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
     """Return the filter of WatchJobs."""
     checks = Checks()
-    found = filter_of(checks, request.filter, caller)
+    found = filter_of(checks, request, caller)
     checks.done()
     return found
 
 
-def filter_of(checks: Checks, given: filter_pb2.JobFilter, caller: Caller) -> JobFilter:
-    """Return the jobs that a request is about, which are the caller's own."""
+def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noqa: ANN401  any with a filter
+    """Return the jobs that a request is about; raises RoleMissing for an owner whom the caller may not name."""
+    given: filter_pb2.JobFilter = request.filter
+    method = request.DESCRIPTOR.name.removesuffix("Request")
     checks.count("filter.kinds", len(given.kinds), 100)
     for index, kind in enumerate(given.kinds):
         checks.kind(f"filter.kinds[{index}]", kind)
@@ -80,7 +83,7 @@ def filter_of(checks: Checks, given: filter_pb2.JobFilter, caller: Caller) -> Jo
     if given.search and not searched:
         checks.fault("filter.search", f"{given.search!r} has no letter and no digit")
     return JobFilter(
-        owner=caller.owner,
+        owner=owner_of(checks, "filter.owner", given.owner, caller, method),
         states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
         kinds=frozenset(given.kinds),
         min_priority=low,

@@ -14,6 +14,7 @@ WEBHOOK_SERVICE: Final = "jobledger.v1.WebhookService"
 LIMIT_SERVICE: Final = "jobledger.v1.LimitService"
 IMPORT_SERVICE: Final = "jobledger.v1.ImportService"
 HEALTH_SERVICE: Final = "jobledger.v1.SystemHealthService"
+CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 OPERATIONS: Final = "google.longrunning.Operations"
 
 
@@ -23,7 +24,7 @@ class Kind(StrEnum):
     READ = "read"
     WRITE = "write"
     WATCH = "watch"
-    """Stays open."""
+    """Stays open: counted when it is opened, and as long as it is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,11 @@ def _methods() -> Iterator[Method]:
     yield Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE)
     yield Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True)
     yield Method(HEALTH_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ)
+    for name in ("TopChannels", "Servers", "Server", "ServerSockets", "Channel", "Subchannel", "Socket"):
+        yield Method(CHANNELZ, f"Get{name}", Role.ADMIN, Kind.READ)
     yield Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ)
     yield Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ)
-    yield Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.READ, waits=True)
+    yield Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.WATCH, waits=True)
     yield Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE)
     yield Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE)
 

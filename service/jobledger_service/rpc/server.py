@@ -1,12 +1,14 @@
 """The gRPC server: its services, its limits, and how it stops."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
 from google.longrunning import operations_proto_pb2
 from google.protobuf.descriptor import ServiceDescriptor
+from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from jobledger.v1 import (
@@ -30,6 +32,7 @@ LIMIT_SERVICE: Final = limit_service_pb2.DESCRIPTOR.services_by_name["LimitServi
 IMPORT_SERVICE: Final = import_service_pb2.DESCRIPTOR.services_by_name["ImportService"]
 OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
 HEALTH_SERVICE: Final = health_service_pb2.DESCRIPTOR.services_by_name["SystemHealthService"]
+CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment] # its stubs name protobuf's classes in C
 SERVICES: Final = (
     JOB_SERVICE,
     WORKER_SERVICE,
@@ -40,6 +43,8 @@ SERVICES: Final = (
     OPERATIONS,
     HEALTH_SERVICE,
 )
+OF_ADMINS: Final = (ADMIN_SERVICE, HEALTH_SERVICE)
+"""What the admin listener serves too."""
 NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
 NEED_DATABASE: Final = tuple(name for name in NAMES if name != HEALTH_SERVICE.full_name)
 """The services whose health is NOT_SERVING while the database is lost."""
@@ -66,17 +71,29 @@ class CannotListenError(OSError):
     """The address cannot be listened on."""
 
 
-@dataclass(slots=True)
-class GrpcServer:
-    """The server of one process."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address that is served, and the port that it got."""
 
     server: grpc.aio.Server
-    health: health.aio.HealthServicer
     port: int
+
+
+@dataclass(slots=True)
+class GrpcServer:
+    """The listeners of one process, and the health that all of them tell."""
+
+    main: Listener
+    admin: Listener | None
+    health: health.aio.HealthServicer
+
+    def _listeners(self) -> list[Listener]:
+        return [self.main] if self.admin is None else [self.main, self.admin]
 
     async def start(self) -> None:
         """Serve, and say so."""
-        await self.server.start()
+        for one in self._listeners():
+            await one.server.start()
         for name in ("", *NAMES):
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
@@ -92,30 +109,51 @@ class GrpcServer:
 
     async def stop(self, grace: float) -> None:
         """Close the connections, giving calls that run `grace` seconds to finish."""
-        await self.server.stop(grace)
+        await asyncio.gather(*(one.server.stop(grace) for one in self._listeners()))
 
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """Where to serve, HOST:PORT: without TLS when there are no certificates."""
+    """Where to serve, HOST:PORT, and what: without TLS when there are no certificates.
+
+    `counted` is for channelz: without it gRPC keeps no account of connections. `message_limit` is in bytes.
+    """
 
     listen: str
     certificates: Certificates | None
-    shared: bool
+    services: Sequence[ServiceDescriptor]
     reflection: bool
+    counted: bool
+    shared: bool
     message_limit: int
 
 
-def build(port: Port, serving: Serving, services: Mapping[ServiceDescriptor, object]) -> GrpcServer:
-    """Return a server with all of SERVICES, bound to its address; raises CannotListenError."""
-    ours = (("grpc.so_reuseport", int(port.shared)), ("grpc.max_receive_message_length", HARD * port.message_limit))
-    server = grpc.aio.server(options=(*OPTIONS, *ours))
-    server.add_generic_rpc_handlers([serving.handler(descriptor, services[descriptor]) for descriptor in SERVICES])
+def build(main: Port, admin: Port | None, serving: Serving, services: Mapping[ServiceDescriptor, object]) -> GrpcServer:
+    """Return a server bound to its addresses; raises CannotListenError."""
     servicer = health.aio.HealthServicer()
+    first = _listener(main, serving, services, servicer)
+    second = _listener(admin, serving, services, servicer) if admin else None
+    return GrpcServer(first, second, servicer)
+
+
+def _listener(
+    port: Port,
+    serving: Serving,
+    services: Mapping[ServiceDescriptor, object],
+    servicer: health.aio.HealthServicer,
+) -> Listener:
+    ours = (
+        ("grpc.so_reuseport", int(port.shared)),
+        ("grpc.enable_channelz", int(port.counted)),
+        ("grpc.max_receive_message_length", HARD * port.message_limit),
+    )
+    server = grpc.aio.server(options=(*OPTIONS, *ours))
+    server.add_generic_rpc_handlers([serving.handler(descriptor, services[descriptor]) for descriptor in port.services])
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
     if port.reflection:
-        reflection.enable_server_reflection((*NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
-    return GrpcServer(server, servicer, _bind(server, port))
+        names = [descriptor.full_name for descriptor in port.services]
+        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return Listener(server, _bind(server, port))
 
 
 def _bind(server: grpc.aio.Server, port: Port) -> int:

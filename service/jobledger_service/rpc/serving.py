@@ -20,7 +20,7 @@ from .call import AccessLog, Call, Context, Served
 from .door import Door
 from .errors import internal_status, status_of
 from .identity import Caller
-from .methods import METHODS, Method
+from .methods import METHODS, Kind, Method
 from .observe import CallsObserver
 from .open_calls import OpenCalls
 from .traces import Tracer
@@ -156,12 +156,13 @@ class Serving:
     def _held(
         self, method: Method, call: Callable[[Any, Caller], Awaitable[R]]
     ) -> Callable[[Any, Caller], Awaitable[R]]:
-        """Return a call as one that ends with its caller's key, when it is one that waits."""
+        """Return a call as one that ends with its caller's key, when it is one that waits; a watch counts as one."""
         if not method.waits:
             return call
+        hold = self._open_calls.watch if method.kind is Kind.WATCH else self._open_calls.hold
 
         async def held(request: Any, caller: Caller) -> R:  # noqa: ANN401  any message
-            with self._open_calls.hold(caller):
+            with hold(caller):
                 return await call(request, caller)
 
         return held

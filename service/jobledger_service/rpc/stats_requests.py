@@ -9,6 +9,7 @@ from jobledger_service.ledger.stats import StatsQuery
 
 from .checks import Checks
 from .identity import Caller
+from .owners import owner_of
 
 DAY_HOURS: Final = 24
 MOST_POINTS: Final = 2_000
@@ -22,6 +23,7 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
     checks.count("kinds", len(request.kinds), 100)
     for index, kind in enumerate(request.kinds):
         checks.kind(f"kinds[{index}]", kind)
+    owner = owner_of(checks, "owner", request.owner, caller, "GetJobStats")
     step = _STEPS.get(request.step)
     if step is None:
         checks.fault("step", f"{request.step} is not a step: HOUR, DAY, or UNSPECIFIED for no series")
@@ -29,7 +31,7 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
     if step and (points := len(numbers(hours, step))) > MOST_POINTS:
         checks.fault("step", f"makes {points} points of this time_range, more than {MOST_POINTS}")
     checks.done()
-    return StatsQuery(caller.owner, tuple(dict.fromkeys(request.kinds)), hours, step or 0)
+    return StatsQuery(owner, tuple(dict.fromkeys(request.kinds)), hours, step or 0)
 
 
 def numbers(hours: range, step: int) -> range:
