@@ -99,15 +99,15 @@ class Executor:
         raise AssertionError("unreachable")
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
-        now = self._clock()
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, now, self._retention, self._quiet)
+            work = WorkingSet(transaction, self._retention, self._quiet)
             work.load([command.needs() for command in commands])
+            work.now = self._clock()  # after the locks: not before what others have done to these jobs
             decided = [_decide(command, work) for command in commands]
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
-            transaction.save(work.writes(), now)
+            transaction.save(work.writes(), work.now)
             entries = self._append(transaction, encoded)
         changes = Counter(change.type for record, _ in encoded for change in record.changes)
         return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes)

@@ -13,8 +13,7 @@ from .write_ports import Transaction
 class Slots:
     """Limits by key, as the commands so far left them. What they hold is counted as a difference to the rows."""
 
-    def __init__(self, now: int, undo: Undo) -> None:
-        self._now = now
+    def __init__(self, undo: Undo) -> None:
         self._undo = undo
         self._limits: dict[str, Limit] = {}
         self._new: dict[str, Limit] = {}
@@ -33,12 +32,12 @@ class Slots:
         running, waiting = self._counts.get(key, (0, 0))
         return evolve(limit, running=limit.running + running, waiting=limit.waiting + waiting)
 
-    def set(self, limit: Limit) -> None:
+    def set(self, limit: Limit, now: int) -> None:
         """Set how many jobs of a scope may run; what holds a slot or waits stays as it is counted."""
         old = self._limits.get(limit.key)
         if old is not None:
             limit = evolve(limit, running=old.running, waiting=old.waiting)
-        limit = evolve(limit, set_time=self._now)
+        limit = evolve(limit, set_time=now)
         self._undo.put(self._limits, limit.key, limit)
         is_new = old is None or limit.key in self._new
         self._undo.put(self._new if is_new else self._set, limit.key, limit)

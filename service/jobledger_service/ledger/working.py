@@ -57,8 +57,8 @@ class _Touched:
 class WorkingSet:
     """A batch's jobs and chunks. What a refused command did is undone by `rollback`."""
 
-    def __init__(self, transaction: Transaction, now: int, retention: Retention, quiet: int) -> None:
-        self.now = now
+    def __init__(self, transaction: Transaction, retention: Retention, quiet: int) -> None:
+        self.now = 0  # set when all rows are locked
         self._retention = retention
         self._quiet = quiet
         self._transaction = transaction
@@ -74,7 +74,7 @@ class WorkingSet:
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self._undo = Undo()
-        self.slots = Slots(now, self._undo)
+        self.slots = Slots(self._undo)
 
     def load(self, needs: Iterable[Needs]) -> None:
         """Load what the commands need: the jobs that they name are locked in order, then claims take what is free."""

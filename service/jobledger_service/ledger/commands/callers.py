@@ -34,7 +34,7 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
 def _bring_along(work: WorkingSet, limit: Limit) -> None:
     """Set a limit that a job brings along, unless an operator has."""
     if brought_along(limit, work.slots.limit(limit.key), work.now):
-        work.slots.set(limit)
+        work.slots.set(limit, work.now)
 
 
 @dataclass(frozen=True, slots=True)

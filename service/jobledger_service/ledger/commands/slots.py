@@ -24,7 +24,7 @@ class SetLimit(OneJob):
     def decide(self, work: WorkingSet) -> str:
         key = limit_key(self.owner, self.scope)
         if self.most is not None or work.slots.limit(key) is not None:
-            work.slots.set(Limit(self.owner, self.scope, self.most))
+            work.slots.set(Limit(self.owner, self.scope, self.most), work.now)
         return key
 
     def answer(self, decided: str, work: WorkingSet) -> Limit | None:
