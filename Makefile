@@ -7,6 +7,8 @@ PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
 # What `make bench` measures on: sqlite or postgresql.
 STORE  ?= sqlite
+# The tests start hundreds of servers, and so these are compiled first.
+TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
 # How many jobs `make seed` makes and `make bench-reads` reads, and where the first makes them.
 JOBS     ?= 100000
 DATABASE ?= sqlite:///seeded.db
@@ -18,7 +20,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test check bench bench-reads seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long check bench bench-reads seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,11 +77,13 @@ lint: $(READY) ## Check style, layers and the contract
 types: $(READY) ## Check the types
 	$(BIN)/mypy
 
-test: $(READY) ## Run the tests
-	@$(BIN)/python -m compileall -q protos client service # the tests start hundreds of servers
-	$(BIN)/pytest -n 2
+test: $(READY) ## Run the tests, but for the long ones
+	$(TESTS) -m "not long"
 
-check: lint types gen-check test ## Do all that CI does that CI runs
+test-long: $(READY) ## Run the tests that kill, restart and overload servers
+	$(TESTS) -m long
+
+check: lint types gen-check test test-long ## Do all that CI does
 
 bench: $(READY) ## Measure against a bare grpc.aio server in the same run
 	$(BIN)/python -m bench --store $(STORE)

@@ -48,8 +48,33 @@ ON_ONE_STORE = {
 }
 
 
+# What `make test` leaves to `make test-long`, with the reason; `make check` runs both.
+LONG = {
+    "bulk/test_crash.py": "servers are killed while they work",
+    "celery/test_losses.py": "workers and brokers are killed",
+    "client/test_replicas.py": "servers are killed and drained",
+    "client/test_worker_stops.py": "servers are stopped and started",
+    "contract/test_export_pinned.py": "servers are killed and drained while an export runs",
+    "examples/test_programs.py": "whole examples run",
+    "removal/test_buckets.py": "object stores are started, and go away",
+    "replicas/": "several servers over one database, which are killed, migrated, overloaded",
+    "store/test_exporting.py": "many jobs are exported",
+    "store/test_list_model.py": "random lists of a crowd of jobs",
+    "store/test_list_plans.py": "100,000 jobs are made",
+    "test_crash.py": "servers are killed under load",
+    "watch/test_guarantees.py::test_10_bounded": "200 MB are written past watchers that do not read",
+    "watch/test_slow_readers.py": "thousands of large messages",
+    "webhooks/test_crash.py": "servers are killed while they deliver",
+    "webhooks/test_replicas.py": "servers are killed while they deliver",
+}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what one store is enough for."""
+    """Leave out what one store is enough for, and mark what is long."""
+    for item in items:
+        if item.nodeid.removeprefix("tests/").startswith(tuple(LONG)):
+            item.add_marker("long")
     others = {item for item in items if _is_repeated(item)}
     if others:
         config.hook.pytest_deselected(items=list(others))
