@@ -15,6 +15,7 @@ from tests.conftest import QUICK
 from tests.operate.conftest import Start, lines
 from tests.support.api import Api
 from tests.support.databases import new_database
+from tests.support.errors import refused
 from tests.support.server import BOUND, COMMAND, Server
 
 Connect = Callable[[Server], Api]
@@ -77,6 +78,13 @@ def test_tracebacks_on_a_terminal_show_no_values():
     ended = subprocess.run([sys.executable, "-c", PRETTY], capture_output=True, text=True, timeout=BOUND, check=True)
     assert "RuntimeError: no" in ended.stderr
     assert "jl_token" not in ended.stderr
+
+
+async def test_a_line_is_short_whatever_was_asked_for(server: Server, api: Api):
+    for job_id in ("x" * 100_000, "漢" * 3_000):
+        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+            await api.get(job_id)
+    assert max(map(len, server.log.read_text().splitlines())) < 10_000
 
 
 async def test_nothing_that_went_well_is_logged_by_default(server: Server, api: Api, kind: str):

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 REQUEST_ID: Final = "x-request-id"
 LEFT: Final = "CANCELLED"
 """The code of a call whose caller went away."""
+LONGEST: Final = 128
+"""Characters of a job_id in the log: there is no job with a longer one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +124,8 @@ class Call:
 
     def _job_id(self) -> str | None:
         """Return the job that was named, or the one that was made."""
-        named = getattr(self.request, "job_id", None)
-        return named or getattr(getattr(self.reply, "job", None), "job_id", None) or None
+        named = getattr(self.request, "job_id", None) or getattr(getattr(self.reply, "job", None), "job_id", None)
+        return named[:LONGEST] if named else None
 
     def _metadata(self) -> Iterable[tuple[str, Any]]:
         return self.context.invocation_metadata() or ()

@@ -228,7 +228,7 @@ class Serving:
         call.tally.errors += 1
         status = status_of(refusal, self._cursor)
         call.code = status.code.name
-        log.info("refused", code=call.code, why=str(refusal), **call.told())
+        log.info("refused", code=call.code, why=status.details, **call.told())
         await call.context.abort_with_status(status)
 
     async def _fail(self, call: Call, error: Exception) -> None:
