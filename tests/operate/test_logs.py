@@ -82,7 +82,7 @@ def test_tracebacks_on_a_terminal_show_no_values():
 
 async def test_a_line_is_short_whatever_was_asked_for(server: Server, api: Api):
     for job_id in ("x" * 100_000, "漢" * 3_000):
-        with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "job_id"):
             await api.get(job_id)
     assert max(map(len, server.log.read_text().splitlines())) < 10_000
 
