@@ -1,6 +1,7 @@
 """ImportService: authorise, read each job, submit some at a time, count."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,15 +49,30 @@ class ImportService:
     async def ImportJobs(
         self, requests: AsyncIterator[api.ImportJobsRequest], caller: Caller
     ) -> api.ImportJobsResponse:
-        tally, past = _Tally(), PastJobs(caller.owner, self.given)
-        async for request in requests:
-            check_request(request)
-            read = [_read(past, one) for one in request.jobs]
-            wanted = [one for one in read if isinstance(one, commands.Past)]
-            outcomes = iter(await self.committer.submit(commands.ImportJobs(wanted, caller.name)) if wanted else ())
-            for given, one in zip(request.jobs, read, strict=True):
-                tally.count(given.job.job_id, one if isinstance(one, Refusal) else next(outcomes))
+        tally, past, before = _Tally(), PastJobs(caller.owner, self.given), None
+        try:
+            async for request in requests:
+                check_request(request)
+                read = [_read(past, one) for one in request.jobs]  # while those before are written
+                if before is not None:
+                    await before
+                before = asyncio.create_task(self._write(request, read, caller, tally))
+        finally:
+            if before is not None:
+                await before
         return tally.said
+
+    async def _write(
+        self,
+        request: api.ImportJobsRequest,
+        read: Sequence[commands.Past | Refusal],
+        caller: Caller,
+        tally: _Tally,
+    ) -> None:
+        wanted = [one for one in read if isinstance(one, commands.Past)]
+        outcomes = iter(await self.committer.submit(commands.ImportJobs(wanted, caller.name)) if wanted else ())
+        for given, one in zip(request.jobs, read, strict=True):
+            tally.count(given.job.job_id, one if isinstance(one, Refusal) else next(outcomes))
 
 
 def _read(past: PastJobs, one: api.ImportedJob) -> commands.Past | Refusal:
