@@ -63,8 +63,10 @@ LONG = {
     "store/test_list_plans.py": "100,000 jobs are made",
     "test_crash.py": "servers are killed under load",
     "watch/test_guarantees.py::test_10_bounded": "200 MB are written past watchers that do not read",
+    "watch/test_resume.py": "servers are stopped and started, and their history is trimmed",
     "watch/test_slow_readers.py": "thousands of large messages",
     "webhooks/test_crash.py": "servers are killed while they deliver",
+    "webhooks/test_failures.py": "receivers fail until they are given up",
     "webhooks/test_replicas.py": "servers are killed while they deliver",
 }
 
