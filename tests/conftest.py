@@ -51,11 +51,14 @@ ON_ONE_STORE = {
 # What `make test` leaves to `make test-long`, with the reason; `make check` runs both.
 LONG = {
     "bulk/test_crash.py": "servers are killed while they work",
+    "bulk/test_service_jobs.py": "runs are stopped, and leases of killed servers run out",
     "celery/test_losses.py": "workers and brokers are killed",
     "client/test_replicas.py": "servers are killed and drained",
     "client/test_worker_stops.py": "servers are stopped and started",
+    "contract/test_audit.py": "history and jobs are outlived",
     "contract/test_export_pinned.py": "servers are killed and drained while an export runs",
     "examples/test_programs.py": "whole examples run",
+    "examples/test_transcoding.py": "a whole example runs",
     "removal/test_buckets.py": "object stores are started, and go away",
     "replicas/": "several servers over one database, which are killed, migrated, overloaded",
     "store/test_exporting.py": "many jobs are exported",
