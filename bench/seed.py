@@ -10,9 +10,8 @@ from typing import Final
 from jobledger_service.domain.rollup import HOUR
 from jobledger_service.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
 from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.running import RunningTotals
 from jobledger_service.store.tables import job_words, jobs, ledger
-from jobledger_service.store.upkeep import SqlUpkeep
 from jobledger_service.store.writing import SqlWriteStore
 from sqlalchemy import select, text, update
 
@@ -64,9 +63,10 @@ def indexes_last(database: Database) -> Iterator[None]:
 
 def fold(database: Database, before: int) -> None:
     """Fold the rollups of all hours that are over, as a server would have done from hour to hour."""
-    reads, upkeep = SqlReadStore(database), SqlUpkeep(database, lambda _message: None)
-    while due := reads.unfolded(before):
-        upkeep.fold(*due)
+    totals = RunningTotals(database.dialect)
+    with database.write() as connection:
+        while due := totals.unfolded(connection, before):
+            totals.fold(connection, *due)
 
 
 def analyse(database: Database) -> None:
