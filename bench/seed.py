@@ -19,6 +19,8 @@ from .crowd import Crowd
 
 AT_ONCE: Final = 2_000
 """Jobs of one transaction."""
+FOLDED_AT_ONCE: Final = 25
+"""Hours of one transaction."""
 
 
 class NotEmptyError(ValueError):
@@ -64,9 +66,19 @@ def indexes_last(database: Database) -> Iterator[None]:
 def fold(database: Database, before: int) -> None:
     """Fold the rollups of all hours that are over, as a server would have done from hour to hour."""
     totals = RunningTotals(database.dialect)
+    while _fold_some(database, totals, before):
+        pass
+
+
+def _fold_some(database: Database, totals: RunningTotals, before: int) -> bool:
+    """Fold some hours in one transaction, few, as PostgreSQL walks over what it deletes; return if there is more."""
     with database.write() as connection:
-        while due := totals.unfolded(connection, before):
+        for _ in range(FOLDED_AT_ONCE):
+            due = totals.unfolded(connection, before)
+            if due is None:
+                return False
             totals.fold(connection, *due)
+    return True
 
 
 def analyse(database: Database) -> None:
