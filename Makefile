@@ -28,11 +28,12 @@ help: ## Print the targets
 setup: $(READY) ## Make the virtual environment with everything in it
 
 $(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.toml service/pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Jobledger needs Python 3.11 or newer; set PYTHON=")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
-	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e 'service[gs,redis,s3]'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Jobledger needs Python 3.11 or newer; set PYTHON=")'
+	@echo "Once, for a minute or two: all that Jobledger needs goes into $(VENV)"
+	@echo "  1 of 4: a virtual environment" && $(PYTHON) -m venv $(VENV)
+	@echo "  2 of 4: pip" && $(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
+	@echo "  3 of 4: the tools and libraries of the tests" && $(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	@echo "  4 of 4: Jobledger and its libraries" && $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e 'service[gs,redis,s3]'
 	@touch $@
 
 run: $(READY) ## Run a server on ./jobledger.db, port 7070

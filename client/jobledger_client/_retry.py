@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import grpc
 
-from jobledger_client._errors import DrainingError, JobledgerError, UnavailableError
+from jobledger_client._errors import DeadlineExceededError, DrainingError, JobledgerError, UnavailableError
 
 # Resets that proxies and HTTP/2 make, when no service had a word in it.
 _RESETS = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
@@ -41,6 +41,11 @@ def nothing_was_done(error: JobledgerError) -> bool:
 def may_repeat(error: JobledgerError, *, idempotent: bool) -> bool:
     """Tell whether a call that failed with `error` may be sent again."""
     return nothing_was_done(error) or (idempotent and isinstance(error, UnavailableError))
+
+
+def tells_less(error: JobledgerError, before: JobledgerError) -> bool:
+    """Tell whether `error` says only that time was up, while the failure before says why there was no answer."""
+    return isinstance(error, DeadlineExceededError) and not error.reason and not nothing_was_done(before)
 
 
 def may_resume(error: JobledgerError) -> bool:

@@ -98,7 +98,7 @@ async def test_an_error_of_the_sdk_says_when_to_come_back(admin: KeyedApi, as_ho
     assert await refusals([as_holder(admin, token).create(kind) for _ in range(30)]) == []
 
     def once_more() -> RateLimitedError:
-        with JobClient(admin.target, api_key=token, timeout=1) as client, pytest.raises(RateLimitedError) as caught:
+        with JobClient(admin.target, api_key=token, timeout=5) as client, pytest.raises(RateLimitedError) as caught:
             client.create_job(kind)
         return caught.value
 

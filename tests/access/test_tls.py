@@ -129,7 +129,7 @@ async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Serv
 @pytest.mark.parametrize("trust", ["none", "another's"])
 def test_who_speaks_no_tls_or_trusts_another_authority_gets_no_answer(encrypted: Server, tmp_path: Path, trust: str):
     strange = Pki(tmp_path, trustme.CA()).credentials() if trust != "none" else None
-    with JobClient(localhost(encrypted), credentials=strange, timeout=1) as client, pytest.raises(UnavailableError):
+    with JobClient(localhost(encrypted), credentials=strange, timeout=5) as client, pytest.raises(UnavailableError):
         client.list_jobs().page()
 
 
@@ -146,7 +146,7 @@ def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(
     other = trustme.CA().issue_cert("someone")
     pair = (other.private_key_pem.bytes(), other.cert_chain_pems[0].bytes())
     for credentials in (pki.credentials(), grpc.ssl_channel_credentials(Path(pki.ca_file).read_bytes(), *pair)):
-        client = JobClient(localhost(server), credentials=credentials, timeout=1, api_key=token)
+        client = JobClient(localhost(server), credentials=credentials, timeout=5, api_key=token)
         with client, pytest.raises(UnavailableError):
             client.list_jobs().page()
     flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)

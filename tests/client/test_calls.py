@@ -103,6 +103,22 @@ def test_a_missed_deadline_is_a_timeout_error(service: Played):
     assert isinstance(got.exception(), TimeoutError)
 
 
+def test_when_the_last_attempt_is_cut_short_the_error_is_the_one_before(service: Played):
+    got = service.start(lambda client: client.get_job("one"))
+    service.refuse("GetJob", UNAVAILABLE)
+    service.refuse("GetJob", grpc.StatusCode.DEADLINE_EXCEEDED)
+    error = got.exception()
+    assert isinstance(error, UnavailableError)
+    assert error.attempts == 1
+
+
+def test_a_write_cut_short_after_a_full_queue_may_have_had_an_effect(service: Played):
+    got = service.start(lambda client: client.cancel_job("one"))
+    service.refuse("CancelJob", grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=3.0)
+    service.refuse("CancelJob", grpc.StatusCode.DEADLINE_EXCEEDED)
+    assert isinstance(got.exception(), DeadlineExceededError)
+
+
 def test_a_full_queue_is_come_back_to_after_the_time_it_asks_for(service: Played):
     got = service.start(lambda client: client.cancel_job("one"))
     service.refuse("CancelJob", grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=3.0)

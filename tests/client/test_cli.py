@@ -231,9 +231,9 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
         (["create", "a.b", "--priority", "11"], 65, "priority: 11 is not within 0 to 10"),
         (["get", "no-such-job"], 66, "no-such-job"),
         (["watch", "no-such-job"], 66, "no-such-job"),
-        (["--target", "127.0.0.1:1", "--timeout", "0.2", "list"], 69, "the server could not be reached"),
-        (["list", "--target", "127.0.0.1:1", "--timeout", "0.2"], 69, "the server could not be reached"),
-        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "0.2"], 69, "the server could not be reached"),
+        (["--target", "127.0.0.1:1", "--timeout", "3", "list"], 69, "the server could not be reached"),
+        (["list", "--target", "127.0.0.1:1", "--timeout", "3"], 69, "the server could not be reached"),
+        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "3"], 69, "the server could not be reached"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, words: list[str], code: int, sentence: str):

@@ -72,7 +72,7 @@ async def test_a_caller_that_leaves_harms_no_other(api: Api, kind: str, watching
 
 async def test_a_deadline_ends_a_watch(api: Api, kind: str):
     request = WatchJobsRequest(filter={"kinds": [kind]})
-    async with Watch(api.jobs.WatchJobs(request, timeout=1)) as watch:
+    async with Watch(api.jobs.WatchJobs(request, timeout=3)) as watch:
         assert (await watch.message()).type == BOOKMARK
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await watch.rest()

@@ -7,12 +7,13 @@ import grpc
 
 from jobledger_client._async._backend import AsyncClock
 from jobledger_client._metadata import MetadataSource, metadata_reader
-from jobledger_client._retry import Backoff, may_repeat
+from jobledger_client._retry import Backoff, may_repeat, tells_less
 from jobledger_client._status import error_from_call
 from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import UnaryCall
+    from jobledger_client._errors import JobledgerError
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -45,19 +46,23 @@ class AsyncCaller:
     ) -> Response:
         """Send the request, again after failures that allow it, until `timeout` (the client's when None) has passed.
 
-        Raises the JobledgerError for the last failure.
+        Raises the JobledgerError for the last failure, or for the one before when the last is that time was up.
         """
         deadline = self.deadline(self.timeout if timeout is None else timeout)
         failures = 0
+        before: JobledgerError | None = None
         while True:
             try:
                 return await method(request, timeout=self.left(deadline), metadata=traced(self.metadata()))
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)
+                if before is not None and tells_less(error, before):
+                    raise before from failure
                 wait = self.backoff.wait(failures, error, self.clock.random)
                 if not may_repeat(error, idempotent=idempotent) or self.clock.monotonic() + wait >= deadline:
                     raise error from failure
+                before = error
             await self.clock.sleep(wait)
 
     def deadline(self, timeout: float | None) -> float:

@@ -44,9 +44,14 @@ class PartialFile:
         return cls(file, request, size)
 
     def __enter__(self) -> Self:
-        self._data = self._part.open("r+b" if self._size else "wb")
-        self._data.truncate(self._size)
-        self._data.seek(self._size)
+        try:
+            self._data = self._part.open("r+b" if self._size else "wb")
+            self._data.truncate(self._size)
+            self._data.seek(self._size)
+        except KeyboardInterrupt:
+            if not self._size:
+                self._part.unlink(missing_ok=True)
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
