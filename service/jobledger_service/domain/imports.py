@@ -1,13 +1,13 @@
 """Jobs that come from another system, with the times and the end that they had there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .change import Change, ChangeType, Step
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .errors import InvalidField
 from .evolve import evolve
-from .job import Job
+from .job import Job, counts_of
 from .lifecycle import NewJob, create
 from .states import ENDED, ChunkState, JobState
 
@@ -102,21 +102,23 @@ def _broken_chunks(past: PastJob) -> list[tuple[str, str]]:
 def imported(past: PastJob, actor: str) -> Step:
     """Return the job and its chunks as they ended, in one entry of the ledger."""
     step = create(past.new, actor, past.create_time)
-    job, chunks = step.job, []
-    for old in step.chunks:
-        new = _ended(past, old)
-        job = job.with_chunk(old, new, past.create_time)
-        chunks.append(new)
-    job = _with_end(past, job)
-    change = Change(ChangeType.IMPORTED, actor, None, job.state)
-    return Step(job, tuple(chunks), change)
+    chunks = tuple(_ended(past, chunk) for chunk in step.chunks)
+    change = Change(ChangeType.IMPORTED, actor, None, past.state)
+    return Step(_with_end(past, step.job, chunks), chunks, change)
 
 
-def _with_end(past: PastJob, job: Job) -> Job:
-    progress = evolve(job.progress, percent=100.0) if past.state is JobState.COMPLETED else job.progress
+def _with_end(past: PastJob, job: Job, chunks: Sequence[Chunk]) -> Job:
+    done = sum(chunk.work_done for chunk in chunks)
+    progress = evolve(
+        job.progress,
+        work_done=done,
+        items_completed=sum(chunk.items_done for chunk in chunks),
+        percent=done * 100 / job.progress.work_total,
+    )
     return evolve(
         job,
         state=past.state,
+        counts=counts_of(chunks),
         progress=progress,
         start_time=past.start_time,
         end_time=past.end_time,

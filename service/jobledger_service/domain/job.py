@@ -1,6 +1,7 @@
 """A job: one piece of work that somebody waits for, with the aggregates of its chunks."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -235,6 +236,11 @@ class Job:
             for t in self.stage_timings
         )
         return evolve(self, stage_timings=timings)
+
+
+def counts_of(chunks: Iterable[Chunk]) -> Counts:
+    """Return how many of these chunks are in each state."""
+    return Counts(**Counter(chunk.state.lower() for chunk in chunks))
 
 
 def sums_of(chunks: list[Chunk]) -> JobProgress:

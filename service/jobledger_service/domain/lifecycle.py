@@ -51,16 +51,11 @@ def create(new: NewJob, actor: str, now: int) -> Step:
 
 
 def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
+    blank = Chunk(spec.key, 0, spec.create_time, spec.retry_policy.max_attempts)
     first = 0
     for index, size in enumerate(sizes):
-        yield Chunk(
-            job_key=spec.key,
-            index=index,
-            create_time=spec.create_time,
-            max_attempts=spec.retry_policy.max_attempts,
-            first_item=first if size else None,
-            last_item=first + size - 1 if size else None,
-        )
+        items = {"first_item": first, "last_item": first + size - 1} if size else {}
+        yield evolve(blank, index=index, **items)
         first += size
 
 

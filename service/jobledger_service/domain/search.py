@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -54,5 +55,6 @@ def label_marks(labels: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"§l{_digest(name, value)}" for name, value in labels.items())
 
 
+@lru_cache(maxsize=4_096)
 def _digest(*parts: str) -> str:
     return blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 
 from jobledger_service.domain.change import Change, ChangeType
-from jobledger_service.domain.chunk import WHOLE, Artifact, Chunk, WorkError
+from jobledger_service.domain.chunk import NO_PROGRESS, WHOLE, Artifact, Chunk, ChunkProgress, WorkError
 from jobledger_service.domain.job import FailurePolicy, Job
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.slots import scope_of
@@ -29,8 +29,9 @@ JOB_STATES_BY_NUMBER: Final[dict[int, JobState]] = {number: state for state, num
 CHUNK_STATES_BY_NUMBER: Final[dict[int, ChunkState]] = {number: state for state, number in CHUNK_STATES.items()}
 
 
+@lru_cache(maxsize=1_024)
 def timestamp(micros: int) -> Timestamp:
-    """Return a time in microseconds since 1970 as a Timestamp."""
+    """Return a time in microseconds since 1970 as a Timestamp, which others may hold too: copy it, never change it."""
     seconds, rest = divmod(micros, MICROS)
     return Timestamp(seconds=seconds, nanos=rest * 1_000)
 
@@ -80,7 +81,6 @@ def _error(error: WorkError | None) -> chunk_pb2.WorkError | None:
 
 def chunk(value: Chunk, input_: bytes | None = None) -> chunk_pb2.Chunk:
     """Return a chunk."""
-    progress = value.progress
     return chunk_pb2.Chunk(
         index=value.index,
         state=CHUNK_STATES[value.state],
@@ -91,13 +91,7 @@ def chunk(value: Chunk, input_: bytes | None = None) -> chunk_pb2.Chunk:
         max_attempts=value.max_attempts,
         task_id=value.task_id,
         worker=value.worker,
-        progress=chunk_pb2.ChunkProgress(
-            percent=progress.done * 100 / WHOLE,
-            stage=progress.stage,
-            stage_percent=progress.stage_percent,
-            message=progress.message,
-            items_completed=progress.items_completed,
-        ),
+        progress=_chunk_progress(value.progress),
         artifacts=_artifacts(value.artifacts) if value.artifacts else None,
         error=_error(value.error),
         create_time=timestamp(value.create_time),
@@ -105,6 +99,21 @@ def chunk(value: Chunk, input_: bytes | None = None) -> chunk_pb2.Chunk:
         end_time=_time(value.end_time),
         lease_expire_time=_time(value.lease_expire_time),
         not_before=_time(value.not_before),
+    )
+
+
+_NO_PROGRESS: Final = chunk_pb2.ChunkProgress()
+
+
+def _chunk_progress(progress: ChunkProgress) -> chunk_pb2.ChunkProgress:
+    if progress is NO_PROGRESS:
+        return _NO_PROGRESS
+    return chunk_pb2.ChunkProgress(
+        percent=progress.done * 100 / WHOLE,
+        stage=progress.stage,
+        stage_percent=progress.stage_percent,
+        message=progress.message,
+        items_completed=progress.items_completed,
     )
 
 

@@ -1,7 +1,8 @@
 """What differs between databases, in one place."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -68,20 +69,26 @@ class Dialect(Protocol):
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         """Return the parameters of `chunk_keys`."""
 
-    def insert(self, table: Table, names: Sequence[str]) -> str:
-        """Return the driver's statement that inserts rows with these columns; JSON is given as text."""
+    def parts(self, rows: Rows) -> Iterator[Rows]:
+        """Yield rows in parts, each of which one `insert` or `add` takes; nothing for none."""
+
+    def insert(self, table: Table, names: Sequence[str], count: int) -> str:
+        """Return the driver's statement that inserts `count` rows with these columns; JSON is given as text."""
 
     def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         """Return the driver's statement that updates rows, found by the columns in `keys`."""
 
-    def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+    def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
         """Return the driver's statement that adds rows to those found by the columns in `keys`, or inserts them."""
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can be told what to do on a conflict."""
 
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
+        """Return the parameters of `insert` or `add`."""
+
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what the driver takes
-        """Return the parameters of `insert`, `update` or `add`."""
+        """Return the parameters of `update`."""
 
     def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
@@ -117,8 +124,12 @@ class Dialect(Protocol):
         """Return what an error of the database means to the ledger."""
 
 
+_PARTS = (64, 8, 1)
+"""Rows of one statement; of 64 jobs the parameters are a tenth of what SQLite takes."""
+
+
 class Sqlite:
-    """SQLite takes a set of keys as one JSON document, and rows one by one, without a round trip between them."""
+    """SQLite takes a set of keys as one JSON document, and rows as they are, without a round trip between them."""
 
     name = ""
     kind = "sqlite"
@@ -140,20 +151,35 @@ class Sqlite:
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"keys": json.dumps(keys)}
 
-    def insert(self, table: Table, names: Sequence[str]) -> str:
-        values = ", ".join(f":{name}" for name in names)
-        return f"INSERT INTO {table.name} ({_listed(names)}) VALUES ({values})"
+    def parts(self, rows: Rows) -> Iterator[Rows]:
+        """Yield parts of a few sizes, large ones first.
+
+        The interpreter's lock is let go for each statement and not for each row: another thread that is busy keeps it
+        for milliseconds.
+        """
+        begin = 0
+        for size in _PARTS:
+            while len(rows) - begin >= size:
+                yield rows[begin : begin + size]
+                begin += size
+
+    def insert(self, table: Table, names: Sequence[str], count: int) -> str:
+        row = f"({', '.join('?' * len(names))})"
+        return f"INSERT INTO {table.name} ({_listed(names)}) VALUES {', '.join([row] * count)}"
 
     def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
         changes = ", ".join(f'"{name}" = :{name}' for name in names if name not in keys)
         found = " AND ".join(f'"{name}" = :{name}' for name in keys)
         return f"UPDATE {table.name} SET {changes} WHERE {found}"
 
-    def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-        return f"{self.insert(table, names)} {_added(table, names, keys)}"
+    def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
+        return f"{self.insert(table, names, count)} {_added(table, names, keys)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
+
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return tuple(chain.from_iterable(row.values() for row in part))
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return rows
@@ -227,7 +253,12 @@ class Postgres:
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"job_keys": [key for key, _ in keys], "indexes": [index for _, index in keys]}
 
-    def insert(self, table: Table, names: Sequence[str]) -> str:
+    def parts(self, rows: Rows) -> Iterator[Rows]:
+        """Yield them all, if there are any."""
+        if rows:
+            yield rows
+
+    def insert(self, table: Table, names: Sequence[str], count: int) -> str:  # noqa: ARG002  an array has any number
         values = ", ".join(_cast(table, name) for name in names)
         return f"INSERT INTO {table.name} ({_listed(names)}) SELECT {values} FROM {_unnest(table, names)}"
 
@@ -236,11 +267,14 @@ class Postgres:
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
 
-    def add(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-        return f"{self.insert(table, names)} {_added(table, names, keys)}"
+    def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
+        return f"{self.insert(table, names, count)} {_added(table, names, keys)}"
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)
+
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return self.rows(part)
 
     def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return {name: [row[name] for row in rows] for name in rows[0]}

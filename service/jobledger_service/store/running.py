@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Integer, Select, and_, bindparam, delete, fun
 from jobledger_service.domain.activity import Activity
 
 from .dialects import Dialect
+from .row_sets import RowSets
 from .tables import rollups, running_totals
 
 ALL_KINDS: Final = ""
@@ -39,6 +40,7 @@ class RunningTotals:
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
+        self._row_sets = RowSets(dialect)
         self._wanted = dialect.keys().subquery("wanted")
         self._first_unfolded = (
             select(rollups.c.owner, rollups.c.hour)
@@ -121,15 +123,10 @@ class RunningTotals:
         for (kind, at), total in sorted(totals.items()):
             total.add(added[kind])
             rows.append({"owner": owner, "kind": kind, "hour": at, "activity": text_of(total)})
-        keys = ["owner", "kind", "hour"]
         old = [row for row in rows if (row["kind"], row["hour"]) in later]
         new = [row for row in rows if (row["kind"], row["hour"]) not in later]
-        if old:
-            update = self._dialect.update(running_totals, list(old[0]), keys)
-            connection.exec_driver_sql(update, self._dialect.rows(old))
-        if new:
-            insert = self._dialect.insert(running_totals, list(new[0]))
-            connection.exec_driver_sql(insert, self._dialect.rows(new))
+        self._row_sets.update(connection, running_totals, old)
+        self._row_sets.insert(connection, running_totals, new)
 
     def walk(
         self, connection: Connection, owner: str, kinds: Sequence[str], hours: range, step: int

@@ -9,6 +9,7 @@ from jobledger_service.ledger.write_ports import Reduce
 
 from .engines import Database
 from .reading import MOST_BYTES
+from .row_sets import RowSets
 from .running import RunningTotals
 from .tables import audit, events, ledger, limits, requests, tombstones
 
@@ -26,6 +27,7 @@ class SqlUpkeep:
         self._database = database
         self._reduce = reduce
         self._running = RunningTotals(database.dialect)
+        self._row_sets = RowSets(database.dialect)
 
     def trim_events(self, before: int, limit: int) -> int | None:
         """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
@@ -51,9 +53,7 @@ class SqlUpkeep:
             for event in old
             if (reduced := self._reduce(event.message)) is not None
         ]
-        if rows:
-            dialect = self._database.dialect
-            connection.exec_driver_sql(dialect.insert(audit, list(rows[0])), dialect.rows(rows))
+        self._row_sets.insert(connection, audit, rows)
 
     def trim_requests(self, before: int, limit: int) -> int:
         """Forget at most `limit` requests from before a time; return how many."""

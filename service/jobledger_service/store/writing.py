@@ -22,6 +22,7 @@ from .dialects import Dialect, Rows
 from .duty_rows import LIMIT_COLUMNS, limit_of, limit_row, run_of, run_row
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
+from .row_sets import RowSets
 from .tables import (
     chunks,
     counts,
@@ -106,31 +107,7 @@ class Statements:
             .where(limits.c.limit_key == bindparam("of"))
             .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
         )
-        self._dialect = dialect
         self._waiting: dict[int, Any] = {}
-        self._inserts: dict[str, str] = {}
-        self._updates: dict[str, str] = {}
-        self._adds: dict[str, str] = {}
-
-    def insert(self, table: Table, rows: Rows) -> str:
-        """Return the statement that inserts rows of a table, which all have the same columns."""
-        if table.name not in self._inserts:
-            self._inserts[table.name] = self._dialect.insert(table, list(rows[0]))
-        return self._inserts[table.name]
-
-    def update(self, table: Table, rows: Rows) -> str:
-        """Return the statement that updates rows of a table, found by its primary key; words are found by their job."""
-        if table.name not in self._updates:
-            keys = ["job_key"] if table is job_words else [column.name for column in table.primary_key]
-            self._updates[table.name] = self._dialect.update(table, list(rows[0]), keys)
-        return self._updates[table.name]
-
-    def add(self, table: Table, rows: Rows) -> str:
-        """Return the statement that adds rows to those of a table that have their primary key."""
-        if table.name not in self._adds:
-            keys = [column.name for column in table.primary_key]
-            self._adds[table.name] = self._dialect.add(table, list(rows[0]), keys)
-        return self._adds[table.name]
 
     def waiting(self, kinds: int) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of kinds
         """Return the claim of one or more kinds: each walks its own stretch of the index, and the best are merged."""
@@ -163,6 +140,7 @@ class SqlTransaction:
         self._connection = connection
         self._dialect = dialect
         self._statements = statements
+        self._row_sets = RowSets(dialect)
 
     def claimable(self, demand: Demand) -> Candidates:
         """Return the most urgent chunks that wait, the oldest job first within a priority, of jobs that are free."""
@@ -259,8 +237,8 @@ class SqlTransaction:
         self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
-        self._add(counts, count_rows(writes.tally))
-        self._add(rollups, rollup_rows(writes.tally))
+        self._row_sets.add(self._connection, counts, count_rows(writes.tally))
+        self._row_sets.add(self._connection, rollups, rollup_rows(writes.tally))
 
     def _save_limits(self, writes: Writes) -> None:
         """Set limits, and count slots, in the order of their keys: their rows are locked after those of all jobs."""
@@ -277,16 +255,10 @@ class SqlTransaction:
         self._update(runs, [run_row(key, run) for key, run in writes.runs.items()])
 
     def _insert(self, table: Table, rows: Rows) -> None:
-        if rows:
-            self._connection.exec_driver_sql(self._statements.insert(table, rows), self._dialect.rows(rows))
+        self._row_sets.insert(self._connection, table, rows)
 
     def _update(self, table: Table, rows: Rows) -> None:
-        if rows:
-            self._connection.exec_driver_sql(self._statements.update(table, rows), self._dialect.rows(rows))
-
-    def _add(self, table: Table, rows: Rows) -> None:
-        if rows:
-            self._connection.exec_driver_sql(self._statements.add(table, rows), self._dialect.rows(rows))
+        self._row_sets.update(self._connection, table, rows)
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal) -> int:
         """Take positions, as the transaction's last lock, append the events, and return the first position."""

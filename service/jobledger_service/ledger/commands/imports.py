@@ -7,6 +7,7 @@ from jobledger_service.domain import imports
 from jobledger_service.domain.errors import JobAlreadyExists, Refusal
 from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.slots import admitted, limit_keys
+from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 
@@ -31,9 +32,9 @@ class ImportJobs:
         return sum(len(one.job.new.sizes) for one in self.jobs)
 
     def needs(self) -> Needs:
-        specs = [(one.job.new.spec, one.job.new.labels) for one in self.jobs]
-        over = {key for spec, labels in specs for key in limit_keys(spec.owner, spec.kind, labels)}
-        return Needs(jobs=tuple(spec.key for spec, _ in specs), limits=tuple(over))
+        waiting = [one.job.new for one in self.jobs if one.job.state is JobState.QUEUED]
+        over = {key for new in waiting for key in limit_keys(new.spec.owner, new.spec.kind, new.labels)}
+        return Needs(jobs=tuple(one.job.new.spec.key for one in self.jobs), limits=tuple(over))
 
     def decide(self, work: WorkingSet) -> list[bool | Refusal]:
         return [self._one(work, one) for one in self.jobs]
