@@ -102,7 +102,8 @@ def _broken_chunks(past: PastJob) -> list[tuple[str, str]]:
 def imported(past: PastJob, actor: str) -> Step:
     """Return the job and its chunks as they ended, in one entry of the ledger."""
     step = create(past.new, actor, past.create_time)
-    chunks = tuple(_ended(past, chunk) for chunk in step.chunks)
+    usual = _ending(past, ChunkEnd(_CHUNK_STATES[past.state]))
+    chunks = tuple(_ended(past, chunk, usual) for chunk in step.chunks)
     change = Change(ChangeType.IMPORTED, actor, None, past.state)
     return Step(_with_end(past, step.job, chunks), chunks, change)
 
@@ -130,20 +131,25 @@ def _with_end(past: PastJob, job: Job, chunks: Sequence[Chunk]) -> Job:
     )
 
 
-def _ended(past: PastJob, chunk: Chunk) -> Chunk:
-    end = past.chunks.get(chunk.index) or ChunkEnd(_CHUNK_STATES[past.state])
+def _ended(past: PastJob, chunk: Chunk, usual: Mapping[str, object]) -> Chunk:
+    end = past.chunks.get(chunk.index)
+    ending = usual if end is None else _ending(past, end)
+    if end is not None and (end.attempt or 0) > chunk.max_attempts:
+        return evolve(chunk, **ending, max_attempts=end.attempt)
+    return evolve(chunk, **ending)
+
+
+def _ending(past: PastJob, end: ChunkEnd) -> Mapping[str, object]:
+    """Return what a chunk that ended so differs in from one that begins."""
     if end.state is ChunkState.PENDING:
-        return chunk
-    error = end.error or past.error if end.state is ChunkState.FAILED else None
+        return {}
     ran = past.start_time is not None or end.start_time is not None
-    return evolve(
-        chunk,
-        state=end.state,
-        task_id=end.task_id,
-        worker=end.worker,
-        attempt=int(ran) if end.attempt is None else end.attempt,
-        max_attempts=max(chunk.max_attempts, end.attempt or 0),
-        start_time=end.start_time or past.start_time,
-        end_time=end.end_time or past.end_time or past.create_time,
-        error=error,
-    )
+    return {
+        "state": end.state,
+        "task_id": end.task_id,
+        "worker": end.worker,
+        "attempt": int(ran) if end.attempt is None else end.attempt,
+        "start_time": end.start_time or past.start_time,
+        "end_time": end.end_time or past.end_time or past.create_time,
+        "error": end.error or past.error if end.state is ChunkState.FAILED else None,
+    }

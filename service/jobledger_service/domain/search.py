@@ -25,10 +25,7 @@ def words(*texts: str) -> tuple[str, ...]:
     A word is a run of letters and digits. Folding is Unicode's case folding and compatibility decomposition, less the
     nonspacing marks.
     """
-    found: dict[str, None] = {}
-    for text in texts:
-        for word in _WORD.findall(_folded(text)):
-            found[word[:LONGEST]] = None
+    found = dict.fromkeys(word[:LONGEST] for word in _WORD.findall(_folded("\n".join(texts))))
     return tuple(found)[:MOST_WORDS]
 
 

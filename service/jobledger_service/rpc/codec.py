@@ -21,6 +21,9 @@ from jobledger_service.ledger.read_ports import EventRow, JobRead
 
 from . import convert
 
+# Of a module: looking a value up in its enum takes a call.
+_CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
+_DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
 _NO_CURSOR: Final = b"\x12\x00"
 """Field 2, of length 0: takes a cursor away from a message that has one."""
@@ -35,10 +38,9 @@ class ProtoCodec:
     def encode(self, record: Record) -> Encoded:
         """Return the message of a record, without its position."""
         ranged, single = _ranges(record.chunks)
-        deleted = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
         job = record.job
         head = Message(
-            type=deleted if record.deleted else WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED,
+            type=_DELETED if record.deleted else _CHANGED,
             job=convert.job(job),
             chunk_ranges=ranged,
             event=event_pb2.JobEvent(

@@ -47,7 +47,7 @@ class PastJobs:
             checks.fault("job.request_id", "is not for an imported job: its job_id makes a repeat safe")
         if one.job.limits:
             checks.fault("job.limits", "is not for an imported job")
-        new, inputs = new_job(checks, one.job, self.owner, one.job.job_id, fingerprint(one, but=[]))
+        new, inputs = new_job(checks, one.job, self.owner, one.job.job_id, fingerprint(one))
         past = PastJob(
             new=new,
             state=_state(checks, one.state),

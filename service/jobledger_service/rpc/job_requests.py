@@ -28,8 +28,10 @@ MOST_INPUT_OF_JOB: Final = 2 * 1024 * 1024
 NewId = Callable[[], str]
 
 
-def fingerprint(request: Message, *, but: Iterable[str]) -> bytes:
+def fingerprint(request: Message, *, but: Iterable[str] = ()) -> bytes:
     """Return a mark of what a request asks for, apart from some fields."""
+    if not but:
+        return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
     same = type(request)()
     same.CopyFrom(request)
     for name in but:
@@ -60,9 +62,9 @@ def new_job(
         job_id=job_id,
         kind=request.kind,
         fingerprint=mark,
-        retry_policy=_retry_policy(checks, request.retry_policy),
+        retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
         failure_policy=_failure_policy(checks, request.failure_policy),
-        stages=_stages(checks, request.stages),
+        stages=_stages(checks, request.stages) if request.stages else (),
         traceparent=traceparent,
     )
     new = NewJob(
@@ -146,8 +148,11 @@ def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
     return Inputs(own, of_chunks)
 
 
+_DEFAULT: Final = RetryPolicy()
+
+
 def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
-    own, field = RetryPolicy(), "retry_policy"
+    own, field = _DEFAULT, "retry_policy"
     attempts = given.max_attempts if given.HasField("max_attempts") else own.max_attempts
     checks.within(f"{field}.max_attempts", attempts, 1, 100)
     multiplier = given.multiplier if given.HasField("multiplier") else own.multiplier

@@ -127,7 +127,9 @@ def _span(checks: Checks, given: filter_pb2.JobFilter, name: str) -> TimeRange:
 def labels(checks: Checks, field: str, given: Any) -> dict[str, str]:  # noqa: ANN401  a generated map
     """Return labels that keep their rules."""
     checks.count(field, len(given), limits.MAX_LABELS)
-    for name, value in given.items():
-        checks.form(f'{field}["{name}"]', name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
-        checks.at_most(f'{field}["{name}"]', value, 255)
-    return dict(given)
+    found = dict(given)
+    for name, value in found.items():
+        place = f'{field}["{name}"]'
+        checks.form(place, name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
+        checks.at_most(place, value, 255)
+    return found

@@ -4,7 +4,7 @@ import base64
 import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from jobledger_service.domain.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.domain.job import Stage, StageTiming
@@ -13,9 +13,12 @@ from jobledger_service.domain.retry import RetryPolicy
 Row = dict[str, Any]
 
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
 def json_text(value: object) -> str:
     """Return a value as JSON without spaces."""
-    return json.dumps(value, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 @lru_cache(maxsize=1_024)
