@@ -4,10 +4,12 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
 from jobledger_service.domain.rollup import HOUR
+from jobledger_service.ledger.write_ports import Writes
 from jobledger_service.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.running import RunningTotals
@@ -35,11 +37,9 @@ def fill(database: Database, crowd: Crowd, told: Callable[[int], None] | None = 
     with database.write() as connection:
         if connection.execute(select(jobs.c.job_key).limit(1)).first() is not None:
             raise NotEmptyError("the database has jobs already: name a new one")
-    store, done, events = SqlWriteStore(database), 0, 0
+    done, events = 0, 0
     with indexes_last(database):
-        for writes in crowd.writes(AT_ONCE):
-            with store.transaction() as transaction:
-                transaction.save(writes, crowd.end)
+        for writes in written(database, crowd):
             done += len(writes.new_jobs)
             events += sum(job.revision for job, _ in writes.new_jobs)
             if told is not None:
@@ -48,6 +48,26 @@ def fill(database: Database, crowd: Crowd, told: Callable[[int], None] | None = 
         connection.execute(update(ledger).values(position=events, trimmed=events))
     fold(database, crowd.end // HOUR)
     analyse(database)
+
+
+def written(database: Database, crowd: Crowd) -> Iterator[Writes]:
+    """Write a crowd, and yield what is written; while some is being written, what comes next is made up."""
+    store = SqlWriteStore(database)
+
+    def write(writes: Writes) -> Writes:
+        with store.transaction() as transaction:
+            transaction.save(writes, crowd.end)
+        return writes
+
+    with ThreadPoolExecutor(1) as writer:
+        before: Future[Writes] | None = None
+        for writes in crowd.writes(AT_ONCE):
+            now = writer.submit(write, writes)
+            if before is not None:
+                yield before.result()
+            before = now
+        if before is not None:
+            yield before.result()
 
 
 @contextmanager
