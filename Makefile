@@ -9,7 +9,7 @@ STUBS  ?= protos
 STORE  ?= sqlite
 # The tests start hundreds of servers, and so these are compiled first.
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
-# How many jobs `make seed` makes and `make bench-reads` reads, and where the first makes them.
+# How many jobs `make seed` makes, `make bench-reads` reads and `make bench-import` sends; where the first makes them.
 JOBS     ?= 100000
 DATABASE ?= sqlite:///seeded.db
 SYNC   ?= client/jobledger_client/_sync
@@ -20,7 +20,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long check bench bench-reads seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long check bench bench-reads bench-import seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ bench: $(READY) ## Measure against a bare grpc.aio server in the same run
 
 bench-reads: $(READY) ## Measure reads at 10,000 and at JOBS jobs of the seed, on STORE
 	$(BIN)/python -m bench.reads --jobs $(JOBS) --store $(STORE)
+
+bench-import: $(READY) ## Measure an import of JOBS jobs, on STORE
+	$(BIN)/python -m bench.imports --jobs $(JOBS) --store $(STORE)
 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)

@@ -8,13 +8,13 @@ import asyncio
 import json
 import signal
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import uvloop
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from jobledger_service.rpc.server import JOB_SERVICE, OPTIONS, WORKER_SERVICE
+from jobledger_service.rpc.server import IMPORT_SERVICE, JOB_SERVICE, OPTIONS, WORKER_SERVICE
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[bytes, bytes]  # generic in its stubs only
@@ -42,6 +42,7 @@ class Floor:
         return (
             self._service(JOB_SERVICE),
             self._service(WORKER_SERVICE),
+            self._service(IMPORT_SERVICE),
             grpc.method_handlers_generic_handler(STEERING, steering),
         )
 
@@ -53,6 +54,8 @@ class Floor:
         path = f"/{method.containing_service.full_name}/{method.name}"
         if method.server_streaming:
             return grpc.unary_stream_rpc_method_handler(self._stream(path))
+        if method.client_streaming:
+            return grpc.stream_unary_rpc_method_handler(self._drain)
         return grpc.unary_unary_rpc_method_handler(self._unary(path))
 
     def _unary(self, path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
@@ -62,6 +65,11 @@ class Floor:
             return replies[path]
 
         return behaviour
+
+    async def _drain(self, requests: AsyncIterator[bytes], _context: Context) -> bytes:
+        async for _ in requests:
+            pass
+        return b""
 
     def _stream(self, path: str) -> Callable[[bytes, Context], Awaitable[None]]:
         async def behaviour(_request: bytes, context: Context) -> None:

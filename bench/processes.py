@@ -90,6 +90,11 @@ class Served:
         self.pid = pid
         self.address = address
 
+    @property
+    def cpu(self) -> float:
+        """The CPU seconds that it has used."""
+        return cpu_seconds(self.pid)
+
 
 @contextmanager
 def _served(name: str, command: Sequence[str | Path], folder: Path) -> Iterator[Served]:

@@ -1,9 +1,7 @@
 """ImportJobs: jobs of another system come with their times and ends, each once, and a broken one hinders no other."""
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +10,9 @@ from jobledger.v1.event_pb2 import CHANGE_TYPE_IMPORTED
 from jobledger.v1.import_service_pb2 import ImportedChunk, ImportedJob, ImportJobsRequest, ImportJobsResponse
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 from jobledger.v1.job_service_pb2 import CreateJobRequest, JobLimit, ListJobEventsRequest, RetryJobRequest
-from jobledger_client.cli._main import run
 
 from tests.support.api import Api
 from tests.support.errors import invalid
-from tests.support.server import Server
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING, summary
 
 DONE, BROKEN = ChunkState.CHUNK_STATE_COMPLETED, ChunkState.CHUNK_STATE_FAILED
@@ -132,24 +128,3 @@ async def test_too_many_jobs_in_a_message_are_refused_together(api: Api, kind: s
 
 async def test_an_empty_stream_imports_nothing(api: Api):
     assert await send(api) == ImportJobsResponse()
-
-
-def test_the_command_imports_a_file_and_tells_what_it_refused(
-    server: Server, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    times = {"createTime": "2024-03-01T12:00:00Z", "endTime": "2024-03-01T13:00:00Z"}
-    jobs = [{"job": {"jobId": f"{kind}-{n}", "kind": kind}, "state": "JOB_STATE_COMPLETED"} | times for n in range(600)]
-    file = tmp_path / "jobs.jsonl"
-    file.write_text("\n".join(map(json.dumps, jobs)))
-    assert run(["import", str(file)]) == 0
-    assert capsys.readouterr().out == "600 imported, 0 unchanged, 0 refused\n"
-    jobs[7]["state"] = "JOB_STATE_RUNNING"
-    file.write_text("\n".join(map(json.dumps, jobs)))
-    assert run(["import", str(file)]) == 65
-    said = capsys.readouterr()
-    assert said.out == "0 imported, 599 unchanged, 1 refused\n"
-    assert said.err.splitlines()[-1].startswith(f"job 7 ({kind}-7): state: ")
-    file.write_text("not json")
-    assert run(["import", str(file)]) == 64
-    assert "line 1 is not an ImportedJob" in capsys.readouterr().err

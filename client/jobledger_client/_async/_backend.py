@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -16,6 +16,7 @@ Response = TypeVar("Response")
 
 Channel: TypeAlias = grpc.aio.Channel
 UnaryCall: TypeAlias = grpc.aio.UnaryUnaryMultiCallable
+Call: TypeAlias = Callable[[], Awaitable[Response]]
 StreamCall: TypeAlias = grpc.aio.UnaryStreamMultiCallable
 Stream: TypeAlias = grpc.aio.UnaryStreamCall[Any, Response]
 
@@ -34,6 +35,21 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | None, optio
     if credentials is None:
         return grpc.aio.insecure_channel(channel_target(target), options=channel_options(target, options))
     return grpc.aio.secure_channel(channel_target(target), credentials, options=channel_options(target, options))
+
+
+class AsyncOngoing(Generic[Response]):
+    """A call that goes on while its caller does something else."""
+
+    def __init__(self, call: Call[Response]) -> None:
+        self._task = asyncio.ensure_future(call())
+
+    async def result(self) -> Response:
+        """Wait for its answer; raises its error."""
+        return await self._task
+
+    def leave(self) -> None:
+        """Cancel it."""
+        self._task.cancel()
 
 
 async def read(stream: Stream[Response]) -> Response | None:

@@ -3,8 +3,10 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from threading import Thread
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import grpc
 
@@ -15,6 +17,7 @@ Response_co = TypeVar("Response_co", covariant=True)
 
 Channel: TypeAlias = grpc.Channel
 UnaryCall: TypeAlias = grpc.UnaryUnaryMultiCallable
+Call: TypeAlias = Callable[[], Response]
 StreamCall: TypeAlias = grpc.UnaryStreamMultiCallable
 
 
@@ -39,6 +42,28 @@ def open_channel(target: str, credentials: grpc.ChannelCredentials | None, optio
     if credentials is None:
         return grpc.insecure_channel(channel_target(target), options=channel_options(target, options))
     return grpc.secure_channel(channel_target(target), credentials, options=channel_options(target, options))
+
+
+class Ongoing(Generic[Response]):
+    """A call that goes on, in a thread, while its caller does something else."""
+
+    def __init__(self, call: Call[Response]) -> None:
+        self._call = call
+        self._future: Future[Response] = Future()
+        Thread(target=self._run, name="jobledger-call", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._future.set_result(self._call())
+        except BaseException as error:  # noqa: BLE001 - the caller's to handle
+            self._future.set_exception(error)
+
+    def result(self) -> Response:
+        """Wait for its answer; raises its error."""
+        return self._future.result()
+
+    def leave(self) -> None:
+        """Leave it to itself: it ends at its deadline, or with the channel."""
 
 
 def read(stream: Stream[Response]) -> Response | None:

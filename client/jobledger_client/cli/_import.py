@@ -33,7 +33,7 @@ def import_jobs(
     """
     console = Console(stderr=True, force_interactive=None)
     with _opened(file) as lines, session.client() as client, console.status("importing") as status:
-        said = client.import_jobs(_jobs(lines), on_progress=lambda so_far: status.update(_sentence(so_far)), timeout=60)
+        said = client.import_jobs(_jobs(lines), on_progress=lambda so_far: status.update(_sentence(so_far)))
     if session.as_json:
         _json.document(said)
     else:

@@ -1,0 +1,67 @@
+"""Imports through the SDK and the command line."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsResponse
+from jobledger_client import AsyncJobClient, JobClient
+from jobledger_client.cli._main import run
+
+from tests.imports.test_import import past
+from tests.support.server import Server
+
+
+def counted(sums: list[int]) -> Callable[[ImportJobsResponse], None]:
+    return lambda said: sums.append(said.imported + said.refused)
+
+
+async def test_the_sdk_sends_many_jobs_in_calls_one_after_another(server: Server, kind: str):
+    jobs = [past(f"{kind}-{n}", kind) for n in range(4_010)]
+    jobs[4_005].retry_count = -1
+    sums: list[int] = []
+    async with AsyncJobClient(server.target) as client:
+        said = await client.import_jobs(iter(jobs), on_progress=counted(sums))
+    assert sums == [4_000, 4_010]
+    assert (said.imported, [refusal.number for refusal in said.refusals]) == (4_009, [4_005])
+
+
+def test_the_sdk_sends_no_more_bytes_in_a_message_than_are_taken(server: Server, kind: str):
+    heavy = {"input": {"text": "x" * 60_000}}
+    with JobClient(server.target) as client:
+        said = client.import_jobs(past(f"{kind}-{n}", kind, job=heavy) for n in range(150))
+    assert said == ImportJobsResponse(imported=150)
+
+
+def test_what_was_sent_before_the_jobs_end_with_an_error_is_imported(server: Server, kind: str):
+    def jobs() -> Iterator[ImportedJob]:
+        for number in range(4_001):
+            yield past(f"{kind}-{number}", kind)
+        raise LookupError("the old system went away")
+
+    sums: list[int] = []
+    with JobClient(server.target) as client, pytest.raises(LookupError):
+        client.import_jobs(jobs(), on_progress=counted(sums))
+    assert sums == [4_000]
+
+
+def test_the_command_imports_a_file_and_tells_what_it_refused(
+    server: Server, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
+    times = {"createTime": "2024-03-01T12:00:00Z", "endTime": "2024-03-01T13:00:00Z"}
+    jobs = [{"job": {"jobId": f"{kind}-{n}", "kind": kind}, "state": "JOB_STATE_COMPLETED"} | times for n in range(600)]
+    file = tmp_path / "jobs.jsonl"
+    file.write_text("\n".join(map(json.dumps, jobs)))
+    assert run(["import", str(file)]) == 0
+    assert capsys.readouterr().out == "600 imported, 0 unchanged, 0 refused\n"
+    jobs[7]["state"] = "JOB_STATE_RUNNING"
+    file.write_text("\n".join(map(json.dumps, jobs)))
+    assert run(["import", str(file)]) == 65
+    said = capsys.readouterr()
+    assert said.out == "0 imported, 599 unchanged, 1 refused\n"
+    assert said.err.splitlines()[-1].startswith(f"job 7 ({kind}-7): state: ")
+    file.write_text("not json")
+    assert run(["import", str(file)]) == 64
+    assert "line 1 is not an ImportedJob" in capsys.readouterr().err
