@@ -22,6 +22,8 @@ from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.exporting import SqlExportStore
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.row_sets import RowSets
+from jobledger_service.store.tables import chunks, job_words, jobs
 from jobledger_service.store.webhooks import SqlWebhookStore
 from jobledger_service.store.writing import SqlWriteStore
 from sqlalchemy import event
@@ -44,7 +46,7 @@ class Plans:
             event.listen(engine, "before_cursor_execute", self._explain)
 
     def _explain(self, _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith(("SELECT", "UPDATE deliveries")):
+        if statement.startswith(("SELECT", "UPDATE")):
             parameters = parameters[0] if isinstance(parameters, list) else parameters
             explained = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             self.steps += [step for *_, step in explained]
@@ -113,6 +115,21 @@ def test_jobs_and_chunks_are_found_by_their_keys(database: Database):
         transaction.chunks([("me/a", 0), ("me/b", 1)])
     assert any("SEARCH jobs" in step for step in plans.steps), plans.steps
     assert any("SEARCH chunks USING PRIMARY KEY (job_key=? AND chunk_index=?)" in step for step in plans.steps)
+
+
+@pytest.mark.parametrize("count", [1, 10, 100])
+def test_changed_rows_are_found_by_their_keys(database: Database, count: int):
+    keys = [{"job_key": f"me/{n}"} for n in range(count)]
+    plans = Plans(database)
+    with database.write() as connection:
+        row_sets = RowSets(database.dialect)
+        row_sets.update(connection, jobs, [key | {"priority": 1} for key in keys])
+        row_sets.update(connection, chunks, [key | {"chunk_index": 0, "priority": 1} for key in keys])
+        row_sets.update(connection, job_words, [key | {"words": "a b"} for key in keys])
+    walked = {
+        step for step in plans.steps if any(f" {table} " in f"{step} " for table in ("jobs", "chunks", "job_words"))
+    }
+    assert {step.partition(" USING ")[0] for step in walked} == {"SEARCH jobs", "SEARCH chunks", "SEARCH job_words"}
 
 
 @pytest.mark.parametrize("step", [0, 1, 24])

@@ -69,26 +69,23 @@ class Dialect(Protocol):
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         """Return the parameters of `chunk_keys`."""
 
-    def parts(self, rows: Rows) -> Iterator[Rows]:
-        """Yield rows in parts, each of which one `insert` or `add` takes; nothing for none."""
+    def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
+        """Yield rows in parts, each of which one statement takes, and for how many rows it is to be built."""
 
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:
         """Return the driver's statement that inserts `count` rows with these columns; JSON is given as text."""
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-        """Return the driver's statement that updates rows, found by the columns in `keys`."""
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
+        """Return the driver's statement that updates `count` rows, found by the columns in `keys`."""
 
     def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
-        """Return the driver's statement that adds rows to those found by the columns in `keys`, or inserts them."""
+        """Return the driver's statement that adds `count` rows to those found by `keys`, or inserts them."""
 
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can be told what to do on a conflict."""
 
     def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
-        """Return the parameters of `insert` or `add`."""
-
-    def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what the driver takes
-        """Return the parameters of `update`."""
+        """Return the parameters of `insert`, `update` or `add`."""
 
     def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
@@ -151,7 +148,7 @@ class Sqlite:
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"keys": json.dumps(keys)}
 
-    def parts(self, rows: Rows) -> Iterator[Rows]:
+    def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
         """Yield parts of a few sizes, large ones first.
 
         The interpreter's lock is let go for each statement and not for each row: another thread that is busy keeps it
@@ -160,17 +157,17 @@ class Sqlite:
         begin = 0
         for size in _PARTS:
             while len(rows) - begin >= size:
-                yield rows[begin : begin + size]
+                yield size, rows[begin : begin + size]
                 begin += size
 
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:
-        row = f"({', '.join('?' * len(names))})"
-        return f"INSERT INTO {table.name} ({_listed(names)}) VALUES {', '.join([row] * count)}"
+        return f"INSERT INTO {table.name} ({_listed(names)}) VALUES {_marks(names, count)}"
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-        changes = ", ".join(f'"{name}" = :{name}' for name in names if name not in keys)
-        found = " AND ".join(f'"{name}" = :{name}' for name in keys)
-        return f"UPDATE {table.name} SET {changes} WHERE {found}"
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
+        given = {name: f"given.column{place}" for place, name in enumerate(names, 1)}
+        changes = ", ".join(f'"{name}" = {value}' for name, value in given.items() if name not in keys)
+        found = " AND ".join(f'{table.name}."{name}" = {given[name]}' for name in keys)
+        return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
 
     def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
         return f"{self.insert(table, names, count)} {_added(table, names, keys)}"
@@ -180,9 +177,6 @@ class Sqlite:
 
     def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return tuple(chain.from_iterable(row.values() for row in part))
-
-    def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        return rows
 
     def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
@@ -253,16 +247,16 @@ class Postgres:
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
         return {"job_keys": [key for key, _ in keys], "indexes": [index for _, index in keys]}
 
-    def parts(self, rows: Rows) -> Iterator[Rows]:
-        """Yield them all, if there are any."""
+    def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
+        """Yield them all, if there are any: one statement takes any number."""
         if rows:
-            yield rows
+            yield 1, rows
 
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:  # noqa: ARG002  an array has any number
         values = ", ".join(_cast(table, name) for name in names)
         return f"INSERT INTO {table.name} ({_listed(names)}) SELECT {values} FROM {_unnest(table, names)}"
 
-    def update(self, table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
         changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
         return f"UPDATE {table.name} SET {changes} FROM {_unnest(table, names)} WHERE {found}"
@@ -274,10 +268,7 @@ class Postgres:
         return postgresql.insert(table)
 
     def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        return self.rows(part)
-
-    def rows(self, rows: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        return {name: [row[name] for row in rows] for name in rows[0]}
+        return {name: [row[name] for row in part] for name in part[0]}
 
     def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=ARRAY(Text)))
@@ -337,6 +328,12 @@ _REPLICAS = (
 
 def _lock_number(name: str) -> ColumnElement[int]:
     return func.hashtextextended(f"{CHANNEL}.{name}", 0)
+
+
+def _marks(names: Sequence[str], count: int) -> str:
+    """Return the parameters of so many rows for SQLite."""
+    row = f"({', '.join('?' * len(names))})"
+    return ", ".join([row] * count)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -9,43 +9,46 @@ from .tables import job_words
 
 
 class RowSets:
-    """Writes sets of rows, which may be empty; the rows of one set have the same columns."""
+    """Writes sets of rows, which may be empty; the rows of one set have the same columns, in the same order."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
 
     def insert(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Insert rows."""
-        for part in self._dialect.parts(rows):
-            statement = _insert(self._dialect, table, tuple(part[0]), len(part))
+        for count, part in self._dialect.parts(rows):
+            statement = _insert(self._dialect, table, tuple(part[0]), count)
             connection.exec_driver_sql(statement, self._dialect.values(part))
 
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Add rows to those that have their primary key, number by number; insert those that are new."""
-        for part in self._dialect.parts(rows):
-            statement = _add(self._dialect, table, tuple(part[0]), len(part))
+        for count, part in self._dialect.parts(rows):
+            statement = _add(self._dialect, table, tuple(part[0]), count)
             connection.exec_driver_sql(statement, self._dialect.values(part))
 
     def update(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Update rows, which are found by their primary key; words are found by their job."""
-        if rows:
-            statement = _update(self._dialect, table, tuple(rows[0]))
-            connection.exec_driver_sql(statement, self._dialect.rows(rows))
+        for count, part in self._dialect.parts(rows):
+            statement = _update(self._dialect, table, tuple(part[0]), count)
+            connection.exec_driver_sql(statement, self._dialect.values(part))
 
 
-@lru_cache(maxsize=256)
+_kept = lru_cache(maxsize=256)
+
+
+@_kept
 def _insert(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> str:
     return dialect.insert(table, names, count)
 
 
-@lru_cache(maxsize=256)
+@_kept
 def _add(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> str:
     return dialect.add(table, names, _keys(table), count)
 
 
-@lru_cache(maxsize=256)
-def _update(dialect: Dialect, table: Table, names: tuple[str, ...]) -> str:
-    return dialect.update(table, names, _keys(table))
+@_kept
+def _update(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> str:
+    return dialect.update(table, names, _keys(table), count)
 
 
 def _keys(table: Table) -> list[str]:
