@@ -13,10 +13,10 @@ from jobledger_client import JobClient
 
 from examples.image_crawler.broker import MISSING, free_port, program, start
 from tests.celery.app import app
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 ROOT = Path(__file__).parents[2]
-BOUND = 30.0
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 

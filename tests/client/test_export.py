@@ -16,6 +16,7 @@ from jobledger_client import AsyncJobClient, HistoryTrimmedError, InvalidFieldEr
 from tests.client import test_cli
 from tests.client.controlled import Played
 from tests.client.test_cli import Shell
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 COMMAND = Path(sys.executable).with_name("jobledger")
@@ -153,7 +154,7 @@ def test_ctrl_c_ends_the_command_with_its_code(shell: Shell, tmp_path: Path):
         while not (tmp_path / "x.csv.part").exists():
             os.sched_yield()
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(BOUND) == 130
     assert list(tmp_path.iterdir()) == []
 
 

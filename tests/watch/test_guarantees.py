@@ -170,8 +170,9 @@ async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
         await api.jobs.UpdateJob(
             UpdateJobRequest(job_id=queued.job_id, update_mask={"paths": ["priority"]}, priority=9)
         )
+        stays = await watch.change()
         await api.cancel(queued.job_id)
-        stays, leaves = await watch.changes(2)
+        leaves = await watch.change()
     assert (stays.type, leaves.type, leaves.job.state) == (CHANGED, LEFT, CANCELLED)
 
 
