@@ -82,7 +82,7 @@ async def test_a_watcher_that_does_not_read_hears_of_the_end_when_it_does(
 
 async def test_the_sdk_ends_a_watch_and_a_worker_with_the_reason(keyed: Keyed, admin: KeyedApi, kind: str):
     made = await admin.make(CALLER)
-    async with AsyncJobClient(keyed.replicas[-1].target, api_key=made.token) as client:
+    async with AsyncJobClient(keyed.replicas[-1].target, api_key=made.token, timeout=BOUND) as client:
         watch = client.watch_jobs(kinds=[kind], bookmarks=True)
         await anext(watch)
         worker = Worker(keyed.replicas[0].target, api_key=made.token)

@@ -130,7 +130,7 @@ def plant(broker: Broker, server: Server, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="module")
 def caller(server: Server) -> Iterator[JobClient]:
     """Return a client."""
-    with JobClient(server.target) as one:
+    with JobClient(server.target, timeout=BOUND) as one:
         yield one
 
 

@@ -84,7 +84,7 @@ def test_heartbeats_keep_the_lease_and_hear_of_cancellation(runner: EngineRunner
 
 def test_a_service_that_is_away_is_told_when_it_is_back(start_server: StartServer, kind: str):
     server = start_server()
-    with JobClient(server.target) as client, EngineRunner(server.target) as runner:
+    with JobClient(server.target, timeout=BOUND) as client, EngineRunner(server.target) as runner:
         job_id = client.create_job(kind).job.job_id
         with runner.attempt(job_id, task_id="a"):
             server.kill()

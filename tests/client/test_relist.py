@@ -151,7 +151,7 @@ async def watch_until_refused(client: AsyncJobClient, cursor: bytes) -> None:
 
 async def test_against_a_server_that_keeps_no_history(start_server: StartServer, kind: str):
     server = start_server(event_retention="0")
-    async with AsyncJobClient(server.target) as client:
+    async with AsyncJobClient(server.target, timeout=BOUND) as client:
         stays, goes, changed = [(await client.create_job(kind)).job.job_id for _ in range(3)]
         cursor = (await client.list_jobs(kinds=[kind]).page()).cursor
         await client.delete_job(goes, force=True)

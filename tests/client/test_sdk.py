@@ -100,7 +100,7 @@ async def test_a_watch_goes_on_after_a_read_was_given_up(client: AsyncJobClient,
 
 async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServer, kind: str):
     server = start_server()
-    async with AsyncJobClient(server.target) as client:
+    async with AsyncJobClient(server.target, timeout=BOUND) as client:
         job_id = (await client.create_job(kind)).job.job_id
         async with client.watch(job_id, mode="EVERY", timeout=BOUND) as messages:
             assert (await anext(messages)).job.revision == 1
@@ -115,7 +115,7 @@ async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServe
 
 def test_a_synchronous_watch_outlives_a_drain_of_the_server(start_server: StartServer, kind: str):
     server = start_server()
-    with JobClient(server.target) as client:
+    with JobClient(server.target, timeout=BOUND) as client:
         job_id = client.create_job(kind).job.job_id
         with client.watch(job_id, mode="EVERY", timeout=BOUND) as messages:
             assert next(messages).job.revision == 1

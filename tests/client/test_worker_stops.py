@@ -208,7 +208,10 @@ async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServ
         started.set()
         await may_end.wait()
 
-    async with AsyncJobClient(server.target) as client, serving({kind: handler}, target=server.target, concurrency=1):
+    async with (
+        AsyncJobClient(server.target, timeout=BOUND) as client,
+        serving({kind: handler}, target=server.target, concurrency=1),
+    ):
         job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
         waiting = asyncio.create_task(client.wait(job.job_id, timeout=BOUND))
         await started.wait()
@@ -229,7 +232,7 @@ async def test_a_worker_may_begin_before_its_server(start_server: StartServer, s
 
     async with serving({kind: handler}, target=server.target):
         await asyncio.to_thread(server.start)
-        async with AsyncJobClient(server.target) as client:
+        async with AsyncJobClient(server.target, timeout=BOUND) as client:
             await client.create_job(kind)
             await done.wait()
 

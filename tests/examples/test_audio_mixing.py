@@ -158,7 +158,7 @@ class TestTroubleToday:
 
     def test_a_state_does_not_die_with_its_process(self, start_server: StartServer):
         server = start_server(completed_retention="3600", failed_retention="0.1")
-        with JobClient(server.target) as client:
+        with JobClient(server.target, timeout=BOUND) as client:
             for _ in range(2):
                 client.create_job(KIND, stages=STAGES)
             good, bad = client.claim_chunks([KIND], worker="desk", max_chunks=2)
