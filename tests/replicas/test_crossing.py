@@ -7,6 +7,7 @@ import grpc
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
 
 from tests.support.api import Api, fresh_kind
+from tests.support.bounds import BOUND
 from tests.support.lives import assert_gapless, ended, live
 from tests.support.watching import DELETED
 
@@ -76,6 +77,7 @@ async def test_lists_and_watches_at_different_replicas_fit_together_while_all_wr
 
     async def observe(n: int) -> dict[str, int]:
         listed = await apis[n % 3].jobs.ListJobs(listing)
+        lists[n].set()
         known = {job.job_id: job.revision for job in listed.jobs}
         async with apis[(n + 1) % 3].watch_jobs(filter=listing.filter, cursor=listed.cursor, mode=EVERY) as watch:
             messages = await watch.through(lambda message: message.job.display_name == "the last")
@@ -84,6 +86,7 @@ async def test_lists_and_watches_at_different_replicas_fit_together_while_all_wr
         return {job_id: revision for job_id, revision in known.items() if job_id not in gone}
 
     observers: list[asyncio.Task[dict[str, int]]] = []
+    lists = [asyncio.Event() for _ in range(OBSERVERS)]
     writing = asyncio.gather(*(churn(n) for n in range(6)))
     while len(observers) < OBSERVERS:
         async with apis[0].watch_jobs(filter=listing.filter) as watch:  # each begins a few changes after the one before
@@ -91,6 +94,8 @@ async def test_lists_and_watches_at_different_replicas_fit_together_while_all_wr
             await watch.changes(10)
         observers.append(asyncio.create_task(observe(len(observers))))
     await writing
+    async with asyncio.timeout(BOUND):
+        await asyncio.gather(*(has_list.wait() for has_list in lists))  # the last is in no list
     await apis[0].create(kind, labels=labels, display_name="the last")
     stored = {job.job_id: job.revision for job in (await apis[1].jobs.ListJobs(listing)).jobs}
     for seen in await asyncio.gather(*observers):
