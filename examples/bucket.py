@@ -45,7 +45,7 @@ class Bucket:
 
 def read(url: str) -> bytes:
     """Return what is at a URL of a bucket."""
-    with urlopen(url, timeout=10) as answer:  # noqa: S310  it is http
+    with urlopen(url, timeout=60) as answer:  # noqa: S310  it is http
         content: bytes = answer.read()
         return content
 

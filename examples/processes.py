@@ -17,7 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 BIN = Path(sys.executable).parent
-PATIENCE = 20.0
+PATIENCE = 60.0
 Environment: TypeAlias = Mapping[str, str] | None
 """Variables of a process beside ours; None is none."""
 

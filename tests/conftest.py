@@ -9,12 +9,12 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support")
 
 # A timing never decides a test.
-settings.register_profile("jobledger", deadline=None)
+settings.register_profile("jobledger", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("jobledger")
 
 from tests.support import server as servers  # noqa: E402 - its assertions are rewritten first
@@ -25,7 +25,11 @@ from tests.support.server import Server  # noqa: E402
 StartServer = Callable[..., Server]
 
 # So that leases end, and bookmarks come, within a test: the defaults are for people.
-QUICK = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5"}
+# And so that a machine which stalls is no degraded server.
+QUICK = {
+    "log_format": "json", "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5",
+    "health_database_latency": "60", "health_commit_stall": "60",
+}  # fmt: skip
 
 
 # What is the same on every store, and so is tested on the first alone, with the reason.

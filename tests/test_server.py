@@ -18,14 +18,15 @@ from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 
 from tests.conftest import StartServer
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.errors import Refusal, read
-from tests.support.server import BOUND, COMMAND, Server
+from tests.support.server import COMMAND, Server
 from tests.support.states import RUNNING
 
 SERVING = HealthCheckResponse.SERVING
 NOT_SERVING = HealthCheckResponse.NOT_SERVING
 SERVICES = {"jobledger.v1.JobService", "jobledger.v1.WorkerService"}
-MINUTE = timedelta(minutes=1)
+LONG = timedelta(minutes=5)
 Connect = Callable[..., Api]
 
 
@@ -89,12 +90,12 @@ def test_reflection_lists_the_services_and_describes_their_errors(server: Server
 
 async def test_a_deadline_that_has_passed_ends_the_call(api: Api, kind: str):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await asyncio.wait_for(api.jobs.ListJobs(ListJobsRequest(), timeout=0), 10)
+        await asyncio.wait_for(api.jobs.ListJobs(ListJobsRequest(), timeout=0), BOUND)
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 async def test_a_drain_finishes_what_it_took_in(start_server: StartServer, connect: Connect, kind: str):
-    server = start_server()
+    server = start_server(drain_timeout="600")
     api = connect(server)
     first = await api.create(kind)
     calls = [asyncio.create_task(api.create(kind, item_count=100)) for _ in range(300)]
@@ -112,7 +113,7 @@ async def test_a_drain_finishes_what_it_took_in(start_server: StartServer, conne
 async def test_callers_that_go_on_during_a_drain_hear_unavailable(
     start_server: StartServer, connect: Connect, kind: str
 ):
-    server = start_server()
+    server = start_server(drain_timeout="600")
     created: list[str] = []
     enough = asyncio.Event()
 
@@ -140,7 +141,7 @@ async def test_a_drain_does_not_wait_for_those_who_wait_for_work(
 ):
     server = start_server(drain_timeout="600")
     api = connect(server)
-    waiting = [asyncio.create_task(api.claim(kind, wait=MINUTE)) for _ in range(5)]
+    waiting = [asyncio.create_task(api.claim(kind, wait=LONG)) for _ in range(5)]
     await api.claim(kind)
     server.terminate()
     claimed, codes = await answers_and_codes(waiting)

@@ -80,6 +80,7 @@ async def test_transcode_720p_at_40_percent_is_50_percent(api: Api, kind: str):
 async def test_a_worker_whose_lease_expired_is_refused_and_the_second_owner_completes_once(api: Api, kind: str):
     job = await api.create(kind, retry_policy={"initial_backoff": timedelta(0)})
     async with api.watch_job(job.job_id, mode=WatchMode.WATCH_MODE_EVERY) as watch:
+        await watch.message()
         [late] = await api.claim(kind, worker="late", lease_duration=timedelta(seconds=1))
         expired = ChangeType.CHANGE_TYPE_LEASE_EXPIRED
         await watch.until(lambda message: any(change.type == expired for change in message.event.changes))

@@ -13,7 +13,7 @@ from examples.bucket import Bucket
 from .audio import FRAMES, STEP, cut, load, loudness, save
 
 KIND = "speech.video"
-GPU_LEASE = timedelta(seconds=3)  # how long a pod may be silent
+GPU_LEASE = timedelta(seconds=10)  # how long a pod may be silent
 
 
 def submit(client: JobClient, files: Bucket, speech: Path, job_id: str) -> Job:

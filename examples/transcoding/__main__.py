@@ -96,7 +96,7 @@ def keep_out(studio: Studio, job: Job) -> None:
     """Let somebody else's key look for the job, again and again."""
     for count in range(READS + 1):
         try:
-            studio.rival.get_job(job.job_id, timeout=1)
+            studio.rival.get_job(job.job_id, timeout=10)
         except JobNotFoundError:
             continue
         except RateLimitedError as error:

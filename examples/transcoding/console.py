@@ -18,7 +18,7 @@ Answer = TypeVar("Answer")
 ASKED = {"get": 50, "list": 100, "cancel": 100, "delete": 500, "stats": 200, "health": 10}
 """Milliseconds that an answer may take."""
 COLUMNS = ["display_name", "state", "priority", "processing_seconds", "items_total", "result_uri", "error_code"]
-BOUND = 20.0
+BOUND = 60.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ OWNER = "studio"
 READS = 500
 FLAGS = {
     "auth": "keys",
-    "rate-limit-read": f"{READS}/hour",
+    "rate-limit-read": f"{READS}/day",
     "usage-interval": 0.1,
     "webhook-initial-backoff": 0.05,
 }

@@ -15,7 +15,7 @@ from click.testing import Result
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from jobledger_client import AsyncJobClient, JobClient, UnavailableError, Worker
+from jobledger_client import AsyncJobClient, Backoff, JobClient, UnavailableError, Worker
 from jobledger_client.cli._main import run
 from jobledger_service.access import certificates_of
 from jobledger_service.cli import cli
@@ -25,11 +25,14 @@ from jobledger_service.startup_checks import check_settings
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.keys import first_key
 from tests.support.server import Server
 from tests.test_server import refused_to_start
 
+ONCE = Backoff(initial=3 * BOUND, ceiling=3 * BOUND)
+"""With which a call that has failed is not made again: there is no time left."""
 INSISTED = [{"auth": "keys", "tls": "yes"}, {"auth": "keys", "insecure": True}, {"insecure": True}]
 
 
@@ -107,9 +110,9 @@ def localhost(server: Server) -> str:
     return server.target.replace("127.0.0.1", "localhost")
 
 
-def command(server: Server, *words: str) -> int:
+def command(server: Server, *words: str, timeout: float = BOUND) -> int:
     """Run `jobledger` and return its exit code."""
-    return run([*words, "--target", localhost(server), "--timeout", "5"])
+    return run([*words, "--target", localhost(server), "--timeout", f"{timeout}"])
 
 
 async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Server, pki: Pki, kind: str):
@@ -119,7 +122,7 @@ async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Serv
         worker = Worker(localhost(server), credentials=pki.credentials())
         worker.handler(kind)(lambda ctx: ctx.result("s3://bucket/done"))
         serving = asyncio.create_task(worker.serve())
-        job = await client.wait(job_id, timeout=20)
+        job = await client.wait(job_id, timeout=BOUND)
         worker.stop()
         await serving
     assert job.result_uri == "s3://bucket/done"
@@ -129,7 +132,8 @@ async def test_the_sdk_the_worker_and_the_command_line_speak_tls(encrypted: Serv
 @pytest.mark.parametrize("trust", ["none", "another's"])
 def test_who_speaks_no_tls_or_trusts_another_authority_gets_no_answer(encrypted: Server, tmp_path: Path, trust: str):
     strange = Pki(tmp_path, trustme.CA()).credentials() if trust != "none" else None
-    with JobClient(localhost(encrypted), credentials=strange, timeout=5) as client, pytest.raises(UnavailableError):
+    client = JobClient(localhost(encrypted), credentials=strange, timeout=BOUND, backoff=ONCE)
+    with client, pytest.raises(UnavailableError):
         client.list_jobs().page()
 
 
@@ -146,14 +150,14 @@ def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(
     other = trustme.CA().issue_cert("someone")
     pair = (other.private_key_pem.bytes(), other.cert_chain_pems[0].bytes())
     for credentials in (pki.credentials(), grpc.ssl_channel_credentials(Path(pki.ca_file).read_bytes(), *pair)):
-        client = JobClient(localhost(server), credentials=credentials, timeout=5, api_key=token)
+        client = JobClient(localhost(server), credentials=credentials, timeout=BOUND, backoff=ONCE, api_key=token)
         with client, pytest.raises(UnavailableError):
             client.list_jobs().page()
     flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
     assert command(server, "list", *flags, "--api-key", made.token) == 77
     monkeypatch.setenv("JOBLEDGER_API_KEY", rotated.token)
     assert command(server, "list", *flags) == 0
-    assert command(server, "list", "--ca-file", pki.ca_file) in {69, 75}
+    assert command(server, "list", "--ca-file", pki.ca_file, timeout=5) in {69, 75}
     listed = CliRunner().invoke(cli, ["keys", "--server", localhost(server), *flags, "--api-key", token, "list"])
     assert (listed.exit_code, "sdk" in listed.stdout) == (0, True)
 
@@ -164,7 +168,7 @@ def test_health_is_told_to_an_admin_with_a_certificate_alone(guarded: tuple[Serv
     flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
 
     def health(*more: str) -> Result:
-        return CliRunner().invoke(cli, ["health", "--target", localhost(server), *more])
+        return CliRunner().invoke(cli, ["health", "--target", localhost(server), "--timeout", f"{BOUND}", *more])
 
     told = health(*flags, "--api-key", token)
     assert (told.exit_code, told.stdout.splitlines()[0]) == (0, "healthy")
@@ -186,7 +190,7 @@ def test_health_of_the_own_server_needs_no_flags_for_tls(encrypted: Server, pki:
 
     try:
         pair = pki.issue("server", host)  # for another name than that of where it listens
-        told = health(pair)
+        told = health(pair, "--timeout", f"{BOUND}")
         assert (told.exit_code, told.stdout.splitlines()[:1]) == (0, ["healthy"]), told.stderr
         # An authority vouches for names, and that of where it listens is not on the certificate.
         assert health(pair, "--ca-file", pki.ca_file, "--timeout", "1").exit_code == 69
@@ -202,7 +206,7 @@ def test_health_of_the_own_server_says_that_mtls_needs_a_certificate(guarded: tu
     alone = CliRunner().invoke(cli, ["health", "--api-key", token], env=settings)
     assert (alone.exit_code, "--cert-file" in alone.stderr) == (78, True)
     cert, key = pki.issue("prober", "prober")
-    words = ["health", "--api-key", token, "--cert-file", cert, "--key-file", key]
+    words = ["health", "--api-key", token, "--cert-file", cert, "--key-file", key, "--timeout", f"{BOUND}"]
     assert CliRunner().invoke(cli, words, env=settings).exit_code == 0
 
 

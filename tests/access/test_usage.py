@@ -9,11 +9,13 @@ import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import GetUsageRequest, ListApiKeysRequest, Usage, UsageDimension
 from jobledger.v1.job_service_pb2 import GetJobRequest
+from jobledger_client import JobClient
 from jobledger_client.cli._main import run
 
 from tests.access.conftest import As, Keyed
 from tests.conftest import StartServer
 from tests.support.api import Api, fresh_kind
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import invalid, refused
 from tests.support.keys import CALLER, WORKER, KeyedApi
@@ -72,7 +74,7 @@ async def test_calls_errors_bytes_and_time_are_counted_on_every_replica(
     assert found["GetJob"].bytes_received == request * count
     assert found["GetJob"].bytes_sent > 5 * count * 200
     assert found["WatchJob"].bytes_sent == pytest.approx(sent, abs=20)  # the same, encoded in another way
-    assert all(timedelta(0) < one.duration.ToTimedelta() < timedelta(seconds=30) for one in found.values())
+    assert all(timedelta(0) < one.duration.ToTimedelta() < timedelta(minutes=10) for one in found.values())
     by_day = await usage(admin, owner=owner, group_by=[DAY, OWNER])
     assert {(one.owner, one.key_id, one.method) for one in by_day} == {(owner, "", "")}
     assert {one.day for one in by_day} <= {before, today()}
@@ -149,7 +151,9 @@ async def test_the_first_key_is_printed_alone_and_the_last_usage_is_noted_when_t
 ):
     database = new_database(store, tmp_path)
     command = [COMMAND, "keys", "--database", database, "create", "operator", "--role", "admin"]
-    printed = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=True)
+    printed = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, timeout=BOUND, check=True
+    )
     token = printed.stdout.removesuffix("\n")
     server = start_server(database, auth="keys", usage_interval="3600")
     made = await as_holder(server, token).make(CALLER)
@@ -171,11 +175,12 @@ def test_the_command_line_shows_usage(
 ):
     monkeypatch.setenv("JOBLEDGER_TARGET", keyed.replicas[0].target)
     monkeypatch.setenv("JOBLEDGER_API_KEY", keyed.token)
-    for _ in range(200):
+    with JobClient(keyed.replicas[0].target, api_key=keyed.token, timeout=BOUND) as client:
+        client.create_api_key("shown", ["caller"])
+    shown = ""
+    while "AdminService.CreateApiKey" not in shown:
         assert run(["usage", "--by", "owner", "--by", "method", "--owner", "default"]) == 0
-        if "AdminService.CreateApiKey" in (shown := capsys.readouterr().out):
-            break
-        assert run(["list"]) == 0
+        shown = capsys.readouterr().out
     assert shown.split()[:4] == ["DAY", "OWNER", "KEY", "METHOD"]
     assert run(["usage", "--start", "soon"]) == 65
     assert "start_day" in capsys.readouterr().err

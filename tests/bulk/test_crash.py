@@ -16,6 +16,8 @@ from tests.support.databases import new_database
 from tests.support.states import COMPLETED
 
 JOBS = 80
+SLOW, FAST = "10", "10000"
+"""Jobs a second: a run that is to be cut is slow enough for whatever stalls before it is, and then goes on fast."""
 
 
 async def begin(api: Api, kind: str) -> tuple[list[str], str, str]:
@@ -37,15 +39,16 @@ async def hold_exactly_once(api: Api, job_ids: list[str], run: str) -> None:
 
 
 async def test_a_run_goes_on_after_a_restart(start_server: StartServer, connect: Connect, kind: str):
-    server = start_server(bulk_rate="60")
+    server = start_server(bulk_rate=SLOW)
     job_ids, run, _ = await begin(connect(server), kind)
     server.kill()
+    server.settings["bulk_rate"] = FAST
     server.start()
     await hold_exactly_once(connect(server), job_ids, run)
 
 
 async def test_a_run_goes_on_at_another_replica(tmp_path: Path, connect: Connect, kind: str):
-    with serving(new_database("postgresql", tmp_path), tmp_path, 2, **QUICK, bulk_rate="60") as servers:
+    with serving(new_database("postgresql", tmp_path), tmp_path, 2, **QUICK, bulk_rate=SLOW) as servers:
         apis = [connect(server) for server in servers]
         job_ids, run, worker = await begin(apis[0], kind)
         doomed = int(worker.rpartition(":")[2])
@@ -57,9 +60,10 @@ async def test_a_run_goes_on_at_another_replica(tmp_path: Path, connect: Connect
 
 
 async def test_a_server_that_drains_gives_its_run_back(start_server: StartServer, connect: Connect, kind: str):
-    server = start_server(bulk_rate="60")
+    server = start_server(bulk_rate=SLOW)
     job_ids, run, _ = await begin(connect(server), kind)
     assert server.stop() == 0
+    server.settings["bulk_rate"] = FAST
     server.start()
     api = connect(server)
     await hold_exactly_once(api, job_ids, run)

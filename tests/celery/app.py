@@ -10,8 +10,10 @@ from celery import Celery, current_task
 from jobledger_client import ChunkContext, NotRetryable
 from jobledger_client.celery import ChunkTasks
 
+from tests.support.bounds import BOUND
+
 FOLDER = Path(os.environ.get("TEST_FOLDER", "."))
-BOUND = 30.0
+FOREVER = 10 * BOUND  # seconds: longer than any test waits
 
 app = Celery("tests", broker=os.environ.get("TEST_BROKER", "redis://localhost"))
 app.conf.update(
@@ -24,7 +26,7 @@ chunks = ChunkTasks(
     app,
     os.environ.get("TEST_TARGET", "127.0.0.1:7070"),
     lease_duration=timedelta(seconds=float(os.environ.get("TEST_LEASE", "6"))),
-    cancel_grace=0.2,
+    cancel_grace=3.0,
 )
 
 
@@ -65,7 +67,7 @@ def deaf(ctx: ChunkContext) -> None:
     note(ctx, "began")
     ctx.progress(message="began")
     try:
-        time.sleep(BOUND)
+        time.sleep(FOREVER)
     finally:
         note(ctx, "interrupted")
 
@@ -87,16 +89,16 @@ def moody(ctx: ChunkContext) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-@chunks.task("celery.soft", soft_time_limit=0.3)
+@chunks.task("celery.soft", soft_time_limit=3)
 def soft(ctx: ChunkContext) -> None:
     if ctx.chunk.attempt == 1:
-        time.sleep(BOUND)
+        time.sleep(FOREVER)
 
 
-@chunks.task("celery.hard", time_limit=0.5)
+@chunks.task("celery.hard", time_limit=3)
 def hard(ctx: ChunkContext) -> None:
     if ctx.chunk.attempt == 1:
-        time.sleep(BOUND)
+        time.sleep(FOREVER)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from jobledger.v1.chunk_pb2 import RetryPolicy
 from jobledger_client import JobClient
 
 from tests.celery.conftest import Broker, Plant, broker_of_its_own, kill_all
-from tests.celery.test_tasks import BOUND, begun, ended, failures
+from tests.celery.test_tasks import begun, ended, failures
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 from tests.support.states import COMPLETED, summary
 
@@ -31,13 +32,14 @@ def own_plant(own_broker: Broker, server: Server, tmp_path_factory: pytest.TempP
 
 
 def test_a_chunk_whose_worker_died_does_not_stay_processing(own_plant: Plant, caller: JobClient):
-    own_plant.environment["TEST_LEASE"] = "1.5"
     own_plant.dispatcher()
+    own_plant.environment["TEST_LEASE"] = "5"
     doomed = own_plant.worker("doomed", concurrency=1)
     job_id = caller.create_job("celery.gated", item_count=2, chunk_size=1, retry_policy=SOON).job.job_id
     begun(caller, job_id)
     kill_all(doomed)  # with its child, and with the message that it had fetched ahead
     own_plant.say(job_id, "go")
+    own_plant.environment["TEST_LEASE"] = "60"  # which it keeps, whatever stalls
     own_plant.worker("heir", concurrency=1)
     job = ended(caller, job_id)
     assert (job.state, [chunk.attempt for chunk in job.chunks]) == (COMPLETED, [2, 1])

@@ -9,9 +9,9 @@ from jobledger_client import JobClient
 
 from tests.celery.app import app
 from tests.celery.conftest import Plant
+from tests.support.bounds import BOUND
 from tests.support.states import CANCELLED, COMPLETED, FAILED, summary
 
-BOUND = 30.0
 SOON = RetryPolicy(initial_backoff=Duration(nanos=50_000_000))
 
 
@@ -81,11 +81,13 @@ def test_the_ledger_counts_the_attempts(caller: JobClient):
     ("kind", "code"), [("celery.soft", "SoftTimeLimitExceeded"), ("celery.hard", "TimeLimitExceeded")]
 )
 def test_a_time_limit_fails_the_attempt(caller: JobClient, kind: str, code: str):
-    job_id = caller.create_job(kind, retry_policy=SOON).job.job_id
+    policy = RetryPolicy(initial_backoff=SOON.initial_backoff, max_attempts=100)
+    job_id = caller.create_job(kind, retry_policy=policy).job.job_id
     job = ended(caller, job_id)
-    assert (job.state, job.chunks[0].attempt) == (COMPLETED, 2)
-    [told] = failures(caller, job_id)
-    assert told.startswith(code)
+    told = failures(caller, job_id)  # one, unless the machine stalled for so long in an attempt that does nothing
+    assert (job.state, job.chunks[0].attempt) == (COMPLETED, 1 + len(told))
+    assert told
+    assert all(one.startswith(code) for one in told)
 
 
 def test_cancelling_asks_what_runs_and_revokes_what_is_queued(plant: Plant, caller: JobClient):
@@ -98,8 +100,9 @@ def test_cancelling_asks_what_runs_and_revokes_what_is_queued(plant: Plant, call
     assert sorted(notes) == [[], [], [], ["began", "cancelled"], ["began", "cancelled"], ["began", "cancelled"]]
     after = caller.create_job("celery.count").job.job_id
     assert ended(caller, after).state == COMPLETED, "the worker has heard what came before"
-    revoked = [line for line in plant.log("shared") if "flagged as revoked" in line and job_id in line]
-    assert len(revoked) == 3
+    revoked: set[str] = set()
+    while len(revoked) < 3:
+        revoked = {line for line in plant.log("shared") if "flagged as revoked" in line and job_id in line}
 
 
 def test_a_task_that_does_not_listen_is_interrupted(plant: Plant, caller: JobClient):

@@ -9,6 +9,7 @@ import pytest
 from jobledger_client import AsyncJobClient, JobClient, Worker
 
 from tests.client.controlled import Played
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 Serving = Callable[..., AbstractAsyncContextManager[Worker]]
@@ -27,14 +28,14 @@ def service() -> Played:
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[AsyncJobClient]:
     """Return an asynchronous client of the shared server."""
-    async with AsyncJobClient(server.target) as one:
+    async with AsyncJobClient(server.target, timeout=BOUND) as one:
         yield one
 
 
 @pytest.fixture
 def sync_client(server: Server) -> Iterator[JobClient]:
     """Return a synchronous client of the shared server."""
-    with JobClient(server.target) as one:
+    with JobClient(server.target, timeout=BOUND) as one:
         yield one
 
 

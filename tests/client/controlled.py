@@ -16,6 +16,8 @@ from grpc_status import rpc_status
 from jobledger.v1 import admin_service_pb2, job_service_pb2, worker_service_pb2
 from jobledger_client import Clock, JobClient
 
+from tests.support.bounds import BOUND
+
 JOBS = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKERS = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 ADMINS = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
@@ -119,7 +121,7 @@ class Played:
         _, request, stream = self.take(method)
         for message in messages:
             stream.send_response(message)
-            assert self.channel.taken.acquire(timeout=5)
+            assert self.channel.taken.acquire(timeout=BOUND)
         return request, stream
 
     def answer(self, method: str, response: Message) -> Any:

@@ -14,6 +14,7 @@ from jobledger.v1.worker_service_pb2 import ChunkFailure
 from jobledger_client import JobClient
 from jobledger_client.cli._main import run
 
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 COMMAND = Path(sys.executable).with_name("jobledger")
@@ -132,7 +133,7 @@ def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: st
     job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
     watching = shell.start("watch", job_id)
     complete(sync_client, kind)
-    output, _ = watching.communicate(timeout=30)
+    output, _ = watching.communicate(timeout=BOUND)
     assert watching.returncode == 0
     assert "COMPLETED  100.0 %" in output.splitlines()[-1]
 
@@ -170,7 +171,7 @@ def test_watch_of_a_job_that_is_deleted_exits_with_66(shell: Shell, kind: str):
     assert watching.stdout is not None
     assert "QUEUED" in watching.stdout.readline()
     shell("delete", job_id, "--force")
-    assert watching.wait(30) == 66
+    assert watching.wait(BOUND) == 66
     watching.stdout.close()
 
 
@@ -179,15 +180,15 @@ def test_an_interrupted_watch_exits_with_130(shell: Shell, kind: str):
     assert watching.stdout is not None
     watching.stdout.readline()
     watching.send_signal(signal.SIGINT)
-    assert watching.wait(30) == 130
+    assert watching.wait(BOUND) == 130
     watching.stdout.close()
 
 
 def test_create_and_wait(shell: Shell, sync_client: JobClient, kind: str):
     creating = shell.start("create", kind, "--wait", "--output", "json")
-    [claimed] = sync_client.claim_chunks([kind], worker="w", wait=timedelta(seconds=20))
+    [claimed] = sync_client.claim_chunks([kind], worker="w", wait=timedelta(seconds=BOUND))
     sync_client.complete_chunks([claimed.lease.token])
-    output, _ = creating.communicate(timeout=30)
+    output, _ = creating.communicate(timeout=BOUND)
     assert creating.returncode == 0
     assert json.loads(output)["state"] == "JOB_STATE_COMPLETED"
 
@@ -231,9 +232,9 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
         (["create", "a.b", "--priority", "11"], 65, "priority: 11 is not within 0 to 10"),
         (["get", "no-such-job"], 66, "no-such-job"),
         (["watch", "no-such-job"], 66, "no-such-job"),
-        (["--target", "127.0.0.1:1", "--timeout", "3", "list"], 69, "the server could not be reached"),
-        (["list", "--target", "127.0.0.1:1", "--timeout", "3"], 69, "the server could not be reached"),
-        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "3"], 69, "the server could not be reached"),
+        (["--target", "127.0.0.1:1", "--timeout", "8", "list"], 69, "the server could not be reached"),
+        (["list", "--target", "127.0.0.1:1", "--timeout", "8"], 69, "the server could not be reached"),
+        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "8"], 69, "the server could not be reached"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, words: list[str], code: int, sentence: str):
@@ -245,7 +246,7 @@ def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, words: list[st
 
 def test_a_process_exits_as_the_command_says(shell: Shell):
     command = [COMMAND, "get", "no-such-job"]
-    said = subprocess.run(command, capture_output=True, text=True, env=shell.environment, timeout=30, check=False)
+    said = subprocess.run(command, capture_output=True, text=True, env=shell.environment, timeout=BOUND, check=False)
     assert (said.returncode, said.stdout) == (66, "")
     assert said.stderr.startswith("jobledger: ")
 
@@ -261,6 +262,6 @@ def test_help_teaches(shell: Shell):
 
 def test_without_its_extra_it_says_which(tmp_path: Path):
     block = "import sys; sys.modules['typer'] = None; from jobledger_client.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=BOUND, check=False)
     assert done.returncode == 78
     assert done.stderr == "jobledger: the command line needs typer and rich: pip install 'jobledger-client[cli]'\n"

@@ -13,10 +13,10 @@ from jobledger.v1.chunk_pb2 import Chunk, RetryPolicy
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import AsyncEngineTask, AsyncJobClient, Dispatcher
 
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 from tests.support.states import COMPLETED
 
-BOUND = 20.0
 Message = tuple[str, int, str]  # job_id, chunk index, task_id
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from jobledger_client import AsyncEngineTask, AsyncJobClient, CancelBridge, TaskToStop
 
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CANCELLING, FAILED, RUNNING
 
-BOUND = 20.0
 Bridging = Callable[..., AbstractAsyncContextManager[asyncio.Queue[TaskToStop]]]
 
 

@@ -16,6 +16,7 @@ from jobledger_client import AsyncJobClient, HistoryTrimmedError, InvalidFieldEr
 from tests.client import test_cli
 from tests.client.controlled import Played
 from tests.client.test_cli import Shell
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 COMMAND = Path(sys.executable).with_name("jobledger")
@@ -26,7 +27,7 @@ UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 @pytest.fixture
 def jobs(server: Server, kind: str) -> list[str]:
     """Return the ids of jobs of a kind, which make some pieces."""
-    with JobClient(server.target) as client:
+    with JobClient(server.target, timeout=BOUND) as client:
         labels = {f"l{number}": "v" * 255 for number in range(20)}
         return [client.create_job(kind, labels=labels, display_name=f"={n}").job.job_id for n in range(60)]
 
@@ -79,7 +80,7 @@ def test_an_export_without_a_server_gives_up_after_its_patience(service: Played)
 
 
 async def test_both_clients_export_the_same_and_resume_by_token(server: Server, kind: str, jobs: list[str]):
-    with JobClient(server.target) as client:
+    with JobClient(server.target, timeout=BOUND) as client:
         export = client.export_jobs("csv", kinds=[kind], columns=["job_id", "display_name"], label_columns=["l0"])
         whole = b"".join(export)
         assert (export.rows, export.percent, export.resume_token) == (60, 100, "")
@@ -90,7 +91,7 @@ async def test_both_clients_export_the_same_and_resume_by_token(server: Server, 
             begun = next(first)
             token = first.resume_token
         assert token
-    async with AsyncJobClient(server.target) as client:
+    async with AsyncJobClient(server.target, timeout=BOUND) as client:
         rest = [data async for data in client.export_jobs("jsonl", kinds=[kind], resume_token=token)]
         again = [data async for data in client.export_jobs("jsonl", kinds=[kind])]
     assert begun + b"".join(rest) == b"".join(again)
@@ -153,7 +154,7 @@ def test_ctrl_c_ends_the_command_with_its_code(shell: Shell, tmp_path: Path):
         while not (tmp_path / "x.csv.part").exists():
             os.sched_yield()
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait(BOUND) == 130
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,5 +170,5 @@ def test_what_the_command_refuses(shell: Shell, kind: str, tmp_path: Path):
 
 
 def test_a_wrong_column_is_an_error_of_the_sdk(server: Server):
-    with JobClient(server.target) as client, pytest.raises(InvalidFieldError):
+    with JobClient(server.target, timeout=BOUND) as client, pytest.raises(InvalidFieldError):
         next(client.export_jobs("csv", columns=["stat"]))

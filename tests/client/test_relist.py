@@ -13,6 +13,7 @@ from jobledger_client._snapshots import Told
 from tests.client.controlled import Played
 from tests.client.test_watch_resume import BOOKMARK, CHANGED, DELETED, LEFT, SNAPSHOT, UNAVAILABLE, many
 from tests.conftest import StartServer
+from tests.support.bounds import BOUND
 
 OUT_OF_RANGE = grpc.StatusCode.OUT_OF_RANGE
 Line = tuple[int, str, int]
@@ -38,7 +39,7 @@ class Reader:
         self.relists.append((self.heard.qsize(), relist))
 
     def lines(self) -> list[Line]:
-        self.done.result(10)
+        self.done.result(BOUND)
         return [self.heard.get_nowait() for _ in range(self.heard.qsize())]
 
 
@@ -122,7 +123,7 @@ def test_a_relist_that_breaks_begins_again_and_is_told_once(service: Played):
 def test_without_relist_it_is_an_error(service: Played, reason: str):
     reader = Reader(service, cursor=b"old", relist=False)
     service.refuse("WatchJobs", OUT_OF_RANGE, reason)
-    assert isinstance(reader.done.exception(10), HistoryTrimmedError | CursorAheadError)
+    assert isinstance(reader.done.exception(BOUND), HistoryTrimmedError | CursorAheadError)
     assert reader.relists == []
 
 
@@ -150,7 +151,7 @@ async def watch_until_refused(client: AsyncJobClient, cursor: bytes) -> None:
 
 async def test_against_a_server_that_keeps_no_history(start_server: StartServer, kind: str):
     server = start_server(event_retention="0")
-    async with AsyncJobClient(server.target) as client:
+    async with AsyncJobClient(server.target, timeout=BOUND) as client:
         stays, goes, changed = [(await client.create_job(kind)).job.job_id for _ in range(3)]
         cursor = (await client.list_jobs(kinds=[kind]).page()).cursor
         await client.delete_job(goes, force=True)
@@ -161,7 +162,7 @@ async def test_against_a_server_that_keeps_no_history(start_server: StartServer,
         relists: list[Relist] = []
         found: dict[str, int] = {}
         async with client.watch_jobs(
-            cursor=cursor, kinds=[kind], bookmarks=True, on_relist=relists.append, timeout=30
+            cursor=cursor, kinds=[kind], bookmarks=True, on_relist=relists.append, timeout=BOUND
         ) as watch:
             async for message in watch:
                 if message.type == BOOKMARK:

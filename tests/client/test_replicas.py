@@ -13,6 +13,7 @@ from jobledger_client._channel import channel_options, channel_target
 
 from tests.client.conftest import Serving
 from tests.conftest import QUICK
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.server import Server
 
@@ -54,9 +55,9 @@ async def test_calls_watches_and_workers_go_on_at_another_replica(
         ctx.progress(items_completed=1)
         await wanted.wait()
 
-    async with AsyncJobClient(targets(pair), timeout=20) as client:
+    async with AsyncJobClient(targets(pair), timeout=BOUND) as client:
         job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
-        async with serving({kind: handler}, targets(pair)), client.watch(job.job_id, timeout=40) as messages:
+        async with serving({kind: handler}, targets(pair)), client.watch(job.job_id, timeout=BOUND) as messages:
             revisions = [(await anext(messages)).job.revision]
             for one in pair:
                 await asyncio.to_thread(end, one)
@@ -73,7 +74,7 @@ async def test_calls_watches_and_workers_go_on_at_another_replica(
 
 
 def test_the_synchronous_client_goes_on_at_another_replica(pair: list[Server], kind: str):
-    with JobClient(targets(pair), timeout=20) as client:
+    with JobClient(targets(pair), timeout=BOUND) as client:
         jobs = [client.create_job(kind).job.job_id]
         for one in pair:
             one.kill()

@@ -24,6 +24,7 @@ from jobledger_client import (
 )
 
 from tests.conftest import StartServer
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 LEFT = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
@@ -42,7 +43,7 @@ def test_a_life_in_the_synchronous_client(sync_client: JobClient, kind: str):
     assert [one.chunk.index for one in claimed] == [0, 1]
     results = client.complete_chunks([one.lease.token for one in claimed])
     assert len(results) == 2
-    ended = client.wait(job_id, timeout=10)
+    ended = client.wait(job_id, timeout=BOUND)
     assert ended.state == JobState.JOB_STATE_COMPLETED
     assert [chunk.index for chunk in client.list_chunks(job_id, states=["COMPLETED"], page_size=1)] == [0, 1]
     first = next(iter(client.list_job_events(job_id)))
@@ -71,7 +72,7 @@ async def test_a_list_is_read_over_its_pages_and_watched_from_its_cursor(client:
     assert [job.job_id async for job in client.list_jobs(kinds=[kind], page_size=2, ascending=True)] == ids
     page = await client.list_jobs(kinds=[kind], page_size=2).page()
     assert (page.total_size, bool(page.next_page_token)) == (5, True)
-    watch = client.watch_jobs(cursor=page.cursor, kinds=[kind], timeout=20)
+    watch = client.watch_jobs(cursor=page.cursor, kinds=[kind], timeout=BOUND)
     await client.update_job(ids[2], priority=9)
     async with watch:
         message = await anext(watch)
@@ -80,7 +81,7 @@ async def test_a_list_is_read_over_its_pages_and_watched_from_its_cursor(client:
 
 async def test_a_watch_of_many_tells_which_jobs_left(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
-    async with client.watch_jobs(kinds=[kind], states=["QUEUED"], timeout=20) as messages:
+    async with client.watch_jobs(kinds=[kind], states=["QUEUED"], timeout=BOUND) as messages:
         assert (await anext(messages)).job.job_id == job_id
         await client.cancel_job(job_id)
         assert (await anext(messages)).type == LEFT
@@ -88,7 +89,7 @@ async def test_a_watch_of_many_tells_which_jobs_left(client: AsyncJobClient, kin
 
 async def test_a_watch_goes_on_after_a_read_was_given_up(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
-    async with client.watch(job_id, timeout=20) as messages:
+    async with client.watch(job_id, timeout=BOUND) as messages:
         assert (await anext(messages)).job.revision == 1
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
@@ -99,9 +100,9 @@ async def test_a_watch_goes_on_after_a_read_was_given_up(client: AsyncJobClient,
 
 async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServer, kind: str):
     server = start_server()
-    async with AsyncJobClient(server.target) as client:
+    async with AsyncJobClient(server.target, timeout=BOUND) as client:
         job_id = (await client.create_job(kind)).job.job_id
-        async with client.watch(job_id, mode="EVERY", timeout=40) as messages:
+        async with client.watch(job_id, mode="EVERY", timeout=BOUND) as messages:
             assert (await anext(messages)).job.revision == 1
             await client.update_job(job_id, priority=1)
             await asyncio.to_thread(server.kill)
@@ -114,9 +115,9 @@ async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServe
 
 def test_a_synchronous_watch_outlives_a_drain_of_the_server(start_server: StartServer, kind: str):
     server = start_server()
-    with JobClient(server.target) as client:
+    with JobClient(server.target, timeout=BOUND) as client:
         job_id = client.create_job(kind).job.job_id
-        with client.watch(job_id, mode="EVERY", timeout=40) as messages:
+        with client.watch(job_id, mode="EVERY", timeout=BOUND) as messages:
             assert next(messages).job.revision == 1
             assert server.stop() == 0
             server.start()
@@ -129,7 +130,7 @@ async def test_wait_ends_after_its_timeout(client: AsyncJobClient, kind: str):
     with pytest.raises(DeadlineExceededError):
         await client.wait(job_id, timeout=0.05)
     with pytest.raises(JobNotFoundError):
-        await client.wait("no-such-job", timeout=5)
+        await client.wait("no-such-job", timeout=BOUND)
 
 
 async def test_errors_come_by_reason(client: AsyncJobClient, kind: str):

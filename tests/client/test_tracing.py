@@ -12,6 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from tests.client.conftest import Serving
+from tests.support.bounds import BOUND
 
 WITHOUT = """
 import sys
@@ -46,7 +47,7 @@ async def test_a_handler_runs_in_a_span_under_the_one_that_created_its_job(
     with trace.get_tracer("test").start_as_current_span("caller") as caller:
         job = (await client.create_job(kind)).job
     async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=20)
+        await client.wait(job.job_id, timeout=BOUND)
     [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
     assert inside == [caller.get_span_context().trace_id]
     assert worked.parent is not None
@@ -69,7 +70,7 @@ async def test_a_plain_handler_runs_in_it_too(
     with trace.get_tracer("test").start_as_current_span("caller") as caller:
         job = (await client.create_job(kind)).job
     async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=20)
+        await client.wait(job.job_id, timeout=BOUND)
     assert inside == [caller.get_span_context().trace_id]
 
 
@@ -81,10 +82,10 @@ async def test_a_job_without_a_trace_is_worked_on_in_one_of_its_own(
 
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}):
-        await client.wait(job.job_id, timeout=20)
+        await client.wait(job.job_id, timeout=BOUND)
     [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
     assert worked.parent is None
 
 
 def test_without_opentelemetry_nothing_is_done():
-    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=BOUND)

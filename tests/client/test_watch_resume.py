@@ -20,6 +20,7 @@ from jobledger_client import (
 )
 
 from tests.client.controlled import Played
+from tests.support.bounds import BOUND
 
 SNAPSHOT = jobs.WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
 CHANGED = jobs.WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
@@ -131,7 +132,7 @@ def test_a_watch_from_a_cursor_past_the_end_of_the_job_ends(service: Played):
     got = service.start(lambda client: revisions(client.watch("one", cursor=b"past")))
     _, stream = service.send("WatchJob", one(BOOKMARK, cursor=b"past"))
     finish(stream)
-    assert got.result(10) == []
+    assert got.result(BOUND) == []
 
 
 def test_deleted_is_the_last_message(service: Played):

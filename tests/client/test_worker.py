@@ -7,6 +7,7 @@ from jobledger.v1.job_pb2 import JobState
 from jobledger_client import AsyncJobClient, ChunkContext
 
 from tests.client.conftest import Serving
+from tests.support.bounds import BOUND
 
 
 async def test_an_async_handler_completes_its_chunks(client: AsyncJobClient, serving: Serving, kind: str):
@@ -17,7 +18,7 @@ async def test_an_async_handler_completes_its_chunks(client: AsyncJobClient, ser
 
     job = (await client.create_job(kind, item_count=1_200, input={"site": "x", "depth": 3})).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=20)
+        ended = await client.wait(job.job_id, timeout=BOUND)
     assert ended.state == JobState.JOB_STATE_COMPLETED
     assert sorted(items.start for items, _, _ in seen) == [0, 500, 1_000]
     assert max(items.stop for items, _, _ in seen) == 1_200
@@ -29,12 +30,12 @@ async def test_a_plain_handler_runs_beside_the_event_loop(client: AsyncJobClient
     both = threading.Barrier(2)
 
     def handler(ctx: ChunkContext) -> None:
-        both.wait(20)  # passes only if both chunks are in work at once
+        both.wait(BOUND)  # passes only if both chunks are in work at once
         threads.add(threading.get_ident())
 
     job = (await client.create_job(kind, chunks=[{"page": 1}, {"page": 2}])).job
     async with serving({kind: handler}, concurrency=2):
-        ended = await client.wait(job.job_id, timeout=20)
+        ended = await client.wait(job.job_id, timeout=BOUND)
     assert ended.state == JobState.JOB_STATE_COMPLETED
     assert len(threads) == 2
     assert threading.get_ident() not in threads
@@ -48,7 +49,7 @@ async def test_chunks_have_their_own_input(client: AsyncJobClient, serving: Serv
 
     job = (await client.create_job(kind, chunks=[{"page": 1}, {"page": 2.5, "tags": ["a", None, True]}])).job
     async with serving({kind: handler}, concurrency=1):
-        await client.wait(job.job_id, timeout=20)
+        await client.wait(job.job_id, timeout=BOUND)
     assert pages == [{"page": 1}, {"page": 2.5, "tags": ["a", None, True]}]
     assert isinstance(pages[0]["page"], int)
 
@@ -65,5 +66,5 @@ async def test_no_more_chunks_are_in_work_than_there_are_slots(client: AsyncJobC
 
     job = (await client.create_job(kind, item_count=40, chunk_size=1)).job
     async with serving({kind: handler}, concurrency=3):
-        assert (await client.wait(job.job_id, timeout=30)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
     assert 1 < most <= 3

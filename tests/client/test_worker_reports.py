@@ -12,6 +12,7 @@ from jobledger.v1.job_pb2 import JobState
 from jobledger_client import AsyncJobClient, ChunkContext, NotRetryable
 
 from tests.client.conftest import Serving, changes
+from tests.support.bounds import BOUND
 
 AT_ONCE = RetryPolicy(max_attempts=3, jitter=0)
 AT_ONCE.initial_backoff.FromTimedelta(timedelta(0))
@@ -29,7 +30,7 @@ async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, 
         ctx.artifact("late", uri="s3://bucket/late")
 
     job = (await client.create_job(kind, stages={"decode": 1, "encode": 3})).job
-    async with serving({kind: handler}), client.watch(job.job_id, timeout=20) as messages:
+    async with serving({kind: handler}), client.watch(job.job_id, timeout=BOUND) as messages:
         async for message in messages:
             if message.job.progress.stage == "decode" and not seen.is_set():
                 assert message.job.progress.percent == pytest.approx(12.5)
@@ -48,10 +49,10 @@ async def test_threads_may_report_too(client: AsyncJobClient, serving: Serving, 
 
     def handler(ctx: ChunkContext) -> None:
         ctx.progress(items_completed=3)
-        assert seen.wait(20)
+        assert seen.wait(BOUND)
 
     job = (await client.create_job(kind, item_count=10)).job
-    async with serving({kind: handler}), client.watch(job.job_id, timeout=20) as messages:
+    async with serving({kind: handler}), client.watch(job.job_id, timeout=BOUND) as messages:
         async for message in messages:
             if message.job.progress.items_completed == 3 and not seen.is_set():
                 assert message.job.progress.percent == pytest.approx(30)
@@ -70,7 +71,7 @@ async def test_an_exception_fails_the_attempt_and_it_goes_again(client: AsyncJob
 
     job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=20)
+        ended = await client.wait(job.job_id, timeout=BOUND)
     assert (ended.state, attempts) == (JobState.JOB_STATE_COMPLETED, 2)
     assert ChangeType.CHANGE_TYPE_CHUNK_FAILED in await changes(client, job.job_id)
 
@@ -82,7 +83,7 @@ async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobCl
 
     job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=20)
+        ended = await client.wait(job.job_id, timeout=BOUND)
     assert ended.state == JobState.JOB_STATE_FAILED
     assert (ended.error.code, ended.error.message, ended.error.stage) == ("DAMAGED", "the file is damaged", "decode")
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
@@ -107,7 +108,7 @@ async def test_a_report_that_cannot_be_is_an_error_where_it_is_made(
 
     job = (await client.create_job(kind, item_count=10, stages=["decode"])).job
     async with serving({kind: handler}):
-        assert (await client.wait(job.job_id, timeout=20)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
 
 
 async def test_a_refused_artifact_fails_its_own_chunk_only(client: AsyncJobClient, serving: Serving, kind: str):
@@ -122,7 +123,7 @@ async def test_a_refused_artifact_fails_its_own_chunk_only(client: AsyncJobClien
 
     job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=20)
+        ended = await client.wait(job.job_id, timeout=BOUND)
     assert (ended.state, ended.error.code, ended.error.chunk_index) == (
         JobState.JOB_STATE_FAILED,
         "InvalidFieldError",
@@ -138,5 +139,5 @@ async def test_a_refused_completion_is_a_failure(client: AsyncJobClient, serving
 
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=20)
+        ended = await client.wait(job.job_id, timeout=BOUND)
     assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "InvalidFieldError")

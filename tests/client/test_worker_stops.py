@@ -18,9 +18,10 @@ from jobledger_client._worker._attempt import Attempt
 
 from tests.client.conftest import Serving, changes
 from tests.conftest import StartServer
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
-SHORT = timedelta(seconds=1)
+SHORT = timedelta(seconds=6)  # and longer than a machine stalls between two heartbeats
 
 
 async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, serving: Serving, kind: str):
@@ -37,10 +38,10 @@ async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, se
             raise
 
     job = (await client.create_job(kind)).job
-    async with serving({kind: handler}, lease_duration=SHORT):
+    async with serving({kind: handler}, lease_duration=SHORT, cancel_grace=2):
         await started.wait()
         await client.cancel_job(job.job_id)
-        ended = await client.wait(job.job_id, timeout=20)
+        ended = await client.wait(job.job_id, timeout=BOUND)
     assert ended.state == JobState.JOB_STATE_CANCELLED
     assert told.is_set()
     assert ended_by_cancel.is_set()
@@ -53,14 +54,14 @@ async def test_a_cancelled_job_reaches_plain_handlers(client: AsyncJobClient, se
 
     def handler(ctx: ChunkContext) -> None:
         loop.call_soon_threadsafe(started.set)
-        assert ctx.wait_cancelled(20)
+        assert ctx.wait_cancelled(BOUND)
         assert ctx.cancelled
 
     job = (await client.create_job(kind)).job
     async with serving({kind: handler}, lease_duration=SHORT):
         await started.wait()
         await client.cancel_job(job.job_id)
-        assert (await client.wait(job.job_id, timeout=20)).state == JobState.JOB_STATE_CANCELLED
+        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_CANCELLED
 
 
 async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJobClient, serving: Serving, kind: str):
@@ -137,7 +138,7 @@ async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, serving: Se
             if chunk.HasField("lease_expire_time"):
                 expiries.add(chunk.lease_expire_time.ToNanoseconds())
         may_end.set()
-        assert (await client.wait(job.job_id, timeout=20)).state == JobState.JOB_STATE_COMPLETED
+        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
 
 
@@ -149,7 +150,7 @@ async def test_stopping_lets_handlers_finish(client: AsyncJobClient, serving: Se
         await may_end.wait()
 
     job = (await client.create_job(kind)).job
-    async with serving({kind: handler}, drain_timeout=20) as worker:
+    async with serving({kind: handler}, drain_timeout=BOUND) as worker:
         await started.wait()
         worker.stop()
         may_end.set()
@@ -170,7 +171,7 @@ async def test_stopping_gives_back_what_does_not_finish(
 
     def stuck(ctx: ChunkContext) -> None:
         loop.call_soon_threadsafe(started.set)
-        release_thread.wait(30)
+        release_thread.wait(BOUND)
 
     job = (await client.create_job(kind)).job
     async with serving({kind: stuck if plain else never}, drain_timeout=0.01) as worker:
@@ -183,7 +184,7 @@ async def test_stopping_gives_back_what_does_not_finish(
 
 async def test_cancelling_serve_gives_the_chunks_back(client: AsyncJobClient, server: Server, kind: str):
     started = asyncio.Event()
-    worker = Worker(server.target, drain_timeout=30)
+    worker = Worker(server.target, drain_timeout=BOUND)
 
     @worker.handler(kind)
     async def handler(ctx: ChunkContext) -> None:
@@ -207,9 +208,12 @@ async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServ
         started.set()
         await may_end.wait()
 
-    async with AsyncJobClient(server.target) as client, serving({kind: handler}, target=server.target, concurrency=1):
+    async with (
+        AsyncJobClient(server.target, timeout=BOUND) as client,
+        serving({kind: handler}, target=server.target, concurrency=1),
+    ):
         job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
-        waiting = asyncio.create_task(client.wait(job.job_id, timeout=40))
+        waiting = asyncio.create_task(client.wait(job.job_id, timeout=BOUND))
         await started.wait()
         await asyncio.to_thread(server.kill)
         may_end.set()  # the end of the first chunk finds no server
@@ -228,7 +232,7 @@ async def test_a_worker_may_begin_before_its_server(start_server: StartServer, s
 
     async with serving({kind: handler}, target=server.target):
         await asyncio.to_thread(server.start)
-        async with AsyncJobClient(server.target) as client:
+        async with AsyncJobClient(server.target, timeout=BOUND) as client:
             await client.create_job(kind)
             await done.wait()
 
@@ -263,7 +267,7 @@ PROGRAM = """
 import asyncio, sys
 from jobledger_client import Worker
 
-worker = Worker(sys.argv[1], drain_timeout=0.01, cancel_grace=0.01)
+worker = Worker(sys.argv[1], drain_timeout=0.01, cancel_grace=1)
 
 @worker.handler(sys.argv[2])
 async def handler(ctx):
@@ -285,7 +289,7 @@ def test_a_worker_process_gives_back_its_chunks_when_it_is_told_to_stop(
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
         process.send_signal(number)
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=BOUND)
     assert (process.returncode, output, errors) == (0, "stopped\n", "")
     chunk = sync_client.get_job(job.job_id).chunks[0]
     assert (chunk.state, chunk.attempt) == (ChunkState.CHUNK_STATE_PENDING, 0)

@@ -158,6 +158,7 @@ async def test_an_expiry_tells_why(api: Api, kind: str):
     soon.GetCurrentTime()
     job = await api.create(kind, expire_time=soon)
     async with api.watch_jobs(kind) as watch:
+        await watch.message()
         await api.cancel(job.job_id)
         await watch.until(lambda message: message.type == DELETED)
     change = await one(api, job.job_id, "DELETED")

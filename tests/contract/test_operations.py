@@ -16,6 +16,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import RetryJobRequest
 
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.errors import invalid, refused
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
@@ -106,7 +107,7 @@ async def test_googles_own_future_gets_the_result(operations: OperationsAsyncCli
     future = AsyncOperation(await refresh(), refresh, cancel, Job, metadata_type=Job)
     assert not await future.done()
     await api.complete(claimed, result_uri="s3://bucket/result")
-    assert (await future.result(timeout=20)).result_uri == "s3://bucket/result"
+    assert (await future.result(timeout=BOUND)).result_uri == "s3://bucket/result"
     assert future.metadata.state == COMPLETED
 
 

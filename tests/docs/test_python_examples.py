@@ -19,9 +19,9 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 from tests.conftest import StartServer
 from tests.docs.documents import DOCUMENTS, TARGET, name_of
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
-BOUND = 30.0  # seconds for a program to end: a bound for what hangs, not a measure
 PROGRAM = re.compile(r"# (\w+\.py)\n")
 
 

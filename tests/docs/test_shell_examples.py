@@ -19,10 +19,10 @@ from jobledger_service.cli import cli as server_cli
 from tests.conftest import StartServer
 from tests.docs.documents import ROOT, SHELL_COMMANDS, TARGET, Command
 from tests.foreign.test_buf_curl import BUF, FLAGS
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 ADMIN_TARGET = "127.0.0.1:7071"
-BOUND = 30.0  # seconds that a call may take: a bound for what hangs, not a measure
 SERVICES = (
     channelz_pb2,
     health_pb2,

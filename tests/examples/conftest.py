@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from jobledger_client import JobClient
 
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 
@@ -26,5 +27,5 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def caller(server: Server) -> Iterator[JobClient]:
     """Return a client."""
-    with JobClient(server.target) as one:
+    with JobClient(server.target, timeout=BOUND) as one:
         yield one

@@ -1,6 +1,7 @@
 """E: a few mixes at once; one poll has state, percent, message and the result's URL; nothing dies with a process."""
 
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +26,10 @@ from examples.audio_mixing.submit import AT_ONCE, KIND, STAGES, submit
 from examples.bucket import Bucket, read
 from tests.conftest import StartServer
 from tests.examples.answers import answer_of, assert_no_local_paths
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 SONGS = ["overture", "ballad", "march", "waltz", "fugue"]
-BOUND = 30.0
 JOB_SERVICE = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
 DELETED = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
@@ -44,7 +45,7 @@ class Claimed(NamedTuple):
     @classmethod
     def of(cls, client: JobClient, kind: str) -> "Claimed":
         client.create_job(kind, stages=STAGES)
-        [claimed] = client.claim_chunks([kind], worker="desk")
+        [claimed] = client.claim_chunks([kind], worker="desk", lease_duration=timedelta(hours=1))
         return cls(client, claimed.job_id, claimed.lease.token)
 
     def report(self, **progress: Any) -> None:
@@ -157,7 +158,7 @@ class TestTroubleToday:
 
     def test_a_state_does_not_die_with_its_process(self, start_server: StartServer):
         server = start_server(completed_retention="3600", failed_retention="0.1")
-        with JobClient(server.target) as client:
+        with JobClient(server.target, timeout=BOUND) as client:
             for _ in range(2):
                 client.create_job(KIND, stages=STAGES)
             good, bad = client.claim_chunks([KIND], worker="desk", max_chunks=2)
@@ -166,6 +167,7 @@ class TestTroubleToday:
             server.start()
             assert shown(client.get_job(good.job_id))["state"] == "completed"
             with client.watch_jobs(kinds=[KIND], timeout=BOUND) as changes:
+                next(changes)  # it has begun
                 failure = ChunkFailure(
                     lease_token=bad.lease.token, error=WorkError(code="BAD_STEM"), not_retryable=True
                 )

@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.bounds import BOUND
+
 ROOT = Path(__file__).parents[2]
-BOUND = 50.0
 INTERRUPTED = 130
 
 

@@ -18,10 +18,10 @@ from examples.speech_video.audio import Segment, cut, load, loudness, synthesise
 from examples.speech_video.face import frames_in
 from examples.speech_video.submit import KIND, submit
 from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 SEGMENTS = 3
-BOUND = 30.0
 COUNTS = ("total", "pending", "processing", "completed", "failed")
 
 

@@ -11,6 +11,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest
 
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.server import Server
 
 BUF = Path(sys.executable).with_name("buf")
@@ -43,7 +44,7 @@ async def buf_curl(target: str, method: str, *flags: str, data: dict | None = No
     process = await asyncio.create_subprocess_exec(
         BUF, "curl", *FLAGS, *flags, *request, url, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    out, err = await asyncio.wait_for(process.communicate(), BOUND)
     assert process.returncode is not None
     return Answer(process.returncode, out.decode(), err.decode())
 

@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
-from tests.support.server import BOUND, Server
+from tests.support.server import Server
 
 Labels = dict[str, str]
 
@@ -68,7 +69,7 @@ def scrape(server: Server, process: int = -1) -> Scrape:
 
 def health(target: str, *flags: str) -> Result:
     """Run `jobledger-server health`."""
-    return CliRunner().invoke(cli.cli, ["health", "--target", target, *flags])
+    return CliRunner().invoke(cli.cli, ["health", "--target", target, "--timeout", f"{BOUND}", *flags])
 
 
 async def ask_health(target: str, *flags: str) -> Result:

@@ -16,6 +16,7 @@ from tests.conftest import QUICK
 from tests.operate.conftest import Start
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.errors import refused
 from tests.support.server import Server
 
@@ -44,7 +45,7 @@ class Writers:
     async def more(self, count: int) -> None:
         """Wait until so many more writes were acknowledged."""
         enough = len(self.acknowledged) + count
-        async with asyncio.timeout(30), self._news:
+        async with asyncio.timeout(BOUND), self._news:
             await self._news.wait_for(lambda: len(self.acknowledged) >= enough)
 
 

@@ -14,9 +14,10 @@ from sqlalchemy import make_url
 from tests.conftest import QUICK
 from tests.operate.conftest import Start, lines
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import refused
-from tests.support.server import BOUND, COMMAND, Server
+from tests.support.server import COMMAND, Server
 
 Connect = Callable[[Server], Api]
 SECRETS = ("jl_token_that_nobody_must_see", "password_that_nobody_must_see")

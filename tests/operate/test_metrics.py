@@ -13,8 +13,9 @@ from jobledger_service.startup_checks import check_settings
 
 from tests.operate.conftest import Start, scrape
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.errors import refused
-from tests.support.server import BOUND, COMMAND, Server
+from tests.support.server import COMMAND, Server
 from tests.support.states import COMPLETED
 
 Connect = Callable[[Server], Api]

@@ -22,7 +22,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from tests.operate.conftest import Start
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
-from tests.support.server import BOUND
+from tests.support.bounds import BOUND
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACE, PARENT_SPAN = PARENT.split("-")[1:3]

@@ -14,8 +14,8 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from examples.image_crawler.broker import free_port
+from tests.support.bounds import BOUND
 
-BOUND = 30.0  # seconds to answer, and to end: a bound for what hangs, not a measure
 TRIES = 100  # while it starts
 
 

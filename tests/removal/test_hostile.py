@@ -21,7 +21,7 @@ below = st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=3)), max_s
 heads = st.sampled_from(
     ["{root}/", "{root}", "{root}/../", "{root}/dir/", "{root}/link/", "{root}side/", "{ROOT}/", "{up}/"]
 )
-quick = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+quick = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def outcome(roots: Roots, uri: str) -> bool | str:

@@ -101,6 +101,6 @@ async def test_a_claim_passes_over_a_job_that_somebody_else_holds(three: list[Se
     with connect_to_database(three[0].database) as connection, connection.transaction():
         connection.execute("SELECT 1 FROM jobs WHERE job_id = %s FOR UPDATE", (urgent.job_id,))
         assert [claimed.job_id for claimed in await apis[1].claim(kind)] == [other.job_id]
-        waiting = asyncio.create_task(apis[1].claim(kind, wait=timedelta(seconds=20)))
+        waiting = asyncio.create_task(apis[1].claim(kind, wait=timedelta(minutes=5)))
         await apis[1].create(fresh_kind())  # a batch later, the claim has found the job held
     assert [claimed.job_id for claimed in await waiting] == [urgent.job_id]

@@ -15,6 +15,7 @@ from jobledger_service.store.migrate import upgrade
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.databases import postgres
 from tests.support.errors import read
 from tests.support.server import Server
@@ -36,7 +37,7 @@ class OwnPostgres:
         """End it at once, without writing anything more: SIGQUIT is PostgreSQL's immediate shutdown."""
         process = self._server.get_postmaster_info().process
         os.kill(process.pid, signal.SIGQUIT)
-        process.wait(20)
+        process.wait(BOUND)
 
     def recover(self) -> None:
         """Start it again."""

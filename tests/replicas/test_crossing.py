@@ -7,10 +7,12 @@ import grpc
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
 
 from tests.support.api import Api, fresh_kind
+from tests.support.bounds import BOUND
 from tests.support.lives import assert_gapless, ended, live
 from tests.support.watching import DELETED
 
 EVERY = WatchMode.WATCH_MODE_EVERY
+OBSERVERS = 9
 
 
 async def test_a_read_after_an_acknowledged_write_sees_it_at_every_replica(apis: list[Api], kind: str):
@@ -63,8 +65,11 @@ async def test_lists_and_watches_at_different_replicas_fit_together_while_all_wr
     listing = ListJobsRequest(filter={"labels": labels}, page_size=500)
 
     async def churn(n: int) -> None:
-        for round_ in range(5):
-            api = apis[(n + round_) % 3]
+        """Write while observers begin, so that the next of them always has changes to begin after."""
+        round_ = n
+        while len(observers) < OBSERVERS:
+            round_ += 1
+            api = apis[round_ % 3]
             await live(api, await api.create(fresh_kind(), labels=labels, item_count=2, chunk_size=1), reports=2)
             job = await api.create(fresh_kind(), labels=labels)
             await apis[n % 3].cancel(job.job_id)
@@ -72,6 +77,7 @@ async def test_lists_and_watches_at_different_replicas_fit_together_while_all_wr
 
     async def observe(n: int) -> dict[str, int]:
         listed = await apis[n % 3].jobs.ListJobs(listing)
+        lists[n].set()
         known = {job.job_id: job.revision for job in listed.jobs}
         async with apis[(n + 1) % 3].watch_jobs(filter=listing.filter, cursor=listed.cursor, mode=EVERY) as watch:
             messages = await watch.through(lambda message: message.job.display_name == "the last")
@@ -79,16 +85,18 @@ async def test_lists_and_watches_at_different_replicas_fit_together_while_all_wr
         gone = {message.job.job_id for message in messages if message.type == DELETED}
         return {job_id: revision for job_id, revision in known.items() if job_id not in gone}
 
-    writing = asyncio.gather(*(churn(n) for n in range(6)))
     observers: list[asyncio.Task[dict[str, int]]] = []
-    while len(observers) < 9 and not writing.done():
-        observers.append(asyncio.create_task(observe(len(observers))))
-        async with apis[0].watch_jobs(filter=listing.filter) as watch:  # the next begins a few changes later
+    lists = [asyncio.Event() for _ in range(OBSERVERS)]
+    writing = asyncio.gather(*(churn(n) for n in range(6)))
+    while len(observers) < OBSERVERS:
+        async with apis[0].watch_jobs(filter=listing.filter) as watch:  # each begins a few changes after the one before
             await watch.bookmark()
             await watch.changes(10)
+        observers.append(asyncio.create_task(observe(len(observers))))
     await writing
+    async with asyncio.timeout(BOUND):
+        await asyncio.gather(*(has_list.wait() for has_list in lists))  # the last is in no list
     await apis[0].create(kind, labels=labels, display_name="the last")
     stored = {job.job_id: job.revision for job in (await apis[1].jobs.ListJobs(listing)).jobs}
-    assert len(observers) >= 3
     for seen in await asyncio.gather(*observers):
         assert seen == stored

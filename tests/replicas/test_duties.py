@@ -3,13 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 from jobledger.v1.event_pb2 import ChangeType
-from jobledger.v1.job_pb2 import JobState
+from jobledger.v1.job_pb2 import Job, JobState
 from jobledger.v1.job_service_pb2 import (
     ListJobEventsRequest,
     ListJobsRequest,
@@ -106,21 +107,30 @@ async def test_a_grace_period_that_ends_stops_each_job_once(apis: list[Api], kin
         ]
 
 
+async def retried_in_time(apis: list[Api], kind: str) -> Job:
+    """Return a job that was retried within the second after its cancellation, which a machine may sleep through."""
+    while True:
+        job = await apis[0].create(kind)
+        await apis[2].cancel(job.job_id)
+        with suppress(grpc.aio.AioRpcError):
+            return (await apis[1].jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job
+
+
 async def test_an_ended_job_says_when_it_goes_and_goes_once_unless_it_is_retried(apis: list[Api], kind: str):
+    kept = await retried_in_time(apis, f"{kind}.kept")
+    assert (kept.state, kept.HasField("expire_time")) == (QUEUED, False)
     jobs = [await apis[n % 3].create(kind) for n in range(JOBS)]
     cursor = (await apis[0].jobs.ListJobs(ListJobsRequest(page_size=1))).cursor
     ended = [(await apis[n % 3].cancel(job.job_id)).job for n, job in enumerate(jobs)]
     for job in ended:
         assert job.expire_time.ToDatetime() - job.end_time.ToDatetime() == SECOND
-    kept = (await apis[1].jobs.RetryJob(RetryJobRequest(job_id=ended[-1].job_id))).job
-    assert (kept.state, kept.HasField("expire_time")) == (QUEUED, False)
     gone: list[str] = []
     async with apis[2].watch_jobs(kind, mode=EVERY, cursor=cursor) as watch:
-        while len(gone) < JOBS - 1:
+        while len(gone) < JOBS:
             message = await watch.change()
             if message.type == DELETED:
                 gone.append(message.job.job_id)
-    assert sorted(gone) == sorted(job.job_id for job in ended[:-1])
+    assert sorted(gone) == sorted(job.job_id for job in ended)
     for job_id in gone:
         assert (await changes_of(apis[0], job_id))[REMOVED] == 1
         with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):

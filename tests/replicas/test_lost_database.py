@@ -13,6 +13,7 @@ from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import Refusal, read
 from tests.support.lives import assert_gapless, ended
@@ -23,7 +24,6 @@ from tests.support.states import OK
 
 EVERY = WatchMode.WATCH_MODE_EVERY
 Refusals = list[Refusal]
-BOUND = 30.0  # seconds to be answered again: a bound for what hangs, not a measure
 WAITING = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
@@ -72,7 +72,7 @@ class Callers:
 
     async def _heard(self, call: Awaitable[Answer]) -> Answer | None:
         try:
-            answer = await asyncio.wait_for(call, 20)
+            answer = await asyncio.wait_for(call, BOUND)
         except grpc.aio.AioRpcError as error:
             self.refusals.append(read(error))
             answer = None

@@ -15,10 +15,11 @@ from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.tables import metadata
 
 from tests.replicas.conftest import SETTINGS
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.postgres import address
 from tests.support.postgres import connect as connect_to_database
-from tests.support.server import BOUND, COMMAND, Server
+from tests.support.server import COMMAND, Server
 from tests.test_server import refused_to_start
 
 UNMIGRATED = "jobledger-server: the database's schema is not of this version yet: run `jobledger-server migrate` first"

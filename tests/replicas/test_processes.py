@@ -13,6 +13,7 @@ from jobledger.v1.job_service_pb2 import WatchMode
 from tests.operate.conftest import lines, scrape
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.errors import refused
 from tests.support.lives import assert_gapless, ended, live
@@ -53,7 +54,7 @@ def load_of(process: psutil.Process) -> int:
 async def everywhere(connect: Connect, server: Server) -> list[Api]:
     """Return the APIs of many connections, all of which are open."""
     apis = [connect(server) for _ in range(MANY)]
-    await asyncio.gather(*(asyncio.wait_for(api.channel.channel_ready(), 20) for api in apis))
+    await asyncio.gather(*(asyncio.wait_for(api.channel.channel_ready(), BOUND) for api in apis))
     return apis
 
 
@@ -77,7 +78,7 @@ async def test_a_process_that_is_killed_is_started_again(supervised: Server, con
     job = await connect(supervised).create(kind)
     victim, other = serving(supervised)
     victim.kill()
-    await asyncio.to_thread(victim.wait, 20)  # what had connected to it until now is lost with it
+    await asyncio.to_thread(victim.wait, BOUND)  # what had connected to it until now is lost with it
     # While one process is left it has every new connection, and later the one that was started again has some.
     for _ in range(10_000):
         found = set(serving(supervised)) - {victim, other}

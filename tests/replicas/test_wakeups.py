@@ -8,6 +8,7 @@ from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 
 from tests.support.api import Api
+from tests.support.bounds import BOUND
 from tests.support.lives import assert_gapless, ended, live
 from tests.support.postgres import connect as connect_to_database
 from tests.support.postgres import end_connections
@@ -15,7 +16,7 @@ from tests.support.server import Server
 
 EVERY = WatchMode.WATCH_MODE_EVERY
 LISTENING = "LISTEN %"
-LONG = timedelta(minutes=1)  # longer than any test may take: an answer that comes was woken, not timed out
+LONG = timedelta(minutes=5)  # longer than any test may take: an answer that comes was woken, not timed out
 
 
 def deafen(database: str) -> int:
@@ -84,7 +85,7 @@ async def waiting_claim(api: Api, kind: str) -> asyncio.Task[list[ClaimedChunk]]
 
 async def held_by_one(claims: list[asyncio.Task[list[ClaimedChunk]]], job: Job) -> None:
     """Hold that one claim, and only one, gets the job's chunk."""
-    done, waiting = await asyncio.wait(claims, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+    done, waiting = await asyncio.wait(claims, timeout=BOUND, return_when=asyncio.FIRST_COMPLETED)
     [claimed] = [chunk for task in done for chunk in task.result()]
     assert claimed.job_id == job.job_id
     assert len(waiting) == len(claims) - 1

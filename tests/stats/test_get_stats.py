@@ -53,7 +53,7 @@ async def test_the_figures_of_one_kind(api: Api, kind: str, connect: Callable[[S
     assert (now.completed, now.failed, now.cancelled) == (1, 1, 1)
     assert (now.chunks_pending, now.chunks_processing) == (4 + 2, 1)
     assert now.oldest_queued_time == waiting[0].create_time
-    assert 0 <= now.oldest_queued_seconds < 60
+    assert 0 <= now.oldest_queued_seconds < 600
     assert (did.created, did.started) == (7, 5)
     assert (did.completed, did.failed, did.cancelled) == (2, 2, 1)
     assert did.success_rate == 0.5
@@ -99,7 +99,8 @@ async def test_a_series_has_a_point_for_each_step_also_where_nothing_happened(ap
     found = await stats(api, kind, time_range={"start_time": start}, step=step)
     first, last = found.time_range.start_time.ToDatetime(UTC), found.time_range.end_time.ToDatetime(UTC)
     assert first == start.replace(minute=0, second=0, microsecond=0)
-    assert timedelta(0) <= last - end <= timedelta(hours=1)
+    assert last >= end
+    assert last - datetime.now(UTC) <= timedelta(hours=1)
     if not step:
         assert not found.series
         return

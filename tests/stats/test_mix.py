@@ -171,7 +171,7 @@ class Model:
     @property
     def quiet(self) -> bool:
         """Whether nothing more will happen by itself in the next seconds."""
-        soon = (datetime.now(UTC) + timedelta(seconds=10)).timestamp() * 1e6
+        soon = (datetime.now(UTC) + timedelta(seconds=20)).timestamp() * 1e6
         leased = any(0 < time < soon for time in self.leases.values())
         going = any(one.state == CANCELLING for one in self.jobs.values())
         expiring = any(0 < one.expire_time.ToMicroseconds() < soon and one.state in ENDS for one in self.jobs.values())

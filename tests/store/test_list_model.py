@@ -102,7 +102,10 @@ def span(days: tuple[int, int] | None) -> TimeRange:
     return TimeRange(END - days[0] * DAY, None if days[1] > days[0] else END - days[1] * DAY + 1)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@few
 @given(
     fields=filters,
     order=st.sampled_from(Order),
@@ -123,7 +126,7 @@ def test_pages_are_what_a_model_says(
     assert first.count == len(expected) if not first.more else first.count <= min(len(expected), 50)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@few
 @given(text=st.text(LETTERS, min_size=1, max_size=8), begin=st.integers(0, 199), budget=st.sampled_from(BUDGETS))
 def test_a_search_finds_the_same_by_every_way_and_in_a_watch(
     crowd: tuple[Database, Jobs], text: str, begin: int, budget: Budget

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any, Self
 
-import pytest
 from jobledger_service.domain.filter import JobFilter, TimeRange
 from jobledger_service.domain.states import ENDED, JobState
 from jobledger_service.ledger.read_ports import Listing, Order, PageKey
@@ -100,7 +99,6 @@ def hold_of(large: Database, listing: Listing) -> None:
 
 
 # One test, and not one a case: the ledger is made once for each process that runs some of them.
-@pytest.mark.timeout(180)  # mostly to make the ledger, on a machine that does other things
 def test_lists_of_100000_jobs_walk_an_index_at_the_start_and_deep_within(large: Database):
     for order, _, fields in CASES:
         for ascending in (False, True):

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from standardwebhooks import Webhook, WebhookVerificationError
 
-BOUND = 20.0  # seconds to hear of a delivery: a bound for what hangs, not a measure
+from tests.support.bounds import BOUND
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+from tests.support.bounds import BOUND
+
 COMMAND = Path(sys.executable).with_name("jobledger-server")
 READY = "jobledger listening on "
-BOUND = 60.0  # seconds to become ready, and to end: a bound for what hangs, not a measure
 
 running: list["Server"] = []
 

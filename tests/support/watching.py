@@ -7,6 +7,8 @@ from typing import Generic, Self, TypeVar
 import grpc
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse, WatchMessageType
 
+from tests.support.bounds import BOUND
+
 Message = TypeVar("Message", WatchJobResponse, WatchJobsResponse)
 
 SNAPSHOT = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
@@ -14,7 +16,6 @@ CHANGED = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 LEFT = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
 DELETED = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 BOOKMARK = WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
-BOUND = 30.0  # seconds that one message may take: a bound for what hangs, not a measure
 
 
 class Ended(Exception):  # noqa: N818 - the end of a stream is no error

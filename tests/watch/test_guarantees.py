@@ -10,6 +10,7 @@ from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport
 
 from tests.conftest import StartServer
 from tests.support.api import Api, fresh_kind
+from tests.support.bounds import BOUND
 from tests.support.lives import FATTER, assert_gapless, assert_ordered, ended, live, report_all
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CHUNK_COMPLETED, COMPLETED, FAILED, QUEUED, RUNNING
@@ -135,7 +136,7 @@ async def test_07_bookmarkable(api: Api, other: Api, kind: str):
 
 
 async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
-    milestones = [asyncio.Event() for _ in range(5)]
+    milestones, lists = [[asyncio.Event() for _ in range(5)] for _ in range(2)]
 
     async def churn(milestone: asyncio.Event) -> None:
         for _ in range(6):
@@ -145,10 +146,11 @@ async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
         await api.cancel(job.job_id)
         await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
 
-    async def observe(milestone: asyncio.Event) -> dict[str, int]:
+    async def observe(milestone: asyncio.Event, has_list: asyncio.Event) -> dict[str, int]:
         await milestone.wait()
         filter_ = {"labels": {"run": kind}}
         listed = await other.jobs.ListJobs(ListJobsRequest(filter=filter_, page_size=500))
+        has_list.set()
         known = {job.job_id: job.revision for job in listed.jobs}
         async with other.watch_jobs(filter=filter_, cursor=listed.cursor, mode=EVERY) as watch:
             messages = await watch.through(lambda message: message.job.display_name == "the last")
@@ -157,8 +159,10 @@ async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
             job_id: known[job_id] for job_id in known.keys() - {m.job.job_id for m in messages if m.type == DELETED}
         }
 
-    observers = [asyncio.create_task(observe(milestone)) for milestone in milestones]
+    observers = [asyncio.create_task(observe(*events)) for events in zip(milestones, lists, strict=True)]
     await asyncio.gather(*(churn(milestone) for milestone in milestones))
+    async with asyncio.timeout(BOUND):
+        await asyncio.gather(*(has_list.wait() for has_list in lists))  # the last is in no list
     await api.create(kind, labels={"run": kind}, display_name="the last")
     stored = (await api.jobs.ListJobs(ListJobsRequest(filter={"labels": {"run": kind}}, page_size=500))).jobs
     for seen in await asyncio.gather(*observers):
@@ -170,8 +174,9 @@ async def test_08_race_free_with_lists(api: Api, other: Api, kind: str):
         await api.jobs.UpdateJob(
             UpdateJobRequest(job_id=queued.job_id, update_mask={"paths": ["priority"]}, priority=9)
         )
+        stays = await watch.change()
         await api.cancel(queued.job_id)
-        stays, leaves = await watch.changes(2)
+        leaves = await watch.change()
     assert (stays.type, leaves.type, leaves.job.state) == (CHANGED, LEFT, CANCELLED)
 
 

@@ -130,6 +130,7 @@ async def test_a_ledger_of_which_all_was_trimmed_goes_on_after_a_restart(
     server.stop()
     api = connect(server.start())
     async with api.watch_jobs(kind, cursor=end, mode=EVERY) as watch:
+        await watch.bookmark()
         await api.cancel(first.job_id)
         message = await watch.change()
     assert (message.event.position, message.event.revision) == (2, 2)

@@ -25,7 +25,7 @@ LOCAL = {
     "webhook_allow_http": "true",
     "webhook_allow_private_networks": "true",
     "webhook_initial_backoff": "0.01",
-    "webhook_timeout": "2",
+    "webhook_timeout": "30",
     "duty_interval": "0.02",
 }
 

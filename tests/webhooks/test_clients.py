@@ -8,12 +8,13 @@ import pytest
 from jobledger_client import AsyncJobClient, DeliveryNotFoundError, InvalidFieldError, WebhookNotFoundError
 from jobledger_client.cli._main import run
 
+from tests.support.bounds import BOUND
 from tests.support.receiver import Receiver
 from tests.support.server import Server
 
 
 async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, kind: str):
-    async with AsyncJobClient(hook_server.target) as client:
+    async with AsyncJobClient(hook_server.target, timeout=BOUND) as client:
         created = await client.create_webhook(receiver.url, kinds=[kind], event_types=["job.created", "JOB_CANCELLED"])
         webhook_id = created.webhook.webhook_id
         assert (await client.ping_webhook(webhook_id)).delivered
@@ -45,7 +46,7 @@ async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, k
 
 
 async def test_a_repeated_creation_creates_one_webhook(hook_server: Server, receiver: Receiver, kind: str):
-    async with AsyncJobClient(hook_server.target) as client:
+    async with AsyncJobClient(hook_server.target, timeout=BOUND) as client:
         one, two = [await client.create_webhook(receiver.url, kinds=[kind], request_id=kind) for _ in range(2)]
         assert (one.secret, one.webhook.webhook_id) == (two.secret, two.webhook.webhook_id)
         await client.delete_webhook(one.webhook.webhook_id)

@@ -19,7 +19,7 @@ JOBS = 60
 def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
     """Return three replicas that may deliver to this machine."""
     directory = tmp_path_factory.mktemp("webhooks")
-    with serving(new_database("postgresql", directory), directory, 3, **LOCAL | {"webhook_timeout": "1"}) as servers:
+    with serving(new_database("postgresql", directory), directory, 3, **LOCAL | {"webhook_timeout": "5"}) as servers:
         yield servers
 
 

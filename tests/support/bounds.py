@@ -1,0 +1,4 @@
+"""How long tests wait for what must come."""
+
+BOUND = 100.0
+"""Seconds: a bound for what hangs, not a measure. What takes long on a slow machine stays far below it."""
