@@ -1,4 +1,4 @@
-"""What is open when its key ends: watches and waiting claims end too, on every replica."""
+"""What is open when its key ends: watches and waiting claims end too, on every replica, within a second."""
 
 import asyncio
 import time
@@ -10,6 +10,7 @@ import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger_client import ApiKeyRevokedError, AsyncJobClient, RoleMissingError, UnauthenticatedError, Worker
+from jobledger_service.ledger.keyring import READ_EVERY
 
 from tests.access.conftest import As, Keyed
 from tests.access.test_keys import later
@@ -53,6 +54,10 @@ async def test_what_is_open_ends_when_its_key_is_revoked(keyed: Keyed, admin: Ke
     assert set(reasons) == {"API_KEY_REVOKED"}
     assert (await bystander.message()).type == BOOKMARK
     bystander.call.cancel()
+
+
+def test_every_server_looks_for_keys_that_ended_often_enough_for_a_second():
+    assert READ_EVERY < 0.5
 
 
 async def test_what_is_open_ends_when_its_key_expires(keyed: Keyed, admin: KeyedApi, as_holder: As, kind: str):
