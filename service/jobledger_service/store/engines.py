@@ -29,7 +29,7 @@ WRITER_PRAGMAS = (
     "PRAGMA cache_size=-65536",
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
-_PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|[?&](?:ssl)?password=)(?:.*(?=@)|[^&#]*)")
+_PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
 READERS = 3
 """As many as there are threads that read: two for calls, one for exports."""
 
@@ -98,7 +98,7 @@ class Database:
 
 
 def without_password(url: str) -> str:
-    """Return a URL, also one that is none, with `***` in place of the passwords in it."""
+    """Return a URL, also one that is none, such as libpq's `host=h password=p`, with `***` in place of passwords."""
     return _PASSWORD.sub(r"\1***", url)
 
 
