@@ -116,6 +116,16 @@ def open_database(url: str) -> Database:
     raise _unknown(url)
 
 
+def must_exist(url: str) -> None:
+    """Raise UnknownDatabaseError for an SQLite file that is not there; any other database says so itself."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _unknown(url) from None
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise UnknownDatabaseError(f"{parsed.database} is not there: no server has made a database of it yet")
+
+
 def _unknown(url: str) -> UnknownDatabaseError:
     return UnknownDatabaseError(
         f"{without_password(url)!r} is not a database URL like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
