@@ -1,6 +1,5 @@
 """The command line of the server."""
 
-import os
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -15,8 +14,7 @@ from pydantic import ValidationError
 from . import logs
 from .configuration import Form, masked, render
 from .connecting import ApiKey, CaFile, CertFile, Connection, File, KeyFile, Tls, credentials_of
-from .environment import unknown_names
-from .exits import CONFIGURATION, say, told
+from .exits import CONFIGURATION, refuse_unknown_names, say, told
 from .keys_cli import keys
 from .options import flag, option, source_of, takes_settings
 from .own_tls import name_in
@@ -187,10 +185,7 @@ def _reachable(listen: str) -> str:
 
 def _settings(given: dict[str, Any]) -> Settings:
     """Return the settings: what was given, else what the environment says; exit where either cannot be."""
-    if strays := unknown_names(os.environ):
-        for sentence in strays:
-            say(sentence)
-        raise typer.Exit(CONFIGURATION)
+    refuse_unknown_names()
     try:
         return Settings(**given)
     except ValidationError as error:

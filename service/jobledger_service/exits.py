@@ -1,5 +1,6 @@
 """What a command says when it cannot do its work, and the status with which it exits; those of sysexits.h."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ import typer
 
 from .connecting import RefusedError
 from .domain.errors import StoreUnavailable
+from .environment import unknown_names
 from .rpc.server import CannotListenError
 from .rpc.tls import CertificateError
 from .settings import WrongSettingError
@@ -49,6 +51,14 @@ def told() -> Iterator[None]:
     except RefusedError as error:
         say(str(error))
         raise typer.Exit(error.status) from None
+
+
+def refuse_unknown_names() -> None:
+    """Exit when something in the environment looks like a setting and is none: the command would go by a default."""
+    if strays := unknown_names(os.environ):
+        for sentence in strays:
+            say(sentence)
+        raise typer.Exit(CONFIGURATION)
 
 
 def say(sentence: str) -> None:

@@ -17,7 +17,7 @@ from .domain.errors import Refusal, StoreUnavailable
 from .ledger.keys import Keys
 from .ledger.usage import UsageQueries
 from .rpc.admin_service import AdminService
-from .store.engines import Database, DatabaseInUseError, open_database
+from .store.engines import Database, DatabaseInUseError, must_exist, open_database
 from .store.keys import SqlKeyStore
 from .store.migrate import prepare
 from .store.usage import SqlUsageStore
@@ -44,7 +44,12 @@ class DatabaseDesk:
     database: str
 
     def ask(self, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
-        """Return the answer; raises RefusedError, and what opening a database raises."""
+        """Return the answer; raises RefusedError, and what opening a database raises.
+
+        Only the first key makes a database: a misspelt path would else be one without keys.
+        """
+        if method != "CreateApiKey":
+            must_exist(self.database)
         with closing(self._open()) as database:
             prepare(database)
             keys = Keys(SqlKeyStore(database), _at_once, _at_once, clock, secrets.token_bytes, _nobody_to_tell)

@@ -16,7 +16,7 @@ from jobledger.v1 import admin_service_pb2 as api
 from . import logs
 from .connecting import PLACE, ApiKey, CaFile, CertFile, Connection, KeyFile, Tls, credentials_of
 from .domain.access import DEFAULT_OWNER
-from .exits import told
+from .exits import refuse_unknown_names, told
 from .key_desk import DatabaseDesk, Desk, ServerDesk
 from .settings import Settings
 
@@ -78,6 +78,7 @@ def _place(
     key_file: KeyFile = None,
 ) -> None:
     logs.set_up("warning", "auto")
+    refuse_unknown_names()
     context.obj = DatabaseDesk(database)
     if server:
         credentials = credentials_of(ca_file, cert_file, key_file, tls=tls)

@@ -2,13 +2,19 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 
+OWN: Final = __package__
+"""The logger above all of ours."""
+
 
 def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
-    """Send everything that is logged, here and in libraries, through structlog."""
+    """Send everything that is logged, here and in libraries, through structlog.
+
+    At debug, libraries stay at info: those of buckets would tell the tokens that their requests carry.
+    """
     pretty = form == "pretty" or (form == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
@@ -30,7 +36,8 @@ def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level.upper())
+    root.setLevel("INFO" if level == "debug" else level.upper())
+    logging.getLogger(OWN).setLevel(level.upper())
     logging.getLogger("alembic").setLevel("WARNING")
     structlog.configure(
         processors=[

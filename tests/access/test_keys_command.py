@@ -60,8 +60,8 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
         (("create", "x", "--role", "king"), 2, "king"),
         (("create", "x"), 2, "--role"),
         (("create", "x", "--role", "admin", "--expires-in", "soon"), 2, "soon"),
-        (("revoke", "0" * 12), 65, "0" * 12),
-        (("rotate", "nonsense"), 65, "nonsense"),
+        (("list",), 78, "x.db is not there"),
+        (("revoke", "0" * 12), 78, "x.db is not there"),
         (("--server", "127.0.0.1:1", "list"), 69, "could not be reached"),
         (("--database", "mysql://x/y", "list"), 78, "mysql"),
     ],
@@ -70,6 +70,20 @@ def test_what_cannot_be_done_is_told_in_a_sentence(tmp_path: Path, words: tuple[
     ended = run(*words, status=status, JOBLEDGER_DATABASE=f"sqlite:///{tmp_path}/x.db")
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_what_is_no_key_is_told_in_a_sentence(store: str, tmp_path: Path):
+    place = ("--database", new_database(store, tmp_path))
+    first_key(place[1])
+    assert f"there is no API key '{'0' * 12}'" in run(*place, "revoke", "0" * 12, status=65).stderr
+    assert "'nonsense' is not the 12" in run(*place, "rotate", "nonsense", status=65).stderr
+
+
+def test_a_misspelt_setting_makes_no_key_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    said = run("create", "x", "--role", "admin", status=78, JOBLEDGER_DATABSE="sqlite:///there.db").stderr
+    assert "did you mean JOBLEDGER_DATABASE?" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_is_in_no_representation(store: str, tmp_path: Path):

@@ -230,6 +230,7 @@ async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_serve
     ("settings", "said"),
     [
         ({"rate_limit_read": "often"}, "often"),
+        ({"rate_limit_watch": "9/minute; 0/second"}, "lets no call in"),
         ({"rate_limit_write": "5/second", "rate_limit_store": "mysql://x"}, "mysql"),
     ],
 )

@@ -227,6 +227,16 @@ def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(e
     assert pki.serial(server.target) not in {before, after}
 
 
+def test_a_certificate_that_is_taken_away_is_told_of_once_and_the_old_goes_on(encrypted: Server, pki: Pki):
+    said = "the certificate stays as it was"
+    before, told = pki.serial(encrypted.target), encrypted.tail(1_000_000).count(said)
+    (pki.directory / "server-key.pem").unlink()
+    assert [pki.serial(encrypted.target) for _ in range(3)] == [before] * 3
+    assert encrypted.tail(1_000_000).count(said) == told + 1
+    pki.issue("server")
+    assert pki.serial(encrypted.target) != before
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

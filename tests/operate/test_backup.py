@@ -130,10 +130,22 @@ def test_what_cannot_be_copied_is_said(database: str, status: int, word: str, tm
     assert "hunter2" not in made.output
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_who_may_not_read_the_database_may_not_read_its_copy(tmp_path: Path, mode: int):
+    source, copy = tmp_path / "source.db", tmp_path / "copy.db"
+    with sqlite3.connect(source) as connection:
+        connection.execute("CREATE TABLE ledger (position INTEGER)")
+        connection.execute("INSERT INTO ledger VALUES (1)")
+    source.chmod(mode)
+    made = run(f"sqlite:///{source}", copy)
+    assert made.exit_code == 0, made.output
+    assert copy.stat().st_mode & 0o777 == mode
+
+
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path):
     source = tmp_path / "source.db"
     with sqlite3.connect(source) as connection:
         connection.execute("CREATE TABLE ledger (position INTEGER)")
     made = run(f"sqlite:///{source}", tmp_path / "nowhere" / "copy.db")
     assert made.exit_code == 1
-    assert "could not be" in made.stderr
+    assert "nowhere/copy.db could not be written: No such file or directory" in made.stderr

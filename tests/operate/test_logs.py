@@ -85,7 +85,26 @@ async def test_a_line_is_short_whatever_was_asked_for(server: Server, api: Api):
     for job_id in ("x" * 100_000, "漢" * 3_000):
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", "job_id"):
             await api.get(job_id)
+    with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
+        await api.jobs.GetJob(GetJobRequest(job_id="nowhere"), metadata=[("x-request-id", "r" * 5_000)])
+    assert [len(line["request_id"]) for line in lines(server, "refused") if "rrr" in line["request_id"]] == [128]
     assert max(map(len, server.log.read_text().splitlines())) < 10_000
+
+
+def test_at_debug_libraries_tell_nothing_of_their_requests():
+    program = """
+import logging
+from jobledger_service import logs
+logs.set_up("debug", "json")
+for name in ("jobledger_service.rpc.call", "botocore.auth", "httpcore.http11"):
+    logging.getLogger(name).debug("of %s", name)
+logging.getLogger("botocore.credentials").info("found")
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["event"] for line in ended.stderr.splitlines()] == [
+        "of jobledger_service.rpc.call",
+        "found",
+    ]
 
 
 async def test_nothing_that_went_well_is_logged_by_default(server: Server, api: Api, kind: str):

@@ -90,6 +90,16 @@ async def test_an_expired_lease_and_the_duty_that_saw_it_are_counted(start_sqlit
     assert after.value("jobledger_duty_failures_total", duty="leases") == 0
 
 
+def test_what_alerts_and_boards_count_from_the_first_is_there_before_it(start_sqlite: Start):
+    told = scrape(start_sqlite(metrics_listen="127.0.0.1:0")).samples
+    methods = {its["grpc_method"] for name, its, _ in told if name == "grpc_server_call_started_total"}
+    failed = {its["grpc_method"]: value for name, its, value in told if its.get("grpc_status") == "INTERNAL"}
+    assert GET in methods
+    assert failed == dict.fromkeys(methods, 0)
+    outcomes = {its["outcome"]: value for name, its, value in told if name == "jobledger_webhook_attempts_total"}
+    assert outcomes == {"delivered": 0, "failed": 0, "dead": 0}
+
+
 def test_metrics_that_would_let_strangers_in_are_refused():
     with pytest.raises(WrongSettingError, match="--metrics-insecure"):
         check_settings(Settings(metrics_listen="0.0.0.0:9090"))

@@ -81,6 +81,8 @@ def test_passwords_are_masked(form: str):
         ("postgresql://u@h:5432/n", "postgresql://u@h:5432/n"),
         ("mysql://u:p@ss@h/n", "mysql://u:***@h/n"),
         ("postgresql://u@h/n?password=p&port=1", "postgresql://u@h/n?password=***&port=1"),
+        ("host=h user=u password = 'p q' port=1", "host=h user=u password =***"),
+        ("password=p host=h", "password=***"),
     ],
 )
 def test_a_url_is_shown_without_its_password(url: str, shown: str):

@@ -44,12 +44,13 @@ class WorkMetrics:
             "Events that a slow watcher got within the message of a later one.",
             registry=registry,
         )
-        self._attempts = Counter(
+        attempts = Counter(
             "jobledger_webhook_attempts",
             "Attempts at webhook deliveries: delivered, failed and to be made again, or dead.",
             ("outcome",),
             registry=registry,
         )
+        self._attempts = {outcome: attempts.labels(outcome) for outcome in ("delivered", "failed", "dead")}
         duty = ("duty",)
         self._duties = Counter("jobledger_duty_runs", "Times that a duty was done.", duty, registry=registry)
         self._failures = Counter("jobledger_duty_failures", "Times that a duty failed.", duty, registry=registry)
@@ -81,7 +82,7 @@ class WorkMetrics:
 
     def webhook(self, outcome: str) -> None:
         """Count an attempt at a webhook delivery."""
-        self._attempts.labels(outcome).inc()
+        self._attempts[outcome].inc()
 
     def duty(self, name: str, well: bool) -> None:  # noqa: FBT001  the form of perform
         """Count a duty that was done, and whether it failed."""

@@ -34,7 +34,7 @@ REQUEST_ID: Final = "x-request-id"
 LEFT: Final = "CANCELLED"
 """The code of a call whose caller went away."""
 LONGEST: Final = 128
-"""Characters of a job_id in the log: there is no job with a longer one."""
+"""Characters of a job_id in the log, for there is no job with a longer one, and of the id that a caller gave a call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class AccessLog:
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._tells_all = logging.getLogger().isEnabledFor(logging.DEBUG)
+        self._tells_all = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
 
     def level(self) -> int | None:
         """Return the level at which to log this call, None for not at all."""
@@ -133,4 +133,4 @@ class Call:
     def request_id(self) -> str:
         """Return the id that the caller gave the call, or a new one."""
         given = {key: value for key, value in self._metadata() if key == REQUEST_ID}
-        return str(given.get(REQUEST_ID, "")) or uuid.uuid4().hex
+        return str(given.get(REQUEST_ID, ""))[:LONGEST] or uuid.uuid4().hex

@@ -100,9 +100,12 @@ async def _over(
 
 def _parsed(rate: str) -> list[RateLimitItem]:
     try:
-        return list(parse_many(rate))
+        items = list(parse_many(rate))
     except ValueError:
         raise WrongRateError(f"{rate!r} is not a rate such as 100/second or 3000/minute") from None
+    if not all(item.amount for item in items):
+        raise WrongRateError(f"{rate!r} lets no call in: a rate is 1 or more in a span")
+    return items
 
 
 def _storage(store: str) -> Storage:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-_Stamp = tuple[tuple[int, int, int], ...]
+_Mark = tuple[int, int, int]
 
 
 class CertificateError(ValueError):
@@ -28,10 +28,9 @@ class Files:
     key: Path
     client_ca: Path | None = None
 
-    def stamp(self) -> _Stamp:
-        """Return what differs when a file was changed or replaced."""
-        found = [path.stat() for path in (self.cert, self.key, self.client_ca) if path]
-        return tuple((one.st_mtime_ns, one.st_ino, one.st_size) for one in found)
+    def stamp(self) -> tuple[_Mark | None, ...]:
+        """Return what differs when a file was changed, replaced, or taken away."""
+        return tuple(_mark(path) for path in (self.cert, self.key, self.client_ca) if path)
 
     def read(self) -> grpc.ServerCertificateConfiguration:
         """Return what the files hold, having checked that it fits together; raises CertificateError."""
@@ -46,6 +45,14 @@ class Files:
             shown = ", ".join(str(path) for path in (self.cert, self.key, self.client_ca) if path)
             raise CertificateError(f"TLS with {shown} is not possible: {error}") from error
         return grpc.ssl_server_certificate_configuration([pair], trusted)
+
+
+def _mark(path: Path) -> _Mark | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 class Certificates:
@@ -64,13 +71,13 @@ class Certificates:
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Return what the files hold when they have changed. What cannot be used is told once, and the old goes on."""
+        stamp = self._files.stamp()
+        if stamp == self._stamp:
+            return None
+        self._stamp = stamp
         try:
-            stamp = self._files.stamp()
-            if stamp == self._stamp:
-                return None
-            self._stamp = stamp
             read = self._files.read()
-        except (OSError, CertificateError) as error:
+        except CertificateError as error:
             log.warning("the certificate stays as it was", why=str(error))
             return None
         log.info("the certificate was read again", file=str(self._files.cert))

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import stat
 from collections.abc import Callable
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -33,13 +34,14 @@ class NotSqliteError(BackupError):
 def back_up(url: str, target: Path, progress: Progress) -> int:
     """Copy the database of a URL to a file that does not exist yet; return the ledger's position in the copy.
 
-    The copy is one consistent state: that of the beginning. It is checked, and has its name only when it is whole.
+    The copy is one consistent state: that of the beginning. It is checked, and has its name only when it is whole. Who
+    may read the database may read it, and nobody else.
     Raises BackupError.
     """
     source = _file(url)
     if target.exists():
         raise BackupError(f"{target} exists already: a back-up does not overwrite; give another name")
-    with _partial(target) as partial:
+    with _partial(target, source.stat().st_mode) as partial:
         try:
             _copy(source, partial, progress)
             position = _checked(partial)
@@ -69,10 +71,15 @@ def _file(url: str) -> Path:
 
 
 @contextmanager
-def _partial(target: Path) -> "Iterator[Path]":
-    """Give a name for the unfinished copy, and leave nothing under it."""
+def _partial(target: Path, mode: int) -> "Iterator[Path]":
+    """Give an empty file for the unfinished copy, which those may read who may read the database; leave nothing of it.
+
+    Webhooks' secrets are in the copy as they are in the database, so that its mode is not left to the umask.
+    """
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
+        partial.touch(0o600, exist_ok=False)
+        partial.chmod(stat.S_IMODE(mode))
         yield partial
     except OSError as error:
         raise BackupError(f"{target} could not be written: {error.strerror}") from error

@@ -29,7 +29,7 @@ WRITER_PRAGMAS = (
     "PRAGMA cache_size=-65536",
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
-_PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|[?&](?:ssl)?password=)(?:.*(?=@)|[^&#]*)")
+_PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
 READERS = 3
 """As many as there are threads that read: two for calls, one for exports."""
 
@@ -98,7 +98,7 @@ class Database:
 
 
 def without_password(url: str) -> str:
-    """Return a URL, also one that is none, with `***` in place of the passwords in it."""
+    """Return a URL, also one that is none, such as libpq's `host=h password=p`, with `***` in place of passwords."""
     return _PASSWORD.sub(r"\1***", url)
 
 
@@ -114,6 +114,16 @@ def open_database(url: str) -> Database:
         case "postgresql":
             return _postgres(parsed.set(drivername="postgresql+psycopg"))
     raise _unknown(url)
+
+
+def must_exist(url: str) -> None:
+    """Raise UnknownDatabaseError for an SQLite file that is not there; any other database says so itself."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _unknown(url) from None
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise UnknownDatabaseError(f"{parsed.database} is not there: no server has made a database of it yet")
 
 
 def _unknown(url: str) -> UnknownDatabaseError:
