@@ -91,7 +91,7 @@ def list_jobs(
         _json.document(page)
     else:
         session.console.print(_tables.jobs(page.jobs, width=session.console.width))
-        more = "more than " if page.total_is_lower_bound else ""
+        more = "at least " if page.total_is_lower_bound else ""
         session.console.print(f"{len(page.jobs):,} of {more}{page.total_size:,} jobs", style="dim", highlight=False)
         say_more(session, page.next_page_token)
 
