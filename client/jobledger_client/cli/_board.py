@@ -151,13 +151,7 @@ class Board:
                 words.coloured(words.job_state(job.state)),
                 words.percent(progress.percent),
                 words.until(progress.eta) if progress.HasField("eta") else "",
-                *((rate, _one_line(job.kind), _one_line(progress.stage)) if wide else ()),
-                _one_line(job.display_name),
+                *((rate, words.one_line(job.kind), words.one_line(progress.stage)) if wide else ()),
+                words.one_line(job.display_name),
             )
         return table
-
-
-def _one_line(text: str) -> Text:
-    said = words.literal(text)
-    said.no_wrap, said.overflow = True, "ellipsis"
-    return said

@@ -64,7 +64,7 @@ def status(session: Session, job_ids: Annotated[list[str], typer.Argument(metava
     if session.as_json:
         _json.document(found)
     else:
-        session.console.print(_tables.statuses(found.jobs))
+        session.console.print(_tables.statuses(found.jobs, width=session.console.width))
         for job_id in found.missing_job_ids:
             session.console.print(f"there is no job {job_id}", style="dim", highlight=False, markup=False)
     if found.missing_job_ids:
