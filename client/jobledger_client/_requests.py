@@ -41,7 +41,11 @@ class JobFilterFields(TypedDict, total=False):
 
 
 def job_filter(fields: JobFilterFields) -> JobFilter:
-    """Return the filter that these fields describe."""
+    """Return the filter that these fields describe.
+
+    Raises TypeError for a field that there is none of: left out, it would widen what a verb over many jobs means.
+    """
+    _check_fields(fields)
     return JobFilter(
         states=[values.job_state(state) for state in fields.get("states", ())],
         kinds=fields.get("kinds", ()),
@@ -54,6 +58,14 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
         search=fields.get("search", ""),
         owner=fields.get("owner", ""),
     )
+
+
+def _check_fields(fields: JobFilterFields) -> None:
+    for name, value in fields.items():
+        if name not in JobFilterFields.__annotations__:
+            raise TypeError(f"a filter has no {name!r}; it has {', '.join(JobFilterFields.__annotations__)}")
+        if name in ("states", "kinds") and isinstance(value, str):
+            raise TypeError(f"{name} is {value!r}, one string; give a list of them, [{value!r}]")
 
 
 def export_request(

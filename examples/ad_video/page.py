@@ -43,9 +43,15 @@ def shown(job: Job) -> Shown:
         thumbnail=uris.get("thumbnail"),
         audio=uris.get("audio"),
         scenes_completed=done,
-        scenes={name: uri for name, uri in sorted(uris.items()) if name.startswith("scene_")},
+        scenes={name: uris[name] for name in sorted(uris, key=_number) if name.startswith("scene_")},
         video=job.result_uri or None,
     )
+
+
+def _number(name: str) -> int:
+    """Return the number at the end of an artifact's name, 0 without one: scene_10 comes after scene_9."""
+    number = name.rpartition("_")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def tab(

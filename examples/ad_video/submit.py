@@ -13,12 +13,13 @@ PLAN = {"storyboard": 1, "frames": 8, "encode": 1}  # of each scene, with weight
 def submit(client: JobClient, user: str, prompt: str, seconds: float, *, priority: int = 5) -> Job:
     """Create the job; the prompt is its display name, which is what people search for."""
     scenes = max(1, ceil(seconds / SCENE_SECONDS))
+    lengths = [min(SCENE_SECONDS, seconds - SCENE_SECONDS * before) for before in range(scenes)]
     return client.create_job(
         KIND,
         display_name=prompt,
         priority=priority,
         labels={"user": user},
-        input={"prompt": prompt, "scenes": scenes},
-        chunks=[{"scene": scene, "seconds": min(SCENE_SECONDS, seconds)} for scene in range(1, scenes + 1)],
+        input={"prompt": prompt, "scenes": scenes, "seconds": seconds},
+        chunks=[{"scene": scene, "seconds": length} for scene, length in enumerate(lengths, 1)],
         stages=PLAN,
     ).job

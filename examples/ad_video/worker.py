@@ -8,7 +8,7 @@ from jobledger_client import ChunkContext, Worker
 from examples.bucket import Bucket
 
 from . import scenes
-from .submit import KIND, SCENE_SECONDS
+from .submit import KIND
 
 
 def serve(target: str, name: str, files: Bucket) -> None:
@@ -17,19 +17,19 @@ def serve(target: str, name: str, files: Bucket) -> None:
 
     @worker.handler(KIND)
     def make_scene(ctx: ChunkContext) -> None:
-        scene, prompt = ctx.chunk_input["scene"], ctx.input["prompt"]
+        scene, seconds, prompt = ctx.chunk_input["scene"], ctx.chunk_input["seconds"], ctx.input["prompt"]
         ctx.progress(stage="storyboard")
         if scene == 1:
-            sound = scenes.soundtrack(ctx.input["scenes"] * SCENE_SECONDS)
+            sound = scenes.soundtrack(ctx.input["seconds"])
             uri = files.put(f"{ctx.job_id}/audio.wav", sound)
             ctx.artifact("audio", uri=uri, content_type="audio/wav", size_bytes=len(sound), job=True)
         pictures = []
-        for picture in scenes.frames(prompt, scene, ctx.chunk_input["seconds"]):
+        for picture in scenes.frames(prompt, scene, seconds):
             pictures.append(picture)
             if scene == 1 and len(pictures) == 1:
                 uri = files.put(f"{ctx.job_id}/thumbnail.png", scenes.thumbnail(picture))
                 ctx.artifact("thumbnail", uri=uri, content_type="image/png", job=True)
-            ctx.progress(stage="frames", stage_percent=100 * len(pictures) / (SCENE_SECONDS * scenes.FRAMES))
+            ctx.progress(stage="frames", stage_percent=100 * len(pictures) / (seconds * scenes.FRAMES))
             if ctx.cancelled:
                 return
         ctx.progress(stage="encode")

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -132,18 +133,20 @@ def transcribe(work: Work, _: Tick) -> Artifacts:
     artifacts = {}
     for extension, text in transcript.formats(words).items():
         work.path(f"transcript.{extension}").write_text(text)
-        artifacts[f"transcript.{extension}"] = work.artifact(f"transcript.{extension}", "text/plain", **said)
+        artifacts[f"transcript.{extension}"] = work.artifact(
+            f"transcript.{extension}", transcript.TYPES[extension], **said
+        )
     return artifacts
 
 
 def hls(work: Work, tick: Tick) -> Artifacts:
     """Cut both videos into segments, which lie one behind another in a file, with a playlist each."""
     artifacts = {}
-    for height in (360, 720):
+    for before, height in enumerate((360, 720)):
         name = f"{height}p.{tools.SEGMENTS}"
         entries = []
         with work.writing(name) as unfinished, unfinished.open("wb") as file:
-            for segment in tools.cut(work.path(tools.NAMES[height]), tick):
+            for segment in tools.cut(work.path(tools.NAMES[height]), partial(_tick_half, tick, before)):
                 entries.append(f"#EXTINF:1.0,\n#EXT-X-BYTERANGE:{len(segment)}@{file.tell()}\n{name}")
                 file.write(segment)
         lines = ["#EXTM3U", "#EXT-X-VERSION:4", "#EXT-X-TARGETDURATION:1", *entries, "#EXT-X-ENDLIST\n"]
@@ -151,6 +154,10 @@ def hls(work: Work, tick: Tick) -> Artifacts:
         artifacts[f"hls_{height}p"] = work.artifact(f"{height}p.m3u8", PLAYLIST, segments=len(entries))
         artifacts[f"hls_{height}p_segments"] = work.artifact(name, tools.TYPES["segments"])
     return artifacts
+
+
+def _tick_half(tick: Tick, before: int, percent: float) -> None:
+    tick((100 * before + percent) / 2)
 
 
 def outputs(work: Work, _: Tick) -> Artifacts:

@@ -8,6 +8,7 @@ from pathlib import Path
 from examples.speech_video.audio import FRAMES, RATE, SILENT, STEP, cut, load, loudness
 
 LANGUAGE, MODEL = "en", "zero-crossings-1"
+TYPES = {"txt": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt", "json": "application/json"}
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,16 @@
 """What a terminal shows of a job."""
 
+from collections.abc import Callable
 from io import StringIO
 
+import pytest
 from jobledger.v1.chunk_pb2 import Chunk, ChunkProgress, ChunkRange, ChunkState
 from jobledger.v1.job_pb2 import ChunksSummary, Job, JobState, Progress
 from jobledger.v1.job_service_pb2 import WatchJobResponse
+from jobledger_client.cli import _tables
 from jobledger_client.cli._bars import Bars, JobView
 from rich.console import Console
+from rich.table import Table
 
 PROCESSING, COMPLETED = ChunkState.CHUNK_STATE_PROCESSING, ChunkState.CHUNK_STATE_COMPLETED
 
@@ -42,6 +46,35 @@ def test_a_terminal_shows_the_job_and_its_chunks_in_work():
         assert part in text
     assert "[bold]cats" in text
     assert "\x1b[2J" not in text  # what a caller named a job clears nobody's screen
+
+
+def test_a_narrow_terminal_shows_every_percent():
+    told = message(chunk(2))
+    told.job.display_name = "a long name " * 5
+    told.chunks[0].progress.message = "a long sentence " * 5
+    printed = StringIO()
+    with Bars(Console(file=printed, force_terminal=True, width=80)) as bars:
+        bars.show(told)
+    text = printed.getvalue()
+    assert all(part in text for part in ("42.5 %", "RUNNING", "chunk 2", "50.0 %"))
+
+
+@pytest.mark.parametrize("table", [_tables.jobs, _tables.statuses])
+def test_on_a_narrow_terminal_a_job_is_one_line(table: Callable[..., Table]):
+    progress = Progress(percent=42.5, stage="transcode_720p")
+    job = Job(job_id="0" * 36, kind="transcode.video", display_name="Lectures " * 9, progress=progress)
+    job.state = JobState.JOB_STATE_CANCELLING
+    printed = StringIO()
+    Console(file=printed, width=80).print(table([job], width=80))
+    [_, line] = printed.getvalue().splitlines()
+    assert line.split()[:4] == ["0" * 36, "CANCELLING", "42.5", "%"]
+    assert line.rstrip().endswith("…")
+
+
+def test_counts_of_a_report_are_in_one_order():
+    assert _tables.counted({"refused": 1_000, "artifact_jobs": 2, "applied": 3, "refusals": [], "unchanged": 0}) == (
+        "3 applied, 0 unchanged, 1,000 refused, 2 artifact jobs"
+    )
 
 
 def test_elsewhere_each_change_is_a_line():

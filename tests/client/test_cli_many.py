@@ -87,6 +87,9 @@ def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str])
         (["delete", "a", "b", "--etag", "1"], "--etag goes with a single"),
         (["update", "a", "b", "--display-name", "x"], "--priority can be changed, and nothing else"),
         (["update", "--kind", "k", "--priority", "1", "--label", "a=b"], "and nothing else"),
+        (["delete", "--kind", "k", "--search", "", "--yes"], "--search: is empty"),
+        (["delete", "--kind", "k", "--ended-before", "", "--yes"], "'' is neither a time"),
+        (["delete", "--label", "a=1", "--label", "a=2", "--yes"], "'a' is given twice"),
     ],
 )
 def test_a_command_line_that_does_not_say_what_is_meant_is_refused(shell: Shell, words: list[str], said: str):

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from jobledger.v1.export_pb2 import ExportFormat, ExportJobsResponse
+from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest, ExportJobsResponse
 from jobledger_client import AsyncJobClient, HistoryTrimmedError, InvalidFieldError, JobClient, UnavailableError
+from jobledger_client.cli._partial import PartialFile
 
 from tests.client import test_cli
 from tests.client.controlled import Played
@@ -146,6 +147,27 @@ class Interrupted:
 
     def __call__(self, *_: object, **__: object) -> None:
         raise KeyboardInterrupt
+
+
+def test_an_export_that_is_interrupted_at_its_very_end_goes_on_without_repeating_a_job(
+    shell: Shell, kind: str, jobs: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / "jobs.csv"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", Interrupted())  # Ctrl-C comes while the whole file is brought to disk
+        said = shell("export", "--out", str(file), "--kind", kind, code=130)
+    assert "--resume` goes on" in said
+    assert shell("export", "--out", str(file), "--resume") == f"60 jobs in {file}\n"
+    assert [row["job_id"] for row in csv.DictReader(file.read_text().splitlines())] == jobs
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_export_that_found_nothing_yet_goes_on(tmp_path: Path):
+    file = tmp_path / "jobs.jsonl"
+    with PartialFile(file, ExportJobsRequest()) as part:
+        part.write(b"", "t1")  # so many jobs, and none that matches
+    with PartialFile.resume(file) as part:
+        assert part.request.resume_token == "t1"
 
 
 def test_ctrl_c_ends_the_command_with_its_code(shell: Shell, tmp_path: Path):

@@ -2,6 +2,8 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import grpc
 import pytest
@@ -190,6 +192,18 @@ async def test_values_that_nobody_can_understand_are_refused_before_they_are_sen
         await client.create_job(kind, expire_time=datetime(2100, 1, 1))  # noqa: DTZ001 - that is the case
     with pytest.raises(ValueError, match="not both"):
         await client.update_job("x", expire_time=datetime(2100, 1, 1, tzinfo=UTC), keep_forever=True)
+
+
+async def test_a_filter_that_is_spelled_wrong_means_no_jobs_at_all(client: AsyncJobClient, kind: str):
+    job = (await client.create_job(kind)).job
+    wrong: list[dict[str, Any]] = [{"kind": kind}, {"kinds": [kind], "state": ["FAILED"]}, {"kinds": kind}]
+    for fields in wrong:
+        with pytest.raises(TypeError, match=r"a filter has no 'kind'|a filter has no 'state'|give a list"):
+            await client.delete_jobs(states=["QUEUED"], force=True, **fields)
+        for call in (client.list_jobs, client.watch_jobs, partial(client.export_jobs, "csv")):
+            with pytest.raises(TypeError):
+                call(**fields)
+    assert (await client.get_job(job.job_id)).job_id == job.job_id
 
 
 def test_the_target_may_be_a_channel_of_ones_own(server: Server, kind: str):

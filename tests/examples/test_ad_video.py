@@ -6,13 +6,15 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
+from jobledger.v1.chunk_pb2 import Artifact, WorkError
 from jobledger.v1.job_pb2 import Job
+from jobledger.v1.worker_service_pb2 import ChunkFailure
 from jobledger_client import JobClient, PageTokenInvalidError
 
 from examples.ad_video.__main__ import follow, start
-from examples.ad_video.page import TABS, Shown, tab
+from examples.ad_video.page import TABS, Shown, shown, tab
 from examples.ad_video.scenes import FRAMES, frames_in
-from examples.ad_video.submit import SCENE_SECONDS, submit
+from examples.ad_video.submit import KIND, SCENE_SECONDS, submit
 from examples.bucket import read
 from tests.examples.answers import assert_no_local_paths
 from tests.support.server import Server
@@ -60,6 +62,18 @@ def test_the_end_has_everything(pages: list[Shown], folder: Path):
     assert list(last["scenes"]) == [f"scene_{n}" for n in range(1, SCENES + 1)]
     assert last["video"] is not None
     assert_no_local_paths(last, folder)
+
+
+def test_the_scenes_last_as_long_as_was_asked_for(caller: JobClient, pages: list[Shown]):
+    assert pages, "after that one, so that nobody works on this"
+    job = submit(caller, "donald", "A lighthouse that yawns", 2 * SCENE_SECONDS + 0.5)
+    chunks = list(caller.list_chunks(job.job_id))
+    assert [chunk.input["seconds"] for chunk in chunks] == [SCENE_SECONDS, SCENE_SECONDS, 0.5]
+
+
+def test_scenes_are_in_their_order():
+    job = Job(artifacts={f"scene_{number}": Artifact(uri=f"https://media.example/{number}") for number in range(1, 12)})
+    assert list(shown(job)["scenes"]) == [f"scene_{number}" for number in range(1, 12)]
 
 
 FILMS = 105
@@ -140,6 +154,16 @@ class TestTabs:
     def test_every_tab(self, caller: JobClient, name: str, count: int):
         assert name in TABS
         assert len(list(tab(caller, "grace", name, page_size=100))) == count
+
+    def test_every_tab_has_those_of_its_states(self, caller: JobClient):
+        jobs = [submit(caller, "barbara", f"Film {number}", 1, priority=10).job_id for number in range(4)]
+        working, done, failed = caller.claim_chunks([KIND], worker="hand", max_chunks=3)
+        caller.complete_chunks([done.lease.token])
+        error = WorkError(code="NO_IDEA")
+        caller.fail_chunks([ChunkFailure(lease_token=failed.lease.token, error=error, not_retryable=True)])
+        found = {name: [job.job_id for job in tab(caller, "barbara", name)] for name in TABS}
+        ids = {"pending": jobs[3], "processing": working.job_id, "completed": done.job_id, "failed": failed.job_id}
+        assert found == {name: [job_id] for name, job_id in ids.items()}
 
     def test_the_tab_of_all(self, caller: JobClient):
         jobs = list(tab(caller, "grace"))

@@ -103,6 +103,9 @@ class TestTroubleToday:
             claimed.report(percent=percent)
             told.append(shown(caller.get_job(claimed.job_id))["percent"])
         assert told == [60, 60, 80]
+        claimed.report(stage="mixing", message="12 stems")
+        page = shown(caller.get_job(claimed.job_id))
+        assert (page["state"], page["stage"], page["message"]) == ("running", "mixing", "12 stems")
 
     def test_the_result_is_in_the_same_answer(self, played: tuple[list[str], int], caller: JobClient, folder: Path):
         job_id = played[0][0]

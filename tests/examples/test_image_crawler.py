@@ -20,7 +20,7 @@ from examples.image_crawler.crawl import Totals, crawl
 from examples.image_crawler.submit import submit
 from tests.support.bounds import BOUND
 from tests.support.server import Server
-from tests.support.states import CHUNK_FAILED, COMPLETED, FAILED, LEASE_LOST, OK, summary
+from tests.support.states import CHUNK_FAILED, CHUNK_PENDING, COMPLETED, FAILED, LEASE_LOST, OK, summary
 
 IMAGES = 1_250
 AT_ONCE = RetryPolicy(initial_backoff=Duration(nanos=1_000_000))
@@ -172,7 +172,13 @@ def test_priorities_are_0_to_10_and_may_change(caller: JobClient):
 
 
 def test_deleting_a_crawl_deletes_its_chunks(caller: JobClient):
-    job = caller.create_job("crawl.waiting", item_count=2_500).job
+    job = caller.create_job("crawl.deleted", item_count=2_500).job
+    [claimed] = caller.claim_chunks(["crawl.deleted"], worker="hand")
     caller.delete_job(job.job_id, force=True)
     with pytest.raises(JobNotFoundError):
         caller.list_chunks(job.job_id).page()
+    assert not caller.claim_chunks(["crawl.deleted"], worker="hand", max_chunks=9), "nobody is given one"
+    assert caller.complete_chunks([claimed.lease.token])[0].status == LEASE_LOST
+    assert caller.get_job_stats(kinds=["crawl.deleted"]).total.now.chunks_pending == 0
+    again = caller.create_job("crawl.deleted", job_id=job.job_id, item_count=500).job
+    assert [chunk.state for chunk in caller.list_chunks(again.job_id)] == [CHUNK_PENDING]

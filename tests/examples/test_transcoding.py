@@ -111,6 +111,9 @@ class TestTroubleToday:
                 before[one.stage] + PLAN[one.stage] * one.stage_percent / 100, abs=0.001
             )
         assert list(dict.fromkeys(one.stage for one in told)) == list(PLAN), "live, one task after another"
+        for task in PLAN:
+            percents = [one.stage_percent for one in told if one.stage == task]
+            assert percents == sorted(percents), "of a task too"
         assert any(0 < one.stage_percent < 100 for one in told)
         assert told[-1].percent == 100
 
@@ -189,6 +192,8 @@ def test_every_output_is_there_with_its_size_and_ratio(answer: dict[str, Any], f
     for name in TRANSCRIPTS:
         said = {key: artifacts[name]["metadata"][key] for key in ("language", "word_count", "model")}
         assert said == {"language": "en", "word_count": 1, "model": "zero-crossings-1"}
+    types = [artifacts[name]["contentType"] for name in TRANSCRIPTS]
+    assert types == ["application/json", "application/x-subrip", "text/plain", "text/vtt"]
     for height in (360, 720):
         assert artifacts[f"hls_{height}p"]["metadata"]["segments"] == 1
         length = artifacts[f"hls_{height}p_segments"]["sizeBytes"]

@@ -82,21 +82,19 @@ def render(view: JobView) -> RenderableType:
     """Return the job's bar, what is said of it, and the bars of its chunks in work."""
     job = view.job
     bars = Table.grid(padding=(0, 1))
-    bars.add_column(no_wrap=True)
+    bars.add_column()
     bars.add_column(width=32)
     bars.add_column(justify="right", no_wrap=True)
-    bars.add_column(overflow="ellipsis", no_wrap=True)
+    bars.add_column()
     state = words.coloured(words.job_state(job.state))
-    bars.add_row(_bold(job.display_name or job.job_id), _bar(job.progress.percent), _percent(job), state)
+    bars.add_row(
+        words.one_line(job.display_name or job.job_id, "bold"), _bar(job.progress.percent), _percent(job), state
+    )
     for chunk in view.chunks_in_work():
         said = " ".join(filter(None, [chunk.worker, chunk.progress.stage, chunk.progress.message]))
         share = Text(words.percent(chunk.progress.percent))
-        bars.add_row(Text(f"  chunk {chunk.index}"), _bar(chunk.progress.percent), share, _dim(said))
+        bars.add_row(Text(f"  chunk {chunk.index}"), _bar(chunk.progress.percent), share, words.one_line(said, "dim"))
     return Group(bars, _dim(_said_of(job)))
-
-
-def _bold(text: str) -> Text:
-    return Text.assemble((words.literal(text).plain, "bold"))
 
 
 def _dim(text: str) -> Text:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobledger_client.cli import _words as words
-from jobledger_client.cli._figures import numbers
+from jobledger_client.cli._figures import WIDE, numbers
 
 _WINDOW = 10.0
 """Seconds over which rates are measured."""
@@ -89,12 +89,12 @@ class Board:
             self._done.popleft()
         self._workers = {name: seen for name, seen in self._workers.items() if seen >= at - _SEEN}
 
-    def render(self, at: float, *, rows: int | None = None) -> RenderableType:
+    def render(self, at: float, *, width: int, rows: int | None = None) -> RenderableType:
         """Return the picture at a time, of at most `rows` lines; None for as many as it takes."""
         self.forget(at)
         kinds = self._kinds(at, None if rows is None else max(rows // 3, 3))
         most = None if rows is None else max(rows - kinds.row_count - 6, 1)
-        return Group(self._summary(at), Text(), kinds, Text(), self._in_work(most))
+        return Group(self._summary(at), Text(), kinds, Text(), self._in_work(most, wide=width >= WIDE))
 
     def _rates(self, at: float) -> dict[str, tuple[float, float]]:
         """Return chunks and items a second by kind."""
@@ -135,22 +135,23 @@ class Board:
             table.add_row(words.literal(kind), *counts, *map(words.rate, rates[kind]))
         return table
 
-    def _in_work(self, most: int | None) -> Table:
+    def _in_work(self, most: int | None, *, wide: bool) -> Table:
+        """Return jobs in work, one a line: what is too long for the line is cut, but never an id or a figure."""
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-        for column in ("JOB", "KIND", "STATE", "DONE", "ITEMS/S", "ETA", "STAGE", "NAME"):
+        for column in ("JOB", "STATE", "DONE", "ETA", *(("ITEMS/S", "KIND", "STAGE") if wide else ()), "NAME"):
             right = column in ("DONE", "ITEMS/S", "ETA")
-            table.add_column(column, no_wrap=True, overflow="ellipsis", justify="right" if right else "left")
+            gives_way = column in ("KIND", "STAGE", "NAME")
+            table.add_column(column, no_wrap=not gives_way, justify="right" if right else "left")
         order = sorted(self._jobs.values(), key=lambda job: (-job.priority, job.start_time.ToNanoseconds(), job.job_id))
         for job in order[:most]:
             progress = job.progress
+            rate = words.rate(progress.items_per_second) if progress.HasField("items_per_second") else ""
             table.add_row(
                 words.literal(job.job_id),
-                words.literal(job.kind),
                 words.coloured(words.job_state(job.state)),
                 words.percent(progress.percent),
-                words.rate(progress.items_per_second) if progress.HasField("items_per_second") else "",
                 words.until(progress.eta) if progress.HasField("eta") else "",
-                words.literal(progress.stage),
-                words.literal(job.display_name),
+                *((rate, words.one_line(job.kind), words.one_line(progress.stage)) if wide else ()),
+                words.one_line(job.display_name),
             )
         return table

@@ -96,10 +96,11 @@ def _write(session: Session, part: PartialFile, out: str) -> int:
                 for data in pieces:
                     part.write(data, pieces.resume_token)
                     bar.show(pieces)
+            part.finish()
         except KeyboardInterrupt:
-            _say_how_to_go_on(pieces, out)
+            if part.can_go_on:
+                _say_how_to_go_on(pieces, out)
             return INTERRUPTED
-        part.finish()
     if session.as_json:
         cursor = base64.b64encode(pieces.cursor).decode()
         session.console.print_json(data={"file": out, "rows": pieces.rows, "cursor": cursor})
@@ -109,8 +110,6 @@ def _write(session: Session, part: PartialFile, out: str) -> int:
 
 
 def _say_how_to_go_on(pieces: Export, out: str) -> None:
-    if not pieces.resume_token:
-        return
     reached = f"interrupted at {pieces.percent:.1f} %, {pieces.rows:,} jobs"
     print(f"jobledger: {reached}; `jobledger export --out {shlex.quote(out)} --resume` goes on", file=sys.stderr)
 

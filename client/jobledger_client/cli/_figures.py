@@ -4,14 +4,16 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 
 from jobledger.v1.stats_pb2 import GetJobStatsResponse, JobActivity, JobStats, StatsPoint
-from rich.console import RenderableType
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from jobledger_client.cli import _words as words
 
-_WIDE = 110  # columns
-_MOST_BARS = 100
+WIDE = 110  # columns
+_FEWEST_BARS, _MOST_BARS = 10, 100
+_GAP = 2  # columns after a column
 _BARS = " ▁▂▃▄▅▆▇█"
 _COURSES = {
     "created": "created",
@@ -43,10 +45,10 @@ def numbers(*columns: str) -> Table:
 
 def by_kind(found: GetJobStatsResponse, *, width: int) -> Table:
     """Return a row for each kind and one for all; some of what there is to say needs a terminal that is wide."""
-    wide = width >= _WIDE
+    wide = width >= WIDE
     more = ("CHUNKS", "OLDEST") if wide else ()
     times = ("MEAN", "P50", "P95", "P99", "ITEMS/S") if wide else ("P50", "P95")
-    table = numbers("KIND", "QUEUED", "RUNNING", *more, "COMPLETED", "FAILED", "SUCCESS", *times)
+    table = numbers("KIND", "QUEUED", "IN WORK", *more, "COMPLETED", "FAILED", "SUCCESS", *times)
     for one in found.kinds:
         table.add_row(words.literal(one.kind), *_cells(one.stats, wide=wide))
     if len(found.kinds) != 1:
@@ -71,19 +73,26 @@ def _cells(stats: JobStats, *, wide: bool) -> Iterator[str]:
         yield words.rate(activity.items_per_second)
 
 
-def course(series: Sequence[StatsPoint], *, width: int) -> Table:
+def course(series: Sequence[StatsPoint], *, width: int) -> Group:
     """Return how it went, a row for each figure: a bar for each point, or for a few when there are many."""
-    each = ceil(len(series) / min(max(width - 40, 10), _MOST_BARS))
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), show_header=False)
     for column in ("name", "bars", "most"):
         table.add_column(column, no_wrap=True)
+    names = max(map(len, _COURSES))
+    longest = max(len(_most([_sum(series, of)])) for of in _COURSES.values())
+    room = width - names - longest - 3 * _GAP
+    each = ceil(len(series) / min(max(room, _FEWEST_BARS), _MOST_BARS))
     for name, of in _COURSES.items():
         values = [_sum(series[begin : begin + each], of) for begin in range(0, len(series), each)]
-        table.add_row(name, Text(bars(values), style="cyan"), Text(f"at most {max(values):,}, in all {sum(values):,}"))
+        table.add_row(name, Text(bars(values), style="cyan"), Text(_most(values)))
     until = words.local_time(series[-1].start_time)
     points = f", {each} points a bar" if each > 1 else ""
-    table.add_row("", Text(f"{words.local_time(series[0].start_time)} … {until}{points}", style="dim"), "")
-    return table
+    span = Text(f"{words.local_time(series[0].start_time)} … {until}{points}", style="dim")
+    return Group(table, Padding.indent(span, names + _GAP))
+
+
+def _most(values: Sequence[int]) -> str:
+    return f"at most {max(values):,}, in all {sum(values):,}"
 
 
 def _sum(points: Sequence[StatsPoint], of: str) -> int:

@@ -75,14 +75,14 @@ def _fields(label: str, given: dict[str, Any]) -> "JobFilterFields":
         fields["labels"] = _parse.pairs(label, given["where_label"])
     if given.get("owner"):
         fields["owner"] = given["owner"]
-    if given["search"]:
-        fields["search"] = given["search"]
+    if given["search"] is not None:
+        fields["search"] = _parse.something("--search", given["search"])
     if given["min_priority"] is not None:
         fields["min_priority"] = given["min_priority"]
     if given["max_priority"] is not None:
         fields["max_priority"] = given["max_priority"]
     for name, word in _SPANS:
         since, before = given[f"{word}_since"], given[f"{word}_before"]
-        if since or before:
+        if since is not None or before is not None:
             fields[name] = (_parse.moment(f"--{word}-since", since), _parse.moment(f"--{word}-before", before))
     return fields

@@ -86,7 +86,7 @@ def _show(session: Session, verb: str, meant: Response) -> None:
         print(f"jobledger: {verb} {_count(meant)}", file=sys.stderr)
         return
     if meant.sample:
-        session.console.print(_tables.statuses(meant.sample))
+        session.console.print(_tables.statuses(meant.sample, width=session.console.width))
     others = " and others" if meant.matched_count > len(meant.sample) else ""
     session.console.print(f"{_count(meant)}{': these' if others else ''}{others}", style="dim", highlight=False)
 
@@ -109,5 +109,8 @@ def _follow(session: Session, client: JobClient, job: Job, which: Which) -> int:
     if not session.as_json:
         if report.get("refusals"):
             session.console.print(_tables.refusals(report["refusals"]))
+            others = report["refused"] - len(report["refusals"])
+            if others:
+                session.console.print(f"and {others:,} refusals more", style="dim", highlight=False)
         session.console.print(_tables.counted(report), highlight=False)
     return code or (SOME_REFUSED if report.get("refused") else DONE)

@@ -15,13 +15,22 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
     """Return NAME=VALUE words as a dict."""
-    found = {}
+    found: dict[str, str] = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals):
             raise typer.BadParameter(f"{option}: {word!r} is not NAME=VALUE")
+        if found.get(name, value) != value:
+            raise typer.BadParameter(f"{option}: {name!r} is given twice, as {found[name]!r} and as {value!r}")
         found[name] = value
     return found
+
+
+def something(option: str, word: str) -> str:
+    """Return the word, unless it is empty: as an unset variable of a script would leave it."""
+    if not word:
+        raise typer.BadParameter(f"{option}: is empty; leave it out, or give words")
+    return word
 
 
 def json_value(option: str, word: str | None) -> Any:  # noqa: ANN401 - any JSON value

@@ -24,7 +24,7 @@ class PartialFile:
         self.request = request
         self._file = file
         self._part, self._note = _beside(file)
-        self._size = size
+        self._reached = (size, request.resume_token)
         self._noted = 0.0
 
     @classmethod
@@ -44,12 +44,15 @@ class PartialFile:
         return cls(file, request, size)
 
     def __enter__(self) -> Self:
+        size, _ = self._reached
         try:
-            self._data = self._part.open("r+b" if self._size else "wb")
-            self._data.truncate(self._size)
-            self._data.seek(self._size)
+            self._data = self._part.open("r+b" if size else "wb")
+            self._data.truncate(size)
+            self._data.seek(size)
+            if not self.can_go_on:
+                self._note.unlink(missing_ok=True)  # of an earlier export to this file, which this one replaces
         except KeyboardInterrupt:
-            if not self._size:
+            if not self.can_go_on:
                 self._part.unlink(missing_ok=True)
             raise
         return self
@@ -57,26 +60,36 @@ class PartialFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._data.closed:
             return
-        if self._size:
+        if self.can_go_on:
             self._write_note()
         self._data.close()
-        if not self._size:
+        if not self.can_go_on:
             self._part.unlink()
 
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a piece after which the export can go on."""
+        return any(self._reached)
+
     def write(self, data: bytes, resume_token: str) -> None:
-        """Append a piece, after which the export goes on with a token."""
+        """Append a piece, after which the export goes on with a token; after the last there is none.
+
+        What is interrupted after the last piece, as while the file is brought to disk, goes on before that piece.
+        """
         self._data.write(data)
-        self._size += len(data)
-        self.request.resume_token = resume_token
+        if not resume_token:
+            return
+        self._reached = (self._data.tell(), resume_token)  # together, wherever Ctrl-C comes
         if monotonic() - self._noted >= _NOTED_EVERY:
             self._write_note()
 
     def _write_note(self) -> None:
         """Note how far it came, never further than what is in the file."""
         self._data.flush()
+        size, self.request.resume_token = self._reached
         request = json.loads(MessageToJson(self.request))
         fresh = self._note.with_name(f"{self._note.name}.new")
-        fresh.write_text(json.dumps({"size": self._size, "request": request}), encoding="utf-8")
+        fresh.write_text(json.dumps({"size": size, "request": request}), encoding="utf-8")
         fresh.replace(self._note)
         self._noted = monotonic()
 

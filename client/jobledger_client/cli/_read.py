@@ -64,7 +64,7 @@ def status(session: Session, job_ids: Annotated[list[str], typer.Argument(metava
     if session.as_json:
         _json.document(found)
     else:
-        session.console.print(_tables.statuses(found.jobs))
+        session.console.print(_tables.statuses(found.jobs, width=session.console.width))
         for job_id in found.missing_job_ids:
             session.console.print(f"there is no job {job_id}", style="dim", highlight=False, markup=False)
     if found.missing_job_ids:
@@ -91,7 +91,7 @@ def list_jobs(
         _json.document(page)
     else:
         session.console.print(_tables.jobs(page.jobs, width=session.console.width))
-        more = "more than " if page.total_is_lower_bound else ""
+        more = "at least " if page.total_is_lower_bound else ""
         session.console.print(f"{len(page.jobs):,} of {more}{page.total_size:,} jobs", style="dim", highlight=False)
         say_more(session, page.next_page_token)
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from jobledger_client.cli import _words as words
 
 _WIDE = 110  # columns
+_VERDICTS = ("applied", "unchanged", "refused")
 
 
 def jobs(found: Iterable[Job], *, width: int) -> Table:
@@ -24,11 +25,12 @@ def jobs(found: Iterable[Job], *, width: int) -> Table:
     more = ("CHUNKS", "PRIORITY", "AGE") if wide else ()
     table = _table("JOB", "STATE", "DONE", *more, "KIND", "NAME", folding=("KIND", "NAME"))
     for job in found:
+        texts = words.one_line(job.kind), words.one_line(job.display_name)
         summary = job.chunks_summary
         state = words.coloured(words.job_state(job.state))
         chunks_done = f"{summary.completed:,}/{summary.total:,}"
         more = (chunks_done, str(job.priority), words.age(job.create_time)) if wide else ()
-        _row(table, job.job_id, state, words.percent(job.progress.percent), *more, job.kind, job.display_name)
+        _row(table, job.job_id, state, words.percent(job.progress.percent), *more, *texts)
     return table
 
 
@@ -50,26 +52,29 @@ def refusals(found: Iterable[Mapping[str, str]]) -> Table:
 
 
 def counted(report: Mapping[str, object]) -> str:
-    """Return a report's counts in one line."""
-    return ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.items() if isinstance(count, int))
+    """Return a report's counts in one line: what was done with the jobs, and then the rest."""
+    order = sorted(report, key=lambda name: (_VERDICTS.index(name) if name in _VERDICTS else len(_VERDICTS), name))
+    counts = [(name.replace("_", " "), report[name]) for name in order]
+    return ", ".join(f"{count:,} {name}" for name, count in counts if isinstance(count, int))
 
 
-def statuses(found: Iterable[Job]) -> Table:
-    """Return where jobs stand, one a row."""
-    table = _table("JOB", "STATE", "DONE", "STAGE", "ETA", "KIND", "NAME", folding=("KIND", "NAME"))
+def statuses(found: Iterable[Job], *, width: int) -> Table:
+    """Return where jobs stand, one a row; a narrow terminal has no room for the kind, and for the ETA as a span alone."""
+    wide = width >= _WIDE
+    more = ("KIND",) if wide else ()
+    table = _table("JOB", "STATE", "DONE", "ETA", "STAGE", *more, "NAME", folding=("STAGE", "KIND", "NAME"))
+    eta = words.local_time if wide else words.until
     for job in found:
         progress = job.progress
-        state = words.coloured(words.job_state(job.state))
-        eta = words.local_time(progress.eta) if progress.HasField("eta") else ""
         _row(
             table,
             job.job_id,
-            state,
+            words.coloured(words.job_state(job.state)),
             words.percent(progress.percent),
-            progress.stage,
-            eta,
-            job.kind,
-            job.display_name,
+            eta(progress.eta) if progress.HasField("eta") else "",
+            words.one_line(progress.stage),
+            *((words.one_line(job.kind),) if wide else ()),
+            words.one_line(job.display_name),
         )
     return table
 

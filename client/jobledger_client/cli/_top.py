@@ -49,7 +49,7 @@ def top(
     with session.client() as client, _Stream(client, kind or (), owner) as stream:
         if once:
             stream.follow(interval)
-            session.console.print(stream.picture(), highlight=False)
+            session.console.print(stream.picture(width=session.console.width), highlight=False)
         else:
             _show(session.console, stream, interval)
 
@@ -59,7 +59,7 @@ def _show(console: Console, stream: "_Stream", interval: float) -> None:
     try:
         with _keys(), Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(Group(title, stream.picture(rows=console.height - 1)), refresh=True)
+                live.update(Group(title, stream.picture(width=console.width, rows=console.height - 1)), refresh=True)
                 if _pressed(interval) in (b"q", b"Q"):
                     return
                 stream.look()
@@ -118,10 +118,10 @@ class _Stream:
         if monotonic() - self._counted > _RECOUNT:
             self._recount()
 
-    def picture(self, rows: int | None = None) -> Group:
+    def picture(self, *, width: int, rows: int | None = None) -> Group:
         """Return what is known now."""
         with self._lock:
-            return Group(self._board.render(monotonic(), rows=rows))
+            return Group(self._board.render(monotonic(), width=width, rows=rows))
 
 
 @contextmanager

@@ -80,6 +80,13 @@ def literal(text: str) -> Text:
     return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
 
 
+def one_line(text: str, style: str = "") -> Text:
+    """Return text from elsewhere for a column that gives way: cut where there is no room for it."""
+    said = literal(text)
+    said.style, said.no_wrap, said.overflow = style, True, "ellipsis"
+    return said
+
+
 def percent(value: float) -> str:
     """Return a percentage with one decimal."""
     return f"{value:.1f} %"
