@@ -89,15 +89,18 @@ class Dispatcher(Runnable):
                     raise error
 
     async def _listen(self, client: AsyncJobClient) -> None:
-        states = ["QUEUED", "RUNNING"]
-        async with client.watch_jobs(kinds=self._kinds, states=states, mode="EVERY", patience=inf) as messages:
+        """Hear of all jobs; what is there at the beginning is heard of to its end before any of it is pushed."""
+        wanted = partial(client.watch_jobs, kinds=self._kinds, states=["QUEUED", "RUNNING"], mode="EVERY")
+        async with wanted(patience=inf, bookmarks=True) as messages:
             async for message in messages:
                 for task_id in self._backlog.hear(message):
                     await self._withdraw_one(task_id)
-                self._wake.set()
+                if message.cursor:
+                    self._wake.set()
 
     async def _dispatch(self, client: AsyncJobClient) -> None:
         failures = 0
+        await self._wake.wait()
         while True:
             self._wake.clear()
             self._rest = _LONGEST_REST
