@@ -1,8 +1,11 @@
 """GetSystemHealth and `jobledger-server health` say how a server fares, in words and by exit status."""
 
+import asyncio
 import json
+from contextlib import suppress
 from pathlib import Path
 
+import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -21,8 +24,9 @@ from tests.operate.conftest import Start, ask_health, health
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
 from tests.support.databases import new_database
-from tests.support.postgres import shut_off
-from tests.support.server import Server
+from tests.support.errors import refused
+from tests.support.postgres import read_only, shut_off
+from tests.support.server import BOUND, Server
 
 LIMITS = Thresholds(database_latency=0.5, commit_stall=5, queue_share=0.5, feed_lag=100, disk_free=1_000)
 SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
@@ -54,6 +58,8 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
         (vitals(queued=100), Status.UNHEALTHY, "queue of writes is full"),
         (vitals(counts_alone=True), Status.DEGRADED, "counts calls alone"),
         (vitals(busy_for=5.1), Status.UNHEALTHY, "running for 5.1 s"),
+        (vitals(failed_age=7.0), Status.UNHEALTHY, "takes no writes"),
+        (vitals(failed_age=61.0), Status.HEALTHY, ""),
     ],
 )
 def test_each_threshold_has_a_verdict_and_a_reason(found: Vitals, status: Status, word: str):
@@ -121,6 +127,39 @@ async def test_a_threshold_that_is_passed_is_degraded_and_1(start_sqlite: Start,
     said = await ask_health(server.target)
     assert said.exit_code == 1
     assert said.stdout.startswith("degraded\n  a small read")
+
+
+async def test_a_database_that_is_read_and_takes_no_writes_is_unhealthy(tmp_path: Path, connect: Connect, kind: str):
+    server = Server(new_database("postgresql", tmp_path), tmp_path, QUICK).start()
+    api = connect(server)
+    await api.create(kind)
+    with read_only(server.database):
+        for _ in range(2):  # the first finds that its connection has ended
+            with refused(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+                await api.create(kind)
+        told = await reachable_health(api)
+        assert told.status == SYSTEM_STATUS_UNHEALTHY
+        assert [reason.partition(":")[0] for reason in told.reasons] == ["the database takes no writes"]
+    await eventually_created(api, kind)
+    assert (await reachable_health(api)).status == SYSTEM_STATUS_HEALTHY
+    assert server.stop() == 0
+
+
+async def reachable_health(api: Api) -> SystemHealth:
+    """Ask for the health until the connections that have ended were found to have."""
+    async with asyncio.timeout(BOUND):
+        while not (told := await system_health(api)).database.reachable:
+            pass
+    return told
+
+
+async def eventually_created(api: Api, kind: str) -> None:
+    """Create a job, over as many attempts as there are connections that still remember the outage."""
+    async with asyncio.timeout(BOUND):
+        while True:
+            with suppress(grpc.aio.AioRpcError):
+                await api.create(kind)
+                return
 
 
 async def test_a_lost_database_is_unhealthy_and_out_of_service_until_it_is_back(tmp_path: Path, connect: Connect):

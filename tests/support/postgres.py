@@ -41,3 +41,17 @@ def shut_off(database: str) -> Iterator[None]:
             yield
         finally:
             connection.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+@contextmanager
+def read_only(database: str) -> Iterator[None]:
+    """Let a database be read and not written for the length of the block, as a standby is, by new connections."""
+    name = make_url(database).database
+    with psycopg.connect(address(database, "postgres"), autocommit=True) as connection:
+        try:
+            connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+            end_connections(database)
+            yield
+        finally:
+            connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+            end_connections(database)

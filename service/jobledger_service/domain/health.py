@@ -8,6 +8,8 @@ from typing import Final
 
 MOST_DELIVERIES: Final = 10_000
 """Where counting the deliveries that wait stops."""
+FAILED_LATELY: Final = 60.0
+"""Seconds for which a write that failed is told when none has come since."""
 ALMOST_NONE: Final = 10
 """A disk with less than one part in so many of the room that is wanted is about to be full."""
 
@@ -60,6 +62,8 @@ class Vitals:
     feed_position: int
     watchers: int
     workers: int
+    failed_age: float | None = None
+    """How long ago the database took nothing of the last batch of writes; None when it took it."""
     counts_alone: bool = False
     """Whether the store where the servers count calls together does not answer."""
 
@@ -119,6 +123,10 @@ def _of_committer(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
         yield Finding(
             Status.UNHEALTHY,
             f"a commit has been running for {vitals.busy_for:.1f} s, more than {limits.commit_stall:g} s",
+        )
+    if vitals.failed_age is not None and vitals.failed_age < FAILED_LATELY:
+        yield Finding(
+            Status.UNHEALTHY, f"the database takes no writes: the last were refused {vitals.failed_age:.1f} s ago"
         )
     if vitals.queued >= vitals.queue_limit:
         yield Finding(Status.UNHEALTHY, f"the queue of writes is full: {vitals.queued:,} wait, and more are refused")

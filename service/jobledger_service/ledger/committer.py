@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from jobledger_service.domain.errors import Draining, QueueFull
+from jobledger_service.domain.errors import Draining, QueueFull, StoreUnavailable
 
 from .batch import Commit, Executor, Outcome, Postponed
 from .commands import Command
@@ -40,6 +40,7 @@ class Committer:
 
     `heard` is called on the loop with each commit, before the callers get their answers; `measured` after that, with
     how the batch went. `busy_since` is when, by the loop's clock, the batch that runs now began; None while none does.
+    `last` is the last batch that was committed, and `failed` when the database took none of the last one; else None.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Committer:
         self._heard = heard
         self._measured = measured
         self.last: Batch | None = None
+        self.failed: float | None = None
         self.limit = limit
         self.busy_since: float | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -106,10 +108,16 @@ class Committer:
                 outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
                 self._conclude(batch, outcomes, commits)
                 self.busy_since = None
-                self.last = Batch(len(commands), loop.time() - began, loop.time())
-                self._measured(self.last)
+                self._note(Batch(len(commands), loop.time() - began, loop.time()), outcomes, committed=bool(commits))
         finally:
             self._thread.shutdown(wait=True)
+
+    def _note(self, batch: Batch, outcomes: Sequence[Outcome], *, committed: bool) -> None:
+        if committed:
+            self.last, self.failed = batch, None
+        elif any(isinstance(one, StoreUnavailable) for one in outcomes):
+            self.failed = batch.ended
+        self._measured(batch)
 
     def _take(self) -> list[_Waiting]:
         """Return the next commands whose callers are still there: at least one, then up to the batch's bounds."""

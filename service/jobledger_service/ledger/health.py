@@ -91,6 +91,7 @@ class Checkup:
 
     def _vitals(self, store: StoreVitals | None, latency: float | None) -> Vitals:
         now, last, since = asyncio.get_running_loop().time(), self._committer.last, self._committer.busy_since
+        failed = self._committer.failed
         return Vitals(
             store=store,
             latency=latency,
@@ -100,6 +101,7 @@ class Checkup:
             last_batch=last.commands if last else 0,
             last_seconds=last.seconds if last else None,
             last_age=now - last.ended if last else None,
+            failed_age=None if failed is None else now - failed,
             feed_position=self._feed.position,
             watchers=self._feed.watchers,
             workers=self._attendance.active(),
