@@ -53,6 +53,8 @@ async def test_a_completed_job_is_there_as_it_ended(api: Api, kind: str):
     assert (job.result_uri, job.retry_count, job.priority) == ("https://x.example/r.mp4", 2, 8)
     assert job.artifacts["thumb"].size_bytes == 7
     assert {chunk.end_time.ToDatetime(UTC) for chunk in job.chunks} == {ENDED}
+    done = [(chunk.progress.percent, chunk.progress.items_completed) for chunk in job.chunks]
+    assert done == [(100, 500), (100, 500), (100, 200)]
     [event] = (await api.jobs.ListJobEvents(ListJobEventsRequest(job_id=kind))).events
     assert [change.type for change in event.changes] == [CHANGE_TYPE_IMPORTED]
 
@@ -110,6 +112,10 @@ BROKEN_JOBS = {
     "retry_count": {"retry_count": -1},
     "chunks[0].state": {"chunks": [ImportedChunk(index=0)]},
     "chunks": {"chunks": [ImportedChunk(index=9, state=DONE)]},
+    "chunks: chunk 0 begins": {
+        "chunks": [ImportedChunk(index=0, state=DONE, end_time=datetime.now(UTC) + timedelta(days=1))]
+    },
+    "chunks[0].end_time": {"chunks": [ImportedChunk(index=0, state=DONE, start_time=ENDED, end_time=STARTED)]},
     "chunks[1].index": {"chunks": [ImportedChunk(index=0, state=DONE)] * 2},
     "artifacts": {"artifacts": {f"a{n}": Artifact(uri="https://x.example/a") for n in range(101)}},
 }
@@ -122,7 +128,7 @@ async def test_a_broken_job_is_refused_by_its_field_and_hinders_no_other(api: Ap
     assert (answer.imported, answer.refused) == (2, 1)
     [refusal] = answer.refusals
     assert (refusal.number, refusal.reason) == (1, "INVALID_FIELD")
-    assert refusal.message.startswith(f"{field}: ")
+    assert refusal.message.startswith(field)
 
 
 async def test_too_many_jobs_in_a_message_are_refused_together(api: Api, kind: str):
@@ -145,11 +151,11 @@ def test_the_command_imports_a_file_and_tells_what_it_refused(
     assert run(["import", str(file)]) == 0
     assert capsys.readouterr().out == "600 imported, 0 unchanged, 0 refused\n"
     jobs[7]["state"] = "JOB_STATE_RUNNING"
-    file.write_text("\n".join(map(json.dumps, jobs)))
+    file.write_text("\n\n".join(map(json.dumps, jobs)))
     assert run(["import", str(file)]) == 65
     said = capsys.readouterr()
     assert said.out == "0 imported, 599 unchanged, 1 refused\n"
-    assert said.err.splitlines()[-1].startswith(f"job 7 ({kind}-7): state: ")
+    assert said.err.splitlines()[-1].startswith(f"line 15 ({kind}-7): state: ")
     file.write_text("not json")
     assert run(["import", str(file)]) == 64
     assert "line 1 is not an ImportedJob" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .change import Change, ChangeType, Step
-from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
+from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, WorkError
 from .errors import InvalidField
 from .evolve import evolve
 from .job import Job
@@ -79,12 +79,12 @@ def check(past: PastJob, now: int) -> None:
             broken.append((name, f"is only for a job that is {state}, not {past.state}"))
     if past.state is JobState.FAILED and past.error is None:
         broken.append(("error", "is required for a job that is FAILED"))
-    broken += _broken_chunks(past)
+    broken += _broken_chunks(past, now)
     if broken:
         raise InvalidField(*broken)
 
 
-def _broken_chunks(past: PastJob) -> list[tuple[str, str]]:
+def _broken_chunks(past: PastJob, now: int) -> list[tuple[str, str]]:
     broken = []
     total, allowed = len(past.new.sizes), _ALLOWED[past.state]
     for index, end in past.chunks.items():
@@ -93,6 +93,10 @@ def _broken_chunks(past: PastJob) -> list[tuple[str, str]]:
         elif end.state not in allowed:
             names = ", ".join(sorted(allowed))
             broken.append(("chunks", f"chunk {index} is {end.state}: of a {past.state} job it may be {names}"))
+        elif not past.create_time <= (end.start_time or past.create_time) <= (end.end_time or now) <= now:
+            broken.append(
+                ("chunks", f"chunk {index} begins before create_time, or ends before it begins or in the future")
+            )
     states = {end.state for end in past.chunks.values()}
     if past.state is JobState.FAILED and len(past.chunks) == total and ChunkState.FAILED not in states:
         broken.append(("chunks", "of a FAILED job at least one is FAILED"))
@@ -133,10 +137,12 @@ def _ended(past: PastJob, chunk: Chunk) -> Chunk:
     if end.state is ChunkState.PENDING:
         return chunk
     error = end.error or past.error if end.state is ChunkState.FAILED else None
+    progress = evolve(chunk.progress, done=WHOLE, items_completed=chunk.items)
     ran = past.start_time is not None or end.start_time is not None
     return evolve(
         chunk,
         state=end.state,
+        progress=progress if end.state is ChunkState.COMPLETED else chunk.progress,
         task_id=end.task_id,
         worker=end.worker,
         attempt=int(ran) if end.attempt is None else end.attempt,
