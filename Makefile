@@ -46,7 +46,7 @@ demo-replicas: $(READY) ## Kill and drain replicas under work, and check what 50
 	$(BIN)/python -m examples.replicas.demo
 
 example: $(READY) ## Run one of the systems under examples/: make example NAME=speech_video
-	$(BIN)/python -m examples.$(or $(NAME),$(error NAME is one of $(EXAMPLES)))
+	$(BIN)/python -m examples.$(or $(filter $(EXAMPLES),$(NAME)),$(error NAME is one of $(EXAMPLES)))
 
 examples: $(READY) ## Run all of them, one after another
 	@for name in $(EXAMPLES); do $(MAKE) --no-print-directory example NAME=$$name || exit 1; done

@@ -57,11 +57,11 @@ def test_the_command_imports_a_file_and_tells_what_it_refused(
     assert run(["import", str(file)]) == 0
     assert capsys.readouterr().out == "600 imported, 0 unchanged, 0 refused\n"
     jobs[7]["state"] = "JOB_STATE_RUNNING"
-    file.write_text("\n".join(map(json.dumps, jobs)))
+    file.write_text("\n\n".join(map(json.dumps, jobs)))
     assert run(["import", str(file)]) == 65
     said = capsys.readouterr()
     assert said.out == "0 imported, 599 unchanged, 1 refused\n"
-    assert said.err.splitlines()[-1].startswith(f"job 7 ({kind}-7): state: ")
+    assert said.err.splitlines()[-1].startswith(f"line 15 ({kind}-7): state: ")
     file.write_text("not json")
     assert run(["import", str(file)]) == 64
     assert "line 1 is not an ImportedJob" in capsys.readouterr().err

@@ -32,12 +32,13 @@ def import_jobs(
     Exits with 65 when a job was refused; the others are taken all the same.
     """
     console = Console(stderr=True, force_interactive=None)
+    numbers: list[int] = []
     with _opened(file) as lines, session.client() as client, console.status("importing") as status:
-        said = client.import_jobs(_jobs(lines), on_progress=lambda so_far: status.update(_sentence(so_far)))
+        said = client.import_jobs(_jobs(lines, numbers), on_progress=lambda so_far: status.update(_sentence(so_far)))
     if session.as_json:
         _json.document(said)
     else:
-        _say(said)
+        _say(said, numbers)
     return REFUSED if said.refused else 0
 
 
@@ -50,9 +51,11 @@ def _opened(file: Path) -> "nullcontext[IO[str]] | IO[str]":
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _jobs(lines: IO[str]) -> Iterator[ImportedJob]:
+def _jobs(lines: IO[str], numbers: list[int]) -> Iterator[ImportedJob]:
+    """Yield the jobs, and note the line that each is in."""
     for number, line in enumerate(lines, 1):
         if line.strip():
+            numbers.append(number)
             try:
                 yield Parse(line, ImportedJob())
             except ParseError as error:
@@ -63,7 +66,10 @@ def _sentence(said: ImportJobsResponse) -> str:
     return f"{said.imported:,} imported, {said.unchanged:,} unchanged, {said.refused:,} refused"
 
 
-def _say(said: ImportJobsResponse) -> None:
+def _say(said: ImportJobsResponse, numbers: list[int]) -> None:
     print(_sentence(said))
     for refusal in said.refusals:
-        print(f"job {refusal.number} ({refusal.job_id or 'without a job_id'}): {refusal.message}", file=sys.stderr)
+        print(
+            f"line {numbers[refusal.number]} ({refusal.job_id or 'without a job_id'}): {refusal.message}",
+            file=sys.stderr,
+        )

@@ -59,7 +59,7 @@ def counted(report: Mapping[str, object]) -> str:
 
 
 def statuses(found: Iterable[Job], *, width: int) -> Table:
-    """Return where jobs stand, one a row; a narrow terminal has no room for kinds, and for an ETA as a span alone."""
+    """Return where jobs stand, one a row; on a narrow terminal without the kind, and with the ETA as a span."""
     wide = width >= _WIDE
     more = ("KIND",) if wide else ()
     table = _table("JOB", "STATE", "DONE", "ETA", "STAGE", *more, "NAME", folding=("STAGE", "KIND", "NAME"))

@@ -171,11 +171,11 @@ class ImportedChunk(_message.Message):
     """attempt is how often it was tried, 0 to 1,000. Absent: 1 for a job that ran."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time is when its last attempt began. Absent: the job's start_time."""
+        """start_time is when its last attempt began, not before the job's create_time. Absent: the job's start_time."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """end_time is when it ended. Absent: the job's end_time."""
+        """end_time is when it ended, not before its start_time and not in the future. Absent: the job's end_time."""
 
     @_builtins.property
     def error(self) -> _chunk_pb2.WorkError:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .change import Change, ChangeType, Step
-from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
+from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, ChunkProgress, WorkError
 from .errors import InvalidField
 from .evolve import evolve
 from .job import Job, counts_of
@@ -79,12 +80,12 @@ def check(past: PastJob, now: int) -> None:
             broken.append((name, f"is only for a job that is {state}, not {past.state}"))
     if past.state is JobState.FAILED and past.error is None:
         broken.append(("error", "is required for a job that is FAILED"))
-    broken += _broken_chunks(past)
+    broken += _broken_chunks(past, now)
     if broken:
         raise InvalidField(*broken)
 
 
-def _broken_chunks(past: PastJob) -> list[tuple[str, str]]:
+def _broken_chunks(past: PastJob, now: int) -> list[tuple[str, str]]:
     broken = []
     total, allowed = len(past.new.sizes), _ALLOWED[past.state]
     for index, end in past.chunks.items():
@@ -93,6 +94,10 @@ def _broken_chunks(past: PastJob) -> list[tuple[str, str]]:
         elif end.state not in allowed:
             names = ", ".join(sorted(allowed))
             broken.append(("chunks", f"chunk {index} is {end.state}: of a {past.state} job it may be {names}"))
+        elif not past.create_time <= (end.start_time or past.create_time) <= (end.end_time or now) <= now:
+            broken.append(
+                ("chunks", f"chunk {index} begins before create_time, or ends before it begins or in the future")
+            )
     states = {end.state for end in past.chunks.values()}
     if past.state is JobState.FAILED and len(past.chunks) == total and ChunkState.FAILED not in states:
         broken.append(("chunks", "of a FAILED job at least one is FAILED"))
@@ -133,10 +138,17 @@ def _with_end(past: PastJob, job: Job, chunks: Sequence[Chunk]) -> Job:
 
 def _ended(past: PastJob, chunk: Chunk, usual: Mapping[str, object]) -> Chunk:
     end = past.chunks.get(chunk.index)
-    ending = usual if end is None else _ending(past, end)
+    changes = usual if end is None else _ending(past, end)
     if end is not None and (end.attempt or 0) > chunk.max_attempts:
-        return evolve(chunk, **ending, max_attempts=end.attempt)
-    return evolve(chunk, **ending)
+        changes = {**changes, "max_attempts": end.attempt}
+    if changes.get("state") is ChunkState.COMPLETED:
+        changes = {**changes, "progress": _whole(chunk.items)}
+    return evolve(chunk, **changes)
+
+
+@lru_cache(maxsize=1_024)
+def _whole(items: int) -> ChunkProgress:
+    return ChunkProgress(done=WHOLE, items_completed=items)
 
 
 def _ending(past: PastJob, end: ChunkEnd) -> Mapping[str, object]:
