@@ -52,20 +52,15 @@ class WebhookApp:
         store, kept, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
         if database.single_writer:
             kept.release_all()
-        self._post = HttpPost(
-            clock,
-            timeout=settings.webhook_timeout,
-            connections=settings.webhook_concurrency,
-            allow_http=settings.webhook_allow_http,
-            allow_private=settings.webhook_allow_private_networks,
-        )
+        # Whoever pings receivers that do not answer keeps nobody's deliveries waiting for a connection.
+        self._post, self._pings = _http_post(settings, clock), _http_post(settings, clock)
         self._delivery = WebhookDelivery(
             kept, queries, committer, self._post, clock, random.random, rules_of(settings), attempted
         )
         self._fill = WebhookFill(reads, store, codec, queries, committer, clock, self._delivery.news.set)
         self._retention = WebhookRetention(kept, committer, clock, round(settings.webhook_retention * SECOND))
         webhooks = Webhooks(
-            store, kept, queries, committer, codec, self._post, clock, new_id, _new_secret, self._changed
+            store, kept, queries, committer, codec, self._pings, clock, new_id, _new_secret, self._changed
         )
         self.service = WebhookService(webhooks, clock, Given(settings.webhook_allow_http))
 
@@ -96,6 +91,17 @@ class WebhookApp:
     async def close(self) -> None:
         """Close the connections to receivers."""
         await self._post.close()
+        await self._pings.close()
+
+
+def _http_post(settings: Settings, clock: Clock) -> HttpPost:
+    return HttpPost(
+        clock,
+        timeout=settings.webhook_timeout,
+        connections=settings.webhook_concurrency,
+        allow_http=settings.webhook_allow_http,
+        allow_private=settings.webhook_allow_private_networks,
+    )
 
 
 def rules_of(settings: Settings) -> DeliveryRules:

@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from typing import Any
 
 import httpcore
@@ -16,8 +17,10 @@ from jobledger_service.duties.webhook_post import CheckedBackend, HttpPost
 
 from tests.conftest import QUICK, StartServer
 from tests.support.bounds import BOUND
+from tests.support.databases import new_database
 from tests.support.receiver import Answer, Receiver
-from tests.webhooks.conftest import CREATED, LOCAL, At, Hooks
+from tests.support.server import Server
+from tests.webhooks.conftest import CREATED, DELIVERED, LOCAL, At, Hooks
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -112,3 +115,21 @@ def test_a_connection_that_was_reset_is_at_its_end():
             return connection.get_extra_info("ssl_object"), connection.get_extra_info("is_readable")
 
     assert uvloop.run(reset()) == (None, True)
+
+
+async def test_pings_that_hang_keep_no_delivery_waiting(at: At, tmp_path: Path, receiver: Receiver, kind: str):
+    settings = QUICK | LOCAL | {"webhook_concurrency": "1", "webhook_timeout": f"{BOUND:g}"}
+    server = Server(new_database("sqlite", tmp_path), tmp_path, settings).start()
+    hook, over = at(server), threading.Event()
+    created = await hook.create(receiver, kind, event_types=CREATED)
+    receiver.answer = lambda one: Answer(after=over if one.type == "webhook.ping" else None)
+    ping = asyncio.create_task(hook.ping(created.webhook.webhook_id))
+    assert (await receiver.next()).type == "webhook.ping"
+    await hook.api.create(kind)
+    assert (await receiver.next()).type == "job.created"
+    [delivery] = await hook.settled(created.webhook.webhook_id, DELIVERED)
+    assert len(delivery.attempts) == 1
+    assert not ping.done()
+    over.set()
+    assert (await ping).attempt.status_code == 200
+    assert server.stop() == 0

@@ -163,9 +163,14 @@ def _sqlite(url: URL, file: Path) -> Database:
 
 
 def _lock(file: Path) -> IO[str]:
-    """Take the lock beside an SQLite file: several writers can damage its log, so that there is one server, always."""
+    """Take the lock beside an SQLite file: several writers can damage its log, so that there is one server, always.
+
+    A file that is new is its owner's alone: it holds the secrets that webhooks are signed with.
+    """
     try:
         lock = file.with_name(file.name + ".lock").open("w")
+        if not file.exists():
+            file.touch(0o600)
     except OSError as error:
         raise UnknownDatabaseError(f"{file} cannot be opened: {error.strerror}") from None
     try:
