@@ -211,7 +211,11 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "3", "--chunk-size", "1").strip()
     sync_client.claim_chunks([kind], worker="w", max_chunks=1)
     assert [chunk["index"] for chunk in shell.json("chunks", job_id, "--state", "pending")["chunks"]] == [1, 2]
-    assert "PROCESSING" in shell("chunks", job_id)
+    assert "PROCESSING" in (said := shell("chunks", job_id))
+    assert "TASK" not in said
+    sync_client.claim_chunk(job_id, 1, worker="celery", task_id="9f2c")
+    [_, row, _] = shell("get", job_id).splitlines()[-3:]
+    assert "9f2c" in row.split()
 
 
 @pytest.mark.parametrize(

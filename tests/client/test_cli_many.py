@@ -1,9 +1,11 @@
 """The command line over many jobs: asked before, followed, and reported."""
 
+import re
 import sys
 
 import pytest
 from jobledger_client import JobClient
+from jobledger_client.cli import _many
 
 from tests.client.test_cli import Shell
 from tests.support.bounds import BOUND
@@ -69,6 +71,22 @@ def test_a_run_is_followed_and_its_refusals_are_told(shell: Shell, kind: str, jo
     assert (run["kind"], run["state"]) == ("jobledger.bulk", "JOB_STATE_COMPLETED")
     assert run["artifacts"]["report"]["metadata"]["applied"] == 2
     assert shell.json("get", job_ids[2])["priority"] == 9
+
+
+def test_a_run_that_is_followed_no_more_goes_on_and_is_named(
+    shell: Shell, kind: str, job_ids: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(_many, "wait", interrupted)
+        said = shell("cancel", "--kind", kind, "--state", "QUEUED", "--yes", code=130)
+    [run] = set(re.findall(r"jobledger (?:watch|cancel) (\S+)`", said))
+    shell("watch", run)
+    assert state(shell, job_ids[0]) == "JOB_STATE_CANCELLED"
+
+
+def interrupted(*_: object) -> int:
+    """Stand for Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str]):

@@ -115,6 +115,7 @@ async def test_every_field_that_is_given_must_match(api: Api, kind: str):
         ("filter.min_priority", {"min_priority": 11}),
         ("filter.min_priority", {"min_priority": -1}),
         ("filter.max_priority", {"max_priority": 11}),
+        ("filter.max_priority", {"min_priority": 7, "max_priority": 3}),
         ("filter.labels", {"labels": {f"n{n}": "" for n in range(65)}}),
         ("filter.search", {"search": "x" * 257}),
         ("filter.search", {"search": " ".join(f"w{n}" for n in range(17))}),

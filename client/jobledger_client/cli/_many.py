@@ -12,7 +12,7 @@ from jobledger.v1.job_pb2 import Job, JobView
 from jobledger_client import _values as values
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._exits import DONE, SOME_REFUSED
+from jobledger_client.cli._exits import DONE, INTERRUPTED, SOME_REFUSED
 from jobledger_client.cli._session import Session
 from jobledger_client.cli._watch import wait
 
@@ -103,7 +103,12 @@ def _follow(session: Session, client: JobClient, job: Job, which: Which) -> int:
         else:
             session.console.print(job.job_id, markup=False, highlight=False, soft_wrap=True)
         return DONE
-    code = wait(session, client, job.job_id)
+    try:
+        code = wait(session, client, job.job_id)
+    except KeyboardInterrupt:
+        ways = f"`jobledger watch {job.job_id}` follows it, `jobledger cancel {job.job_id}` stops it"
+        print(f"jobledger: the run goes on: {ways}", file=sys.stderr)
+        return INTERRUPTED
     ended = client.get_job(job.job_id, view=JobView.JOB_VIEW_BASIC)
     report = values.plain(ended.artifacts["report"].metadata) if "report" in ended.artifacts else {}
     if not session.as_json:

@@ -79,11 +79,11 @@ def statuses(found: Iterable[Job], *, width: int) -> Table:
     return table
 
 
-def chunks(found: Iterable[Chunk]) -> Table:
-    """Return chunks, one a row."""
-    table = _table(
-        "CHUNK", "STATE", "ITEMS", "DONE", "ATTEMPT", "WORKER", "STAGE", "ERROR", folding=("WORKER", "ERROR")
-    )
+def chunks(found: Collection[Chunk]) -> Table:
+    """Return chunks, one a row, with the ids that an outside engine gave them, if there are any."""
+    task = ("TASK",) if any(chunk.task_id for chunk in found) else ()
+    columns = ("CHUNK", "STATE", "ITEMS", "DONE", "ATTEMPT", "WORKER", *task, "STAGE", "ERROR")
+    table = _table(*columns, folding=("WORKER", "TASK", "ERROR"))
     for chunk in found:
         _row(
             table,
@@ -93,6 +93,7 @@ def chunks(found: Iterable[Chunk]) -> Table:
             words.percent(chunk.progress.percent),
             f"{chunk.attempt}/{chunk.max_attempts}",
             chunk.worker,
+            *((chunk.task_id,) if task else ()),
             chunk.progress.stage,
             f"{chunk.error.code}: {chunk.error.message}" if chunk.HasField("error") else "",
         )

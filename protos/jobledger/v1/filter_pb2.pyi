@@ -89,7 +89,7 @@ class JobFilter(_message.Message):
     min_priority: _builtins.int
     """min_priority is the lowest priority to include, 0 to 10. Absent: 0."""
     max_priority: _builtins.int
-    """max_priority is the highest priority to include, 0 to 10. Absent: 10."""
+    """max_priority is the highest priority to include, 0 to 10, not below min_priority. Absent: 10."""
     search: _builtins.str
     """search is up to 16 words, at most 256 characters together: each must begin a word of display_name, kind, a label's value
     or the error's message. Case and accents do not count; what is neither a letter nor a digit divides words. Empty: no

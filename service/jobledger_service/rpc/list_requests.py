@@ -77,6 +77,8 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
     checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
+        checks.fault("filter.max_priority", f"{high} is below min_priority, {low}")
     checks.at_most("filter.search", given.search, 256)
     searched = words(given.search)
     checks.count("filter.search", len(searched), MOST_SEARCHED)
