@@ -203,6 +203,7 @@ def test_cancel_retry_update_and_delete(shell: Shell, kind: str):
     assert "not ended" in shell("delete", job_id, code=65)
     assert shell.json("delete", job_id, "--force") == {"artifactsOutsideRoots": 0}
     shell("get", job_id, code=66)
+    assert "QUEUED → CANCELLED" in shell("events", job_id)
     history = shell.json("events", job_id)
     assert [change["type"] for event in history["events"] for change in event["changes"]][-1] == "CHANGE_TYPE_DELETED"
 

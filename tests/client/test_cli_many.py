@@ -5,7 +5,6 @@ import sys
 
 import pytest
 from jobledger_client import JobClient
-from jobledger_client.cli import _many
 
 from tests.client.test_cli import Shell
 from tests.support.bounds import BOUND
@@ -77,7 +76,7 @@ def test_a_run_that_is_followed_no_more_goes_on_and_is_named(
     shell: Shell, kind: str, job_ids: list[str], monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patched:
-        patched.setattr(_many, "wait", interrupted)
+        patched.setattr("grpc._channel._MultiThreadedRendezvous._next", interrupted)  # while it waits for a message
         said = shell("cancel", "--kind", kind, "--state", "QUEUED", "--yes", code=130)
     [run] = set(re.findall(r"jobledger (?:watch|cancel) (\S+)`", said))
     shell("watch", run)
@@ -108,10 +107,25 @@ def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str])
         (["delete", "--kind", "k", "--search", "", "--yes"], "--search: is empty"),
         (["delete", "--kind", "k", "--ended-before", "", "--yes"], "'' is neither a time"),
         (["delete", "--label", "a=1", "--label", "a=2", "--yes"], "'a' is given twice"),
+        (["cancel", "--filter", "FAILED"], "'FAILED' is not NAME=VALUE"),
+        (["cancel", "--filter", "stat=FAILED"], "'stat' is none of state, kind, search"),
+        (["cancel", "--filter", "min-priority=high"], "'high' is not a whole number"),
+        (["cancel", "--filter", "search=a", "--search", "b"], "search is given twice"),
+        (["cancel", "--filter", "filter=a"], "'filter' is none of"),
     ],
 )
 def test_a_command_line_that_does_not_say_what_is_meant_is_refused(shell: Shell, words: list[str], said: str):
     assert said in shell(*words, code=64)
+
+
+def test_a_filter_in_one_option_is_that_of_many(shell: Shell, kind: str, job_ids: list[str]):
+    shell("update", job_ids[0], "--label", "team=a", "--priority", "8")
+    words = [f"kind={kind}", "state=QUEUED", "label.team=a", "min-priority=7", "created-since=2h", "owner=default"]
+    named = [word for pair in zip(["--filter"] * 6, words, strict=True) for word in pair]
+    assert [job["jobId"] for job in shell.json("list", *named)["jobs"]] == [job_ids[0]]
+    said = shell("cancel", *named[:-2], "--dry-run")
+    assert job_ids[0] in said
+    assert "1 job" in said
 
 
 def test_labels_to_set_and_labels_to_look_for_are_told_apart(shell: Shell, kind: str, job_ids: list[str]):

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
@@ -19,9 +19,13 @@ _SPANS: Final[tuple[tuple[Literal["create_time", "update_time", "end_time"], str
     ("update_time", "updated"),
     ("end_time", "ended"),
 )
+_LISTS, _WHOLE = ("state", "kind", "where_label"), ("min_priority", "max_priority")
 _SINCE = "At or after this time, or at most this long ago (2h)."
 _BEFORE = "Before this time, or longer ago."
 _STATES = "QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED or CANCELLED; repeat it."
+
+
+_FILTER = "Any of the following, such as state=FAILED, label.team=media or created-since=2h; repeat it, all must match."
 
 
 def _option(kind: Any, metavar: str, text: str, *names: str) -> Any:  # noqa: ANN401 - what typer reads
@@ -31,6 +35,7 @@ def _option(kind: Any, metavar: str, text: str, *names: str) -> Any:  # noqa: AN
 def _declared(label: str) -> dict[str, Any]:
     span = "TIME|SPAN"
     return {
+        "filter": _option(list[str], "NAME=VALUE", _FILTER),
         "state": _option(list[str], "STATE", _STATES),
         "kind": _option(list[str], "KIND", "May be repeated."),
         "where_label": _option(list[str], "NAME=VALUE", "May be repeated; all must match.", label),
@@ -56,6 +61,7 @@ def add_filter(function: Callable[..., Any], *, label: str = "--label", reads: b
     @functools.wraps(function)
     def with_filter(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
         options = {name: given.pop(name) for name in declared}
+        _take_apart(options.pop("filter") or (), options)
         return function(*args, wanted=_fields(label, options), **given)
 
     own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "wanted"]
@@ -63,6 +69,30 @@ def add_filter(function: Callable[..., Any], *, label: str = "--label", reads: b
     added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in declared.items()]
     with_filter.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined] # inspect reads it
     return with_filter
+
+
+def _take_apart(words: Iterable[str], options: dict[str, Any]) -> None:
+    """Put NAME=VALUE words where the options of these names have theirs."""
+    for name, value in (_name_and_value(word, options) for word in words):
+        if name in _LISTS:
+            options[name] = [*(options[name] or ()), value]
+        elif options[name] is not None:
+            raise typer.BadParameter(f"--filter: {name.replace('_', '-')} is given twice")
+        else:
+            options[name] = _parse.whole("--filter", value) if name in _WHOLE else value
+
+
+def _name_and_value(word: str, options: dict[str, Any]) -> tuple[str, str]:
+    given, equals, value = word.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"--filter: {word!r} is not NAME=VALUE")
+    if given.startswith("label."):
+        return "where_label", f"{given.removeprefix('label.')}={value}"
+    name = given.replace("-", "_")
+    if name not in options or name == "where_label":
+        names = (one.replace("_", "-") for one in options if one != "where_label")
+        raise typer.BadParameter(f"--filter: {given!r} is none of {', '.join(names)} and label.NAME")
+    return name, value
 
 
 def _fields(label: str, given: dict[str, Any]) -> "JobFilterFields":

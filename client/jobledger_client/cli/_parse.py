@@ -33,6 +33,14 @@ def something(option: str, word: str) -> str:
     return word
 
 
+def whole(option: str, word: str) -> int:
+    """Return a whole number."""
+    try:
+        return int(word)
+    except ValueError:
+        raise typer.BadParameter(f"{option}: {word!r} is not a whole number") from None
+
+
 def json_value(option: str, word: str | None) -> Any:  # noqa: ANN401 - any JSON value
     """Return what JSON says: in the word itself, in the file after an @, or on standard input for a dash."""
     if word is None:

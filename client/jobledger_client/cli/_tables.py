@@ -6,7 +6,7 @@ from datetime import timedelta
 from google.protobuf.json_format import MessageToJson
 from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
-from jobledger.v1.event_pb2 import JobEvent
+from jobledger.v1.event_pb2 import Change, JobEvent
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.limit_service_pb2 import Limit
 from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
@@ -112,10 +112,16 @@ def events(found: Iterable[JobEvent]) -> Table:
                 words.change_type(change.type),
                 str(change.chunk_index) if change.HasField("chunk_index") else "",
                 change.actor,
-                words.coloured(words.job_state(change.to_state)) if change.to_state else "",
+                _passage(change),
                 change.reason,
             )
     return table
+
+
+def _passage(change: Change) -> Text:
+    """Return from which state to which a change brought its job; the state alone where it stayed in it."""
+    states = [change.from_state, change.to_state] if change.from_state != change.to_state else [change.to_state]
+    return Text(" → ").join(words.coloured(words.job_state(state)) for state in states if state)
 
 
 def usage(found: Iterable[Usage]) -> Table:

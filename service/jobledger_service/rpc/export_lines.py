@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -20,6 +21,8 @@ _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What begins a formula in some spreadsheet, or leads to one (https://owasp.org/www-community/attacks/CSV_Injection,
 ASVS 5.0, 1.2.10); the last four are the full-width forms of the first."""
+_BLANKS: Final = re.compile(r"^[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
+"""Spaces, and what shows nothing: soft hyphens, joiners, marks of direction and of byte order."""
 
 
 class _Writer:
@@ -84,10 +87,10 @@ class CsvLines(_Writer):
 def guarded(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula: what looks like one is preceded by an apostrophe.
 
-    Blanks before it do not count, as an importer may take them away.
+    Blanks and marks without width before it do not count, as an importer may take them away.
     """
-    first = text[0]
-    return f"'{text}" if first in _FORMULA or (first.isspace() and text.lstrip()[:1] in _FORMULA) else text
+    looks_so = text[0] in _FORMULA or _BLANKS.sub("", text)[:1] in _FORMULA
+    return f"'{text}" if looks_so else text
 
 
 class JsonLines(_Writer):
