@@ -96,7 +96,9 @@ async def test_labels_get_columns_of_their_own(api: Api, kind: str):
     assert (row["label.cost/center"], row["label.absent"]) == ("7", None)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "\ufeff=1", " \u200b-1"])
+@pytest.mark.parametrize(
+    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\uff1d1", "\ufeff=1", " \u200b-1"]
+)
 async def test_a_cell_that_looks_like_a_formula_is_guarded(api: Api, kind: str, text: str):
     await api.create(kind, display_name=text, labels={"l": text})
     wanted = {"columns": ["display_name", "chunks_failed"], "label_columns": ["l"]}
