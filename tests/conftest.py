@@ -1,6 +1,7 @@
 """The fixtures of the black-box tests: servers over every store, and the API that speaks to them."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,9 @@ pytest.register_assert_rewrite("tests.support")
 # A timing never decides a test.
 settings.register_profile("jobledger", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("jobledger")
+
+# Processes that the tests start would ignore Ctrl-C where this one does, as when a shell has put it in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tests.support import server as servers  # noqa: E402 - its assertions are rewritten first
 from tests.support.api import Api, fresh_kind  # noqa: E402

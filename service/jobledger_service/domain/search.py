@@ -16,6 +16,7 @@ MOST_SEARCHED: Final = 16
 
 # Scripts that write without spaces: each character is a word of its own.
 _UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_ASCII_WORD: Final = re.compile("[a-z0-9]+")
 _WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
 
 
@@ -25,13 +26,12 @@ def words(*texts: str) -> tuple[str, ...]:
     A word is a run of letters and digits. Folding is Unicode's case folding and compatibility decomposition, less the
     nonspacing marks.
     """
-    found = dict.fromkeys(word[:LONGEST] for word in _WORD.findall(_folded("\n".join(texts))))
-    return tuple(found)[:MOST_WORDS]
+    text = "\n".join(texts)
+    found = _ASCII_WORD.findall(text.lower()) if text.isascii() else _WORD.findall(_folded(text))
+    return tuple(dict.fromkeys(word[:LONGEST] for word in found))[:MOST_WORDS]
 
 
 def _folded(text: str) -> str:
-    if text.isascii():
-        return text.lower()
     apart = unicodedata.normalize("NFKD", text.casefold()).casefold()
     return "".join(character for character in apart if unicodedata.category(character) != "Mn")
 
