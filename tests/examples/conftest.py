@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the examples: the server that all tests share, and a folder for each example."""
+"""Fixtures of the tests of the examples: a server and a folder for each."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -7,8 +7,20 @@ from pathlib import Path
 import pytest
 from jobledger_client import JobClient
 
+from tests.conftest import QUICK
 from tests.support.bounds import BOUND
+from tests.support.databases import new_database
 from tests.support.server import Server
+
+
+@pytest.fixture(scope="module")
+def server(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a server of the example's own: its users and jobs have the names that they always have."""
+    directory = tmp_path_factory.mktemp("server")
+    own = Server(new_database(store, directory), directory, QUICK).start()
+    yield own
+    assert own.stop() == 0
+    assert own.defects() == [], "the server logged what should never happen"
 
 
 @pytest.fixture(scope="module")
