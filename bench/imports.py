@@ -5,7 +5,6 @@ The same file goes to the floor first, which reads the stream and keeps nothing.
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -17,8 +16,8 @@ from random import Random
 from typing import Any, Final
 
 from .databases import STORES, fresh
-from .processes import SERVER, Served, StartError, floor, jobledger
-from .report import rows
+from .processes import SERVER, Served, floor, jobledger
+from .report import rows, told
 
 CLIENT: Final = SERVER.with_name("jobledger")
 ITEMS: Final = 500
@@ -84,15 +83,7 @@ def main() -> int:
     parser.add_argument("--chunks", type=int, default=1, metavar="N", help="chunks of each (default: 1)")
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what they go to (default: sqlite)")
     given = parser.parse_args()
-    try:
-        print(rows(HEADS, measure(given.store, given.jobs, given.chunks)))
-    except (StartError, subprocess.CalledProcessError) as error:
-        print(f"bench.imports: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("bench.imports: stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
-    return 0
+    return told("bench.imports", lambda: rows(HEADS, measure(given.store, given.jobs, given.chunks)))
 
 
 if __name__ == "__main__":

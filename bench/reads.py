@@ -6,7 +6,6 @@ does meanwhile falls on both.
 
 import argparse
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
@@ -33,8 +32,8 @@ from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.stats_pb2 import GetJobStatsRequest
 
 from .databases import STORES, kept
-from .processes import ROOT, StartError, jobledger
-from .report import rows
+from .processes import ROOT, jobledger
+from .report import rows, told
 
 FOLDER: Final = ROOT / "bench" / "seeded"
 DEEP: Final = 10_000
@@ -139,6 +138,21 @@ def reader(url: str, stack: ExitStack) -> Iterator[Reader]:
         yield Reader(JobServiceStub(channel))
 
 
+def compared(store: str, sizes: tuple[int, int], rounds: int) -> str:
+    """Measure every read on databases of both sizes, and return the table."""
+    with ExitStack() as stack:
+        readers = [stack.enter_context(reader(seeded(store, jobs, stack), stack)) for jobs in sizes]
+        print(f"bench.reads: walking to page {DEEP:,}", file=sys.stderr)
+        both = [one.reads(min(DEEP * 20, jobs // 4)) for one, jobs in zip(readers, sizes, strict=True)]
+        lines: list[tuple[str, ...]] = []
+        for name in both[0]:
+            small, large = measured([reads[name] for reads in both], rounds)
+            lines.append((name, f"{small:.1f}", f"{large:.1f}", f"{large / small:.2f}"))
+            print(f"  {name}: {small:.1f} and {large:.1f} ms", file=sys.stderr)
+    small_jobs, large_jobs = sizes
+    return rows(tuple(head.format(small=small_jobs, large=large_jobs) for head in HEADS), lines)
+
+
 def main() -> int:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.reads", description=__doc__)
@@ -147,25 +161,7 @@ def main() -> int:
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what they are on (default: sqlite)")
     parser.add_argument("--rounds", type=int, default=21, help="calls of every read (default: 21)")
     given = parser.parse_args()
-    sizes = (given.small, given.jobs)
-    try:
-        with ExitStack() as stack:
-            readers = [stack.enter_context(reader(seeded(given.store, jobs, stack), stack)) for jobs in sizes]
-            print(f"bench.reads: walking to page {DEEP:,}", file=sys.stderr)
-            both = [one.reads(min(DEEP * 20, jobs // 4)) for one, jobs in zip(readers, sizes, strict=True)]
-            lines: list[tuple[str, ...]] = []
-            for name in both[0]:
-                small, large = measured([reads[name] for reads in both], given.rounds)
-                lines.append((name, f"{small:.1f}", f"{large:.1f}", f"{large / small:.2f}"))
-                print(f"  {name}: {small:.1f} and {large:.1f} ms", file=sys.stderr)
-    except (StartError, subprocess.CalledProcessError) as error:
-        print(f"bench.reads: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("bench.reads: stopped", file=sys.stderr)
-        return 128 + signal.SIGINT
-    print(rows(tuple(head.format(small=given.small, large=given.jobs) for head in HEADS), lines))
-    return 0
+    return told("bench.reads", lambda: compared(given.store, (given.small, given.jobs), given.rounds))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,17 @@
 import json
 import os
 import platform
+import signal
 import sqlite3
 import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from .processes import ROOT
+from .processes import ROOT, StartError
 from .suite import Plan, Result
 
 LATEST: Final = ROOT / "bench" / "results" / "latest.json"
@@ -59,6 +62,19 @@ def rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
         )
         for line in lines
     )
+
+
+def told(name: str, measure: Callable[[], str]) -> int:
+    """Print what a measure found, and return the exit status; what went wrong is a sentence on standard error."""
+    try:
+        print(measure())
+    except (StartError, subprocess.CalledProcessError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{name}: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
 
 
 def table(calls: list[Result], watches: list[Result], idle: dict[str, float] | None) -> str:
