@@ -109,7 +109,7 @@ def test_when_the_last_attempt_is_cut_short_the_error_is_the_one_before(service:
     service.refuse("GetJob", grpc.StatusCode.DEADLINE_EXCEEDED)
     error = got.exception()
     assert isinstance(error, UnavailableError)
-    assert error.attempts == 1
+    assert error.attempts == 2
 
 
 def test_a_write_cut_short_after_a_full_queue_may_have_had_an_effect(service: Played):

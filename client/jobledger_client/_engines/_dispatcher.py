@@ -90,8 +90,10 @@ class Dispatcher(Runnable):
 
     async def _listen(self, client: AsyncJobClient) -> None:
         """Hear of all jobs; what is there at the beginning is heard of to its end before any of it is pushed."""
-        wanted = partial(client.watch_jobs, kinds=self._kinds, states=["QUEUED", "RUNNING"], mode="EVERY")
-        async with wanted(patience=inf, bookmarks=True) as messages:
+        states = ["QUEUED", "RUNNING"]
+        async with client.watch_jobs(
+            kinds=self._kinds, states=states, mode="EVERY", patience=inf, bookmarks=True
+        ) as messages:
             async for message in messages:
                 for task_id in self._backlog.hear(message):
                     await self._withdraw_one(task_id)

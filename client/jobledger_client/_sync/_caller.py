@@ -59,6 +59,7 @@ class Caller:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)
                 if before is not None and tells_less(error, before):
+                    before.attempts = failures
                     raise before from failure
                 wait = self.backoff.wait(failures, error, self.clock.random)
                 if not may_repeat(error, idempotent=idempotent) or self.clock.monotonic() + wait >= deadline:

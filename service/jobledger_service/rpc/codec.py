@@ -21,7 +21,7 @@ from jobledger_service.ledger.read_ports import EventRow, JobRead
 
 from . import convert
 
-# Of a module: looking a value up in its enum takes a call.
+# Looking a value up in its enum takes a call each time.
 _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()

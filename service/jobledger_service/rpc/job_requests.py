@@ -23,6 +23,7 @@ from .list_requests import labels
 
 DAY: Final = 86_400 * SECOND
 MOST_INPUT_OF_JOB: Final = 2 * 1024 * 1024
+_DEFAULT: Final = RetryPolicy()
 
 
 NewId = Callable[[], str]
@@ -146,9 +147,6 @@ def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
     if together > MOST_INPUT_OF_JOB:
         checks.fault("chunks", f"have {together} bytes of input together, more than {MOST_INPUT_OF_JOB}")
     return Inputs(own, of_chunks)
-
-
-_DEFAULT: Final = RetryPolicy()
 
 
 def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
