@@ -103,6 +103,7 @@ def test_cancelling_asks_what_runs_and_revokes_what_is_queued(plant: Plant, call
     revoked: set[str] = set()
     while len(revoked) < 3:
         revoked = {line for line in plant.log("shared") if "flagged as revoked" in line and job_id in line}
+    assert len(revoked) == 3
 
 
 def test_a_task_that_does_not_listen_is_interrupted(plant: Plant, caller: JobClient):

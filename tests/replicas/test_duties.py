@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -112,8 +111,10 @@ async def retried_in_time(apis: list[Api], kind: str) -> Job:
     while True:
         job = await apis[0].create(kind)
         await apis[2].cancel(job.job_id)
-        with suppress(grpc.aio.AioRpcError):
+        try:
             return (await apis[1].jobs.RetryJob(RetryJobRequest(job_id=job.job_id))).job
+        except grpc.aio.AioRpcError as error:
+            assert error.code() == grpc.StatusCode.NOT_FOUND  # noqa: PT017 - it need not be raised
 
 
 async def test_an_ended_job_says_when_it_goes_and_goes_once_unless_it_is_retried(apis: list[Api], kind: str):
@@ -131,6 +132,7 @@ async def test_an_ended_job_says_when_it_goes_and_goes_once_unless_it_is_retried
             if message.type == DELETED:
                 gone.append(message.job.job_id)
     assert sorted(gone) == sorted(job.job_id for job in ended)
+    assert (await apis[2].get(kept.job_id)).state == QUEUED
     for job_id in gone:
         assert (await changes_of(apis[0], job_id))[REMOVED] == 1
         with refused(grpc.StatusCode.NOT_FOUND, "JOB_NOT_FOUND"):
