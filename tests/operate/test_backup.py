@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import grpc
@@ -10,6 +11,8 @@ from click.testing import Result
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest
 from jobledger_service import cli
 from jobledger_service.store import backup
+from jobledger_service.store.engines import open_database
+from jobledger_service.store.migrate import upgrade
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK
@@ -128,6 +131,13 @@ def test_what_cannot_be_copied_is_said(database: str, status: int, word: str, tm
     assert made.exit_code == status
     assert word in made.stderr
     assert "hunter2" not in made.output
+
+
+def test_a_new_database_is_its_owners_alone(tmp_path: Path):
+    with closing(open_database(f"sqlite:///{tmp_path / 'new.db'}")) as database:
+        upgrade(database)
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("new.db*") if path.suffix != ".lock"}
+    assert modes == {"new.db": 0o600, "new.db-wal": 0o600, "new.db-shm": 0o600}
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
