@@ -1,13 +1,12 @@
 """What may have happened to a job, played once through the domain, and then told of many jobs at other times."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
 from jobledger_service.domain.change import Change, Step
 from jobledger_service.domain.chunk import Chunk, WorkError
-from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.job import Job, JobSpec, Stage
 from jobledger_service.domain.lifecycle import Cancellation, NewJob, cancel, create
 from jobledger_service.domain.limits import SECOND
@@ -15,6 +14,7 @@ from jobledger_service.domain.progress import ProgressReport
 from jobledger_service.domain.rollup import Passage, Tally
 from jobledger_service.domain.states import JobState
 from jobledger_service.domain.work import Claim, Failure, WorkReport, claim, complete, fail, heartbeat
+from msgspec.structs import replace
 
 DAY: Final = 86_400 * SECOND
 LEASE: Final = 30 * DAY
@@ -54,7 +54,7 @@ class Story:
         changed = {chunk.index: chunk for step in steps for chunk in step.chunks}
         changes = [step.change for step in steps if isinstance(step.change, Change)]
         before = self.job if self.passages else None
-        self.job = evolve(steps[-1].job, revision=len(self.passages) + 1, update_time=now)
+        self.job = replace(steps[-1].job, revision=len(self.passages) + 1, update_time=now)
         self.chunks |= changed
         self.passages.append(
             (now, Passage(before, self.job, deleted=False, changes=changes, chunks=changed, artifacts={}))
@@ -121,22 +121,22 @@ def moved(job: Job, to: Job) -> Job:
     """Return a job of a story with the identity of `to`, and its times counted from the creation of that."""
     by = to.spec.create_time
     rate = job.progress.rate
-    progress = evolve(job.progress, rate=rate and replace(rate, since=rate.since + by, at=rate.at + by))
-    return evolve(
+    progress = replace(job.progress, rate=rate and replace(rate, since=rate.since + by, at=rate.at + by))
+    return replace(
         job,
         spec=to.spec,
         display_name=to.display_name,
         priority=to.priority,
         labels=to.labels,
         progress=progress,
-        stage_timings=tuple(evolve(one, **_times(one, by, _TIMING)) for one in job.stage_timings),
+        stage_timings=tuple(replace(one, **_times(one, by, _TIMING)) for one in job.stage_timings),
         **_times(job, by, _JOB),
     )
 
 
 def moved_chunk(chunk: Chunk, job: Job) -> Chunk:
     """Return a chunk of a story as one of a job."""
-    return evolve(chunk, job_key=job.key, **_times(chunk, job.spec.create_time, _CHUNK))
+    return replace(chunk, job_key=job.key, **_times(chunk, job.spec.create_time, _CHUNK))
 
 
 _JOB: Final = ("update_time", "start_time", "end_time", "cancel_deadline")

@@ -1,7 +1,6 @@
 """Whatever callers, workers and time do to a job, its sums, its states and its percent keep their promises."""
 
 from collections import Counter
-from dataclasses import replace
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from jobledger_service.domain.leases import Lease, holds, lease_of
 from jobledger_service.domain.progress import ProgressReport
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
+from msgspec.structs import replace
 
 PLAN = (Stage("fetch", 5), Stage("work", 25), Stage("store", 10))
 LEASE = 60_000_000

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from jobledger_service.store.listing import Budget
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
 from jobledger_service.store.writing import SqlWriteStore
+from msgspec.structs import replace
 
 from bench.crowd import Crowd
 from tests.support.crowds import END

@@ -1,6 +1,5 @@
 """Lists of 100,000 jobs walk an index, on every page: no jobs are sorted, and no table is read through."""
 
-from dataclasses import replace
 from typing import Any, Self
 
 from jobledger_service.domain.filter import JobFilter, TimeRange
@@ -9,6 +8,7 @@ from jobledger_service.ledger.read_ports import Listing, Order, PageKey
 from jobledger_service.store.engines import Database
 from jobledger_service.store.reading import SqlReadStore
 from jobledger_service.store.routes import Steps, routes
+from msgspec.structs import replace
 from sqlalchemy import event
 
 from tests.support.crowds import END

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from msgspec import Struct
+
 from .errors import ApiKeyExpired, ApiKeyMissing, ApiKeyRevoked
 
 TOKEN: Final = re.compile(r"jl_([0-9a-f]{12})_([0-9a-f]{64})")
@@ -28,8 +30,7 @@ class Role(StrEnum):
     """May call everything."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who calls: the tenant, the name for the audit trail, and the key; no key on a server without keys."""
 
     owner: str

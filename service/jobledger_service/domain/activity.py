@@ -2,19 +2,19 @@
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from itertools import accumulate
 from math import ceil
 from operator import add, sub
 from typing import Final
+
+from msgspec import Struct
 
 from .rollup import UNMEASURED, Measure, middle_of
 
 RUNS_ENDED: Final = (Measure.COMPLETED, Measure.FAILED, Measure.CANCELLED)
 
 
-@dataclass(frozen=True, slots=True)
-class Durations:
+class Durations(Struct, frozen=True):
     """A distribution: how many durations there are in each bucket, from 0; `total` is their sum in microseconds."""
 
     total: int
@@ -37,15 +37,14 @@ class Durations:
         return [middle_of(bisect_left(ranks, max(ceil(ranks[-1] * percent / 100), 1))) for percent in percents]
 
 
-@dataclass(slots=True)
-class Activity:
+class Activity(Struct):
     """Rollups added up: for each measure a total, and how often it happened in each bucket, from UNMEASURED on.
 
     Lists, as they are added and subtracted by the thousand for one call.
     """
 
-    totals: dict[str, int] = field(default_factory=dict)
-    counts: dict[str, list[int]] = field(default_factory=dict)
+    totals: dict[str, int] = {}
+    counts: dict[str, list[int]] = {}
 
     def __bool__(self) -> bool:
         return any(self.totals.values()) or any(map(any, self.counts.values()))

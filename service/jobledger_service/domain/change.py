@@ -1,8 +1,9 @@
 """What happened to a job, and what it left: the outcome of every decision."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from .chunk import Chunk
 from .job import Job
@@ -30,8 +31,7 @@ class ChangeType(StrEnum):
     IMPORTED = "IMPORTED"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One thing that happened to a job; states are None before CREATED and after DELETED."""
 
     type: ChangeType
@@ -42,8 +42,7 @@ class Change:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Struct, frozen=True):
     """The job and the chunks after one decision. Without a change (a lease that was extended) there is no revision."""
 
     job: Job

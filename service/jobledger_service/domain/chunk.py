@@ -1,10 +1,11 @@
 """A chunk: a slice of a job's items that one worker processes at a time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from .states import ChunkState
 
@@ -12,8 +13,7 @@ WHOLE: Final = 1_000_000
 """A fraction of a chunk is counted in millionths, so that sums of them stay exact."""
 
 
-@dataclass(frozen=True)
-class Artifact:
+class Artifact(Struct, frozen=True):
     """A named output or preview: where it is, never what it contains; `metadata` is an encoded Struct."""
 
     uri: str
@@ -27,8 +27,7 @@ Artifacts = Mapping[str, Artifact]
 NO_ARTIFACTS: Final[Artifacts] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class WorkError:
+class WorkError(Struct, frozen=True):
     """Why an attempt failed."""
 
     code: str
@@ -47,8 +46,7 @@ class LeaseEnd(StrEnum):
     """By expiry, cancellation or deletion."""
 
 
-@dataclass(frozen=True)
-class ChunkProgress:
+class ChunkProgress(Struct, frozen=True):
     """How far one attempt has come; `done` in millionths of the chunk, percent in 0 to 100."""
 
     done: int = 0
@@ -61,8 +59,7 @@ class ChunkProgress:
 NO_PROGRESS: Final = ChunkProgress()
 
 
-@dataclass(frozen=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """One chunk; times in microseconds since 1970, None when not yet."""
 
     job_key: str
@@ -79,7 +76,7 @@ class Chunk:
     worker: str = ""
     progress: ChunkProgress = NO_PROGRESS
     stage_time: int | None = None
-    artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
+    artifacts: Artifacts = NO_ARTIFACTS
     error: WorkError | None = None
     start_time: int | None = None
     end_time: int | None = None

@@ -1,8 +1,9 @@
 """A delivery: one event for one webhook, and when it is tried again."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from .limits import SECOND
 from .retry import RetryPolicy
@@ -24,8 +25,7 @@ class DeliveryState(StrEnum):
     """Is not tried again, unless it is asked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One try: when it began, how long it took, both in microseconds; `error` is empty when it succeeded.
 
     `retry_after` is the wait that the receiver asked for, in microseconds.
@@ -48,8 +48,7 @@ class Attempt:
         return self.status_code == GONE
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One event for one webhook. `position` and `ordinal` are its place among the deliveries of its webhook."""
 
     webhook_key: str
@@ -80,8 +79,7 @@ def parse_delivery_id(given: str, webhook_id: str) -> tuple[int, int] | None:
     return int(position), int(ordinal)
 
 
-@dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Struct, frozen=True):
     """When failed deliveries are tried again, until `window` microseconds after the first attempt."""
 
     backoff: RetryPolicy

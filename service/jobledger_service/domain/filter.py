@@ -1,8 +1,9 @@
 """Which jobs a list or a watch is about."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final, Self
+
+from msgspec import Struct
 
 from .job import NO_LABELS, Job
 from .limits import MAX_PRIORITY, MIN_PRIORITY
@@ -11,8 +12,7 @@ from .service_kinds import is_reserved
 from .states import JobState
 
 
-@dataclass(frozen=True, slots=True)
-class TimeRange:
+class TimeRange(Struct, frozen=True):
     """From `start`, inclusive, to `end`, exclusive, in microseconds; None is no bound."""
 
     start: int | None = None
@@ -30,8 +30,7 @@ class TimeRange:
 ANY_TIME: Final = TimeRange()
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """What a filter looks at."""
 
     owner: str
@@ -73,8 +72,7 @@ class Facts:
         return " ".join((*self.words, owner_mark(self.owner), *label_marks(self.labels)))
 
 
-@dataclass(frozen=True, slots=True)
-class JobFilter:
+class JobFilter(Struct, frozen=True):
     """Every condition must hold; an empty one always does."""
 
     owner: str
@@ -85,7 +83,7 @@ class JobFilter:
     create_time: TimeRange = ANY_TIME
     update_time: TimeRange = ANY_TIME
     end_time: TimeRange = ANY_TIME
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = NO_LABELS
     search: tuple[str, ...] = ()
     """Words that must each begin one of the job's."""
     callers_only: bool = False

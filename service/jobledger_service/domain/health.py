@@ -1,10 +1,11 @@
 """How a server fares: what a look at it found, and the verdict on it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import chain
 from typing import Final
+
+from msgspec import Struct
 
 MOST_DELIVERIES: Final = 10_000
 """Where counting the deliveries that wait stops."""
@@ -22,16 +23,14 @@ class Status(IntEnum):
     UNHEALTHY = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Replica:
+class Replica(Struct, frozen=True):
     """A server that is connected to the database."""
 
     name: str
     version: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoreVitals:
+class StoreVitals(Struct, frozen=True):
     """What the database said: sizes in bytes, the newest position; `disk_free` None where that cannot be known."""
 
     position: int
@@ -39,7 +38,7 @@ class StoreVitals:
     size: int
     disk_free: int | None = None
     replicas: Sequence[Replica] = ()
-    jobs: Mapping[str, int] = field(default_factory=dict)
+    jobs: Mapping[str, int] = {}
     """How many jobs there are, by state."""
     deliveries: int = 0
     """Webhook deliveries that wait, as far as they were counted."""
@@ -47,8 +46,7 @@ class StoreVitals:
     """When the oldest of these was recorded, in microseconds since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vitals:
+class Vitals(Struct, frozen=True):
     """What one look found; seconds, bytes and counts. `store` and `latency` are None when the database was silent."""
 
     store: StoreVitals | None
@@ -73,8 +71,7 @@ class Vitals:
         return max(0, self.store.position - self.feed_position) if self.store else 0
 
 
-@dataclass(frozen=True, slots=True)
-class Thresholds:
+class Thresholds(Struct, frozen=True):
     """Where a server is no longer healthy: seconds, a share of 0 to 1, positions, bytes."""
 
     database_latency: float
@@ -84,8 +81,7 @@ class Thresholds:
     disk_free: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One thing that is not as it should be."""
 
     status: Status

@@ -1,20 +1,20 @@
 """Jobs that come from another system, with the times and the end that they had there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .change import Change, ChangeType, Step
 from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, ChunkProgress, WorkError
 from .errors import InvalidField
-from .evolve import evolve
 from .job import Job, counts_of
 from .lifecycle import NewJob, create
 from .states import ENDED, ChunkState, JobState
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkEnd:
+class ChunkEnd(Struct, frozen=True):
     """How a chunk ended; what is None is as the job's."""
 
     state: ChunkState
@@ -26,8 +26,7 @@ class ChunkEnd:
     attempt: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PastJob:
+class PastJob(Struct, frozen=True):
     """A job as it stands in the system that it comes from; times in microseconds since 1970."""
 
     new: NewJob
@@ -37,10 +36,10 @@ class PastJob:
     end_time: int | None = None
     error: WorkError | None = None
     result_uri: str = ""
-    artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
+    artifacts: Artifacts = NO_ARTIFACTS
     retry_count: int = 0
     cancel_reason: str = ""
-    chunks: Mapping[int, ChunkEnd] = field(default_factory=dict)
+    chunks: Mapping[int, ChunkEnd] = {}
 
 
 _CHUNK_STATES = {
@@ -115,13 +114,13 @@ def imported(past: PastJob, actor: str) -> Step:
 
 def _with_end(past: PastJob, job: Job, chunks: Sequence[Chunk]) -> Job:
     done = sum(chunk.work_done for chunk in chunks)
-    progress = evolve(
+    progress = replace(
         job.progress,
         work_done=done,
         items_completed=sum(chunk.items_done for chunk in chunks),
         percent=done * 100 / job.progress.work_total,
     )
-    return evolve(
+    return replace(
         job,
         state=past.state,
         counts=counts_of(chunks),
@@ -143,7 +142,7 @@ def _ended(past: PastJob, chunk: Chunk, usual: Mapping[str, object]) -> Chunk:
         changes = {**changes, "max_attempts": end.attempt}
     if changes.get("state") is ChunkState.COMPLETED:
         changes = {**changes, "progress": _whole(chunk.items)}
-    return evolve(chunk, **changes)
+    return replace(chunk, **changes)
 
 
 @lru_cache(maxsize=1_024)

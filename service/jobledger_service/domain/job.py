@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
 from types import MappingProxyType
 from typing import Final, Self
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, WorkError
-from .evolve import evolve
 from .limits import DEFAULT_PRIORITY, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
@@ -23,16 +23,14 @@ class FailurePolicy(StrEnum):
     FAIL_FAST = "FAIL_FAST"
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(Struct, frozen=True):
     """One phase of the declared plan; weight above 0, in any unit."""
 
     name: str
     weight: float = 1.0
 
 
-@dataclass(frozen=True)
-class StageTiming:
+class StageTiming(Struct, frozen=True):
     """The time that a job's chunks have spent in a stage, in microseconds."""
 
     stage: str
@@ -51,8 +49,7 @@ def job_id_of(key: str) -> str:
     return key.partition("/")[2]
 
 
-@dataclass(frozen=True)
-class JobSpec:
+class JobSpec(Struct, frozen=True):
     """What a job is from its creation on."""
 
     owner: str
@@ -60,20 +57,19 @@ class JobSpec:
     kind: str
     fingerprint: bytes
     create_time: int = 0
-    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_policy: RetryPolicy = RetryPolicy()
     failure_policy: FailurePolicy = FailurePolicy.RUN_ALL
     stages: tuple[Stage, ...] = ()
     traceparent: str = ""
     """The trace that it was created in, for its workers; empty for none."""
 
-    @cached_property
+    @property
     def key(self) -> str:
         """The ledger-wide name."""
         return job_key(self.owner, self.job_id)
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(Struct, frozen=True):
     """A job's chunks by state."""
 
     pending: int = 0
@@ -92,11 +88,10 @@ class Counts:
         if old is new:
             return self
         was, is_ = old.lower(), new.lower()
-        return evolve(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
+        return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
 
 
-@dataclass(frozen=True)
-class JobProgress:
+class JobProgress(Struct, frozen=True):
     """A job's progress as sums over its chunks; work in millionths of an item, percent is the run's highest."""
 
     work_total: int
@@ -116,7 +111,7 @@ class JobProgress:
         if not work and not items:
             return self
         done = self.work_done + work
-        return evolve(
+        return replace(
             self,
             work_done=done,
             items_completed=self.items_completed + items,
@@ -128,8 +123,7 @@ class JobProgress:
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(Struct, frozen=True):
     """One job; times in microseconds since 1970, None when not yet."""
 
     spec: JobSpec
@@ -138,12 +132,12 @@ class Job:
     update_time: int
     display_name: str = ""
     priority: int = DEFAULT_PRIORITY
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = NO_LABELS
     state: JobState = JobState.QUEUED
     revision: int = 0
     retry_count: int = 0
     stage_timings: tuple[StageTiming, ...] = ()
-    artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
+    artifacts: Artifacts = NO_ARTIFACTS
     declared_result: str = ""
     first_failure: WorkError | None = None
     cancel_reason: str = ""
@@ -207,16 +201,16 @@ class Job:
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent that belong to it."""
         check_job_transition(self.state, state)
-        job = evolve(self, state=state, end_time=now if state in ENDED else None)
+        job = replace(self, state=state, end_time=now if state in ENDED else None)
         if state is JobState.RUNNING:
-            return evolve(job, start_time=now, progress=evolve(job.progress, rate=Rate(since=now, at=now)))
+            return replace(job, start_time=now, progress=replace(job.progress, rate=Rate(since=now, at=now)))
         if state is JobState.COMPLETED:
-            return evolve(job, progress=evolve(job.progress, percent=100.0))
+            return replace(job, progress=replace(job.progress, percent=100.0))
         return job
 
     def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks went from `old` to `new`: O(1), whatever the number of chunks."""
-        job = evolve(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
+        job = replace(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
         if (old.progress.stage, old.stage_time) == (new.progress.stage, new.stage_time):
             return job
         if old.stage_time is not None:
@@ -228,14 +222,14 @@ class Job:
     def _entered(self, stage: str, now: int) -> Self:
         if len(self.stage_timings) >= MAX_TIMED_STAGES or any(t.stage == stage for t in self.stage_timings):
             return self
-        return evolve(self, stage_timings=(*self.stage_timings, StageTiming(stage, 0, now)))
+        return replace(self, stage_timings=(*self.stage_timings, StageTiming(stage, 0, now)))
 
     def _timed(self, stage: str, duration: int, now: int) -> Self:
         timings = tuple(
-            evolve(t, duration=t.duration + max(duration, 0), end_time=now) if t.stage == stage else t
+            replace(t, duration=t.duration + max(duration, 0), end_time=now) if t.stage == stage else t
             for t in self.stage_timings
         )
-        return evolve(self, stage_timings=timings)
+        return replace(self, stage_timings=timings)
 
 
 def counts_of(chunks: Iterable[Chunk]) -> Counts:

@@ -3,8 +3,9 @@
 import base64
 import binascii
 import struct
-from dataclasses import dataclass
 from typing import Final, Self
+
+from msgspec import Struct
 
 from .chunk import Chunk, LeaseEnd
 from .job import Job
@@ -14,8 +15,7 @@ _HEADER: Final = struct.Struct(">BqII")
 _VERSION: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """The content of a token. `job_time`, the job's creation, tells a job from a later one under the same id."""
 
     job_key: str

@@ -1,27 +1,27 @@
 """What callers decide about a job: create, cancel, retry, update, delete."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .change import SERVICE, Change, ChangeType, Step
 from .chunk import Chunk, LeaseEnd
 from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
-from .evolve import evolve
 from .job import NO_LABELS, Counts, Job, JobSpec, sums_of
 from .limits import DEFAULT_PRIORITY
 from .states import RETRYABLE, UNFINISHED, ChunkState, JobState, check_chunk_transition
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(Struct, frozen=True):
     """What a caller wants created; `sizes` are the chunks' items, 0 for a chunk without items."""
 
     spec: JobSpec
     sizes: Sequence[int]
     display_name: str = ""
     priority: int = DEFAULT_PRIORITY
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
 
 
@@ -35,7 +35,7 @@ def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
 
 def create(new: NewJob, actor: str, now: int) -> Step:
     """Return the job and its chunks as they begin."""
-    spec = evolve(new.spec, create_time=now)
+    spec = replace(new.spec, create_time=now)
     chunks = list(_chunks(spec, new.sizes))
     job = Job(
         spec=spec,
@@ -55,7 +55,7 @@ def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
     first = 0
     for index, size in enumerate(sizes):
         items = {"first_item": first, "last_item": first + size - 1} if size else {}
-        yield evolve(blank, index=index, **items)
+        yield replace(blank, index=index, **items)
         first += size
 
 
@@ -73,8 +73,7 @@ class CancelOutcome(StrEnum):
     ALREADY_ENDED = "ALREADY_ENDED"
 
 
-@dataclass(frozen=True, slots=True)
-class Cancellation:
+class Cancellation(Struct, frozen=True):
     """How to stop a job: `grace` in microseconds; `force` does not wait for the workers."""
 
     grace: int
@@ -93,7 +92,7 @@ def cancel(
     job, stopped = cancel_chunks(job, stopping, now)
     reason = how.reason or job.cancel_reason
     if not job.counts.processing:
-        job = evolve(stop(job, now), cancel_reason=reason)
+        job = replace(stop(job, now), cancel_reason=reason)
         outcome = CancelOutcome.CANCELLED
     else:
         deadline = min(now + how.grace, now + how.grace if job.cancel_deadline is None else job.cancel_deadline)
@@ -102,7 +101,7 @@ def cancel(
             return CancelOutcome.REQUESTED, None
         if before is JobState.RUNNING:
             job = job.to(JobState.CANCELLING, now)
-        job = evolve(job, cancel_reason=reason, cancel_deadline=deadline)
+        job = replace(job, cancel_reason=reason, cancel_deadline=deadline)
         outcome = CancelOutcome.REQUESTED
     change = Change(ChangeType.CANCEL_REQUESTED, actor, before, job.state, reason=how.reason)
     return outcome, Step(job, tuple(stopped), change)
@@ -114,7 +113,7 @@ def stop_overdue(job: Job, unfinished: Sequence[Chunk], now: int) -> Step | None
         return None
     how = Cancellation(grace=0, reason="the grace period ended", force=True)
     _, step = cancel(job, unfinished, how, SERVICE, now)
-    return step and evolve(step, job=evolve(step.job, cancel_reason=job.cancel_reason))
+    return step and replace(step, job=replace(step.job, cancel_reason=job.cancel_reason))
 
 
 def cancel_chunks(job: Job, chunks: Iterable[Chunk], now: int) -> tuple[Job, list[Chunk]]:
@@ -122,7 +121,7 @@ def cancel_chunks(job: Job, chunks: Iterable[Chunk], now: int) -> tuple[Job, lis
     stopped = []
     for old in chunks:
         check_chunk_transition(old.state, ChunkState.CANCELLED)
-        new = evolve(
+        new = replace(
             old,
             state=ChunkState.CANCELLED,
             end_time=now,
@@ -140,7 +139,7 @@ def stop(job: Job, now: int) -> Job:
     """Return the job CANCELLED, by way of CANCELLING where the table asks for it."""
     if job.state is JobState.RUNNING:
         job = job.to(JobState.CANCELLING, now)
-    return evolve(job.to(JobState.CANCELLED, now), cancel_deadline=None)
+    return replace(job.to(JobState.CANCELLED, now), cancel_deadline=None)
 
 
 def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
@@ -151,7 +150,7 @@ def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str,
     if not again:
         raise NothingToRetry(job.spec.job_id, "all of its chunks are completed")
     before = job.state
-    job = evolve(
+    job = replace(
         job.to(JobState.QUEUED, now),
         retry_count=job.retry_count + 1,
         retry_time=now,
@@ -166,7 +165,7 @@ def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str,
         pending.append(new)
     sums = job.progress
     percent = sums.work_done * 100 / sums.work_total
-    job = evolve(job, progress=evolve(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""))
+    job = replace(job, progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""))
     return Step(job, tuple(pending), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason))
 
 
@@ -186,7 +185,7 @@ def _check_retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int]) -> N
 
 def _fresh(chunk: Chunk, attempts: int) -> Chunk:
     check_chunk_transition(chunk.state, ChunkState.PENDING)
-    return evolve(
+    return replace(
         chunk,
         state=ChunkState.PENDING,
         max_attempts=chunk.attempt + attempts,
@@ -196,14 +195,13 @@ def _fresh(chunk: Chunk, attempts: int) -> Chunk:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class JobUpdate:
+class JobUpdate(Struct, frozen=True):
     """The fields to change: those in `fields`, of priority, display_name, labels, expire_time."""
 
     fields: frozenset[str]
     priority: int = DEFAULT_PRIORITY
     display_name: str = ""
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = NO_LABELS
     expire_time: int | None = None
 
 
@@ -217,7 +215,7 @@ def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | Non
     told = "; ".join(filter(None, (", ".join(sorted(new.fields)), reason)))
     change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=told)
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
-    return Step(evolve(job, **values, expires_by_rule=by_rule), (), change)
+    return Step(replace(job, **values, expires_by_rule=by_rule), (), change)
 
 
 def delete(job: Job, actor: str, *, force: bool, reason: str = "") -> Change:

@@ -1,16 +1,16 @@
 """How far an attempt has come, from what its worker reports."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .chunk import WHOLE, Chunk, ChunkProgress
 from .errors import InvalidField
-from .evolve import evolve
 from .job import Job, Stage
 
 
-@dataclass(frozen=True, slots=True)
-class ProgressReport:
+class ProgressReport(Struct, frozen=True):
     """What a worker says: percents in 0 to 100; None is unchanged."""
 
     percent: float | None = None
@@ -30,14 +30,14 @@ def advance(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> Chunk
     stage = old.stage if report.stage is None else report.stage
     entered = stage != old.stage
     _check(job, chunk, report, field)
-    new = evolve(
+    new = replace(
         old,
         stage=stage,
         stage_percent=(0.0 if entered else old.stage_percent) if report.stage_percent is None else report.stage_percent,
         message=old.message if report.message is None else report.message,
         items_completed=max(old.items_completed, report.items_completed or 0),
     )
-    return evolve(new, done=max(old.done, _done(job.spec.stages, chunk, report, new)))
+    return replace(new, done=max(old.done, _done(job.spec.stages, chunk, report, new)))
 
 
 def _check(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> None:

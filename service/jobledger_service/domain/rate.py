@@ -1,8 +1,9 @@
 """How fast a job goes: an exponentially weighted mean of its recent steps."""
 
 import math
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from .limits import SECOND
 
@@ -11,8 +12,7 @@ KNOWN_AFTER: Final = 1 * SECOND
 """Before a run is this old, its rate is noise."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """Recent items and work for each second, as of `at`, in a run that began at `since` (microseconds).
 
     Each step of size d adds d/τ, and everything decays with e^(-t/τ). Dividing by 1 - e^(-age/τ) takes away the bias of

@@ -1,14 +1,13 @@
 """How long ended jobs are kept."""
 
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
 
-from .evolve import evolve
 from .job import Job
 from .states import JobState
 
 
-@dataclass(frozen=True, slots=True)
-class Retention:
+class Retention(Struct, frozen=True):
     """How long after its end a job is kept, by its state, in microseconds; None for ever.
 
     A time that the caller chose goes before this.
@@ -23,11 +22,11 @@ class Retention:
         if before is not None and before.ended == job.ended:
             return job
         if job.end_time is None:
-            return evolve(job, expire_time=None, expires_by_rule=False) if job.expires_by_rule else job
+            return replace(job, expire_time=None, expires_by_rule=False) if job.expires_by_rule else job
         kept = self._of(job.state)
         if kept is None or job.expire_time is not None:
             return job
-        return evolve(job, expire_time=job.end_time + kept, expires_by_rule=True)
+        return replace(job, expire_time=job.end_time + kept, expires_by_rule=True)
 
     def _of(self, state: JobState) -> int | None:
         match state:

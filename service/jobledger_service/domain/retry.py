@@ -1,12 +1,11 @@
 """When a failed attempt goes again."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from .limits import SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(Struct, frozen=True):
     """How often a chunk is tried, and how long it waits between attempts; durations in microseconds."""
 
     max_attempts: int = 3

@@ -1,10 +1,11 @@
 """What a batch adds to the counts of jobs and to the sums of each hour: from what it did, never by counting rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from math import floor, log2
 from typing import Final
+
+from msgspec import Struct
 
 from .change import Change, ChangeType
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk
@@ -65,8 +66,7 @@ def middle_of(bucket: int) -> float:
     return _FIRST_BOUND * 2.0 ** ((bucket - 0.5) / STEPS) if bucket else _FIRST_BOUND / 2
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(Struct, frozen=True):
     """What a batch did to one job: `before` is None when it created the job; `job` is the last state, also if deleted.
 
     `artifacts` are those that chunks had before, for the chunks of which they changed.
@@ -93,12 +93,11 @@ _ENDS: Final = {
 }
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """Adds up what a batch, or several, did."""
 
-    _counts: dict[CountKey, tuple[int, int, int]] = field(default_factory=dict)
-    _rollups: dict[RollupKey, tuple[int, int]] = field(default_factory=dict)
+    _counts: dict[CountKey, tuple[int, int, int]] = {}
+    _rollups: dict[RollupKey, tuple[int, int]] = {}
 
     def add(self, passage: Passage, now: int) -> None:
         """Add what happened to a job; `now` is the time of the commit."""

@@ -10,9 +10,10 @@ stands for the other: https://media.example/out/=s3://bucket/out/.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 FILE: Final = "file"
 
@@ -29,8 +30,7 @@ class NotARootError(ValueError):
     """A setting that names no root; the text says what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Something under a root: the root's segments and, never empty, those below it, all plain."""
 
     scheme: str
@@ -39,8 +39,7 @@ class Place:
     below: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
+class Prefix(Struct, frozen=True):
     """The beginning of a URI, always at a boundary of its path."""
 
     scheme: str
@@ -56,8 +55,7 @@ class Prefix:
         return parts[2][depth:] if parts[2][:depth] == self.segments else ()
 
 
-@dataclass(frozen=True, slots=True)
-class Root(Prefix):
+class Root(Prefix, frozen=True):
     """Where artifacts may be deleted, and the prefix by which workers name it when that is another."""
 
     named: Prefix | None = None
@@ -68,8 +66,7 @@ class Root(Prefix):
         return Place(self.scheme, self.authority, self.segments, below) if below else None
 
 
-@dataclass(frozen=True, slots=True)
-class Roots:
+class Roots(Struct, frozen=True):
     """All allowed prefixes. None: nothing is ever deleted."""
 
     all: Sequence[Root] = ()

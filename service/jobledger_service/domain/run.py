@@ -1,11 +1,11 @@
 """How far a job of the service's own has come: where each chunk goes on, and what its report says."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-from .evolve import evolve
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 MOST_TOLD: Final = 100
 """As many refusals, or failures, does a report name one by one."""
@@ -13,8 +13,7 @@ MOST_TOLD: Final = 100
 Cursor = tuple[int | str, ...]
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Struct, frozen=True):
     """Written in the transaction of each step, so that what was done and where to go on never differ.
 
     `cursors` are by chunk; `told` are the first refusals or failures, each as names and values for the report.
@@ -26,15 +25,15 @@ class Run:
 
     def at(self, index: int, cursor: Cursor) -> "Run":
         """Return the run with a chunk's new place."""
-        return evolve(self, cursors={**self.cursors, index: cursor})
+        return replace(self, cursors={**self.cursors, index: cursor})
 
     def plus(self, **counts: int) -> "Run":
         """Return the run with these added to its counts."""
-        return evolve(self, counts={**self.counts, **{n: self.counts.get(n, 0) + more for n, more in counts.items()}})
+        return replace(self, counts={**self.counts, **{n: self.counts.get(n, 0) + more for n, more in counts.items()}})
 
     def tell(self, *told: Mapping[str, str]) -> "Run":
         """Return the run with more to tell, as far as there is room."""
-        return evolve(self, told=(*self.told, *told)[:MOST_TOLD])
+        return replace(self, told=(*self.told, *told)[:MOST_TOLD])
 
 
 NEW_RUN: Final = Run()

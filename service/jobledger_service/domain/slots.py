@@ -1,10 +1,11 @@
 """Concurrency limits: how many jobs of a scope may be in work at once, and who waits for a slot."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from .evolve import evolve
+from msgspec import Struct
+from msgspec.structs import replace
+
 from .job import Job
 from .limits import SECOND
 
@@ -17,8 +18,7 @@ MOST_PLACE: Final = 10_000
 """Where counting the jobs that wait ahead stops."""
 
 
-@dataclass(frozen=True)
-class Limit:
+class Limit(Struct, frozen=True):
     """At most `most` jobs of a scope hold a slot, None for any number; `waiting` ones are parked for it."""
 
     owner: str
@@ -79,8 +79,8 @@ def admitted(job: Job, limits: Iterable[Limit]) -> Job:
     over = list(limits)
     for limit in over:
         if limit.full or (limit.most is not None and limit.waiting):
-            return evolve(job, parked_for=limit.key, slots=())
-    return evolve(job, parked_for="", slots=tuple(limit.key for limit in over))
+            return replace(job, parked_for=limit.key, slots=())
+    return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
 
 
 def granted(job: Job, limits: Iterable[Limit]) -> Job:
@@ -88,8 +88,8 @@ def granted(job: Job, limits: Iterable[Limit]) -> Job:
     over = list(limits)
     for limit in over:
         if limit.full:
-            return evolve(job, parked_for=limit.key)
-    return evolve(job, parked_for="", slots=tuple(limit.key for limit in over))
+            return replace(job, parked_for=limit.key)
+    return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
 
 
 def brought_along(limit: Limit, known: Limit | None, now: int) -> bool:
@@ -101,4 +101,4 @@ def brought_along(limit: Limit, known: Limit | None, now: int) -> bool:
 
 def released(job: Job) -> Job:
     """Return an ended job without slots."""
-    return evolve(job, parked_for="", slots=()) if job.slots or job.parked_for else job
+    return replace(job, parked_for="", slots=()) if job.slots or job.parked_for else job

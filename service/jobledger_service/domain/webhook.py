@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from .errors import InvalidField
-from .evolve import evolve
 from .job import NO_LABELS
 from .limits import SECOND
 from .webhook_events import DEFAULT_EVENT_TYPES, DEFAULT_PERCENTS, WebhookEventType
@@ -41,8 +43,7 @@ class Secret:
         return self.expire_time is None or now < self.expire_time
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(Struct, frozen=True):
     """Positions, both inclusive, that were trimmed before a webhook had read them."""
 
     first: int
@@ -50,8 +51,7 @@ class Missed:
     time: int
 
 
-@dataclass(frozen=True)
-class Webhook:
+class Webhook(Struct, frozen=True):
     """An HTTP endpoint of one owner. It is told of events after position `after`; times are in microseconds."""
 
     owner: str
@@ -64,7 +64,7 @@ class Webhook:
     event_types: tuple[WebhookEventType, ...] = DEFAULT_EVENT_TYPES
     percents: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = NO_LABELS
     description: str = ""
     state: WebhookState = WebhookState.ACTIVE
     state_reason: str = ""
@@ -103,8 +103,7 @@ def webhook_key(owner: str, webhook_id: str) -> str:
     return f"{owner}/{webhook_id}"
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookUpdate:
+class WebhookUpdate(Struct, frozen=True):
     """New values of the fields that are named."""
 
     fields: frozenset[str]
@@ -112,7 +111,7 @@ class WebhookUpdate:
     event_types: tuple[WebhookEventType, ...] = ()
     percents: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=lambda: NO_LABELS)
+    labels: Mapping[str, str] = NO_LABELS
     description: str = ""
     disabled: bool = False
 
@@ -123,15 +122,15 @@ def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
     Raises InvalidField for percents of progress that is not told.
     """
     plain = ("url", "event_types", "percents", "kinds", "labels", "description")
-    changed = evolve(webhook, update_time=now, **{name: getattr(new, name) for name in plain if name in new.fields})
+    changed = replace(webhook, update_time=now, **{name: getattr(new, name) for name in plain if name in new.fields})
     if new.percents and WebhookEventType.JOB_PROGRESS not in changed.event_types:
         raise InvalidField(("progress_percents", "are given without JOB_PROGRESS among event_types"))
-    changed = evolve(changed, percents=percents_of(changed.event_types, changed.percents))
+    changed = replace(changed, percents=percents_of(changed.event_types, changed.percents))
     if "disabled" not in new.fields:
         return changed
     state = WebhookState.DISABLED if new.disabled else WebhookState.ACTIVE
     if state is changed.state:
-        return evolve(changed, state_reason="")
+        return replace(changed, state_reason="")
     return _enter(changed, state, "", now)
 
 
@@ -151,7 +150,7 @@ def rotate(webhook: Webhook, value: str, overlap: int, now: int) -> Webhook:
     left.sort(key=lambda one: (one.expire_time or 0, one.create_time), reverse=True)
     kept = left[: MAX_SECRETS - 1]
     kept.sort(key=lambda one: one.create_time, reverse=True)
-    return evolve(webhook, secrets=(Secret(value, now), *kept), update_time=now)
+    return replace(webhook, secrets=(Secret(value, now), *kept), update_time=now)
 
 
 def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after: int, now: int) -> Webhook:
@@ -164,9 +163,9 @@ def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after
     if gone:
         return _enter(webhook, WebhookState.DISABLED, "the receiver answered 410 Gone", now)
     if failed_at is None:
-        return webhook if webhook.failing_since is None else evolve(webhook, failing_since=None)
+        return webhook if webhook.failing_since is None else replace(webhook, failing_since=None)
     since = failed_at if webhook.failing_since is None else webhook.failing_since
-    webhook = webhook if since == webhook.failing_since else evolve(webhook, failing_since=since)
+    webhook = webhook if since == webhook.failing_since else replace(webhook, failing_since=since)
     if now - since < pause_after:
         return webhook
     reason = f"every attempt failed for {pause_after / SECOND:g} s"
@@ -175,4 +174,4 @@ def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after
 
 def _enter(webhook: Webhook, state: WebhookState, reason: str, now: int) -> Webhook:
     failing = None if state is WebhookState.ACTIVE else webhook.failing_since
-    return evolve(webhook, state=state, state_reason=reason, state_time=now, failing_since=failing)
+    return replace(webhook, state=state, state_reason=reason, state_time=now, failing_since=failing)

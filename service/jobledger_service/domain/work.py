@@ -1,12 +1,13 @@
 """What workers do with a chunk: claim, report, complete, fail, release, or fall silent."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from .change import SERVICE, Change, ChangeType, Step
 from .chunk import NO_ARTIFACTS, NO_PROGRESS, Artifacts, Chunk, LeaseEnd, WorkError
 from .errors import ChunkNotClaimable, InvalidField
-from .evolve import evolve
 from .job import FailurePolicy, Job
 from .lifecycle import cancel_chunks, stop, unfinished
 from .limits import MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACTS
@@ -15,8 +16,7 @@ from .slots import scope_of
 from .states import ENDED, ChunkState, JobState, check_chunk_transition
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """Who takes a chunk, and for how long (microseconds)."""
 
     worker: str
@@ -37,7 +37,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     before = job.state
     if before is JobState.QUEUED:
         job = job.to(JobState.RUNNING, now)
-    taken = evolve(
+    taken = replace(
         chunk,
         state=ChunkState.PROCESSING,
         attempt=chunk.attempt + 1,
@@ -56,24 +56,23 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     return Step(job.with_chunk(chunk, taken, now), (taken,), change)
 
 
-@dataclass(frozen=True, slots=True)
-class WorkReport:
+class WorkReport(Struct, frozen=True):
     """What a heartbeat says of one chunk; `path` is its place in the request, for refusals."""
 
     path: str
     progress: ProgressReport | None = None
-    artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
-    job_artifacts: Artifacts = field(default_factory=lambda: NO_ARTIFACTS)
+    artifacts: Artifacts = NO_ARTIFACTS
+    job_artifacts: Artifacts = NO_ARTIFACTS
 
 
 def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int, now: int) -> Step:
     """Extend a held lease and take the report; only a report that says something new is a change."""
-    extended = evolve(chunk, lease_expire_time=now + lease_duration)
+    extended = replace(chunk, lease_expire_time=now + lease_duration)
     new = extended
     if report.progress is not None:
         progress = advance(job, chunk, report.progress, f"{report.path}.progress")
         entered = progress.stage != chunk.progress.stage
-        new = evolve(new, progress=progress, stage_time=now if entered else chunk.stage_time)
+        new = replace(new, progress=progress, stage_time=now if entered else chunk.stage_time)
     new, after = _with_artifacts(new, job, report)
     if new == extended and after is job:
         return Step(job, (extended,))
@@ -89,17 +88,17 @@ def _told(job: Job, chunk: Chunk) -> Job:
     stage = told.stage or progress.stage
     percent = told.stage_percent if told.stage else progress.stage_percent
     message = told.message or progress.message
-    return evolve(job, progress=evolve(progress, stage=stage, stage_percent=percent, message=message))
+    return replace(job, progress=replace(progress, stage=stage, stage_percent=percent, message=message))
 
 
 def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, Job]:
     if report.artifacts:
         merged = _merged(chunk.artifacts, report.artifacts, MAX_CHUNK_ARTIFACTS, f"{report.path}.artifacts")
-        chunk = evolve(chunk, artifacts=merged)
+        chunk = replace(chunk, artifacts=merged)
     if report.job_artifacts:
         merged = _merged(job.artifacts, report.job_artifacts, MAX_JOB_ARTIFACTS, f"{report.path}.job_artifacts")
         if merged != job.artifacts:
-            job = evolve(job, artifacts=merged)
+            job = replace(job, artifacts=merged)
     return chunk, job
 
 
@@ -108,7 +107,7 @@ def _merged(old: Artifacts, new: Artifacts, most: int, field: str) -> Artifacts:
     merged = dict(old)
     for name, artifact in new.items():
         known = old.get(name)
-        if known is None or evolve(artifact, create_time=known.create_time) != known:
+        if known is None or replace(artifact, create_time=known.create_time) != known:
             merged[name] = artifact
     if len(merged) > most:
         raise InvalidField((field, f"would make {len(merged)} artifacts, more than {most}"))
@@ -119,17 +118,16 @@ def complete(job: Job, chunk: Chunk, report: WorkReport, result_uri: str, now: i
     """End a held lease with success; the last completed chunk completes the job."""
     before = job.state
     new, job = _with_artifacts(chunk, job, report)
-    progress = evolve(chunk.progress, done=1_000_000, items_completed=chunk.items)
+    progress = replace(chunk.progress, done=1_000_000, items_completed=chunk.items)
     new = _released(new, ChunkState.COMPLETED, LeaseEnd.COMPLETED, now)
-    new = evolve(new, progress=progress, error=None)
+    new = replace(new, progress=progress, error=None)
     if result_uri:
-        job = evolve(job, declared_result=result_uri)
+        job = replace(job, declared_result=result_uri)
     job = settle(job.with_chunk(chunk, new, now), now)
     return Step(job, (new,), Change(ChangeType.CHUNK_COMPLETED, chunk.worker, before, job.state, chunk.index))
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why an attempt failed; `roll`, drawn evenly from 0 to 1, spreads the wait before the next."""
 
     error: WorkError
@@ -146,7 +144,7 @@ def fail(job: Job, chunk: Chunk, failure: Failure, others: ChunksOf, now: int) -
     error = failure.error
     reason = f"{error.code}: {error.message}" if error.message else error.code
     change = Change(ChangeType.CHUNK_FAILED, chunk.worker, job.state, step.job.state, chunk.index, reason)
-    return evolve(step, change=change)
+    return replace(step, change=change)
 
 
 def expire(job: Job, chunk: Chunk, roll: float, others: ChunksOf, now: int) -> Step | None:
@@ -157,11 +155,11 @@ def expire(job: Job, chunk: Chunk, roll: float, others: ChunksOf, now: int) -> S
     failure = Failure(WorkError("LEASE_EXPIRED", message, chunk.progress.stage), roll)
     step = _fail_attempt(job, chunk, failure, LeaseEnd.TAKEN, others, now)
     change = Change(ChangeType.LEASE_EXPIRED, SERVICE, job.state, step.job.state, chunk.index, message)
-    return evolve(step, change=change)
+    return replace(step, change=change)
 
 
 def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, others: ChunksOf, now: int) -> Step:
-    error = evolve(failure.error, chunk_index=chunk.index, stage=failure.error.stage or chunk.progress.stage)
+    error = replace(failure.error, chunk_index=chunk.index, stage=failure.error.stage or chunk.progress.stage)
     if job.state is JobState.CANCELLING:
         new = _released(chunk, ChunkState.CANCELLED, end, now)
     elif failure.not_retryable or chunk.attempt >= chunk.max_attempts:
@@ -170,13 +168,13 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
         policy = job.spec.retry_policy
         before_this_run = chunk.max_attempts - policy.max_attempts
         wait = policy.backoff(chunk.attempt - before_this_run, failure.roll)
-        new = evolve(_released(chunk, ChunkState.PENDING, end, now), not_before=now + wait if wait else None)
-    new = evolve(new, error=error)
+        new = replace(_released(chunk, ChunkState.PENDING, end, now), not_before=now + wait if wait else None)
+    new = replace(new, error=error)
     job = job.with_chunk(chunk, new, now)
     if new.state is not ChunkState.FAILED:
         return Step(settle(job, now), (new,))
     if job.first_failure is None:
-        job = evolve(job, first_failure=error)
+        job = replace(job, first_failure=error)
     if job.spec.failure_policy is FailurePolicy.FAIL_FAST:
         rest = [other for other in unfinished(others()) if other.index != chunk.index]
         job, stopped = cancel_chunks(job, rest, now)
@@ -190,7 +188,7 @@ def release(job: Job, chunk: Chunk, reason: str, now: int) -> Step:
         new = _released(chunk, ChunkState.CANCELLED, LeaseEnd.RELEASED, now)
     else:
         new = _released(chunk, ChunkState.PENDING, LeaseEnd.RELEASED, now)
-        new = evolve(new, attempt=chunk.attempt - 1)
+        new = replace(new, attempt=chunk.attempt - 1)
     after = settle(job.with_chunk(chunk, new, now), now)
     change = Change(ChangeType.CHUNK_RELEASED, chunk.worker, job.state, after.state, chunk.index, reason)
     return Step(after, (new,), change)
@@ -198,7 +196,7 @@ def release(job: Job, chunk: Chunk, reason: str, now: int) -> Step:
 
 def _released(chunk: Chunk, state: ChunkState, end: LeaseEnd, now: int) -> Chunk:
     check_chunk_transition(chunk.state, state)
-    return evolve(
+    return replace(
         chunk,
         state=state,
         lease_end=end,
@@ -224,4 +222,4 @@ def settle(job: Job, now: int) -> Job:
 
 def due(chunk: Chunk) -> Chunk:
     """Return a chunk whose wait after a failed attempt is over."""
-    return evolve(chunk, not_before=None)
+    return replace(chunk, not_before=None)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, cast
+
+from msgspec.structs import replace
 
 from jobledger_service.domain.filter import TimeRange
 from jobledger_service.domain.job import Job, job_key

@@ -4,8 +4,9 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from jobledger_service.domain.errors import TooManyQueuedJobs
 
@@ -17,8 +18,7 @@ MOMENT: Final = 0.1
 """The same for a count by which jobs are refused."""
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(Struct):
     queued: int
     at: float
 

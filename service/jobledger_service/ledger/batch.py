@@ -3,8 +3,9 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from jobledger_service.domain.change import ChangeType
 from jobledger_service.domain.errors import Refusal, StoreUnavailable
@@ -24,8 +25,7 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """What committed batches left: entries with their positions, jobs written to, chunks that wait, and what happened.
 
     `changes` counts what the entries tell, by type.
@@ -33,14 +33,13 @@ class Commit:
 
     entries: Sequence[Entry] = ()
     touched: Sequence[str] = ()
-    ready: dict[Queue, int] = field(default_factory=dict)
+    ready: dict[Queue, int] = {}
     freed: bool = False
     """Whether there may be slots for jobs that wait for one."""
-    changes: Mapping[ChangeType, int] = field(default_factory=dict)
+    changes: Mapping[ChangeType, int] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Postponed:
+class Postponed(Struct, frozen=True):
     """The outcome of a command that must go again, in the next batch."""
 
 

@@ -1,15 +1,15 @@
 """What a run of one verb over many jobs is to do."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobledger_service.domain.filter import JobFilter
 
 from .commands import Claimed, ForJob
 
 
-@dataclass(frozen=True, slots=True)
-class BulkOrder:
+class BulkOrder(Struct, frozen=True):
     """The verb, and the jobs of one chunk: those that a filter finds, or those that are named.
 
     `matched` is how many jobs the filter meant when the run was asked for, None when that is not known exactly.

@@ -1,9 +1,10 @@
 """A cursor: opaque bytes that name a ledger and a position in it."""
 
 import struct
-from dataclasses import dataclass
 from typing import Final, Self
 from uuid import UUID
+
+from msgspec import Struct
 
 from jobledger_service.domain.errors import ForeignCursor, InvalidField
 
@@ -11,8 +12,7 @@ _FORM: Final = struct.Struct(">B16sq")
 _VERSION: Final = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(Struct, frozen=True):
     """The place of a ledger after its entry number `position`."""
 
     ledger: UUID

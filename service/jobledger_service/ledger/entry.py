@@ -1,7 +1,8 @@
 """One entry of the ledger: all that one commit changed on one job."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobledger_service.domain.change import Change
 from jobledger_service.domain.chunk import Chunk
@@ -9,8 +10,7 @@ from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """What a commit did to one job, before it has a position; `before` is None for a job that it created.
 
     `previous` is the whole job before, when the event that showed it so may soon be forgotten.
@@ -25,8 +25,7 @@ class Record:
     previous: Job | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Struct, frozen=True):
     """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` chunks that changed.
 
     `previous` is a message that shows the record's `previous`.
@@ -38,8 +37,7 @@ class Encoded:
     previous: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """An entry with its place and its finished message; facts are None before its creation and after its deletion.
 
     `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobledger_service.domain.errors import CursorAhead, Draining
 from jobledger_service.domain.filter import Facts, JobFilter
@@ -34,8 +36,7 @@ class Place(NamedTuple):
 BEGIN: Final = Place(0, "")
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """A job of a page: as it is, when it matches and has not changed since; or the message that shows it as it was."""
 
     place: Place
@@ -43,16 +44,14 @@ class Shown:
     message: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class ExportStart:
+class ExportStart(Struct, frozen=True):
     """Where an export begins: the ledger's position, and how many jobs there are to look at."""
 
     position: int
     jobs: int
 
 
-@dataclass(frozen=True, slots=True)
-class ExportPage:
+class ExportPage(Struct, frozen=True):
     """Jobs that are, or may be, meant, oldest first; `through` is the last place looked at, None after the last job.
 
     `looked_at` counts the jobs that exist now, of those that were looked at; `position` is when that was.
@@ -92,8 +91,7 @@ class Lines(Protocol):
         """Return the job that a watch message shows, written; nothing for one that is not wanted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(Struct, frozen=True):
     """A part of an export: whole lines; `token` is where to go on, empty after the last; `percent` is 0 to 100."""
 
     data: bytes
@@ -103,8 +101,7 @@ class Piece:
     percent: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Reached:
+class _Reached(Struct, frozen=True):
     """How far an export has come; what its token carries."""
 
     position: int
@@ -176,8 +173,7 @@ class Exports:
             raise Draining
 
 
-@dataclass(slots=True)
-class _Page:
+class _Page(Struct):
     """Reads and writes the jobs of one page, on the exporter's thread."""
 
     wanted: JobFilter

@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobledger_service.domain.errors import Refusal
 from jobledger_service.domain.health import Finding, Status, StoreVitals, Thresholds, Vitals, findings, verdict
@@ -20,8 +22,7 @@ PATIENCE: Final = 3.0
 """Seconds after which a database that has not answered counts as silent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True):
     """What was found at a time, in microseconds since 1970."""
 
     time: int

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from jobledger_service.domain.access import TOKEN, ApiKey, Caller, digest_of
 from jobledger_service.domain.errors import ApiKeyUnknown
@@ -17,16 +18,14 @@ MOMENT: Final = 0.05
 """Seconds for which unknown keys are gathered before they are looked for: a flood of them makes 20 reads a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyChanges:
+class KeyChanges(Struct, frozen=True):
     """Keys that were made or changed after a number, and the number of the last of these changes."""
 
     keys: Sequence[ApiKey]
     through: int
 
 
-@dataclass(slots=True)
-class _Held:
+class _Held(Struct):
     """A key in memory; `used` is when it was last used, None for not since that was last noted."""
 
     key: ApiKey

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar, cast
 
+from msgspec import Struct
+
 from jobledger_service.domain.access import ID_BYTES, SECRET_BYTES, ApiKey, Role, digest_of, token_of
 from jobledger_service.domain.errors import ApiKeyEnded, ApiKeyNotFound
 from jobledger_service.domain.limits import SECOND
@@ -18,8 +20,7 @@ Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
 """What becomes of a key: the rows to write. It may raise a Refusal, and then nothing is written."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyListing:
+class KeyListing(Struct, frozen=True):
     """Which keys, of which owner (all when empty), after which one (its creation and key_id), and how many."""
 
     owner: str
@@ -52,8 +53,7 @@ class Run(Protocol):
         """Return what the work returns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """A new key, the token that is told this once, and the key that it replaces, if it does."""
 
     key: ApiKey
@@ -61,8 +61,7 @@ class Made:
     replaced: ApiKey | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
+class NewKey(Struct, frozen=True):
     """What a new key is to be."""
 
     owner: str
@@ -71,8 +70,7 @@ class NewKey:
     expire_time: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPage:
+class KeyPage(Struct, frozen=True):
     """A page of keys."""
 
     keys: Sequence[ApiKey]

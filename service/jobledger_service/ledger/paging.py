@@ -6,8 +6,10 @@ import hashlib
 import json
 import re
 import zlib
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from jobledger_service.domain.errors import PageTokenInvalid
 
@@ -28,8 +30,8 @@ def _plain(part: object) -> object:
         return sorted(map(str, part))
     if hasattr(part, "items"):
         return sorted(part.items())
-    if hasattr(part, "__dataclass_fields__"):
-        return [(name, _plain(getattr(part, name))) for name in part.__dataclass_fields__]
+    if isinstance(part, Struct):
+        return [(name, _plain(value)) for name, value in asdict(part).items()]
     return part
 
 
@@ -38,8 +40,7 @@ def _checksum(raw: bytes) -> bytes:
     return zlib.crc32(raw).to_bytes(_CHECKSUM)
 
 
-@dataclass(frozen=True, slots=True)
-class PageToken:
+class PageToken(Struct, frozen=True):
     """Where the next page begins: `values` are the place, `mark` is the request that it continues."""
 
     mark: str

@@ -1,7 +1,8 @@
 """What the rooms have in common: names of rows, the clock, and what the world outside is asked for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from jobledger_service.domain.roots import Place
 
@@ -28,9 +29,8 @@ RemovePlace = Callable[[Place], bool]
 """Deletes one file or object below a root, never a directory, and returns whether it was there; NotDeletedError."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
+class Inputs(Struct, frozen=True):
     """Encoded Structs: a job's input, and those of its chunks that have one."""
 
     job: bytes | None = None
-    chunks: Mapping[int, bytes] = field(default_factory=dict)
+    chunks: Mapping[int, bytes] = {}

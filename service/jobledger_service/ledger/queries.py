@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, ParamSpec, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobledger_service.domain.errors import JobNotFound
 from jobledger_service.domain.job import job_key
@@ -25,8 +27,7 @@ COUNT_TO: Final = 1_000
 """Where counting stops when it cannot be exact."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobPage:
+class JobPage(Struct, frozen=True):
     """A page of jobs, or of their statuses; `total` counts all that match, as far as they were counted."""
 
     jobs: Sequence[JobRead]
@@ -37,16 +38,14 @@ class JobPage:
     cursor: Cursor
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkPage:
+class ChunkPage(Struct, frozen=True):
     """A page of chunks."""
 
     read: ChunksRead
     next_page_token: str
 
 
-@dataclass(frozen=True, slots=True)
-class EventPage:
+class EventPage(Struct, frozen=True):
     """A page of a job's history, as stored messages."""
 
     rows: Sequence[EventRow]

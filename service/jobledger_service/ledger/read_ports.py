@@ -1,10 +1,11 @@
 """What the ledger needs of the store to read: jobs, lists, events and what the duties look for."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
+
+from msgspec import Struct
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import JobFilter
@@ -18,19 +19,17 @@ from .ports import ChunkKey, Inputs, Queue
 from .stats import Figures, StatsQuery
 
 
-@dataclass(frozen=True, slots=True)
-class JobRead:
+class JobRead(Struct, frozen=True):
     """A job as a caller sees it; inputs and chunks only when they were asked for."""
 
     job: Job
-    inputs: Inputs = field(default_factory=Inputs)
+    inputs: Inputs = Inputs()
     chunks: Sequence[Chunk] = ()
     place: int | None = None
     """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobsRead:
+class JobsRead(Struct, frozen=True):
     """Jobs by key, all as of one position."""
 
     position: int
@@ -70,8 +69,7 @@ class Order(StrEnum):
     PRIORITY = "priority"
 
 
-@dataclass(frozen=True, slots=True)
-class PageKey:
+class PageKey(Struct, frozen=True):
     """A place in a list: the value that it is ordered by, then creation, then the key."""
 
     value: int
@@ -79,8 +77,7 @@ class PageKey:
     job_key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """Which jobs, in which order, after which place, and how many.
 
     `count_to` is where counting stops when it cannot be exact, 0 for no count.
@@ -95,8 +92,7 @@ class Listing:
     count_to: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """A page, which may be short before the last; `next` is where the following page begins, None after the last.
 
     In view STATUS the page is in `statuses`, else in `jobs`. `count` is how many jobs match, as far as that was asked
@@ -111,16 +107,14 @@ class Listed:
     statuses: Sequence[JobStatus] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ChunksRead:
+class ChunksRead(Struct, frozen=True):
     """A page of chunks with their inputs; None for a job that does not exist."""
 
     chunks: Sequence[Chunk]
     inputs: Inputs
 
 
-@dataclass(frozen=True, slots=True)
-class EventRow:
+class EventRow(Struct, frozen=True):
     """An event as it is stored: the finished message, and what a filter needs to know beside it."""
 
     position: int
@@ -129,8 +123,7 @@ class EventRow:
     before: Mapping[str, object] | None
 
 
-@dataclass(frozen=True, slots=True)
-class EventsRead:
+class EventsRead(Struct, frozen=True):
     """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten.
 
     `complete` says that nothing followed when this was read.

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from jobledger_service.domain.evolve import evolve
+from msgspec.structs import replace
+
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.slots import Limit
 
@@ -30,14 +31,14 @@ class Slots:
         if limit is None:
             return None
         running, waiting = self._counts.get(key, (0, 0))
-        return evolve(limit, running=limit.running + running, waiting=limit.waiting + waiting)
+        return replace(limit, running=limit.running + running, waiting=limit.waiting + waiting)
 
     def set(self, limit: Limit, now: int) -> None:
         """Set how many jobs of a scope may run; what holds a slot or waits stays as it is counted."""
         old = self._limits.get(limit.key)
         if old is not None:
-            limit = evolve(limit, running=old.running, waiting=old.waiting)
-        limit = evolve(limit, set_time=now)
+            limit = replace(limit, running=old.running, waiting=old.waiting)
+        limit = replace(limit, set_time=now)
         self._undo.put(self._limits, limit.key, limit)
         is_new = old is None or limit.key in self._new
         self._undo.put(self._new if is_new else self._set, limit.key, limit)

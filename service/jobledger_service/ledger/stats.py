@@ -1,14 +1,14 @@
 """Statistics: what is asked for, and what is read for it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from jobledger_service.domain.activity import Activity
 from jobledger_service.domain.states import JobState
 
 
-@dataclass(frozen=True, slots=True)
-class StatsQuery:
+class StatsQuery(Struct, frozen=True):
     """Which figures: of these kinds, or of all when there are none; `hours` since 1970; `step` hours a point, or 0."""
 
     owner: str
@@ -17,11 +17,10 @@ class StatsQuery:
     step: int = 0
 
 
-@dataclass(slots=True)
-class KindFigures:
+class KindFigures(Struct):
     """What there is of one kind now, and what happened in the span; the oldest is a create_time, None for none."""
 
-    jobs: dict[JobState, int] = field(default_factory=dict)
+    jobs: dict[JobState, int] = {}
     chunks_pending: int = 0
     chunks_processing: int = 0
     oldest_queued: int | None = None
@@ -41,8 +40,7 @@ class KindFigures:
         self.activity.add(other.activity)
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """All kinds' figures by kind, and the activity of each point of the series in which anything happened, by number.
 
     A point's number is its first hour divided by the step.

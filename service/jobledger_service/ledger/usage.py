@@ -1,9 +1,12 @@
 """What is called, with which keys: counted in memory, kept as sums by day."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from copy import copy
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from jobledger_service.domain.access import Caller
 from jobledger_service.domain.limits import SECOND
@@ -24,8 +27,7 @@ def day_before(time: int, days: float) -> str:
     return f"{datetime.fromtimestamp(time / SECOND, UTC) - timedelta(days=days):%Y-%m-%d}"
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(Struct):
     """Sums over calls: `received` and `sent` are bytes, `micros` microseconds."""
 
     calls: int = 0
@@ -44,13 +46,12 @@ class Tally:
 
     def take(self) -> "Tally":
         """Return the sums, and begin anew."""
-        taken = Tally(*astuple(self))
+        taken = copy(self)
         self.calls = self.errors = self.received = self.sent = self.micros = 0
         return taken
 
 
-@dataclass(frozen=True, slots=True)
-class UsageRow:
+class UsageRow(Struct, frozen=True):
     """Sums of one place; a dimension that was summed over is empty."""
 
     day: str
@@ -88,8 +89,7 @@ class Usage:
             self._tallies[row.owner, row.key_id, row.method].add(row.tally)
 
 
-@dataclass(frozen=True, slots=True)
-class UsageQuery:
+class UsageQuery(Struct, frozen=True):
     """Which usage, and what to sum it by; empty texts are no condition, and `by` is not empty."""
 
     by: tuple[str, ...]
@@ -112,8 +112,7 @@ class UsageStore(Protocol):
         """Return sums after a place, which has a value for each dimension of the query, in their order."""
 
 
-@dataclass(frozen=True, slots=True)
-class UsagePage:
+class UsagePage(Struct, frozen=True):
     """A page of sums."""
 
     rows: Sequence[UsageRow]

@@ -4,8 +4,9 @@ import asyncio
 import bisect
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct
 
 from jobledger_service.domain.errors import CursorAhead, Draining, JobNotFound
 from jobledger_service.domain.filter import JobFilter
@@ -207,16 +208,15 @@ def _concerns(jobs: JobFilter, entry: Entry) -> bool:
     )
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(Struct):
     """What the snapshot has shown: pages read one after the other, each true at a later position than the one before.
 
     An entry of a job is left out when the page that the job falls into already shows it. `places` are the last jobs of
     the pages, rising, so that the latest page's comes first.
     """
 
-    places: list[tuple[int, str]] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    places: list[tuple[int, str]] = []
+    positions: list[int] = []
 
     def add(self, last: PageKey | None, position: int) -> None:
         """Note a page and its last job; None on the last page."""

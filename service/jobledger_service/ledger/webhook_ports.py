@@ -1,8 +1,9 @@
 """What webhooks need of the rooms around the ledger."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from jobledger_service.domain.change import Change
 from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
@@ -12,8 +13,7 @@ from jobledger_service.domain.webhook_events import WebhookEventType
 from .read_ports import EventRow
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(Struct, frozen=True):
     """An event as webhooks see it; `message` is for `WebhookCodec.body` alone."""
 
     position: int
@@ -43,16 +43,14 @@ class WebhookCodec(Protocol):
         """Return the body of a ping."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """A delivery that is about to be recorded, with its body."""
 
     delivery: Delivery
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(Struct, frozen=True):
     """What was read of the ledger for webhooks: everything after `since`, the recorded place, through `through`.
 
     `trimmed` is the newest position that was gone before it could be read, None when there was all.
@@ -64,8 +62,7 @@ class Filled:
     drafts: Sequence[Draft]
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """A delivery to attempt, until its lease ends; `first` is when its first attempt of this round began.
 
     `tries` counts the failed attempts of this round; `fence` tells this attempt from later ones of the delivery.
@@ -85,8 +82,7 @@ class Claimed:
     fence: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """What came of an attempt: the state of the delivery, and when it is tried again while it is PENDING."""
 
     claimed: Claimed
@@ -95,16 +91,14 @@ class Finished:
     next_attempt_time: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where webhooks stand: the position through which events are recorded, and whether there are webhooks at all."""
 
     position: int
     any: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Struct, frozen=True):
     """How many deliveries a process may take: in all, and of one webhook; `busy` counts those it has by webhook."""
 
     total: int

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
+from msgspec import Struct
+
 from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState, parse_delivery_id
 from jobledger_service.domain.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
 from jobledger_service.domain.webhook import (
@@ -29,8 +31,7 @@ AT_ONCE: Final = 1_000
 """Deliveries that one transaction removes or makes to go again."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewWebhook:
+class NewWebhook(Struct, frozen=True):
     """What a webhook is created from."""
 
     owner: str

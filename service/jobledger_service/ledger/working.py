@@ -1,12 +1,13 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobledger_service.domain.change import Change, ChangeType, Step
 from jobledger_service.domain.chunk import Artifacts, Chunk
 from jobledger_service.domain.errors import ChunkNotFound, JobNotFound
-from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.retention import Retention
@@ -27,8 +28,7 @@ class PostponedError(Exception):
     """The command cannot be decided in this batch, but in the next."""
 
 
-@dataclass(frozen=True, slots=True)
-class Needs:
+class Needs(Struct, frozen=True):
     """The rows that a command wants loaded before it is decided."""
 
     jobs: tuple[str, ...] = ()
@@ -41,16 +41,15 @@ class Needs:
     runs: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Touched:
+class _Touched(Struct):
     """What the batch has done to one job so far."""
 
     before: Job | None
-    changes: list[Change] = field(default_factory=list)
-    chunks: dict[int, Chunk] = field(default_factory=dict)
-    artifacts: dict[int, Artifacts] = field(default_factory=dict)
+    changes: list[Change] = []
+    chunks: dict[int, Chunk] = {}
+    artifacts: dict[int, Artifacts] = {}
     """Those that chunks had before the batch, for the chunks of which it changed them."""
-    inputs: Inputs = field(default_factory=Inputs)
+    inputs: Inputs = Inputs()
     deleted: bool = False
 
 
@@ -212,7 +211,7 @@ class WorkingSet:
         if step.change is not None:
             job = self._retention.applied(self._jobs.get(key), job)
             if not touched.changes:
-                job = evolve(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
+                job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             self._tell(touched.changes, step.change)
         job = released(job) if job.ended else job
         self.slots.count(self._jobs.get(key), job)

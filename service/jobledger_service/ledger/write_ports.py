@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.job import Job
@@ -23,8 +24,7 @@ class ConflictError(Exception):
     """The transaction lost to another one (deadlock, serialization, a row of one name): it may be tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(Struct, frozen=True):
     """Chunks that are wanted: of one owner, of any of the kinds."""
 
     owner: str
@@ -32,47 +32,44 @@ class Demand:
     limit: int
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(Struct, frozen=True):
     """Chunks that were found for a demand; `contended` when other replicas may hold, or take, more of them."""
 
     chunks: Sequence[ChunkKey]
     contended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """A request that took effect: what it said, and the job that it was about."""
 
     fingerprint: bytes
     job_key: str
 
 
-@dataclass(slots=True)
-class Writes:
+class Writes(Struct):
     """All rows that one transaction changes."""
 
-    new_jobs: list[tuple[Job, Inputs]] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
-    deleted_jobs: list[str] = field(default_factory=list)
-    new_chunks: list[tuple[Job, Chunk, bytes | None]] = field(default_factory=list)
-    chunks: list[tuple[Job, Chunk]] = field(default_factory=list)
-    reprioritised: list[Job] = field(default_factory=list)
-    requests: dict[str, Request] = field(default_factory=dict)
-    new_words: list[tuple[str, str]] = field(default_factory=list)
+    new_jobs: list[tuple[Job, Inputs]] = []
+    jobs: list[Job] = []
+    deleted_jobs: list[str] = []
+    new_chunks: list[tuple[Job, Chunk, bytes | None]] = []
+    chunks: list[tuple[Job, Chunk]] = []
+    reprioritised: list[Job] = []
+    requests: dict[str, Request] = {}
+    new_words: list[tuple[str, str]] = []
     """What full text holds of new jobs, by key."""
-    words: list[tuple[str, str]] = field(default_factory=list)
+    words: list[tuple[str, str]] = []
     """What it holds now of jobs of which it held something else."""
     tally: Tally = field(default_factory=Tally)
-    parked: list[Job] = field(default_factory=list)
+    parked: list[Job] = []
     """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
-    new_limits: list[Limit] = field(default_factory=list)
-    limits: list[Limit] = field(default_factory=list)
+    new_limits: list[Limit] = []
+    limits: list[Limit] = []
     """Limits of which it changed how many may run, or who says so."""
-    slots: dict[str, tuple[int, int]] = field(default_factory=dict)
+    slots: dict[str, tuple[int, int]] = {}
     """By limit, how many more jobs hold a slot, and how many more wait for one."""
-    new_runs: list[str] = field(default_factory=list)
-    runs: dict[str, Run] = field(default_factory=dict)
+    new_runs: list[str] = []
+    runs: dict[str, Run] = {}
 
 
 class Transaction(Protocol):

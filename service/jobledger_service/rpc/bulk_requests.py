@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 from jobledger.v1 import bulk_pb2
+from msgspec.structs import replace
 
 from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.job import JobSpec

@@ -1,13 +1,12 @@
 """Webhooks on disk, and how far the ledger was read for them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from jobledger_service.domain.errors import TooManyWebhooks
-from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.webhook import Missed, Webhook, WebhookState
 from jobledger_service.ledger.webhook_ports import Filled, Place
 
@@ -63,7 +62,7 @@ class SqlWebhookStore:
             position: int = connection.execute(select(ledger.c.position)).scalar_one()
             if connection.execute(_ANY).first() is None:
                 connection.execute(update(webhook_place).values(position=position))
-            created = evolve(webhook, after=position)
+            created = replace(webhook, after=position)
             connection.execute(insert(webhooks).values(webhook_row(created)))
             return created
 
@@ -132,7 +131,7 @@ class SqlWebhookStore:
                 waiting.let_go_between(connection, webhook, filled.since + 1, filled.through, now)
                 if missed is not None and webhook.after < missed.last:
                     first = max(missed.first, webhook.after + 1)
-                    save(connection, webhook, evolve(webhook, missed=replace(missed, first=first)), now)
+                    save(connection, webhook, replace(webhook, missed=replace(missed, first=first)), now)
             connection.execute(update(webhook_place).values(position=filled.through))
             return True
 

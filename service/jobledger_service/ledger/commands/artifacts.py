@@ -1,7 +1,8 @@
 """Steps of the deletion of artifacts: what was deleted, what was missing, what is left to try."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobledger_service.domain import work as rules
 from jobledger_service.domain.chunk import WorkError
@@ -13,8 +14,7 @@ from jobledger_service.ledger.working import Needs, WorkingSet
 from .runs import Hold, StepOutcome, complete, give_back
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A URI that could not be deleted; one that `may_pass` is worth another attempt."""
 
     index: int
@@ -23,8 +23,7 @@ class Failed:
     may_pass: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactsStep:
+class ArtifactsStep(Struct, frozen=True):
     """Take down what became of some URIs of a chunk; answers with how the step fared.
 
     `left` are the indexes within the chunk of those not yet tried, `failed` the failures of this attempt so far. When

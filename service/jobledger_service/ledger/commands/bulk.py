@@ -1,8 +1,10 @@
 """Steps of a run of one verb over many jobs: the verb and the place where the run goes on are one transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobledger_service.domain.errors import InvalidField, JobNotFound, Refusal
 from jobledger_service.domain.filter import Facts, JobFilter
@@ -24,8 +26,7 @@ ForJob = Callable[[str], Single]
 MOST_OF_MESSAGE: Final = 300
 
 
-@dataclass(frozen=True, slots=True)
-class BulkStep:
+class BulkStep(Struct, frozen=True):
     """Do one verb with some jobs, each as if asked alone; answers with how the step fared.
 
     A job that does not match `filter` any more is passed over. What refuses the verb is counted and told, and stops

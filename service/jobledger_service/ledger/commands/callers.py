@@ -1,11 +1,12 @@
 """The commands of JobService."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobledger_service.domain import lifecycle
 from jobledger_service.domain.errors import InvalidField, JobAlreadyExists, RequestIdReused
-from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.job import Job, job_id_of, job_key
 from jobledger_service.domain.slots import Limit, admitted, brought_along, limit_keys
 from jobledger_service.ledger.ports import Inputs
@@ -37,14 +38,13 @@ def _bring_along(work: WorkingSet, limit: Limit) -> None:
         work.slots.set(limit, work.now)
 
 
-@dataclass(frozen=True, slots=True)
-class CreateJob:
+class CreateJob(Struct, frozen=True):
     """Create a job; answers with the job and whether it is new."""
 
     new: lifecycle.NewJob
     actor: str
     request_id: str = ""
-    inputs: Inputs = field(default_factory=Inputs)
+    inputs: Inputs = Inputs()
     limits: Sequence[Limit] = ()
 
     @property
@@ -69,7 +69,7 @@ class CreateJob:
         for limit in self.limits:
             _bring_along(work, limit)
         step = lifecycle.create(self.new, self.actor, work.now)
-        work.create(evolve(step, job=admitted(step.job, work.limits_over(step.job))), self.inputs)
+        work.create(replace(step, job=admitted(step.job, work.limits_over(step.job))), self.inputs)
         for key in keys:
             work.remember(key, Request(spec.fingerprint, spec.key))
         return spec.key, True
@@ -79,8 +79,7 @@ class CreateJob:
         return work.last(key), created
 
 
-@dataclass(frozen=True, slots=True)
-class CancelJob(OneJob):
+class CancelJob(OneJob, Struct, frozen=True):
     """Stop a job; answers with what happened and the job."""
 
     owner: str
@@ -114,8 +113,7 @@ class _AnswersJob(OneJob):
         return work.last(decided)
 
 
-@dataclass(frozen=True, slots=True)
-class RetryJob(_AnswersJob):
+class RetryJob(_AnswersJob, Struct, frozen=True):
     """Begin another run; answers with the job."""
 
     owner: str
@@ -136,14 +134,13 @@ class RetryJob(_AnswersJob):
         if not _repeated(work, keys, self.request_id, self.fingerprint):
             chunks = work.chunks_of(job)
             step = lifecycle.retry(job, chunks, self.chunk_indexes, self.actor, self.reason, work.now)
-            work.apply(evolve(step, job=admitted(step.job, work.limits_over(step.job))))
+            work.apply(replace(step, job=admitted(step.job, work.limits_over(step.job))))
             for key in keys:
                 work.remember(key, Request(self.fingerprint, job.key))
         return job.key
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateJob(_AnswersJob):
+class UpdateJob(_AnswersJob, Struct, frozen=True):
     """Change a job's fields; answers with the job."""
 
     owner: str
@@ -167,8 +164,7 @@ class UpdateJob(_AnswersJob):
         return job.key
 
 
-@dataclass(frozen=True, slots=True)
-class DeleteJob(OneJob):
+class DeleteJob(OneJob, Struct, frozen=True):
     """Remove a job; answers with the job that deletes its artifacts, and how many of them stay."""
 
     owner: str

@@ -1,27 +1,26 @@
 """The command that takes jobs from another system."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from jobledger_service.domain import imports
 from jobledger_service.domain.errors import JobAlreadyExists, Refusal
-from jobledger_service.domain.evolve import evolve
 from jobledger_service.domain.slots import admitted, limit_keys
 from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
+class Past(Struct, frozen=True):
     """A job to be imported, with its inputs."""
 
     job: imports.PastJob
-    inputs: Inputs = field(default_factory=Inputs)
+    inputs: Inputs = Inputs()
 
 
-@dataclass(frozen=True, slots=True)
-class ImportJobs:
+class ImportJobs(Struct, frozen=True):
     """Create jobs as they stand elsewhere; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[Past]
@@ -46,7 +45,7 @@ class ImportJobs:
             return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
         step = imports.imported(one.job, self.actor)
         if not step.job.ended:
-            step = evolve(step, job=admitted(step.job, work.limits_over(step.job)))
+            step = replace(step, job=admitted(step.job, work.limits_over(step.job)))
         work.create(step, one.inputs)
         return True
 

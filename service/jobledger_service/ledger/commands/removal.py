@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from jobledger_service.domain import lifecycle
 from jobledger_service.domain.job import Job, JobSpec
@@ -22,8 +23,7 @@ ATTEMPTS: Final = RetryPolicy(max_attempts=8, initial_backoff=2 * SECOND, multip
 """Over about half an hour: a bucket that is away for longer wants a person, and RetryJob."""
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(Struct, frozen=True):
     """That artifacts go with their job: those under the roots. `job_id` names the job that will delete them."""
 
     job_id: str
@@ -31,8 +31,7 @@ class Removal:
     encode: EncodeStruct
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(Struct, frozen=True):
     """The job that deletes the artifacts, by key, None when there is nothing to delete; `outside` stay."""
 
     job_key: str | None = None

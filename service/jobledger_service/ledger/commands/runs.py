@@ -1,9 +1,10 @@
 """A step of one of the service's own jobs: what it did and how far it came, in one transaction."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from jobledger_service.domain import work as rules
 from jobledger_service.domain.chunk import Artifact, Chunk
@@ -30,8 +31,7 @@ class StepOutcome(StrEnum):
     """Nothing was changed: the lease is lost, or another attempt has gone on from here."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """The lease under which a step is taken, and the place where the chunk must be for it."""
 
     lease: Lease

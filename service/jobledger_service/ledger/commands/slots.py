@@ -1,7 +1,8 @@
 """The commands about concurrency limits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobledger_service.domain.change import SERVICE, Change, ChangeType, Step
 from jobledger_service.domain.slots import Limit, granted, limit_key
@@ -10,8 +11,7 @@ from jobledger_service.ledger.working import Needs, WorkingSet
 from .base import OneJob
 
 
-@dataclass(frozen=True, slots=True)
-class SetLimit(OneJob):
+class SetLimit(OneJob, Struct, frozen=True):
     """Set how many jobs of a scope may be in work at once, None for any number; answers with the limit."""
 
     owner: str
@@ -31,8 +31,7 @@ class SetLimit(OneJob):
         return work.slots.limit(decided)
 
 
-@dataclass(frozen=True, slots=True)
-class GrantSlots:
+class GrantSlots(Struct, frozen=True):
     """Let parked jobs go for which there is a slot, in this order; answers with how many."""
 
     jobs: Sequence[str]

@@ -1,7 +1,8 @@
 """The commands that the service gives itself: what time brings about."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from jobledger_service.domain import lifecycle
 from jobledger_service.domain import work as rules
@@ -20,8 +21,7 @@ class _AnswersCount:
         return decided
 
 
-@dataclass(frozen=True, slots=True)
-class ExpireLeases(_AnswersCount):
+class ExpireLeases(_AnswersCount, Struct, frozen=True):
     """Count attempts whose lease ran out as failed; each key with a number drawn from 0 to 1 for its backoff."""
 
     chunks: Sequence[tuple[ChunkKey, float]]
@@ -46,8 +46,7 @@ class ExpireLeases(_AnswersCount):
         return step is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadyRetries(_AnswersCount):
+class ReadyRetries(_AnswersCount, Struct, frozen=True):
     """Let chunks go whose wait after a failed attempt is over."""
 
     chunks: Sequence[ChunkKey]
@@ -73,8 +72,7 @@ class ReadyRetries(_AnswersCount):
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class StopOverdue(_AnswersCount):
+class StopOverdue(_AnswersCount, Struct, frozen=True):
     """Stop CANCELLING jobs whose grace period is over."""
 
     jobs: Sequence[str]
@@ -99,8 +97,7 @@ class StopOverdue(_AnswersCount):
         return step is not None
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveExpired(_AnswersCount):
+class RemoveExpired(_AnswersCount, Struct, frozen=True):
     """Delete ended jobs whose time has come."""
 
     jobs: Sequence[str]

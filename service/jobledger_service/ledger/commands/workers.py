@@ -1,8 +1,9 @@
 """The commands of WorkerService."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 from jobledger_service.domain import work as rules
 from jobledger_service.domain.change import Step
@@ -19,8 +20,7 @@ from jobledger_service.ledger.write_ports import Demand
 from .base import OneJob
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """A chunk under a new lease, with what its worker needs."""
 
     job: Job
@@ -38,8 +38,7 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[Claimed]:
     return claimed
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimChunks:
+class ClaimChunks(Struct, frozen=True):
     """Lease up to `limit` chunks of the given kinds; answers with those that were to be had.
 
     None, instead of an empty list, says that another replica was at what waits: there may be some in a moment.
@@ -83,8 +82,7 @@ def _claim(work: WorkingSet, job: Job, index: int, by: rules.Claim) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimChunk(OneJob):
+class ClaimChunk(OneJob, Struct, frozen=True):
     """Lease one named chunk; with the task_id that holds it, answers with the lease in force."""
 
     owner: str
@@ -122,8 +120,7 @@ class LeaseStatus(StrEnum):
     LEASE_LOST = "LEASE_LOST"
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseAnswer:
+class LeaseAnswer(Struct, frozen=True):
     """How a lease fared; the chunk as it is then, None when the lease is lost."""
 
     lease: Lease
@@ -155,8 +152,7 @@ class _AnswersLeases:
         return decided
 
 
-@dataclass(frozen=True, slots=True)
-class Heartbeat(_AnswersLeases):
+class Heartbeat(_AnswersLeases, Struct, frozen=True):
     """Extend leases and take their reports."""
 
     owner: str
@@ -204,8 +200,7 @@ def _end(
     return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
 
 
-@dataclass(frozen=True, slots=True)
-class CompleteChunks(_AnswersLeases):
+class CompleteChunks(_AnswersLeases, Struct, frozen=True):
     """End leases with success; each with its report and the job's result, empty when none is declared."""
 
     owner: str
@@ -228,8 +223,7 @@ class CompleteChunks(_AnswersLeases):
         return _end(work, self.owner, lease, LeaseEnd.COMPLETED, rule)
 
 
-@dataclass(frozen=True, slots=True)
-class FailChunks(_AnswersLeases):
+class FailChunks(_AnswersLeases, Struct, frozen=True):
     """End leases with failed attempts."""
 
     owner: str
@@ -258,8 +252,7 @@ class FailChunks(_AnswersLeases):
         return _end(work, self.owner, lease, LeaseEnd.FAILED, rule, by_service=self.by_service)
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseChunks(_AnswersLeases):
+class ReleaseChunks(_AnswersLeases, Struct, frozen=True):
     """Give chunks back."""
 
     owner: str
