@@ -1,6 +1,5 @@
 """A job: one piece of work that somebody waits for, with the aggregates of its chunks."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -234,7 +233,14 @@ class Job(Struct, frozen=True):
 
 def counts_of(chunks: Iterable[Chunk]) -> Counts:
     """Return how many of these chunks are in each state."""
-    return Counts(**Counter(chunk.state.lower() for chunk in chunks))
+    count = [chunk.state for chunk in chunks].count
+    return Counts(
+        pending=count(ChunkState.PENDING),
+        processing=count(ChunkState.PROCESSING),
+        completed=count(ChunkState.COMPLETED),
+        failed=count(ChunkState.FAILED),
+        cancelled=count(ChunkState.CANCELLED),
+    )
 
 
 def sums_of(chunks: list[Chunk]) -> JobProgress:

@@ -62,7 +62,7 @@ class BulkCalls:
         if not request.dry_run:
             exact = None if matched.is_lower_bound else matched.count
             job, _ = await self.committer.submit(read.run(one, caller, exact, self.new_id))
-            response.job.CopyFrom(convert.job(job))
+            convert.fill_job(response.job, job)
         return response
 
     async def _matched(self, one: read.Asked, caller: Caller) -> Matched:

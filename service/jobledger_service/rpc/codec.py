@@ -14,6 +14,7 @@ from jobledger.v1.job_service_pb2 import WatchMessageType
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
+from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger.entry import Encoded, Entry, Record
@@ -38,21 +39,11 @@ class ProtoCodec:
     def encode(self, record: Record) -> Encoded:
         """Return the message of a record, without its position."""
         ranged, single = _ranges(record.chunks)
-        job = record.job
-        head = Message(
-            type=_DELETED if record.deleted else _CHANGED,
-            job=convert.job(job),
-            chunk_ranges=ranged,
-            event=event_pb2.JobEvent(
-                job_id=job.spec.job_id,
-                owner=job.spec.owner,
-                revision=job.revision,
-                commit_time=convert.timestamp(record.commit_time),
-                changes=[convert.change(change) for change in record.changes],
-            ),
-        )
-        chunks = Message(chunks=[convert.chunk(chunk) for chunk in single]).SerializeToString() if single else b""
-        previous = None if record.previous is None else Message(job=convert.job(record.previous)).SerializeToString()
+        head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
+        convert.fill_job(head.job, record.job)
+        _fill_event(head.event, record)
+        chunks = _chunks_message(single) if single else b""
+        previous = None if record.previous is None else _job_message(record.previous)
         return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single), previous)
 
     def seal(self, encoded: Encoded, cursor: bytes, position: int) -> bytes:
@@ -81,8 +72,9 @@ class ProtoCodec:
 
     def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
         """Return the message that shows a job as it is; without a cursor when that is empty."""
-        shown = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
-        return Message(type=shown, cursor=cursor, job=convert.full_job(read)).SerializeToString()
+        message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
+        convert.fill_full_job(message.job, read)
+        return message.SerializeToString()
 
     def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
         """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
@@ -110,6 +102,28 @@ class ProtoCodec:
     def bookmark(self, cursor: bytes) -> bytes:
         """Return a message that is a cursor alone."""
         return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()
+
+
+def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
+    message.job_id = record.job.spec.job_id
+    message.owner = record.job.spec.owner
+    message.revision = record.job.revision
+    convert.fill_time(message.commit_time, record.commit_time)
+    for change in record.changes:
+        convert.fill_change(message.changes.add(), change)
+
+
+def _chunks_message(chunks: Sequence[Chunk]) -> bytes:
+    message = Message()
+    for chunk in chunks:
+        convert.fill_chunk(message.chunks.add(), chunk)
+    return message.SerializeToString()
+
+
+def _job_message(job: Job) -> bytes:
+    message = Message()
+    convert.fill_job(message.job, job)
+    return message.SerializeToString()
 
 
 def _ranges(chunks: Sequence[Chunk]) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:

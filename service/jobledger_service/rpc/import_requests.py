@@ -40,14 +40,14 @@ class PastJobs:
     def read(self, one: api.ImportedJob) -> commands.Past:
         """Return a job; raises InvalidField with the fields that are wrong."""
         now = self.given.clock()
-        checks = Checks(self.given.schemes)
-        if not one.job.job_id:
+        checks, job = Checks(self.given.schemes), one.job
+        if not job.job_id:
             checks.fault("job.job_id", "is required")
-        if one.job.request_id:
+        if job.request_id:
             checks.fault("job.request_id", "is not for an imported job: its job_id makes a repeat safe")
-        if one.job.limits:
+        if job.limits:
             checks.fault("job.limits", "is not for an imported job")
-        new, inputs = new_job(checks, one.job, self.owner, one.job.job_id, fingerprint(one))
+        new, inputs = new_job(checks, job, self.owner, job.job_id, fingerprint(one))
         past = PastJob(
             new=new,
             state=_state(checks, one.state),

@@ -1,10 +1,11 @@
 """JobService: authorise, read the request, submit or query, map, return."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
-from jobledger.v1 import bulk_pb2, event_pb2, export_pb2, stats_pb2
+from jobledger.v1 import bulk_pb2, event_pb2, export_pb2, job_pb2, stats_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.domain.job import job_key
@@ -23,6 +24,8 @@ from . import list_requests as lists
 from .bulk_calls import BulkCalls
 from .identity import Caller
 from .replies import ReplyCache
+
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,35 +67,35 @@ class JobService:
 
     async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
         """Return a reply, and whether it stays true while its job does not change."""
+        reply = api.GetJobResponse()
         if view is View.STATUS:
-            job = convert.status(await self.queries.status(owner, job_id))
+            convert.fill_status(reply.job, await self.queries.status(owner, job_id))
         else:
-            job = convert.full_job(await self.queries.job(owner, job_id, full=view is View.FULL))
-        return api.GetJobResponse(job=job).SerializeToString(), not job.slot_wait.place
+            convert.fill_full_job(reply.job, await self.queries.job(owner, job_id, full=view is View.FULL))
+        return reply.SerializeToString(), not reply.job.slot_wait.place
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:
         job_ids = read.batch_ids(request)
         view = views.view(request.view, absent=View.FULL)
         if view is View.STATUS:
-            statuses = await self.queries.statuses(caller.owner, job_ids)
-            found = {job_id: convert.status(one) for job_id, one in statuses.items()}
-        else:
-            read_ = await self.queries.jobs(caller.owner, job_ids, full=view is View.FULL)
-            found = {one.job.spec.job_id: convert.full_job(one) for one in read_.jobs.values()}
-        return api.BatchGetJobsResponse(
-            jobs=[found[job_id] for job_id in dict.fromkeys(job_ids) if job_id in found],
-            missing_job_ids=[job_id for job_id in dict.fromkeys(job_ids) if job_id not in found],
-        )
+            return _batch(job_ids, await self.queries.statuses(caller.owner, job_ids), convert.fill_status)
+        found = await self.queries.jobs(caller.owner, job_ids, full=view is View.FULL)
+        by_id = {one.job.spec.job_id: one for one in found.jobs.values()}
+        return _batch(job_ids, by_id, convert.fill_full_job)
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> api.ListJobsResponse:
         page = await self.queries.list_jobs(lists.listing(request, caller), request.page_token)
-        return api.ListJobsResponse(
-            jobs=[*map(convert.full_job, page.jobs), *map(convert.status, page.statuses)],
+        response = api.ListJobsResponse(
             next_page_token=page.next_page_token,
             total_size=page.total,
             total_is_lower_bound=page.total_is_lower_bound,
             cursor=page.cursor.encode(),
         )
+        for job in page.jobs:
+            convert.fill_full_job(response.jobs.add(), job)
+        for status in page.statuses:
+            convert.fill_status(response.jobs.add(), status)
+        return response
 
     async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> api.ListChunksResponse:
         limit = lists.checked_page_size(request.page_size, default=100, most=1_000)
@@ -100,10 +103,10 @@ class JobService:
             caller.owner, read.job_id(request), lists.chunk_states(request), limit, request.page_token
         )
         inputs = page.read.inputs.chunks
-        return api.ListChunksResponse(
-            chunks=[convert.chunk(chunk, inputs.get(chunk.index)) for chunk in page.read.chunks],
-            next_page_token=page.next_page_token,
-        )
+        response = api.ListChunksResponse(next_page_token=page.next_page_token)
+        for chunk in page.read.chunks:
+            convert.fill_chunk(response.chunks.add(), chunk, inputs.get(chunk.index))
+        return response
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> api.ListJobEventsResponse:
         limit = lists.checked_page_size(request.page_size, default=100, most=500)
@@ -160,3 +163,15 @@ class JobService:
 
 
 _OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}
+
+
+def _batch(
+    job_ids: Iterable[str], found: Mapping[str, Read], fill: Callable[[job_pb2.Job, Read], None]
+) -> api.BatchGetJobsResponse:
+    response = api.BatchGetJobsResponse()
+    for job_id in job_ids:
+        if job_id in found:
+            fill(response.jobs.add(), found[job_id])
+        else:
+            response.missing_job_ids.append(job_id)
+    return response

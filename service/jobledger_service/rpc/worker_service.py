@@ -82,22 +82,22 @@ def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
     if answer.chunk is not None:
         result.chunk_state = convert.CHUNK_STATES[answer.chunk.state]
         if answer.chunk.not_before is not None:
-            result.not_before.CopyFrom(convert.timestamp(answer.chunk.not_before))
+            convert.fill_time(result.not_before, answer.chunk.not_before)
     return result
 
 
 def _claimed(claimed: Claimed) -> api.ClaimedChunk:
     job, chunk = claimed.job, claimed.chunk
-    lease = api.Lease(token=claimed.lease.token)
-    if chunk.lease_expire_time is not None:
-        lease.expire_time.CopyFrom(convert.timestamp(chunk.lease_expire_time))
-    return api.ClaimedChunk(
-        lease=lease,
+    message = api.ClaimedChunk(
         job_id=job.spec.job_id,
         kind=job.spec.kind,
-        chunk=convert.chunk(chunk, claimed.inputs.chunks.get(chunk.index)),
         job_input=convert.struct(claimed.inputs.job),
-        stages=convert.stages(job),
+        stages=convert.stages(job.spec),
         labels=job.labels or None,
         traceparent=job.spec.traceparent,
     )
+    message.lease.token = claimed.lease.token
+    if chunk.lease_expire_time is not None:
+        convert.fill_time(message.lease.expire_time, chunk.lease_expire_time)
+    convert.fill_chunk(message.chunk, chunk, claimed.inputs.chunks.get(chunk.index))
+    return message

@@ -1,10 +1,11 @@
 """What is kept as text in one column: values of the domain to JSON, and back."""
 
 import base64
-import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
+
+from msgspec import json
 
 from jobledger_service.domain.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.domain.job import Stage, StageTiming
@@ -13,18 +14,15 @@ from jobledger_service.domain.retry import RetryPolicy
 Row = dict[str, Any]
 
 
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
-
-
 def json_text(value: object) -> str:
     """Return a value as JSON without spaces."""
-    return _ENCODER.encode(value)
+    return json.encode(value).decode()
 
 
 @lru_cache(maxsize=1_024)
 def policy_of(text: str) -> RetryPolicy:
     """Return the retry policy of a cell."""
-    return RetryPolicy(*json.loads(text))
+    return RetryPolicy(*json.decode(text))
 
 
 @lru_cache(maxsize=1_024)
@@ -38,7 +36,7 @@ def policy_text(policy: RetryPolicy) -> str:
 @lru_cache(maxsize=1_024)
 def stages_of(text: str | None) -> tuple[Stage, ...]:
     """Return the declared stages of a cell, none for NULL."""
-    return tuple(Stage(name, weight) for name, weight in json.loads(text)) if text else ()
+    return tuple(Stage(name, weight) for name, weight in json.decode(text)) if text else ()
 
 
 def stages_text(stages: Sequence[Stage]) -> str | None:
@@ -48,7 +46,7 @@ def stages_text(stages: Sequence[Stage]) -> str | None:
 
 def timings_of(text: str | None) -> tuple[StageTiming, ...]:
     """Return the timings of stages of a cell, none for NULL."""
-    return tuple(StageTiming(*values) for values in json.loads(text)) if text else ()
+    return tuple(StageTiming(*values) for values in json.decode(text)) if text else ()
 
 
 def timings_text(timings: Sequence[StageTiming]) -> str | None:
@@ -58,7 +56,7 @@ def timings_text(timings: Sequence[StageTiming]) -> str | None:
 
 def error_of(text: str | None) -> WorkError | None:
     """Return the error of a cell, None for NULL."""
-    return WorkError(*json.loads(text)) if text else None
+    return WorkError(*json.decode(text)) if text else None
 
 
 def error_text(error: WorkError | None) -> str | None:
@@ -72,7 +70,7 @@ def artifacts_of(text: str | None) -> Artifacts:
         return NO_ARTIFACTS
     return {
         name: Artifact(uri, content_type, size, None if raw is None else base64.b64decode(raw), create_time)
-        for name, (uri, content_type, size, raw, create_time) in json.loads(text).items()
+        for name, (uri, content_type, size, raw, create_time) in json.decode(text).items()
     }
 
 

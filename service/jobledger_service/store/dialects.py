@@ -1,6 +1,5 @@
 """What differs between databases, in one place."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Protocol
@@ -32,6 +31,7 @@ from jobledger_service.domain.rollup import MOST
 from jobledger_service.ledger.ports import ChunkKey
 from jobledger_service.ledger.write_ports import ConflictError, RejectedStatementError
 
+from .cells import json_text
 from .tables import job_words, search_vector
 
 Rows = Sequence[Mapping[str, Any]]
@@ -136,7 +136,7 @@ class Sqlite:
         return select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value)
 
     def key_values(self, keys: Iterable[str]) -> object:
-        return json.dumps(list(keys))
+        return json_text(list(keys))
 
     def chunk_keys(self) -> FromClause:
         each = func.json_each(bindparam("keys", type_=Text)).table_valued("value")
@@ -146,7 +146,7 @@ class Sqlite:
         ).subquery("wanted")
 
     def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
-        return {"keys": json.dumps(keys)}
+        return {"keys": json_text(keys)}
 
     def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
         """Yield parts of a few sizes, large ones first.

@@ -1,8 +1,9 @@
 """Rows of limits and runs to their values, and back."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
+
+from msgspec import json
 
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import Limit
@@ -34,7 +35,7 @@ def limit_row(limit: Limit) -> Row:
 
 def run_of(row: Sequence[Any]) -> Run:
     """Return the run of the columns cursors, counts and told."""
-    cursors, counts, told = map(json.loads, row)
+    cursors, counts, told = map(json.decode, row)
     return Run({int(index): tuple(cursor) for index, cursor in cursors.items()}, counts, tuple(told))
 
 

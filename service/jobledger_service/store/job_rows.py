@@ -1,8 +1,9 @@
 """Rows of jobs to jobs and their statuses, and back."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
+
+from msgspec import json
 
 from jobledger_service.domain.job import NO_LABELS, Counts, FailurePolicy, Job, JobProgress, JobSpec
 from jobledger_service.domain.rate import Rate
@@ -119,7 +120,7 @@ def job_of(row: Sequence[Any]) -> Job:
         expire_time=expire_time,
         expires_by_rule=expires_by_rule,
         retry_time=retry_time,
-        slots=tuple(json.loads(slots)) if slots else (),
+        slots=tuple(json.decode(slots)) if slots else (),
         parked_for=parked_for or "",
     )
 

@@ -1,6 +1,5 @@
 """The writing half: one transaction a batch, with statements over sets."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from jobledger_service.ledger.entry import Encoded, Record
 from jobledger_service.ledger.ports import ChunkKey, Inputs
 from jobledger_service.ledger.write_ports import Candidates, Demand, Request, Seal, Transaction, Writes
 
+from .cells import json_text
 from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
 from .dialects import Dialect, Rows
 from .duty_rows import LIMIT_COLUMNS, limit_of, limit_row, run_of, run_row
@@ -270,7 +270,7 @@ class SqlTransaction:
                 "job_key": record.job.key,
                 "commit_time": record.commit_time,
                 "message": seal(encoded, position),
-                "before": json.dumps(facts_diff(record.before, Facts.of(record.job))) if record.before else None,
+                "before": json_text(facts_diff(record.before, Facts.of(record.job))) if record.before else None,
                 "previous": encoded.previous,
             }
             for position, (record, encoded) in enumerate(records, first)
