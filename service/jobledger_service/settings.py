@@ -45,13 +45,17 @@ class Settings(BaseSettings):
     usage_interval: float = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
     usage_retention: float = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
-    watches_per_key: int | None = Field(None, ge=1, description="How many watches of a key may be open at a server.")
+    watches_per_key: int | None = Field(None, ge=1, description="How many watches of a key may be open at a process.")
     watches_per_owner: int | None = Field(None, ge=1, description="The same for all keys of an owner.")
     queued_jobs_per_owner: int | None = Field(None, ge=1, description="How many jobs of an owner may be QUEUED.")
-    rate_limit_read: str | None = Field(None, description="How often a key may read, such as 100/second; 3000/minute.")
+    rate_limit_read: str | None = Field(
+        None, description="How often a key may read, and how many at once: 100/second; 3000/minute."
+    )
     rate_limit_write: str | None = Field(None, description="How often a key may write.")
     rate_limit_watch: str | None = Field(None, description="How often a key may open a watch.")
-    rate_limit_store: str = Field("memory", description="Where calls are counted: memory, or redis://HOST:PORT/DB.")
+    rate_limit_store: str = Field(
+        "memory", description="Where the token buckets of rates are: memory, or redis://HOST:PORT/DB."
+    )
     allow_file_artifacts: bool = Field(default=False, description="Allow file:// in the URIs of artifacts.")
     bulk_rate: int = Field(500, ge=1, le=100_000, description="How many jobs a second a run over many jobs changes.")
     artifact_roots: str = Field(

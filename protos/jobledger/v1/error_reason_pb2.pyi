@@ -133,7 +133,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 27
     """ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
     when to come back, QuotaFailure whose limit it is. Nothing was done.
-    Example: the 101st write within a second. Metadata: kind (read, write or watch), limit.
+    Example: the 101st write at once, with a rate of 100/second. Metadata: kind (read, write or watch), limit.
     """
     ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 28
     """ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or an owner; with RetryInfo and
@@ -282,7 +282,7 @@ know who may make them. Example: CreateApiKey on a server without `--auth keys`.
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 27
 """ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
 when to come back, QuotaFailure whose limit it is. Nothing was done.
-Example: the 101st write within a second. Metadata: kind (read, write or watch), limit.
+Example: the 101st write at once, with a rate of 100/second. Metadata: kind (read, write or watch), limit.
 """
 ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 28
 """ERROR_REASON_TOO_MANY_WATCHES (RESOURCE_EXHAUSTED) is one watch too many of a key or an owner; with RetryInfo and

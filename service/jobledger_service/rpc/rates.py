@@ -1,30 +1,28 @@
-"""How often a key may call: sliding windows over reads, writes and opened watches, in memory or in a Redis."""
+"""How often a key may call: token buckets for reads, writes and opened watches, in memory or in a Redis."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
-from limits import RateLimitItem, WindowStats, parse_many
-from limits.aio.storage import MemoryStorage, Storage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits import RateLimitItem, parse_many
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
 
 from jobledger_service.domain.access import Caller
 from jobledger_service.domain.errors import RateLimited
-from jobledger_service.domain.limits import SECOND
 
 from .methods import Kind
+from .token_buckets import SECOND, MemoryBuckets, TokenBucketRateLimiter
 
 log = structlog.get_logger(__name__)
 
 MEMORY: Final = "memory"
 PATIENCE: Final = 0.5
 """Seconds that a Redis has to answer."""
-LEFT_ALONE: Final = 5.0
-"""Seconds for which a Redis that did not answer is not asked by calls: each would wait for it."""
-LEAST_WAIT: Final = SECOND // 100
+LEFT_ALONE: Final = 5 * SECOND
+"""Nanoseconds for which a Redis that did not answer is not asked by calls: each would wait for it."""
+MICROSECOND: Final = 1_000
 
 
 class WrongRateError(ValueError):
@@ -34,26 +32,28 @@ class WrongRateError(ValueError):
 class Rates:
     """The rates of one server, such as "100/second; 3000/minute" for each kind of call that has one.
 
-    The windows slide by weighing the one before: two numbers a rate and key, where a log of calls would be exact and as
-    long as the rate is high. While the store does not answer, this server counts for itself.
+    A key has a bucket of tokens for each of them. While the store does not answer, this server counts for itself, in
+    buckets of its own. `clock` is in nanoseconds, and never goes back.
     """
 
-    def __init__(self, rates: Mapping[Kind, str], store: str = MEMORY) -> None:
+    def __init__(
+        self, rates: Mapping[Kind, str], store: str = MEMORY, clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._items = {kind: _parsed(rate) for kind, rate in rates.items()}
-        self._store = _storage(store)
-        self._together = SlidingWindowCounterRateLimiter(self._store)
-        self._alone = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._away_until = 0.0
+        self._clock = clock
+        self._alone = TokenBucketRateLimiter(MemoryBuckets(clock))
+        self._together = self._alone if store == MEMORY else _in_redis(store)
+        self._away_until = 0
         self._away = False
 
     async def take(self, caller: Caller, kind: Kind) -> None:
-        """Count a call; raises RateLimited when it is one too many."""
+        """Take a token of each rate for a call; raises RateLimited, and takes none, when one of them has none."""
         items = self._items.get(kind)
         if items is None:
             return
-        if time.monotonic() >= self._away_until:
+        if self._clock() >= self._away_until:
             if self._away:  # one call tries, the others do not wait with it
-                self._away_until = time.monotonic() + LEFT_ALONE
+                self._away_until = self._clock() + LEFT_ALONE
             try:
                 over = await _over(self._together, items, caller, kind)
             except StorageError as error:
@@ -68,34 +68,33 @@ class Rates:
 
     async def look(self) -> bool:
         """Look whether the store answers, and return that; where it is memory it always does."""
-        if await self._store.check():
+        if await self._together.storage.check():
             self._find()
         else:
             self._lose("it does not answer PING")
         return not self._away
 
     def _lose(self, why: str) -> None:
-        self._away_until = time.monotonic() + LEFT_ALONE
+        self._away_until = self._clock() + LEFT_ALONE
         if not self._away:
             self._away = True
             log.warning("the store of rates does not answer: this server counts alone", why=why)
 
     def _find(self) -> None:
-        self._away_until = 0.0
+        self._away_until = 0
         if self._away:
             self._away = False
             log.info("the store of rates answers again: the servers count together")
 
 
 async def _over(
-    limiter: SlidingWindowCounterRateLimiter, items: Sequence[RateLimitItem], caller: Caller, kind: Kind
+    limiter: TokenBucketRateLimiter, items: Sequence[RateLimitItem], caller: Caller, kind: Kind
 ) -> RateLimited | None:
-    """Count a call with a limiter; return the refusal when it is one too many, None when it may go on."""
-    for item in items:
-        if not await limiter.hit(item, kind, caller.key_id):
-            stats = await limiter.get_window_stats(item, kind, caller.key_id)
-            return RateLimited(caller.key_id, kind, _told(item), _wait(stats))
-    return None
+    """Take the tokens of a call; return the refusal when there are too few, None when it may go on."""
+    shortage = await limiter.take(items, f"{{{kind}/{caller.key_id}}}")  # in braces: one slot of a Redis cluster
+    if shortage is None:
+        return None
+    return RateLimited(caller.key_id, kind, _told(shortage.item), -(-shortage.wait // MICROSECOND))
 
 
 def _parsed(rate: str) -> list[RateLimitItem]:
@@ -108,11 +107,9 @@ def _parsed(rate: str) -> list[RateLimitItem]:
     return items
 
 
-def _storage(store: str) -> Storage:
-    if store == MEMORY:
-        return MemoryStorage()
+def _in_redis(store: str) -> TokenBucketRateLimiter:
     try:
-        found: Any = storage_from_string(
+        storage: Any = storage_from_string(
             f"async+{store}",
             implementation="redispy",
             wrap_exceptions=True,
@@ -120,16 +117,11 @@ def _storage(store: str) -> Storage:
             socket_timeout=PATIENCE,
             socket_connect_timeout=PATIENCE,
         )
-    except ConfigurationError as error:
+        return TokenBucketRateLimiter(storage)
+    except (ConfigurationError, NotImplementedError) as error:
         why = f"{store.partition('://')[0]!r} is not redis, or the extra is missing: jobledger-service[redis]"
         raise WrongRateError(f"calls cannot be counted there: {why}") from error
-    assert isinstance(found, Storage)  # noqa: S101  by its scheme
-    return found
 
 
 def _told(item: RateLimitItem) -> str:
     return f"{item.amount} in {item.get_expiry()} s"
-
-
-def _wait(stats: WindowStats) -> int:
-    return max(round((stats.reset_time - time.time()) * SECOND), LEAST_WAIT)
