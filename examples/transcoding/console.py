@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, TypedDict, TypeVar
 
-from jobledger.v1.health_service_pb2 import SystemStatus
 from jobledger.v1.job_pb2 import Job
+from jobledger.v1.system_health_pb2 import SystemStatus
 from jobledger_client import JobClient
 
 from .studio import Studio

@@ -11,6 +11,7 @@ from .domain.errors import Refusal
 from .duties.keys import KeyDuty
 from .duties.usage import UsageDuty
 from .ledger.committer import Committer
+from .ledger.health import Checkup
 from .ledger.keyring import READ_EVERY, KeyChanges, KeyRing
 from .ledger.keys import Keys
 from .ledger.ports import Clock
@@ -18,6 +19,7 @@ from .ledger.queries import Queries
 from .ledger.usage import Usage, UsageQueries
 from .rpc.admin_service import AdminService
 from .rpc.door import Door
+from .rpc.health_replies import About
 from .rpc.methods import Kind
 from .rpc.open_calls import OpenCalls
 from .rpc.serving import Access as CallAccess
@@ -53,10 +55,14 @@ class Access:
         self._rates = rates_of(settings)
         door = Door(self._keyring, self._rates, settings.message_limit)
         self.calls = CallAccess(door, self._open_calls, self._usage)
-        usages = SqlUsageStore(database)
-        self.admin = AdminService(self._key_calls(), UsageQueries(usages, queries.run), clock)
+        self._usages = SqlUsageStore(database)
         kept = settings.usage_retention / DAY
-        self._noting = UsageDuty(self._usage, usages, self._keyring, self._keys, committer, clock, kept)
+        self._noting = UsageDuty(self._usage, self._usages, self._keyring, self._keys, committer, clock, kept)
+
+    def admin_service(self, checkup: Checkup, about: About) -> AdminService:
+        """Return the calls of operators: over keys, usage, and the health of the server that this is about."""
+        usage = UsageQueries(self._usages, self._queries.run)
+        return AdminService(self._key_calls(), self._clock, usage, checkup, about)
 
     def _open_keyring(self) -> KeyRing:
         async def read(after: int) -> KeyChanges:

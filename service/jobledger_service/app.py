@@ -39,7 +39,7 @@ from .rpc.call import AccessLog
 from .rpc.channelz_service import ChannelzService
 from .rpc.checks import SCHEMES
 from .rpc.codec import ProtoCodec
-from .rpc.health_service import About, SystemHealthService
+from .rpc.health_replies import About
 from .rpc.import_service import ImportService
 from .rpc.job_service import JobService
 from .rpc.limit_service import LimitService
@@ -153,15 +153,14 @@ class App:
                 self._committer, self._queries, watch, self._exports, _new_id, clock, bulk, self._replies, backlog
             ),
             server.WORKER_SERVICE: WorkerService(self._committer, self._claims, given, self._attendance),
-            server.ADMIN_SERVICE: access.admin,
+            server.ADMIN_SERVICE: access.admin_service(
+                self._checkup, About(VERSION, self._database.dialect.kind, clock())
+            ),
             server.WEBHOOK_SERVICE: self._webhooks.service,
             server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
             server.IMPORT_SERVICE: ImportService(self._committer, given),
             server.CHANNELZ: ChannelzService(),
             server.OPERATIONS: OperationsService(self._committer, self._queries, watch),
-            server.HEALTH_SERVICE: SystemHealthService(
-                self._checkup, About(VERSION, self._database.dialect.kind, clock())
-            ),
         }
         self._serving = Serving(
             access.calls,

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 import uvloop
-from jobledger.v1.health_service_pb2 import GetSystemHealthRequest
-from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
+from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
+from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 from pydantic import ValidationError
 
 from . import logs
@@ -161,7 +161,7 @@ def health_command(
             connection = Connection(target, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
         else:
             connection = _own_server(_settings({}), api_key, (ca_file, cert_file, key_file), tls=tls)
-        health = connection.ask(SystemHealthServiceStub, "GetSystemHealth", GetSystemHealthRequest(), timeout).health
+        health = connection.ask(AdminServiceStub, "GetSystemHealth", GetSystemHealthRequest(), timeout).health
     typer.echo(as_json(health) if output is Report.JSON else as_text(health))
     raise typer.Exit(int(health.status != HEALTHY))
 

@@ -15,12 +15,10 @@ from .connecting import REFUSED, Connection, RefusedError
 from .domain.access import DEFAULT_OWNER, Caller, Role
 from .domain.errors import Refusal, StoreUnavailable
 from .ledger.keys import Keys
-from .ledger.usage import UsageQueries
-from .rpc.admin_service import AdminService
+from .rpc.key_calls import KeyCalls
 from .store.engines import Database, DatabaseInUseError, must_exist, open_database
 from .store.keys import SqlKeyStore
 from .store.migrate import prepare
-from .store.usage import SqlUsageStore
 
 PATIENCE: Final = 10.0
 """Seconds that a server has to answer."""
@@ -31,7 +29,7 @@ T = TypeVar("T")
 
 
 class Desk(Protocol):
-    """Makes calls of AdminService."""
+    """Makes the calls of AdminService that are about keys."""
 
     def ask(self, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
         """Return the answer; raises RefusedError."""
@@ -53,9 +51,9 @@ class DatabaseDesk:
         with closing(self._open()) as database:
             prepare(database)
             keys = Keys(SqlKeyStore(database), _at_once, _at_once, clock, secrets.token_bytes, _nobody_to_tell)
-            service = AdminService(keys, UsageQueries(SqlUsageStore(database), _at_once), clock)
+            calls = KeyCalls(keys, clock)
             try:
-                return asyncio.run(getattr(service, method)(request, OPERATOR))
+                return asyncio.run(getattr(calls, method)(request, OPERATOR))
             except StoreUnavailable:
                 raise
             except Refusal as refusal:

@@ -20,7 +20,6 @@ NEEDED = {
     "WebhookService": "CALLER",
     "WorkerService": "WORKER",
     "AdminService": "ADMIN",
-    "SystemHealthService": "ADMIN",
     "LimitService": "ADMIN",
     "ListLimits": "CALLER",
     "ImportService": "ADMIN",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from google.protobuf.json_format import MessageToJson
 from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsResponse
 from jobledger_client import AsyncJobClient, JobClient
 from jobledger_client.cli._main import run
@@ -62,6 +63,21 @@ def test_the_command_imports_a_file_and_tells_what_it_refused(
     said = capsys.readouterr()
     assert said.out == "0 imported, 599 unchanged, 1 refused\n"
     assert said.err.splitlines()[-1].startswith(f"line 15 ({kind}-7): state: ")
-    file.write_text("not json")
-    assert run(["import", str(file)]) == 64
-    assert "line 1 is not an ImportedJob" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("malformed", [b"not json", b'{"jobs": {}}', b'"\xff"'])
+def test_the_command_says_at_which_line_it_ended_and_how_many_jobs_it_had_taken(
+    server: Server, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], malformed: bytes
+):
+    jobs = [MessageToJson(past(f"{kind}-{n}", kind), indent=None).encode() for n in range(20)]
+    file = tmp_path / "jobs.jsonl"
+    command = ["--target", server.target, "import", str(file)]
+    file.write_bytes(b"\n".join([*jobs[:16], malformed, *jobs[16:]]))
+    assert run(command) == 64
+    said = capsys.readouterr()
+    assert said.out == "16 imported, 0 unchanged, 0 refused\n"
+    assert "line 17 is not an ImportedJob in JSON: " in said.err
+    assert "; 16 jobs before it were taken: mend the line and send the file again" in said.err
+    file.write_bytes(b"\n".join(jobs))
+    assert run(command) == 0
+    assert capsys.readouterr().out == "4 imported, 16 unchanged, 0 refused\n"

@@ -12,7 +12,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
-from jobledger.v1 import health_service_pb2, job_service_pb2, webhook_service_pb2, worker_service_pb2
+from jobledger.v1 import admin_service_pb2, job_service_pb2, webhook_service_pb2, worker_service_pb2
 from jobledger_client.cli._main import application
 from jobledger_service.cli import cli as server_cli
 
@@ -24,9 +24,9 @@ from tests.support.server import Server
 
 ADMIN_TARGET = "127.0.0.1:7071"
 SERVICES = (
+    admin_service_pb2,
     channelz_pb2,
     health_pb2,
-    health_service_pb2,
     job_service_pb2,
     operations_proto_pb2,
     webhook_service_pb2,

@@ -31,7 +31,6 @@ OF_ADMINS = {
     "grpc.health.v1.Health",
     "grpc.reflection.v1alpha.ServerReflection",
     "jobledger.v1.AdminService",
-    "jobledger.v1.SystemHealthService",
 }
 LOCAL = "127.0.0.1:0"
 As = Callable[[str, str], KeyedApi]
@@ -108,7 +107,7 @@ async def test_a_foreign_client_finds_its_way_there(moved: tuple[Server, str]):
     assert answer.code == 0, answer.err
     told = answer.messages()[0]["server"]
     assert len(told) == 2  # its two listeners
-    answer = await buf_curl(admin_target(server), "jobledger.v1.SystemHealthService/GetSystemHealth", *key, data={})
+    answer = await buf_curl(admin_target(server), "jobledger.v1.AdminService/GetSystemHealth", *key, data={})
     assert answer.messages()[0]["health"]["status"] == "SYSTEM_STATUS_HEALTHY"
 
 
@@ -157,7 +156,7 @@ def test_reflection_and_channelz_can_be_off_everywhere(start_sqlite: Start):
     for target in (server.target, admin_target(server)):
         assert unreflected(target)
         assert code_of(target, f"{CHANNELZ}/GetServers") == UNIMPLEMENTED
-        assert code_of(target, "jobledger.v1.SystemHealthService/GetSystemHealth") == grpc.StatusCode.OK
+        assert code_of(target, "jobledger.v1.AdminService/GetSystemHealth") == grpc.StatusCode.OK
 
 
 def test_on_the_main_listener_they_are_on_the_admin_one_too(start_sqlite: Start):

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from jobledger.v1.health_service_pb2 import GetSystemHealthRequest
-from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
+from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
+from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 
 from tests.operate.conftest import Start, scrape
 from tests.support.api import Api
@@ -19,7 +19,7 @@ async def test_deliveries_and_jobs_are_in_health_and_metrics(start_sqlite: Start
     slow_again = LOCAL | {"webhook_initial_backoff": "3600", "health_interval": "0.05"}
     server = start_sqlite(metrics_listen="127.0.0.1:0", **slow_again)
     hook = Hooks(connect(server))
-    health = SystemHealthServiceStub(hook.api.channel)
+    health = AdminServiceStub(hook.api.channel)
     with Receiver() as receiver:
         created = await hook.create(receiver, kind, event_types=CREATED)
         receiver.fail(times=1)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from jobledger.v1.health_service_pb2 import GetSystemHealthRequest
-from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
+from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
+from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 from promql_parser import AggregateExpr, Expr, VectorSelector, parse, walk
 
 from tests.docs.documents import ROOT
@@ -90,7 +90,7 @@ def test_what_is_wrong_would_be_found(wrong: str):
 async def scraped_after_a_call(server: Server, api: Api, kind: str) -> Scrape:
     """Read the metrics when each histogram has its samples, and the server has looked at its health."""
     await api.create(kind)
-    await SystemHealthServiceStub(api.channel).GetSystemHealth(GetSystemHealthRequest())
+    await AdminServiceStub(api.channel).GetSystemHealth(GetSystemHealthRequest())
     return scrape(server)
 
 

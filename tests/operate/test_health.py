@@ -9,22 +9,26 @@ import grpc
 import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from jobledger.v1.health_service_pb2 import (
+from jobledger.v1.admin_service_pb2 import ListApiKeysRequest
+from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
+from jobledger.v1.system_health_pb2 import (
     SYSTEM_STATUS_DEGRADED,
     SYSTEM_STATUS_HEALTHY,
     SYSTEM_STATUS_UNHEALTHY,
     GetSystemHealthRequest,
     SystemHealth,
 )
-from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
 from jobledger_service.domain.health import Status, StoreVitals, Thresholds, Vitals, findings, verdict
 
 from tests.conftest import QUICK
+from tests.foreign.test_buf_curl import buf_curl
 from tests.operate.conftest import Start, ask_health, health
+from tests.operate.test_admin_listener import admin_target
 from tests.operate.test_metrics import Connect
 from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.errors import refused
+from tests.support.keys import KeyedApi, first_key
 from tests.support.postgres import read_only, shut_off
 from tests.support.server import BOUND, Server
 
@@ -74,7 +78,7 @@ def test_the_worst_comes_first():
 
 
 async def system_health(api: Api) -> SystemHealth:
-    stub = SystemHealthServiceStub(api.channel)
+    stub = AdminServiceStub(api.channel)
     return (await stub.GetSystemHealth(GetSystemHealthRequest())).health
 
 
@@ -180,3 +184,34 @@ async def test_a_lost_database_is_unhealthy_and_out_of_service_until_it_is_back(
     assert (await of_jobs.read()).status == SERVING
     of_jobs.cancel()
     assert server.stop() == 0
+
+
+async def test_while_the_database_is_away_admins_are_told_their_health_and_nothing_else(tmp_path: Path):
+    database = new_database("postgresql", tmp_path)
+    token = first_key(database)
+    outage = {"health_interval": "0.1", "health_database_lost": "0.3"}
+    server = Server(database, tmp_path, QUICK | outage | {"auth": "keys", "admin_listen": "127.0.0.1:0"}).start()
+    api = KeyedApi(server.target, token)
+    of_admins = HealthStub(api.channel).Watch(HealthCheckRequest(service="jobledger.v1.AdminService"))
+    assert (await of_admins.read()).status == SERVING
+    with shut_off(database):
+        assert (await of_admins.read()).status == NOT_SERVING
+        with refused(grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE"):
+            await api.admin.ListApiKeys(ListApiKeysRequest())
+        for target in (server.target, admin_target(server)):
+            await assert_lost_database_is_told(target, token)
+    assert (await of_admins.read()).status == SERVING
+    await api.channel.close()
+    assert server.stop() == 0
+
+
+async def assert_lost_database_is_told(target: str, token: str) -> None:
+    """Hold that a foreign client and the command line hear of it from GetSystemHealth."""
+    key = ("--header", f"authorization: Bearer {token}")
+    answer = await buf_curl(target, "jobledger.v1.AdminService/GetSystemHealth", *key, data={})
+    assert answer.code == 0, answer.err
+    told = answer.messages()[0]["health"]
+    assert (told["status"], told["reasons"][0]) == ("SYSTEM_STATUS_UNHEALTHY", "the database does not answer")
+    said = await ask_health(target, "--api-key", token)
+    assert said.exit_code == 1
+    assert said.stdout.startswith("unhealthy\n  the database does not answer\n")

@@ -14,7 +14,7 @@ from tests.support.errors import invalid
 from tests.support.receiver import Receiver
 from tests.webhooks.conftest import Hooks
 
-REFUSED = "the host has an address that is not public, which this service does not connect to"
+REFUSED = "the host has no address, or one that is not public: deliveries go to public ones alone"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 HOSTS = [

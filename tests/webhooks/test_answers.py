@@ -21,6 +21,7 @@ from tests.support.databases import new_database
 from tests.support.receiver import Answer, Receiver
 from tests.support.server import Server
 from tests.webhooks.conftest import CREATED, DELIVERED, LOCAL, At, Hooks
+from tests.webhooks.test_addresses import REFUSED
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -87,14 +88,17 @@ async def test_a_ping_says_that_nothing_was_reached(hook: Hooks, receiver: Recei
     assert answer.attempt.error.startswith("the connection failed: ")
 
 
-async def test_a_host_without_an_address_is_said(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("private", "said"), [(True, "the host's name cannot be resolved"), (False, REFUSED)])
+async def test_a_host_without_an_address_is_said_unless_that_tells_of_a_private_network(
+    monkeypatch: pytest.MonkeyPatch, private: bool, said: str
+):
     async def nobody(*_: Any, **__: Any) -> Any:
         raise socket.gaierror
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody)
-    post = HttpPost(lambda: 0, timeout=BOUND, connections=1, allow_http=False, allow_private=False)
+    post = HttpPost(lambda: 0, timeout=BOUND, connections=1, allow_http=False, allow_private=private)
     attempt = await post("https://no-such-host.example/", [SECRET], "id", b"{}")
-    assert (attempt.status_code, attempt.error) == (None, "the host's name cannot be resolved")
+    assert (attempt.status_code, attempt.error) == (None, said)
     await post.close()
 
 

@@ -1,12 +1,11 @@
-"""The calls of AdminService and SystemHealthService, for operators."""
+"""The calls of AdminService, for operators."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from jobledger.v1 import admin_service_pb2 as rpc
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
-from jobledger.v1.health_service_pb2 import GetSystemHealthRequest, SystemHealth
-from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
+from jobledger.v1.system_health_pb2 import GetSystemHealthRequest, SystemHealth
 
 from jobledger_client import _values as values
 from jobledger_client._async._caller import AsyncCaller
@@ -21,7 +20,6 @@ class AsyncAdminCalls:
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
         self._admin = AdminServiceStub(channel)
-        self._health = SystemHealthServiceStub(channel)
         self._caller = caller
 
     async def create_api_key(
@@ -127,4 +125,4 @@ class AsyncAdminCalls:
 
         `reasons` has a sentence for each threshold that is passed; it is empty when the status is HEALTHY.
         """
-        return (await self._caller.call(self._health.GetSystemHealth, GetSystemHealthRequest(), timeout=timeout)).health
+        return (await self._caller.call(self._admin.GetSystemHealth, GetSystemHealthRequest(), timeout=timeout)).health

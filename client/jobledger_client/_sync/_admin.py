@@ -1,13 +1,12 @@
 # Generated from _async/_admin.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The calls of AdminService and SystemHealthService, for operators."""
+"""The calls of AdminService, for operators."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from jobledger.v1 import admin_service_pb2 as rpc
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
-from jobledger.v1.health_service_pb2 import GetSystemHealthRequest, SystemHealth
-from jobledger.v1.health_service_pb2_grpc import SystemHealthServiceStub
+from jobledger.v1.system_health_pb2 import GetSystemHealthRequest, SystemHealth
 
 from jobledger_client import _values as values
 from jobledger_client._sync._caller import Caller
@@ -22,7 +21,6 @@ class AdminCalls:
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
         self._admin = AdminServiceStub(channel)
-        self._health = SystemHealthServiceStub(channel)
         self._caller = caller
 
     def create_api_key(
@@ -128,4 +126,4 @@ class AdminCalls:
 
         `reasons` has a sentence for each threshold that is passed; it is empty when the status is HEALTHY.
         """
-        return (self._caller.call(self._health.GetSystemHealth, GetSystemHealthRequest(), timeout=timeout)).health
+        return (self._caller.call(self._admin.GetSystemHealth, GetSystemHealthRequest(), timeout=timeout)).health

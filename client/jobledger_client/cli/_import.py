@@ -29,37 +29,55 @@ def import_jobs(
 ) -> int:
     """Import jobs with their times and states; importing a file again changes nothing.
 
-    Exits with 65 when a job was refused; the others are taken all the same.
+    Exits with 65 when a job was refused; the others are taken all the same. A line that is no job ends the import with
+    64: the jobs before it are taken, those after it are not.
     """
     console = Console(stderr=True, force_interactive=None)
-    numbers: list[int] = []
     with _opened(file) as lines, session.client() as client, console.status("importing") as status:
-        said = client.import_jobs(_jobs(lines, numbers), on_progress=lambda so_far: status.update(_sentence(so_far)))
+        read = _Jobs(lines)
+        said = client.import_jobs(read, on_progress=lambda so_far: status.update(_sentence(so_far)))
     if session.as_json:
         _json.document(said)
     else:
-        _say(said, numbers)
+        _say(said, read.numbers)
+    if read.fault:
+        taken = f"{said.imported + said.unchanged:,} jobs before it were taken"
+        again = "mend the line and send the file again, what is taken is not taken twice"
+        raise typer.BadParameter(f"{read.fault}; {taken}: {again}")
     return REFUSED if said.refused else 0
 
 
-def _opened(file: Path) -> "nullcontext[IO[str]] | IO[str]":
+def _opened(file: Path) -> "nullcontext[IO[bytes]] | IO[bytes]":
     if str(file) == "-":
-        return nullcontext(sys.stdin)
+        return nullcontext(sys.stdin.buffer)
     try:
-        return file.open(encoding="utf-8")
+        return file.open("rb")
     except OSError as error:
         raise typer.BadParameter(f"{file} cannot be read: {error.strerror}") from None
 
 
-def _jobs(lines: IO[str], numbers: list[int]) -> Iterator[ImportedJob]:
-    """Yield the jobs, and note the line that each is in."""
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            numbers.append(number)
+class _Jobs:
+    """The jobs in lines of JSON, up to the first line that is no job.
+
+    `numbers` are the lines that they are in; `fault` says what is wrong with the line at which they end, if one is.
+    """
+
+    def __init__(self, lines: IO[bytes]) -> None:
+        self._lines = lines
+        self.numbers: list[int] = []
+        self.fault = ""
+
+    def __iter__(self) -> Iterator[ImportedJob]:
+        for number, line in enumerate(self._lines, 1):
+            if not line.strip():
+                continue
             try:
-                yield Parse(line, ImportedJob())
-            except ParseError as error:
-                raise typer.BadParameter(f"line {number} is not an ImportedJob in JSON: {error}") from None
+                job = Parse(line, ImportedJob())
+            except (ParseError, UnicodeDecodeError) as error:
+                self.fault = f"line {number} is not an ImportedJob in JSON: {str(error).rstrip('.')}"
+                return
+            self.numbers.append(number)
+            yield job
 
 
 def _sentence(said: ImportJobsResponse) -> str:

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from jobledger.v1 import admin_service_pb2 as jobledger_dot_v1_dot_admin__service__pb2
+from jobledger.v1 import system_health_pb2 as jobledger_dot_v1_dot_system__health__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -65,6 +66,11 @@ class AdminServiceStub:
                 request_serializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.FromString,
                 _registered_method=True)
+        self.GetSystemHealth = channel.unary_unary(
+                '/jobledger.v1.AdminService/GetSystemHealth',
+                request_serializer=jobledger_dot_v1_dot_system__health__pb2.GetSystemHealthRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_system__health__pb2.GetSystemHealthResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -124,6 +130,18 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSystemHealth(self, request, context):
+        """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
+        the response; it is no error of the call, which goes on answering meanwhile, while grpc.health.v1.Health says that
+        AdminService does not serve. That one says whether a server takes calls, for load balancers and supervisors; this
+        one says why, and what is about to go wrong, for people and alerts.
+
+        Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -151,6 +169,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetUsage,
                     request_deserializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.SerializeToString,
+            ),
+            'GetSystemHealth': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSystemHealth,
+                    request_deserializer=jobledger_dot_v1_dot_system__health__pb2.GetSystemHealthRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_system__health__pb2.GetSystemHealthResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -294,6 +317,33 @@ class AdminService:
             '/jobledger.v1.AdminService/GetUsage',
             jobledger_dot_v1_dot_admin__service__pb2.GetUsageRequest.SerializeToString,
             jobledger_dot_v1_dot_admin__service__pb2.GetUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSystemHealth(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/jobledger.v1.AdminService/GetSystemHealth',
+            jobledger_dot_v1_dot_system__health__pb2.GetSystemHealthRequest.SerializeToString,
+            jobledger_dot_v1_dot_system__health__pb2.GetSystemHealthResponse.FromString,
             options,
             channel_credentials,
             insecure,

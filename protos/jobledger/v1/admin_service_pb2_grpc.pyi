@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from jobledger.v1 import admin_service_pb2 as _admin_service_pb2
+from jobledger.v1 import system_health_pb2 as _system_health_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -67,6 +68,14 @@ class AdminServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
+    GetSystemHealth: _grpc.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]
+    """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
+    the response; it is no error of the call, which goes on answering meanwhile, while grpc.health.v1.Health says that
+    AdminService does not serve. That one says whether a server takes calls, for load balancers and supervisors; this
+    one says why, and what is about to go wrong, for people and alerts.
+
+    Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
+    """
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -106,6 +115,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     seconds is not in it yet. On a server without keys all callers are one, without a key_id.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+    """
+    GetSystemHealth: _aio.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]  # type: ignore[assignment]
+    """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
+    the response; it is no error of the call, which goes on answering meanwhile, while grpc.health.v1.Health says that
+    AdminService does not serve. That one says whether a server takes calls, for load balancers and supervisors; this
+    one says why, and what is about to go wrong, for people and alerts.
+
+    Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
     """
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -173,6 +190,20 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         seconds is not in it yet. On a server without keys all callers are one, without a key_id.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSystemHealth(
+        self,
+        request: _system_health_pb2.GetSystemHealthRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_system_health_pb2.GetSystemHealthResponse, _abc.Awaitable[_system_health_pb2.GetSystemHealthResponse]]:
+        """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
+        the response; it is no error of the call, which goes on answering meanwhile, while grpc.health.v1.Health says that
+        AdminService does not serve. That one says whether a server takes calls, for load balancers and supervisors; this
+        one says why, and what is about to go wrong, for people and alerts.
+
+        Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
         """
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

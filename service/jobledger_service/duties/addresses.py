@@ -23,14 +23,17 @@ https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.or
 
 
 class RefusedAddressError(Exception):
-    """A host has an address that deliveries may not go to. The address is not told: it would map a private network."""
+    """A host has no address, or one that deliveries may not go to.
+
+    Neither the address is told nor which of the two it is: either would map a private network, name by name.
+    """
 
     def __init__(self) -> None:
-        super().__init__("the host has an address that is not public, which this service does not connect to")
+        super().__init__("the host has no address, or one that is not public: deliveries go to public ones alone")
 
 
 class UnknownHostError(Exception):
-    """A host has no address."""
+    """A host has no address, where all that there are may be known."""
 
     def __init__(self) -> None:
         super().__init__("the host's name cannot be resolved")
@@ -50,11 +53,14 @@ def is_public(address: str) -> bool:
 
 
 async def addresses_of(host: str, port: int, *, allow_private: bool) -> list[str]:
-    """Resolve a host once and return its addresses; raises UnknownHostError, RefusedAddressError if one is private."""
+    """Resolve a host once and return its addresses, if need be all of them public.
+
+    Raises RefusedAddressError; with `allow_private`, UnknownHostError.
+    """
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise UnknownHostError from None
+        raise (UnknownHostError if allow_private else RefusedAddressError) from None
     addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
     if not allow_private and not all(map(is_public, addresses)):
         raise RefusedAddressError

@@ -2,7 +2,7 @@
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson
-from jobledger.v1 import health_service_pb2 as api
+from jobledger.v1 import system_health_pb2 as api
 
 HEALTHY = api.SYSTEM_STATUS_HEALTHY
 

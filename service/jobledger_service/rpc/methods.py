@@ -13,7 +13,6 @@ ADMIN_SERVICE: Final = "jobledger.v1.AdminService"
 WEBHOOK_SERVICE: Final = "jobledger.v1.WebhookService"
 LIMIT_SERVICE: Final = "jobledger.v1.LimitService"
 IMPORT_SERVICE: Final = "jobledger.v1.ImportService"
-HEALTH_SERVICE: Final = "jobledger.v1.SystemHealthService"
 CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 OPERATIONS: Final = "google.longrunning.Operations"
 
@@ -73,6 +72,7 @@ def _methods() -> Iterator[Method]:
     yield Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE)
     yield Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE)
     yield Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ)
+    yield Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ)
     yield Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE)
     yield Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ)
     yield Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ)
@@ -86,7 +86,6 @@ def _methods() -> Iterator[Method]:
     yield Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ)
     yield Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE)
     yield Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True)
-    yield Method(HEALTH_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ)
     for name in ("TopChannels", "Servers", "Server", "ServerSockets", "Channel", "Subchannel", "Socket"):
         yield Method(CHANNELZ, f"Get{name}", Role.ADMIN, Kind.READ)
     yield Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ)

@@ -13,7 +13,6 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from jobledger.v1 import (
     admin_service_pb2,
-    health_service_pb2,
     import_service_pb2,
     job_service_pb2,
     limit_service_pb2,
@@ -31,7 +30,6 @@ WEBHOOK_SERVICE: Final = webhook_service_pb2.DESCRIPTOR.services_by_name["Webhoo
 LIMIT_SERVICE: Final = limit_service_pb2.DESCRIPTOR.services_by_name["LimitService"]
 IMPORT_SERVICE: Final = import_service_pb2.DESCRIPTOR.services_by_name["ImportService"]
 OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
-HEALTH_SERVICE: Final = health_service_pb2.DESCRIPTOR.services_by_name["SystemHealthService"]
 CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment] # its stubs name protobuf's classes in C
 SERVICES: Final = (
     JOB_SERVICE,
@@ -41,13 +39,11 @@ SERVICES: Final = (
     LIMIT_SERVICE,
     IMPORT_SERVICE,
     OPERATIONS,
-    HEALTH_SERVICE,
 )
-OF_ADMINS: Final = (ADMIN_SERVICE, HEALTH_SERVICE)
+OF_ADMINS: Final = (ADMIN_SERVICE,)
 """What the admin listener serves too."""
 NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
-NEED_DATABASE: Final = tuple(name for name in NAMES if name != HEALTH_SERVICE.full_name)
-"""The services whose health is NOT_SERVING while the database is lost."""
+"""The services whose health is NOT_SERVING while the database is lost; GetSystemHealth answers all the same: ADR 50."""
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -98,9 +94,9 @@ class GrpcServer:
             await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def show(self, serves: bool) -> None:  # noqa: FBT001  the form that duties call
-        """Say whether the services that need the database serve; the process itself, "", does in any case."""
+        """Say whether the services, which need the database, serve; the process itself, "", does in any case."""
         status = health_pb2.HealthCheckResponse
-        for name in NEED_DATABASE:
+        for name in NAMES:
             await self.health.set(name, status.SERVING if serves else status.NOT_SERVING)
 
     async def drain(self) -> None:

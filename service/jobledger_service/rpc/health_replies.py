@@ -1,15 +1,14 @@
-"""SystemHealthService: look, map, return."""
+"""What a look at the health found, as a message of the contract."""
 
 from dataclasses import dataclass
 from typing import Final
 
-from jobledger.v1 import health_service_pb2 as api
+from jobledger.v1 import system_health_pb2 as api
 
 from jobledger_service.domain.health import Status, Vitals
-from jobledger_service.ledger.health import Checkup, Health
+from jobledger_service.ledger.health import Health
 
 from .convert import MICROS, duration, timestamp
-from .identity import Caller
 
 _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
 
@@ -23,22 +22,8 @@ class About:
     start_time: int
 
 
-@dataclass(frozen=True, slots=True)
-class SystemHealthService:
-    """The calls of operators."""
-
-    checkup: Checkup
-    about: About
-
-    async def GetSystemHealth(
-        self,
-        request: api.GetSystemHealthRequest,  # noqa: ARG002  it asks nothing more
-        caller: Caller,  # noqa: ARG002  it is the same for all
-    ) -> api.GetSystemHealthResponse:
-        return api.GetSystemHealthResponse(health=_health(await self.checkup.look(), self.about))
-
-
-def _health(found: Health, about: About) -> api.SystemHealth:
+def system_health(found: Health, about: About) -> api.SystemHealth:
+    """Return what was found, and about which server."""
     vitals = found.vitals
     return api.SystemHealth(
         status=_STATUSES[found.status],
