@@ -16,7 +16,7 @@ MOST_SEARCHED: Final = 16
 
 # Scripts that write without spaces: each character is a word of its own.
 _UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_ASCII_WORD: Final = re.compile("[a-z0-9]+")
+_ASCII_WORD: Final = re.compile(f"([a-z0-9]{{1,{LONGEST}}})[a-z0-9]*")
 _WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
 
 
@@ -27,8 +27,11 @@ def words(*texts: str) -> tuple[str, ...]:
     nonspacing marks.
     """
     text = "\n".join(texts)
-    found = _ASCII_WORD.findall(text.lower()) if text.isascii() else _WORD.findall(_folded(text))
-    return tuple(dict.fromkeys(word[:LONGEST] for word in found))[:MOST_WORDS]
+    if text.isascii():
+        found = _ASCII_WORD.findall(text.lower())
+    else:
+        found = [word[:LONGEST] for word in _WORD.findall(_folded(text))]
+    return tuple(dict.fromkeys(found))[:MOST_WORDS]
 
 
 def _folded(text: str) -> str:

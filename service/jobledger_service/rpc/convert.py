@@ -197,8 +197,8 @@ def fill_job(message: job_pb2.Job, value: Job) -> None:
     message.state = JOB_STATES[value.state]
     _fill_progress(message.progress, value)
     message.priority = value.priority
-    if value.labels:
-        message.labels.update(value.labels)
+    for name, text in value.labels.items():
+        message.labels[name] = text
     if value.artifacts:
         _fill_artifacts(message.artifacts, value.artifacts)
     message.result_uri = value.result_uri
