@@ -48,8 +48,9 @@ class ProtoCodec:
 
     def seal(self, encoded: Encoded, cursor: bytes, position: int) -> bytes:
         """Return the finished message."""
-        place = Message(cursor=cursor, event=event_pb2.JobEvent(position=position)).SerializeToString()
-        return encoded.head + encoded.chunks + place
+        place = Message(cursor=cursor)
+        place.event.position = position
+        return encoded.head + encoded.chunks + place.SerializeToString()
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event."""
