@@ -11,6 +11,7 @@ from types import NoneType
 from typing import IO, Any
 from uuid import uuid4
 
+from msgspec import json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -138,8 +139,8 @@ def _postgres(url: URL) -> Database:
     name = uuid4().hex
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # One connection writes, as there is one writer thread.
-    writer = create_engine(url, pool_size=1, max_overflow=0)
-    reader = create_engine(url, pool_size=READERS, max_overflow=0).execution_options(
+    writer = create_engine(url, pool_size=1, max_overflow=0, json_deserializer=json.decode)
+    reader = create_engine(url, pool_size=READERS, max_overflow=0, json_deserializer=json.decode).execution_options(
         isolation_level="REPEATABLE READ", postgresql_readonly=True
     )
     event.listen(reader, "connect", _expect_indexes)
@@ -192,7 +193,7 @@ def _lock(file: Path) -> IO[str]:
 
 
 def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's
-    engine = create_engine(url, connect_args={"check_same_thread": False}, **pool)
+    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=json.decode, **pool)
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
