@@ -1,5 +1,6 @@
 """Deliveries on both databases: what is kept, what dies of age, and what was missed."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -28,9 +29,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         yield opened
 
 
-def made(webhook_id: str, state: WebhookState = WebhookState.ACTIVE) -> Webhook:
+def made(webhook_id: str, state: WebhookState = WebhookState.ACTIVE, owner: str = "me") -> Webhook:
     secrets = (Secret("whsec_c2VjcmV0", 1),)
-    return Webhook("me", webhook_id, "https://example.org/", secrets, 1, 1, state=state, state_time=1)
+    return Webhook(owner, webhook_id, "https://example.org/", secrets, 1, 1, state=state, state_time=1)
 
 
 def draft(webhook: Webhook, position: int, job: str, create_time: int = 1) -> Draft:
@@ -86,6 +87,23 @@ def test_what_was_broken_off_can_be_claimed_at_once(database: Database):
     assert store.fill(Filled(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
     kept.release(claim(kept, 5))
     assert [one.fence for one in claim(kept, 6)] == [2]
+
+
+def test_an_owner_of_many_webhooks_leaves_the_others_their_share(database: Database):
+    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    many = [store.create(made(name, owner="many"), 9) for name in "abc"]
+    drafts = [draft(webhook, position, f"job-{position}") for webhook in many for position in range(1, 9)]
+    assert store.fill(Filled(0, 8, None, drafts), None, 5)
+    alone = kept.turn([], lambda same, _: same, Room(total=6, of_one=4, busy={}), 5, 1_000)
+    assert len(alone) == 6  # nobody else wants any
+
+    few = store.create(made("w", owner="few"), 9)
+    assert store.fill(Filled(8, 12, None, [draft(few, position, "x") for position in (9, 10)]), None, 6)
+    busy = Counter(one.webhook_key for one in alone)
+    assert kept.turn([], lambda same, _: same, Room(total=0, of_one=4, busy=busy), 7, 1_000) == []
+    busy.subtract({alone[0].webhook_key: 1})
+    [next_] = kept.turn([], lambda same, _: same, Room(total=1, of_one=4, busy=busy), 7, 1_000)
+    assert next_.webhook_key == few.key
 
 
 def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Database):

@@ -103,6 +103,11 @@ def webhook_key(owner: str, webhook_id: str) -> str:
     return f"{owner}/{webhook_id}"
 
 
+def owner_of(key: str) -> str:
+    """Return the owner of the webhook with a key."""
+    return key.partition("/")[0]
+
+
 class WebhookUpdate(Struct, frozen=True):
     """New values of the fields that are named."""
 

@@ -1,5 +1,6 @@
 """What webhooks need of the rooms around the ledger."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -7,7 +8,7 @@ from msgspec import Struct
 
 from jobledger_service.domain.change import Change
 from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
-from jobledger_service.domain.webhook import Missed, Webhook
+from jobledger_service.domain.webhook import Missed, Webhook, owner_of
 from jobledger_service.domain.webhook_events import WebhookEventType
 
 from .read_ports import EventRow
@@ -104,6 +105,17 @@ class Room(Struct, frozen=True):
     total: int
     of_one: int
     busy: Mapping[str, int]
+
+    def busy_owners(self) -> Counter[str]:
+        """Return how many deliveries it has, by owner."""
+        busy = Counter[str]()
+        for key, count in self.busy.items():
+            busy[owner_of(key)] += count
+        return busy
+
+    def share(self, owners: int) -> int:
+        """Return how many each of so many owners may have: an equal part of all, rounded up."""
+        return -(-(self.total + sum(self.busy.values())) // max(owners, 1))
 
 
 class WebhookStore(Protocol):

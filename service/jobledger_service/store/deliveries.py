@@ -134,19 +134,24 @@ class SqlDeliveryStore:
             waiting.let_go_of_jobs(connection, after, ended, now)
 
     def _claim(self, connection: Connection, room: Room, now: int, lease: int) -> list[Claimed]:
-        """Claim from each webhook in turn, as far as there is room, so that a slow one does not keep the others out."""
-        left, claimed = room.total, []
-        if left <= 0:
-            return []
-        rows = connection.execute(_WITH_DUE, {"now": now}).all()
-        found = [webhook for webhook in map(webhook_of, rows) if room.busy.get(webhook.key, 0) < room.of_one]
+        """Claim from each webhook in turn, as far as there is room.
+
+        Neither a slow webhook nor an owner of many keeps the others out: owners who have deliveries have equal shares.
+        """
+        claimed: list[Claimed] = []
+        if room.total <= 0:
+            return claimed
+        found = [webhook_of(row) for row in connection.execute(_WITH_DUE, {"now": now})]
+        busy = room.busy_owners()
+        share = room.share(len(busy.keys() | {webhook.owner for webhook in found}))
         first = now % len(found) if found else 0
         for webhook in found[first:] + found[:first]:
-            most = min(left, room.of_one - room.busy.get(webhook.key, 0))
-            if most <= 0:
-                break
-            claimed += self._claim_of(connection, webhook, most, now)
             left = room.total - len(claimed)
+            most = min(left, room.of_one - room.busy.get(webhook.key, 0), share - busy[webhook.owner])
+            if most > 0:
+                taken = self._claim_of(connection, webhook, most, now)
+                busy[webhook.owner] += len(taken)
+                claimed += taken
         if claimed:
             until = now + lease
             connection.execute(_CLAIM, [_row_of(one) | {"until": until, "fence": one.fence} for one in claimed])
