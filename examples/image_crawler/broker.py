@@ -35,13 +35,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(port: int) -> "subprocess.Popen[bytes]":
-    """Start a Redis that keeps nothing on disk, and return when it answers. Raises SystemExit when there is none."""
+def start(port: int, *more: str) -> "subprocess.Popen[bytes]":
+    """Start a Redis that keeps nothing on disk, and return when it answers. Raises SystemExit when there is none.
+
+    `more` are options of redis-server.
+    """
     found = program()
     if found is None:
         raise SystemExit(MISSING)
     options = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--loglevel", "warning"]
-    process = subprocess.Popen([found, *options], stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen([found, *options, *more], stdout=subprocess.DEVNULL, start_new_session=True)
     retry = Retry(ConstantBackoff(PAUSE), TRIES)
     try:
         with redis.Redis(port=port, retry=retry, retry_on_error=[redis.ConnectionError]) as client:

@@ -5,6 +5,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from itertools import accumulate, combinations
+from pathlib import Path
+from types import NoneType
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from jobledger_service.rpc.token_buckets import FORGET_EACH, SECOND, MemoryBucke
 from limits import RateLimitItem, parse, parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.errors import StorageError
+from redis import Redis
 
 from tests.celery.conftest import Broker, broker_of_its_own
 from tests.support.api import fresh_kind
@@ -322,3 +325,30 @@ async def test_a_redis_that_is_away_is_told_as_limits_does_and_comes_back(connec
         own.start()  # with full buckets, and without scripts
         assert await wrapped.hit(parse("1/year"), who)
         assert not await plain.hit(parse("1/year"), who)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Broker]:
+    """Return a Redis cluster of one node, which has all slots."""
+    with broker_of_its_own("--cluster-enabled", "yes", "--dir", str(tmp_path)) as node:
+        with Redis.from_url(node.url) as one:
+            one.execute_command("CLUSTER ADDSLOTS", *range(16_384))
+            while one.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                pass
+        yield node
+
+
+async def test_a_cluster_counts_several_rates_and_one_that_is_away_leaves_the_server_alone(cluster: Broker, who: str):
+    rates, caller = Rates({Kind.READ: "2/day; 3/month"}, f"redis+cluster://{cluster.address}"), Caller("x", "x", who)
+
+    async def let_in() -> int:
+        said = await asyncio.gather(*[rates.take(caller, Kind.READ) for _ in range(5)], return_exceptions=True)
+        assert {type(one) for one in said} == {NoneType, RateLimited}
+        return said.count(None)
+
+    assert await let_in() == 2
+    assert await rates.look()
+    cluster.kill()
+    assert await let_in() == 2
+    assert not await rates.look()
+    await client(rates._together.storage).aclose()

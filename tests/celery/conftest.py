@@ -24,13 +24,15 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 class Broker:
     """A Redis that keeps nothing on disk: what it held is gone when it is killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
         self._port = free_port()
-        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._options = options
+        self.address = f"127.0.0.1:{self._port}"
+        self.url = f"redis://{self.address}/0"
         self.start()
 
     def start(self) -> None:
-        self._process = start(self._port)
+        self._process = start(self._port, *self._options)
 
     def kill(self) -> None:
         self._process.kill()
@@ -45,10 +47,11 @@ class Broker:
 
 
 @contextmanager
-def broker_of_its_own() -> Iterator[Broker]:
+def broker_of_its_own(*options: str) -> Iterator[Broker]:
+    """Run a Redis with options of its own."""
     if program() is None:
         pytest.skip(MISSING)
-    one = Broker()
+    one = Broker(*options)
     try:
         yield one
     finally:

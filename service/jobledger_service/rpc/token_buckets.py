@@ -114,13 +114,16 @@ class _RedisBuckets:
         self._storage = storage
         self._bridge = bridge
         self._script = bridge.get_connection().register_script(TAKE)
+        errors = bridge.dependency.exceptions
+        # What a cluster says that cannot be reached is no RedisError.
+        self._away = (errors.RedisError, errors.RedisClusterException)
 
     async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
         keys = [self._bridge.prefixed_key(bucket.key) for bucket in buckets]
         numbers = [cost, *(number for _, *spans in buckets for number in spans)]
         try:
             short_by: list[int] = await self._script(keys, numbers)
-        except self._storage.base_exceptions as error:
+        except self._away as error:
             if not self._storage.wrap_exceptions:
                 raise
             raise StorageError(error) from error
