@@ -23,6 +23,8 @@ PATIENCE: Final = 0.5
 LEFT_ALONE: Final = 5 * SECOND
 """Nanoseconds for which a Redis that did not answer is not asked by calls: each would wait for it."""
 MICROSECOND: Final = 1_000
+LONGEST: Final = 10 * 366 * 86_400
+"""Seconds of the longest span. Redis answers in 64 bits, which hold 292 years of nanoseconds and no more."""
 
 
 class WrongRateError(ValueError):
@@ -104,6 +106,8 @@ def _parsed(rate: str) -> list[RateLimitItem]:
         raise WrongRateError(f"{rate!r} is not a rate such as 100/second or 3000/minute") from None
     if not all(item.amount for item in items):
         raise WrongRateError(f"{rate!r} lets no call in: a rate is 1 or more in a span")
+    if any(item.get_expiry() > LONGEST for item in items):
+        raise WrongRateError(f"{rate!r} has a span of more than ten years")
     return items
 
 
