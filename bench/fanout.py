@@ -39,14 +39,16 @@ class Streams:
         self._readers: list[asyncio.Task[None]] = []
         self._goals: dict[asyncio.Event, int] = {}
 
-    async def open(self, count: int, first: int) -> None:
-        """Open streams, and return when each has had its `first` messages."""
+    async def open(self, count: int, first: int) -> float:
+        """Open streams, and return when each has had its `first` messages: after so many seconds."""
+        began = time.perf_counter()
         for slot in range(count):
             call = self.target.stream(self._path, self._request, slot)
             self._calls.append(call)
             self._readers.append(asyncio.create_task(self._read(call), name=f"stream {slot}"))
         async with asyncio.timeout(OPENING):
             await self.until(count * first)
+        return time.perf_counter() - began
 
     async def _read(self, call: Stream) -> None:
         mine = 0
@@ -123,8 +125,14 @@ class Fanout:
 
     def __init__(self, ours: Streams, bare: Streams, count: int, templates: Sequence[bytes]) -> None:
         self._sides = {"jobledger": ours, "floor": bare}
+        self._opened: dict[str, float] = {}
         self._count = count
         self._templates = templates
+
+    async def open(self, first: int) -> None:
+        """Open all streams; those of Jobledger have `first` messages each before there is any change."""
+        for side, streams in self._sides.items():
+            self._opened[side] = await streams.open(self._count, first if side == "jobledger" else 1)
 
     async def measure(self, side: str, seconds: float, warm: float) -> dict[str, Any]:
         """Let messages flow to all streams of one server, and return what was seen."""
@@ -137,7 +145,7 @@ class Fanout:
             came = streams.received - before
             seen = Usage.now(streams.target).since(start, came)
         await streams.quiet()
-        return {"calls": came, "bytes": len(streams.latest), **seen}
+        return {"calls": came, "bytes": len(streams.latest), "opened_s": self._opened[side], **seen}
 
     async def close(self) -> None:
         """Close the streams of both."""
@@ -153,10 +161,9 @@ async def open_fanout(ours: Target, bare: Target, watch: str, count: int) -> Fan
     templates = [jobs.heartbeat([lease]) for lease in leases[:DRIVERS]]
     path, request = f"{JOBS}/{watch}", watch_request(watch, job_id, kind)
     await bare.load(path, await a_change(ours, path, request, templates[0]))
-    sides = Streams(ours, path, request), Streams(bare, path, request)
-    await sides[0].open(count, first=2 if watch == "WatchJobs" else 1)
-    await sides[1].open(count, first=1)
-    return Fanout(*sides, count, templates)
+    fanout = Fanout(Streams(ours, path, request), Streams(bare, path, request), count, templates)
+    await fanout.open(first=2 if watch == "WatchJobs" else 1)
+    return fanout
 
 
 def watch_request(watch: str, job_id: str, kind: str) -> bytes:

@@ -24,7 +24,11 @@ CALLS: Final = (
     *("p50", "p95", "p99", "floor p50", "floor p99"),
     *("CPU µs", "floor", "ratio"),
 )
-WATCHES: Final = ("watch", "streams", "floor/s", "ours/s", "ratio", "bytes", "CPU µs", "floor", "ratio")
+WATCHES: Final = (
+    *("watch", "streams", "opened in s", "floor"),
+    *("floor/s", "ours/s", "ratio", "bytes"),
+    *("CPU µs", "floor", "ratio"),
+)
 
 
 def _call(result: Result) -> tuple[str, ...]:
@@ -44,7 +48,8 @@ def _call(result: Result) -> tuple[str, ...]:
 def _watch(result: Result) -> tuple[str, ...]:
     ours, bare = result.jobledger, result.floor
     rates = (f"{bare['rate']:,.0f}", f"{ours['rate']:,.0f}", f"{result.ratio:.2f}", f"{ours['bytes']:,.0f}")
-    return (result.name, f"{result.load:,}", *rates, *_cpu(result))
+    opened = (f"{ours['opened_s']:.2f}", f"{bare['opened_s']:.2f}")
+    return (result.name, f"{result.load:,}", *opened, *rates, *_cpu(result))
 
 
 def _cpu(result: Result) -> tuple[str, ...]:

@@ -32,7 +32,6 @@ class Plan:
     """After so long a measure begins no further round."""
     in_flight: Sequence[int] = (1, 64, 256)
     streams: Sequence[int] = (100, 1_000)
-    idle_streams: int = 1_000
     seeded: int = 2_000
     only: str = ""
 
@@ -132,12 +131,10 @@ class Suite:
         self._load.do("open", watch="WatchJob", streams=10)
         self._load.do("close")
         before = {side: rss_kib(server.pid) for side, server in self.servers.items()}
-        self._load.do("open", watch="WatchJob", streams=self._plan.idle_streams)
+        count = max(self._plan.streams)
+        self._load.do("open", watch="WatchJob", streams=count)
         time.sleep(SETTLE)
-        held = {
-            side: (rss_kib(server.pid) - before[side]) / self._plan.idle_streams
-            for side, server in self.servers.items()
-        }
+        held = {side: (rss_kib(server.pid) - before[side]) / count for side, server in self.servers.items()}
         self._load.do("close")
         return held
 
