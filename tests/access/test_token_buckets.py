@@ -1,6 +1,7 @@
 """Token buckets in memory, by a clock that the tests set, and in a Redis, by its own."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -352,3 +353,16 @@ async def test_a_cluster_counts_several_rates_and_one_that_is_away_leaves_the_se
     assert await let_in() == 2
     assert not await rates.look()
     await client(rates._together.storage).aclose()
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://{}/main", "redis://{}"])
+async def test_a_store_that_takes_connections_and_says_nothing_is_left_alone(url: str, who: str):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        rates, caller = Rates({Kind.READ: "2/day"}, url.format(f"{host}:{port}")), Caller("x", "x", who)
+        async with asyncio.timeout(BOUND):
+            await rates.take(caller, Kind.READ)
+            assert not await rates.look()
+            await rates.take(caller, Kind.READ)
+            with pytest.raises(RateLimited):
+                await rates.take(caller, Kind.READ)

@@ -1,5 +1,6 @@
 """How often a key may call: token buckets for reads, writes and opened watches, in memory or in a Redis."""
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 MEMORY: Final = "memory"
 PATIENCE: Final = 0.5
 """Seconds that a Redis has to answer."""
+MOST_PATIENCE: Final = 2 * PATIENCE
+"""Seconds after which nothing is waited for, whatever the client is at: it may ask one sentinel after the other."""
 LEFT_ALONE: Final = 5 * SECOND
 """Nanoseconds for which a Redis that did not answer is not asked by calls: each would wait for it."""
 MICROSECOND: Final = 1_000
@@ -57,9 +60,11 @@ class Rates:
             if self._away:  # one call tries, the others do not wait with it
                 self._away_until = self._clock() + LEFT_ALONE
             try:
-                over = await _over(self._together, items, caller, kind)
+                over = await self._ask(items, caller, kind)
             except StorageError as error:
                 self._lose(str(error.storage_error))
+            except TimeoutError:
+                self._lose(f"it did not answer within {MOST_PATIENCE:g} s")
             else:
                 self._find()
                 if over:
@@ -70,11 +75,22 @@ class Rates:
 
     async def look(self) -> bool:
         """Look whether the store answers, and return that; where it is memory it always does."""
-        if await self._together.storage.check():
+        try:
+            async with asyncio.timeout(MOST_PATIENCE):
+                answers = await self._together.storage.check()
+        except TimeoutError:
+            answers = False
+        if answers:
             self._find()
         else:
             self._lose("it does not answer PING")
         return not self._away
+
+    async def _ask(self, items: Sequence[RateLimitItem], caller: Caller, kind: Kind) -> RateLimited | None:
+        if self._together is self._alone:
+            return await _over(self._alone, items, caller, kind)
+        async with asyncio.timeout(MOST_PATIENCE):
+            return await _over(self._together, items, caller, kind)
 
     def _lose(self, why: str) -> None:
         self._away_until = self._clock() + LEFT_ALONE
