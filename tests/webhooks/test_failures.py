@@ -49,7 +49,10 @@ async def test_what_is_never_taken_is_dead_and_the_next_of_its_job_goes(
     webhook_id = created.webhook.webhook_id
     [dead] = await hook.deliveries(webhook_id, DEAD)
     assert len(told) - 1 == dead.attempt_count > 1
-    assert dead.end_time.ToDatetime() - dead.attempts[0].time.ToDatetime() >= timedelta(seconds=4)
+    last = dead.attempts[-1]
+    tried_until = last.time.ToDatetime() + last.duration.ToTimedelta()
+    assert tried_until - dead.attempts[0].time.ToDatetime() >= timedelta(seconds=4)
+    assert dead.HasField("end_time")
 
     receiver.fail(times=0)
     assert await hook.redeliver(webhook_id, delivery_id=dead.delivery_id) == 1

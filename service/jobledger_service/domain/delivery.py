@@ -38,6 +38,11 @@ class Attempt(Struct, frozen=True):
     retry_after: int = 0
 
     @property
+    def end_time(self) -> int:
+        """When it ended, in microseconds."""
+        return self.time + self.duration
+
+    @property
     def succeeded(self) -> bool:
         """Whether the receiver took the delivery."""
         return self.status_code in OK
@@ -85,16 +90,16 @@ class Schedule(Struct, frozen=True):
     backoff: RetryPolicy
     window: int
 
-    def next(self, tries: int, first: int, attempt: Attempt, now: int, roll: float) -> int | None:
-        """Return the time of the next attempt after `tries` failed ones; None when the delivery is dead.
+    def next(self, tries: int, first: int, attempt: Attempt, roll: float) -> int | None:
+        """Return the time of the next attempt after `tries` failed ones, and this the last; None when it is dead.
 
         The last attempt is made at the end of the window, so that the whole of it is used. A wait that the receiver
         asked for is kept, within the window.
         """
         end = first + self.window
-        if attempt.gone or now >= end:
+        if attempt.gone or attempt.end_time >= end:
             return None
-        return min(now + max(self.backoff.backoff(tries, roll), attempt.retry_after), end)
+        return min(attempt.end_time + max(self.backoff.backoff(tries, roll), attempt.retry_after), end)
 
 
 def schedule(initial_backoff: int, window: int) -> Schedule:

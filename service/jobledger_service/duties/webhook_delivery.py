@@ -91,7 +91,7 @@ class WebhookDelivery:
             again = None
             if not attempt.succeeded:
                 first = attempt.time if claimed.first is None else claimed.first
-                again = self.rules.schedule.next(claimed.tries + 1, first, attempt, self.clock(), self.roll())
+                again = self.rules.schedule.next(claimed.tries + 1, first, attempt, self.roll())
             state = DeliveryState.PENDING if again is not None else DeliveryState.DEAD
             state = DeliveryState.DELIVERED if attempt.succeeded else state
             self._finished.append(Finished(claimed, attempt, state, again))
