@@ -28,15 +28,15 @@ CHUNK_STATES: Final = {state: chunk_pb2.ChunkState.Value(f"CHUNK_STATE_{state}")
 _FAILURE_POLICIES: Final = {policy: job_pb2.FailurePolicy.Value(f"FAILURE_POLICY_{policy}") for policy in FailurePolicy}
 _CHANGE_TYPES: Final = {change: event_pb2.ChangeType.Value(f"CHANGE_TYPE_{change}") for change in ChangeType}
 CHANGE_TYPES_BY_NUMBER: Final[dict[int, ChangeType]] = {number: change for change, number in _CHANGE_TYPES.items()}
-NO_STATE: Final = job_pb2.JobState.JOB_STATE_UNSPECIFIED
 JOB_STATES_BY_NUMBER: Final[dict[int, JobState]] = {number: state for state, number in JOB_STATES.items()}
 CHUNK_STATES_BY_NUMBER: Final[dict[int, ChunkState]] = {number: state for state, number in CHUNK_STATES.items()}
 
 
 def timestamp(micros: int) -> Timestamp:
     """Return a time in microseconds since 1970 as a Timestamp."""
-    seconds, rest = divmod(micros, MICROS)
-    return Timestamp(seconds=seconds, nanos=rest * 1_000)
+    message = Timestamp()
+    fill_time(message, micros)
+    return message
 
 
 def _time(micros: int | None) -> Timestamp | None:
