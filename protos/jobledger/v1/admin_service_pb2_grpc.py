@@ -6,7 +6,7 @@ import warnings
 from jobledger.v1 import admin_service_pb2 as jobledger_dot_v1_dot_admin__service__pb2
 from jobledger.v1 import system_health_pb2 as jobledger_dot_v1_dot_system__health__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

@@ -5,7 +5,7 @@ import warnings
 
 from jobledger.v1 import import_service_pb2 as jobledger_dot_v1_dot_import__service__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

@@ -8,7 +8,7 @@ from jobledger.v1 import export_pb2 as jobledger_dot_v1_dot_export__pb2
 from jobledger.v1 import job_service_pb2 as jobledger_dot_v1_dot_job__service__pb2
 from jobledger.v1 import stats_pb2 as jobledger_dot_v1_dot_stats__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
