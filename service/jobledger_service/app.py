@@ -127,6 +127,7 @@ class App:
             SqlUpkeep(self._database, codec.audited),
             self._queries,
             self._committer,
+            self._claims,
             clock,
             bulk,
             self._feed.forget,
@@ -204,7 +205,7 @@ class App:
         if not self._database.single_writer:
             from .store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
-            others.append(self._own("wake-ups", listen(self._database, self._feed.hint)))
+            others.append(self._own("wake-ups", listen(self._database, self._feed.hint, self._claims.wake)))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
         address = f"{host}:{self._server.main.port}"
@@ -256,6 +257,7 @@ class App:
         self._duties.close()
         await self._access.note_last_usage()
         await self._webhooks.close()
+        await self._claims.settle()
         self._committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         self._queries.close()

@@ -19,6 +19,7 @@ from .duties.retention import Kept, RetentionDuty
 from .duties.service_jobs import ServiceJobs
 from .duties.slots import SlotDuty
 from .ledger.batch import Commit
+from .ledger.claims import ClaimQueue
 from .ledger.committer import Committer
 from .ledger.ports import Clock
 from .ledger.queries import Queries
@@ -46,6 +47,7 @@ class DutyApp:
         upkeep: Upkeep,
         queries: Queries,
         committer: Committer,
+        claims: ClaimQueue,
         clock: Clock,
         bulk: BulkCalls,
         trimmed: Callable[[int], None],
@@ -61,7 +63,7 @@ class DutyApp:
         )
         works = {BULK: runs.work, ARTIFACTS: self._deletions.work}
         worker = f"jobledger {socket.gethostname()}:{os.getpid()}"
-        self._service_jobs = ServiceJobs(reads, queries, committer, works, worker)
+        self._service_jobs = ServiceJobs(reads, queries, committer, claims, works, worker)
         self._leases = LeaseDuty(reads, queries, committer, clock, random.random)
         self._slots = SlotDuty(reads, queries, committer)
         kept = Kept(events=round(settings.event_retention * SECOND), audit=round(settings.audit_retention * SECOND))

@@ -1,64 +1,19 @@
 """Group commit: a command fails for its own caller only, callers that left cost nothing, and the queue has an end."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import closing
-from itertools import count
-from pathlib import Path
 
 import pytest
 from jobledger_service.domain.errors import Draining, JobAlreadyExists, QueueFull
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob
-from jobledger_service.domain.retention import Retention
-from jobledger_service.ledger.batch import Commit, Executor
 from jobledger_service.ledger.commands import CreateJob
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.cursor import Cursor
 from jobledger_service.ledger.write_ports import RejectedStatementError
-from jobledger_service.rpc.codec import ProtoCodec
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.writing import SqlWriteStore
+
+from tests.support.ledger import Ledger, create
 
 UNKNOWN_TO_THE_STORE = 99
 """A priority that no caller can give; the store's check constraint rejects it."""
-
-
-class Ledger:
-    """An executor over a new SQLite file, and what it committed."""
-
-    def __init__(self, file: Path) -> None:
-        self.database = open_database(f"sqlite:///{file}")
-        upgrade(self.database)
-        self.reads = SqlReadStore(self.database)
-        clock = count(1_000_000)
-        self.executor = Executor(
-            SqlWriteStore(self.database),
-            ProtoCodec(),
-            lambda: next(clock),
-            lambda position: Cursor(self.reads.ledger, position),
-            Retention(),
-            quiet=0,
-        )
-        self.commits: list[Commit] = []
-
-    def close(self) -> None:
-        self.database.close()
-
-    def positions(self) -> list[int]:
-        return [row.position for row in self.reads.events(0, 1_000).rows]
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with closing(Ledger(tmp_path / "ledger.db")) as opened:
-        yield opened
-
-
-def create(job_id: str, priority: int = 5, fingerprint: bytes = b"same") -> CreateJob:
-    return CreateJob(NewJob(JobSpec("me", job_id, "k", fingerprint), [0], priority=priority), "caller")
 
 
 def test_a_statement_that_the_database_rejects_fails_its_own_command_alone(ledger: Ledger):

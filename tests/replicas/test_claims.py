@@ -104,3 +104,23 @@ async def test_a_claim_passes_over_a_job_that_somebody_else_holds(three: list[Se
         waiting = asyncio.create_task(apis[1].claim(kind, wait=timedelta(minutes=5)))
         await apis[1].create(fresh_kind())  # a batch later, the claim has found the job held
     assert [claimed.job_id for claimed in await waiting] == [urgent.job_id]
+
+
+BLOCKED = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def test_a_chunk_that_was_claimed_for_a_caller_who_left_is_given_back_uncounted(
+    three: list[Server], apis: list[Api], kind: str
+):
+    job = await apis[0].create(kind)
+    with connect_to_database(three[0].database) as connection:
+        with connection.transaction():
+            connection.execute("SELECT 1 FROM ledger FOR UPDATE")
+            leaving = asyncio.create_task(apis[0].claim(kind, worker="left"))
+            while not connection.execute(BLOCKED).fetchall():
+                await apis[0].get(job.job_id)
+            leaving.cancel()
+            await apis[0].get(job.job_id)  # a later call on the same connection: the server knows by now
+        [claimed] = await apis[1].claim(kind, wait=timedelta(minutes=5))
+    assert (claimed.job_id, claimed.chunk.attempt) == (job.job_id, 1)
+    assert leaving.cancelled()

@@ -118,3 +118,13 @@ async def test_a_claim_that_waits_is_woken_by_a_chunk_that_came_back_at_another_
     claim = await waiting_claim(apis[0], kind)
     await apis[2].release(claimed)
     await held_by_one([claim], job)
+
+
+async def test_replicas_are_told_of_retries_that_another_one_found_due(three: list[Server], apis: list[Api], kind: str):
+    with connect_to_database(three[0].database) as connection:
+        connection.execute("LISTEN jobledger")
+        await apis[0].create(kind, retry_policy={"max_attempts": 2, "initial_backoff": timedelta(milliseconds=1)})
+        await apis[0].fail(*await apis[0].claim(kind))
+        heard: list[list[str]] = []
+        while ["default", kind, "1"] not in heard:
+            heard += [notice.payload.split("\n")[1:] for notice in connection.notifies(timeout=0.2)]

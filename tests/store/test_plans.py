@@ -15,7 +15,7 @@ from jobledger_service.domain.webhook_events import WebhookEventType
 from jobledger_service.ledger.export import Place
 from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.ledger.webhook_ports import Draft, Filled, Finished, Room
-from jobledger_service.ledger.write_ports import Demand, Writes
+from jobledger_service.ledger.write_ports import Writes
 from jobledger_service.store.deliveries import SqlDeliveryStore
 from jobledger_service.store.due import SqlLookout
 from jobledger_service.store.engines import Database, open_database
@@ -60,7 +60,7 @@ class Plans:
 def test_a_claim_of_one_kind_walks_the_index_of_what_waits(database: Database):
     plans = Plans(database)
     with SqlWriteStore(database).transaction() as transaction:
-        transaction.claimable(Demand("me", ("k",), 5))
+        transaction.waiting_chunks({("me", "k"): 5})
     plans.hold("chunks_waiting")
 
 

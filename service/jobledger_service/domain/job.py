@@ -159,6 +159,11 @@ class Job(Struct, frozen=True):
         return self.spec.key
 
     @property
+    def queue(self) -> tuple[str, str]:
+        """Where its chunks wait for workers: the owner and the kind."""
+        return self.spec.owner, self.spec.kind
+
+    @property
     def queued_time(self) -> int:
         """When the job last began to wait for its start: at its creation, or at its retry."""
         return self.spec.create_time if self.retry_time is None else self.retry_time

@@ -11,6 +11,7 @@ from jobledger_service.domain.errors import Draining, QueueFull, Refusal, StoreU
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.work import Claim, Failure, WorkReport
+from jobledger_service.ledger.claims import ClaimQueue
 from jobledger_service.ledger.commands import (
     ClaimChunks,
     Claimed,
@@ -44,11 +45,18 @@ class ServiceJobs:
     """Claims what waits and has it worked; `works` are by kind. A chunk whose work ends has been ended by it."""
 
     def __init__(
-        self, store: ReadStore, queries: Queries, committer: Committer, works: Mapping[str, Work], worker: str
+        self,
+        store: ReadStore,
+        queries: Queries,
+        committer: Committer,
+        claims: ClaimQueue,
+        works: Mapping[str, Work],
+        worker: str,
     ) -> None:
         self._store = store
         self._queries = queries
         self._committer = committer
+        self._claims = claims
         self._works = works
         self._claim = Claim(worker, LEASE)
         self._news = asyncio.Event()
@@ -78,7 +86,7 @@ class ServiceJobs:
             room = min(MOST - len(self._working), MOST_OF_QUEUE - Counter(self._working.values())[owner, kind])
             if room <= 0 or kind not in self._works:
                 continue
-            claimed = await self._committer.submit(ClaimChunks(owner, (kind,), room, self._claim))
+            claimed = await self._claims.claim_now(ClaimChunks(owner, (kind,), room, self._claim))
             for one in claimed or ():
                 task = asyncio.create_task(self._hold(one), name=f"{kind} {one.job.spec.job_id}")
                 self._working[task] = owner, kind

@@ -107,6 +107,8 @@ class Executor:
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
             transaction.save(work.writes(), work.now)
+            if unheard := work.ready_without_event():
+                transaction.announce_ready(unheard)
             entries = self._append(transaction, encoded)
         changes = Counter(change.type for record, _ in encoded for change in record.changes)
         return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes)

@@ -32,6 +32,7 @@ class Batch(Struct, frozen=True):
 class _Waiting(Struct):
     command: Command[Any, Any]
     caller: "asyncio.Future[Any]"
+    unheard: Callable[[Any], None] | None
 
 
 class Committer:
@@ -62,8 +63,11 @@ class Committer:
         self._thread = ThreadPoolExecutor(1, "committer")
         self._closed = False
 
-    async def submit(self, command: Command[Any, Answer]) -> Answer:
+    async def submit(self, command: Command[Any, Answer], unheard: Callable[[Answer], None] | None = None) -> Answer:
         """Carry out a command and return its answer once it is on disk.
+
+        A command whose caller leaves before its batch begins is not carried out. `unheard` is called with the answer
+        when the caller left later than that, and so did not get it.
 
         Raises the command's Refusal; QueueFull when as many commands wait as may; Draining after `close`.
         """
@@ -72,9 +76,14 @@ class Committer:
         if len(self._waiting) >= self.limit:
             raise QueueFull(self.limit)
         caller: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(command, caller))
+        self._waiting.append(_Waiting(command, caller, unheard))
         self._news.set()
-        return await caller
+        try:
+            return await caller
+        except asyncio.CancelledError:
+            if unheard is not None and caller.done() and not caller.cancelled() and caller.exception() is None:
+                unheard(caller.result())
+            raise
 
     async def maintain(self, work: Callable[[], Kept]) -> Kept:
         """Do the store's own upkeep on the writer's thread, between two batches; raises Draining after `close`."""
@@ -137,7 +146,8 @@ class Committer:
             if isinstance(outcome, Postponed):
                 again.append(one)
             elif one.caller.done():
-                continue
+                if one.unheard is not None and not isinstance(outcome, Exception):
+                    one.unheard(outcome)
             elif isinstance(outcome, Exception):
                 one.caller.set_exception(outcome)
             else:

@@ -1,5 +1,6 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
@@ -18,10 +19,11 @@ from jobledger_service.domain.slots import Limit, limits_over, released
 from jobledger_service.domain.states import ChunkState
 
 from .entry import Record
+from .picking import Picked, pick
 from .ports import ChunkKey, Inputs, Queue
 from .slots import Slots
 from .undo import Undo
-from .write_ports import Candidates, Demand, Request, Transaction, Writes
+from .write_ports import Demand, Request, Transaction, Writes
 
 
 class PostponedError(Exception):
@@ -64,8 +66,7 @@ class WorkingSet:
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[ChunkKey, Chunk] = {}
         self._requests: dict[str, Request] = {}
-        self._candidates: dict[Demand, Candidates] = {}
-        self._left: dict[Demand, Iterator[ChunkKey]] = {}
+        self._picked: dict[Demand, deque[Picked]] = {}
         self._touched: dict[str, _Touched] = {}
         self._new_requests: dict[str, Request] = {}
         self._runs: dict[str, Run] = {}
@@ -88,7 +89,7 @@ class WorkingSet:
         self._lock(jobs)
         if self._jobs.keys() & {key for need in needs if need.requests for key in need.jobs}:
             self._look_again(requests - self._requests.keys())
-        found = self._find(needs)
+        found = self._pick(needs)
         self._lock({key for key, _ in found} - jobs)
         if chunks or found:
             self._chunks = self._transaction.chunks(chunks | found)
@@ -115,13 +116,16 @@ class WorkingSet:
         if jobs:
             self._jobs |= self._transaction.jobs(jobs)
 
-    def _find(self, needs: Sequence[Needs]) -> set[ChunkKey]:
-        """Look for the chunks that are claimed. Demands may overlap, and so each looks for as many as all want."""
-        wanted = sum(need.demand.limit for need in needs if need.demand)
-        for need in needs:
-            if need.demand and need.demand not in self._candidates:
-                self._candidates[need.demand] = self._transaction.claimable(replace(need.demand, limit=wanted))
-        return {key for candidates in self._candidates.values() for key in candidates.chunks}
+    def _pick(self, needs: Sequence[Needs]) -> set[ChunkKey]:
+        """Find the chunks for the claims, in the order of the claims."""
+        demands = [need.demand for need in needs if need.demand]
+        if not demands:
+            return set()
+        transaction = self._transaction
+        picked = pick(demands, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared)
+        for demand, one in zip(demands, picked, strict=True):
+            self._picked.setdefault(demand, deque()).append(one)
+        return {key for one in picked for key in one.chunks}
 
     # What commands read
 
@@ -157,15 +161,9 @@ class WorkingSet:
         loaded = self._transaction.chunks_of(key)
         return [self._chunks.setdefault((key, chunk.index), chunk) for chunk in loaded]
 
-    def candidates(self, demand: Demand) -> Iterator[ChunkKey]:
-        """Return what is left of the chunks that were found for a demand, each once; some may be taken by others."""
-        if demand not in self._left:
-            self._left[demand] = iter(self._candidates[demand].chunks)
-        return self._left[demand]
-
-    def contended(self, demand: Demand) -> bool:
-        """Whether other replicas may hold, or take, more chunks of a demand."""
-        return self._candidates[demand].contended
+    def picked(self, demand: Demand) -> Picked:
+        """Return the chunks that were found for a claim with this demand, the next one of those that ask the same."""
+        return self._picked[demand].popleft()
 
     def request(self, key: str) -> Request | None:
         """Return the request that took effect under this key, if one did."""
@@ -333,16 +331,27 @@ class WorkingSet:
 
     def ready(self) -> dict[Queue, int]:
         """Return how many chunks now wait for workers, of those that the batch wrote."""
+        return self._ready_of(self._touched)
+
+    def ready_without_event(self) -> dict[Queue, int]:
+        """Return those of them of which the ledger tells no change: retries that came due."""
+        return self._ready_of(key for key, touched in self._touched.items() if not touched.changes)
+
+    def _ready_of(self, keys: Iterable[str]) -> dict[Queue, int]:
         ready: dict[Queue, int] = {}
-        for key, touched in self._touched.items():
+        for key in keys:
             job = self._jobs[key]
-            count = sum(c.state is ChunkState.PENDING and c.not_before is None for c in touched.chunks.values())
-            if touched.before is not None and touched.before.parked_for:
-                count = job.counts.pending
-            if count and not touched.deleted and not job.parked_for:
-                spec = job.spec
-                ready[spec.owner, spec.kind] = ready.get((spec.owner, spec.kind), 0) + count
+            if count := _ready_chunks(job, self._touched[key]):
+                ready[job.queue] = ready.get(job.queue, 0) + count
         return ready
+
+
+def _ready_chunks(job: Job, touched: _Touched) -> int:
+    if touched.deleted or job.parked_for:
+        return 0
+    if touched.before is not None and touched.before.parked_for:
+        return job.counts.pending
+    return sum(c.state is ChunkState.PENDING and c.not_before is None for c in touched.chunks.values())
 
 
 def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:

@@ -1,8 +1,8 @@
 """What the ledger needs of the store to write: one transaction a batch, and what is forgotten in small steps."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct, field
 
@@ -13,7 +13,7 @@ from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import Limit
 
 from .entry import Encoded, Record
-from .ports import ChunkKey, Inputs
+from .ports import ChunkKey, Inputs, Queue
 
 
 class RejectedStatementError(Exception):
@@ -31,12 +31,24 @@ class Demand(Struct, frozen=True):
     kinds: tuple[str, ...]
     limit: int
 
+    @property
+    def queues(self) -> list[Queue]:
+        """Where these chunks wait."""
+        return [(self.owner, kind) for kind in self.kinds]
 
-class Candidates(Struct, frozen=True):
-    """Chunks that were found for a demand; `contended` when other replicas may hold, or take, more of them."""
 
-    chunks: Sequence[ChunkKey]
-    contended: bool = False
+class WaitingChunk(NamedTuple):
+    """A chunk that waits for a worker. They are ordered by urgency: the most urgent is the least."""
+
+    minus_priority: int
+    create_time: int
+    job_key: str
+    chunk_index: int
+
+    @property
+    def key(self) -> ChunkKey:
+        """The chunk's job and index."""
+        return self.job_key, self.chunk_index
 
 
 class Request(Struct, frozen=True):
@@ -75,10 +87,17 @@ class Writes(Struct):
 class Transaction(Protocol):
     """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
 
-    def claimable(self, demand: Demand) -> Candidates:
-        """Return the most urgent chunks that wait, the oldest job first within a priority, and lock their jobs.
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may hold jobs."""
 
-        It never waits for a lock, and so comes after `jobs`.
+    def waiting_chunks(self, wanted: Mapping[Queue, int]) -> Mapping[Queue, Sequence[WaitingChunk]]:
+        """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's."""
+
+    def lock_free(self, keys: Collection[str]) -> Collection[str]:
+        """Lock those of some jobs that no other process holds, and return them.
+
+        It never waits for a lock, and so may come after `jobs`.
         """
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
@@ -104,6 +123,9 @@ class Transaction(Protocol):
 
     def save(self, writes: Writes, now: int) -> None:
         """Write all rows, and add the tally last: all replicas write to the same few rows of the counts and rollups."""
+
+    def announce_ready(self, ready: Mapping[Queue, int]) -> None:
+        """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: "Seal") -> int:
         """Take as many positions as there are records, append them as events, and return the first position."""

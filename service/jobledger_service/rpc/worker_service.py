@@ -32,7 +32,7 @@ class WorkerService:
         return api.ClaimChunksResponse(chunks=[_claimed(one) for one in claimed])
 
     async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:
-        claimed = await self.committer.submit(read.claim_chunk(request, caller))
+        claimed = await self.claims.claim_one(read.claim_chunk(request, caller))
         self.attendance.note(caller.owner, request.worker)
         return api.ClaimChunkResponse(chunk=_claimed(claimed))
 

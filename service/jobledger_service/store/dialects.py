@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from jobledger_service.domain.errors import StoreUnavailable
 from jobledger_service.domain.health import Replica
 from jobledger_service.domain.rollup import MOST
-from jobledger_service.ledger.ports import ChunkKey
+from jobledger_service.ledger.ports import ChunkKey, Queue
 from jobledger_service.ledger.write_ports import ConflictError, RejectedStatementError
 
 from .cells import json_text
@@ -110,6 +110,9 @@ class Dialect(Protocol):
 
     def announce(self, connection: Connection) -> None:
         """Tell other replicas, when the transaction commits, that there is something to read."""
+
+    def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
+        """Tell other replicas, when the transaction commits, how many chunks wait again, by queue."""
 
     def size(self, connection: Connection) -> int:
         """Return how many bytes the database takes, without the files that it keeps beside it."""
@@ -209,6 +212,9 @@ class Sqlite:
     def announce(self, connection: Connection) -> None:
         """There are no other replicas."""
 
+    def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
+        """There are no other replicas."""
+
     def size(self, connection: Connection) -> int:
         pages: int = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         page_size: int = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
@@ -296,6 +302,10 @@ class Postgres:
 
     def announce(self, connection: Connection) -> None:
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}, '{self.name}'")
+
+    def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
+        payloads = [{"payload": "\n".join((self.name, *queue, str(count)))} for queue, count in ready.items()]
+        connection.execute(select(func.pg_notify(CHANNEL, bindparam("payload"))), payloads)
 
     def size(self, connection: Connection) -> int:
         size: int = connection.execute(select(func.pg_database_size(func.current_database()))).scalar_one()

@@ -1,10 +1,9 @@
 """The writing half: one transaction a batch, with statements over sets."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, select, union_all, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, select, update
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, facts_diff
@@ -13,8 +12,8 @@ from jobledger_service.domain.run import NEW_RUN, Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.ledger.entry import Encoded, Record
-from jobledger_service.ledger.ports import ChunkKey, Inputs
-from jobledger_service.ledger.write_ports import Candidates, Demand, Request, Seal, Transaction, Writes
+from jobledger_service.ledger.ports import ChunkKey, Inputs, Queue
+from jobledger_service.ledger.write_ports import Request, Seal, Transaction, WaitingChunk, Writes
 
 from .cells import json_text
 from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
@@ -35,9 +34,9 @@ from .tables import (
     rollups,
     runs,
     tombstones,
-    waiting,
 )
 from .tallies import count_rows, rollup_rows
+from .waiting_chunks import WaitingChunks
 
 
 class Statements:
@@ -107,30 +106,7 @@ class Statements:
             .where(limits.c.limit_key == bindparam("of"))
             .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
         )
-        self._waiting: dict[int, Any] = {}
-
-    def waiting(self, kinds: int) -> Any:  # noqa: ANN401  SQLAlchemy's name for it depends on the number of kinds
-        """Return the claim of one or more kinds: each walks its own stretch of the index, and the best are merged."""
-        if kinds not in self._waiting:
-            places = (chunks.c.priority.desc(), chunks.c.create_time, chunks.c.job_key, chunks.c.chunk_index)
-            walks = [
-                select(chunks.c.priority, chunks.c.create_time, chunks.c.job_key, chunks.c.chunk_index)
-                .where(
-                    chunks.c.owner == bindparam("owner"),
-                    chunks.c.kind == bindparam(f"kind_{n}"),
-                    waiting,
-                )
-                .order_by(*places)
-                .limit(bindparam("most"))
-                for n in range(kinds)
-            ]
-            if kinds == 1:
-                self._waiting[kinds] = walks[0]
-            else:
-                merged = union_all(*(select(walk.subquery()) for walk in walks)).subquery()
-                best = (merged.c.priority.desc(), merged.c.create_time, merged.c.job_key, merged.c.chunk_index)
-                self._waiting[kinds] = select(merged).order_by(*best).limit(bindparam("most"))
-        return self._waiting[kinds]
+        self.waiting = WaitingChunks()
 
 
 class SqlTransaction:
@@ -142,40 +118,25 @@ class SqlTransaction:
         self._statements = statements
         self._row_sets = RowSets(dialect)
 
-    def claimable(self, demand: Demand) -> Candidates:
-        """Return the most urgent chunks that wait, the oldest job first within a priority, of jobs that are free."""
-        kinds = {f"kind_{n}": kind for n, kind in enumerate(demand.kinds)}
-        found = self._connection.execute(
-            self._statements.waiting(len(kinds)), {"owner": demand.owner, "most": self._look_at(demand), **kinds}
-        )
-        keys = [(job_key, index) for _, _, job_key, index in found]
-        if not keys or not self._dialect.has_row_locks:
-            return Candidates(keys)
-        return Candidates(self._free(keys, demand.limit), contended=True)
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may hold jobs."""
+        return self._dialect.has_row_locks
 
-    def _free(self, keys: Sequence[ChunkKey], limit: int) -> list[ChunkKey]:
-        """Return the first chunks of jobs that no other replica holds, and lock these jobs, no more than are needed.
+    def waiting_chunks(self, wanted: Mapping[Queue, int]) -> dict[Queue, list[WaitingChunk]]:
+        """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's."""
+        return self._statements.waiting.read(self._connection, wanted)
+
+    def lock_free(self, keys: Collection[str]) -> Collection[str]:
+        """Lock those of some jobs that no other replica holds, and return them.
 
         Jobs that another replica holds are passed over. Waiting for them here, while jobs are held already, could end
         in a deadlock.
         """
-        chosen: list[ChunkKey] = []
-        tried: set[str] = set()
-        free: set[str] = set()
-        begin = 0
-        while begin < len(keys) and len(chosen) < limit:
-            some = keys[begin : begin + limit - len(chosen)]
-            begin += len(some)
-            if new := {job_key for job_key, _ in some} - tried:
-                wanted = {"keys": self._dialect.key_values(new)}
-                free.update(self._connection.execute(self._statements.lock_free, wanted).scalars())
-                tried |= new
-            chosen += [key for key in some if key[0] in free]
-        return chosen
-
-    def _look_at(self, demand: Demand) -> int:
-        """Return how many chunks to look at: where others lock jobs too, more than are wanted, to pass some over."""
-        return demand.limit * 2 + 100 if self._dialect.has_row_locks else demand.limit
+        if not self.shared:
+            return keys
+        wanted = {"keys": self._dialect.key_values(keys)}
+        return set(self._connection.execute(self._statements.lock_free, wanted).scalars())
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
@@ -212,7 +173,7 @@ class SqlTransaction:
         """Return, by job, the inputs of these chunks and of their jobs."""
         wanted = list(chunks)
         keys = {"keys": self._dialect.key_values({key for key, _ in wanted})}
-        of_jobs: dict[str, bytes] = dict(self._connection.execute(self._statements.job_inputs, keys).tuples().all())
+        of_jobs: dict[str, bytes] = dict(self._connection.execute(self._statements.job_inputs, keys).all())
         of_chunks: dict[str, dict[int, bytes]] = {}
         found = self._connection.execute(self._statements.chunk_inputs, self._dialect.chunk_key_values(wanted))
         for key, index, raw in found:
@@ -259,6 +220,10 @@ class SqlTransaction:
 
     def _update(self, table: Table, rows: Rows) -> None:
         self._row_sets.update(self._connection, table, rows)
+
+    def announce_ready(self, ready: Mapping[Queue, int]) -> None:
+        """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
+        self._dialect.announce_ready(self._connection, ready)
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal) -> int:
         """Take positions, as the transaction's last lock, append the events, and return the first position."""

@@ -41,7 +41,7 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[Claimed]:
 class ClaimChunks(Struct, frozen=True):
     """Lease up to `limit` chunks of the given kinds; answers with those that were to be had.
 
-    None, instead of an empty list, says that another replica was at what waits: there may be some in a moment.
+    None, instead of an empty list, says that others were at what waits: there may be more in a moment.
     """
 
     owner: str
@@ -60,23 +60,22 @@ class ClaimChunks(Struct, frozen=True):
         return Needs(demand=self._demand())
 
     def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
-        taken: list[ChunkKey] = []
-        for key, index in work.candidates(self._demand()):
-            job = work.find(key)
-            if job is not None and _claim(work, job, index, self.by):
-                taken.append((key, index))
-            if len(taken) == self.limit:
-                break
-        return None if work.contended(self._demand()) and not taken else taken
+        picked = work.picked(self._demand())
+        taken = [key for key in picked.chunks if _claim(work, key, self.by)]
+        missed = picked.contended or len(taken) < len(picked.chunks)
+        return None if missed and not taken else taken
 
     def answer(self, decided: list[ChunkKey] | None, work: WorkingSet) -> list[Claimed] | None:
         return None if decided is None else _claimed(decided, work)
 
 
-def _claim(work: WorkingSet, job: Job, index: int, by: rules.Claim) -> bool:
-    """Take a candidate, unless it was taken or stopped since it was found."""
+def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
+    """Take a chunk that was found, unless a command before this one took it, or stopped or deleted its job."""
+    job = work.find(key[0])
+    if job is None:
+        return False
     try:
-        work.apply(rules.claim(job, work.chunk(job, index), by, work.now))
+        work.apply(rules.claim(job, work.chunk(job, key[1]), by, work.now))
     except ChunkNotClaimable:
         return False
     return True

@@ -1,0 +1,126 @@
+"""Which waiting chunks go to which claims of a batch: the most urgent first, to the claims in their order."""
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from .ports import ChunkKey, Queue
+from .write_ports import Demand, WaitingChunk
+
+FIRST_LOOK = 100
+"""Chunks of a queue that are looked at first. Each further look at the same queue goes four times as deep."""
+
+Fetch = Callable[[Mapping[Queue, int]], Mapping[Queue, Sequence[WaitingChunk]]]
+"""Returns the first so many waiting chunks of each queue, the most urgent first."""
+
+LockFree = Callable[[Collection[str]], Collection[str]]
+"""Locks those of some jobs that nobody else holds, without waiting, and returns them."""
+
+
+class Picked(Struct):
+    """The chunks for one claim; `contended` when it would have got more, had no other replica held their jobs."""
+
+    chunks: list[ChunkKey] = []
+    contended: bool = False
+
+
+def pick(demands: Sequence[Demand], fetch: Fetch, lock_free: LockFree, *, shared: bool) -> list[Picked]:
+    """Return what each demand gets. With `shared`, other replicas hold jobs too, which are passed over.
+
+    What is looked at grows with the sum of the limits, and not with the number of demands times that sum: each queue is
+    walked once for all demands that name it.
+    """
+    walks = _Walks(demands, fetch, shared=shared)
+    picked = [Picked() for _ in demands]
+    is_free: dict[str, bool] = {}
+    unmet = list(range(len(demands)))
+    while unmet:
+        drawn = {n: walks.draw(demands[n], demands[n].limit - len(picked[n].chunks)) for n in unmet}
+        asked = {job_key for keys in drawn.values() for job_key, _ in keys} - is_free.keys()
+        locked = lock_free(asked) if asked else ()
+        is_free.update({job_key: job_key in locked for job_key in asked})
+        for n, keys in drawn.items():
+            free = [key for key in keys if is_free[key[0]]]
+            picked[n].chunks += free
+            picked[n].contended |= len(free) < len(keys)
+        unmet = [n for n in unmet if drawn[n] and len(picked[n].chunks) < demands[n].limit]
+    return picked
+
+
+class _Walk:
+    """One queue from its most urgent chunk on, looked at in stretches, as deep as all demands on it may need."""
+
+    def __init__(self, deepest: int) -> None:
+        self.deepest = deepest
+        self.look = min(FIRST_LOOK, deepest)
+        self._seen: set[ChunkKey] = set()
+        self._ahead: deque[WaitingChunk] = deque()
+        self._ends = False
+
+    def extend(self, found: Sequence[WaitingChunk]) -> None:
+        """Take the first `look` chunks of the queue, of which some are known."""
+        self._ends = len(found) < self.look or self.look >= self.deepest
+        self._ahead.extend(one for one in found if one.key not in self._seen)
+        self._seen.update(one.key for one in found)
+        self.look = min(self.look * 4, self.deepest)
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether there may be more chunks, none of which is ahead."""
+        return not self._ahead and not self._ends
+
+    def pop(self) -> WaitingChunk | None:
+        """Take the next chunk that is ahead."""
+        return self._ahead.popleft() if self._ahead else None
+
+    def put_back(self, chunk: WaitingChunk) -> None:
+        """Return a chunk that was not needed."""
+        self._ahead.appendleft(chunk)
+
+
+class _Walks:
+    """The walks over all queues that the demands name; a chunk that was drawn is not drawn again."""
+
+    def __init__(self, demands: Sequence[Demand], fetch: Fetch, *, shared: bool) -> None:
+        self._fetch = fetch
+        wanted: dict[Queue, int] = {}
+        for demand in demands:
+            for queue in demand.queues:
+                wanted[queue] = wanted.get(queue, 0) + demand.limit
+        # Where others hold jobs, more than are wanted, to pass some over.
+        self._walks = {queue: _Walk(2 * most + 100 if shared else most) for queue, most in wanted.items()}
+
+    def draw(self, demand: Demand, count: int) -> list[ChunkKey]:
+        """Return the next `count` chunks over all queues of a demand, fewer when there are no more."""
+        walks = [self._walks[queue] for queue in demand.queues]
+        self._look([queue for queue, walk in zip(demand.queues, walks, strict=True) if walk.needs_look])
+        heads = list(self._heads(walks))
+        heapq.heapify(heads)
+        drawn: list[ChunkKey] = []
+        while heads and len(drawn) < count:
+            head, n = heads[0]
+            drawn.append(head.key)
+            if walks[n].needs_look:
+                self._look([demand.queues[n]])
+            following = walks[n].pop()
+            if following is None:
+                heapq.heappop(heads)
+            else:
+                heapq.heapreplace(heads, (following, n))
+        for head, n in heads:
+            walks[n].put_back(head)
+        return drawn
+
+    @staticmethod
+    def _heads(walks: Sequence[_Walk]) -> Iterator[tuple[WaitingChunk, int]]:
+        for n, walk in enumerate(walks):
+            if (head := walk.pop()) is not None:
+                yield head, n
+
+    def _look(self, queues: Sequence[Queue]) -> None:
+        if queues:
+            found = self._fetch({queue: self._walks[queue].look for queue in queues})
+            for queue in queues:
+                self._walks[queue].extend(found.get(queue, ()))

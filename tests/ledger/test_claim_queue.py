@@ -1,0 +1,142 @@
+"""No wake-up of a claim is lost, and what a claim took for a caller who has left is given back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from jobledger_service.domain.job import JobSpec
+from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.work import Claim
+from jobledger_service.ledger import claims
+from jobledger_service.ledger.batch import Commit
+from jobledger_service.ledger.claims import ClaimQueue
+from jobledger_service.ledger.commands import ClaimChunks, Claimed, CreateJob
+from jobledger_service.ledger.committer import Committer
+
+from tests.support.bounds import BOUND
+from tests.support.ledger import Ledger, create
+
+MINUTE = 60_000_000
+Task = asyncio.Task[list[Claimed]]
+
+
+@pytest.fixture(autouse=True)
+def nobody_looks_without_a_wake_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "POLL", 10 * BOUND)
+
+
+def claim(*kinds: str, limit: int = 1) -> ClaimChunks:
+    return ClaimChunks("me", kinds or ("k",), limit, Claim("worker", MINUTE))
+
+
+def job_of(kind: str, chunks: int = 1) -> CreateJob:
+    return CreateJob(NewJob(JobSpec("me", f"{kind}-{chunks}", kind, b""), [0] * chunks), "caller")
+
+
+class Ledgered:
+    """A committer and its claims; `on_commit` may be set, to act between a commit and its answers."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.committer = Committer(ledger.executor, self._committed)
+        self.claims = ClaimQueue(self.committer)
+        self.on_commit: Callable[[Commit], None] = lambda _: None
+
+    def _committed(self, commit: Commit) -> None:
+        self.claims.wake(commit.ready)
+        self.on_commit(commit)
+
+    def begin(self, command: ClaimChunks) -> Task:
+        return asyncio.create_task(self.claims.claim(command, 10 * BOUND))
+
+    async def waiting(self, *commands: ClaimChunks) -> list[Task]:
+        """Begin claims, and return them once each has looked and found nothing."""
+        tasks = [self.begin(command) for command in commands]
+        await asyncio.sleep(0)  # all are in the queue
+        await self.claims.claim_now(claim("nothing"))
+        await asyncio.sleep(0)
+        return tasks
+
+
+@asynccontextmanager
+async def running(ledger: Ledger) -> AsyncIterator[Ledgered]:
+    opened = Ledgered(ledger)
+    writer = asyncio.create_task(opened.committer.run())
+    try:
+        async with asyncio.timeout(BOUND):
+            yield opened
+            await opened.claims.settle()
+    finally:
+        opened.committer.close()
+        await writer
+
+
+async def test_a_claim_in_one_batch_with_the_job_that_feeds_it_gets_the_chunk(ledger: Ledger):
+    async with running(ledger) as opened:
+        created = asyncio.create_task(opened.committer.submit(create("a")))
+        [claimed] = await opened.begin(claim())
+        assert claimed.job.spec.job_id == "a"
+        await created
+
+
+async def test_a_wake_up_of_a_caller_who_left_goes_to_the_next(ledger: Ledger):
+    async with running(ledger) as opened:
+        first, second = await opened.waiting(claim(), claim())
+        opened.on_commit = lambda commit: first.cancel() and None if commit.ready else None
+        await opened.committer.submit(create("a"))
+        [claimed] = await second
+        assert (claimed.job.spec.job_id, claimed.chunk.attempt) == ("a", 1)
+        assert first.cancelled()
+
+
+async def test_a_claim_that_is_woken_by_two_queues_leaves_the_other_wake_up_to_others(ledger: Ledger):
+    async with running(ledger) as opened:
+        both, other = await opened.waiting(claim("k", "l"), claim("l"))
+        await asyncio.gather(opened.committer.submit(job_of("k")), opened.committer.submit(job_of("l")))
+        got = [one.job.spec.kind for task in (both, other) for one in await task]
+        assert sorted(got) == ["k", "l"]
+
+
+async def test_as_many_claims_are_woken_as_there_are_chunks(ledger: Ledger):
+    async with running(ledger) as opened:
+        tasks = await opened.waiting(*[claim() for _ in range(5)])
+        await opened.committer.submit(job_of("k", chunks=5))
+        got = [one.chunk.index for task in tasks for one in await task]
+        assert sorted(got) == [0, 1, 2, 3, 4]
+
+
+async def test_chunks_that_were_claimed_for_a_caller_who_left_are_given_back_and_no_attempt_is_counted(ledger: Ledger):
+    async with running(ledger) as opened:
+        await opened.committer.submit(job_of("k", chunks=3))
+        leaving = opened.begin(claim(limit=3))
+        opened.on_commit = lambda _: leaving.cancel() and None
+        await asyncio.wait([leaving])
+        assert leaving.cancelled()
+        opened.on_commit = lambda _: None
+        staying = await opened.begin(claim(limit=3))
+        assert [(one.chunk.index, one.chunk.attempt) for one in staying] == [(0, 1), (1, 1), (2, 1)]
+    assert ledger.reads.read_jobs(["me/k-3"], full=False).jobs["me/k-3"].job.counts.processing == 3
+
+
+async def test_claims_that_leave_at_any_time_keep_nothing(ledger: Ledger):
+    async with running(ledger) as opened:
+        await opened.committer.submit(job_of("k", chunks=60))
+        for turns in range(20):
+            leaving = [opened.begin(claim(limit=3)) for _ in range(3)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for task in leaving:
+                task.cancel()
+            got = [one for task in leaving for one in await _result(task)]
+            opened.claims._release("me", got)  # what was answered before it could be cancelled
+        await opened.claims.settle()
+        staying = await opened.begin(claim(limit=60))
+        assert {one.chunk.attempt for one in staying} == {1}
+        assert len(staying) == 60
+
+
+async def _result(task: Task) -> list[Claimed]:
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return []

@@ -1,0 +1,46 @@
+"""A ledger in this process: an executor over a new SQLite file, without a server."""
+
+from itertools import count
+from pathlib import Path
+
+from jobledger_service.domain.job import JobSpec
+from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.retention import Retention
+from jobledger_service.ledger.batch import Commit, Executor
+from jobledger_service.ledger.commands import CreateJob
+from jobledger_service.ledger.cursor import Cursor
+from jobledger_service.rpc.codec import ProtoCodec
+from jobledger_service.store.engines import open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.writing import SqlWriteStore
+
+
+class Ledger:
+    """An executor over a new SQLite file, and what it committed."""
+
+    def __init__(self, file: Path) -> None:
+        self.database = open_database(f"sqlite:///{file}")
+        upgrade(self.database)
+        self.reads = SqlReadStore(self.database)
+        clock = count(1_000_000)
+        self.executor = Executor(
+            SqlWriteStore(self.database),
+            ProtoCodec(),
+            lambda: next(clock),
+            lambda position: Cursor(self.reads.ledger, position),
+            Retention(),
+            quiet=0,
+        )
+        self.commits: list[Commit] = []
+
+    def close(self) -> None:
+        self.database.close()
+
+    def positions(self) -> list[int]:
+        return [row.position for row in self.reads.events(0, 1_000).rows]
+
+
+def create(job_id: str, priority: int = 5, fingerprint: bytes = b"same") -> CreateJob:
+    """Return the command that creates a job of one chunk, of owner `me` and kind `k`."""
+    return CreateJob(NewJob(JobSpec("me", job_id, "k", fingerprint), [0], priority=priority), "caller")
