@@ -51,7 +51,11 @@ def test_the_command_imports_a_file_and_tells_what_it_refused(
     server: Server, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("JOBLEDGER_TARGET", server.target)
-    times = {"createTime": "2024-03-01T12:00:00Z", "endTime": "2024-03-01T13:00:00Z"}
+    times = {
+        "createTime": "2024-03-01T12:00:00Z",
+        "startTime": "2024-03-01T12:00:00Z",
+        "endTime": "2024-03-01T13:00:00Z",
+    }
     jobs = [{"job": {"jobId": f"{kind}-{n}", "kind": kind}, "state": "JOB_STATE_COMPLETED"} | times for n in range(600)]
     file = tmp_path / "jobs.jsonl"
     file.write_text("\n".join(map(json.dumps, jobs)))

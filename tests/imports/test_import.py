@@ -60,7 +60,9 @@ async def test_a_failed_job_keeps_what_was_done_and_can_be_retried(api: Api, kin
         ImportedChunk(index=0, state=DONE, task_id="celery-0"),
         ImportedChunk(index=1, state=BROKEN, error=WorkError(code="OOM"), attempt=4),
     ]
-    await send(api, [past(kind, kind, FAILED, job={"item_count": 1_000}, chunks=chunks)])
+    await send(
+        api, [past(kind, kind, FAILED, job={"item_count": 1_000, "retry_policy": {"max_attempts": 4}}, chunks=chunks)]
+    )
     job = await api.get(kind)
     assert (job.state, job.error.code, job.progress.percent) == (FAILED, "BOOM", 50.0)
     ended = [(chunk.task_id, chunk.error.code, chunk.attempt) for chunk in job.chunks]
@@ -73,7 +75,8 @@ async def test_a_failed_job_keeps_what_was_done_and_can_be_retried(api: Api, kin
 
 
 async def test_a_queued_job_is_worked_here(api: Api, kind: str):
-    await send(api, [past(kind, kind, QUEUED, job={"item_count": 1_000}, chunks=[ImportedChunk(index=0, state=DONE)])])
+    done = [ImportedChunk(index=0, state=DONE)]
+    await send(api, [past(kind, kind, QUEUED, job={"item_count": 1_000}, retry_count=1, chunks=done)])
     [claimed] = await api.claim(kind, 10)
     assert (claimed.job_id, claimed.chunk.index) == (kind, 1)
     await api.complete(claimed)
@@ -106,6 +109,16 @@ BROKEN_JOBS = {
     "result_uri": {"result_uri": "/etc/passwd"},
     "cancel_reason": {"cancel_reason": "not cancelled"},
     "retry_count": {"retry_count": -1},
+    "chunks: of a QUEUED job at least one": {
+        "state": QUEUED,
+        "retry_count": 1,
+        "chunks": [ImportedChunk(index=0, state=DONE)],
+    },
+    "chunks: chunk 0 needs an error": {
+        "state": CANCELLED,
+        "job": {"item_count": 1_000},
+        "chunks": [ImportedChunk(index=0, state=BROKEN)],
+    },
     "chunks[0].state": {"chunks": [ImportedChunk(index=0)]},
     "chunks": {"chunks": [ImportedChunk(index=9, state=DONE)]},
     "chunks: chunk 0 begins": {

@@ -49,7 +49,7 @@ Global___ImportJobsRequest: _TypeAlias = ImportJobsRequest  # noqa: Y015
 @_typing.final
 class ImportedJob(_message.Message):
     """ImportedJob is a job as it stands in the system that it comes from: not begun yet, or ended. One in work stays there until
-    it ends.
+    it ends. It must be a job that could have come about here.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -91,7 +91,7 @@ class ImportedJob(_message.Message):
     result_uri: _builtins.str
     """result_uri is where the result is. Empty: none. Only for a COMPLETED job."""
     retry_count: _builtins.int
-    """retry_count is how often it was retried, 0 to 1,000,000."""
+    """retry_count is how often it was retried, 0 to 1,000,000. At least 1 for a QUEUED job with COMPLETED chunks."""
     cancel_reason: _builtins.str
     """cancel_reason is why it was cancelled, at most 1,024 characters. Only for a CANCELLED job."""
     @_builtins.property
@@ -104,7 +104,9 @@ class ImportedJob(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time is when its last run began, not before create_time. Absent: it never ran. Not for a QUEUED job."""
+        """start_time is when its last run began, not before create_time. Absent: that run never began. Required for a COMPLETED or
+        FAILED job: where it is not known, give create_time. Not for a QUEUED job.
+        """
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
@@ -112,15 +114,20 @@ class ImportedJob(_message.Message):
 
     @_builtins.property
     def error(self) -> _chunk_pb2.WorkError:
-        """error is why it failed. Required for a FAILED job, with a code; not for others."""
+        """error is why it failed. Required for a FAILED job, with a code; not for others. Its chunk_index is one of the FAILED
+        chunks; absent: the first of them.
+        """
 
     @_builtins.property
     def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """artifacts are its outputs and previews by name, at most 100."""
+        """artifacts are its outputs and previews by name, at most 100. Only for a job that ran."""
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedChunk]:
-        """chunks say how single chunks ended. A chunk that is not named ended as the job did; of a QUEUED job it is PENDING."""
+        """chunks say how single chunks ended. A chunk that is not named ended as the job did; of a QUEUED job it is PENDING, and
+        at least one is. Of a FAILED job at least one is FAILED; others are CANCELLED only with FAIL_FAST or after a retry. With
+        FAIL_FAST at most one chunk is FAILED for each run. Of a CANCELLED job at least one is not FAILED.
+        """
 
     def __init__(
         self,
@@ -168,18 +175,20 @@ class ImportedChunk(_message.Message):
     worker: _builtins.str
     """worker is who had it, at most 256 characters. Empty: not known."""
     attempt: _builtins.int
-    """attempt is how often it was tried, 0 to 1,000. Absent: 1 for a job that ran."""
+    """attempt is how often it was tried, 0 to 1,000: at most the retry policy's max_attempts for each run, of which there are
+    retry_count and, if start_time is given, one more. Absent: 1 for a job that ran.
+    """
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """start_time is when its last attempt began, not before the job's create_time. Absent: the job's start_time."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """end_time is when it ended, not before its start_time and not in the future. Absent: the job's end_time."""
+        """end_time is when it ended, not before its start_time and not after the job's end_time. Absent: the job's end_time."""
 
     @_builtins.property
     def error(self) -> _chunk_pb2.WorkError:
-        """error is why it failed. Absent: the job's error, for a FAILED chunk. Not for others."""
+        """error is why it failed. Absent: the job's error, for a FAILED chunk; required where the job has none. Not for others."""
 
     def __init__(
         self,

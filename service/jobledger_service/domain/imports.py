@@ -7,11 +7,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .change import Change, ChangeType, Step
-from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, ChunkProgress, WorkError
-from .errors import InvalidField
+from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, ChunkProgress, LeaseEnd, WorkError
 from .job import Job, counts_of
 from .lifecycle import NewJob, create
-from .states import ENDED, ChunkState, JobState
+from .states import ChunkState, JobState
 
 
 class ChunkEnd(Struct, frozen=True):
@@ -41,6 +40,18 @@ class PastJob(Struct, frozen=True):
     cancel_reason: str = ""
     chunks: Mapping[int, ChunkEnd] = {}
 
+    @property
+    def ran(self) -> bool:
+        """Whether a chunk of it may have been attempted: in this run, or in one before a retry."""
+        return self.start_time is not None or self.retry_count > 0
+
+    def attempts(self, end: ChunkEnd) -> int:
+        """Return how often a chunk was attempted: as it is said, else once where it must or may have been."""
+        if end.attempt is not None:
+            return end.attempt
+        must = end.state in (ChunkState.COMPLETED, ChunkState.FAILED) or end.start_time is not None
+        return int(must or (self.start_time is not None and end.state is ChunkState.CANCELLED))
+
 
 _CHUNK_STATES = {
     JobState.QUEUED: ChunkState.PENDING,
@@ -48,65 +59,22 @@ _CHUNK_STATES = {
     JobState.FAILED: ChunkState.FAILED,
     JobState.CANCELLED: ChunkState.CANCELLED,
 }
-_ALLOWED = {
-    JobState.QUEUED: {ChunkState.COMPLETED},
-    JobState.COMPLETED: {ChunkState.COMPLETED},
-    JobState.FAILED: {ChunkState.COMPLETED, ChunkState.FAILED, ChunkState.CANCELLED},
-    JobState.CANCELLED: {ChunkState.COMPLETED, ChunkState.FAILED, ChunkState.CANCELLED},
+_LEASE_ENDS = {
+    ChunkState.COMPLETED: LeaseEnd.COMPLETED,
+    ChunkState.FAILED: LeaseEnd.FAILED,
+    ChunkState.CANCELLED: LeaseEnd.TAKEN,
 }
 
 
-def check(past: PastJob, now: int) -> None:
-    """Raise InvalidField for a history that cannot have been."""
-    broken: list[tuple[str, str]] = []
-    ended = past.state in ENDED
-    if past.create_time > now:
-        broken.append(("create_time", "is in the future"))
-    if past.start_time is not None and past.start_time < past.create_time:
-        broken.append(("start_time", "is before create_time"))
-    if ended != (past.end_time is not None):
-        broken.append(("end_time", f"is {'required' if ended else 'not'} for a job that is {past.state}"))
-    elif past.end_time is not None and not (past.start_time or past.create_time) <= past.end_time <= now:
-        broken.append(("end_time", "is before the start, or in the future"))
-    if not ended and past.start_time is not None:
-        broken.append(("start_time", "is not for a job that is QUEUED"))
-    for name, given, state in (
-        ("error", past.error is not None, JobState.FAILED),
-        ("result_uri", bool(past.result_uri), JobState.COMPLETED),
-        ("cancel_reason", bool(past.cancel_reason), JobState.CANCELLED),
-    ):
-        if given and past.state is not state:
-            broken.append((name, f"is only for a job that is {state}, not {past.state}"))
-    if past.state is JobState.FAILED and past.error is None:
-        broken.append(("error", "is required for a job that is FAILED"))
-    broken += _broken_chunks(past, now)
-    if broken:
-        raise InvalidField(*broken)
-
-
-def _broken_chunks(past: PastJob, now: int) -> list[tuple[str, str]]:
-    broken = []
-    total, allowed = len(past.new.sizes), _ALLOWED[past.state]
-    for index, end in past.chunks.items():
-        if not 0 <= index < total:
-            broken.append(("chunks", f"chunk {index} is not one of the job's {total}"))
-        elif end.state not in allowed:
-            names = ", ".join(sorted(allowed))
-            broken.append(("chunks", f"chunk {index} is {end.state}: of a {past.state} job it may be {names}"))
-        elif not past.create_time <= (end.start_time or past.create_time) <= (end.end_time or now) <= now:
-            broken.append(
-                ("chunks", f"chunk {index} begins before create_time, or ends before it begins or in the future")
-            )
-    states = {end.state for end in past.chunks.values()}
-    if past.state is JobState.FAILED and len(past.chunks) == total and ChunkState.FAILED not in states:
-        broken.append(("chunks", "of a FAILED job at least one is FAILED"))
-    return broken
+def usual_end(past: PastJob) -> ChunkEnd:
+    """Return how the chunks ended of which nothing is said: as the job did."""
+    return ChunkEnd(_CHUNK_STATES[past.state])
 
 
 def imported(past: PastJob, actor: str) -> Step:
     """Return the job and its chunks as they ended, in one entry of the ledger."""
     step = create(past.new, actor, past.create_time)
-    usual = _ending(past, ChunkEnd(_CHUNK_STATES[past.state]))
+    usual = _ending(past, usual_end(past))
     chunks = tuple(_ended(past, chunk, usual) for chunk in step.chunks)
     change = Change(ChangeType.IMPORTED, actor, None, past.state)
     return Step(_with_end(past, step.job, chunks), chunks, change)
@@ -127,21 +95,31 @@ def _with_end(past: PastJob, job: Job, chunks: Sequence[Chunk]) -> Job:
         progress=progress,
         start_time=past.start_time,
         end_time=past.end_time,
-        first_failure=past.error,
+        first_failure=_first_failure(past, chunks),
         declared_result=past.result_uri,
         artifacts=past.artifacts,
         retry_count=past.retry_count,
+        retry_time=(past.start_time or past.create_time) if past.retry_count else None,
         cancel_reason=past.cancel_reason,
     )
+
+
+def _first_failure(past: PastJob, chunks: Sequence[Chunk]) -> WorkError | None:
+    """Return the job's error, of the chunk that it names, else of the first that failed."""
+    if past.error is None or past.error.chunk_index is not None:
+        return past.error
+    return replace(past.error, chunk_index=next(c.index for c in chunks if c.state is ChunkState.FAILED))
 
 
 def _ended(past: PastJob, chunk: Chunk, usual: Mapping[str, object]) -> Chunk:
     end = past.chunks.get(chunk.index)
     changes = usual if end is None else _ending(past, end)
-    if end is not None and (end.attempt or 0) > chunk.max_attempts:
-        changes = {**changes, "max_attempts": end.attempt}
+    if end is not None and past.attempts(end) > chunk.max_attempts:
+        changes = {**changes, "max_attempts": past.attempts(end)}
     if changes.get("state") is ChunkState.COMPLETED:
         changes = {**changes, "progress": _whole(chunk.items)}
+    if error := changes.get("error"):
+        changes = {**changes, "error": replace(error, chunk_index=chunk.index)}
     return replace(chunk, **changes)
 
 
@@ -154,13 +132,15 @@ def _ending(past: PastJob, end: ChunkEnd) -> Mapping[str, object]:
     """Return what a chunk that ended so differs in from one that begins."""
     if end.state is ChunkState.PENDING:
         return {}
-    ran = past.start_time is not None or end.start_time is not None
+    attempts = past.attempts(end)
     return {
         "state": end.state,
         "task_id": end.task_id,
         "worker": end.worker,
-        "attempt": int(ran) if end.attempt is None else end.attempt,
-        "start_time": end.start_time or past.start_time,
+        "attempt": attempts,
+        "fence": attempts,
+        "lease_end": _LEASE_ENDS[end.state] if attempts else None,
+        "start_time": (end.start_time or past.start_time or past.create_time) if attempts else None,
         "end_time": end.end_time or past.end_time or past.create_time,
         "error": end.error or past.error if end.state is ChunkState.FAILED else None,
     }

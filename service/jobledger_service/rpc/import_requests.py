@@ -8,7 +8,8 @@ from jobledger.v1 import chunk_pb2
 from jobledger.v1 import import_service_pb2 as api
 
 from jobledger_service.domain.chunk import WorkError
-from jobledger_service.domain.imports import ChunkEnd, PastJob, check
+from jobledger_service.domain.import_rules import check
+from jobledger_service.domain.imports import ChunkEnd, PastJob
 from jobledger_service.domain.limits import MAX_JOB_ARTIFACTS
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger import commands
