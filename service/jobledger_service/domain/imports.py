@@ -118,7 +118,7 @@ def _ended(past: PastJob, chunk: Chunk, usual: Mapping[str, object]) -> Chunk:
         changes = {**changes, "max_attempts": past.attempts(end)}
     if changes.get("state") is ChunkState.COMPLETED:
         changes = {**changes, "progress": _whole(chunk.items)}
-    if error := changes.get("error"):
+    if isinstance(error := changes.get("error"), WorkError):
         changes = {**changes, "error": replace(error, chunk_index=chunk.index)}
     return replace(chunk, **changes)
 
