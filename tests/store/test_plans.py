@@ -94,8 +94,15 @@ def test_the_service_finds_its_own_jobs_by_an_index_of_them_alone(database: Data
 
 def test_the_history_of_a_job_walks_its_index(database: Database):
     plans = Plans(database)
-    SqlReadStore(database).events(0, 10, "me/x")
+    SqlReadStore(database).events(0, 10, job_key="me/x")
     assert any("SEARCH events USING INDEX events_by_job" in step for step in plans.steps), plans.steps
+
+
+def test_the_history_of_an_owner_walks_its_index(database: Database):
+    plans = Plans(database)
+    SqlReadStore(database).events(0, 10, owner="me")
+    found = "SEARCH events USING INDEX events_by_owner (<expr>=? AND position>?)"
+    assert found in plans.steps, plans.steps
 
 
 @pytest.mark.parametrize("after", [Place(0, ""), Place(5, "me/x")])

@@ -1,9 +1,10 @@
 """Which jobs a list or a watch is about."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Final, Self
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from .job import NO_LABELS, Job
 from .limits import MAX_PRIORITY, MIN_PRIORITY
@@ -88,6 +89,12 @@ class JobFilter(Struct, frozen=True):
     """Words that must each begin one of the job's."""
     callers_only: bool = False
     """Whether the service's own jobs are out."""
+
+    @property
+    def identity(self) -> Hashable:
+        """The same for equal filters; unlike a filter it can be hashed."""
+        values = asdict(self)
+        return tuple((values | {"labels": frozenset(self.labels.items())}).values())
 
     def matches(self, facts: Facts) -> bool:
         """Whether a job with these facts is meant."""

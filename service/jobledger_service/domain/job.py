@@ -48,6 +48,11 @@ def job_id_of(key: str) -> str:
     return key.partition("/")[2]
 
 
+def owner_of(key: str) -> str:
+    """Return the owner within a ledger-wide name."""
+    return key.partition("/")[0]
+
+
 class JobSpec(Struct, frozen=True):
     """What a job is from its creation on."""
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from jobledger_service.domain.delivery import Delivery
+from jobledger_service.domain.job import owner_of
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.webhook import Missed, Webhook
 from jobledger_service.domain.webhook_events import WebhookEventType, event_types, reached
@@ -135,7 +136,7 @@ class WebhookFill:
 
 
 def _owner(row: EventRow) -> str:
-    return row.job_key.partition("/")[0]
+    return owner_of(row.job_key)
 
 
 def _span(filled: Filled) -> str:

@@ -5,14 +5,16 @@ import logging
 from collections.abc import Callable, Sequence
 
 from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.filter import JobFilter
 from jobledger_service.ledger.entry import Entry
 from jobledger_service.ledger.feed_ports import Codec
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.read_ports import EventsRead, ReadStore
 
-from .page import PAGE, Page
+from .page import PAGE, NoProgressError, Page
 from .pages import Pages
 from .ring import Ring
+from .subscribers import FeedCounts, Subscribers
 from .subscription import FeedSubscription
 
 log = logging.getLogger(__name__)
@@ -36,11 +38,10 @@ class LiveFeed:
         self._found = found
         self._sole_writer = sole_writer
         self._ring = Ring(store.position())
-        self._pages = Pages(self._read, self._decode)
-        self._of_job: dict[str, set[FeedSubscription]] = {}
-        self._of_all: set[FeedSubscription] = set()
+        self._pages = Pages(self._load)
+        self.counts = FeedCounts()
+        self._subscribers = Subscribers(self.counts)
         self._hint = asyncio.Event()
-        self._watchers = 0
         self.closing = False
 
     @property
@@ -51,23 +52,20 @@ class LiveFeed:
     @property
     def watchers(self) -> int:
         """How many subscriptions there are; may be asked on any thread."""
-        return self._watchers
+        return len(self._subscribers)
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Take the entries of a commit. When others committed in between, the gap is read from the store first."""
         if entries and entries[0].position > self._ring.head + 1:
             self._hint.set()
             return
+        self._hand_out(entries)
+
+    def _hand_out(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.position > self._ring.head:
-                self._hand_out(entry)
-
-    def _hand_out(self, entry: Entry) -> None:
-        self._ring.append(entry)
-        for subscription in self._of_job.get(entry.job_key, ()):
-            subscription.offer(entry)
-        for subscription in self._of_all:
-            subscription.offer(entry)
+                self._ring.append(entry)
+                self._subscribers.publish(entry)
 
     def hint(self) -> None:
         """Look for entries of other processes soon."""
@@ -100,50 +98,69 @@ class LiveFeed:
     async def _read_on(self) -> None:
         """Read from the head to the end of the ledger."""
         while True:
-            read = await self._read(self._ring.head, PAGE, None)
-            entries = self._decode(read)
-            self.publish(entries)
-            for entry in entries:
+            page = await self._load(self._ring.head)
+            if page.trimmed > self._ring.head:
+                self._skip(page.trimmed)
+            self._hand_out(page.entries)
+            self._ring.pass_over(page.through)
+            for entry in page.entries:
                 self._found(entry)
-            if read.complete:
+            if page.complete:
                 return
+            if self._ring.head <= page.after:
+                raise NoProgressError("the feed", page.after, page.through)
 
-    def subscribe(self, after: int, job_key: str | None = None) -> FeedSubscription:
-        """Follow one job, or all, from a position on."""
-        subscription = FeedSubscription(self, after, job_key, lambda: self._leave(subscription))
-        self._watchers += 1
-        if job_key is None:
-            self._of_all.add(subscription)
-        else:
-            self._of_job.setdefault(job_key, set()).add(subscription)
+    def _skip(self, trimmed: int) -> None:
+        """Go on after history that others trimmed before it was read here; watchers are told that it is gone."""
+        log.warning("history up to position %d was trimmed before the feed had read it", trimmed)
+        for subscription in self._subscribers:
+            subscription.fall_behind()
+            subscription.wake()
+        self._ring.begin_at(trimmed)
+
+    def subscribe_to_job(self, after: int, job_key: str) -> FeedSubscription:
+        """Follow one job from a position on."""
+        return self._add(FeedSubscription(self, after, job_key=job_key, leave=self._subscribers.remove))
+
+    def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> FeedSubscription:
+        """Follow the jobs that match from a position on."""
+        return self._add(FeedSubscription(self, after, jobs=jobs, leave=self._subscribers.remove))
+
+    def _add(self, subscription: FeedSubscription) -> FeedSubscription:
+        self._subscribers.add(subscription)
         return subscription
 
-    def _leave(self, subscription: FeedSubscription) -> None:
-        self._watchers -= 1
-        if subscription.job_key is None:
-            self._of_all.discard(subscription)
-            return
-        mine = self._of_job.get(subscription.job_key, set())
-        mine.discard(subscription)
-        if not mine:
-            self._of_job.pop(subscription.job_key, None)
-
-    def recent(self, after: int, job_key: str | None) -> Page | None:
+    def recent(self, after: int, owner: str, job_key: str | None) -> Page | None:
         """Return entries after a position from memory; None when it does not reach back so far."""
-        return self._ring.after(after, job_key) if self._ring.covers(after) else None
+        return self._ring.after(after, owner, job_key) if self._ring.covers(owner, after) else None
 
-    async def history(self, after: int, job_key: str | None) -> Page:
+    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
         """Return entries after a position from the store; raises HistoryTrimmed."""
-        return await (self._pages.of_all(after) if job_key is None else self._pages.of_job(after, job_key))
+        return await (self._pages.of_owner(after, owner) if job_key is None else self._pages.of_job(after, job_key))
 
     def close(self) -> None:
         """End all watches: each gets its bookmark and then Draining."""
         self.closing = True
-        for subscription in [*self._of_all, *(one for mine in self._of_job.values() for one in mine)]:
+        for subscription in self._subscribers:
             subscription.wake()
 
-    async def _read(self, after: int, limit: int, job_key: str | None) -> EventsRead:
-        return await self._queries.run(self._store.events, after, limit, job_key)
+    async def _load(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Page:
+        """Read and decode a page, on a reader's thread: the event loop is not held up by large events."""
+        page, rejected = await self._queries.run(self._read, after, owner, job_key)
+        self.counts.rejected += rejected
+        return page
 
-    def _decode(self, read: EventsRead) -> list[Entry]:
-        return [self._codec.open(row) for row in read.rows]
+    def _read(self, after: int, owner: str | None, job_key: str | None) -> tuple[Page, int]:
+        read = self._store.events(after, PAGE, owner=owner, job_key=job_key)
+        entries = self._decoded(read)
+        return Page(entries, after, read.through, read.trimmed, read.complete), len(read.rows) - len(entries)
+
+    def _decoded(self, read: EventsRead) -> list[Entry]:
+        """Return the entries of the rows that can be read: a row that is damaged stops nobody."""
+        entries = []
+        for row in read.rows:
+            try:
+                entries.append(self._codec.open(row))
+            except Exception:
+                log.exception("the event at position %d of job %s cannot be read: left out", row.position, row.job_key)
+        return entries

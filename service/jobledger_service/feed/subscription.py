@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from jobledger_service.domain.errors import Draining
+from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.job import owner_of
 from jobledger_service.ledger.entry import Entry
 
-from .page import PAGE_BYTES, Page
+from .page import MAX_PAGE_BYTES, NoProgressError, Page
 
-JOB_QUEUE = 64
-QUEUE = 1_024
+MAX_JOB_QUEUE = 64
+MAX_QUEUE = 1_024
 
 
 class Source(Protocol):
@@ -25,47 +27,65 @@ class Source(Protocol):
     def closing(self) -> bool:
         """Whether all watches are to end."""
 
-    def recent(self, after: int, job_key: str | None) -> Page | None:
+    def recent(self, after: int, owner: str, job_key: str | None) -> Page | None:
         """Return entries after a position from memory; None when it does not reach back so far."""
 
-    async def history(self, after: int, job_key: str | None) -> Page:
+    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
         """Return entries after a position from the store; raises HistoryTrimmed."""
 
 
 class FeedSubscription:
-    """Follows one job, or all. Used by one task, on the event loop."""
+    """Follows one job, or the jobs of one owner that match a filter. Used by one task, on the event loop."""
 
-    def __init__(self, feed: Source, after: int, job_key: str | None, leave: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        feed: Source,
+        after: int,
+        *,
+        job_key: str = "",
+        jobs: JobFilter | None = None,
+        leave: "Callable[[FeedSubscription], None]",
+    ) -> None:
         self.job_key = job_key
+        self.jobs = jobs
+        self.owner = owner_of(job_key) if jobs is None else jobs.owner
         self._feed = feed
         self._leave = leave
         self._position = after
         self._queue: deque[Entry] = deque()
-        self._most = JOB_QUEUE if job_key else QUEUE
+        self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
         self._bytes = 0
         self._behind = True
         self._waiter: asyncio.Future[None] | None = None
 
     @property
     def position(self) -> int:
-        """Everything up to here was handed out or did not concern the watcher."""
-        if self._behind or self._queue:
+        """Everything up to here was handed out or did not concern the watcher. It never falls."""
+        if self._behind:
             return self._position
-        return max(self._position, self._feed.position)
+        looked_at = self._queue[0].position - 1 if self._queue else self._feed.position
+        return max(self._position, looked_at)
 
     def offer(self, entry: Entry) -> None:
-        """Take an entry that was just committed. A full queue is dropped: the watcher reads on from the history."""
+        """Take an entry that was just committed, and that concerns the watcher.
+
+        A full queue is dropped: the watcher reads on from the history.
+        """
         if self._behind or entry.position <= self._position:
             return
-        if len(self._queue) >= self._most or self._bytes >= PAGE_BYTES:
-            self._position = self._queue[0].position - 1
-            self._queue.clear()
-            self._bytes = 0
-            self._behind = True
+        if len(self._queue) >= self._max_queue or self._bytes >= MAX_PAGE_BYTES:
+            self.fall_behind()
         else:
             self._queue.append(entry)
             self._bytes += entry.size
         self.wake()
+
+    def fall_behind(self) -> None:
+        """Drop the queue: the watcher reads on from the history, where it is."""
+        self._advance(self.position)
+        self._queue.clear()
+        self._bytes = 0
+        self._behind = True
 
     def wake(self) -> None:
         """Let the watcher look up."""
@@ -83,7 +103,7 @@ class FeedSubscription:
         return self._take()
 
     async def _wait(self, seconds: float) -> None:
-        """Wait for news, by a bare future and a timer: an Event and a timeout were a tenth of a busy server's CPU."""
+        """Wait for an entry by a bare future and a timer: an Event and a timeout took a tenth of a server's CPU."""
         if seconds <= 0:
             return
         loop = asyncio.get_running_loop()
@@ -101,17 +121,29 @@ class FeedSubscription:
         entries = list(self._queue)
         self._queue.clear()
         self._bytes = 0
-        self._position = entries[-1].position
+        self._advance(entries[-1].position)
         return entries
 
     async def _catch_up(self) -> Sequence[Entry]:
         """Read on: from memory if it reaches back far enough, and then go with the feed; else from the history."""
-        recent = self._feed.recent(self._position, self.job_key)
-        page = recent or await self._feed.history(self._position, self.job_key)
-        self._position = page.through
-        self._behind = recent is None or page.through < self._feed.position
-        return page.entries
+        job_key = self.job_key if self.jobs is None else None
+        page = self._feed.recent(self._position, self.owner, job_key)
+        if page is None:
+            page = await self._feed.history(self._position, self.owner, job_key)
+        else:
+            self._behind = not page.complete
+        self._advance(page.through)
+        if self._behind:
+            await asyncio.sleep(0)  # others have their turn between two pages
+        if self.jobs is None:
+            return page.entries
+        return [entry for entry in page.entries if entry.concerns(self.jobs)]
+
+    def _advance(self, position: int) -> None:
+        if position < self._position:
+            raise NoProgressError("a watch", self._position, position)
+        self._position = position
 
     def close(self) -> None:
         """Leave the feed."""
-        self._leave()
+        self._leave(self)

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from jobledger_service.domain.change import Change
 from jobledger_service.domain.chunk import Chunk
-from jobledger_service.domain.filter import Facts
+from jobledger_service.domain.filter import Facts, JobFilter
 from jobledger_service.domain.job import Job
 
 
@@ -54,6 +54,12 @@ class Entry(Struct, frozen=True):
     chunks: bytes
     chunk_count: int
     ready: int = 0
+
+    def concerns(self, jobs: JobFilter) -> bool:
+        """Whether the job matched before the change, or does after it."""
+        return (self.after is not None and jobs.matches(self.after)) or (
+            self.before is not None and jobs.matches(self.before)
+        )
 
     @property
     def size(self) -> int:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from jobledger_service.domain.filter import JobFilter
+
 from .entry import Encoded, Entry, Record
 from .read_ports import EventRow, JobRead
 
@@ -37,10 +39,12 @@ class Subscription(Protocol):
 
     @property
     def position(self) -> int:
-        """Everything up to here was handed out or did not concern the watcher."""
+        """Everything up to here was handed out or did not concern the watcher. It never falls."""
 
     async def next(self, patience: float) -> Sequence[Entry]:
-        """Return what follows, oldest first; nothing when `patience` seconds pass or there is news that is not for it.
+        """Return what follows and concerns the watcher, oldest first; nothing when `patience` seconds pass.
+
+        While it catches up it may return nothing at once: there was nothing for the watcher in what was read.
 
         Raises HistoryTrimmed, Draining, StoreUnavailable.
         """
@@ -56,12 +60,35 @@ class Feed(Protocol):
     def position(self) -> int:
         """The newest position that this process knows of."""
 
-    def subscribe(self, after: int, job_key: str | None = None) -> Subscription:
-        """Follow one job, or all, from a position on."""
+    def subscribe_to_job(self, after: int, job_key: str) -> Subscription:
+        """Follow one job from a position on."""
+
+    def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> Subscription:
+        """Follow the jobs that match from a position on: what changed on each that did before, or does now."""
+
+
+class FeedCounts(Protocol):
+    """What a feed did since its process started."""
+
+    @property
+    def evaluations(self) -> int:
+        """How often a filter was applied to an entry that was just committed."""
+
+    @property
+    def wakeups(self) -> int:
+        """How often a watch was handed an entry that was just committed."""
+
+    @property
+    def rejected(self) -> int:
+        """How many stored events could not be read, and were left out."""
 
 
 class WatchedFeed(Protocol):
     """What can be seen of the feed from outside."""
+
+    @property
+    def counts(self) -> FeedCounts:
+        """What it did since the process started."""
 
     @property
     def position(self) -> int:

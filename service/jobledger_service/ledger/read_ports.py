@@ -177,8 +177,11 @@ class ReadStore(Protocol):
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`."""
 
-    def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
-        """Return the events after a position, of one job or of all, oldest first; fewer when they are large."""
+    def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
+        """Return the events after a position, of one job, of one owner or of all, oldest first.
+
+        Fewer than `limit` when they are large, but at least one if there is one.
+        """
 
     def figures(self, query: StatsQuery) -> Figures:
         """Return statistics."""

@@ -60,7 +60,7 @@ class Watch:
             yield self._codec.snapshot(read, self._cursor(at))
             if read.job.ended:
                 return
-        with closing(self._feed.subscribe(at if after is None else after, key)) as subscription:
+        with closing(self._feed.subscribe_to_job(at if after is None else after, key)) as subscription:
             if after is not None:
                 entries = await self._missed(subscription, at)
                 for message in self._messages(entries, mode) or [self._nothing_missed(subscription, read, job_id)]:
@@ -119,7 +119,7 @@ class Watch:
             async for message in self._snapshots(jobs, seen):
                 yield message
             after, owed_from = seen.first, seen.last
-        with closing(self._feed.subscribe(after)) as subscription:
+        with closing(self._feed.subscribe_to_jobs(after, jobs)) as subscription:
             pace, owed = _Pace(self._bookmark_every), True
             while True:
                 try:
@@ -132,10 +132,12 @@ class Watch:
                 for message in self._matching(jobs, entries, mode, seen):
                     yield message
                     pace.spoke()
-                if (owed or pace.due()) and subscription.position >= owed_from:
+                reached = subscription.position >= owed_from
+                # A long way to what was written by now is told of too, once cursors may be given.
+                if (owed and reached) or (pace.due() and seen.passed(subscription.position)):
                     yield self._bookmark(subscription)
                     pace.spoke()
-                    owed = False
+                    owed = owed and not reached
 
     async def _snapshots(self, jobs: JobFilter, seen: "_Seen") -> AsyncGenerator[bytes]:
         """Yield all jobs that match now, newest first, without cursors: the bookmark after them is where to resume."""
@@ -154,7 +156,7 @@ class Watch:
         groups: dict[str, list[Entry]] = {}
         order: list[tuple[str, Entry]] = []
         for entry in entries:
-            if seen.shown(entry) or not _concerns(jobs, entry):
+            if seen.shown(entry):
                 continue
             if mode is Mode.LATEST and (group := groups.get(entry.job_key)):
                 order.remove((entry.job_key, group[-1]))
@@ -199,13 +201,6 @@ def _until_last(entries: Sequence[Entry]) -> Sequence[Entry]:
         if _is_last(entry):
             return entries[: index + 1]
     return entries
-
-
-def _concerns(jobs: JobFilter, entry: Entry) -> bool:
-    """Whether the job matched before the change, or does after it."""
-    return (entry.after is not None and jobs.matches(entry.after)) or (
-        entry.before is not None and jobs.matches(entry.before)
-    )
 
 
 class _Seen(Struct):

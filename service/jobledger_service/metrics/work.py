@@ -1,9 +1,11 @@
 """The metrics of what the server does: commits, watches, chunks, duties."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from jobledger_service.domain.change import ChangeType
 from jobledger_service.ledger.batch import Commit
@@ -12,6 +14,19 @@ from jobledger_service.ledger.feed_ports import WatchedFeed
 
 COMMANDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class _Count(Collector):
+    """A counter that is kept elsewhere, as a plain number."""
+
+    def __init__(self, name: str, sentence: str, ask: Callable[[], int]) -> None:
+        self._name = name
+        self._sentence = sentence
+        self._ask = ask
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield what was counted up to now."""
+        yield CounterMetricFamily(self._name, self._sentence, value=self._ask())
 
 
 class WorkMetrics:
@@ -60,10 +75,16 @@ class WorkMetrics:
         self._gauge("commit_queue_depth", "Writes that wait.", lambda: committer.queued)
         self._gauge("commit_queue_limit", "Writes that may wait before more are refused.", lambda: committer.limit)
         self._gauge("watchers", "Watches that are open.", lambda: feed.watchers)
+        self._count("watch_filter_evaluations", "Filters applied to new entries.", lambda: feed.counts.evaluations)
+        self._count("watch_wakeups", "New entries handed to watches.", lambda: feed.counts.wakeups)
+        self._count("watch_events_rejected", "Stored events that cannot be read.", lambda: feed.counts.rejected)
         self._gauge("feed_position", "The newest entry that watchers were offered.", lambda: feed.position)
 
     def _gauge(self, name: str, sentence: str, ask: Callable[[], float]) -> None:
         Gauge(f"jobledger_{name}", sentence, registry=self._registry).set_function(ask)
+
+    def _count(self, name: str, sentence: str, ask: Callable[[], int]) -> None:
+        self._registry.register(_Count(f"jobledger_{name}", sentence, ask))
 
     def committed(self, commit: Commit) -> None:
         """Count what a commit did."""

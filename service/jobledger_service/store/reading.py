@@ -54,6 +54,7 @@ from .tables import (
     counts,
     delayed,
     deliveries,
+    event_owner,
     events,
     expiring,
     jobs,
@@ -69,27 +70,30 @@ from .tables import (
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
-MOST_BYTES = 4 * 1024 * 1024
-"""A read of events ends with the one that makes it this large, so that large events are not many at once."""
+MAX_EVENT_BYTES = 1024 * 1024
+"""A read of events ends with the event that makes it this large: at least one, if there is one."""
 
 
 def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for events after a position: those that are left out are measured, and not read."""
     size = func.length(events.c.message)
-    read = (
-        select(events, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
+    measured = (
+        select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
         .where(events.c.position > bindparam("after"), *conditions)
         .order_by(events.c.position)
         .limit(bindparam("most"))
         .subquery()
     )
     return (
-        select(read.c.position, read.c.job_key, read.c.message, read.c.before)
-        .where(read.c.bytes_before < MOST_BYTES)
-        .order_by(read.c.position)
+        select(events.c.position, events.c.job_key, events.c.message, events.c.before)
+        .join_from(measured, events, events.c.position == measured.c.position)
+        .where(measured.c.bytes_before < MAX_EVENT_BYTES)
+        .order_by(measured.c.position)
     )
 
 
 _EVENTS = _events()
+_EVENTS_OF_OWNER = _events(event_owner == bindparam("owner"))
 _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
 _AUDIT = (
     select(audit.c.position, audit.c.job_key, audit.c.message)
@@ -198,12 +202,14 @@ class SqlReadStore:
         inputs = {chunk.index: raw for chunk, raw in found if raw is not None}
         return ChunksRead([chunk for chunk, _ in found], Inputs(None, inputs))
 
-    def events(self, after: int, limit: int, job_key: str | None = None) -> EventsRead:
-        """Return the events after a position, of one job or of all, oldest first."""
+    def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
+        """Return the events after a position, of one job, of one owner or of all, oldest first."""
         wanted: dict[str, object] = {"after": after, "most": limit}
         statement = _EVENTS
         if job_key is not None:
             statement, wanted["key"] = _EVENTS_OF_JOB, job_key
+        elif owner is not None:
+            statement, wanted["owner"] = _EVENTS_OF_OWNER, owner
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             rows = [EventRow(*row) for row in connection.execute(statement, wanted)]
@@ -326,7 +332,7 @@ def _place(connection: Connection, job: Job) -> int:
 
 
 def _events_read(rows: Sequence[EventRow], after: int, limit: int, position: int, trimmed: int) -> EventsRead:
-    complete = len(rows) < limit and sum(len(row.message) for row in rows) < MOST_BYTES
+    complete = len(rows) < limit and sum(len(row.message) for row in rows) < MAX_EVENT_BYTES
     through = max(position, after) if complete else rows[-1].position
     return EventsRead(rows, through, trimmed, complete)
 

@@ -8,10 +8,12 @@ from sqlalchemy import Connection, and_, delete, func, or_, select, update
 from jobledger_service.ledger.write_ports import Reduce
 
 from .engines import Database
-from .reading import MOST_BYTES
 from .row_sets import RowSets
 from .running import RunningTotals
 from .tables import audit, events, ledger, limits, requests, tombstones
+
+MAX_TRIM_BYTES = 4 * 1024 * 1024
+"""A step forgets events up to the one that makes it this large, so that large events are not many at once."""
 
 GRAVES = 50
 """Deleted jobs whose audit trail is looked at in one step."""
@@ -109,19 +111,19 @@ def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
     if since is None or since >= before:
         return []
     size = func.length(events.c.message)
-    some = (
-        select(
-            events.c.position,
-            events.c.commit_time,
-            events.c.job_key,
-            events.c.message,
-            (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"),
-        )
+    measured = (
+        select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
         .order_by(events.c.position)
         .limit(limit)
         .subquery()
     )
-    return list(connection.execute(select(some).where(some.c.bytes_before < MOST_BYTES).order_by(some.c.position)))
+    some = (
+        select(events.c.position, events.c.commit_time, events.c.job_key, events.c.message)
+        .join_from(measured, events, events.c.position == measured.c.position)
+        .where(measured.c.bytes_before < MAX_TRIM_BYTES)
+        .order_by(measured.c.position)
+    )
+    return list(connection.execute(some))
 
 
 def _oldest_graves(connection: Connection) -> list[Any]:

@@ -16,7 +16,7 @@ from .jobs import (
     search_vector,
     waiting,
 )
-from .ledger import audit, events, ledger, requests, tombstones
+from .ledger import audit, event_owner, events, ledger, requests, tombstones
 from .schema import NEVER, metadata, schema_version
 from .webhooks import dead, deliveries, over, pending, scheduled, webhook_place, webhooks
 
@@ -30,6 +30,7 @@ __all__ = [
     "dead",
     "delayed",
     "deliveries",
+    "event_owner",
     "events",
     "expiring",
     "job_words",

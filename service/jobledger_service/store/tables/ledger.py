@@ -1,5 +1,7 @@
 """The ledger: its events, and what is remembered of those that went; and requests that took effect."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -12,6 +14,8 @@ from sqlalchemy import (
     Table,
     Text,
 )
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from .schema import Json, Key, metadata
 
@@ -26,6 +30,28 @@ events = Table(
     Column("previous", LargeBinary),
 )
 Index("events_by_job", events.c.job_key, events.c.position)
+
+
+class OwnerOf(FunctionElement[str]):
+    """The owner in a job's key: what stands before the slash."""
+
+    type = Text()
+    inherit_cache = True
+
+
+@compiles(OwnerOf, "sqlite")
+def _in_sqlite(element: OwnerOf, compiler: Any, **options: Any) -> str:  # noqa: ANN401  SQLAlchemy's
+    key = compiler.process(element.clauses, **options)
+    return f"substr({key}, 1, instr({key}, '/') - 1)"
+
+
+@compiles(OwnerOf, "postgresql")
+def _in_postgres(element: OwnerOf, compiler: Any, **options: Any) -> str:  # noqa: ANN401  SQLAlchemy's
+    return f"split_part({compiler.process(element.clauses, **options)}, '/', 1)"
+
+
+event_owner = OwnerOf(events.c.job_key)
+Index("events_by_owner", event_owner, events.c.position)
 
 tombstones = Table(
     "tombstones",
