@@ -43,14 +43,14 @@ def job_key(owner: str, job_id: str) -> str:
     return f"{owner}/{job_id}"
 
 
+def owner_of(key: str) -> str:
+    """Return the owner of the job with a key."""
+    return key.partition("/")[0]
+
+
 def job_id_of(key: str) -> str:
     """Return the job_id within a ledger-wide name."""
     return key.partition("/")[2]
-
-
-def owner_of(key: str) -> str:
-    """Return the owner within a ledger-wide name."""
-    return key.partition("/")[0]
 
 
 class JobSpec(Struct, frozen=True):

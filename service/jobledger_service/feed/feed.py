@@ -38,7 +38,7 @@ class LiveFeed:
         self._found = found
         self._sole_writer = sole_writer
         self._ring = Ring(store.position())
-        self._pages = Pages(self._load)
+        self._pages = Pages(self._load_history)
         self.counts = FeedCounts()
         self._subscribers = Subscribers(self.counts)
         self._hint = asyncio.Event()
@@ -144,10 +144,17 @@ class LiveFeed:
         for subscription in self._subscribers:
             subscription.wake()
 
-    async def _load(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Page:
-        """Read and decode a page, on a reader's thread: the event loop is not held up by large events."""
+    async def _load(self, after: int) -> Page:
+        """Read and decode what follows, on a reader's thread: the event loop is not held up by large events."""
+        page, rejected = await self._queries.run(self._read, after, None, None)
+        self.counts.rejected += rejected
+        return page
+
+    async def _load_history(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Page:
+        """The same for watches that lag, of one owner or one job."""
         page, rejected = await self._queries.run(self._read, after, owner, job_key)
         self.counts.rejected += rejected
+        self.counts.history += len(page.entries)
         return page
 
     def _read(self, after: int, owner: str | None, job_key: str | None) -> tuple[Page, int]:

@@ -25,6 +25,8 @@ class FeedCounts:
     """How often a filter was applied to an entry."""
     wakeups: int = 0
     """How often a watch was handed an entry that was just committed."""
+    history: int = 0
+    """How many stored events were read for watches that lag."""
     rejected: int = 0
     """How many stored events could not be read, and were left out."""
 

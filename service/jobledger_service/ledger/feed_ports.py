@@ -79,6 +79,10 @@ class FeedCounts(Protocol):
         """How often a watch was handed an entry that was just committed."""
 
     @property
+    def history(self) -> int:
+        """How many stored events were read for watches that lag."""
+
+    @property
     def rejected(self) -> int:
         """How many stored events could not be read, and were left out."""
 

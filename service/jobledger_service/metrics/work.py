@@ -77,6 +77,7 @@ class WorkMetrics:
         self._gauge("watchers", "Watches that are open.", lambda: feed.watchers)
         self._count("watch_filter_evaluations", "Filters applied to new entries.", lambda: feed.counts.evaluations)
         self._count("watch_wakeups", "New entries handed to watches.", lambda: feed.counts.wakeups)
+        self._count("watch_history_events", "Stored events read for watches that lag.", lambda: feed.counts.history)
         self._count("watch_events_rejected", "Stored events that cannot be read.", lambda: feed.counts.rejected)
         self._gauge("feed_position", "The newest entry that watchers were offered.", lambda: feed.position)
 
