@@ -49,6 +49,7 @@ ON_ONE_STORE = {
     "client/test_docs.py": "the examples see messages, not the store",
     "examples/": "the examples see messages, not the store",
     "docs/": "the examples see messages, not the store",
+    "isolation/test_watch_limits.py": "streams are counted in the server",
     "webhooks/test_addresses.py": "addresses are checked before anything is posted, whatever the store",
     "webhooks/test_answers.py": "what a receiver answers comes before the store",
     "webhooks/test_clients.py": "the SDK and the command line see messages, not the store",

@@ -51,7 +51,8 @@ class Access:
         self._keys = SqlKeyStore(database)
         self._keyring = self._open_keyring() if settings.auth == "keys" else None
         self._usage = Usage()
-        self._open_calls = OpenCalls(settings.watches_per_key, settings.watches_per_owner)
+        per_key = settings.watches_without_keys if self._keyring is None else settings.watches_per_key
+        self._open_calls = OpenCalls(per_key, settings.watches_per_owner)
         self._rates = rates_of(settings)
         door = Door(self._keyring, self._rates, settings.message_limit)
         self.calls = CallAccess(door, self._open_calls, self._usage)

@@ -45,8 +45,9 @@ class Settings(BaseSettings):
     usage_interval: float = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
     usage_retention: float = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
-    watches_per_key: int | None = Field(None, ge=1, description="How many watches of a key may be open at a process.")
+    watches_per_key: int = Field(1_000, ge=1, description="How many watches of a key may be open at a process.")
     watches_per_owner: int | None = Field(None, ge=1, description="The same for all keys of an owner.")
+    watches_without_keys: int = Field(20_000, ge=1, description="The same for all callers of a server without keys.")
     queued_jobs_per_owner: int | None = Field(None, ge=1, description="How many jobs of an owner may be QUEUED.")
     rate_limit_read: str | None = Field(
         None, description="How often a key may read, and how many at once: 100/second; 3000/minute."

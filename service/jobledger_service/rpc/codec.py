@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchMessageType
+from msgspec.structs import replace
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
@@ -26,8 +27,14 @@ from . import convert
 _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
+_CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
 _NO_CURSOR: Final = b"\x12\x00"
 """Field 2, of length 0: takes a cursor away from a message that has one."""
+
+MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024
+"""What a message of a watch may have at most: clients of gRPC take 4 MiB, unless they say otherwise."""
+MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
+"""Where merging leaves chunks out; the message that is merged into may have as much again as the bound leaves."""
 
 TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 """As a chunk_count: these chunks cannot be merged into another message."""
@@ -72,17 +79,29 @@ class ProtoCodec:
         )
 
     def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
-        """Return the message that shows a job as it is; without a cursor when that is empty."""
+        """Return the message that shows a job as it is; without a cursor when that is empty.
+
+        The last chunks are left out when it would be too large.
+        """
         message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
-        convert.fill_full_job(message.job, read)
-        return message.SerializeToString()
+        convert.fill_full_job(message.job, replace(read, chunks=()))
+        parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
+        for chunk in read.chunks:
+            part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
+            left -= len(part)
+            if left < 0:
+                parts.append(_CHUNKS_OMITTED)
+                break
+            parts.append(part)
+        return b"".join(parts)
 
     def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
         """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
         message = latest.message
         if earlier:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
-            omitted = count >= TOO_MANY
+            size = sum(len(entry.chunks) for entry in earlier)
+            omitted = count >= TOO_MANY or size + len(message) > MAX_MERGED_BYTES
             chunks = b"" if omitted else b"".join(entry.chunks for entry in earlier)
             message = (
                 chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
@@ -112,6 +131,13 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
     convert.fill_time(message.commit_time, record.commit_time)
     for change in record.changes:
         convert.fill_change(message.changes.add(), change)
+
+
+def _snapshot_chunk(chunk: Chunk, raw: bytes | None) -> bytes:
+    """Return what adds a chunk to the job of an encoded message."""
+    message = Message()
+    convert.fill_chunk(message.job.chunks.add(), chunk, raw)
+    return message.SerializeToString()
 
 
 def _chunks_message(chunks: Sequence[Chunk]) -> bytes:

@@ -17,9 +17,12 @@ class _OpenCall:
 
 
 class OpenCalls:
-    """The open calls of one process, by key; of watches, no more than `per_key` and `per_owner`, None for no bound."""
+    """The open calls of one process, by key; of watches, no more than `per_key` and `per_owner`, None for no bound.
 
-    def __init__(self, per_key: int | None = None, per_owner: int | None = None) -> None:
+    On a server without keys all callers are as one key.
+    """
+
+    def __init__(self, per_key: int, per_owner: int | None = None) -> None:
         self._per_key = per_key
         self._per_owner = per_owner
         self._of_key: dict[str, set[_OpenCall]] = {}
@@ -30,7 +33,9 @@ class OpenCalls:
     def watch(self, caller: Caller) -> Iterator[None]:
         """Hold a watch; raises TooManyWatches, and what `sweep` ends it with."""
         of_key, of_owner = self._watches_of_key, self._watches_of_owner
-        if self._per_key is not None and of_key[caller.key_id] >= self._per_key:
+        if of_key[caller.key_id] >= self._per_key:
+            if not caller.key_id:
+                raise TooManyWatches.of_owner(caller.owner, self._per_key)
             raise TooManyWatches.of_key(caller.key_id, self._per_key)
         if self._per_owner is not None and of_owner[caller.owner] >= self._per_owner:
             raise TooManyWatches.of_owner(caller.owner, self._per_owner)

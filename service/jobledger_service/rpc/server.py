@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 from google.longrunning import operations_proto_pb2
@@ -20,8 +20,15 @@ from jobledger.v1 import (
     worker_service_pb2,
 )
 
+from jobledger_service.domain.errors import TooManyWatches
+
+from .errors import status_of
+from .public_streams import PublicStreams
 from .serving import Serving
 from .tls import Certificates
+
+if TYPE_CHECKING:
+    from .call import Context
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
@@ -75,6 +82,21 @@ class Listener:
     port: int
 
 
+class _Health(health.aio.HealthServicer):
+    """grpc.health.v1, whose watches are bounded: they need no key."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._streams = PublicStreams()
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: "Context") -> None:  # noqa: N802  gRPC's
+        try:
+            with self._streams.hold(context.peer()):
+                await super().Watch(request, context)
+        except TooManyWatches as refusal:
+            await context.abort_with_status(status_of(refusal, lambda _: b""))
+
+
 @dataclass(slots=True)
 class GrpcServer:
     """The listeners of one process, and the health that all of them tell."""
@@ -126,7 +148,7 @@ class Port:
 
 def build(main: Port, admin: Port | None, serving: Serving, services: Mapping[ServiceDescriptor, object]) -> GrpcServer:
     """Return a server bound to its addresses; raises CannotListenError."""
-    servicer = health.aio.HealthServicer()
+    servicer = _Health()
     first = _listener(main, serving, services, servicer)
     second = _listener(admin, serving, services, servicer) if admin else None
     return GrpcServer(first, second, servicer)

@@ -1,5 +1,6 @@
 """The store's own upkeep: what is kept only for a time, forgotten in small steps."""
 
+import logging
 from itertools import takewhile
 from typing import Any
 
@@ -11,6 +12,8 @@ from .engines import Database
 from .row_sets import RowSets
 from .running import RunningTotals
 from .tables import audit, events, ledger, limits, requests, tombstones
+
+log = logging.getLogger(__name__)
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step forgets events up to the one that makes it this large, so that large events are not many at once."""
@@ -53,9 +56,17 @@ class SqlUpkeep:
         rows = [
             {"job_key": event.job_key, "position": event.position, "message": reduced}
             for event in old
-            if (reduced := self._reduce(event.message)) is not None
+            if (reduced := self._reduced(event)) is not None
         ]
         self._row_sets.insert(connection, audit, rows)
+
+    def _reduced(self, event: Any) -> bytes | None:  # noqa: ANN401  a row
+        """Return what is kept of an event: nothing of one that cannot be read, which must not stop the others."""
+        try:
+            return self._reduce(event.message)
+        except Exception:
+            log.exception("the event at position %d of job %s cannot be read: left out", event.position, event.job_key)
+            return None
 
     def trim_requests(self, before: int, limit: int) -> int:
         """Forget at most `limit` requests from before a time; return how many."""
