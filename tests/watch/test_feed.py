@@ -15,9 +15,10 @@ from jobledger_service.feed.page import MAX_PAGE_BYTES, PAGE, NoProgressError, P
 from jobledger_service.feed.ring import Ring
 from jobledger_service.feed.subscription import FeedSubscription
 from jobledger_service.ledger.read_ports import EventRow
+from jobledger_service.store.upkeep import SqlUpkeep
 
 from tests.support.bounds import BOUND
-from tests.support.feeds import FeedLedger, entry_of, event_of, read_to
+from tests.support.feeds import FeedLedger, codec, entry_of, event_of, read_to
 
 OWNERS, KINDS, LABELS = ("alice", "bob"), ("a", "b"), ({}, {"x": "1"}, {"x": "2"}, {"x": "1", "y": "1"})
 STATES = (JobState.QUEUED, JobState.RUNNING)
@@ -198,4 +199,13 @@ async def test_an_event_that_cannot_be_read_is_left_out_and_counted_and_stops_no
     with closing(feed.subscribe_to_jobs(0, JobFilter("alice"))) as subscription:
         assert await read_to(subscription, 3) == [1, 3]
     assert feed.counts.rejected == 1
+    assert "the event at position 2 of job alice/broken cannot be read" in caplog.text
+
+
+async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(
+    ledger: FeedLedger, caplog: pytest.LogCaptureFixture
+):
+    good = rows([("alice", 10)] * 3)
+    ledger.append([good[0], EventRow(2, "alice/broken", b"\xff", None), good[2]])
+    assert SqlUpkeep(ledger.database, codec.audited).trim_events(1, 10) == 3
     assert "the event at position 2 of job alice/broken cannot be read" in caplog.text

@@ -706,7 +706,9 @@ class WatchJobResponse(_message.Message):
     merged_revisions: _builtins.int
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
-    """chunks_omitted is true when so many changes were merged that `chunks` is not complete: ListChunks has them."""
+    """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
+    chunks of `job` are not all of those that GetJob shows: ListChunks has them.
+    """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
         """job is the job after the change, without input and chunks; a SNAPSHOT of WatchJob carries view FULL.
@@ -805,7 +807,9 @@ class WatchJobsResponse(_message.Message):
     merged_revisions: _builtins.int
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
-    """chunks_omitted is true when so many changes were merged that `chunks` is not complete: ListChunks has them."""
+    """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
+    chunks of `job` are not all of those that GetJob shows: ListChunks has them.
+    """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
         """job is the job after the change, without input and chunks. Absent in a BOOKMARK."""
