@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, aclosing, closing, suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.domain.errors import HistoryTrimmed
 from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.states import JobState
@@ -15,10 +16,12 @@ from jobledger_service.feed.page import MAX_PAGE_BYTES, PAGE, NoProgressError, P
 from jobledger_service.feed.ring import Ring
 from jobledger_service.feed.subscription import FeedSubscription
 from jobledger_service.ledger.read_ports import EventRow
+from jobledger_service.ledger.watch import Mode, Watch
 from jobledger_service.store.upkeep import SqlUpkeep
 
 from tests.support.bounds import BOUND
 from tests.support.feeds import FeedLedger, codec, entry_of, event_of, read_to
+from tests.support.watching import BOOKMARK
 
 OWNERS, KINDS, LABELS = ("alice", "bob"), ("a", "b"), ({}, {"x": "1"}, {"x": "2"}, {"x": "1", "y": "1"})
 STATES = (JobState.QUEUED, JobState.RUNNING)
@@ -209,3 +212,14 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(
     ledger.append([good[0], EventRow(2, "alice/broken", b"\xff", None), good[2]])
     assert SqlUpkeep(ledger.database, codec.audited).trim_events(1, 10) == 3
     assert "the event at position 2 of job alice/broken cannot be read" in caplog.text
+
+
+async def test_a_long_way_on_which_nothing_matches_is_told_of_by_bookmarks_that_rise(ledger: FeedLedger):
+    ledger.append(rows([("alice", 10)] * (3 * PAGE + 5)))
+    watch = Watch(ledger.reads, ledger.queries, ledger.open_feed(), codec, bookmark_every=1e-9)
+    others = JobFilter("alice", kinds=frozenset({"other"}))
+    async with aclosing(watch.jobs(others, ledger.queries.cursor(0).encode(), Mode.EVERY)) as messages:
+        told = [WatchJobsResponse.FromString(await anext(messages)) for _ in range(4)]
+    assert [message.type for message in told] == [BOOKMARK] * 4
+    places = [ledger.queries.parse_cursor(message.cursor) for message in told]
+    assert places == [PAGE, 2 * PAGE, 3 * PAGE, 3 * PAGE + 5]
