@@ -75,6 +75,7 @@ LONG = {
     "contract/test_export_pinned.py": "servers are killed and drained while an export runs",
     "examples/test_programs.py": "whole examples run",
     "examples/test_transcoding.py": "a whole example runs",
+    "isolation/test_catch_up.py": "megabytes are written, and servers are stopped and started",
     "limits/test_limits.py::test_limits_outlive": "servers are stopped and started",
     "removal/test_buckets.py": "object stores are started, and go away",
     "replicas/": "several servers over one database, which are killed, migrated, overloaded",
