@@ -25,7 +25,8 @@ class JobFilterFields(TypedDict, total=False):
     `states` and `kinds` are those to include; priorities are 0 to 10, inclusive; the time ranges are (start, end)
     with either None, start in and end out; `labels` must all be on the job; each word of `search` must begin one of
     the name, the kind, a label's value or the error's message, whatever its case and accents. `owner` is whose jobs,
-    the key's own when left out; another takes an admin's key, and only reads take one.
+    the key's own when left out; another takes an admin's key, and only reads take one. The service's own jobs, of kinds
+    that begin with "jobledger.", are left out unless `include_service_jobs` is true or `kinds` names their kind.
     """
 
     states: Iterable[values.JobStateLike]
@@ -38,6 +39,7 @@ class JobFilterFields(TypedDict, total=False):
     labels: Mapping[str, str]
     search: str
     owner: str
+    include_service_jobs: bool
 
 
 def job_filter(fields: JobFilterFields) -> JobFilter:
@@ -57,6 +59,7 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
         labels=fields.get("labels", {}),
         search=fields.get("search", ""),
         owner=fields.get("owner", ""),
+        include_service_jobs=fields.get("include_service_jobs", False),
     )
 
 

@@ -113,11 +113,6 @@ async def test_the_service_own_jobs_are_never_meant(api: Api, kind: str):
     assert (await api.get(run.job_id)).state == COMPLETED
 
 
-async def test_a_run_without_any_job_is_completed(api: Api, kind: str):
-    run = await ended(api, (await cancel(api, filter={"kinds": [kind]})).job.job_id)
-    assert (run.state, report(run)["applied"]) == (COMPLETED, 0)
-
-
 @pytest.mark.parametrize("request_type", REQUESTS)
 async def test_requests_that_do_not_say_which_jobs_are_refused(api: Api, kind: str, request_type: type):
     call = getattr(api.jobs, request_type.__name__.removesuffix("Request"))

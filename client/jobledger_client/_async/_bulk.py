@@ -21,8 +21,9 @@ class AsyncBulkCalls:
 
     The answer's `job` is the run, a job of kind "jobledger.bulk": `wait(answer.job.job_id)` returns it when it is done,
     and its artifact "report" says in its metadata what was applied, unchanged and refused. With `dry_run` there is no
-    run, only `matched_count` and a `sample`. Without a `request_id` one is made, so that a repeated attempt begins no
-    second run. Each raises InvalidFieldError and RequestIdReusedError, beside the errors of every write.
+    run, only `matched_count` and a `sample`; there is none either when no job is meant. Without a `request_id` one is
+    made, so that a repeated attempt begins no second run. Each raises InvalidFieldError and RequestIdReusedError beside
+    the errors of every write.
     """
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:

@@ -28,16 +28,21 @@ class StatsCalls:
         time_range: values.TimeRangeLike | None = None,
         step: values.StatsStepLike = StatsStep.STATS_STEP_UNSPECIFIED,
         owner: str = "",
+        include_service_jobs: bool = False,
         timeout: float | None = None,
     ) -> GetJobStatsResponse:
         """Return how many jobs there are now, and what happened in a span: in all, and of each kind.
 
-        `kinds` are at most 100; none is all. `time_range` is (start, end), widened to whole hours of UTC; the last 24
-        hours when None. `step` is HOUR or DAY for a series of the span too, at most 2,000 points. `owner` is
-        whose jobs, the key's own when empty; another takes an admin's key. It costs the same however many jobs there
-        are. Raises InvalidFieldError, RoleMissingError.
+        `kinds` are at most 100; none is all but the service's own, which `include_service_jobs` adds. `time_range` is
+        (start, end), widened to whole hours of UTC; the last 24 hours when None. `step` is HOUR or DAY for a series of
+        the span too, at most 2,000 points. `owner` is whose jobs, the key's own when empty; another takes an admin's
+        key. It costs the same however many jobs there are. Raises InvalidFieldError, RoleMissingError.
         """
         request = GetJobStatsRequest(
-            kinds=kinds, time_range=values.time_range(time_range), step=values.stats_step(step), owner=owner
+            kinds=kinds,
+            time_range=values.time_range(time_range),
+            step=values.stats_step(step),
+            owner=owner,
+            include_service_jobs=include_service_jobs,
         )
         return self._caller.call(self._figures.GetJobStats, request, timeout=timeout)

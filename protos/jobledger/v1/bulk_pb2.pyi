@@ -96,7 +96,7 @@ class CancelJobsResponse(_message.Message):
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run."""
+        """job is the run, in view BASIC. Absent in a dry run, and when no job is meant: then there is nothing to do, and no run."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -176,7 +176,7 @@ class RetryJobsResponse(_message.Message):
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run."""
+        """job is the run, in view BASIC. Absent in a dry run, and when no job is meant: then there is nothing to do, and no run."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -260,7 +260,7 @@ class DeleteJobsResponse(_message.Message):
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run."""
+        """job is the run, in view BASIC. Absent in a dry run, and when no job is meant: then there is nothing to do, and no run."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -342,7 +342,7 @@ class UpdateJobPrioritiesResponse(_message.Message):
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run."""
+        """job is the run, in view BASIC. Absent in a dry run, and when no job is meant: then there is nothing to do, and no run."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:

@@ -52,7 +52,9 @@ Global___TimeRange: _TypeAlias = TimeRange  # noqa: Y015
 
 @_typing.final
 class JobFilter(_message.Message):
-    """JobFilter picks jobs: every field that is given must match. An empty filter matches all jobs of the caller's owner."""
+    """JobFilter picks jobs: every field that is given must match. An empty filter matches all jobs of the caller's owner
+    but the service's own.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -86,6 +88,7 @@ class JobFilter(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     SEARCH_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    INCLUDE_SERVICE_JOBS_FIELD_NUMBER: _builtins.int
     min_priority: _builtins.int
     """min_priority is the lowest priority to include, 0 to 10. Absent: 0."""
     max_priority: _builtins.int
@@ -101,13 +104,18 @@ class JobFilter(_message.Message):
     is such an owner: an empty list would be taken for an owner without jobs. Not another's in CancelJobs, RetryJobs,
     DeleteJobs and UpdateJobPriorities, which change jobs of the key's own owner alone. Empty: the key's own.
     """
+    include_service_jobs: _builtins.bool
+    """include_service_jobs also includes the service's own jobs, whose kinds begin with "jobledger.", such as the runs of
+    CancelJobs. Not in CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which never change these. False: they are
+    left out of all that the filter is for, also of totals, unless `kinds` names their kind.
+    """
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_job_pb2.JobState.ValueType]:
         """states are the states to include. Empty: all."""
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds to include, at most 100. Empty: all."""
+        """kinds are the kinds to include, at most 100. Empty: all but the service's own (see include_service_jobs)."""
 
     @_builtins.property
     def create_time(self) -> Global___TimeRange:
@@ -138,10 +146,11 @@ class JobFilter(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         search: _builtins.str = ...,
         owner: _builtins.str = ...,
+        include_service_jobs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "max_priority", b"max_priority", "min_priority", b"min_priority", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "search", b"search", "states", b"states", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority", "_min_priority", b"_min_priority", "create_time", b"create_time", "end_time", b"end_time", "include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "labels", b"labels", "max_priority", b"max_priority", "min_priority", b"min_priority", "owner", b"owner", "search", b"search", "states", b"states", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_priority: _TypeAlias = _typing.Literal["max_priority"]  # noqa: Y015
     _WhichOneofArgType__max_priority: _TypeAlias = _typing.Literal["_max_priority", b"_max_priority"]  # noqa: Y015

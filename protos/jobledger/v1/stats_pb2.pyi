@@ -55,15 +55,20 @@ class GetJobStatsRequest(_message.Message):
     TIME_RANGE_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    INCLUDE_SERVICE_JOBS_FIELD_NUMBER: _builtins.int
     step: Global___StatsStep.ValueType
     """step asks for a series too, at most 2,000 points. UNSPECIFIED: none."""
     owner: _builtins.str
     """owner is whose jobs to count, 1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first. Another than the key's own
     takes a key with the role ADMIN, else the call is PERMISSION_DENIED (ROLE_MISSING). Empty: the key's own.
     """
+    include_service_jobs: _builtins.bool
+    """include_service_jobs also counts the service's own jobs, whose kinds begin with "jobledger.". False: they are left out,
+    unless `kinds` names their kind.
+    """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds to count, at most 100. Empty: all."""
+        """kinds are the kinds to count, at most 100. Empty: all but the service's own (see include_service_jobs)."""
 
     @_builtins.property
     def time_range(self) -> _filter_pb2.TimeRange:
@@ -78,10 +83,11 @@ class GetJobStatsRequest(_message.Message):
         time_range: _filter_pb2.TimeRange | None = ...,
         step: Global___StatsStep.ValueType = ...,
         owner: _builtins.str = ...,
+        include_service_jobs: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time_range", b"time_range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "owner", b"owner", "step", b"step", "time_range", b"time_range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_service_jobs", b"include_service_jobs", "kinds", b"kinds", "owner", b"owner", "step", b"step", "time_range", b"time_range"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

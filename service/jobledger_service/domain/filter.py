@@ -87,8 +87,12 @@ class JobFilter(Struct, frozen=True):
     labels: Mapping[str, str] = NO_LABELS
     search: tuple[str, ...] = ()
     """Words that must each begin one of the job's."""
-    callers_only: bool = False
-    """Whether the service's own jobs are out."""
+    include_service_jobs: bool = False
+
+    @property
+    def callers_only(self) -> bool:
+        """Whether the service's own jobs are out: unless they are asked for, or their kind is named."""
+        return not (self.include_service_jobs or self.kinds)
 
     @property
     def identity(self) -> Hashable:

@@ -9,12 +9,21 @@ from jobledger_service.domain.states import JobState
 
 
 class StatsQuery(Struct, frozen=True):
-    """Which figures: of these kinds, or of all when there are none; `hours` since 1970; `step` hours a point, or 0."""
+    """Which figures: of these kinds, or of all when there are none; `hours` since 1970; `step` hours a point, or 0.
+
+    All kinds are those of callers, unless the service's own are to be included.
+    """
 
     owner: str
     kinds: tuple[str, ...]
     hours: range
     step: int = 0
+    include_service_jobs: bool = False
+
+    @property
+    def callers_only(self) -> bool:
+        """Whether the service's own kinds are out: unless they are asked for, or named."""
+        return not (self.include_service_jobs or self.kinds)
 
 
 class KindFigures(Struct):

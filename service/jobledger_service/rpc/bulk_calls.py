@@ -6,8 +6,9 @@ from typing import Final, TypeVar
 
 from jobledger.v1 import bulk_pb2, job_pb2
 
+from jobledger_service.domain.job import Job
 from jobledger_service.domain.roots import Roots
-from jobledger_service.ledger.commands import Removal
+from jobledger_service.ledger.commands import FindCreated, Removal
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.read_ports import Listing, View
@@ -54,16 +55,25 @@ class BulkCalls:
         return Removal(self.new_id(), self.roots, convert.encoded_struct)
 
     async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
-        """Fill in what the request means and, unless it is a dry run, begin the job that does it."""
+        """Fill in what the request means and begin the job that does it, unless there is nothing to do."""
         one = read.asked(request, caller)
         matched = await self._matched(one, caller)
         response.matched_count, response.matched_is_lower_bound = matched.count, matched.is_lower_bound
         response.sample.extend(matched.sample)
         if not request.dry_run:
-            exact = None if matched.is_lower_bound else matched.count
-            job, _ = await self.committer.submit(read.run(one, caller, exact, self.new_id))
-            convert.fill_job(response.job, job)
+            job = await self._begin(one, caller, matched)
+            if job is not None:
+                convert.fill_job(response.job, job)
         return response
+
+    async def _begin(self, one: read.Asked, caller: Caller, matched: Matched) -> Job | None:
+        """Return the run, None when no job is meant: then that of an earlier attempt of the request, if any."""
+        exact = None if matched.is_lower_bound else matched.count
+        run = read.run(one, caller, exact, self.new_id)
+        if exact == 0:
+            return await self.committer.submit(FindCreated(caller.owner, run.request_id, run.new.spec.fingerprint))
+        job, _ = await self.committer.submit(run)
+        return job
 
     async def _matched(self, one: read.Asked, caller: Caller) -> Matched:
         return await self._found(one) if one.filter is not None else await self._named(one, caller)

@@ -86,7 +86,9 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
         )
     for index, kind in enumerate(request.filter.kinds):
         checks.not_reserved(f"filter.kinds[{index}]", kind)
-    return replace(found, callers_only=True)
+    if found.include_service_jobs:
+        checks.fault("filter.include_service_jobs", "must be false: a run never changes the service's own jobs")
+    return found
 
 
 def _verb(checks: Checks, request: Request, caller: Caller, run_id: str) -> ForJob:

@@ -95,6 +95,7 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         end_time=_span(checks, given, "end_time"),
         labels=labels(checks, "filter.labels", given.labels),
         search=searched,
+        include_service_jobs=given.include_service_jobs,
     )
 
 

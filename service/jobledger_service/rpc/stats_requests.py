@@ -31,7 +31,7 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
     if step and (points := len(numbers(hours, step))) > MOST_POINTS:
         checks.fault("step", f"makes {points} points of this time_range, more than {MOST_POINTS}")
     checks.done()
-    return StatsQuery(owner, tuple(dict.fromkeys(request.kinds)), hours, step or 0)
+    return StatsQuery(owner, tuple(dict.fromkeys(request.kinds)), hours, step or 0, request.include_service_jobs)
 
 
 def numbers(hours: range, step: int) -> range:

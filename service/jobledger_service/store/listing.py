@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, func, select
+from msgspec.structs import replace as with_changes
+from sqlalchemy import Connection, Select, bindparam, case, func, select
 
 from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.search import label_marks, owner_mark
@@ -61,6 +62,9 @@ class Found:
 
 def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget: Budget = BUDGET) -> Found:
     """Return a page of keys; with `count_to`, count what matches: exactly, or up to there."""
+    exact, service_jobs = _counted(connection, dialect, listing.filter) if listing.count_to else (None, None)
+    if service_jobs == 0:  # there are none to leave out, and so no row has to be looked at for that
+        listing = with_changes(listing, filter=with_changes(listing.filter, include_service_jobs=True))
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
     wanted = listing.limit + 1
     seen = walker.look(wanted * 5 + budget.first, wanted)
@@ -74,7 +78,7 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
     found = _page(seen, listing, walker)
     if not listing.count_to:
         return found
-    if (exact := _counted(connection, dialect, listing.filter)) is not None:
+    if exact is not None:
         return replace(found, count=exact)
     if len(seen) <= listing.count_to:
         seen += walker.look(budget.then, listing.count_to + 1 - len(seen))
@@ -190,16 +194,20 @@ def _searched(dialect: Dialect) -> Select[Any]:
     return dialect.searched().limit(bindparam("most"))
 
 
-def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> int | None:
-    """Return how many jobs match, exactly, if the counts can tell."""
-    if wanted != JobFilter(wanted.owner, wanted.states, wanted.kinds, callers_only=wanted.callers_only):
-        return None
-    total = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(counts.c.owner == bindparam("owner"))
+def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tuple[int | None, int | None]:
+    """Return how many jobs match, and how many of the service's own are left out: exactly, None if unknown."""
+    plain = JobFilter(wanted.owner, wanted.states, wanted.kinds, include_service_jobs=wanted.include_service_jobs)
+    if wanted != plain:
+        return None, None
+    of_service = counts.c.kind.startswith(RESERVED)
+    total = select(
+        func.coalesce(func.sum(case((of_service, 0), else_=counts.c.jobs)), 0),
+        func.coalesce(func.sum(case((of_service, counts.c.jobs), else_=0)), 0),
+    ).where(counts.c.owner == bindparam("owner"))
     given: dict[str, object] = {"owner": wanted.owner}
-    if wanted.callers_only:
-        total = total.where(~counts.c.kind.startswith(RESERVED))
     for name in ("state", "kind"):
         if among := getattr(wanted, f"{name}s"):
             total = total.where(dialect.among(counts.c[name], name))
             given[name] = dialect.key_values(sorted(among))
-    return int(connection.execute(total, given).scalar_one())
+    of_callers, others = connection.execute(total, given).one()
+    return (int(of_callers), int(others)) if wanted.callers_only else (int(of_callers + others), 0)

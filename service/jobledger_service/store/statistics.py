@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, func, select
 
 from jobledger_service.domain.activity import Activity
+from jobledger_service.domain.service_kinds import RESERVED, SERVICE_KINDS
 from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.stats import Figures, KindFigures, StatsQuery
 
@@ -35,17 +36,26 @@ class Statistics:
             walked = self._running.walk(connection, query.owner, query.kinds or (ALL_KINDS,), query.hours, query.step)
             for number, activity in walked:
                 points.setdefault(number, Activity()).add(activity)
+            if query.callers_only:
+                self._leave_out_service_kinds(connection, query, points)
         for hour, kind, *rollup in connection.execute(_unfolded(query)):
             kinds.setdefault(kind, KindFigures()).activity.put(*rollup)
             if query.step:
                 points.setdefault(hour // query.step, Activity()).put(*rollup)
         return Figures(kinds, points)
 
+    def _leave_out_service_kinds(self, connection: Connection, query: StatsQuery, points: dict[int, Activity]) -> None:
+        """Subtract the service's own kinds from points of all kinds: each fold adds to both in one transaction."""
+        for number, activity in self._running.walk(connection, query.owner, SERVICE_KINDS, query.hours, query.step):
+            points[number] = points[number].since(activity)
+
     def _now(self, connection: Connection, query: StatsQuery) -> dict[str, KindFigures]:
         """Return what there is of each kind. A kind that ever had a job is in the counts."""
         wanted = select(counts).where(counts.c.owner == query.owner)
         if query.kinds:
             wanted = wanted.where(counts.c.kind.in_(query.kinds))
+        elif query.callers_only:
+            wanted = wanted.where(~counts.c.kind.startswith(RESERVED))
         kinds: dict[str, KindFigures] = {}
         for _, kind, state, number, pending, processing in connection.execute(wanted):
             figures = kinds.setdefault(kind, KindFigures())
@@ -79,6 +89,8 @@ def _unfolded(query: StatsQuery) -> Select[Any]:
     span = and_(rollups.c.owner == query.owner, rollups.c.hour >= query.hours.start, rollups.c.hour < query.hours.stop)
     if query.kinds:
         span = and_(span, rollups.c.kind.in_(query.kinds))
+    elif query.callers_only:
+        span = and_(span, ~rollups.c.kind.startswith(RESERVED))
     return select(
         rollups.c.hour, rollups.c.kind, rollups.c.measure, rollups.c.bucket, rollups.c["count"], rollups.c.total
     ).where(span)

@@ -3,7 +3,7 @@
 from .artifacts import ArtifactsStep, Failed
 from .base import Command
 from .bulk import BulkStep, ForJob
-from .callers import CancelJob, CreateJob, DeleteJob, RetryJob, UpdateJob
+from .callers import CancelJob, CreateJob, DeleteJob, FindCreated, RetryJob, UpdateJob
 from .imports import ImportJobs, Past
 from .removal import Removal
 from .runs import Hold, StepOutcome
@@ -35,6 +35,7 @@ __all__ = [
     "ExpireLeases",
     "FailChunks",
     "Failed",
+    "FindCreated",
     "ForJob",
     "GrantSlots",
     "Heartbeat",

@@ -1,6 +1,7 @@
 """The commands of JobService."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -77,6 +78,24 @@ class CreateJob(Struct, frozen=True):
     def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[Job, bool]:
         key, created = decided
         return work.last(key), created
+
+
+class FindCreated(Struct, frozen=True):
+    """Find the job that a request created before; answers with it, or None when the request had no effect yet."""
+
+    owner: str
+    request_id: str
+    fingerprint: bytes
+    weight: ClassVar[int] = 1
+
+    def needs(self) -> Needs:
+        return Needs(requests=request_key(self.owner, self.request_id))
+
+    def decide(self, work: WorkingSet) -> str | None:
+        return _repeated(work, request_key(self.owner, self.request_id), self.request_id, self.fingerprint)
+
+    def answer(self, decided: str | None, work: WorkingSet) -> Job | None:
+        return None if decided is None else work.last(decided)
 
 
 class CancelJob(OneJob, Struct, frozen=True):
