@@ -45,6 +45,8 @@ ON_ONE_STORE = {
     "client/test_cli_stats.py": "the command line sees messages, not the store",
     "client/test_export.py": "the SDK and the command line see messages, not the store",
     "client/test_imports.py": "the SDK and the command line see messages, not the store",
+    "client/test_cli_errors.py": "the command line sees messages, not the store",
+    "client/test_cli_outage.py": "the command line sees messages, not the store",
     "client/test_cli_many.py": "the command line sees messages, not the store",
     "client/test_docs.py": "the examples see messages, not the store",
     "examples/": "the examples see messages, not the store",

@@ -7,8 +7,10 @@ from typing import Final
 from .settings import Settings
 
 PREFIX: Final = "JOBLEDGER_"
-OF_CLIENTS: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET"})
-"""What the SDK's command line reads: a machine may well have both."""
+TRACEBACK: Final = "JOBLEDGER_TRACEBACK"
+"""Asks the command lines for the traceback of a defect."""
+OF_CLIENTS: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
+"""What the SDK's command line reads: a machine may well have all of them."""
 
 
 def variable(setting: str) -> str:

@@ -2,16 +2,26 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from io import StringIO
 from pathlib import Path
 
 import pytest
-from jobledger.v1.worker_service_pb2 import ChunkFailure
+from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1.chunk_pb2 import ChunkState
+from jobledger.v1.job_pb2 import JobState
+from jobledger.v1.job_service_pb2 import JobOrder
+from jobledger.v1.webhook_pb2 import WebhookDeliveryState, WebhookEventType
+from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport
 from jobledger_client import JobClient
+from jobledger_client.cli import _choices as choices
+from jobledger_client.cli import _words as words
 from jobledger_client.cli._main import run
 
 from tests.support.bounds import BOUND
@@ -29,9 +39,14 @@ class Shell:
 
     def __call__(self, *words: str, code: int = 0) -> str:
         """Run a command; return what it printed: on standard output, or on standard error when it is to fail."""
+        out, err = self.both(*words, code=code)
+        return out or err
+
+    def both(self, *words: str, code: int = 0) -> tuple[str, str]:
+        """Run a command; return what it printed on standard output and on standard error."""
         assert run(words) == code
         printed = self._printed.readouterr()
-        return printed.out or printed.err
+        return printed.out, printed.err
 
     def json(self, *words: str, code: int = 0):
         return json.loads(self(*words, "--output", "json", code=code))
@@ -88,10 +103,11 @@ def test_input_comes_from_a_file_or_standard_input(
 
 def test_list_shows_and_filters(shell: Shell, kind: str):
     ids = [shell("create", kind, "--display-name", f"[bold]cat {number}").strip() for number in range(3)]
-    text = shell("list", "--kind", kind)
-    assert all(one in text for one in ids)
+    text, notes = shell.both("list", "--kind", kind)
+    assert [line.split()[0] for line in text.splitlines()] == ["JOB", *ids[::-1]]
     assert "[bold]cat 0" in text
-    assert "3 of 3 jobs" in text
+    assert notes == "3 of 3 jobs\n"
+    assert shell.both("list", "--kind", kind, "--page-size", "1")[1].startswith("1 of 3 jobs\nthere are more: --all")
     page = shell.json("list", "--kind", kind, "--page-size", "2", "--state", "queued")
     assert (len(page["jobs"]), page["totalSize"]) == (2, "3")
     more = ["--page-size", "2", "--state", "queued", "--page-token", page["nextPageToken"]]
@@ -113,7 +129,7 @@ def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):
     assert all(one in text for one in ids)
     assert "QUEUED" in text
     assert [job["jobId"] for job in shell.json("status", *ids[::-1])["jobs"]] == ids[::-1]
-    assert "there is no job no-such" in shell("status", ids[0], "no-such", code=66)
+    assert shell.both("status", ids[0], "no-such", code=66)[1] == "there is no job no-such\n"
 
 
 def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
@@ -151,7 +167,7 @@ def test_watch_in_json_is_one_message_a_line(shell: Shell, kind: str):
     before = shell.json("list", "--kind", kind)["cursor"]
     shell("update", job_id, "--priority", "9")
     shell("cancel", job_id, "--reason", "enough")
-    lines = shell("watch", job_id, "--every", "--cursor", before, "-o", "json", code=2).splitlines()
+    lines = shell("watch", job_id, "--every", "--cursor", before, "-o", "json", code=4).splitlines()
     jobs = [json.loads(line)["job"] for line in lines]
     assert [job["state"] for job in jobs] == ["JOB_STATE_QUEUED", "JOB_STATE_CANCELLED"]
     assert jobs[-1]["cancelReason"] == "enough"
@@ -161,8 +177,8 @@ def test_watch_from_after_the_end_exits_by_the_state(shell: Shell, kind: str):
     job_id = shell("create", kind).strip()
     shell("cancel", job_id)
     after = shell.json("list", "--kind", kind)["cursor"]
-    assert shell("watch", job_id, "--cursor", after, "-o", "json", code=2) == ""
-    shell("watch", job_id, "--cursor", after, code=2)
+    assert shell("watch", job_id, "--cursor", after, "-o", "json", code=4) == ""
+    shell("watch", job_id, "--cursor", after, code=4)
 
 
 def test_watch_of_a_job_that_is_deleted_exits_with_66(shell: Shell, kind: str):
@@ -208,6 +224,86 @@ def test_cancel_retry_update_and_delete(shell: Shell, kind: str):
     assert [change["type"] for event in history["events"] for change in event["changes"]][-1] == "CHANGE_TYPE_DELETED"
 
 
+def test_get_and_chunks_show_artifacts(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
+    [claimed] = sync_client.claim_chunks([kind], worker="w")
+    thumbnails = {"uri": "s3://bucket/thumbs.zip", "content_type": "application/zip", "size_bytes": 1_024}
+    sync_client.heartbeat([LeaseReport(lease_token=claimed.lease.token, artifacts={"thumbs": thumbnails})])
+    said = "thumbs: s3://bucket/thumbs.zip (application/zip, 1,024 bytes)"
+    assert [line.count(said) for line in shell("chunks", job_id).splitlines()] == [0, 1, 0]
+    assert shell("get", job_id).count(said) >= 1
+
+
+def test_times_have_a_zone_and_an_eta_is_a_span_and_a_time(shell: Shell, kind: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        [created] = [line for line in shell("get", shell("create", kind).strip()).splitlines() if "created" in line]
+        assert re.fullmatch(r"created +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d JST *", created)
+        soon, far = Timestamp(), Timestamp(seconds=253_402_300_799)
+        soon.FromDatetime(datetime.now(UTC) + timedelta(minutes=3, seconds=20))
+        assert re.fullmatch(r"in 3 min \(\d\d:\d\d JST\)", words.eta(soon))
+        assert words.eta(far).endswith("(9999-12-31 23:59 UTC)")
+        assert words.eta(Timestamp(seconds=1)) == "any moment"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_job_that_nobody_has_claimed_says_so(shell: Shell, sync_client: JobClient, kind: str):
+    job_id = shell("create", kind).strip()
+    assert "a worker: no worker has claimed it for" in shell("get", job_id)
+    sync_client.claim_chunks([kind], worker="w")
+    assert "no worker" not in shell("get", job_id)
+
+
+def test_jobs_of_the_service_are_shown_when_they_are_asked_for(shell: Shell, kind: str):
+    job_id = shell("create", kind).strip()
+    run = shell("cancel", job_id, job_id, f"{job_id}.other", "--detach").strip()
+    for asked, shown in ([], False), (["--service-jobs"], True), (["--filter", "service-jobs=true"], True):
+        page = shell.json("list", "--created-since", "1h", "--page-size", "500", *asked)
+        assert (run in {job["jobId"] for job in page["jobs"]}) is shown
+    kinds = [one["kind"] for one in shell.json("stats")["kinds"]]
+    every = [one["kind"] for one in shell.json("stats", "--service-jobs")["kinds"]]
+    assert ("jobledger.bulk" in kinds, "jobledger.bulk" in every) == (False, True)
+
+
+def test_choices_are_those_of_the_contract():
+    enums = {
+        choices.JobStateName: JobState, choices.ChunkStateName: ChunkState, choices.OrderName: JobOrder,
+        choices.DeliveryStateName: WebhookDeliveryState, choices.EventName: WebhookEventType,
+    }  # fmt: skip
+    for ours, enum in enums.items():
+        prefix = enum.Name(0).removesuffix("UNSPECIFIED")
+        assert [one.name for one in ours] == [name.removeprefix(prefix) for name in enum.keys()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("jobledger list --state C", "CANCELLING\nCOMPLETED\nCANCELLED\n"),
+        ("jobledger list --order P", "PRIORITY\n"),
+        ("jobledger get {job_id}", "{job_id}.done\n"),
+        ("jobledger retry other {job_id}", "{job_id}.done\n"),
+        ("jobledger list --kind {kind}", "{kind}\n"),
+        ("jobledger --target 127.0.0.1:1 get {job_id}", ""),
+    ],
+)
+def test_the_shell_completes_choices_ids_and_kinds(shell: Shell, kind: str, line: str, completed: str):
+    known = {"job_id": kind[:30], "kind": kind}
+    shell("create", kind, "--job-id", f"{kind[:30]}.done")
+    typed = line.format(**known)
+    bash = {"_JOBLEDGER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    done = subprocess.run(
+        [COMMAND], capture_output=True, text=True, env=shell.environment | bash, timeout=BOUND, check=False
+    )
+    assert (done.stdout.strip(), done.stderr) == (completed.format(**known).strip(), "")
+
+
+def test_the_version_is_that_of_the_distribution(shell: Shell):
+    assert shell("--version") == f"jobledger {metadata.version('jobledger-client')}\n"
+
+
 def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "3", "--chunk-size", "1").strip()
     sync_client.claim_chunks([kind], worker="w", max_chunks=1)
@@ -222,24 +318,29 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["lst"], 64, "No such command 'lst'"),
-        (["get"], 64, "Missing argument 'JOB_ID'"),
-        (["list", "--state", "paused"], 64, "'paused' is none of QUEUED"),
-        (["create", "a.b", "--input", "[1]"], 64, "--input: a JSON object is wanted"),
-        (["create", "a.b", "--input", "{"], 64, "--input: not JSON"),
-        (["create", "a.b", "--input", "@/no/such/file"], 64, "No such file"),
-        (["create", "a.b", "--label", "x"], 64, "--label: 'x' is not NAME=VALUE"),
-        (["create", "a.b", "--backoff", "soon"], 64, "'soon' is not a span"),
-        (["create", "a.b", "--stage", "x=heavy"], 64, "'x=heavy' is not NAME or NAME=WEIGHT"),
-        (["list", "--created-since", "yesterday"], 64, "'yesterday' is neither a time"),
-        (["watch", "x", "--cursor", "?"], 64, "'?' is not base64"),
-        (["update", "x"], 64, "say what to change"),
+        (["lst"], 2, "No such command 'lst'"),
+        (["get"], 2, "Missing argument 'JOB_ID'"),
+        (["list", "--state", "paused"], 2, "'paused' is not one of 'queued'"),
+        (["create", "a.b", "--input", "[1]"], 2, "--input: a JSON object is wanted"),
+        (["create", "a.b", "--input", "{"], 2, "--input: not JSON"),
+        (["create", "a.b", "--input", "@/no/such/file"], 2, "No such file"),
+        (["create", "a.b", "--label", "x"], 2, "--label: 'x' is not NAME=VALUE"),
+        (["create", "a.b", "--backoff", "soon"], 2, "'soon' is not a span"),
+        (["create", "a.b", "--stage", "x=heavy"], 2, "'x=heavy' is not NAME or NAME=WEIGHT"),
+        (["list", "--created-since", "yesterday"], 2, "'yesterday' is neither a time"),
+        (["watch", "x", "--cursor", "?"], 2, "'?' is not base64"),
+        (["update", "x"], 2, "say what to change"),
+        (["create", "a.b", "--backoff", "9999999999d"], 2, "'9999999999d' is longer than"),
+        (["list", "--created-since", "900000d"], 2, "'900000d' is beyond the years"),
+        (["list", "--created-since", "0001-01-01T00:00+14:00"], 2, "beyond the years"),
+        (["list", "--timeout", "soon"], 2, "'soon' is not a span of time"),
+        (["list", "--timeout", "0s"], 2, "'0s' is not above 0"),
         (["create", "a.b", "--priority", "11"], 65, "priority: 11 is not within 0 to 10"),
         (["get", "no-such-job"], 66, "no-such-job"),
         (["watch", "no-such-job"], 66, "no-such-job"),
         (["--target", "127.0.0.1:1", "--timeout", "8", "list"], 69, "the server could not be reached"),
-        (["list", "--target", "127.0.0.1:1", "--timeout", "8"], 69, "the server could not be reached"),
-        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "8"], 69, "the server could not be reached"),
+        (["list", "--target", "127.0.0.1:1", "--timeout", "8s"], 69, "the server could not be reached"),
+        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "1s"], 69, "the server could not be reached"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, words: list[str], code: int, sentence: str):
@@ -262,7 +363,7 @@ def test_help_teaches(shell: Shell):
     assert "the job is FAILED" in text
     for command in ("create", "get", "list", "watch", "chunks", "events", "cancel", "retry", "update", "delete"):
         assert f"  jobledger {command} " in shell(command, "--help")
-    assert "Usage" in shell(code=64)
+    assert "Usage" in shell(code=2)
 
 
 def test_without_its_extra_it_says_which(tmp_path: Path):

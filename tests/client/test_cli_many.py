@@ -40,7 +40,7 @@ def test_a_dry_run_shows_what_is_meant(shell: Shell, kind: str, job_ids: list[st
 
 
 def test_a_filter_is_not_carried_out_unasked(shell: Shell, kind: str, job_ids: list[str]):
-    assert "--yes is required" in shell("cancel", "--kind", kind, code=64)
+    assert "--yes is required" in shell("cancel", "--kind", kind, code=2)
     assert state(shell, job_ids[0]) == "JOB_STATE_QUEUED"
 
 
@@ -95,6 +95,13 @@ def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str])
     assert shell("delete", "--kind", kind, "--yes", "--dry-run").strip() == "0 jobs"
 
 
+def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
+    assert shell("delete", "--kind", kind, "--yes") == "no job matches: nothing was begun\n"
+    assert shell("cancel", kind, f"{kind}.2", code=66) == "none of these jobs exists: nothing was begun\n"
+    document = shell.json("delete", "--kind", kind, "--yes")
+    assert (document["matchedCount"], document.get("job")) == ("0", None)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -115,7 +122,7 @@ def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str])
     ],
 )
 def test_a_command_line_that_does_not_say_what_is_meant_is_refused(shell: Shell, words: list[str], said: str):
-    assert said in shell(*words, code=64)
+    assert said in shell(*words, code=2)
 
 
 def test_a_filter_in_one_option_is_that_of_many(shell: Shell, kind: str, job_ids: list[str]):

@@ -43,7 +43,8 @@ Message = TypeVar("Message", WatchJobResponse, WatchJobsResponse)
 class Watch(Generic[Request, Message]):
     """The messages of a watch, in order, each once. It resumes by itself from its last cursor.
 
-    `cursor` is where another watch may resume: after the last message that was returned. Raises HistoryTrimmedError,
+    `cursor` is where another watch may resume: after the last message that was returned. `interruption` tells, from any
+    thread, why the stream is down while the watch reconnects. Raises HistoryTrimmedError,
     ForeignCursorError or CursorAheadError when the cursor no longer works, JobNotFoundError, InvalidFieldError,
     DeadlineExceededError after the watch's timeout, and UnavailableError when no server was found for too long.
 
@@ -80,6 +81,12 @@ class Watch(Generic[Request, Message]):
         self._ready: deque[Message] = deque()
         self._terminal = False
         self._ended = False
+        self._interruption: JobledgerError | None = None
+
+    @property
+    def interruption(self) -> JobledgerError | None:
+        """Why the stream is down, until a message comes again; None while it is up."""
+        return self._interruption
 
     @property
     def cursor(self) -> bytes:
@@ -121,6 +128,7 @@ class Watch(Generic[Request, Message]):
             else:
                 if message is not None:
                     self._outage.ended()
+                    self._interruption = None
                     return message
                 # Nothing but bookmarks and then a good end: the cursor was past the job's own end.
                 self._terminal |= self._one_job and self._stream_told == 0
@@ -162,6 +170,7 @@ class Watch(Generic[Request, Message]):
                 f"the time given to the watch ended while no server answered: {error.message}",
                 code=grpc.StatusCode.DEADLINE_EXCEEDED,
             ) from cause
+        self._interruption = error
         self._caller.clock.sleep(wait)
 
     def _begin_again(self, error: JobledgerError) -> bool:

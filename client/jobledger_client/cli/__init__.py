@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from jobledger_client.cli._exits import MISSING_EXTRA
+from jobledger_client.cli._exits import INTERRUPTED, MISSING_EXTRA
 
 
 def main() -> None:
@@ -15,6 +15,8 @@ def main() -> None:
             raise
         print("jobledger: the command line needs typer and rich: pip install 'jobledger-client[cli]'", file=sys.stderr)
         sys.exit(MISSING_EXTRA)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
     if hasattr(signal, "SIGPIPE"):  # `jobledger list | head` ends as every tool does
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(run(sys.argv[1:]))

@@ -1,5 +1,7 @@
 """A job as it goes on, for people: live bars on a terminal, a line for each change elsewhere."""
 
+from collections.abc import Callable
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -13,21 +15,30 @@ from rich.table import Table
 from rich.text import Text
 
 from jobledger_client.cli import _words as words
+from jobledger_client.cli._liveness import Notice
+from jobledger_client.cli._waiting import Waiting
 
 _MOST_BARS = 12
 _IN_WORK = ChunkState.CHUNK_STATE_PROCESSING
 
 
 class JobView:
-    """What a watch has told about a job: the job, and those of its chunks that are in work."""
+    """What a watch has told about a job: the job, and those of its chunks that are in work. Read from any thread."""
 
     def __init__(self) -> None:
         self.job = Job()
+        self.waiting = Waiting()
         self._in_work: dict[int, Chunk] = {}
+        self._lock = Lock()
 
     def take(self, message: WatchJobResponse) -> None:
         """Follow one message."""
-        self.job = message.job
+        with self._lock:
+            self.job = message.job
+            self.waiting.see(message.job)
+            self._take_chunks(message)
+
+    def _take_chunks(self, message: WatchJobResponse) -> None:
         if message.chunks_omitted:
             self._in_work.clear()
         for run in message.chunk_ranges:
@@ -41,16 +52,27 @@ class JobView:
 
     def chunks_in_work(self) -> list[Chunk]:
         """Return the chunks in work by index, as many as there is room for."""
-        return [chunk for _, chunk in sorted(self._in_work.items())][:_MOST_BARS]
+        with self._lock:
+            return [chunk for _, chunk in sorted(self._in_work.items())][:_MOST_BARS]
 
 
 class Bars:
-    """A context manager that shows a job while messages are put in."""
+    """A context manager that shows a job while its view takes messages.
 
-    def __init__(self, console: Console) -> None:
+    On a terminal it is drawn anew all the time, so that a notice on what keeps messages away is shown as it is now.
+    """
+
+    def __init__(self, console: Console, view: JobView, notice: Callable[[], Notice | None]) -> None:
         self._console = console
-        self._view = JobView()
-        self._live = Live(console=console, refresh_per_second=8, transient=False) if console.is_terminal else None
+        self._view = view
+        self._notice = notice
+        live = Live(console=console, refresh_per_second=8, transient=False, get_renderable=self._picture)
+        self._live = live if console.is_terminal else None
+
+    def _picture(self) -> RenderableType:
+        notice = self._notice()
+        said = [words.one_line(notice.sentence, "bold yellow")] if notice else []
+        return Group(*([render(self._view)] if self._view.job.job_id else []), *said)
 
     def __enter__(self) -> Self:
         if self._live is not None:
@@ -62,11 +84,8 @@ class Bars:
             self._live.stop()
 
     def show(self, message: WatchJobResponse) -> None:
-        """Show what the message says."""
-        self._view.take(message)
-        if self._live is not None:
-            self._live.update(render(self._view))
-        else:
+        """Show a message that the view has taken."""
+        if self._live is None:
             self._console.print(words.literal(one_line(message)), soft_wrap=True)
 
 
@@ -112,5 +131,5 @@ def _percent(job: Job) -> Text:
 def _said_of(job: Job) -> str:
     progress = job.progress
     rate = f"{progress.items_per_second:,.1f} items/s" if progress.HasField("items_per_second") else ""
-    eta = f"done at {words.local_time(progress.eta)}" if progress.HasField("eta") else ""
+    eta = f"done {words.eta(progress.eta)}" if progress.HasField("eta") else ""
     return " · ".join(filter(None, [words.counts(job), words.items(job), rate, eta, progress.stage, progress.message]))

@@ -150,7 +150,7 @@ class Board:
                 words.literal(job.job_id),
                 words.coloured(words.job_state(job.state)),
                 words.percent(progress.percent),
-                words.until(progress.eta) if progress.HasField("eta") else "",
+                words.eta(progress.eta, clock=wide) if progress.HasField("eta") else "",
                 *((rate, words.one_line(job.kind), words.one_line(progress.stage)) if wide else ()),
                 words.one_line(job.display_name),
             )

@@ -1,4 +1,4 @@
-"""What the exit code of a command says. 64 and above are those of sysexits.h."""
+"""What the exit code of a command says. 64 and above are those of sysexits.h, 2 is of shells."""
 
 import grpc
 from jobledger.v1.job_pb2 import JobState
@@ -6,24 +6,27 @@ from jobledger.v1.job_pb2 import JobState
 from jobledger_client._errors import JobledgerError
 
 DONE = 0
+USAGE = 2
 SOME_REFUSED = 3
-USAGE = 64
+CANCELLED = 4
 REFUSED = 65
 NOT_FOUND = 66
+DEFECT = 70
+INPUT_OUTPUT = 74
 MISSING_EXTRA = 78
 INTERRUPTED = 130
 
 BY_STATE = {
     JobState.JOB_STATE_COMPLETED: 0,
     JobState.JOB_STATE_FAILED: 1,
-    JobState.JOB_STATE_CANCELLED: 2,
+    JobState.JOB_STATE_CANCELLED: CANCELLED,
 }
 
 _BY_CODE = {
     grpc.StatusCode.NOT_FOUND: NOT_FOUND,
     grpc.StatusCode.UNAVAILABLE: 69,
-    grpc.StatusCode.INTERNAL: 70,
-    grpc.StatusCode.UNKNOWN: 70,
+    grpc.StatusCode.INTERNAL: DEFECT,
+    grpc.StatusCode.UNKNOWN: DEFECT,
     grpc.StatusCode.DEADLINE_EXCEEDED: 75,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 75,
     grpc.StatusCode.UNAUTHENTICATED: 77,
@@ -33,14 +36,15 @@ _BY_CODE = {
 TABLE = (
     "0    done; with `watch` and `--wait`: the job is COMPLETED",
     "1    the job is FAILED (`watch`, `--wait`); the receiver did not take it (`webhooks ping`)",
-    "2    the job is CANCELLED (`watch`, `--wait`)",
+    "2    the command line is wrong",
     "3    many jobs: it is done, and some of them refused it",
-    "64   the command line is wrong",
+    "4    the job is CANCELLED (`watch`, `--wait`)",
     "65   the server refused the request",
     "66   there is no such job, chunk, webhook or delivery",
     "69   the server could not be reached",
-    "70   the server failed",
-    "75   it took too long, or the server is busy: try again",
+    "70   the server failed, or this command did",
+    "74   a file or a pipe could not be read or written",
+    "75   --timeout was over, or the server is busy: try again",
     "77   not permitted",
     "78   the extra `cli` is not installed",
     "130  interrupted",

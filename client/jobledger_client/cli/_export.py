@@ -14,8 +14,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from jobledger_client._requests import export_request
 from jobledger_client._sync._export import Export
+from jobledger_client.cli._choices import Format, choice
 from jobledger_client.cli._exits import DONE, INTERRUPTED
 from jobledger_client.cli._filter import add_filter
+from jobledger_client.cli._liveness import Notice
 from jobledger_client.cli._partial import PartialFile
 from jobledger_client.cli._session import Session, command
 
@@ -40,7 +42,7 @@ def export(
     *,
     out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where to write; - for standard output.")],
     format: Annotated[  # noqa: A002 - the contract's name for it
-        str | None, typer.Option("--format", metavar="FORMAT", help="csv or jsonl. [default: as FILE ends]")
+        Format | None, choice(Format, "How to write. [default: as FILE ends]", "--format")
     ] = None,
     column: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="A column to write; repeat it. [default: all]")
@@ -99,7 +101,7 @@ def _write(session: Session, part: PartialFile, out: str) -> int:
             part.finish()
         except KeyboardInterrupt:
             if part.can_go_on:
-                _say_how_to_go_on(pieces, out)
+                _say_how_to_go_on(session, pieces, out)
             return INTERRUPTED
     if session.as_json:
         cursor = base64.b64encode(pieces.cursor).decode()
@@ -109,9 +111,10 @@ def _write(session: Session, part: PartialFile, out: str) -> int:
     return DONE
 
 
-def _say_how_to_go_on(pieces: Export, out: str) -> None:
+def _say_how_to_go_on(session: Session, pieces: Export, out: str) -> None:
     reached = f"interrupted at {pieces.percent:.1f} %, {pieces.rows:,} jobs"
-    print(f"jobledger: {reached}; `jobledger export --out {shlex.quote(out)} --resume` goes on", file=sys.stderr)
+    way = f"`jobledger export --out {shlex.quote(out)} --resume` goes on"
+    session.notice(Notice("EXPORT_INTERRUPTED", f"{reached}; {way}"))
 
 
 def _print(session: Session, request: ExportJobsRequest) -> int:

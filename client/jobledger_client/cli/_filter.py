@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _parse
+from jobledger_client.cli._choices import JobStateName, choice
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
@@ -19,25 +21,31 @@ _SPANS: Final[tuple[tuple[Literal["create_time", "update_time", "end_time"], str
     ("update_time", "updated"),
     ("end_time", "ended"),
 )
+_Field = Literal["states", "kinds", "owner", "include_service_jobs"]
 _LISTS, _WHOLE = ("state", "kind", "where_label"), ("min_priority", "max_priority")
 _SINCE = "At or after this time, or at most this long ago (2h)."
 _BEFORE = "Before this time, or longer ago."
-_STATES = "QUEUED, RUNNING, CANCELLING, COMPLETED, FAILED or CANCELLED; repeat it."
 
-
+_SERVICE_JOBS = "Also the service's own jobs, such as runs over many jobs. Naming their --kind shows them too."
 _FILTER = "Any of the following, such as state=FAILED, label.team=media or created-since=2h; repeat it, all must match."
 
 
-def _option(kind: Any, metavar: str, text: str, *names: str) -> Any:  # noqa: ANN401 - what typer reads
-    return Annotated[kind | None, typer.Option(*names, metavar=metavar, help=text, rich_help_panel=_PANEL)]
+def _option(kind: Any, metavar: str | None, text: str, *names: str, **more: Any) -> Any:  # noqa: ANN401 - what typer reads
+    return Annotated[kind | None, typer.Option(*names, metavar=metavar, help=text, rich_help_panel=_PANEL, **more)]
+
+
+_READS = {
+    "owner": _option(str, "OWNER", OWNER),
+    "service_jobs": _option(bool, None, _SERVICE_JOBS, "--service-jobs"),
+}
 
 
 def _declared(label: str) -> dict[str, Any]:
     span = "TIME|SPAN"
     return {
         "filter": _option(list[str], "NAME=VALUE", _FILTER),
-        "state": _option(list[str], "STATE", _STATES),
-        "kind": _option(list[str], "KIND", "May be repeated."),
+        "state": Annotated[list[JobStateName] | None, choice(JobStateName, "May be repeated.", panel=_PANEL)],
+        "kind": _option(list[str], "KIND", "May be repeated.", autocompletion=completion.kinds),
         "where_label": _option(list[str], "NAME=VALUE", "May be repeated; all must match.", label),
         "search": _option(str, "WORDS", "Words that begin words of its name, kind, labels or error."),
         "min_priority": _option(int, "N", "0 to 10."),
@@ -56,7 +64,7 @@ def add_filter(function: Callable[..., Any], *, label: str = "--label", reads: b
 
     `wanted` are the fields that were given, for the SDK. What only `reads` may be of another owner.
     """
-    declared = _declared(label) | ({"owner": _option(str, "OWNER", OWNER)} if reads else {})
+    declared = _declared(label) | (_READS if reads else {})
 
     @functools.wraps(function)
     def with_filter(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
@@ -74,7 +82,9 @@ def add_filter(function: Callable[..., Any], *, label: str = "--label", reads: b
 def _take_apart(words: Iterable[str], options: dict[str, Any]) -> None:
     """Put NAME=VALUE words where the options of these names have theirs."""
     for name, value in (_name_and_value(word, options) for word in words):
-        if name in _LISTS:
+        if name == "service_jobs":
+            options[name] = _parse.truth("--filter", value)
+        elif name in _LISTS:
             options[name] = [*(options[name] or ()), value]
         elif options[name] is not None:
             raise typer.BadParameter(f"--filter: {name.replace('_', '-')} is given twice")
@@ -97,14 +107,17 @@ def _name_and_value(word: str, options: dict[str, Any]) -> tuple[str, str]:
 
 def _fields(label: str, given: dict[str, Any]) -> "JobFilterFields":
     fields: JobFilterFields = {}
-    if given["state"]:
-        fields["states"] = given["state"]
-    if given["kind"]:
-        fields["kinds"] = given["kind"]
+    names: tuple[tuple[str, _Field], ...] = (
+        ("state", "states"),
+        ("kind", "kinds"),
+        ("owner", "owner"),
+        ("service_jobs", "include_service_jobs"),
+    )
+    for option, field in names:
+        if given.get(option):
+            fields[field] = given[option]
     if given["where_label"]:
         fields["labels"] = _parse.pairs(label, given["where_label"])
-    if given.get("owner"):
-        fields["owner"] = given["owner"]
     if given["search"] is not None:
         fields["search"] = _parse.something("--search", given["search"])
     if given["min_priority"] is not None:

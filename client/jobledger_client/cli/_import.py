@@ -30,7 +30,7 @@ def import_jobs(
     """Import jobs with their times and states; importing a file again changes nothing.
 
     Exits with 65 when a job was refused; the others are taken all the same. A line that is no job ends the import with
-    64: the jobs before it are taken, those after it are not.
+    2: the jobs before it are taken, those after it are not.
     """
     console = Console(stderr=True, force_interactive=None)
     with _opened(file) as lines, session.client() as client, console.status("importing") as status:

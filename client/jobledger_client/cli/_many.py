@@ -11,8 +11,10 @@ from jobledger.v1.job_pb2 import Job, JobView
 
 from jobledger_client import _values as values
 from jobledger_client._sync._client import JobClient
+from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._exits import DONE, INTERRUPTED, SOME_REFUSED
+from jobledger_client.cli._exits import DONE, INTERRUPTED, NOT_FOUND, SOME_REFUSED
+from jobledger_client.cli._liveness import Notice
 from jobledger_client.cli._session import Session
 from jobledger_client.cli._watch import wait
 
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 
 _PANEL = "Many jobs"
 
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="[JOB_ID]...", help="The jobs; or pick them by a filter.")]
+JobIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[JOB_ID]...", help="The jobs; or pick them by a filter.", autocompletion=completion.job_ids
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Only count the jobs and show some of them.", rich_help_panel=_PANEL)
 ]
@@ -73,7 +80,19 @@ def run(session: Session, client: JobClient, verb: str, call: Call, which: Which
         if which.dry_run or not meant.matched_count:
             return DONE
         typer.confirm(f"{verb} {_count(meant)}?", abort=True, err=True)
-    return _follow(session, client, _call(call, which, dry_run=False).job, which)
+    answer = _call(call, which, dry_run=False)
+    return _follow(session, client, answer.job, which) if answer.HasField("job") else _nothing(session, answer, which)
+
+
+def _nothing(session: Session, answer: Response, which: Which) -> int:
+    """Tell that no job is meant, so that there is no run; return the exit code."""
+    if session.as_json:
+        _json.document(answer)
+    elif which.job_ids:
+        session.console.print("none of these jobs exists: nothing was begun", highlight=False)
+    else:
+        session.console.print("no job matches: nothing was begun", highlight=False)
+    return NOT_FOUND if which.job_ids else DONE
 
 
 def _call(call: Call, which: Which, *, dry_run: bool) -> Response:
@@ -83,7 +102,7 @@ def _call(call: Call, which: Which, *, dry_run: bool) -> Response:
 def _show(session: Session, verb: str, meant: Response) -> None:
     """Tell how many jobs are meant and show some; on standard error where the answer is a document."""
     if session.as_json:
-        print(f"jobledger: {verb} {_count(meant)}", file=sys.stderr)
+        session.notice(Notice("MATCHED", f"{verb} {_count(meant)}"))
         return
     if meant.sample:
         session.console.print(_tables.statuses(meant.sample, width=session.console.width))
@@ -107,7 +126,7 @@ def _follow(session: Session, client: JobClient, job: Job, which: Which) -> int:
         code = wait(session, client, job.job_id)
     except KeyboardInterrupt:
         ways = f"`jobledger watch {job.job_id}` follows it, `jobledger cancel {job.job_id}` stops it"
-        print(f"jobledger: the run goes on: {ways}", file=sys.stderr)
+        session.notice(Notice("RUN_GOES_ON", f"the run goes on: {ways}"))
         return INTERRUPTED
     ended = client.get_job(job.job_id, view=JobView.JOB_VIEW_BASIC)
     report = values.plain(ended.artifacts["report"].metadata) if "report" in ended.artifacts else {}

@@ -38,5 +38,4 @@ def read_pages(pages: Pages[AnyPage, Any], *, all_pages: bool) -> AnyPage:
 def say_more(session: Session, next_page_token: str) -> None:
     """Say how to go on, when there is more."""
     if next_page_token:
-        said = f"there are more: --all, or --page-token {next_page_token}"
-        session.console.print(said, style="dim", highlight=False, soft_wrap=True)  # a token in pieces is none
+        session.note(f"there are more: --all, or --page-token {next_page_token}")

@@ -41,6 +41,13 @@ def whole(option: str, word: str) -> int:
         raise typer.BadParameter(f"{option}: {word!r} is not a whole number") from None
 
 
+def truth(option: str, word: str) -> bool:
+    """Return true or false."""
+    if word not in ("true", "false"):
+        raise typer.BadParameter(f"{option}: must be true or false; got {word!r}")
+    return word == "true"
+
+
 def json_value(option: str, word: str | None) -> Any:  # noqa: ANN401 - any JSON value
     """Return what JSON says: in the word itself, in the file after an @, or on standard input for a dash."""
     if word is None:
@@ -77,8 +84,21 @@ def span(option: str, word: str | None) -> timedelta | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw])?", word.strip())
     if match is None:
-        raise typer.BadParameter(f"{option}: {word!r} is not a span of time such as 30s, 5m, 2h or 7d")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+        raise typer.BadParameter(_of(option, f"{word!r} is not a span of time such as 30s, 5m, 2h or 7d"))
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    except OverflowError:
+        raise typer.BadParameter(_of(option, f"{word!r} is longer than {timedelta.max.days:,} days")) from None
+
+
+def seconds(word: str | float) -> float:
+    """Return a span of time that is longer than nothing, in seconds; a default is there as a number already."""
+    if isinstance(word, float):
+        return word
+    found = span("", word)
+    if not found:
+        raise typer.BadParameter(f"{word!r} is not above 0")
+    return found.total_seconds()
 
 
 def moment(option: str, word: str | None) -> datetime | None:
@@ -87,13 +107,15 @@ def moment(option: str, word: str | None) -> datetime | None:
         return None
     try:
         return datetime.fromisoformat(word).astimezone()
+    except OverflowError:
+        raise typer.BadParameter(f"{option}: {word!r} is beyond the years 1 to 9999") from None
     except ValueError:
         pass
     try:
         ago = span(option, word)
     except typer.BadParameter:
         raise typer.BadParameter(f"{option}: {word!r} is neither a time such as 2026-01-31T08:00 nor a span") from None
-    return None if ago is None else datetime.now().astimezone() - ago
+    return None if ago is None else _shifted(option, word, -ago)
 
 
 def later(option: str, word: str | None) -> datetime | None:
@@ -102,9 +124,22 @@ def later(option: str, word: str | None) -> datetime | None:
         return None
     try:
         return datetime.fromisoformat(word).astimezone()
+    except OverflowError:
+        raise typer.BadParameter(f"{option}: {word!r} is beyond the years 1 to 9999") from None
     except ValueError:
         ahead = span(option, word)
-        return None if ahead is None else datetime.now().astimezone() + ahead
+        return None if ahead is None else _shifted(option, word, ahead)
+
+
+def _shifted(option: str, word: str, by: timedelta) -> datetime:
+    try:
+        return datetime.now().astimezone() + by
+    except OverflowError:
+        raise typer.BadParameter(f"{option}: {word!r} is beyond the years 1 to 9999") from None
+
+
+def _of(option: str, rule: str) -> str:
+    return f"{option}: {rule}" if option else rule
 
 
 def weighted(option: str, words: Iterable[str]) -> dict[str, float]:

@@ -6,7 +6,9 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
+from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _tables
+from jobledger_client.cli._choices import ChunkStateName, JobId, OrderName, choice
 from jobledger_client.cli._exits import NOT_FOUND
 from jobledger_client.cli._filter import add_filter
 from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
@@ -15,7 +17,7 @@ from jobledger_client.cli._session import Session, command
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
-JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.")]
+JobIdList = Annotated[list[str], typer.Argument(metavar="JOB_ID...", autocompletion=completion.job_ids)]
 PageSize = Annotated[int, typer.Option(min=1, max=500, metavar="N", help="How many to show.")]
 
 
@@ -57,7 +59,10 @@ def get(
         session.console.print(_tables.job(job))
 
 
-def status(session: Session, job_ids: Annotated[list[str], typer.Argument(metavar="JOB_ID...")]) -> None:
+def status(
+    session: Session,
+    job_ids: JobIdList,
+) -> None:
     """Show where up to 500 jobs stand, in the order given: the cheapest way to ask for many."""
     with session.client() as client:
         found = client.batch_get_jobs(job_ids, view="STATUS")
@@ -66,7 +71,7 @@ def status(session: Session, job_ids: Annotated[list[str], typer.Argument(metava
     else:
         session.console.print(_tables.statuses(found.jobs, width=session.console.width))
         for job_id in found.missing_job_ids:
-            session.console.print(f"there is no job {job_id}", style="dim", highlight=False, markup=False)
+            session.note(f"there is no job {job_id}")
     if found.missing_job_ids:
         raise typer.Exit(NOT_FOUND)
 
@@ -75,8 +80,8 @@ def list_jobs(
     session: Session,
     *,
     order: Annotated[
-        str, typer.Option(metavar="ORDER", help="CREATE_TIME, UPDATE_TIME, END_TIME or PRIORITY.")
-    ] = "CREATE_TIME",
+        OrderName, choice(OrderName, "What comes first: the newest, or the most urgent.")
+    ] = OrderName.CREATE_TIME,
     ascending: Annotated[bool, typer.Option("--ascending", help="Oldest, or lowest, first.")] = False,
     page_size: PageSize = 20,
     page_token: PageToken = "",
@@ -92,7 +97,7 @@ def list_jobs(
     else:
         session.console.print(_tables.jobs(page.jobs, width=session.console.width))
         more = "at least " if page.total_is_lower_bound else ""
-        session.console.print(f"{len(page.jobs):,} of {more}{page.total_size:,} jobs", style="dim", highlight=False)
+        session.note(f"{len(page.jobs):,} of {more}{page.total_size:,} jobs")
         say_more(session, page.next_page_token)
 
 
@@ -100,10 +105,7 @@ def list_chunks(
     session: Session,
     job_id: JobId,
     *,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(metavar="STATE", help="PENDING, PROCESSING, COMPLETED, FAILED or CANCELLED; repeat it."),
-    ] = None,
+    state: Annotated[list[ChunkStateName] | None, choice(ChunkStateName, "May be repeated.")] = None,
     page_size: PageSize = 100,
     page_token: PageToken = "",
     all_pages: AllPages = False,

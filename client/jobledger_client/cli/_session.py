@@ -1,12 +1,14 @@
 """The options that every command has: where the server is, who is asking, and in which form to answer."""
 
 import inspect
+import json
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 
 import grpc
@@ -14,7 +16,8 @@ import typer
 from rich.console import Console
 
 from jobledger_client._sync._client import JobClient
-from jobledger_client.cli._parse import pairs
+from jobledger_client.cli._liveness import Notice
+from jobledger_client.cli._parse import pairs, seconds
 
 _UNFOLDED = 1_000  # columns, where there is no terminal whose width counts
 _PANEL = "Connection and output"
@@ -85,7 +88,11 @@ _DECLARED: dict[str, Any] = {
     "timeout": Annotated[
         float | None,
         typer.Option(
-            min=0.001, metavar="SECONDS", help="How long a call may take. [default: 10]", rich_help_panel=_PANEL
+            parser=seconds,
+            metavar="SPAN",
+            help="How long a call may take, such as 30s; with `watch` and --wait, how long to follow the job. "
+            "[default: 10s; without end]",
+            rich_help_panel=_PANEL,
         ),
     ],
     "output": Annotated[
@@ -100,8 +107,27 @@ class Session:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._began = monotonic()
+        self.timeout = options.timeout
         self.as_json = options.output is Output.JSON
         self.console = Console() if sys.stdout.isatty() else Console(width=_UNFOLDED)
+
+    def left(self) -> float | None:
+        """Return the seconds that are left of --timeout for all that the command does; None without end."""
+        return None if self.timeout is None else max(self._began + self.timeout - monotonic(), 0.001)
+
+    def note(self, sentence: str) -> None:
+        """Say to people, beside the answer, what is no part of it; programs have it in the document."""
+        if not self.as_json:
+            Console(stderr=True).print(sentence, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    def notice(self, notice: Notice) -> None:
+        """Say on standard error what keeps the answer away."""
+        if self.as_json:
+            said = json.dumps({"notice": {"kind": notice.kind, "message": notice.sentence}})
+        else:
+            said = f"jobledger: {notice.sentence}"
+        print(said, file=sys.stderr, flush=True)
 
     def client(self) -> JobClient:
         """Return a client for the server; a context manager."""
@@ -124,7 +150,12 @@ class Session:
 
 def new_app() -> typer.Typer:
     """Return an application without commands."""
-    return typer.Typer(add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+    return typer.Typer(
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
 
 
 def add_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ import typer
 from jobledger.v1.stats_pb2 import StatsStep
 
 from jobledger_client.cli import _figures, _json, _parse
+from jobledger_client.cli._choices import Kinds, ServiceJobs, Step, choice
 from jobledger_client.cli._filter import OWNER
 from jobledger_client.cli._session import Session, command
 
@@ -25,14 +26,15 @@ def register(app: typer.Typer) -> None:
 def stats(
     session: Session,
     *,
-    kind: Annotated[list[str] | None, typer.Option(metavar="KIND", help="May be repeated; all when left out.")] = None,
+    kind: Kinds = None,
     since: Annotated[
         str | None,
         typer.Option(metavar="TIME|SPAN", help="From this time on, or this long ago (7d). [default: 24h]"),
     ] = None,
     until: Annotated[str | None, typer.Option(metavar="TIME|SPAN", help="Up to this time. [default: now]")] = None,
-    by: Annotated[str | None, typer.Option(metavar="hour|day", help="Show the course too, by hour or by day.")] = None,
+    by: Annotated[Step | None, choice(Step, "Show the course too, by hour or by day.")] = None,
     owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
+    service_jobs: ServiceJobs = None,
 ) -> None:
     """Show how many jobs there are now, and what happened in a span of time, by kind.
 
@@ -41,7 +43,13 @@ def stats(
     span = (_parse.moment("--since", since), _parse.moment("--until", until))
     step = StatsStep.STATS_STEP_UNSPECIFIED if by is None else by
     with session.client() as client:
-        found = client.get_job_stats(kinds=kind or (), time_range=span if any(span) else None, step=step, owner=owner)
+        found = client.get_job_stats(
+            kinds=kind or (),
+            time_range=span if any(span) else None,
+            step=step,
+            owner=owner,
+            include_service_jobs=bool(service_jobs),
+        )
     if session.as_json:
         _json.document(found)
     else:

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobledger_client.cli import _words as words
+from jobledger_client.cli._waiting import seconds_waited, unclaimed, waits
 
 _WIDE = 110  # columns
 _VERDICTS = ("applied", "unchanged", "refused")
@@ -59,11 +60,10 @@ def counted(report: Mapping[str, object]) -> str:
 
 
 def statuses(found: Iterable[Job], *, width: int) -> Table:
-    """Return where jobs stand, one a row; on a narrow terminal without the kind, and with the ETA as a span."""
+    """Return where jobs stand, one a row; on a narrow terminal without the kind and the ETA's time of day."""
     wide = width >= _WIDE
     more = ("KIND",) if wide else ()
     table = _table("JOB", "STATE", "DONE", "ETA", "STAGE", *more, "NAME", folding=("STAGE", "KIND", "NAME"))
-    eta = words.local_time if wide else words.until
     for job in found:
         progress = job.progress
         _row(
@@ -71,7 +71,7 @@ def statuses(found: Iterable[Job], *, width: int) -> Table:
             job.job_id,
             words.coloured(words.job_state(job.state)),
             words.percent(progress.percent),
-            eta(progress.eta) if progress.HasField("eta") else "",
+            words.eta(progress.eta, clock=wide) if progress.HasField("eta") else "",
             words.one_line(progress.stage),
             *((words.one_line(job.kind),) if wide else ()),
             words.one_line(job.display_name),
@@ -80,10 +80,11 @@ def statuses(found: Iterable[Job], *, width: int) -> Table:
 
 
 def chunks(found: Collection[Chunk]) -> Table:
-    """Return chunks, one a row, with the ids that an outside engine gave them, if there are any."""
+    """Return chunks, one a row, with artifacts and the ids of an outside engine, if there are any."""
     task = ("TASK",) if any(chunk.task_id for chunk in found) else ()
-    columns = ("CHUNK", "STATE", "ITEMS", "DONE", "ATTEMPT", "WORKER", *task, "STAGE", "ERROR")
-    table = _table(*columns, folding=("WORKER", "TASK", "ERROR"))
+    artifacts = ("ARTIFACTS",) if any(chunk.artifacts for chunk in found) else ()
+    columns = ("CHUNK", "STATE", "ITEMS", "DONE", "ATTEMPT", "WORKER", *task, "STAGE", "ERROR", *artifacts)
+    table = _table(*columns, folding=("WORKER", "TASK", "ERROR", "ARTIFACTS"))
     for chunk in found:
         _row(
             table,
@@ -96,8 +97,15 @@ def chunks(found: Collection[Chunk]) -> Table:
             *((chunk.task_id,) if task else ()),
             chunk.progress.stage,
             f"{chunk.error.code}: {chunk.error.message}" if chunk.HasField("error") else "",
+            *((_artifacts(chunk),) if artifacts else ()),
         )
     return table
+
+
+def _artifacts(chunk: Chunk) -> Text:
+    """Return a chunk's artifacts, a line each."""
+    lines = [_artifact(name, artifact) for name, artifact in sorted(chunk.artifacts.items())]
+    return Text("\n").join(words.literal(line) for line in lines)
 
 
 def events(found: Iterable[JobEvent]) -> Table:
@@ -204,6 +212,7 @@ def _facts(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "state", words.coloured(words.job_state(one.state))
     yield "waits for", _slot_wait(one)
     yield "progress", ", ".join(filter(None, [words.percent(progress.percent), words.items(one)]))
+    yield "eta", words.eta(progress.eta) if progress.HasField("eta") else ""
     yield "stage", f"{progress.stage} {_stage_percent(one)}".strip()
     yield "message", progress.message
     yield "chunks", words.counts(one)
@@ -224,7 +233,7 @@ def _facts(one: Job) -> Iterable[tuple[str, str | Text]]:
 
 def _slot_wait(one: Job) -> str:
     if not one.HasField("slot_wait"):
-        return ""
+        return f"a worker: {unclaimed(one, seconds_waited(one))}" if waits(one) else ""
     place = f", place {one.slot_wait.place:,}" if one.slot_wait.HasField("place") else ""
     return f"a slot under the limit {one.slot_wait.scope}{place}"
 

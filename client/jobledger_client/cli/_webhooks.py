@@ -8,6 +8,7 @@ from jobledger.v1.webhook_service_pb2 import DeleteWebhookResponse, RedeliverWeb
 
 from jobledger_client.cli import _json, _parse, _tables
 from jobledger_client.cli import _words as words
+from jobledger_client.cli._choices import DeliveryStateName, EventName, choice
 from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
 from jobledger_client.cli._session import Session, command, new_app
 
@@ -16,8 +17,8 @@ FAILED = 1
 
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK_ID", help="The webhook.")]
 Events = Annotated[
-    list[str] | None,
-    typer.Option(metavar="TYPE", help="job.created, job.started, job.progress, job.completed, …; may be repeated."),
+    list[EventName] | None,
+    choice(EventName, "What it is told of; may be repeated."),
 ]
 Percents = Annotated[
     list[int] | None, typer.Option(metavar="N", help="A percent at which job.progress is told; may be repeated.")
@@ -26,7 +27,7 @@ Kinds = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Only jobs
 Labels = Annotated[
     list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only jobs with this label; may be repeated.")
 ]
-States = Annotated[list[str] | None, typer.Option(metavar="STATE", help="PENDING, DELIVERED or DEAD; may be repeated.")]
+States = Annotated[list[DeliveryStateName] | None, choice(DeliveryStateName, "May be repeated.")]
 
 
 def register(app: typer.Typer) -> None:

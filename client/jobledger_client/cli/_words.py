@@ -93,8 +93,16 @@ def percent(value: float) -> str:
 
 
 def local_time(time: Timestamp) -> str:
-    """Return a time to the second, in the zone of this machine."""
-    return time.ToDatetime(tzinfo=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Return a time to the second, in the zone of this machine, with its name."""
+    return f"{_local(time):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def _local(time: Timestamp) -> datetime:
+    known = time.ToDatetime(tzinfo=UTC)
+    try:
+        return known.astimezone()
+    except OverflowError:  # the last hours of the year 9999, east of Greenwich
+        return known
 
 
 def age(time: Timestamp) -> str:
@@ -102,9 +110,26 @@ def age(time: Timestamp) -> str:
     return span(datetime.now(UTC) - time.ToDatetime(tzinfo=UTC))
 
 
-def until(time: Timestamp) -> str:
-    """Return how far ahead a time is."""
-    return span(time.ToDatetime(tzinfo=UTC) - datetime.now(UTC))
+def eta(time: Timestamp, *, clock: bool = True) -> str:
+    """Return when something will be done: how far ahead that is, and what the clock will say: in 3 min (14:02 UTC)."""
+    ahead = time.ToDatetime(tzinfo=UTC) - datetime.now(UTC)
+    if ahead <= timedelta():
+        return "any moment"
+    day = "" if ahead < timedelta(days=1) else "%Y-%m-%d "
+    at = f" ({_local(time):{day}%H:%M %Z})" if clock else ""
+    return f"in {spoken(ahead.total_seconds())}{at}"
+
+
+def spoken(seconds: float) -> str:
+    """Return a span of time as a sentence has it: 7 s, 3 min, 2 h 5 min, 4 d 2 h."""
+    whole = max(0, round(seconds))
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min"
+    large, small, names = (_HOUR, _MINUTE, ("h", "min")) if whole < _DAY else (_DAY, _HOUR, ("d", "h"))
+    rest = whole % large // small
+    return f"{whole // large} {names[0]}" + (f" {rest} {names[1]}" if rest else "")
 
 
 def span(time: timedelta) -> str:

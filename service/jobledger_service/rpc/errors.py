@@ -91,7 +91,7 @@ def _name(reason: Any) -> str:  # noqa: ANN401  an enum value
 def internal_status(request_id: str) -> grpc.Status:
     """Return the status of a defect: nothing leaks; the log has the detail under the request id."""
     reason = ErrorReason.ERROR_REASON_INTERNAL
-    message = "the service failed at this; its log has the detail under the request id"
+    message = f"the service failed at this; its log has the detail under the request id {request_id}"
     return _status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])
 
 
