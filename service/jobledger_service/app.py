@@ -20,6 +20,7 @@ from .domain.retention import Retention
 from .duties.duty import perform
 from .duties.health import HealthDuty
 from .duty_app import DutyApp
+from .exits import DEFECT
 from .feed.feed import LiveFeed
 from .ledger.attendance import Attendance
 from .ledger.backlog import Backlog
@@ -63,10 +64,6 @@ log = structlog.get_logger(__name__)
 
 EXPORT_SHARE = 2
 """An export may take the history's length divided by this, and still show each job as it was when it began."""
-
-
-DEFECT = 70
-"""Exit status of a server that stops because something in it failed (EX_SOFTWARE of sysexits.h)."""
 
 
 def _new_id() -> str:

@@ -1,5 +1,6 @@
 """The command line of the server."""
 
+import sys
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -11,16 +12,17 @@ from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
 from pydantic import ValidationError
 
-from . import logs
+from . import VERSION, logs
 from .configuration import Form, masked, render
 from .connecting import ApiKey, CaFile, CertFile, Connection, File, KeyFile, Tls, credentials_of
-from .exits import CONFIGURATION, refuse_unknown_names, say, told
+from .exits import CONFIGURATION, exit_status, logged, refuse_unknown_names, say, told
 from .keys_cli import keys
 from .options import flag, option, source_of, takes_settings
 from .own_tls import name_in
 from .rpc.health_report import HEALTHY, as_json, as_text
 from .settings import Settings, WrongSettingError
-from .startup_checks import check_settings
+from .spans import seconds_of
+from .startup_checks import check_ports_are_free, check_settings
 from .store.backup import back_up
 from .store.engines import open_database
 from .store.migrate import SchemaError, check, upgrade
@@ -30,12 +32,21 @@ cli = typer.Typer(
     name="jobledger-server",
     help="Jobledger: the system of record for long-running jobs.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 cli.add_typer(keys)
+
+
+def _seconds(word: str | float) -> float:
+    """Return a span of time in seconds; a default is there as a number already."""
+    try:
+        return seconds_of(word) if isinstance(word, str) else word
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 class Report(StrEnum):
@@ -45,8 +56,17 @@ class Report(StrEnum):
     JSON = "json"
 
 
+def _show_version(asked: bool | None) -> None:  # noqa: FBT001  typer calls it so
+    if asked:
+        typer.echo(f"jobledger-server {VERSION}")
+        raise typer.Exit
+
+
+Version = Annotated[bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")]
+
+
 @cli.callback()
-def _root() -> None:
+def _root(version: Version = None) -> None:
     """Jobledger: the system of record for long-running jobs."""
 
 
@@ -65,8 +85,12 @@ def serve_command(given: dict[str, Any]) -> None:
             _export_traces()
         from .app import serve  # noqa: PLC0415  what the server is made of takes half of the start
 
+        if settings.processes == 1:
+            check_ports_are_free(settings)
         serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
-        raise typer.Exit(uvloop.run(serving))
+        with logged():
+            status = uvloop.run(serving)
+        raise typer.Exit(status)
 
 
 @cli.command("config")
@@ -142,7 +166,9 @@ def health_command(
     target: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="The server. [default: where `serve` would listen]")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds until the server counts as unreachable.")] = 5.0,
+    timeout: Annotated[
+        float, typer.Option(parser=_seconds, metavar="SPAN", help="Until the server counts as unreachable.")
+    ] = 5.0,
     api_key: ApiKey = "",
     *,
     tls: Tls = False,
@@ -191,7 +217,8 @@ def _settings(given: dict[str, Any]) -> Settings:
     except ValidationError as error:
         for problem in error.errors():
             name = str(problem["loc"][0])
-            say(f"{flag(name)}: {masked(name, problem['input'])!r}: {problem['msg']}")
+            value, rule = repr(masked(name, problem["input"])), problem["msg"].removeprefix("Value error, ")
+            say(f"{flag(name)}: {rule}" if value in rule else f"{flag(name)}: {value}: {rule}")
         raise typer.Exit(CONFIGURATION) from None
 
 
@@ -209,4 +236,5 @@ def _ready(address: str) -> None:
 
 def main() -> None:
     """Run the command line."""
-    cli()
+    command = typer.main.get_command(cli)
+    sys.exit(exit_status(lambda: command.main(prog_name="jobledger-server", standalone_mode=False)))

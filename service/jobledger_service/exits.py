@@ -2,15 +2,17 @@
 
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
+import structlog
 import typer
 
 from .connecting import RefusedError
 from .domain.errors import StoreUnavailable
-from .environment import unknown_names
+from .environment import TRACEBACK, unknown_names
 from .rpc.server import CannotListenError
 from .rpc.tls import CertificateError
 from .settings import WrongSettingError
@@ -18,6 +20,15 @@ from .store.backup import BackupError, NotSqliteError
 from .store.engines import DatabaseInUseError, UnknownDatabaseError
 from .store.migrate import SchemaError
 
+log = structlog.get_logger(__name__)
+
+USAGE: Final = 2
+"""The command line cannot be read."""
+INTERRUPTED: Final = 130
+INPUT_OUTPUT: Final = 74
+"""A file or a pipe could not be read or written (EX_IOERR)."""
+DEFECT: Final = 70
+"""Something in the program failed (EX_SOFTWARE)."""
 UNAVAILABLE: Final = 69
 """The database cannot be reached, which may pass (EX_UNAVAILABLE)."""
 CONFIGURATION: Final = 78
@@ -32,6 +43,52 @@ WRONG: Final = (
     UnknownDatabaseError,
     SchemaError,
 )
+
+
+TOLD: Final = (*WRONG, StoreUnavailable, BackupError, RefusedError)
+
+# Since typer carries its own click, the base of its usage errors has no public name.
+UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
+
+
+@contextmanager
+def logged() -> Iterator[None]:
+    """Log what a server dies of, and exit; what a sentence can tell is left to `told`."""
+    try:
+        yield
+    except TOLD:
+        raise
+    except Exception:
+        log.exception("the server failed")
+        raise typer.Exit(DEFECT) from None
+
+
+def exit_status(run: Callable[[], int | None]) -> int:
+    """Run a command line and return its exit status; what went wrong is one sentence, never a traceback."""
+    try:
+        return run() or 0
+    except UsageError as error:
+        return _misused(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except OSError as error:
+        say(" ".join(filter(None, [f"{error.filename}:" if error.filename else "", error.strerror or str(error)])))
+        return INPUT_OUTPUT
+    except Exception as error:  # noqa: BLE001  nobody but a developer reads a traceback
+        if os.environ.get(TRACEBACK):
+            traceback.print_exception(error)
+        say(f"{type(error).__name__}: {error} (a defect; {TRACEBACK}=1 in the environment shows where)")
+        return DEFECT
+
+
+def _misused(error: Any) -> int:  # noqa: ANN401  a usage error
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "jobledger-server"
+    if context is not None and not context.args and type(error).__name__ == "NoArgsIsHelpError":
+        typer.echo(context.get_help(), err=True)
+    else:
+        say(f"{error.format_message().rstrip('.')} ({path} --help tells more)")
+    return USAGE
 
 
 @contextmanager
@@ -62,5 +119,5 @@ def refuse_unknown_names() -> None:
 
 
 def say(sentence: str) -> None:
-    """Print a sentence on standard error."""
-    print(f"jobledger-server: {sentence}", file=sys.stderr)  # noqa: T201
+    """Print a sentence on standard error, on one line."""
+    print(f"jobledger-server: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201

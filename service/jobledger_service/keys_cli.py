@@ -1,6 +1,5 @@
 """The commands about API keys: `jobledger-server keys create`, `list`, `revoke` and `rotate`."""
 
-import re
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from .domain.access import DEFAULT_OWNER
 from .exits import refuse_unknown_names, told
 from .key_desk import DatabaseDesk, Desk, ServerDesk
 from .settings import Settings
+from .spans import seconds_of
 
 keys = typer.Typer(
     name="keys",
@@ -27,8 +27,7 @@ keys = typer.Typer(
     no_args_is_help=True,
 )
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_FORM: Final = "%-13s %-16s %-20s %-20s %-20s %-20s %-20s %s"
+_FORM: Final = "%-13s %-16s %-20s %-24s %-24s %-24s %-24s %s"
 
 
 class RoleName(StrEnum):
@@ -47,10 +46,10 @@ class Output(StrEnum):
 
 
 def _span(word: str) -> timedelta:
-    match = re.fullmatch(r"(\d+)([smhdw])", word)
-    if match is None:
-        raise typer.BadParameter(f"{word!r} is not a span of time such as 30m, 24h or 90d")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    try:
+        return timedelta(seconds=seconds_of(word))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 Database = Annotated[
@@ -173,7 +172,10 @@ def _from_now(span: timedelta | None) -> Timestamp | None:
     if span is None:
         return None
     moment = Timestamp()
-    moment.FromDatetime(datetime.now(UTC) + span)
+    try:
+        moment.FromDatetime(datetime.now(UTC) + span)
+    except OverflowError:
+        raise typer.BadParameter("--expires-in: ends after the year 9999") from None
     return moment
 
 
@@ -203,4 +205,4 @@ def _roles(key: api.ApiKey) -> str:
 def _time(key: api.ApiKey, name: str) -> str:
     if not key.HasField(name):  # type: ignore[arg-type] # one of its times
         return ""
-    return f"{getattr(key, name).ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{getattr(key, name).ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S %Z}"

@@ -2,12 +2,14 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import typer
+from pydantic.fields import FieldInfo
 
 from .environment import variable
 from .settings import Settings
+from .spans import SPAN, text_of
 
 Result = TypeVar("Result")
 
@@ -18,12 +20,21 @@ _SOURCES: Final = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}
 def option(setting: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
     """Return the flag of a setting; called otherwise than the setting when names are given."""
     field = Settings.model_fields[setting]
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return typer.Option(
         *(names or (flag(setting),)),
-        help=f"{field.description} [default: {field.default}]",
+        help=f"{field.description} [default: {_shown(field)}]",
         envvar=variable(setting),
         show_default=False,
+        metavar="|".join(choices) or ("SPAN" if SPAN in field.metadata else None),
+        autocompletion=(lambda: list(choices)) if choices else None,
     )
+
+
+def _shown(field: FieldInfo) -> str:
+    if field.default is None:
+        return "none"
+    return text_of(float(field.default)) if SPAN in field.metadata else str(field.default)
 
 
 def flag(setting: str) -> str:
@@ -44,7 +55,7 @@ def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
             name,
             inspect.Parameter.KEYWORD_ONLY,
             default=None,
-            annotation=Annotated[_flag_type(field.annotation), option(name)],
+            annotation=Annotated[_flag_type(field), option(name)],
         )
         for name, field in Settings.model_fields.items()
     ]
@@ -53,9 +64,11 @@ def takes_settings(command: Callable[..., Result]) -> Callable[..., Result]:
     return called
 
 
-def _flag_type(annotation: Any) -> Any:  # noqa: ANN401  types
-    """Return the type that typer reads: settings check the value themselves."""
-    named = {annotation, *get_args(annotation)}
+def _flag_type(field: FieldInfo) -> Any:  # noqa: ANN401  a type
+    """Return the type that typer reads: settings check the value themselves, and read spans of time."""
+    if SPAN in field.metadata:
+        return str | None
+    named = {field.annotation, *get_args(field.annotation)}
     for kind in (bool, float, int):
         if kind in named:
             return kind | None

@@ -6,13 +6,15 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from .spans import MaybeSeconds, Seconds
+
 
 class WrongSettingError(ValueError):
     """A setting that does not go with the others, or would be unsafe."""
 
 
 class Settings(BaseSettings):
-    """All settings of a server; durations in seconds, None for ever."""
+    """All settings of a server; durations in seconds, or with a unit (7d), None for ever."""
 
     model_config = SettingsConfigDict(env_prefix="JOBLEDGER_", frozen=True)
 
@@ -32,18 +34,22 @@ class Settings(BaseSettings):
     channelz: Literal["off", "admin", "main"] = Field(
         "admin", description="Where operators may ask about connections; admin is on admin_listen, if there is one."
     )
-    bookmark_interval: float = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
-    duty_interval: float = Field(0.5, gt=0, description="How often leases, retries and cancellations are looked after.")
-    retention_interval: float = Field(5, gt=0, description="How often expired jobs and old history are looked after.")
-    event_retention: float = Field(7 * 86_400, ge=0, description="How long history is kept; watches resume within it.")
-    audit_retention: float = Field(90 * 86_400, ge=0, description="How long a deleted job's audit trail is kept.")
-    completed_retention: float | None = Field(None, ge=0, description="How long COMPLETED jobs are kept.")
-    failed_retention: float | None = Field(None, ge=0, description="How long FAILED jobs are kept.")
-    cancelled_retention: float | None = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
-    drain_timeout: float = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
+    bookmark_interval: Seconds = Field(10, gt=0, le=15, description="How long a watch may be quiet before a bookmark.")
+    duty_interval: Seconds = Field(
+        0.5, gt=0, description="How often leases, retries and cancellations are looked after."
+    )
+    retention_interval: Seconds = Field(5, gt=0, description="How often expired jobs and old history are looked after.")
+    event_retention: Seconds = Field(
+        7 * 86_400, ge=0, description="How long history is kept; watches resume within it."
+    )
+    audit_retention: Seconds = Field(90 * 86_400, ge=0, description="How long a deleted job's audit trail is kept.")
+    completed_retention: MaybeSeconds = Field(None, ge=0, description="How long COMPLETED jobs are kept.")
+    failed_retention: MaybeSeconds = Field(None, ge=0, description="How long FAILED jobs are kept.")
+    cancelled_retention: MaybeSeconds = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
+    drain_timeout: Seconds = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
-    usage_interval: float = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
-    usage_retention: float = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
+    usage_interval: Seconds = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
+    usage_retention: Seconds = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
     watches_per_key: int = Field(1_000, ge=1, description="How many watches of a key may be open at a process.")
     watches_per_owner: int | None = Field(None, ge=1, description="The same for all keys of an owner.")
@@ -64,13 +70,13 @@ class Settings(BaseSettings):
         description="URL prefixes, divided by spaces, under which artifacts may be deleted, like s3://bucket/out/, or "
         "https://media.example/=s3://bucket/ when they are named by download addresses.",
     )
-    webhook_timeout: float = Field(15, gt=0, le=300, description="How long a receiver of a delivery may take.")
+    webhook_timeout: Seconds = Field(15, gt=0, le=300, description="How long a receiver of a delivery may take.")
     webhook_concurrency: int = Field(64, ge=1, le=10_000, description="How many deliveries are attempted at once.")
     webhook_endpoint_concurrency: int = Field(8, ge=1, description="The same for each webhook.")
-    webhook_initial_backoff: float = Field(5, ge=0, description="The wait after a delivery's first failed attempt.")
-    webhook_retry_window: float = Field(86_400, ge=0, description="How long a failed delivery is tried again.")
-    webhook_pause_after: float = Field(72_000, ge=0, description="How long a webhook fails before it is paused.")
-    webhook_retention: float = Field(7 * 86_400, ge=0, description="How long deliveries are kept.")
+    webhook_initial_backoff: Seconds = Field(5, ge=0, description="The wait after a delivery's first failed attempt.")
+    webhook_retry_window: Seconds = Field(86_400, ge=0, description="How long a failed delivery is tried again.")
+    webhook_pause_after: Seconds = Field(72_000, ge=0, description="How long a webhook fails before it is paused.")
+    webhook_retention: Seconds = Field(7 * 86_400, ge=0, description="How long deliveries are kept.")
     webhook_allow_http: bool = Field(default=False, description="Allow http:// in the URLs of webhooks.")
     webhook_allow_private_networks: bool = Field(
         default=False, description="Deliver to addresses that are not public, too."
@@ -81,10 +87,10 @@ class Settings(BaseSettings):
     tracing: bool = Field(default=False, description="Make OpenTelemetry spans of calls; needs the extra otel.")
     metrics_listen: str | None = Field(None, description="Where Prometheus reads /metrics, HOST:PORT; off when none.")
     metrics_insecure: bool = Field(default=False, description="Let other hosts read the metrics.")
-    health_interval: float = Field(5, gt=0, description="How often the server looks at its own health.")
-    health_database_latency: float = Field(0.5, gt=0, description="Degraded when a small read takes longer.")
-    health_database_lost: float = Field(30, ge=0, description="How long until a lost database is NOT_SERVING.")
-    health_commit_stall: float = Field(5, gt=0, description="Unhealthy when one commit takes longer.")
+    health_interval: Seconds = Field(5, gt=0, description="How often the server looks at its own health.")
+    health_database_latency: Seconds = Field(0.5, gt=0, description="Degraded when a small read takes longer.")
+    health_database_lost: Seconds = Field(30, ge=0, description="How long until a lost database is NOT_SERVING.")
+    health_commit_stall: Seconds = Field(5, gt=0, description="Unhealthy when one commit takes longer.")
     health_queue_share: float = Field(0.5, gt=0, le=1, description="Degraded when more of queue_limit waits, 0 to 1.")
     health_feed_lag: int = Field(5_000, ge=0, description="Degraded when watchers are more entries behind.")
     health_disk_free: int = Field(1_073_741_824, ge=0, description="Degraded when fewer bytes are free on the disk.")

@@ -1,7 +1,9 @@
 """Settings that do not go together, and addresses that let strangers in, are refused in a sentence."""
 
+import errno
 import ipaddress
-from typing import Final
+import socket
+from typing import Any, Final
 
 from .domain.roots import NotARootError, Roots, parse_root
 from .removal.objects import NoDriverError, check_driver
@@ -76,6 +78,43 @@ def _check_admin(settings: Settings) -> None:
 def _check_ports_of_all(flag: str, port: int, processes: int) -> None:
     if port + processes - 1 > LAST_PORT:
         raise WrongSettingError(f"{flag}: {processes} processes take as many ports: {port} is too close to {LAST_PORT}")
+
+
+def check_ports_are_free(settings: Settings) -> None:
+    """Raise WrongSettingError for an address that cannot be listened on, before anything is made or opened."""
+    for name in ("listen", "admin_listen", "metrics_listen"):
+        address = getattr(settings, name)
+        if address is not None:
+            _check_free(f"--{name.replace('_', '-')}", address, shared=name == "listen" and settings.shared_port)
+
+
+def _check_free(flag: str, address: str, *, shared: bool) -> None:
+    """Try to listen on each address of a host: a name may have one that this machine does without."""
+    host, port = _host_and_port(flag, address)
+    try:
+        places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise WrongSettingError(f"{flag}: cannot listen on {address}: {error.strerror}") from error
+    errors = [failed for place in places if (failed := _bind_error(place, shared=shared)) is not None]
+    taken = any(failed.errno == errno.EADDRINUSE for failed in errors)
+    if taken or len(errors) == len(places):
+        why = "another process listens there" if taken else errors[0].strerror
+        raise WrongSettingError(f"{flag}: cannot listen on {address}: {why}") from errors[0]
+
+
+def _bind_error(place: tuple[Any, ...], *, shared: bool) -> OSError | None:
+    family, kind, protocol, _, where = place
+    try:
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if shared:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(where)
+    except OSError as error:
+        return error
+    return None
 
 
 def _is_loopback(host: str) -> bool:

@@ -117,4 +117,4 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path):
         command = [COMMAND, "serve", "--listen", "127.0.0.1:0", "--metrics-listen", place]
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND, check=False)
     assert ended.returncode == 78
-    assert f"cannot listen on {place}: Address already in use" in ended.stderr
+    assert f"--metrics-listen: cannot listen on {place}: another process listens there" in ended.stderr

@@ -1,0 +1,150 @@
+"""The command line of the server: versions, help, usage, spans of time, and what goes wrong in one sentence."""
+
+import os
+import socket
+import subprocess
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from jobledger_client.cli import _parse
+from jobledger_service import cli
+from jobledger_service.exits import exit_status
+from jobledger_service.options import flag
+from jobledger_service.settings import Settings
+from jobledger_service.spans import SPAN, seconds_of, text_of
+from typer.testing import CliRunner
+
+from tests.support.bounds import BOUND
+from tests.support.server import COMMAND
+
+
+def ran(directory: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `jobledger-server` in a directory, without our settings."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("JOBLEDGER_")}
+    env = ours | environment
+    return subprocess.run(
+        [COMMAND, *words], cwd=directory, env=env, capture_output=True, text=True, timeout=BOUND, check=False
+    )
+
+
+def test_the_version_is_that_of_the_distribution(tmp_path: Path):
+    ended = ran(tmp_path, "--version")
+    assert (ended.returncode, ended.stdout) == (0, f"jobledger-server {metadata.version('jobledger-service')}\n")
+
+
+@pytest.mark.parametrize("words", [[], ["serve"], ["keys"], ["keys", "create"], ["health"]])
+def test_h_is_help(words: list[str]):
+    long, short = (CliRunner().invoke(cli.cli, [*words, option]) for option in ("--help", "-h"))
+    assert (short.exit_code, short.stdout) == (0, long.stdout)
+    assert "Usage: " in short.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["serve", "--no-such-option"], "No such option: --no-such-option (jobledger-server serve --help tells more)"),
+        (["srve"], "No such command 'srve'"),
+        (["backup"], "Missing argument 'file'"),
+        (["keys", "create", "x", "--role", "king"], "'king' is not one of"),
+        (["keys", "create", "x", "--role", "caller", "--expires-in", "soon"], "'soon' is not a span of time"),
+        (["health", "--timeout", "soon"], "'soon' is not a span of time"),
+    ],
+)
+def test_usage_errors_are_one_sentence_and_exit_with_2(tmp_path: Path, words: list[str], sentence: str):
+    ended = ran(tmp_path, *words)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("jobledger-server: ")
+    assert sentence in line
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("30s", 30),
+        ("5m", 300),
+        ("2h", 7_200),
+        ("7d", 604_800),
+        ("1w", 604_800),
+        ("1.5h", 5_400),
+        ("8", 8),
+    ],
+)
+def test_spans_of_time_are_written_in_one_way_in_both_programs(word: str, seconds: float):
+    assert seconds_of(word) == seconds
+    assert _parse.span("--timeout", word) == timedelta(seconds=seconds)
+    assert Settings(drain_timeout=word).drain_timeout == seconds
+    assert seconds_of(text_of(seconds)) == seconds
+
+
+@pytest.mark.parametrize("word", ["", "soon", "-1s", "7 days", "1h30m", "nan", "inf", "99999999999d"])
+def test_what_is_no_span_of_time_is_refused_by_both_programs(word: str):
+    with pytest.raises(ValueError, match=r"is not a span of time|is longer than"):
+        seconds_of(word)
+    with pytest.raises(Exception, match=r"is not a span of time|is longer than"):
+        _parse.span("--timeout", word)
+
+
+def test_settings_take_spans_as_flags_and_from_the_environment():
+    environment = {name: None for name in os.environ if name.startswith("JOBLEDGER_")}
+    config = ["config", "--completed-retention", "7d"]
+    ended = CliRunner().invoke(cli.cli, config, env=environment | {"JOBLEDGER_DRAIN_TIMEOUT": "1m"})
+    rows = {row.split()[0]: row.split()[1:] for row in ended.stdout.splitlines()}
+    assert (rows["completed_retention"], rows["drain_timeout"]) == (["604800.0", "flag"], ["60.0", "environment"])
+    refused = CliRunner().invoke(cli.cli, ["config", "--drain-timeout", "soon"], env=environment)
+    assert refused.exit_code == 78
+    assert refused.stderr.startswith("jobledger-server: --drain-timeout: 'soon' is not a span of time such as")
+
+
+def test_help_shows_spans_and_choices():
+    shown = CliRunner().invoke(cli.cli, ["serve", "--help"]).stdout
+    assert "--auth none|keys" in shown
+    assert "[default: 7d]" in shown
+    spans = [name for name, field in Settings.model_fields.items() if SPAN in field.metadata]
+    assert "event_retention" in spans
+    assert all(f"{flag(name)} SPAN" in " ".join(shown.split()) for name in spans)
+
+
+@pytest.mark.parametrize("listener", ["--listen", "--admin-listen", "--metrics-listen"])
+def test_a_port_that_is_taken_is_one_line_and_no_file_is_made(tmp_path: Path, listener: str):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        place = f"127.0.0.1:{taken.getsockname()[1]}"
+        others = [] if listener == "--listen" else ["--listen", "127.0.0.1:0"]
+        ended = ran(tmp_path, "serve", *others, listener, place)
+    said = f"jobledger-server: {listener}: cannot listen on {place}: another process listens there\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (78, "", said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_read_or_written_is_one_sentence(tmp_path: Path):
+    (tmp_path / "cert").mkdir()
+    asked = ["health", "--target", "127.0.0.1:1", "--ca-file", "cert"]
+    ended = ran(tmp_path, *asked)
+    assert (ended.returncode, ended.stderr) == (74, "jobledger-server: cert: Is a directory\n")
+    with Path("/dev/full").open("w") as full:
+        command = [COMMAND, "config"]
+        told = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (told.returncode, told.stderr) == (74, "jobledger-server: No space left on device\n")
+
+
+def test_a_defect_is_one_sentence_and_its_traceback_is_asked_for(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def fail() -> int:
+        raise KeyError("lost")
+
+    assert exit_status(fail) == 70
+    hint = "a defect; JOBLEDGER_TRACEBACK=1 in the environment shows where"
+    assert capsys.readouterr().err == f"jobledger-server: KeyError: 'lost' ({hint})\n"
+    monkeypatch.setenv("JOBLEDGER_TRACEBACK", "1")
+    assert exit_status(fail) == 70
+    assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+
+def test_the_shell_completes_commands_and_choices(tmp_path: Path):
+    typed = "jobledger-server serve --log-level d"
+    bash = {"_JOBLEDGER_SERVER_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": "3"}
+    assert ran(tmp_path, **bash).stdout.split() == ["debug"]
