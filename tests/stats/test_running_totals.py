@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from jobledger_service.domain.activity import Activity
 from jobledger_service.domain.rollup import MOST, Measure, Tally
+from jobledger_service.domain.service_kinds import BULK
 from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.ledger.write_ports import Writes
 from jobledger_service.store.engines import Database, open_database
@@ -18,7 +19,7 @@ from jobledger_service.store.writing import SqlWriteStore
 
 from tests.support.databases import new_database
 
-OWNERS, KINDS, HOURS = ("me", "you"), ("a", "b.c", "z"), range(480_000, 480_060)
+OWNERS, KINDS, HOURS = ("me", "you"), ("a", "b.c", "z", BULK), range(480_000, 480_060)
 Rollup = tuple[str, int, str, str, int]
 
 
@@ -64,12 +65,14 @@ class Model:
     def check(self) -> None:
         for _ in range(12):
             start, stop = sorted(self.chance.sample(range(HOURS.start - 3, HOURS.stop + 3), 2))
-            kinds = self.chance.choice([(), ("a",), ("a", "z")])
-            query = StatsQuery(self.chance.choice(OWNERS), kinds, range(start, stop), self.chance.choice([0, 1, 24]))
+            kinds = self.chance.choice([(), ("a",), ("a", "z"), ("a", BULK)])
+            step, service_jobs = self.chance.choice([0, 1, 24]), self.chance.choice([False, True])
+            query = StatsQuery(self.chance.choice(OWNERS), kinds, range(start, stop), step, service_jobs)
+            meant = kinds or KINDS if service_jobs else kinds or KINDS[:-1]
             figures = self.reads.figures(query)
             wanted: dict[object, Activity] = {}
             for (owner, hour, kind, *place), count, total in self.written:
-                if owner == query.owner and hour in query.hours and (not kinds or kind in kinds):
+                if owner == query.owner and hour in query.hours and kind in meant:
                     wanted.setdefault(kind, Activity()).put(*place, count, total)
                     if query.step:
                         wanted.setdefault(hour // query.step, Activity()).put(*place, count, total)

@@ -12,6 +12,7 @@ from jobledger_service.domain.filter import Facts, JobFilter, TimeRange
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob, create
 from jobledger_service.domain.search import MOST_SEARCHED, words
+from jobledger_service.domain.service_kinds import BULK
 from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.read_ports import Listing, Order, View
@@ -41,11 +42,23 @@ def crowd(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     with closing(open_database(new_database(store, tmp_path_factory.mktemp("crowd")))) as database:
         upgrade(database)
         known: Jobs = {}
-        for writes in (*Crowd(400, END, chunks=(1,)).writes(400), oddly_named()):
+        for writes in (*Crowd(400, END, chunks=(1,)).writes(400), oddly_named(), runs()):
             with SqlWriteStore(database).transaction() as transaction:
                 transaction.save(writes, END)
             known |= {job.key: Facts.of(job) for job, _ in writes.new_jobs}
         yield database, known
+
+
+def runs() -> Writes:
+    """Return jobs of the service's own, among the others in time."""
+    writes = Writes()
+    for number in range(60):
+        new = NewJob(JobSpec("default", f"run-{number}", BULK, b""), [0], labels={"team": "media"})
+        job = create(new, "caller", END - number * DAY).job
+        writes.new_jobs.append((replace(job, revision=1), Inputs()))
+        writes.new_words.append((job.key, Facts.of(job).indexed))
+        writes.tally.count(("default", BULK, job.state.value), 1, 1, 0)
+    return writes
 
 
 def oddly_named() -> Writes:
@@ -76,13 +89,14 @@ def place(order: Order, key: str, facts: Facts) -> tuple[float, int, str]:
     return (float("inf") if value is None else value, facts.create_time, key)
 
 
-KINDS = ["crawl.images", "transcode.video", "ocr.pages", "embed.text", "index.rebuild", "legal.hold", "none.such"]
+KINDS = ["crawl.images", "transcode.video", "ocr.pages", "embed.text", "index.rebuild", "legal.hold", BULK]
 spans = st.none() | st.tuples(st.integers(0, 90), st.integers(1, 90))
 filters = st.fixed_dictionaries(
     {},
     optional={
         "states": st.frozensets(st.sampled_from(JobState), max_size=3),
         "kinds": st.frozensets(st.sampled_from(KINDS), max_size=7),
+        "include_service_jobs": st.booleans(),
         "min_priority": st.integers(0, 10),
         "max_priority": st.integers(0, 10),
         "labels": st.dictionaries(st.just("team"), st.sampled_from(["media", "legal"]), max_size=1),

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from msgspec.structs import replace as with_changes
-from sqlalchemy import Connection, Select, bindparam, case, func, select
+from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select
 
 from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.search import label_marks, owner_mark
-from jobledger_service.domain.service_kinds import RESERVED
+from jobledger_service.domain.service_kinds import RESERVED, SERVICE_KINDS
 from jobledger_service.ledger.read_ports import Listing, Order, PageKey
 
 from .dialects import Dialect
@@ -63,7 +63,9 @@ class Found:
 def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget: Budget = BUDGET) -> Found:
     """Return a page of keys; with `count_to`, count what matches: exactly, or up to there."""
     exact, service_jobs = _counted(connection, dialect, listing.filter) if listing.count_to else (None, None)
-    if service_jobs == 0:  # there are none to leave out, and so no row has to be looked at for that
+    if service_jobs is None and listing.filter.callers_only:
+        service_jobs = _service_jobs(connection, listing.filter.owner)
+    if service_jobs == 0:  # there are none to leave out, and so no row has to be tested for that
         listing = with_changes(listing, filter=with_changes(listing.filter, include_service_jobs=True))
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
     wanted = listing.limit + 1
@@ -192,6 +194,16 @@ def _candidates(
 
 def _searched(dialect: Dialect) -> Select[Any]:
     return dialect.searched().limit(bindparam("most"))
+
+
+def _service_jobs(connection: Connection, owner: str) -> int:
+    """Return how many jobs of the service's own an owner has: a seek for each of their kinds."""
+    return int(connection.execute(_OF_SERVICE, {"owner": owner}).scalar_one())
+
+
+_OF_SERVICE: Final = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
+    counts.c.owner == bindparam("owner"), counts.c.kind.in_([literal_column(f"'{kind}'") for kind in SERVICE_KINDS])
+)
 
 
 def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tuple[int | None, int | None]:
