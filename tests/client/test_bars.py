@@ -32,6 +32,14 @@ def chunk(index: int, state: ChunkState.ValueType = PROCESSING) -> Chunk:
     return Chunk(index=index, state=state, worker="w1", progress=ChunkProgress(percent=50, stage="resize"))
 
 
+def show(console: Console, *messages: WatchJobResponse) -> None:
+    view = JobView()
+    with Bars(console, view, lambda: None) as bars:
+        for one in messages:
+            view.take(one)
+            bars.show(one)
+
+
 def in_work(view: JobView) -> list[int]:
     return [one.index for one in view.chunks_in_work()]
 
@@ -39,8 +47,7 @@ def in_work(view: JobView) -> list[int]:
 def test_a_terminal_shows_the_job_and_its_chunks_in_work():
     printed = StringIO()
     console = Console(file=printed, force_terminal=True, width=120)
-    with Bars(console) as bars:
-        bars.show(message(chunk(2)))
+    show(console, message(chunk(2)))
     text = printed.getvalue()
     for part in ("42.5 %", "RUNNING", "chunk 2", "50.0 %", "w1 resize", "1,000 of 2,500 items", "12.5 items/s"):
         assert part in text
@@ -53,8 +60,7 @@ def test_a_narrow_terminal_shows_every_percent():
     told.job.display_name = "a long name " * 5
     told.chunks[0].progress.message = "a long sentence " * 5
     printed = StringIO()
-    with Bars(Console(file=printed, force_terminal=True, width=80)) as bars:
-        bars.show(told)
+    show(Console(file=printed, force_terminal=True, width=80), told)
     text = printed.getvalue()
     assert all(part in text for part in ("42.5 %", "RUNNING", "chunk 2", "50.0 %"))
 
@@ -79,9 +85,7 @@ def test_counts_of_a_report_are_in_one_order():
 
 def test_elsewhere_each_change_is_a_line():
     printed = StringIO()
-    with Bars(Console(file=printed, width=1_000)) as bars:
-        bars.show(message(chunk(2)))
-        bars.show(message(chunk(3)))
+    show(Console(file=printed, width=1_000), message(chunk(2)), message(chunk(3)))
     lines = printed.getvalue().splitlines()
     assert len(lines) == 2
     assert "RUNNING  42.5 %  5 chunks: 2 completed, 1 processing, 2 pending  1,000 of 2,500 items  resize" in lines[0]
