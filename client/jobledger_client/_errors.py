@@ -44,6 +44,7 @@ JobledgerError
 │   └── StoreUnavailableError    STORE_UNAVAILABLE
 ├── DeadlineExceededError        the time given was not enough; also a TimeoutError
 └── InternalError                INTERNAL: a defect of the service
+    └── InvalidReplyError        the reply cannot be read: a defect, or a version that this client does not know
 """
 
 import base64
@@ -270,3 +271,7 @@ class DeadlineExceededError(JobledgerError, TimeoutError):
 
 class InternalError(JobledgerError):
     """A defect of the service."""
+
+
+class InvalidReplyError(InternalError):
+    """The service answered with bytes that are not the reply's message. A write has taken effect."""

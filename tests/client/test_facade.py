@@ -43,6 +43,7 @@ OFFERED = [
     "HistoryTrimmedError",
     "InternalError",
     "InvalidFieldError",
+    "InvalidReplyError",
     "JobAlreadyExistsError",
     "JobClient",
     "JobEndedError",

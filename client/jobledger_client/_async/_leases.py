@@ -84,7 +84,9 @@ class AsyncLeaseCalls:
         timeout: float | None = None,
     ) -> Sequence[rpc.HeartbeatResult]:
         """Extend 1 to 1,000 leases to `lease_duration` (60 s when None) from now and report progress."""
-        request = rpc.HeartbeatRequest(reports=reports, lease_duration=values.duration(lease_duration))
+        request = rpc.HeartbeatRequest(
+            reports=requests.lease_reports(reports), lease_duration=values.duration(lease_duration)
+        )
         return (await self._caller.call(self._leases.Heartbeat, request, timeout=timeout)).results
 
     async def complete_chunks(

@@ -9,7 +9,8 @@ from typing import Any
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, ProgressReport
 
-from jobledger_client._values import StructLike, plain, struct
+from jobledger_client._structs import plain, struct
+from jobledger_client._values import StructLike
 from jobledger_client._worker._news import News
 
 _MESSAGE_LENGTH = 1_024
@@ -133,10 +134,13 @@ class ChunkContext:
     ) -> None:
         """Report an output or preview of the chunk, or with `job` of the job; one of the same name is replaced.
 
-        Raises ValueError for a `uri` without a scheme. When the service refuses the artifact, the chunk fails.
+        Raises ValueError for a `uri` without a scheme, and for `metadata` that JSON cannot hold without loss. When the
+        service refuses the artifact, the chunk fails.
         """
         _check_uri(uri)
-        artifact = Artifact(uri=uri, content_type=content_type, size_bytes=size_bytes, metadata=struct(metadata))
+        artifact = Artifact(
+            uri=uri, content_type=content_type, size_bytes=size_bytes, metadata=struct(metadata, "metadata")
+        )
         self._news.add_artifact(name, artifact, job=job)
 
     def result(self, uri: str) -> None:

@@ -137,11 +137,11 @@ def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[
 
 def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
     most = limits.MAX_INPUT_BYTES
-    own = checks.encoded("input", request.input, most) if request.HasField("input") else None
+    own = checks.struct("input", request.input, most) if request.HasField("input") else None
     if not request.chunks:
         return Inputs(own)
     of_chunks = {
-        index: checks.encoded(f"chunks[{index}].input", chunk.input, most)
+        index: checks.struct(f"chunks[{index}].input", chunk.input, most)
         for index, chunk in enumerate(request.chunks)
         if chunk.HasField("input")
     }

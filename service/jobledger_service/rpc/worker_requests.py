@@ -145,7 +145,7 @@ def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, 
         uri=given.uri,
         content_type=given.content_type,
         size_bytes=given.size_bytes if given.HasField("size_bytes") else None,
-        metadata=checks.encoded(f"{field}.metadata", given.metadata, MOST_METADATA)
+        metadata=checks.struct(f"{field}.metadata", given.metadata, MOST_METADATA)
         if given.HasField("metadata")
         else None,
         create_time=now,
