@@ -10,6 +10,7 @@ JobledgerError
 │   ├── WebhookNotFoundError     WEBHOOK_NOT_FOUND
 │   ├── DeliveryNotFoundError    DELIVERY_NOT_FOUND
 │   └── ConnectionNotFoundError  CONNECTION_NOT_FOUND: of channelz
+├── JobUnreadableError           JOB_UNREADABLE: what is stored of the job is damaged
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
 │   └── RequestIdReusedError     REQUEST_ID_REUSED: the request_id came before with other content
@@ -111,6 +112,10 @@ class JobNotFoundError(NotFoundError):
 
 class ChunkNotFoundError(NotFoundError):
     """The job has no chunk with this index."""
+
+
+class JobUnreadableError(JobledgerError):
+    """What is stored of the job cannot be read; it is for the operator, whose log says why."""
 
 
 class ApiKeyNotFoundError(NotFoundError):

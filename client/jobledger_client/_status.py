@@ -13,6 +13,7 @@ DOMAIN = "jobledger"
 _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "INVALID_FIELD": errors.InvalidFieldError,
     "JOB_NOT_FOUND": errors.JobNotFoundError,
+    "JOB_UNREADABLE": errors.JobUnreadableError,
     "CHUNK_NOT_FOUND": errors.ChunkNotFoundError,
     "WEBHOOK_NOT_FOUND": errors.WebhookNotFoundError,
     "DELIVERY_NOT_FOUND": errors.DeliveryNotFoundError,

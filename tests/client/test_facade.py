@@ -50,6 +50,7 @@ OFFERED = [
     "JobFilterFields",
     "JobNotEndedError",
     "JobNotFoundError",
+    "JobUnreadableError",
     "JobledgerError",
     "LimitError",
     "MessageTooLargeError",

@@ -100,7 +100,7 @@ class ImportedJob(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """create_time is when the job was created. Required; not in the future."""
+        """create_time is when the job was created. Required; not before 1970, nor in the future."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:

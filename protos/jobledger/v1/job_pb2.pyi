@@ -217,7 +217,7 @@ class Progress(_message.Message):
     """items_per_second is the recent rate, smoothed over about 30 s. Absent until known, and unless RUNNING."""
     @_builtins.property
     def eta(self) -> _timestamp_pb2.Timestamp:
-        """eta is when the job will finish at the recent rate. Absent when unknown, and unless RUNNING."""
+        """eta is when the job will finish at the recent rate. Absent when unknown, after the year 9999, and unless RUNNING."""
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, WorkError
-from .limits import DEFAULT_PRIORITY, MAX_TIMED_STAGES
+from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
 from .states import ENDED, ChunkState, JobState, check_job_transition
@@ -36,6 +36,11 @@ class StageTiming(Struct, frozen=True):
     duration: int
     start_time: int
     end_time: int | None = None
+
+    def with_more(self, duration: int, now: int) -> Self:
+        """Return the timing with the time of a chunk that has left the stage now."""
+        total = min(self.duration + max(duration, 0), MAX_DURATION)
+        return replace(self, duration=total, end_time=now)
 
 
 def job_key(owner: str, job_id: str) -> str:
@@ -234,10 +239,7 @@ class Job(Struct, frozen=True):
         return replace(self, stage_timings=(*self.stage_timings, StageTiming(stage, 0, now)))
 
     def _timed(self, stage: str, duration: int, now: int) -> Self:
-        timings = tuple(
-            replace(t, duration=t.duration + max(duration, 0), end_time=now) if t.stage == stage else t
-            for t in self.stage_timings
-        )
+        timings = tuple(t.with_more(duration, now) if t.stage == stage else t for t in self.stage_timings)
         return replace(self, stage_timings=timings)
 
 

@@ -18,6 +18,12 @@ MAX_PRIORITY: Final = 10
 DEFAULT_PRIORITY: Final = 5
 
 SECOND: Final = 1_000_000
+MAX_TIME: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999: no later time can be shown. A job's own times begin with 1970."""
+MAX_DURATION: Final = 315_576_000_000 * SECOND
+"""10,000 years, the longest Duration."""
+MAX_SIZE_BYTES: Final = 2**53
+"""Of an artifact; numbers up to this are exact wherever JSON is read."""
 DEFAULT_LEASE: Final = 60 * SECOND
 DEFAULT_GRACE: Final = 30 * SECOND
 

@@ -41,6 +41,7 @@ class Entry(Struct, frozen=True):
     """An entry with its place and its finished message; facts are None before its creation and after its deletion.
 
     `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
+    An empty message is that of an event which is stored and cannot be read: then there are no facts either.
     `ready` counts the chunks that now wait for workers; it is known of what other processes committed.
     """
 

@@ -66,6 +66,12 @@ class WorkMetrics:
             registry=registry,
         )
         self._attempts = {outcome: attempts.labels(outcome) for outcome in ("delivered", "failed", "dead")}
+        self._unreadable = Counter(
+            "jobledger_unreadable_rows",
+            "Times that a row which cannot be read or shown was set aside; the log names each.",
+            ("place",),
+            registry=registry,
+        )
         duty = ("duty",)
         self._duties = Counter("jobledger_duty_runs", "Times that a duty was done.", duty, registry=registry)
         self._failures = Counter("jobledger_duty_failures", "Times that a duty failed.", duty, registry=registry)
@@ -105,6 +111,10 @@ class WorkMetrics:
     def webhook(self, outcome: str) -> None:
         """Count an attempt at a webhook delivery."""
         self._attempts[outcome].inc()
+
+    def unreadable(self, place: str) -> None:
+        """Count a row that was set aside."""
+        self._unreadable.labels(place).inc()
 
     def duty(self, name: str, well: bool) -> None:  # noqa: FBT001  the form of perform
         """Count a duty that was done, and whether it failed."""

@@ -129,6 +129,13 @@ class Checks:
             return 0
         return value.seconds * SECOND + value.nanos // 1_000
 
+    def time_of_job(self, field: str, value: Timestamp) -> int:
+        """Return a time of a job's own, in microseconds: it is not before 1970."""
+        time = self.time(field, value)
+        if time < 0:
+            self.fault(field, "is before 1970-01-01T00:00:00Z")
+        return time
+
     def uri(self, field: str, value: str) -> None:
         """A URI must say where something is, with a scheme that the operator allows; never a local path."""
         if not value or len(value) > 2_048:  # noqa: PLR2004  the contract's bound

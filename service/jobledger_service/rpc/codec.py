@@ -8,6 +8,7 @@ together without decoding them: appended fields replace single values, add to re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from google.protobuf.message import DecodeError
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchMessageType
@@ -20,6 +21,7 @@ from jobledger_service.domain.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger.entry import Encoded, Entry, Record
 from jobledger_service.ledger.read_ports import EventRow, JobRead
+from jobledger_service.ledger.unreadable import UnreadableRows
 
 from . import convert
 
@@ -43,6 +45,9 @@ TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 class ProtoCodec:
     """Makes and reads the messages that the ledger stores and the feed hands out."""
 
+    def __init__(self, unreadable: UnreadableRows | None = None) -> None:
+        self._unreadable = unreadable or UnreadableRows()
+
     def encode(self, record: Record) -> Encoded:
         """Return the message of a record, without its position."""
         ranged, single = _ranges(record.chunks)
@@ -60,7 +65,14 @@ class ProtoCodec:
         return encoded.head + encoded.chunks + place.SerializeToString()
 
     def open(self, row: EventRow) -> Entry:
-        """Return the entry of a stored event."""
+        """Return the entry of a stored event; one that cannot be read has an empty message, and no facts."""
+        try:
+            return self._entry(row)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
+            self._unreadable.add("feed", f"the event at position {row.position}", error)
+            return Entry(row.position, row.job_key, 0, None, None, ended=False, message=b"", chunks=b"", chunk_count=0)
+
+    def _entry(self, row: EventRow) -> Entry:
         message = Message.FromString(row.message)
         last = facts(message.job)
         deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
@@ -113,8 +125,15 @@ class ProtoCodec:
         return message + _LEFT
 
     def audited(self, message: bytes) -> bytes | None:
-        """Return what the audit trail keeps of a stored message: the event alone, and no mere progress."""
-        event = Message.FromString(message).event
+        """Return what the audit trail keeps of a stored message: the event alone, and no mere progress.
+
+        Of one that cannot be read it keeps nothing.
+        """
+        try:
+            event = Message.FromString(message).event
+        except DecodeError as error:
+            self._unreadable.add("retention", f"an event of {len(message)} bytes", error)
+            return None
         if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
             return None
         return Message(event=event).SerializeToString()

@@ -74,7 +74,7 @@ def new_job(
         display_name=request.display_name,
         priority=read_priority(checks, request),
         labels=labels(checks, "labels", request.labels),
-        expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+        expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
     return new, _inputs(checks, request)
 
@@ -247,7 +247,7 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
         priority=read_priority(checks, request),
         display_name=request.display_name,
         labels=labels(checks, "labels", request.labels),
-        expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+        expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
     checks.done()
     return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)

@@ -14,6 +14,9 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 MAX_DEPTH: Final = 24
 """Objects and lists within one another, the Struct itself counted."""
+_MAX_SHOWN_DEPTH: Final = 30
+"""What fits into every reply just so. Structs of an earlier version may be so deep."""
+_TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _MAX_SHOWN: Final = 64
 
@@ -31,7 +34,24 @@ Broken = tuple[str, str]
 def broken_rules(field: str, struct: Struct, raw: bytes) -> Iterator[Broken]:
     """Yield what a Struct may not hold; `raw` is its encoding, which shows at once that most have no such thing."""
     if _may_be_broken(raw):
-        yield from _struct(field, struct, 1)
+        yield from _struct(field, struct, MAX_DEPTH)
+
+
+def check_shown(field: str, raw: bytes | None) -> None:
+    """Raise ValueError for a stored Struct that gRPC, or JSON, cannot hold."""
+    if raw is None or not _may_be_broken(raw):
+        return
+    for path, rule in _struct(field, Struct.FromString(raw), _MAX_SHOWN_DEPTH):
+        raise ValueError(f"{path}: {rule}")
+
+
+def check_encodable(field: str, raw: bytes | None) -> None:
+    """Raise ValueError for a stored Struct that is nested deeper than a reply can be."""
+    if raw is None or sum(map(raw.count, _CONTAINERS)) < MAX_DEPTH:
+        return
+    for path, rule in _struct(field, Struct.FromString(raw), _MAX_SHOWN_DEPTH):
+        if rule == _TOO_DEEP:
+            raise ValueError(f"{path}: {rule}")
 
 
 def _may_be_broken(raw: bytes) -> bool:
@@ -43,37 +63,38 @@ def _may_be_broken(raw: bytes) -> bool:
     )
 
 
-def _struct(field: str, struct: Struct, depth: int) -> Iterator[Broken]:
-    if depth > MAX_DEPTH:
+def _struct(field: str, struct: Struct, levels: int) -> Iterator[Broken]:
+    """Yield the broken rules of an object that may have so many levels, its own counted."""
+    if not levels:
         yield _too_deep(field)
         return
     for name, value in struct.fields.items():
-        yield from _value(_below(field, name), value, depth)
+        yield from _value(_below(field, name), value, levels - 1)
 
 
-def _list(field: str, values: ListValue, depth: int) -> Iterator[Broken]:
-    if depth > MAX_DEPTH:
+def _list(field: str, values: ListValue, levels: int) -> Iterator[Broken]:
+    if not levels:
         yield _too_deep(field)
         return
     for index, value in enumerate(values.values):
-        yield from _value(f"{field}[{index}]", value, depth)
+        yield from _value(f"{field}[{index}]", value, levels - 1)
 
 
-def _value(field: str, value: Value, depth: int) -> Iterator[Broken]:
+def _value(field: str, value: Value, levels: int) -> Iterator[Broken]:
     match value.WhichOneof("kind"):
         case "number_value":
             if not isfinite(value.number_value):
                 yield field, f"{value.number_value} is not a finite number; send null, or a string"
         case "struct_value":
-            yield from _struct(field, value.struct_value, depth + 1)
+            yield from _struct(field, value.struct_value, levels)
         case "list_value":
-            yield from _list(field, value.list_value, depth + 1)
+            yield from _list(field, value.list_value, levels)
         case None:
             yield field, "has no value; send null_value for null"
 
 
 def _too_deep(field: str) -> Broken:
-    return field, f"is nested more than {MAX_DEPTH} levels deep"
+    return field, _TOO_DEEP
 
 
 def _below(field: str, name: str) -> str:

@@ -139,8 +139,7 @@ def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, 
     checks.at_most(field, name, 128, least=1)
     checks.uri(f"{field}.uri", given.uri)
     checks.at_most(f"{field}.content_type", given.content_type, 255)
-    if given.size_bytes < 0:
-        checks.fault(f"{field}.size_bytes", f"{given.size_bytes} is below 0")
+    checks.within(f"{field}.size_bytes", given.size_bytes, 0, limits.MAX_SIZE_BYTES)
     return Artifact(
         uri=given.uri,
         content_type=given.content_type,
