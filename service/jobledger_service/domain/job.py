@@ -13,6 +13,7 @@ from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
 from .states import ENDED, ChunkState, JobState, check_job_transition
+from .sweep import Sweep, Totals
 
 
 class FailurePolicy(StrEnum):
@@ -99,6 +100,16 @@ class Counts(Struct, frozen=True):
         was, is_ = old.lower(), new.lower()
         return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
 
+    def of(self, state: ChunkState) -> int:
+        """Return how many chunks are in a state."""
+        count: int = getattr(self, state.lower())
+        return count
+
+    def swept(self, moved: Mapping[ChunkState, int], to: ChunkState) -> Self:
+        """Return the counts after `moved` chunks of each state went to another."""
+        changed = {state.lower(): self.of(state) - count for state, count in moved.items()}
+        return replace(self, **{**changed, to.lower(): self.of(to) + sum(moved.values())})
+
 
 class JobProgress(Struct, frozen=True):
     """A job's progress as sums over its chunks; work in millionths of an item, percent is the run's highest."""
@@ -115,8 +126,10 @@ class JobProgress(Struct, frozen=True):
 
     def moved(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the sums after a chunk went from `old` to `new` at `now`."""
-        work = new.work_done - old.work_done
-        items = new.items_done - old.items_done
+        return self.plus(new.work_done - old.work_done, new.items_done - old.items_done, now)
+
+    def plus(self, work: int, items: int, now: int) -> Self:
+        """Return the sums with so much more, or less, work and items done."""
         if not work and not items:
             return self
         done = self.work_done + work
@@ -231,6 +244,15 @@ class Job(Struct, frozen=True):
             job = job._timed(old.progress.stage, now - old.stage_time, now)  # noqa: SLF001  its own kind
         if new.stage_time is not None:
             job = job._entered(new.progress.stage, now)  # noqa: SLF001  its own kind
+        return job
+
+    def swept(self, sweep: Sweep, totals: Totals) -> Self:
+        """Return the job after a sweep of chunks, of which those that were in work add up to `totals`."""
+        now = sweep.time
+        progress = self.progress.plus(-totals.work_done, -totals.items_done, now)
+        job = replace(self, counts=self.counts.swept(sweep.moved, sweep.to), progress=progress)
+        for stage, duration in totals.stage_times.items():
+            job = job._timed(stage, duration, now)  # noqa: SLF001  its own kind
         return job
 
     def _entered(self, stage: str, now: int) -> Self:

@@ -1,7 +1,5 @@
 """What workers do with a chunk: claim, report, complete, fail, release, or fall silent."""
 
-from collections.abc import Callable, Iterable
-
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -9,11 +7,12 @@ from .change import SERVICE, Change, ChangeType, Step
 from .chunk import NO_ARTIFACTS, NO_PROGRESS, Artifacts, Chunk, LeaseEnd, WorkError
 from .errors import ChunkNotClaimable, InvalidField
 from .job import FailurePolicy, Job
-from .lifecycle import cancel_chunks, stop, unfinished
+from .lifecycle import stop, stop_chunks
 from .limits import MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACTS
 from .progress import ProgressReport, advance
 from .slots import scope_of
-from .states import ENDED, ChunkState, JobState, check_chunk_transition
+from .states import ENDED, UNFINISHED, ChunkState, JobState, check_chunk_transition
+from .sweep import JobChunks
 
 
 class Claim(Struct, frozen=True):
@@ -135,11 +134,8 @@ class Failure(Struct, frozen=True):
     not_retryable: bool = False
 
 
-ChunksOf = Callable[[], Iterable[Chunk]]
-
-
-def fail(job: Job, chunk: Chunk, failure: Failure, others: ChunksOf, now: int) -> Step:
-    """End a held lease with a failed attempt; `others` gives the job's chunks when the policy needs them."""
+def fail(job: Job, chunk: Chunk, failure: Failure, others: JobChunks, now: int) -> Step:
+    """End a held lease with a failed attempt; `others` are the job's chunks, which the policy may stop."""
     step = _fail_attempt(job, chunk, failure, LeaseEnd.FAILED, others, now)
     error = failure.error
     reason = f"{error.code}: {error.message}" if error.message else error.code
@@ -147,9 +143,14 @@ def fail(job: Job, chunk: Chunk, failure: Failure, others: ChunksOf, now: int) -
     return replace(step, change=change)
 
 
-def expire(job: Job, chunk: Chunk, roll: float, others: ChunksOf, now: int) -> Step | None:
-    """End a lease that has run out as a failed attempt; None when it has not run out."""
-    if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None or now < chunk.lease_expire_time:
+def expire(job: Job, chunk: Chunk, roll: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
+    """End a lease that ran out `delay` microseconds ago as a failed attempt; None when it has not.
+
+    In the delay what was reported before its end is let through.
+    """
+    if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None:
+        return None
+    if now < chunk.lease_expire_time + delay:
         return None
     message = f"worker {chunk.worker} did not extend its lease in time"
     failure = Failure(WorkError("LEASE_EXPIRED", message, chunk.progress.stage), roll)
@@ -158,7 +159,7 @@ def expire(job: Job, chunk: Chunk, roll: float, others: ChunksOf, now: int) -> S
     return replace(step, change=change)
 
 
-def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, others: ChunksOf, now: int) -> Step:
+def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, others: JobChunks, now: int) -> Step:
     error = replace(failure.error, chunk_index=chunk.index, stage=failure.error.stage or chunk.progress.stage)
     if job.state is JobState.CANCELLING:
         new = _released(chunk, ChunkState.CANCELLED, end, now)
@@ -176,9 +177,8 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
     if job.first_failure is None:
         job = replace(job, first_failure=error)
     if job.spec.failure_policy is FailurePolicy.FAIL_FAST:
-        rest = [other for other in unfinished(others()) if other.index != chunk.index]
-        job, stopped = cancel_chunks(job, rest, now)
-        return Step(settle(job, now), (new, *stopped))
+        job, sweep = stop_chunks(job, UNFINISHED, lambda: others.totals(now, chunk.index), now)
+        return Step(settle(job, now), (new,), sweep=sweep)
     return Step(settle(job, now), (new,))
 
 

@@ -97,7 +97,7 @@ class ClaimQueue:
         try:
             await self._committer.submit(command)
         except Exception as error:  # noqa: BLE001  whatever it is, these leases run out by themselves
-            log.warning("leases that nobody got are left to run out: %s", error, extra={"leases": len(command.leases)})
+            log.warning("leases that nobody got are left to run out: %s", error, extra={"leases": len(command.items)})
 
     @contextmanager
     def _waits(self, queues: list[Queue]) -> Iterator["_Waiter"]:

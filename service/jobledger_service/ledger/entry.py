@@ -8,10 +8,21 @@ from jobledger_service.domain.change import Change
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
 from jobledger_service.domain.job import Job
+from jobledger_service.domain.states import ChunkState
+
+
+class ChunkRange(Struct, frozen=True):
+    """Chunks from one index through another that went to one state together."""
+
+    first: int
+    last: int
+    state: ChunkState
 
 
 class Record(Struct, frozen=True):
     """What a commit did to one job, before it has a position; `before` is None for a job that it created.
+
+    `chunks` are told one by one, `ranges` by their state alone.
 
     `previous` is the whole job before, when the event that showed it so may soon be forgotten.
     """
@@ -22,6 +33,7 @@ class Record(Struct, frozen=True):
     changes: Sequence[Change]
     commit_time: int
     deleted: bool
+    ranges: Sequence[ChunkRange] = ()
     previous: Job | None = None
 
 

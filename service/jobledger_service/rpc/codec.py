@@ -14,6 +14,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchMessageType
 from msgspec.structs import replace
 
+from jobledger_service.domain.change import ChangeType
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
@@ -50,7 +51,7 @@ class ProtoCodec:
 
     def encode(self, record: Record) -> Encoded:
         """Return the message of a record, without its position."""
-        ranged, single = _ranges(record.chunks)
+        ranged, single = _ranges(record)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
         convert.fill_job(head.job, record.job)
         _fill_event(head.event, record)
@@ -172,22 +173,29 @@ def _job_message(job: Job) -> bytes:
     return message.SerializeToString()
 
 
-def _ranges(chunks: Sequence[Chunk]) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
-    """Return long runs of chunks that are told by their state alone, and the chunks that are told one by one."""
-    if len(chunks) < CHUNK_RANGES_FROM:
-        return [], list(chunks)
-    ranges: list[chunk_pb2.ChunkRange] = []
+def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
+    """Return the runs of chunks that are told by their state alone, and the chunks that are told one by one."""
+    imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
+    ranges = [_range(run.first, run.last, run.state) for run in record.ranges]
+    if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
+        return ranges, list(record.chunks)
     single = []
-    for chunk in chunks:
-        if not _plain(chunk):
+    for chunk in record.chunks:
+        if not imported and not _plain(chunk):
             single.append(chunk)
-            continue
-        state = convert.CHUNK_STATES[chunk.state]
-        if ranges and ranges[-1].last_index == chunk.index - 1 and ranges[-1].state == state:
+        elif ranges and _follows(ranges[-1], chunk):
             ranges[-1].last_index = chunk.index
         else:
-            ranges.append(chunk_pb2.ChunkRange(first_index=chunk.index, last_index=chunk.index, state=state))
+            ranges.append(_range(chunk.index, chunk.index, chunk.state))
     return ranges, single
+
+
+def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
+    return chunk_pb2.ChunkRange(first_index=first, last_index=last, state=convert.CHUNK_STATES[state])
+
+
+def _follows(run: chunk_pb2.ChunkRange, chunk: Chunk) -> bool:
+    return run.last_index == chunk.index - 1 and run.state == convert.CHUNK_STATES[chunk.state]
 
 
 def _plain(chunk: Chunk) -> bool:

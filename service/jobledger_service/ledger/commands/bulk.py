@@ -48,6 +48,9 @@ class BulkStep(Struct, frozen=True):
     def weight(self) -> int:
         return len(self.jobs) + 1
 
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + sum(self.verb(job_id_of(key)).rows(work) for key in self.jobs)
+
     def needs(self) -> Needs:
         return replace(self.hold.needs(*self.jobs), admits=True)
 

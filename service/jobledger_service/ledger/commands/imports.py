@@ -12,6 +12,8 @@ from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 
+from .base import AsWeighed
+
 
 class Past(Struct, frozen=True):
     """A job to be imported, with its inputs."""
@@ -19,8 +21,13 @@ class Past(Struct, frozen=True):
     job: imports.PastJob
     inputs: Inputs = Inputs()
 
+    @property
+    def weight(self) -> int:
+        """How many rows it becomes."""
+        return 1 + len(self.job.new.sizes)
 
-class ImportJobs(Struct, frozen=True):
+
+class ImportJobs(AsWeighed, Struct, frozen=True):
     """Create jobs as they stand elsewhere; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[Past]
@@ -28,7 +35,7 @@ class ImportJobs(Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        return sum(len(one.job.new.sizes) for one in self.jobs)
+        return sum(one.weight for one in self.jobs)
 
     def needs(self) -> Needs:
         waiting = [one.job.new for one in self.jobs if one.job.state is JobState.QUEUED]

@@ -1,14 +1,17 @@
 """The commands about concurrency limits."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec import Struct
 
 from jobledger_service.domain.change import SERVICE, Change, ChangeType, Step
 from jobledger_service.domain.slots import Limit, granted, limit_key
+from jobledger_service.domain.states import WAITING
 from jobledger_service.ledger.working import Needs, WorkingSet
 
-from .base import OneJob
+from .base import OneJob, chunks_in
+from .portions import portion
 
 
 class SetLimit(OneJob, Struct, frozen=True):
@@ -32,7 +35,10 @@ class SetLimit(OneJob, Struct, frozen=True):
 
 
 class GrantSlots(Struct, frozen=True):
-    """Let parked jobs go for which there is a slot, in this order; answers with how many."""
+    """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
+
+    Answers with how many.
+    """
 
     jobs: Sequence[str]
 
@@ -43,8 +49,11 @@ class GrantSlots(Struct, frozen=True):
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.jobs), admits=True)
 
+    def rows(self, work: WorkingSet) -> int:
+        return _granted_rows(work, self.jobs[0])
+
     def decide(self, work: WorkingSet) -> int:
-        return sum(self._one(work, key) for key in self.jobs)
+        return sum(portion(work, self.jobs, partial(self._one, work), partial(_granted_rows, work)))
 
     def _one(self, work: WorkingSet, key: str) -> bool:
         job = work.find(key)
@@ -60,3 +69,7 @@ class GrantSlots(Struct, frozen=True):
 
     def answer(self, decided: int, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
         return decided
+
+
+def _granted_rows(work: WorkingSet, job_key: str) -> int:
+    return 1 + chunks_in(work, job_key, *WAITING)
