@@ -31,8 +31,9 @@ StartServer = Callable[..., Server]
 # So that leases end, and bookmarks come, within a test: the defaults are for people.
 # And so that a machine which stalls is no degraded server.
 QUICK = {
-    "log_format": "json", "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5",
-    "health_database_latency": "60", "health_commit_stall": "60",
+    "log_format": "json", "duty_interval": "0.2", "expiry_delay": "0.1", "retention_interval": "1",
+    "bookmark_interval": "0.5", "health_database_latency": "60",
+    "health_commit_stall": "60",
 }  # fmt: skip
 
 

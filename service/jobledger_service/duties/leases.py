@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from jobledger_service.ledger.commands import Command, ExpireLeases, ReadyRetries, StopOverdue
 from jobledger_service.ledger.committer import Committer
@@ -20,7 +20,10 @@ AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class LeaseDuty:
-    """Looks for what is due by a cheap read; the command looks again before it changes anything."""
+    """Looks for what is due by a cheap read; the command looks again before it changes anything.
+
+    A lease is expired `delay` microseconds after its end: what was reported before it has been let through by then.
+    """
 
     store: ReadStore
     queries: Queries
@@ -28,17 +31,18 @@ class LeaseDuty:
     clock: Clock
     roll: Callable[[], float]
     unreadable: UnreadableRows
+    delay: int
 
     async def once(self) -> bool:
         """Do what is due; return whether there is more."""
         now = self.clock()
-        expired = await self.queries.run(self.store.expired_leases, now, AT_ONCE)
-        await self._each(expired, lambda keys: ExpireLeases([(key, self.roll()) for key in keys]))
+        expired = await self.queries.run(self.store.expired_leases, now - self.delay, AT_ONCE)
+        await self._each(expired, lambda keys: ExpireLeases([(key, self.roll()) for key in keys], self.delay))
         due = await self.queries.run(self.store.due_retries, now, AT_ONCE)
         await self._each(due, ReadyRetries)
         overdue = await self.queries.run(self.store.overdue_cancels, now, AT_ONCE)
         await self._each(overdue, StopOverdue)
         return AT_ONCE in (len(expired), len(due), len(overdue))
 
-    async def _each(self, rows: Sequence[Row], command: Callable[[Sequence[Row]], Command[Any, Any]]) -> None:
+    async def _each(self, rows: Sequence[Row], command: Callable[[Sequence[Row]], Command[int, int]]) -> None:
         await submit_in_parts(rows, lambda some: self.committer.submit(command(some)), "leases", self.unreadable)

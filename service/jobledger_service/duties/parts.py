@@ -10,23 +10,24 @@ Row = TypeVar("Row")
 
 
 async def submit_in_parts(
-    rows: Sequence[Row], submit: Callable[[Sequence[Row]], Awaitable[object]], place: str, unreadable: UnreadableRows
+    rows: Sequence[Row], submit: Callable[[Sequence[Row]], Awaitable[int]], place: str, unreadable: UnreadableRows
 ) -> None:
     """Submit a command over the rows; when it fails, over either half, down to the row at fault. Raises Refusal.
 
-    A row that was at fault is left out for a minute.
+    The command answers with how many rows it came to: the others are submitted again, behind what others have submitted
+    meanwhile. A row that was at fault is left out for a minute.
     """
     rows = [row for row in rows if not unreadable.is_recent(place, str(row))]
-    if not rows:
-        return
-    try:
-        await submit(rows)
-    except Refusal:
-        raise
-    except Exception as error:  # noqa: BLE001  the one row is logged with it
-        if len(rows) == 1:
-            unreadable.add(place, str(rows[0]), error)
-            return
-        middle = len(rows) // 2
-        await submit_in_parts(rows[:middle], submit, place, unreadable)
-        await submit_in_parts(rows[middle:], submit, place, unreadable)
+    while rows:
+        try:
+            done = await submit(rows)
+        except Refusal:
+            raise
+        except Exception as error:  # noqa: BLE001  the one row is logged with it
+            if len(rows) == 1:
+                unreadable.add(place, str(rows[0]), error)
+                return
+            middle = len(rows) // 2
+            await submit_in_parts(rows[:middle], submit, place, unreadable)
+            done = middle
+        rows = rows[done:]

@@ -34,7 +34,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class RetentionDuty:
-    """Forgets in small steps, on the writer's thread, so that no caller waits long behind it.
+    """Forgets in small steps, on the writer's thread, so that no caller waits long behind it; large jobs one at a time.
 
     `trimmed` hears of the newest position that was forgotten.
     """

@@ -21,7 +21,7 @@ from jobledger_service.ledger.commands import (
     ReleaseChunks,
 )
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Queue
+from jobledger_service.ledger.ports import Clock, Queue
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.read_ports import ReadStore
 
@@ -52,6 +52,7 @@ class ServiceJobs:
         claims: ClaimQueue,
         works: Mapping[str, Work],
         worker: str,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._queries = queries
@@ -59,6 +60,7 @@ class ServiceJobs:
         self._claims = claims
         self._works = works
         self._claim = Claim(worker, LEASE)
+        self._clock = clock
         self._news = asyncio.Event()
         self._working: dict[asyncio.Task[None], Queue] = {}
 
@@ -121,7 +123,7 @@ class ServiceJobs:
         """Extend the lease; return whether it is still held, as far as one can know."""
         report = (claimed.lease, WorkReport(""))
         try:
-            heartbeat = Heartbeat(claimed.job.spec.owner, [report], LEASE, by_service=True)
+            heartbeat = Heartbeat(claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._clock())
             [answer] = await self._committer.submit(heartbeat)
         except Refusal as refusal:
             log.warning("a lease of the service's own is not extended: %s", refusal, extra=_named(claimed))

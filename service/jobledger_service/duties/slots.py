@@ -29,9 +29,11 @@ class SlotDuty:
         jobs = await self.queries.run(self.store.free_slots, AT_ONCE)
         granted = 0
 
-        async def grant(some: Sequence[str]) -> None:
+        async def grant(some: Sequence[str]) -> int:
             nonlocal granted
-            granted += await self.committer.submit(GrantSlots(some))
+            count, done = await self.committer.submit(GrantSlots(some))
+            granted += count
+            return done
 
         await submit_in_parts(jobs, grant, "slots", self.unreadable)
         return granted > 0

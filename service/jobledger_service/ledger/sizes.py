@@ -23,6 +23,8 @@ def _text(text: str) -> int:
 
 def bytes_of_artifacts(artifacts: Artifacts) -> int:
     """Return how many bytes artifacts take."""
+    if not artifacts:
+        return 0
     return sum(
         _text(name) + _text(one.uri) + _text(one.content_type) + len(one.metadata or b"") + 3 * _TIME
         for name, one in artifacts.items()

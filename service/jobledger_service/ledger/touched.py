@@ -45,6 +45,11 @@ class Touched(Struct):
         undo.append(self.changes, change)
         undo.assign(self, "size", self.size + bytes_of_change(change))
 
+    def create(self, chunks: Sequence[Chunk]) -> dict[int, Chunk]:
+        """Take the chunks of a job that the batch creates; they are told by their state alone, or are few and small."""
+        self.chunks = {chunk.index: chunk for chunk in chunks}
+        return dict(self.chunks)
+
     def put(self, chunk: Chunk, old: Chunk | None, undo: Undo) -> None:
         """Take a chunk as it is now, which was `old`."""
         known = self.chunks.get(chunk.index)
@@ -98,8 +103,7 @@ class Touched(Struct):
     def _write_new(self, job: Job, writes: Writes) -> None:
         writes.new_jobs.append((job, self.inputs))
         writes.new_words.append((job.key, Facts.of(job).indexed))
-        inputs = self.inputs.chunks
-        writes.new_chunks.extend((job, chunk, inputs.get(i)) for i, chunk in self.chunks.items())
+        writes.new_chunks.append((job, list(self.chunks.values()), self.inputs.chunks))
         if is_reserved(job.spec.kind):
             writes.new_runs.append(job.key)
 

@@ -223,6 +223,9 @@ class WorkingSet:
         self.slots.count(self._jobs.get(key), job)
         self._count(len(step.chunks) + _moved_in_queue(self._jobs.get(key), job))
         self._undo.put(self._jobs, key, job)
+        if job.revision == 1 and touched.before is None and not touched.chunks:
+            self._undo.put(self._chunks, key, touched.create(step.chunks))
+            return
         for chunk in step.chunks:
             self._put(touched, chunk)
             if step.change is not None and step.change.type is ChangeType.CLAIMED:

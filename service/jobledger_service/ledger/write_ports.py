@@ -80,7 +80,8 @@ class Writes(Struct):
     new_jobs: list[tuple[Job, Inputs]] = []
     jobs: list[Job] = []
     deleted_jobs: list[str] = []
-    new_chunks: list[tuple[Job, Chunk, bytes | None]] = []
+    new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
+    """The chunks of new jobs, and the inputs of those that have one."""
     chunks: list[tuple[Job, Chunk]] = []
     swept: list[tuple[Job, SweptRows]] = []
     reprioritised: list[Job] = []

@@ -90,7 +90,7 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, given: Given) -> co
     ]
     duration = _lease_duration(checks, request)
     checks.done()
-    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration)
+    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration, received=now)
 
 
 def _leases(checks: Checks, field: str, tokens: Sequence[str], part: str = ".lease_token") -> list[Lease]:
@@ -168,7 +168,7 @@ def complete_chunks(request: api.CompleteChunksRequest, caller: Caller, given: G
         )
         completions.append((lease, report, one.result_uri))
     checks.done()
-    return commands.CompleteChunks(caller.owner, completions)
+    return commands.CompleteChunks(caller.owner, completions, received=now)
 
 
 def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) -> commands.FailChunks:
@@ -184,13 +184,13 @@ def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) ->
         error = WorkError(one.error.code, one.error.message, one.error.stage)
         failures.append((lease, Failure(error, given.roll(), one.not_retryable), field))
     checks.done()
-    return commands.FailChunks(caller.owner, failures)
+    return commands.FailChunks(caller.owner, failures, received=given.clock())
 
 
-def release_chunks(request: api.ReleaseChunksRequest, caller: Caller) -> commands.ReleaseChunks:
+def release_chunks(request: api.ReleaseChunksRequest, caller: Caller, given: Given) -> commands.ReleaseChunks:
     """Return the command of ReleaseChunks."""
     checks = Checks()
     leases = _leases(checks, "lease_tokens", request.lease_tokens, part="")
     checks.at_most("reason", request.reason, 1_024)
     checks.done()
-    return commands.ReleaseChunks(caller.owner, leases, request.reason)
+    return commands.ReleaseChunks(caller.owner, leases, request.reason, received=given.clock())

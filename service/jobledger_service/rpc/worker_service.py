@@ -89,7 +89,7 @@ class WorkerService:
         return api.FailChunksResponse(results=_results(tokens, answers))
 
     async def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> api.ReleaseChunksResponse:
-        answers = await self.committer.submit(read.release_chunks(request, caller))
+        answers = await self.committer.submit(read.release_chunks(request, caller, self.given))
         return api.ReleaseChunksResponse(results=_results(request.lease_tokens, answers))
 
 

@@ -17,11 +17,12 @@ from jobledger_service.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.ledger.write_ports import Request, Seal, Transaction, WaitingChunk, Writes
 
 from .cells import json_text
-from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
+from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row
 from .dialects import Dialect, Rows
 from .duty_rows import LIMIT_COLUMNS, limit_of, limit_row, run_of, run_row
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
+from .new_chunks import insert_chunks
 from .row_sets import RowSets
 from .sweeping import JobSweeps
 from .tables import (
@@ -207,7 +208,7 @@ class SqlTransaction:
             run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
         self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in writes.new_jobs])
         self._update(jobs, [job_row(job) for job in writes.jobs])
-        self._insert(chunks, [new_chunk_row(*new) for new in writes.new_chunks])
+        insert_chunks(self._connection, self._row_sets, writes.new_chunks)
         self._sweeps.save(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         if writes.reprioritised:

@@ -37,7 +37,7 @@ class SetLimit(OneJob, Struct, frozen=True):
 class GrantSlots(Struct, frozen=True):
     """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
 
-    Answers with how many.
+    Answers with how many, and how many of `jobs` it came to.
     """
 
     jobs: Sequence[str]
@@ -52,8 +52,9 @@ class GrantSlots(Struct, frozen=True):
     def rows(self, work: WorkingSet) -> int:
         return _granted_rows(work, self.jobs[0])
 
-    def decide(self, work: WorkingSet) -> int:
-        return sum(portion(work, self.jobs, partial(self._one, work), partial(_granted_rows, work)))
+    def decide(self, work: WorkingSet) -> tuple[int, int]:
+        granted = portion(work, self.jobs, partial(self._one, work), partial(_granted_rows, work))
+        return sum(granted), len(granted)
 
     def _one(self, work: WorkingSet, key: str) -> bool:
         job = work.find(key)
@@ -67,7 +68,7 @@ class GrantSlots(Struct, frozen=True):
         work.apply(Step(after, (), change))
         return True
 
-    def answer(self, decided: int, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
+    def answer(self, decided: tuple[int, int], work: WorkingSet) -> tuple[int, int]:  # noqa: ARG002  the form of a command
         return decided
 
 
