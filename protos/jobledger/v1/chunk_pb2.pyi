@@ -255,7 +255,7 @@ class Chunk(_message.Message):
 
     @_builtins.property
     def artifacts(self) -> _containers.MessageMap[_builtins.str, Global___Artifact]:
-        """artifacts are this chunk's outputs by name, at most 50. Empty when there are none."""
+        """artifacts are this chunk's outputs by name, at most 50 of about 256 KiB together. Empty when there are none."""
 
     @_builtins.property
     def error(self) -> Global___WorkError:

@@ -431,7 +431,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """artifacts are the job's outputs and previews by name, at most 100, also while it still runs."""
+        """artifacts are the job's outputs and previews by name, at most 100 of about 512 KiB together, also while it still runs."""
 
     @_builtins.property
     def error(self) -> _chunk_pb2.WorkError:

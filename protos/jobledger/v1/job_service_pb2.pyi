@@ -735,7 +735,8 @@ class WatchJobResponse(_message.Message):
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
     """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
-    chunks of `job` are not all of those that GetJob shows: ListChunks has them.
+    chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
+    SNAPSHOT: what one commit changes on one job is at most 1 MiB, and what is more waits for the next.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -751,7 +752,9 @@ class WatchJobResponse(_message.Message):
 
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created). They come before `chunks`."""
+        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported), at
+        event.commit_time. They come before `chunks`.
+        """
 
     @_builtins.property
     def event(self) -> _event_pb2.JobEvent:
@@ -836,7 +839,8 @@ class WatchJobsResponse(_message.Message):
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
     """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
-    chunks of `job` are not all of those that GetJob shows: ListChunks has them.
+    chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
+    SNAPSHOT: what one commit changes on one job is at most 1 MiB, and what is more waits for the next.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -850,7 +854,9 @@ class WatchJobsResponse(_message.Message):
 
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created). They come before `chunks`."""
+        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported), at
+        event.commit_time. They come before `chunks`.
+        """
 
     @_builtins.property
     def event(self) -> _event_pb2.JobEvent:

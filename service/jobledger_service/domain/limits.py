@@ -12,6 +12,9 @@ MAX_STAGES: Final = 100
 MAX_TIMED_STAGES: Final = 100
 MAX_JOB_ARTIFACTS: Final = 100
 MAX_CHUNK_ARTIFACTS: Final = 50
+# So that an event with a job, one of its chunks and what happened to it is never larger than 1 MiB.
+MAX_JOB_ARTIFACT_BYTES: Final = 512 * 1024
+MAX_CHUNK_ARTIFACT_BYTES: Final = 256 * 1024
 
 MIN_PRIORITY: Final = 0
 MAX_PRIORITY: Final = 10

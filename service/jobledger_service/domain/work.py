@@ -1,5 +1,7 @@
 """What workers do with a chunk: claim, report, complete, fail, release, or fall silent."""
 
+from typing import Final
+
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -8,8 +10,9 @@ from .chunk import NO_ARTIFACTS, NO_PROGRESS, Artifacts, Chunk, LeaseEnd, WorkEr
 from .errors import ChunkNotClaimable, InvalidField
 from .job import FailurePolicy, Job
 from .lifecycle import stop, stop_chunks
-from .limits import MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACTS
+from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
 from .progress import ProgressReport, advance
+from .sizes import bytes_of_artifacts
 from .slots import scope_of
 from .states import ENDED, UNFINISHED, ChunkState, JobState, check_chunk_transition
 from .sweep import JobChunks
@@ -92,24 +95,31 @@ def _told(job: Job, chunk: Chunk) -> Job:
 
 def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, Job]:
     if report.artifacts:
-        merged = _merged(chunk.artifacts, report.artifacts, MAX_CHUNK_ARTIFACTS, f"{report.path}.artifacts")
+        merged = _merged(chunk.artifacts, report.artifacts, _OF_CHUNK, f"{report.path}.artifacts")
         chunk = replace(chunk, artifacts=merged)
     if report.job_artifacts:
-        merged = _merged(job.artifacts, report.job_artifacts, MAX_JOB_ARTIFACTS, f"{report.path}.job_artifacts")
+        merged = _merged(job.artifacts, report.job_artifacts, _OF_JOB, f"{report.path}.job_artifacts")
         if merged != job.artifacts:
             job = replace(job, artifacts=merged)
     return chunk, job
 
 
-def _merged(old: Artifacts, new: Artifacts, most: int, field: str) -> Artifacts:
+_OF_CHUNK: Final = (MAX_CHUNK_ARTIFACTS, MAX_CHUNK_ARTIFACT_BYTES)
+_OF_JOB: Final = (MAX_JOB_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES)
+
+
+def _merged(old: Artifacts, new: Artifacts, bounds: tuple[int, int], field: str) -> Artifacts:
     """Return both; an artifact that is the same but for its time keeps its first time."""
     merged = dict(old)
     for name, artifact in new.items():
         known = old.get(name)
         if known is None or replace(artifact, create_time=known.create_time) != known:
             merged[name] = artifact
-    if len(merged) > most:
-        raise InvalidField((field, f"would make {len(merged)} artifacts, more than {most}"))
+    count, size = bounds
+    if len(merged) > count:
+        raise InvalidField((field, f"would make {len(merged)} artifacts, more than {count}"))
+    if (whole := bytes_of_artifacts(merged)) > size:
+        raise InvalidField((field, f"would make about {whole:,} bytes of artifacts, more than {size:,}"))
     return merged
 
 

@@ -11,15 +11,15 @@ from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.rollup import Passage
 from jobledger_service.domain.service_kinds import is_reserved
+from jobledger_service.domain.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.domain.states import ChunkState
 
 from .entry import ChunkRange, Record
 from .ports import Inputs
-from .sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from .undo import Undo
 from .write_ports import SweptRows, Writes
 
-MAX_COMMIT_BYTES: Final = 1024 * 1024
+MAX_EVENT_BYTES: Final = 1024 * 1024
 """What one commit changes on one job is at most so large when it is encoded."""
 
 
@@ -65,7 +65,7 @@ class Touched(Struct):
 
     def exceeds(self, job: Job) -> bool:
         """Whether its event may be larger than one commit allows."""
-        return self.size + bytes_of_job(job) > MAX_COMMIT_BYTES
+        return self.size + bytes_of_job(job) > MAX_EVENT_BYTES
 
     def ready(self, job: Job) -> int:
         """Return how many of the chunks that were written to wait for workers now."""

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from jobledger_service.domain.change import Change
-from jobledger_service.domain.chunk import Artifacts, Chunk, WorkError
-from jobledger_service.domain.job import Job
+from .change import Change
+from .chunk import Artifacts, Chunk, WorkError
+from .job import Job
 
 _TAGS: Final = 4
 """Bytes for the tag and the length of a text."""
