@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.domain import lifecycle, work
 from jobledger_service.domain.change import Step
 from jobledger_service.domain.chunk import Chunk, WorkError
@@ -25,6 +26,7 @@ from jobledger_service.ledger.commands import (
     StopOverdue,
 )
 from jobledger_service.ledger.stored_chunks import StoredChunks
+from jobledger_service.rpc.convert import CHUNK_STATES_BY_NUMBER
 from msgspec.structs import replace
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
@@ -74,6 +76,14 @@ def expected(step: Step, chunks: dict[int, Chunk], before: Job, now: int) -> tup
     return job, {**chunks, **moved}
 
 
+def told(ledger: LargeLedger) -> dict[int, str]:
+    """Return the state of every chunk that the last event tells of: its ranges first, then its chunks."""
+    message = WatchJobResponse.FromString(ledger.last_event())
+    states = {n: run.state for run in message.chunk_ranges for n in range(run.first_index, run.last_index + 1)}
+    states |= {chunk.index: chunk.state for chunk in message.chunks}
+    return {index: CHUNK_STATES_BY_NUMBER[state] for index, state in states.items()}
+
+
 def same_sums(job: Job, other: Job) -> bool:
     """Whether two jobs have the same counts, work, items and times in stages."""
     return (
@@ -116,6 +126,10 @@ def test_a_set_of_chunks_is_left_as_each_chunk_by_itself(
         _, step = lifecycle.cancel(before, all_chunks, command.how, "caller", ledger.now)
     ledger.batch(*reports, command) if together else ledger.do(command)
     job, after = ledger.job(job_id), ledger.chunks(job_id)
+    if ledger.commits[-1].entries:
+        states = told(ledger)
+        assert states == {index: one.state for index, one in after.items() if index in states}
+        assert all(index in states for index, one in after.items() if one.state is not chunks[index].state)
     # Whatever came before in the same batch, the sums are those of the chunks.
     assert job.counts.total == count
     assert job.progress.work_done == sum(chunk.work_done for chunk in after.values())

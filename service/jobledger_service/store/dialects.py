@@ -60,7 +60,7 @@ class Dialect(Protocol):
     def keys(self) -> Select[Any]:
         """Return a subquery over the parameter `keys`."""
 
-    def key_values(self, keys: Iterable[str]) -> object:
+    def key_values(self, keys: Iterable[str | int]) -> object:
         """Return the value of the parameter `keys`."""
 
     def chunk_keys(self) -> FromClause:
@@ -90,7 +90,7 @@ class Dialect(Protocol):
     def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what the driver takes
         """Return the parameters of `insert`, `update` or `add`, or with `shared` of `insert_alike`."""
 
-    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
 
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -141,7 +141,7 @@ class Sqlite:
     def keys(self) -> Select[Any]:
         return select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value)
 
-    def key_values(self, keys: Iterable[str]) -> object:
+    def key_values(self, keys: Iterable[str | int]) -> object:
         return json_text(list(keys))
 
     def chunk_keys(self) -> FromClause:
@@ -189,7 +189,7 @@ class Sqlite:
     def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
         return (*(shared or {}).values(), *chain.from_iterable(row.values() for row in part))
 
-    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
 
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -250,7 +250,7 @@ class Postgres:
     def keys(self) -> Select[Any]:
         return select(func.unnest(bindparam("keys", type_=ARRAY(Text))))
 
-    def key_values(self, keys: Iterable[str]) -> object:
+    def key_values(self, keys: Iterable[str | int]) -> object:
         return list(keys)
 
     def chunk_keys(self) -> FromClause:
@@ -290,8 +290,8 @@ class Postgres:
         alike = {f"all_{name}": value for name, value in (shared or {}).items()}
         return {name: [row[name] for row in part] for name in part[0]} | alike
 
-    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        return column == any_(bindparam(name, type_=ARRAY(Text)))
+    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        return column == any_(bindparam(name, type_=ARRAY(Integer if isinstance(column.type, Integer) else Text)))
 
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
         return func.strpos(text, bindparam(name, type_=Text)) > 0

@@ -24,7 +24,7 @@ from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
 from .row_sets import RowSets
-from .sweeping import JobSweeps
+from .sweeping import JobSweeps, SweepStatements
 from .tables import (
     chunks,
     counts,
@@ -48,6 +48,7 @@ class Statements:
     def __init__(self, dialect: Dialect) -> None:
         wanted = dialect.chunk_keys()
         is_wanted = and_(chunks.c.job_key == wanted.c.job_key, chunks.c.chunk_index == wanted.c.chunk_index)
+        self.sweeps = SweepStatements(dialect)
         self.jobs = (
             select(*JOB_COLUMNS).where(jobs.c.job_key.in_(dialect.keys())).order_by(jobs.c.job_key).with_for_update()
         )
@@ -117,7 +118,7 @@ class SqlTransaction:
         self._dialect = dialect
         self._statements = statements
         self._row_sets = RowSets(dialect)
-        self._sweeps = JobSweeps(connection)
+        self._sweeps = JobSweeps(connection, dialect, statements.sweeps)
 
     @property
     def shared(self) -> bool:
