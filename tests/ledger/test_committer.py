@@ -66,7 +66,7 @@ async def test_a_full_queue_refuses_and_a_closed_one_drains(ledger: Ledger):
     assert ledger.positions() == [1, 2]
 
 
-async def test_commands_that_come_together_are_one_transaction_and_a_heavy_one_has_its_own(ledger: Ledger):
+async def test_commands_that_come_together_are_one_transaction_and_a_heavy_one_ends_it(ledger: Ledger):
     committer = Committer(ledger.executor, ledger.commits.append)
     heavy = CreateJob(NewJob(JobSpec("me", "heavy", "k", b""), [1] * 10_000), "caller")
     waiting = [asyncio.create_task(committer.submit(c)) for c in (create("a"), create("b"), heavy, create("c"))]
@@ -75,7 +75,6 @@ async def test_commands_that_come_together_are_one_transaction_and_a_heavy_one_h
     await committer.run()
     await asyncio.gather(*waiting)
     assert [[e.job_key for e in commit.entries] for commit in ledger.commits] == [
-        ["me/a", "me/b"],
-        ["me/heavy"],
+        ["me/a", "me/b", "me/heavy"],
         ["me/c"],
     ]

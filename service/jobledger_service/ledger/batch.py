@@ -106,7 +106,8 @@ class Executor:
             work = WorkingSet(transaction, self._retention, self._quiet)
             work.load([command.needs() for command in commands])
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
-            decided = [_decide_within(command, work) for command in commands]
+            room = _Room(work)
+            decided = [room.decide(command) for command in commands]
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
@@ -147,21 +148,31 @@ def _entry(record: Record, encoded: Encoded, message: bytes, position: int) -> E
     )
 
 
-def _decide_within(command: Command[Any, Any], work: WorkingSet) -> Outcome:
-    """Decide a command if the batch has room for it: the first that changes something always has.
+class _Room:
+    """The room of one batch: for one command that is larger than a batch, and for so many rows of all others."""
 
-    What is postponed goes first in the next batch, so that each is carried out at last.
-    """
-    begun = work.rows
-    work.room = MAX_BATCH_ROWS - begun
-    if begun and command.rows(work) > work.room:
-        return Postponed()
-    decided = _decide(command, work)
-    if begun and work.exceeded:
-        work.rollback()
-        return Postponed()
-    work.exceeded = False
-    return Postponed(decided.rest) if isinstance(decided, Part) else decided
+    def __init__(self, work: WorkingSet) -> None:
+        self._work = work
+        self._rows = MAX_BATCH_ROWS
+        self._has_large = False
+
+    def decide(self, command: Command[Any, Any]) -> Outcome:
+        """Decide a command if there is room for it. What is postponed goes first in the next batch."""
+        work, rows = self._work, command.rows(self._work)
+        is_large = rows > MAX_BATCH_ROWS
+        if self._has_large if is_large else rows > self._rows:
+            return Postponed()
+        begun, work.room = work.rows, self._rows
+        decided = _decide(command, work)
+        if begun and work.exceeded:
+            work.rollback()
+            return Postponed()
+        work.exceeded = False
+        if is_large:
+            self._has_large = True
+        else:
+            self._rows -= work.rows - begun
+        return Postponed(decided.rest) if isinstance(decided, Part) else decided
 
 
 def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
