@@ -752,8 +752,8 @@ class WatchJobResponse(_message.Message):
 
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported), at
-        event.commit_time. They come before `chunks`.
+        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported). Those that were
+        cancelled ended at event.commit_time. They come before `chunks`.
         """
 
     @_builtins.property
@@ -854,8 +854,8 @@ class WatchJobsResponse(_message.Message):
 
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported), at
-        event.commit_time. They come before `chunks`.
+        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported). Those that were
+        cancelled ended at event.commit_time. They come before `chunks`.
         """
 
     @_builtins.property
