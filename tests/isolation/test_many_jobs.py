@@ -35,6 +35,7 @@ from jobledger_service.rpc.import_service import ImportService
 from jobledger_service.rpc.worker_requests import Given
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
+from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 
 SIZE = 900
@@ -125,8 +126,8 @@ def test_slots_are_granted_to_as_many_jobs_at_once_as_have_few_rows(ledger: Larg
 def imported(job_id: str) -> ImportedJob:
     """Return a job of 900 chunks that was done elsewhere."""
     job = CreateJobRequest(job_id=job_id, kind="k", item_count=SIZE, chunk_size=1)
-    create, end = Timestamp(seconds=100), Timestamp(seconds=200)
-    return ImportedJob(job=job, state=State.JOB_STATE_COMPLETED, create_time=create, end_time=end)
+    create, start, end = (Timestamp(seconds=seconds) for seconds in (100, 150, 200))
+    return ImportedJob(job=job, state=State.JOB_STATE_COMPLETED, create_time=create, start_time=start, end_time=end)
 
 
 async def test_an_import_goes_in_steps_another_owner_lands_between_them_and_a_repeat_changes_nothing(
@@ -146,7 +147,8 @@ async def test_an_import_goes_in_steps_another_owner_lands_between_them_and_a_re
         yield ImportJobsRequest(jobs=[imported(f"job-{n}") for n in range(7)])
 
     async def bystand() -> None:
-        await begun.wait()
+        async with asyncio.timeout(BOUND):
+            await begun.wait()
         await committer.submit(CreateJob(NewJob(JobSpec(BOB, "bystander", "k", b"same"), [1]), "caller"))
 
     caller = Caller(owner=ALICE, name="caller", roles=frozenset({Role.ADMIN}))
