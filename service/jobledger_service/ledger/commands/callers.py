@@ -1,7 +1,6 @@
 """The commands of JobService."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -84,13 +83,12 @@ class CreateJob(Struct, frozen=True):
         return work.last(key), created
 
 
-class FindCreated(Struct, frozen=True):
+class FindCreated(OneJob, Struct, frozen=True):
     """Find the job that a request created before; answers with it, or None when the request had no effect yet."""
 
     owner: str
     request_id: str
     fingerprint: bytes
-    weight: ClassVar[int] = 1
 
     def needs(self) -> Needs:
         return Needs(requests=request_key(self.owner, self.request_id))
