@@ -226,7 +226,7 @@ class FailChunks(_AnswersLeases, Struct, frozen=True):
     """End leases with failed attempts."""
 
     owner: str
-    failures: Sequence[tuple[Lease, rules.Failure, str]]
+    failures: Sequence[tuple[Lease, rules.WorkReport, rules.Failure, str]]
     by_service: bool = False
 
     @property
@@ -234,19 +234,21 @@ class FailChunks(_AnswersLeases, Struct, frozen=True):
         return len(self.failures)
 
     def needs(self) -> Needs:
-        return _needs(self.owner, [lease for lease, _, _ in self.failures])
+        return _needs(self.owner, [lease for lease, *_ in self.failures])
 
     def decide(self, work: WorkingSet) -> list[LeaseAnswer]:
         return [self._one(work, *failure) for failure in self.failures]
 
-    def _one(self, work: WorkingSet, lease: Lease, failure: rules.Failure, field: str) -> LeaseAnswer:
+    def _one(
+        self, work: WorkingSet, lease: Lease, report: rules.WorkReport, failure: rules.Failure, field: str
+    ) -> LeaseAnswer:
         def rule(job: Job, chunk: Chunk) -> Step:
             stages = {stage.name for stage in job.spec.stages}
             if failure.error.stage and stages and failure.error.stage not in stages:
                 raise InvalidField(
                     (f"{field}.error.stage", f"{failure.error.stage!r} is not a stage of the job's plan")
                 )
-            return rules.fail(job, chunk, failure, lambda: work.chunks_of(job), work.now)
+            return rules.fail(job, chunk, report, failure, lambda: work.chunks_of(job), work.now)
 
         return _end(work, self.owner, lease, LeaseEnd.FAILED, rule, by_service=self.by_service)
 
@@ -255,22 +257,21 @@ class ReleaseChunks(_AnswersLeases, Struct, frozen=True):
     """Give chunks back."""
 
     owner: str
-    leases: Sequence[Lease]
-    reason: str = ""
+    releases: Sequence[tuple[Lease, rules.WorkReport, rules.Release]]
     by_service: bool = False
 
     @property
     def weight(self) -> int:
-        return len(self.leases)
+        return len(self.releases)
 
     def needs(self) -> Needs:
-        return _needs(self.owner, self.leases)
+        return _needs(self.owner, [lease for lease, _, _ in self.releases])
 
     def decide(self, work: WorkingSet) -> list[LeaseAnswer]:
-        return [self._one(work, lease) for lease in self.leases]
+        return [self._one(work, *release) for release in self.releases]
 
-    def _one(self, work: WorkingSet, lease: Lease) -> LeaseAnswer:
+    def _one(self, work: WorkingSet, lease: Lease, report: rules.WorkReport, release: rules.Release) -> LeaseAnswer:
         def rule(job: Job, chunk: Chunk) -> Step:
-            return rules.release(job, chunk, self.reason, work.now)
+            return rules.release(job, chunk, report, release, work.now)
 
         return _end(work, self.owner, lease, LeaseEnd.RELEASED, rule, by_service=self.by_service)
