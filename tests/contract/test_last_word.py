@@ -1,6 +1,7 @@
 """The last word counts: the report that comes with the end of a lease is in the commit that ends it."""
 
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from jobledger.v1.job_pb2 import JobState
@@ -67,7 +68,7 @@ async def test_stages_are_timed_to_the_last_one_and_those_that_were_passed_are_a
     timings = job.stage_timings
     assert [timing.stage for timing in timings] == ["decode", "scale", "crop", "encode"]
     assert [timing.duration.ToMicroseconds() for timing in timings[1:]] == [200, 0, 100]
-    for timing, following in zip(timings, timings[1:], strict=False):
+    for timing, following in pairwise(timings):
         assert timing.end_time == following.start_time
     assert timings[-1].end_time == job.update_time
 

@@ -137,7 +137,7 @@ def test_local_paths_and_content_are_refused(caller: JobClient, uri: str):
     with pytest.raises(InvalidFieldError) as refused:
         caller.complete_chunks([completion])
     assert [violation.field for violation in refused.value.field_violations] == [
-        'completions[0].artifacts["video"].uri'
+        'completions[0].progress.artifacts["video"].uri'
     ]
 
 

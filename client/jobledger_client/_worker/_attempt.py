@@ -17,8 +17,9 @@ from jobledger.v1.worker_service_pb2 import (
     ProgressReport,
 )
 
-from jobledger_client._errors import InvalidFieldError, JobledgerError, MessageTooLargeError
+from jobledger_client._errors import JobledgerError
 from jobledger_client._tracing import span_of
+from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
 from jobledger_client._worker._containment import OWNER, Tasks
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._failures import log_text, text_of, work_error
@@ -29,8 +30,6 @@ from jobledger_client._worker._pending import MAX_REPORT_BYTES, PendingReport
 from jobledger_client._worker._reports import Reports
 
 logger = logging.getLogger("jobledger_client.worker")
-
-_MIN_REPORT_BYTES = 1_024
 
 
 class Stop(Enum):
@@ -160,12 +159,15 @@ class Attempt:
             self._abandoned.set_result(None)
 
     def _on_loop(self, stop: Callable[..., None], *args: object) -> None:
-        """Stop from any thread: the context is told at once, also while the loop is blocked."""
+        """Stop from any thread: the context is told at once, also while the loop is blocked.
+
+        The loop hears of it first, so that it never takes the end of a handler that obeys for a completion.
+        """
         if self._reporting:
             return
-        self._context.cancel()
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(stop, *args)
+        self._context.cancel()
 
     def _lose(self, message: str, *args: object) -> None:
         if self._reporting:
@@ -225,7 +227,9 @@ class Attempt:
 
         try:
             await self._end(self._reports.completions, completion)
-        except (InvalidFieldError, MessageTooLargeError) as error:
+        except JobledgerError as error:
+            if not is_refusal(error):
+                raise
             logger.exception("the service refused the completion of %s", self)
             await self._fail(error, retryable=False)
 
@@ -247,7 +251,9 @@ class Attempt:
         """End the lease with the last report; without it, when the service refuses it."""
         try:
             await self._end(outbox, item)
-        except (InvalidFieldError, MessageTooLargeError) as error:
+        except JobledgerError as error:
+            if not is_refusal(error):
+                raise
             logger.warning("the service refused the last report of %s: %s", self, error)
             self._log_if_lost(await outbox.post(item(None)))
 
@@ -262,9 +268,9 @@ class Attempt:
                     self.pending.confirm(taken)
                     taken = self.pending.take(max_bytes)
                 self._log_if_lost(await outbox.post(item(taken.report)))
-            except MessageTooLargeError:
+            except JobledgerError as error:
                 max_bytes //= 4
-                if max_bytes < _MIN_REPORT_BYTES:
+                if not is_too_large(error) or max_bytes < MIN_REPORT_BYTES:
                     raise
             else:
                 return

@@ -3,11 +3,30 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+import grpc
+
+from jobledger_client._errors import InvalidFieldError, JobledgerError, MessageTooLargeError
+
 Item = TypeVar("Item")
 
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 1024 * 1024
 """What one call may have; a single item that is larger goes alone. The server's limit is 4 MiB by default."""
+
+MIN_REPORT_BYTES = 1_024
+"""The smallest that a server may be told to accept: what is refused below it is not refused for its size."""
+
+
+def is_too_large(error: JobledgerError) -> bool:
+    """Tell whether a message was refused for its size: by the service, or by gRPC itself, which gives no reason."""
+    if isinstance(error, MessageTooLargeError):
+        return True
+    return error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not error.reason and error.retry_after is None
+
+
+def is_refusal(error: JobledgerError) -> bool:
+    """Tell whether a message was refused for what it says or for its size, so that sending it again is no use."""
+    return isinstance(error, InvalidFieldError) or is_too_large(error)
 
 
 def batches(

@@ -2,6 +2,7 @@
 
 import asyncio
 import traceback
+from collections.abc import Callable
 
 from jobledger.v1.chunk_pb2 import WorkError
 
@@ -35,9 +36,9 @@ def text_of(error: BaseException) -> str:
 
 
 def log_text(error: BaseException) -> str:
-    """Return the traceback for the log, of bounded length."""
+    """Return the traceback for the log: of bounded length, in characters that every stream takes."""
     try:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(error)).encode(errors="backslashreplace").decode()
     except BaseException:  # noqa: BLE001 - an exception may fail at anything that is asked of it
         return f"{type(error).__name__} (its traceback cannot be formatted)"
     if len(text) <= _TRACEBACK_LENGTH:
@@ -46,10 +47,9 @@ def log_text(error: BaseException) -> str:
     return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}".rstrip()
 
 
-def _part(read: "type[str] | object", value: object) -> str:
+def _part(read: Callable[[object], str], value: object) -> str:
     try:
-        text = read(value)  # type: ignore[operator]
-        return text if isinstance(text, str) else type(value).__name__
+        return read(value).encode(errors="replace").decode()
     except BaseException as failure:  # noqa: BLE001 - see above
         return f"({type(value).__name__}, whose text cannot be read: {type(failure).__name__})"
 

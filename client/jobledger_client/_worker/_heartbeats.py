@@ -6,17 +6,17 @@ from datetime import timedelta
 
 from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport, LeaseStatus
 
-from jobledger_client._errors import InvalidFieldError, JobledgerError, MessageTooLargeError
+from jobledger_client._errors import JobledgerError
 from jobledger_client._sync._client import JobClient
-from jobledger_client._worker._batches import batches
+from jobledger_client._worker._batches import MIN_REPORT_BYTES, batches, is_refusal, is_too_large
 from jobledger_client._worker._leases import HeldLease, HeldLeases
 from jobledger_client._worker._pending import MAX_REPORT_BYTES, Taken
 
 logger = logging.getLogger("jobledger_client.worker")
 
 _SPACING = 0.5  # seconds between two rounds
+_GATHERING = 0.1  # seconds that a report waits for others, and for the end of a short chunk, which carries it
 _MAX_TIMEOUT = 10.0  # seconds for one call, unless the interval is longer
-_MIN_REPORT_BYTES = 1_024
 
 
 class Heartbeats:
@@ -35,6 +35,8 @@ class Heartbeats:
         """Extend leases until they are closed."""
         spacing = min(_SPACING, self._leases.interval / 2)
         while self._leases.wait_for_due():
+            if self._leases.wait_closed(min(_GATHERING, spacing)):
+                return
             try:
                 self.beat()
             except Exception:
@@ -57,10 +59,10 @@ class Heartbeats:
         reports = [LeaseReport(lease_token=lease.holder.lease_token, progress=taken.report) for lease, taken in batch]
         try:
             results = self._client.heartbeat(reports, lease_duration=self._lease_duration, timeout=self._timeout)
-        except (InvalidFieldError, MessageTooLargeError) as error:
-            self._send_apart(batch, max_bytes, error)
         except JobledgerError as error:
-            if not self._leases.closed:
+            if is_refusal(error):
+                self._send_apart(batch, max_bytes, error)
+            elif not self._leases.closed:
                 logger.warning("heartbeat for %d chunks failed, more will follow: %s", len(batch), error)
         else:
             self._apply(batch, results, sent_at)
@@ -72,7 +74,7 @@ class Heartbeats:
                 self._send_batch([one], max_bytes)
             return
         [(lease, taken)] = batch
-        if isinstance(error, MessageTooLargeError) and max_bytes > _MIN_REPORT_BYTES:
+        if is_too_large(error) and max_bytes > MIN_REPORT_BYTES:
             self._send([lease], max_bytes // 4)
             return
         lease.holder.pending.confirm(taken)  # or it would be refused again with each heartbeat

@@ -12,15 +12,13 @@ from google.protobuf.message import Message
 from jobledger_client._errors import (
     DeadlineExceededError,
     InternalError,
-    InvalidFieldError,
     JobledgerError,
-    MessageTooLargeError,
     QueueFullError,
     RateLimitedError,
     UnavailableError,
 )
 from jobledger_client._retry import Backoff
-from jobledger_client._worker._batches import batches
+from jobledger_client._worker._batches import batches, is_refusal
 
 logger = logging.getLogger("jobledger_client.worker")
 
@@ -71,23 +69,17 @@ class Outbox(Generic[Item]):
     async def _deliver(self, batch: list[PendingItem[Item]]) -> None:
         try:
             results = await self._send_until_answered([one.item for one in batch])
-        except (InvalidFieldError, MessageTooLargeError) as error:
-            await self._deliver_apart(batch, error)
         except JobledgerError as error:
+            if is_refusal(error) and len(batch) > 1:
+                for one in batch:  # one bad item refuses its whole call: alone it refuses itself only
+                    await self._deliver([one])
+                return
             for one in batch:
                 _refuse(one, error)
         else:
             for one, result in zip(batch, results, strict=True):
                 if not one.answer.done():
                     one.answer.set_result(result)
-
-    async def _deliver_apart(self, batch: list[PendingItem[Item]], error: JobledgerError) -> None:
-        """One bad item refuses its whole call: send each alone, so that it refuses itself only."""
-        if len(batch) == 1:
-            _refuse(batch[0], error)
-            return
-        for one in batch:
-            await self._deliver([one])
 
     async def _send_until_answered(self, items: list[Item]) -> Sequence[Any]:
         failures = 0
