@@ -11,6 +11,7 @@ import pytest
 from jobledger.v1.chunk_pb2 import RetryPolicy
 from jobledger.v1.job_pb2 import JobState
 from jobledger_client import AsyncJobClient, ChunkContext, Worker
+from jobledger_client._engines._callbacks import call
 
 from tests.client.conftest import Serving
 from tests.support.bounds import BOUND
@@ -48,8 +49,8 @@ class Callable_:  # noqa: N801
     def __init__(self, work: Work) -> None:
         self.work = work
 
-    async def __call__(self, ctx: ChunkContext) -> None:
-        await self.work(ctx)
+    async def __call__(self, ctx: ChunkContext) -> object:
+        return await self.work(ctx)
 
 
 class Promise:
@@ -72,7 +73,7 @@ FORMS: dict[str, Callable[[Work], Any]] = {
     "functools.wraps": wrapped,
     "an async wrapper that forgot to await": wrapped_and_not_awaited,
     "a wrapper that blocks": wrapped_to_block,
-    "a lambda": lambda work: lambda ctx: work(ctx),
+    "a lambda": lambda work: lambda ctx: work(ctx),  # noqa: PLW0108 - what is tested
     "functools.partial": functools.partial,
     "a partial of a wrapper": lambda work: functools.partial(wrapped(work)),
     "async __call__": Callable_,
@@ -130,7 +131,7 @@ async def test_a_generator_that_is_returned_fails_the_chunk(
     client: AsyncJobClient, serving: Serving, kind: str, function: Callable[[ChunkContext], object]
 ):
     job = (await client.create_job(kind, retry_policy=ONCE)).job
-    async with serving({kind: lambda ctx: function(ctx)}):
+    async with serving({kind: FORMS["a lambda"](function)}):
         ended = await client.wait(job.job_id, timeout=BOUND)
     assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "TypeError")
     assert f"returned the generator {function.__name__}, which has not run" in ended.error.message
@@ -167,3 +168,16 @@ async def test_a_hidden_async_handler_stops_like_any_other(client: AsyncJobClien
         await stopped.wait()
     assert (await client.get_job(job.job_id)).state == JobState.JOB_STATE_RUNNING
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 0
+
+
+@pytest.mark.parametrize("form", ["async def", "functools.wraps", "a lambda", "functools.partial", "async __call__"])
+async def test_what_an_integration_is_given_runs_to_its_end_in_whatever_form(form: str):
+    ran: list[str] = []
+
+    async def work(task_id: str) -> str:
+        await asyncio.sleep(0)
+        ran.append(task_id)
+        return f"{task_id} is stopped"
+
+    assert await call(FORMS[form](work), "t") == "t is stopped"
+    assert ran == ["t"]

@@ -22,8 +22,8 @@ from tests.support.bounds import BOUND
 class Holder:
     """A lease's holder that notes what it is told."""
 
-    def __init__(self, leases: HeldLeases, token: str = "t") -> None:
-        self.lease_token = token
+    def __init__(self, leases: HeldLeases, name: str = "t") -> None:
+        self.lease_token = name
         self.pending = PendingReport(has_plan=False, wake=leases.wake)
         self.heard: list[str] = []
 

@@ -12,6 +12,8 @@ from jobledger_client._worker._leases import HeldLeases, Leaseholder
 from jobledger_client._worker._loop_monitor import LoopMonitor
 from jobledger_client._worker._watchdog import Watchdog
 
+_LAST_CALL = 1.0  # seconds for a thread to end; one that waits to try a call again ends by itself, soon after
+
 
 class LeaseKeeper:
     """Extends the leases that are added, each `interval`, and stops their holders when they are over."""
@@ -41,7 +43,7 @@ class LeaseKeeper:
         """End the threads and the connection. A heartbeat on its way is cut off."""
         self.leases.close()
         self._client.close()
-        await asyncio.gather(*(asyncio.to_thread(thread.join) for thread in self._threads))
+        await asyncio.gather(*(asyncio.to_thread(thread.join, _LAST_CALL) for thread in self._threads))
 
     def add(self, holder: Leaseholder) -> None:
         """Keep this lease from now on."""
