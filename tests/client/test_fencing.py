@@ -87,36 +87,40 @@ def test_an_interval_that_would_lose_the_lease_is_refused(seconds: float):
         Worker("127.0.0.1:1", heartbeat_interval=timedelta(seconds=seconds))
 
 
-@pytest.mark.parametrize("form", ["async", "plain"])
 async def test_work_stops_when_the_server_is_not_reached_for_a_lease(
-    start_server: StartServer, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture, form: str
+    start_server: StartServer, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture
 ):
     server = start_server()
     loop = asyncio.get_running_loop()
-    started, stopped, cancelled = asyncio.Event(), asyncio.Event(), threading.Event()
+    started, stopped = asyncio.Semaphore(0), asyncio.Semaphore(0)
+    cancelled: list[str] = []
 
     async def handler(ctx: ChunkContext) -> None:
-        started.set()
+        started.release()
         try:
             await asyncio.Event().wait()
-        finally:
-            cancelled.set() if ctx.cancelled else None
-            stopped.set()
+        except asyncio.CancelledError:
+            cancelled.extend(["async"] * ctx.cancelled)
+            stopped.release()
+            raise
 
     def plain(ctx: ChunkContext) -> None:
-        loop.call_soon_threadsafe(started.set)
-        cancelled.set() if ctx.wait_cancelled(BOUND) else None
-        loop.call_soon_threadsafe(stopped.set)
+        loop.call_soon_threadsafe(started.release)
+        cancelled.extend(["plain"] * ctx.wait_cancelled(BOUND))
+        loop.call_soon_threadsafe(stopped.release)
 
-    handlers = {kind: handler if form == "async" else plain}
+    handlers = {f"{kind}.async": handler, f"{kind}.plain": plain}
     async with AsyncJobClient(server.target, timeout=BOUND) as client:
-        await client.create_job(kind)
+        for one in handlers:
+            await client.create_job(one)
     async with serving(handlers, target=server.target, lease_duration=timedelta(seconds=1)):
-        await started.wait()
+        for _ in handlers:
+            await started.acquire()
         await asyncio.to_thread(server.kill)
-        await stopped.wait()
-    assert cancelled.is_set()
-    assert any("is over: the service was not reached for" in message for message in caplog.messages)
+        for _ in handlers:
+            await stopped.acquire()
+    assert sorted(cancelled) == ["async", "plain"]
+    assert sum("is over: the service was not reached for" in message for message in caplog.messages) == 2
 
 
 async def test_work_stops_by_the_workers_clock_while_its_loop_is_blocked(
