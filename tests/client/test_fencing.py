@@ -19,6 +19,9 @@ from tests.conftest import StartServer
 from tests.support.bounds import BOUND
 
 
+SHORT = timedelta(seconds=4)  # and longer than a machine stalls between two heartbeats
+
+
 class Holder:
     """A lease's holder that notes what it is told."""
 
@@ -113,7 +116,7 @@ async def test_work_stops_when_the_server_is_not_reached_for_a_lease(
     async with AsyncJobClient(server.target, timeout=BOUND) as client:
         for one in handlers:
             await client.create_job(one)
-    async with serving(handlers, target=server.target, lease_duration=timedelta(seconds=1)):
+    async with serving(handlers, target=server.target, lease_duration=SHORT):
         for _ in handlers:
             await started.acquire()
         await asyncio.to_thread(server.kill)

@@ -219,11 +219,11 @@ async def test_a_handler_that_blocks_the_loop_is_named_and_loses_no_lease(
         assert warnings_of_blocks.warned.wait(BOUND)  # the culprit's line
         expiries: set[int] = set()
         with JobClient(server.target, timeout=BOUND) as own:
-            while len(expiries) < 5:  # four extensions of a lease of 2 s each 0.6 s: longer than the lease itself
+            while len(expiries) < 5:
                 expiries.add(own.get_job(ctx.job_id).chunks[0].lease_expire_time.ToNanoseconds())
 
     job = (await client.create_job(kind)).job
-    async with serving({kind: handler}, lease_duration=timedelta(seconds=2)):
+    async with serving({kind: handler}, heartbeat_interval=timedelta(seconds=0.3)):
         assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
     assert attempts == [1]
     [warning] = warnings_of_blocks.messages
