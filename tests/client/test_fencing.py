@@ -18,7 +18,6 @@ from tests.client.controlled import SetTime
 from tests.conftest import StartServer
 from tests.support.bounds import BOUND
 
-
 SHORT = timedelta(seconds=4)  # and longer than a machine stalls between two heartbeats
 
 

@@ -86,15 +86,10 @@ class Attempt:
         self._stops: set[Stop] = set()
         self._refusal: JobledgerError | None = None
         self._reporting = False
-        self.tasks = Tasks(f"the handler of {claimed.kind} ({self})")
+        self.tasks = Tasks(claimed.kind, f"the handler of {claimed.kind} ({self})")
 
     def __str__(self) -> str:
         return f"chunk {self._context.chunk.index} of job {self._context.job_id}"
-
-    @property
-    def kind(self) -> str:
-        """The kind of the chunk's job."""
-        return self._claimed.kind
 
     async def run(self) -> None:
         """Do the work under the lease, and report it."""

@@ -14,9 +14,10 @@ class HandlerExit(Exception):  # noqa: N818 - it reads as what it says
 
 
 class Tasks:
-    """The tasks of one handler: its own and those that it started. `name` says whose they are."""
+    """The tasks of one call of a handler: its own and those that it started. `name` says whose they are."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, kind: str, name: str) -> None:
+        self.kind = kind
         self.name = name
         self._tasks: WeakSet[asyncio.Future[Any]] = WeakSet()
 

@@ -6,21 +6,24 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable
+from math import inf
 from types import FrameType
+
+from jobledger_client._worker._containment import Tasks
 
 logger = logging.getLogger("jobledger_client.worker")
 
 LATE = 1.0  # seconds after which a loop counts as blocked
-QUIET_SECONDS = 60.0  # between two warnings about the same handler
+QUIET_SECONDS = 60.0  # between two warnings about handlers of one kind
 _MAX_FRAMES = 8
 
-Blame = Callable[["asyncio.Task[object] | None"], str | None]
+Blame = Callable[["asyncio.Task[object] | None"], Tasks | None]
 
 
 class LoopMonitor:
     """Asks the loop for a sign of life, from another thread. It is made on the loop's own thread.
 
-    `blame` describes the handler that a task belongs to, None for a task that is no handler's.
+    `blame` finds the handler that a task belongs to, None for a task that is no handler's.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, blame: Blame) -> None:
@@ -45,10 +48,10 @@ class LoopMonitor:
 
     def _warn(self, now: float, seconds: float) -> None:
         culprit = self._blame(asyncio.current_task(self._loop))
-        name = culprit or "something that is no handler"
-        if now - self._warned_at.get(name, -QUIET_SECONDS) < QUIET_SECONDS:
+        kind, name = (culprit.kind, culprit.name) if culprit else ("", "something that is no handler")
+        if now - self._warned_at.get(kind, -inf) < QUIET_SECONDS:
             return
-        self._warned_at = {one: at for one, at in self._warned_at.items() if now - at < QUIET_SECONDS} | {name: now}
+        self._warned_at[kind] = now
         place, stack = _place(sys._current_frames().get(self._thread_id))  # noqa: SLF001 - documented, for debuggers
         logger.warning(
             "%s has blocked the event loop for %.1f s, at %s. Until it returns, no other async handler of this worker "

@@ -15,7 +15,7 @@ from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._retry import Backoff
 from jobledger_client._sync._client import JobClient
 from jobledger_client._worker._attempt import Attempt
-from jobledger_client._worker._containment import Containment
+from jobledger_client._worker._containment import Containment, Tasks
 from jobledger_client._worker._handlers import Handler
 from jobledger_client._worker._lease_keeper import LeaseKeeper
 from jobledger_client._worker._loop_monitor import LoopMonitor
@@ -60,7 +60,7 @@ class Serving:
             open_sync_client,
             settings.lease_duration,
             settings.heartbeat_interval,
-            LoopMonitor(self._loop, self._handler_of),
+            LoopMonitor(self._loop, self._tasks_with),
         )
         self._reports = Reports(client, self._backoff, settings.lease_duration)
         self._left_behind: set[asyncio.Future[Any]] = set()
@@ -148,17 +148,17 @@ class Serving:
         if (left := attempt.left_behind()) is not None:
             self._left_behind.add(left)
             left.add_done_callback(self._came_back)
-        elif (leaked := attempt.tasks.running()) and attempt.kind not in self._leaky_kinds:
-            self._leaky_kinds.add(attempt.kind)
+        elif (leaked := attempt.tasks.running()) and attempt.tasks.kind not in self._leaky_kinds:
+            self._leaky_kinds.add(attempt.tasks.kind)
             logger.warning("%s left %d tasks running, such as %s", attempt.tasks.name, len(leaked), leaked[0])
 
     def _came_back(self, handler: "asyncio.Future[Any]") -> None:
         self._left_behind.discard(handler)
         self._slot_freed.set()
 
-    def _handler_of(self, task: asyncio.Task[object] | None) -> str | None:
-        """Return whose task it is, for people. The watchdog's thread calls this."""
-        return next((one.tasks.name for one in list(self._attempts.values()) if task in one.tasks), None)
+    def _tasks_with(self, task: asyncio.Task[object] | None) -> Tasks | None:
+        """Return the handler's tasks that a task is among. The watchdog's thread calls this."""
+        return next((one.tasks for one in list(self._attempts.values()) if task in one.tasks), None)
 
     async def _drain(self, drain_timeout: float) -> None:
         """Let the handlers finish, then stop them, then leave behind those that do not stop; report all."""
