@@ -114,11 +114,11 @@ async def test_what_a_struct_cannot_hold_is_refused_with_its_path(api: Api, kind
     await api.create(kind)
     [claimed] = await api.claim(kind)
     artifact = {"uri": "s3://b/k", "metadata": given}
-    report = LeaseReport(lease_token=claimed.lease.token, artifacts={"a": artifact})
-    with invalid(f'reports[0].artifacts["a"].metadata{path}'):
+    report = LeaseReport(lease_token=claimed.lease.token, progress={"artifacts": {"a": artifact}})
+    with invalid(f'reports[0].progress.artifacts["a"].metadata{path}'):
         await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
-    with invalid(f'completions[0].job_artifacts["a"].metadata{path}'):
-        await api.complete(claimed, job_artifacts={"a": artifact})
+    with invalid(f'completions[0].progress.job_artifacts["a"].metadata{path}'):
+        await api.complete(claimed, progress={"job_artifacts": {"a": artifact}})
     [result] = await api.complete(claimed)
     assert result.status == LeaseStatus.LEASE_STATUS_OK
 

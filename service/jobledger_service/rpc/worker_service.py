@@ -10,7 +10,7 @@ from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.domain.chunk import WorkError
 from jobledger_service.domain.errors import JobUnreadable, Refusal
-from jobledger_service.domain.work import Failure
+from jobledger_service.domain.work import Failure, WorkReport
 from jobledger_service.ledger.attendance import Attendance
 from jobledger_service.ledger.claims import ClaimQueue
 from jobledger_service.ledger.commands import Claimed, FailChunks, LeaseAnswer, LeaseStatus
@@ -61,7 +61,7 @@ class WorkerService:
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
         failure = Failure(WorkError(UNREADABLE, "what is stored of the chunk or of its job cannot be read"), 0.5, True)  # noqa: FBT003
         with suppress(Refusal):  # then the lease runs out
-            await self.committer.submit(FailChunks(claimed.job.spec.owner, [(claimed.lease, failure, "")]))
+            await self.committer.submit(FailChunks(claimed.job.spec.owner, [(claimed.lease, WorkReport(""), failure, "")]))
         return None
 
     async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:
