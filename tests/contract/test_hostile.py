@@ -129,7 +129,7 @@ async def test_the_deepest_struct_is_shown_everywhere(api: Api, kind: str):
     [claimed] = await api.claim(kind)
     assert (claimed.job_input, claimed.chunk.input) == (deepest, deepest)
     artifacts = {"a": {"uri": "s3://b/k", "metadata": deepest}}
-    await api.complete(claimed, artifacts=artifacts, job_artifacts=artifacts)
+    await api.complete(claimed, progress={"artifacts": artifacts, "job_artifacts": artifacts})
     read = await api.get(job.job_id)
     assert (read.input, read.chunks[0].input, read.artifacts["a"].metadata) == (deepest, deepest, deepest)
     request = ListJobsRequest(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_FULL)
