@@ -61,7 +61,8 @@ class WorkerService:
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
         failure = Failure(WorkError(UNREADABLE, "what is stored of the chunk or of its job cannot be read"), 0.5, True)  # noqa: FBT003
         with suppress(Refusal):  # then the lease runs out
-            await self.committer.submit(FailChunks(claimed.job.spec.owner, [(claimed.lease, WorkReport(""), failure, "")]))
+            failures = [(claimed.lease, WorkReport(""), failure, "")]
+            await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
         return None
 
     async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:
