@@ -13,7 +13,7 @@ from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.progress import ProgressReport
 from jobledger_service.domain.rollup import Passage, Tally
 from jobledger_service.domain.states import JobState
-from jobledger_service.domain.work import Claim, Failure, WorkReport, claim, complete, fail, heartbeat
+from jobledger_service.domain.work import NOTHING_NEW, Claim, Failure, WorkReport, claim, complete, fail, heartbeat
 from jobledger_service.ledger.stored_chunks import StoredChunks
 from msgspec.structs import replace
 
@@ -91,7 +91,7 @@ def _work(story: Story, plot: Plot, start: int, end: int) -> None:
     _each(story, half, lambda job, chunk: heartbeat(job, chunk, report, LEASE, half))
     match plot.state:
         case JobState.COMPLETED:
-            _each(story, end, lambda job, chunk: complete(job, chunk, WorkReport(""), "", end))
+            _each(story, end, lambda job, chunk: complete(job, chunk, NOTHING_NEW, "", end))
         case JobState.FAILED:
             _each(story, end, lambda job, chunk: _end(job, chunk, plot, end))
         case JobState.CANCELLING | JobState.CANCELLED:
@@ -101,8 +101,9 @@ def _work(story: Story, plot: Plot, start: int, end: int) -> None:
 def _end(job: Job, chunk: Chunk, plot: Plot, now: int) -> Step:
     """Fail the last chunk, and complete the others."""
     if chunk.index < plot.chunks - 1:
-        return complete(job, chunk, WorkReport(""), "", now)
-    return fail(job, chunk, Failure(ERRORS[plot.error], 0.0, not_retryable=True), _all(job, {}), now)
+        return complete(job, chunk, NOTHING_NEW, "", now)
+    failure = Failure(ERRORS[plot.error], 0.0, not_retryable=True)
+    return fail(job, chunk, NOTHING_NEW, failure, _all(job, {}), now)
 
 
 def _each(story: Story, now: int, decide: Callable[[Job, Chunk], Step]) -> None:

@@ -10,7 +10,7 @@ from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_pb2 import Stage
 from jobledger.v1.job_service_pb2 import JobLimit, UpdateJobRequest
 from jobledger.v1.webhook_service_pb2 import UpdateWebhookRequest
-from jobledger.v1.worker_service_pb2 import ChunkCompletion, LeaseReport
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkRelease, LeaseReport, ProgressReport
 
 from jobledger_client import _values as values
 from jobledger_client._structs import check_artifacts, struct
@@ -139,7 +139,7 @@ def completions(items: Iterable[ChunkCompletion | str]) -> list[ChunkCompletion]
     """Return completions; a string is the lease token of a chunk with nothing more to say."""
     found = [ChunkCompletion(lease_token=item) if isinstance(item, str) else item for item in items]
     for index, one in enumerate(found):
-        _check_artifacts(one, f"completions[{index}]")
+        _check_report(one.progress, f"completions[{index}].progress")
     return found
 
 
@@ -147,14 +147,21 @@ def lease_reports(reports: Iterable[LeaseReport]) -> list[LeaseReport]:
     """Return reports, unless one of their numbers, or what their artifacts hold, is not what JSON can say."""
     found = list(reports)
     for index, one in enumerate(found):
-        field = f"reports[{index}]"
-        values.finite(one.progress.percent, f"{field}.progress.percent")
-        values.finite(one.progress.stage_percent, f"{field}.progress.stage_percent")
-        _check_artifacts(one, field)
+        _check_report(one.progress, f"reports[{index}].progress")
     return found
 
 
-def _check_artifacts(report: ChunkCompletion | LeaseReport, field: str) -> None:
+def releases(items: Iterable[ChunkRelease | str]) -> list[ChunkRelease]:
+    """Return releases; a string is the lease token of a chunk with nothing more to say."""
+    found = [ChunkRelease(lease_token=item) if isinstance(item, str) else item for item in items]
+    for index, one in enumerate(found):
+        _check_report(one.progress, f"releases[{index}].progress")
+    return found
+
+
+def _check_report(report: ProgressReport, field: str) -> None:
+    values.finite(report.percent, f"{field}.percent")
+    values.finite(report.stage_percent, f"{field}.stage_percent")
     check_artifacts(report.artifacts, f"{field}.artifacts")
     check_artifacts(report.job_artifacts, f"{field}.job_artifacts")
 

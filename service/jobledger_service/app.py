@@ -155,7 +155,7 @@ class App:
     def _build_server(self, watch: Watch, bulk: BulkCalls) -> server.GrpcServer:
         settings, access = self._settings, self._access
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
-        given = worker_requests.Given(clock, random.random, schemes)
+        given = worker_requests.Given(clock, random.random, sorted(schemes))
         backlog = self._build_backlog()
         services = {
             server.JOB_SERVICE: JobService(

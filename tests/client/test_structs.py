@@ -82,9 +82,9 @@ def test_messages_that_a_caller_made_are_looked_at_too():
         with pytest.raises(ValueError, match=r"^reports\[0\]\.progress\.percent: nan"):
             client.heartbeat([LeaseReport(progress=ProgressReport(percent=nan))])
         with pytest.raises(ValueError, match=r"^reports\[0\]\.artifacts\.a\.metadata\.losses\[0\]: nan"):
-            client.heartbeat([LeaseReport(artifacts={"a": artifact})])
+            client.heartbeat([LeaseReport(progress={"artifacts": {"a": artifact}})])
         with pytest.raises(ValueError, match=r"^completions\[1\]\.job_artifacts\['a b'\]\.metadata\.losses\[0\]"):
-            client.complete_chunks(["token", ChunkCompletion(job_artifacts={"a b": artifact})])
+            client.complete_chunks(["token", ChunkCompletion(progress={"job_artifacts": {"a b": artifact}})])
 
 
 def test_a_time_outside_the_calendar_is_a_value_error():

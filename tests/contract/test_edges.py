@@ -78,7 +78,7 @@ class Edges:
         self.claims = message(work.ClaimChunksRequest, lease_duration=durations, max_chunks=self.ints(1, 1_000, 32))
         self.progress = message(
             work.ProgressReport, percent=self.floats(0, 100), stage_percent=self.floats(0, 100),
-            items_completed=self.ints(0, 1, 64),
+            items_completed=self.ints(0, 1, 64), artifacts=self.artifacts,
         )  # fmt: skip
         self.updates = message(rpc.UpdateJobRequest, priority=self.ints(0, 10, 32), expire_time=times)
         self.durations_of_lease = st.none() | durations
@@ -258,12 +258,10 @@ def lives(data: st.DataObject, caller: Caller, edges: Edges) -> None:
     answer = taken(caller.work.ClaimChunks, claim)
     for claimed in answer.chunks[:2] if answer else ():
         token = claimed.lease.token
-        report = work.LeaseReport(
-            lease_token=token, progress=data.draw(edges.progress), artifacts=data.draw(edges.artifacts)
-        )
+        report = work.LeaseReport(lease_token=token, progress=data.draw(edges.progress))
         lease = data.draw(edges.durations_of_lease)
         taken(caller.work.Heartbeat, work.HeartbeatRequest(reports=[report], lease_duration=lease))
-        done = work.ChunkCompletion(lease_token=token, job_artifacts=data.draw(edges.artifacts))
+        done = work.ChunkCompletion(lease_token=token, progress={"job_artifacts": data.draw(edges.artifacts)})
         taken(caller.work.CompleteChunks, work.CompleteChunksRequest(completions=[done]))
     update = data.draw(edges.updates)
     update.job_id = job_id

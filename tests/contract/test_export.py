@@ -43,7 +43,7 @@ async def test_every_column_tells_what_the_job_says(api: Api, kind: str):
     await api.report(claimed, percent=50, stage="decode", stage_percent=25, message="half")
     artifact = {"uri": "s3://b/k", "content_type": "image/png", "size_bytes": 9}
     artifact["metadata"] = {"pages": 3, "language": "en"}
-    await api.complete(claimed, job_artifacts={"preview": artifact}, result_uri="s3://b/result")
+    await api.complete(claimed, progress={"job_artifacts": {"preview": artifact}}, result_uri="s3://b/result")
     job = await api.get(job_id)
 
     row = await one_row(api, kind)

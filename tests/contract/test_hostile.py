@@ -114,11 +114,11 @@ async def test_what_a_struct_cannot_hold_is_refused_with_its_path(api: Api, kind
     await api.create(kind)
     [claimed] = await api.claim(kind)
     artifact = {"uri": "s3://b/k", "metadata": given}
-    report = LeaseReport(lease_token=claimed.lease.token, artifacts={"a": artifact})
-    with invalid(f'reports[0].artifacts["a"].metadata{path}'):
+    report = LeaseReport(lease_token=claimed.lease.token, progress={"artifacts": {"a": artifact}})
+    with invalid(f'reports[0].progress.artifacts["a"].metadata{path}'):
         await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
-    with invalid(f'completions[0].job_artifacts["a"].metadata{path}'):
-        await api.complete(claimed, job_artifacts={"a": artifact})
+    with invalid(f'completions[0].progress.job_artifacts["a"].metadata{path}'):
+        await api.complete(claimed, progress={"job_artifacts": {"a": artifact}})
     [result] = await api.complete(claimed)
     assert result.status == LeaseStatus.LEASE_STATUS_OK
 
@@ -129,7 +129,7 @@ async def test_the_deepest_struct_is_shown_everywhere(api: Api, kind: str):
     [claimed] = await api.claim(kind)
     assert (claimed.job_input, claimed.chunk.input) == (deepest, deepest)
     artifacts = {"a": {"uri": "s3://b/k", "metadata": deepest}}
-    await api.complete(claimed, artifacts=artifacts, job_artifacts=artifacts)
+    await api.complete(claimed, progress={"artifacts": artifacts, "job_artifacts": artifacts})
     read = await api.get(job.job_id)
     assert (read.input, read.chunks[0].input, read.artifacts["a"].metadata) == (deepest, deepest, deepest)
     request = ListJobsRequest(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_FULL)

@@ -138,7 +138,7 @@ class Replay:
         if is_last and self.job.state is JobState.QUEUED:
             index = order[0]
             self.apply(work.claim(self.job, self.chunks[index], work.Claim("w", LEASE), self.now))
-            self.apply(work.release(self.job, self.chunks[index], "", self.now))
+            self.apply(work.release(self.job, self.chunks[index], work.NOTHING_NEW, work.Release(), self.now))
 
     def attempt(self, index: int, runs_left: int, *, cancels: bool = False) -> None:
         end, policy = self.end(index), self.past.new.spec.retry_policy.max_attempts
@@ -148,7 +148,7 @@ class Replay:
             self.apply(work.claim(self.job, self.chunks[index], work.Claim("w", LEASE), self.now))
             chunk = self.chunks[index]
             if n < due - 1:
-                self.apply(work.fail(self.job, chunk, work.Failure(BOOM, 0.5), self.all(), self.now))
+                self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, work.Failure(BOOM, 0.5), self.all(), self.now))
                 self.now += 10**12
             elif not runs_left and end.state is DONE:
                 if cancels:
@@ -156,7 +156,7 @@ class Replay:
                 self.apply(work.complete(self.job, self.chunks[index], work.WorkReport("c"), "", self.now))
             elif not runs_left and end.state is FAILED:
                 failure = work.Failure(end.error or self.past.error or BOOM, 0.5, not_retryable=True)
-                self.apply(work.fail(self.job, chunk, failure, self.all(), self.now))
+                self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, failure, self.all(), self.now))
 
     def cancel(self, *, force: bool = True) -> None:
         how = lifecycle.Cancellation(LEASE, force=force)

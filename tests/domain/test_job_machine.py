@@ -120,10 +120,10 @@ class JobMachine(RuleBasedStateMachine):
         if how == "complete":
             self.apply(work.complete(self.job, chunk, work.WorkReport("c"), "", self.now))
         elif how == "release":
-            self.apply(work.release(self.job, chunk, "", self.now))
+            self.apply(work.release(self.job, chunk, work.NOTHING_NEW, work.Release(), self.now))
         else:
             failure = work.Failure(WorkError("E"), 0.5, not_retryable=how == "give up")
-            self.apply(work.fail(self.job, chunk, failure, self.all(), self.now))
+            self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, failure, self.all(), self.now))
         assert not self.held(lease)
 
     @rule()

@@ -128,7 +128,7 @@ async def test_it_shows_a_job_whose_every_value_is_at_its_edge(api: Api, server:
     )
     [claimed] = await api.claim(kind, lease_duration=timedelta(days=1))
     await api.report(claimed, percent=5e-324, stage_percent=-0.0, stage="s", items_completed=1)
-    await api.complete(claimed, artifacts={"a": artifact}, job_artifacts={"a": artifact})
+    await api.complete(claimed, progress={"artifacts": {"a": artifact}, "job_artifacts": {"a": artifact}})
     [got] = await called(server, "GetJob", {"jobId": job.job_id})
     assert got["job"]["expireTime"] == "9999-12-31T23:59:59.999999Z"
     assert got["job"]["artifacts"]["a"]["metadata"] == {"n": [1e308, 5e-324, -0.0, None]}

@@ -36,7 +36,7 @@ class Batch:
 
     def fail(self) -> None:
         failure = work.Failure(WorkError("E"), 0.5)
-        self.take(work.fail(self.job, self.chunk, failure, self.chunks(), NOW))
+        self.take(work.fail(self.job, self.chunk, work.NOTHING_NEW, failure, self.chunks(), NOW))
 
     def cancel(self) -> None:
         how = lifecycle.Cancellation(grace=0)
@@ -105,7 +105,7 @@ def test_nothing_is_written_for_what_counts_nothing():
     batch, tally = Batch(), Tally()
     tally.add(batch.passage(), NOW)
     batch.claim()
-    batch.take(work.release(batch.job, batch.chunk, "", NOW))
+    batch.take(work.release(batch.job, batch.chunk, work.NOTHING_NEW, work.Release(), NOW))
     batch.before, batch.changes = batch.job, batch.changes[-1:]
     tally.add(batch.passage(), NOW)
     assert (tally.counts(), tally.rollups()) == ([], [])

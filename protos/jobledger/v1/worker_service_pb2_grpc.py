@@ -133,8 +133,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseChunks(self, request, context):
-        """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-        is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+        """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+        that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
         """

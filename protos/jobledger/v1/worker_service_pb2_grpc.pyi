@@ -71,8 +71,8 @@ class WorkerServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
     ReleaseChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]
-    """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-    is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+    """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+    that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
@@ -120,8 +120,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
     ReleaseChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]  # type: ignore[assignment]
-    """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-    is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+    """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+    that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
@@ -202,8 +202,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ReleaseChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ReleaseChunksResponse, _abc.Awaitable[_worker_service_pb2.ReleaseChunksResponse]]:
-        """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-        is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+        """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+        that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
         """

@@ -38,10 +38,10 @@ class StageTiming(Struct, frozen=True):
     start_time: int
     end_time: int | None = None
 
-    def with_more(self, duration: int, now: int) -> Self:
-        """Return the timing with the time of a chunk that has left the stage now."""
+    def with_more(self, duration: int, left: int) -> Self:
+        """Return the timing with the time of a chunk that has left the stage at `left`."""
         total = min(self.duration + max(duration, 0), MAX_DURATION)
-        return replace(self, duration=total, end_time=now)
+        return replace(self, duration=total, end_time=max(left, self.end_time or left))
 
 
 def job_key(owner: str, job_id: str) -> str:
@@ -238,31 +238,38 @@ class Job(Struct, frozen=True):
     def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks went from `old` to `new`: O(1), whatever the number of chunks."""
         job = replace(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
+        return job.with_stage(old, new, now)
+
+    def with_stage(self, old: Chunk, new: Chunk, now: int) -> Self:
+        """Return the job after one of its chunks went from the stage of `old` to that of `new`, where they differ."""
         if (old.progress.stage, old.stage_time) == (new.progress.stage, new.stage_time):
-            return job
+            return self
+        timings = self.stage_timings
         if old.stage_time is not None:
-            job = job._timed(old.progress.stage, now - old.stage_time, now)  # noqa: SLF001  its own kind
+            left = now if new.stage_time is None else new.stage_time
+            timings = _timed(timings, old.progress.stage, left - old.stage_time, left)
         if new.stage_time is not None:
-            job = job._entered(new.progress.stage, now)  # noqa: SLF001  its own kind
-        return job
+            timings = _entered(timings, new.progress.stage, new.stage_time)
+        return replace(self, stage_timings=timings)
 
     def swept(self, sweep: Sweep, totals: Totals) -> Self:
         """Return the job after a sweep of chunks, of which those that were in work add up to `totals`."""
-        now = sweep.time
+        now, timings = sweep.time, self.stage_timings
         progress = self.progress.plus(-totals.work_done, -totals.items_done, now)
-        job = replace(self, counts=self.counts.swept(sweep.moved, sweep.to), progress=progress)
         for stage, duration in totals.stage_times.items():
-            job = job._timed(stage, duration, now)  # noqa: SLF001  its own kind
-        return job
+            timings = _timed(timings, stage, duration, now)
+        counts = self.counts.swept(sweep.moved, sweep.to)
+        return replace(self, counts=counts, progress=progress, stage_timings=timings)
 
-    def _entered(self, stage: str, now: int) -> Self:
-        if len(self.stage_timings) >= MAX_TIMED_STAGES or any(t.stage == stage for t in self.stage_timings):
-            return self
-        return replace(self, stage_timings=(*self.stage_timings, StageTiming(stage, 0, now)))
 
-    def _timed(self, stage: str, duration: int, now: int) -> Self:
-        timings = tuple(t.with_more(duration, now) if t.stage == stage else t for t in self.stage_timings)
-        return replace(self, stage_timings=timings)
+def _entered(timings: tuple[StageTiming, ...], stage: str, now: int) -> tuple[StageTiming, ...]:
+    if len(timings) >= MAX_TIMED_STAGES or any(t.stage == stage for t in timings):
+        return timings
+    return (*timings, StageTiming(stage, 0, now))
+
+
+def _timed(timings: tuple[StageTiming, ...], stage: str, duration: int, left: int) -> tuple[StageTiming, ...]:
+    return tuple(t.with_more(duration, left) if t.stage == stage else t for t in timings)
 
 
 def counts_of(chunks: Iterable[Chunk]) -> Counts:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from jobledger_service.domain.service_kinds import is_reserved
+from jobledger_service.domain.work import NOTHING_NEW, Release
 
 from .commands import ClaimChunk, ClaimChunks, Claimed, ReleaseChunks
 from .committer import Committer
@@ -21,7 +22,7 @@ CONTENDED = 0.5
 """Seconds for which a claim tries again at once when others are at the same chunks."""
 MOMENT = 0.005
 
-RELEASE_REASON = "the caller of the claim left before it was answered"
+RELEASE = Release("the caller of the claim left before it was answered")
 
 
 class ClaimQueue:
@@ -88,7 +89,7 @@ class ClaimQueue:
         if not claimed:
             return
         by_service = is_reserved(claimed[0].job.spec.kind)
-        command = ReleaseChunks(owner, [one.lease for one in claimed], RELEASE_REASON, by_service)
+        command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, RELEASE) for one in claimed], by_service)
         task = asyncio.create_task(self._submit_release(command), name="release of an unheard claim")
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)

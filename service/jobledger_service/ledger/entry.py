@@ -7,7 +7,7 @@ from msgspec import Struct
 from jobledger_service.domain.change import Change
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
-from jobledger_service.domain.job import Job
+from jobledger_service.domain.job import Job, owner_of
 from jobledger_service.domain.states import ChunkState
 
 
@@ -68,11 +68,16 @@ class Entry(Struct, frozen=True):
     chunk_count: int
     ready: int = 0
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether the stored event could be read."""
+        return bool(self.message)
+
     def concerns(self, jobs: JobFilter) -> bool:
-        """Whether the job matched before the change, or does after it."""
-        return (self.after is not None and jobs.matches(self.after)) or (
-            self.before is not None and jobs.matches(self.before)
-        )
+        """Whether the job matched before the change, or does after it. An unreadable event may be of any job."""
+        if not self.is_readable:
+            return owner_of(self.job_key) == jobs.owner
+        return any(facts is not None and jobs.matches(facts) for facts in (self.after, self.before))
 
     @property
     def size(self) -> int:

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from jobledger_service.domain.errors import CursorAhead, Draining, JobNotFound, JobUnreadable
 from jobledger_service.domain.filter import JobFilter
-from jobledger_service.domain.job import job_id_of, job_key, owner_of
+from jobledger_service.domain.job import job_id_of, job_key
 
 from .entry import Entry
 from .feed_ports import Codec, Feed, Subscription
@@ -154,7 +154,7 @@ class Watch:
 
     def _matching(self, jobs: JobFilter, entries: Sequence[Entry], mode: Mode, seen: "_Seen") -> list[bytes]:
         """Return what is to be sent of many jobs' entries, in the order of their positions; raises JobUnreadable."""
-        _check_readable([entry for entry in entries if not entry.message and owner_of(entry.job_key) == jobs.owner])
+        _check_readable(entries)
         groups: dict[str, list[Entry]] = {}
         order: list[tuple[str, Entry]] = []
         for entry in entries:
@@ -195,7 +195,7 @@ class Watch:
 def _check_readable(entries: Sequence[Entry]) -> None:
     """Raise JobUnreadable for an event that is stored and cannot be read: it is not passed over in silence."""
     for entry in entries:
-        if not entry.message:
+        if not entry.is_readable:
             raise JobUnreadable(job_id_of(entry.job_key))
 
 

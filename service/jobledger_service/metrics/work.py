@@ -84,7 +84,6 @@ class WorkMetrics:
         self._count("watch_filter_evaluations", "Filters applied to new entries.", lambda: feed.counts.evaluations)
         self._count("watch_wakeups", "New entries handed to watches.", lambda: feed.counts.wakeups)
         self._count("watch_history_events", "Stored events read for watches that lag.", lambda: feed.counts.history)
-        self._count("watch_events_rejected", "Stored events that cannot be read.", lambda: feed.counts.rejected)
         self._gauge("feed_position", "The newest entry that watchers were offered.", lambda: feed.position)
 
     def _gauge(self, name: str, sentence: str, ask: Callable[[], float]) -> None:

@@ -10,7 +10,7 @@ from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.domain.chunk import WorkError
 from jobledger_service.domain.errors import JobUnreadable, Refusal
-from jobledger_service.domain.work import Failure
+from jobledger_service.domain.work import Failure, WorkReport
 from jobledger_service.ledger.attendance import Attendance
 from jobledger_service.ledger.claims import ClaimQueue
 from jobledger_service.ledger.commands import Claimed, FailChunks, LeaseAnswer, LeaseStatus
@@ -56,12 +56,13 @@ class WorkerService:
         try:
             check_encodable("job_input", claimed.inputs.job)
             check_encodable("input", claimed.inputs.chunks.get(claimed.chunk.index))
-            return _claimed(claimed)
+            return _claimed(claimed, self.given.schemes)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one chunk is wrong with it alone
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
         failure = Failure(WorkError(UNREADABLE, "what is stored of the chunk or of its job cannot be read"), 0.5, True)  # noqa: FBT003
         with suppress(Refusal):  # then the lease runs out
-            await self.committer.submit(FailChunks(claimed.job.spec.owner, [(claimed.lease, failure, "")]))
+            failures = [(claimed.lease, WorkReport(""), failure, "")]
+            await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
         return None
 
     async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:
@@ -90,7 +91,8 @@ class WorkerService:
 
     async def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> api.ReleaseChunksResponse:
         answers = await self.committer.submit(read.release_chunks(request, caller, self.given))
-        return api.ReleaseChunksResponse(results=_results(request.lease_tokens, answers))
+        tokens = [one.lease_token for one in request.releases]
+        return api.ReleaseChunksResponse(results=_results(tokens, answers))
 
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
@@ -114,7 +116,7 @@ def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
     return result
 
 
-def _claimed(claimed: Claimed) -> api.ClaimedChunk:
+def _claimed(claimed: Claimed, schemes: Sequence[str]) -> api.ClaimedChunk:
     job, chunk = claimed.job, claimed.chunk
     message = api.ClaimedChunk(
         job_id=job.spec.job_id,
@@ -123,6 +125,7 @@ def _claimed(claimed: Claimed) -> api.ClaimedChunk:
         stages=convert.stages(job.spec),
         labels=job.labels or None,
         traceparent=job.spec.traceparent,
+        artifact_schemes=schemes,
     )
     message.lease.token = claimed.lease.token
     if chunk.lease_expire_time is not None:

@@ -65,7 +65,7 @@ class ArtifactsStep(OneJob, Struct, frozen=True):
             complete(work, job, chunk)
         else:
             failure = rules.Failure(_error(self.failed), self.roll, not any(one.may_pass for one in self.failed))
-            work.apply(rules.fail(job, chunk, failure, work.chunks(job), work.now))
+            work.apply(rules.fail(job, chunk, rules.NOTHING_NEW, failure, work.chunks(job), work.now))
         return StepOutcome.ENDED
 
     def answer(self, decided: StepOutcome, work: WorkingSet) -> StepOutcome:  # noqa: ARG002  the form of a command

@@ -137,7 +137,8 @@ class LeaseReports(Generic[Item]):
 
 Beat = tuple[Lease, rules.WorkReport]
 Completion = tuple[Lease, rules.WorkReport, str]
-FailedAttempt = tuple[Lease, rules.Failure, str]
+FailedAttempt = tuple[Lease, rules.WorkReport, rules.Failure, str]
+Released = tuple[Lease, rules.WorkReport, rules.Release]
 
 
 class Heartbeat(LeaseReports[Beat], Struct, frozen=True):
@@ -200,17 +201,17 @@ class FailChunks(LeaseReports[FailedAttempt], Struct, frozen=True):
         return ended_rows(work, item[0].job_key)
 
     def _check(self, work: WorkingSet, item: FailedAttempt) -> None:
-        lease, failure, field = item
+        lease, _, failure, field = item
         held = _held(work, self.owner, lease, by_service=self.by_service)
         if held is not None and holds(lease, *held, self._at(work)):
             _check_stage(held[0], failure, field)
 
     def _one(self, work: WorkingSet, item: FailedAttempt) -> LeaseAnswer:
-        lease, failure, field = item
+        lease, report, failure, field = item
 
         def rule(job: Job, chunk: Chunk) -> Step:
             _check_stage(job, failure, field)
-            return rules.fail(job, chunk, failure, work.chunks(job), work.now)
+            return rules.fail(job, chunk, report, failure, work.chunks(job), work.now)
 
         return self._end(work, lease, LeaseEnd.FAILED, rule, by_service=self.by_service)
 
@@ -221,21 +222,22 @@ def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
         raise InvalidField((f"{field}.error.stage", f"{failure.error.stage!r} is not a stage of the job's plan"))
 
 
-class ReleaseChunks(LeaseReports[Lease], Struct, frozen=True):
+class ReleaseChunks(LeaseReports[Released], Struct, frozen=True):
     """Give chunks back."""
 
     owner: str
-    items: Sequence[Lease]
-    reason: str = ""
+    items: Sequence[Released]
     by_service: bool = False
     received: int | None = None
     answered: tuple[LeaseAnswer, ...] = ()
 
-    def _lease(self, item: Lease) -> Lease:
-        return item
+    def _lease(self, item: Released) -> Lease:
+        return item[0]
 
-    def _one(self, work: WorkingSet, item: Lease) -> LeaseAnswer:
+    def _one(self, work: WorkingSet, item: Released) -> LeaseAnswer:
+        lease, report, release = item
+
         def rule(job: Job, chunk: Chunk) -> Step:
-            return rules.release(job, chunk, self.reason, work.now)
+            return rules.release(job, chunk, report, release, work.now)
 
-        return self._end(work, item, LeaseEnd.RELEASED, rule, by_service=self.by_service)
+        return self._end(work, lease, LeaseEnd.RELEASED, rule, by_service=self.by_service)
