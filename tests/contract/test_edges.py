@@ -94,14 +94,14 @@ class Edges:
 
     def _imports(self, metadata: Strategy) -> Strategy:
         past, ended = self.times(LONG_AGO), self.times(Timestamp(seconds=1_700_000_000))
-        ran = {"attempt": self.ints(0, 1_000, 32), "start_time": past, "end_time": ended}
+        ran = {"attempt": self.ints(1, 3, 32), "start_time": past, "end_time": ended}
         chunks = message(imports.ImportedChunk, index=self.ints(0, 0, 32), **ran).map(_completed)
         times = {"create_time": past, "start_time": past, "end_time": ended}
         rest = {"retry_count": self.ints(0, 10**6, 32), "artifacts": self.artifacts, "chunks": chunks}
         completed = st.fixed_dictionaries(
             {"state": st.just(job_pb2.JobState.JOB_STATE_COMPLETED), **times}, optional=rest
         )
-        error = self.ints(0, 9_999, 32).map(lambda index: chunk_pb2.WorkError(code="X", chunk_index=index))
+        error = self.ints(0, 0, 32).map(lambda index: chunk_pb2.WorkError(code="X", chunk_index=index))
         failed = st.fixed_dictionaries(
             {"state": st.just(job_pb2.JobState.JOB_STATE_FAILED), "error": error, **times},
             optional={name: one for name, one in rest.items() if name != "chunks"},

@@ -10,7 +10,7 @@ from jobledger_service.domain.chunk import Artifact, WorkError
 from jobledger_service.domain.errors import InvalidField
 from jobledger_service.domain.progress import ProgressReport
 from jobledger_service.domain.states import JobState
-from jobledger_service.domain.work import Failure, WorkReport
+from jobledger_service.domain.work import NOTHING_NEW, Failure, WorkReport
 from jobledger_service.ledger.batch import Postponed
 from jobledger_service.ledger.commands import CompleteChunks, FailChunks, Heartbeat, RetryJob
 from jobledger_service.ledger.touched import MAX_EVENT_BYTES
@@ -90,7 +90,8 @@ def test_errors_and_reasons_count_too(ledger: LargeLedger):
     ledger.create("big", [1] * 200)
     claimed = ledger.claim("big", range(200))
     ledger.commits.clear()
-    failures = [(one.lease, Failure(WorkError("E", "é" * 4_096), 0.5, not_retryable=True), "f") for one in claimed]
+    failure = Failure(WorkError("E", "é" * 4_096), 0.5, not_retryable=True)
+    failures = [(one.lease, NOTHING_NEW, failure, "f") for one in claimed]
     answers = ledger.do(FailChunks(ALICE, failures))
     assert {answer.status for answer in answers} == {"OK"}
     assert len(events(ledger)) > 1
@@ -102,7 +103,7 @@ def test_a_claim_of_chunks_that_hold_much_gets_fewer(ledger: LargeLedger):
     claimed = ledger.claim("big", range(COUNT))
     ledger.do(Heartbeat(ALICE, [(one.lease, WorkReport("r", artifacts=artifacts(30))) for one in claimed], LEASE))
     give_up = Failure(WorkError("E"), 0.5, not_retryable=True)
-    ledger.do(FailChunks(ALICE, [(one.lease, give_up, "f") for one in claimed]))
+    ledger.do(FailChunks(ALICE, [(one.lease, NOTHING_NEW, give_up, "f") for one in claimed]))
     ledger.do(RetryJob(ALICE, "big", (), "caller"))
     ledger.commits.clear()
     some = ledger.claim_any(COUNT)

@@ -10,7 +10,7 @@ from jobledger_service.domain.chunk import WorkError
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import Cancellation, JobUpdate, NewJob
 from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.domain.work import Failure
+from jobledger_service.domain.work import NOTHING_NEW, Failure
 from jobledger_service.ledger.batch import Postponed
 from jobledger_service.ledger.commands import CancelJob, CreateJob, DeleteJob, FailChunks, RetryJob, UpdateJob
 from jobledger_service.ledger.touched import MAX_EVENT_BYTES
@@ -52,7 +52,7 @@ def creating(job_id: str) -> CreateJob:
 
 def failed_fast(ledger: LargeLedger, job_id: str) -> Any:
     [claimed] = ledger.claim(job_id, [7])
-    answer = ledger.do(FailChunks(ALICE, [(claimed.lease, GIVE_UP, "failures[0]")]))
+    answer = ledger.do(FailChunks(ALICE, [(claimed.lease, NOTHING_NEW, GIVE_UP, "failures[0]")]))
     job = ledger.job(job_id)
     assert (job.state, job.counts.cancelled) == (JobState.FAILED, job.counts.total - 1)
     return answer

@@ -8,7 +8,7 @@ import pytest
 from jobledger_service.domain.chunk import WorkError
 from jobledger_service.domain.lifecycle import Cancellation
 from jobledger_service.domain.states import ChunkState
-from jobledger_service.domain.work import Failure, WorkReport
+from jobledger_service.domain.work import NOTHING_NEW, Failure, Release, WorkReport
 from jobledger_service.ledger.batch import Postponed
 from jobledger_service.ledger.commands import (
     CancelJob,
@@ -42,8 +42,8 @@ def report(name: str, one: Claimed, received: int) -> Any:
         case "complete":
             return CompleteChunks(ALICE, [(one.lease, WorkReport("c"), "")], received=received)
         case "fail":
-            return FailChunks(ALICE, [(one.lease, Failure(WorkError("E"), 0.5), "f")], received=received)
-    return ReleaseChunks(ALICE, [one.lease], received=received)
+            return FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(WorkError("E"), 0.5), "f")], received=received)
+    return ReleaseChunks(ALICE, [(one.lease, NOTHING_NEW, Release())], received=received)
 
 
 def expire(ledger: LargeLedger, job_id: str) -> None:

@@ -16,7 +16,7 @@ from jobledger_service.domain.job import JobSpec, job_key
 from jobledger_service.domain.lifecycle import Cancellation, JobUpdate, NewJob
 from jobledger_service.domain.slots import kind_scope
 from jobledger_service.domain.states import JobState
-from jobledger_service.domain.work import Failure
+from jobledger_service.domain.work import NOTHING_NEW, Failure
 from jobledger_service.ledger.batch import Commit
 from jobledger_service.ledger.commands import (
     CancelJob,
@@ -101,7 +101,7 @@ def test_a_call_that_fails_chunks_of_many_jobs_stops_them_in_several_commits_and
         ledger.create(f"job-{n}", [1] * SIZE, fast=True)
         leases += [one.lease for one in ledger.claim(f"job-{n}", [n])]
     ledger.commits.clear()
-    answers = ledger.do(FailChunks(ALICE, [(lease, GIVE_UP, "f") for lease in leases]))
+    answers = ledger.do(FailChunks(ALICE, [(lease, NOTHING_NEW, GIVE_UP, "f") for lease in leases]))
     assert [answer.lease for answer in answers] == leases
     assert {answer.status for answer in answers} == {"OK"}
     assert [len(commit.entries) for commit in ledger.commits] == [2, 2, 1]

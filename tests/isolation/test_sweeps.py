@@ -15,7 +15,7 @@ from jobledger_service.domain.job import Job
 from jobledger_service.domain.lifecycle import Cancellation
 from jobledger_service.domain.progress import ProgressReport
 from jobledger_service.domain.states import ChunkState
-from jobledger_service.domain.work import Failure, WorkReport
+from jobledger_service.domain.work import NOTHING_NEW, Failure, Release, WorkReport
 from jobledger_service.ledger.commands import (
     CancelJob,
     CompleteChunks,
@@ -53,14 +53,15 @@ def lived(ledger: LargeLedger, job_id: str, chance: random.Random, count: int, *
             stage=chance.choice(["fetch", "work"]), items_completed=chance.randint(0, items), message="on it"
         )
         beat = Heartbeat(ALICE, [(one.lease, WorkReport("r", progress))], LEASE)
+        error = WorkError("E", str(one.chunk.index))
         reports.append(
             chance.choice([
                 [],
                 [beat],
                 [beat],
                 [beat, CompleteChunks(ALICE, [(one.lease, WorkReport("c"), "")])],
-                [beat, FailChunks(ALICE, [(one.lease, Failure(WorkError("E", str(one.chunk.index)), 0.5), "f")])],
-                [ReleaseChunks(ALICE, [one.lease])],
+                [beat, FailChunks(ALICE, [(one.lease, NOTHING_NEW, Failure(error, 0.5), "f")])],
+                [ReleaseChunks(ALICE, [(one.lease, NOTHING_NEW, Release())])],
             ])
         )  # fmt: skip
     return [command for commands in reports for command in commands]
@@ -152,7 +153,11 @@ def test_a_retry_of_a_set_is_that_of_each_chunk(ledger: LargeLedger, seed: int, 
     claimed = ledger.claim(job_id, chance.sample(waiting, len(waiting) // 2))
     if claimed:
         errors = [(one.lease, WorkError("E", f"of {one.chunk.index}")) for one in claimed[::2]]
-        ledger.do(FailChunks(ALICE, [(lease, Failure(error, 0.5, not_retryable=True), "f") for lease, error in errors]))
+        ledger.do(
+            FailChunks(
+                ALICE, [(lease, NOTHING_NEW, Failure(error, 0.5, not_retryable=True), "f") for lease, error in errors]
+            )
+        )
     ledger.do(CancelJob(ALICE, job_id, Cancellation(0, force=True), "caller"))
     ledger.now += SECOND
     before, chunks = ledger.job(job_id), ledger.chunks(job_id)
@@ -186,8 +191,8 @@ def test_a_chunk_that_fails_fast_stops_the_others_as_each_by_itself(ledger: Larg
     failing = chance.choice(claimed)
     failure = Failure(WorkError("E"), 0.5)
     chunk = chunks[failing.chunk.index]
-    step = work.fail(before, chunk, failure, StoredChunks(before.key, chunks, lambda: None), ledger.now)
-    ledger.do(FailChunks(ALICE, [(failing.lease, failure, "f")]))
+    step = work.fail(before, chunk, NOTHING_NEW, failure, StoredChunks(before.key, chunks, lambda: None), ledger.now)
+    ledger.do(FailChunks(ALICE, [(failing.lease, NOTHING_NEW, failure, "f")]))
     [failed] = step.chunks
     half = before.with_chunk(chunk, failed, ledger.now)
     whole, one_by_one = expected(step, {**chunks, chunk.index: failed}, half, ledger.now)
