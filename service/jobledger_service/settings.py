@@ -71,7 +71,11 @@ class Settings(BaseSettings):
     artifact_roots: str = Field(
         "",
         description="URL prefixes, divided by spaces, under which artifacts may be deleted, like s3://bucket/out/, or "
-        "https://media.example/=s3://bucket/ when they are named by download addresses.",
+        "https://media.example/=s3://bucket/ when they are named by download addresses; the segment {owner} is wanted "
+        "with keys, like s3://bucket/{owner}/.",
+    )
+    artifact_roots_shared_by_all_owners: bool = Field(
+        default=False, description="Let owners with keys delete each other's files below artifact_roots."
     )
     webhook_timeout: Seconds = Field(15, gt=0, le=300, description="How long a receiver of a delivery may take.")
     webhook_concurrency: int = Field(64, ge=1, le=10_000, description="How many deliveries are attempted at once.")
