@@ -45,7 +45,12 @@ class Settings(BaseSettings):
     event_retention: Seconds = Field(
         7 * 86_400, ge=0, description="How long history is kept; watches resume within it."
     )
-    audit_retention: Seconds = Field(90 * 86_400, ge=0, description="How long a deleted job's audit trail is kept.")
+    audit_retention: Seconds = Field(
+        90 * 86_400, ge=0, description="How long trails of deleted jobs, and ended keys, are kept."
+    )
+    statistics_retention: Seconds = Field(
+        400 * 86_400, ge=86_400, description="How far back statistics reach by the hour."
+    )
     completed_retention: MaybeSeconds = Field(None, ge=0, description="How long COMPLETED jobs are kept.")
     failed_retention: MaybeSeconds = Field(None, ge=0, description="How long FAILED jobs are kept.")
     cancelled_retention: MaybeSeconds = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
