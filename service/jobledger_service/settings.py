@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     webhook_retry_window: Seconds = Field(86_400, ge=0, description="How long a failed delivery is tried again.")
     webhook_pause_after: Seconds = Field(72_000, ge=0, description="How long a webhook fails before it is paused.")
     webhook_retention: Seconds = Field(7 * 86_400, ge=0, description="How long deliveries are kept.")
+    secrets_keys: str = Field(
+        "",
+        description="Keys of 32 bytes in base64, divided by spaces, that seal the secrets of webhooks in the database; "
+        "the first seals, all open.",
+    )
     webhook_allow_http: bool = Field(default=False, description="Allow http:// in the URLs of webhooks.")
     webhook_allow_private_networks: bool = Field(
         default=False, description="Deliver to addresses that are not public, too."

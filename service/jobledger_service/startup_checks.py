@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from .domain.roots import NotARootError, Roots, parse_root
 from .removal.objects import NoDriverError, check_driver
+from .sealing import cipher_of
 from .settings import Settings, WrongSettingError
 
 LAST_PORT: Final = 65_535
@@ -26,6 +27,7 @@ def check_settings(settings: Settings) -> None:
     if settings.tls_client_ca and not settings.tls_cert:
         raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
     roots_of(settings)
+    cipher_of(settings)
     if not settings.insecure and not _is_loopback(host):
         _check_open_to_others(settings, settings.listen)
 

@@ -23,6 +23,7 @@ from jobledger_service.duties.webhook_retention import WebhookRetention
 from jobledger_service.ledger.batch import Executor
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.unreadable import UnreadableRows
 from jobledger_service.ledger.usage import day_of
 from jobledger_service.rpc.codec import ProtoCodec
 from jobledger_service.store.deliveries import SqlDeliveryStore
@@ -96,7 +97,7 @@ async def forgetting(
     running = asyncio.create_task(committer.run())
     upkeep, kept = SqlUpkeep(database, codec.audited), Kept(events=DAY, audit=2 * DAY, statistics=3 * DAY)
     yield [
-        RetentionDuty(reads, upkeep, queries, committer, lambda: clock[0], kept, lambda _: None),
+        RetentionDuty(reads, upkeep, queries, committer, lambda: clock[0], kept, lambda _: None, UnreadableRows()),
         FoldingDuty(reads, upkeep, queries, committer, lambda: clock[0]),
         WebhookRetention(SqlDeliveryStore(database), committer, lambda: clock[0], DAY),
     ]
