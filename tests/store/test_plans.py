@@ -89,7 +89,7 @@ def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
 
 def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
     plans = Plans(database)
-    assert SqlLookout(database).due(1) == []
+    assert SqlLookout(database, 0).due(1) == []
     assert SqlReadStore(database).free_slots(10) == []
     assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
     found = [step for step in plans.steps if " limits" in step]
