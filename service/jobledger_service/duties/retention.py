@@ -59,4 +59,4 @@ class RetentionDuty:
         return len(jobs) == JOBS_AT_ONCE or through is not None or requests == ROWS_AT_ONCE or trails > 0
 
     def _do(self, forget: Callable[[int, int], Gone], before: int, limit: int) -> Awaitable[Gone]:
-        return self.committer.maintain(lambda: forget(before, limit))
+        return self.committer.maintain(lambda: forget(before, limit), limit)

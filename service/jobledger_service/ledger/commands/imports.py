@@ -12,6 +12,8 @@ from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 
+from .base import Ordinary
+
 
 class Past(Struct, frozen=True):
     """A job to be imported, with its inputs."""
@@ -20,11 +22,15 @@ class Past(Struct, frozen=True):
     inputs: Inputs = Inputs()
 
 
-class ImportJobs(Struct, frozen=True):
-    """Create jobs as they stand elsewhere; answers for each whether it is new, or why it is refused."""
+class ImportJobs(Ordinary, Struct, frozen=True):
+    """Create jobs of one owner as they stand elsewhere; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[Past]
     actor: str
+
+    @property
+    def owner(self) -> str:
+        return self.jobs[0].job.new.spec.owner
 
     @property
     def weight(self) -> int:

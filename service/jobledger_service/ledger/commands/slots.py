@@ -8,7 +8,7 @@ from jobledger_service.domain.change import SERVICE, Change, ChangeType, Step
 from jobledger_service.domain.slots import Limit, granted, limit_key
 from jobledger_service.ledger.working import Needs, WorkingSet
 
-from .base import OneJob
+from .base import OfService, OneJob
 
 
 class SetLimit(OneJob, Struct, frozen=True):
@@ -31,7 +31,7 @@ class SetLimit(OneJob, Struct, frozen=True):
         return work.slots.limit(decided)
 
 
-class GrantSlots(Struct, frozen=True):
+class GrantSlots(OfService, Struct, frozen=True):
     """Let parked jobs go for which there is a slot, in this order; answers with how many."""
 
     jobs: Sequence[str]

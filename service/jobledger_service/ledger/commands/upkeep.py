@@ -11,8 +11,10 @@ from jobledger_service.domain.states import ChunkState
 from jobledger_service.ledger.ports import ChunkKey
 from jobledger_service.ledger.working import Needs, WorkingSet
 
+from .base import OfService
 
-class _AnswersCount:
+
+class _AnswersCount(OfService):
     """A command that answers with how many rows it changed."""
 
     __slots__ = ()

@@ -17,7 +17,7 @@ from jobledger_service.ledger.ports import ChunkKey, Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 from jobledger_service.ledger.write_ports import Demand
 
-from .base import OneJob
+from .base import OneJob, Ordinary, Reserved
 
 
 class Claimed(Struct, frozen=True):
@@ -38,7 +38,7 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[Claimed]:
     return claimed
 
 
-class ClaimChunks(Struct, frozen=True):
+class ClaimChunks(Ordinary, Struct, frozen=True):
     """Lease up to `limit` chunks of the given kinds; answers with those that were to be had.
 
     None, instead of an empty list, says that others were at what waits: there may be more in a moment.
@@ -142,7 +142,7 @@ def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tu
     return job, work.chunk(job, lease.index)
 
 
-class _AnswersLeases:
+class _AnswersLeases(Reserved):
     """A command that answers with how each lease fared."""
 
     __slots__ = ()
