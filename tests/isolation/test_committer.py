@@ -14,7 +14,7 @@ from jobledger_service.ledger.commands import CreateJob, Heartbeat
 from jobledger_service.ledger.committer import BATCH, UPKEEP_ROWS, Committer, QueueBounds
 from jobledger_service.ledger.incoming import DeadlinePassedError, Incoming, incoming
 
-from tests.ledger.test_committer import Ledger
+from tests.support.ledger import Ledger
 
 
 @pytest.fixture
