@@ -118,13 +118,16 @@ def test_owners_who_both_wait_get_the_same(of_a: list[int], of_b: list[int]):
 
 
 def test_what_was_postponed_comes_first_and_who_used_more_than_he_said_passes_turns():
-    flood, mine = [waiting("flood") for _ in range(20)], waiting("bystander")
+    flood, mine = [waiting("flood") for _ in range(600)], waiting("bystander")
     queue = queue_of(*flood)
-    batch = queue.take(BATCH)
-    queue.push(mine)
-    queue.put_back(batch[1:])
-    queue.charge("flood", 10 * TURN)
-    assert queue.take(Bounds(5, 300, 1_000)) == [mine, *flood[1:5]]
+    for _ in range(2):  # with more of him waiting, and with all of him taken
+        batch = queue.take(Bounds(599, 1_000, 1_000))
+        queue.push(mine)
+        queue.put_back(batch[1:])
+        queue.charge("flood", 2 * TURN)
+        [first, *others] = queue.take(Bounds(5, 300, 1_000))
+        assert (first, others) == (mine, batch[1:5])
+        queue.put_back(others)
 
 
 @settings(max_examples=20)

@@ -191,7 +191,8 @@ class Committer:
             if one.work is not None and not one.caller.done():
                 await self._do(one, one.work)
         self.busy_since = None
-        self._pace.note(_cost_of(batch, outcomes), loop.time() - began, more_waited=more_waited)
+        if commits or not asked:
+            self._pace.note(_cost_of(batch, outcomes), loop.time() - began, more_waited=more_waited)
 
     async def _do(self, one: Waiting, work: Callable[[], Any]) -> None:
         try:

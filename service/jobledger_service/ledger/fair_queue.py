@@ -166,7 +166,7 @@ class FairQueue:
                 lane = self._lanes[one.owner] = Lane()
                 self._lanes.move_to_end(one.owner, last=False)
             else:
-                lane.credit += one.cost
+                lane.credit = min(lane.credit + one.cost, TURN)  # alone he was not charged for all of it
             lane.of(one)[one] = None
             lane.of(one).move_to_end(one, last=False)
             self._count(lane, one)
