@@ -20,8 +20,10 @@ RESERVE: Final = 4
 """What is kept for reports on held leases: a quarter of the bytes, and a quarter more calls."""
 COPIES: Final = 2
 """How often a request is in memory while its call waits: as its message, and as what is made of that."""
-RECEIVED_AT_ONCE: Final = 8
+RECEIVED_AT_ONCE: Final = 2
 """Requests of the largest size that are being received take up this part of the bytes: 1 / RECEIVED_AT_ONCE."""
+UNREAD: Final = 65_536
+"""Bytes that a sender may have sent of a request that is not being received yet."""
 RETURN_AFTER: Final = SECOND
 
 
@@ -87,33 +89,40 @@ class Flight:
         Raises InvalidField when there is none; QueueFull when its bytes are too many; RequestMissingError;
         DeadlinePassedError when nobody waits for the answer any more.
         """
-        raw = await self._in_flight.receiving.receive(self._owner, context)
+        receiving = self._in_flight.receiving
+        unread = 0 if receiving.has_place(self._owner) else UNREAD
+        self._hold(unread)
+        raw = await receiving.receive(self._owner, context)
+        self._give(unread)
         if raw is grpc.aio.EOF:
             raise InvalidField(("request", "is missing"))
-        return self._hold(raw, context)
+        return self._accept(raw, context)
 
     async def receive_each(self, context: Context) -> AsyncIterator[bytes]:
         """Yield the requests of a stream, as the caller sends them; two are counted: one is written, one is read."""
         sizes = deque((0,))
         while (raw := await context.read()) is not grpc.aio.EOF:
             sizes.append(COPIES * len(raw))
-            self._hold(raw, context)
+            self._accept(raw, context)
             yield raw
             self._give(sizes.popleft())
 
-    def _hold(self, raw: Any, context: Context) -> bytes:  # noqa: ANN401  gRPC's type is open
-        left, amount = context.time_remaining(), COPIES * len(raw)
+    def _accept(self, raw: Any, context: Context) -> bytes:  # noqa: ANN401  gRPC's type is open
+        left = context.time_remaining()
         if left is not None and left <= 0:
             raise DeadlinePassedError
-        if not self._in_flight.bytes.admits(self._owner, amount, reserved=self._reserved):
-            raise QueueFull("bytes", RETURN_AFTER)
-        self._in_flight.bytes.add(self._owner, amount)
-        self._held += amount
+        self._hold(COPIES * len(raw))
         incoming.set(
             Incoming(self._owner, len(raw), None if left is None else asyncio.get_running_loop().time() + left)
         )
         received: bytes = raw
         return received
+
+    def _hold(self, amount: int) -> None:
+        if not self._in_flight.bytes.admits(self._owner, amount, reserved=self._reserved):
+            raise QueueFull("bytes", RETURN_AFTER)
+        self._in_flight.bytes.add(self._owner, amount)
+        self._held += amount
 
     def _give(self, amount: int) -> None:
         self._held -= amount

@@ -44,7 +44,7 @@ class Receiving:
         """Return a call's request, EOF when there is none; raises RequestMissingError."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one
-        if self._has_place(owner):
+        if self.has_place(owner):
             self._take(owner)
         else:
             await self._wait(owner)
@@ -60,7 +60,8 @@ class Receiving:
             del self._places[place]
             self._give(owner)
 
-    def _has_place(self, owner: str) -> bool:
+    def has_place(self, owner: str) -> bool:
+        """Whether a request of an owner would be received at once."""
         return self._free > 0 and self._held.get(owner, 0) < self._max_of_owner
 
     def _take(self, owner: str) -> None:
@@ -93,7 +94,7 @@ class Receiving:
         for owner, waiting in list(self._waiting.items()):
             while waiting and waiting[0].done():
                 waiting.popleft()  # its call has ended
-            if waiting and self._has_place(owner):
+            if waiting and self.has_place(owner):
                 self._take(owner)
                 waiting.popleft().set_result(None)
                 self._waiting.move_to_end(owner)
