@@ -84,7 +84,7 @@ class CreateJob(Ordinary, Struct, frozen=True):
         return work.last(key), created
 
 
-class FindCreated(Struct, frozen=True):
+class FindCreated(Ordinary, Struct, frozen=True):
     """Find the job that a request created before; answers with it, or None when the request had no effect yet."""
 
     owner: str
