@@ -74,7 +74,7 @@ class Crowd:
         story, new = played(plot), self._new(number, self.end - DAY - round(age * (SPAN - DAY)), chance)
         job = tell(story, new, writes.tally)
         writes.new_jobs.append((job, Inputs()))
-        writes.new_chunks.extend((job, moved_chunk(chunk, job), None) for chunk in story.chunks.values())
+        writes.new_chunks.append((job, [moved_chunk(chunk, job) for chunk in story.chunks.values()], {}))
         writes.new_words.append((job.key, Facts.of(job).indexed))
 
     def _new(self, number: int, create_time: int, chance: random.Random) -> Job:

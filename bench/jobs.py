@@ -108,7 +108,9 @@ async def seed(target: Target, count: int) -> str:
     (job_id,) = await create(target, "bench.seen", 1, 5)
     leases = tokens(await target.unary(f"{WORK}/ClaimChunks")(claim("bench.seen", 3)))
     done = [
-        work_api.ChunkCompletion(lease_token=lease, artifacts={"text": _text(job_id, n)})
+        work_api.ChunkCompletion(
+            lease_token=lease, progress=work_api.ProgressReport(artifacts={"text": _text(job_id, n)})
+        )
         for n, lease in enumerate(leases[:2])
     ]
     request = work_api.CompleteChunksRequest(completions=done)

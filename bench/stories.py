@@ -1,6 +1,6 @@
 """What may have happened to a job, played once through the domain, and then told of many jobs at other times."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -13,7 +13,8 @@ from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.progress import ProgressReport
 from jobledger_service.domain.rollup import Passage, Tally
 from jobledger_service.domain.states import JobState
-from jobledger_service.domain.work import Claim, Failure, WorkReport, claim, complete, fail, heartbeat
+from jobledger_service.domain.work import NOTHING_NEW, Claim, Failure, WorkReport, claim, complete, fail, heartbeat
+from jobledger_service.ledger.stored_chunks import StoredChunks
 from msgspec.structs import replace
 
 DAY: Final = 86_400 * SECOND
@@ -51,7 +52,9 @@ class Story:
 
     def commit(self, now: int, steps: Sequence[Step]) -> None:
         """Take what one commit decided; each step was made from the job that the one before left."""
-        changed = {chunk.index: chunk for step in steps for chunk in step.chunks}
+        sweeps = [step.sweep for step in steps if step.sweep is not None]
+        swept = (sweep.applied(chunk) for sweep in sweeps for chunk in self.chunks.values() if sweep.covers(chunk))
+        changed = {chunk.index: chunk for chunk in (*(c for step in steps for c in step.chunks), *swept)}
         changes = [step.change for step in steps if isinstance(step.change, Change)]
         before = self.job if self.passages else None
         self.job = replace(steps[-1].job, revision=len(self.passages) + 1, update_time=now)
@@ -88,7 +91,7 @@ def _work(story: Story, plot: Plot, start: int, end: int) -> None:
     _each(story, half, lambda job, chunk: heartbeat(job, chunk, report, LEASE, half))
     match plot.state:
         case JobState.COMPLETED:
-            _each(story, end, lambda job, chunk: complete(job, chunk, WorkReport(""), "", end))
+            _each(story, end, lambda job, chunk: complete(job, chunk, NOTHING_NEW, "", end))
         case JobState.FAILED:
             _each(story, end, lambda job, chunk: _end(job, chunk, plot, end))
         case JobState.CANCELLING | JobState.CANCELLED:
@@ -98,8 +101,9 @@ def _work(story: Story, plot: Plot, start: int, end: int) -> None:
 def _end(job: Job, chunk: Chunk, plot: Plot, now: int) -> Step:
     """Fail the last chunk, and complete the others."""
     if chunk.index < plot.chunks - 1:
-        return complete(job, chunk, WorkReport(""), "", now)
-    return fail(job, chunk, Failure(ERRORS[plot.error], 0.0, not_retryable=True), lambda: (), now)
+        return complete(job, chunk, NOTHING_NEW, "", now)
+    failure = Failure(ERRORS[plot.error], 0.0, not_retryable=True)
+    return fail(job, chunk, NOTHING_NEW, failure, _all(job, {}), now)
 
 
 def _each(story: Story, now: int, decide: Callable[[Job, Chunk], Step]) -> None:
@@ -112,9 +116,13 @@ def _each(story: Story, now: int, decide: Callable[[Job, Chunk], Step]) -> None:
 
 def _cancel(story: Story, now: int, *, force: bool) -> None:
     how = Cancellation(LEASE, "no longer needed", force=force)
-    _, step = cancel(story.job, list(story.chunks.values()), how, "caller", now)
+    _, step = cancel(story.job, _all(story.job, story.chunks), how, "caller", now)
     if step is not None:
         story.commit(now, [step])
+
+
+def _all(job: Job, chunks: Mapping[int, Chunk]) -> StoredChunks:
+    return StoredChunks(job.key, chunks, lambda: None)
 
 
 def moved(job: Job, to: Job) -> Job:

@@ -31,8 +31,9 @@ StartServer = Callable[..., Server]
 # So that leases end, and bookmarks come, within a test: the defaults are for people.
 # And so that a machine which stalls is no degraded server.
 QUICK = {
-    "log_format": "json", "duty_interval": "0.2", "retention_interval": "1", "bookmark_interval": "0.5",
-    "health_database_latency": "60", "health_commit_stall": "60",
+    "log_format": "json", "duty_interval": "0.2", "expiry_delay": "0.1", "retention_interval": "1",
+    "bookmark_interval": "0.5", "health_database_latency": "60",
+    "health_commit_stall": "60",
 }  # fmt: skip
 
 
@@ -41,6 +42,10 @@ ON_ONE_STORE = {
     "celery/": "Celery's workers see messages, not the store",
     "access/test_limits.py": "calls, watches and bytes are counted in the server",
     "access/test_tls.py": "connections know nothing of the store",
+    "client/test_completed_means_ran.py": "handlers know nothing of the store",
+    "client/test_fencing.py": "the worker's own clock knows nothing of the store",
+    "client/test_message_sizes.py": "messages are bounded before the store",
+    "client/test_worker_survives.py": "handlers know nothing of the store",
     "client/test_cli.py": "the command line sees messages, not the store",
     "client/test_cli_stats.py": "the command line sees messages, not the store",
     "client/test_export.py": "the SDK and the command line see messages, not the store",

@@ -182,7 +182,7 @@ async def test_an_operator_may_allow_files_as_artifacts(start_server: StartServe
     api = connect(start_server(allow_file_artifacts="true"))
     job_id = (await api.create(kind)).job_id
     [claimed] = await api.claim(kind)
-    report = LeaseReport(lease_token=claimed.lease.token, artifacts={"x": {"uri": "file:///srv/x.mp4"}})
+    report = LeaseReport(lease_token=claimed.lease.token, progress={"artifacts": {"x": {"uri": "file:///srv/x.mp4"}}})
     await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
     assert (await api.get(job_id)).chunks[0].artifacts["x"].uri == "file:///srv/x.mp4"
 

@@ -149,8 +149,8 @@ async def test_a_job_that_breaks_a_rule_is_not_created(api: Api, kind: str, fiel
     [
         ("reports[0].progress.percent", {"progress": {"percent": 101}}),
         ("reports[0].progress.stage", {"progress": {"stage": "no_such_stage"}}),
-        ('reports[0].artifacts["x"].uri', {"artifacts": {"x": {"uri": "/etc/passwd"}}}),
-        ('reports[0].artifacts["x"].uri', {"artifacts": {"x": {"uri": "file:///x"}}}),
+        ('reports[0].progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {"uri": "/etc/passwd"}}}}),
+        ('reports[0].progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {"uri": "file:///x"}}}}),
     ],
     ids=["percent_101", "unknown_stage", "etc_passwd", "file_uri"],
 )

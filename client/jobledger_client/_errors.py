@@ -10,6 +10,7 @@ JobledgerError
 │   ├── WebhookNotFoundError     WEBHOOK_NOT_FOUND
 │   ├── DeliveryNotFoundError    DELIVERY_NOT_FOUND
 │   └── ConnectionNotFoundError  CONNECTION_NOT_FOUND: of channelz
+├── JobUnreadableError           JOB_UNREADABLE: what is stored of the job is damaged
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
 │   └── RequestIdReusedError     REQUEST_ID_REUSED: the request_id came before with other content
@@ -44,6 +45,7 @@ JobledgerError
 │   └── StoreUnavailableError    STORE_UNAVAILABLE
 ├── DeadlineExceededError        the time given was not enough; also a TimeoutError
 └── InternalError                INTERNAL: a defect of the service
+    └── InvalidReplyError        the reply cannot be read: a defect, or a version that this client does not know
 """
 
 import base64
@@ -110,6 +112,10 @@ class JobNotFoundError(NotFoundError):
 
 class ChunkNotFoundError(NotFoundError):
     """The job has no chunk with this index."""
+
+
+class JobUnreadableError(JobledgerError):
+    """What is stored of the job cannot be read; it is for the operator, whose log says why."""
 
 
 class ApiKeyNotFoundError(NotFoundError):
@@ -270,3 +276,7 @@ class DeadlineExceededError(JobledgerError, TimeoutError):
 
 class InternalError(JobledgerError):
     """A defect of the service."""
+
+
+class InvalidReplyError(InternalError):
+    """The service answered with bytes that are not the reply's message. A write has taken effect."""

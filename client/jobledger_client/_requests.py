@@ -4,15 +4,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from jobledger.v1.chunk_pb2 import ChunkSpec
+from jobledger.v1.chunk_pb2 import ChunkSpec, RetryPolicy
 from jobledger.v1.export_pb2 import ExportJobsRequest
 from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_pb2 import Stage
 from jobledger.v1.job_service_pb2 import JobLimit, UpdateJobRequest
 from jobledger.v1.webhook_service_pb2 import UpdateWebhookRequest
-from jobledger.v1.worker_service_pb2 import ChunkCompletion
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkRelease, LeaseReport, ProgressReport
 
 from jobledger_client import _values as values
+from jobledger_client._structs import check_artifacts, struct
 
 ChunkSpecLike: TypeAlias = ChunkSpec | Mapping[str, Any]
 StagesLike: TypeAlias = Mapping[str, float] | Iterable[Stage | str]
@@ -87,15 +88,35 @@ def export_request(
 
 
 def chunk_specs(chunks: Iterable[ChunkSpecLike]) -> list[ChunkSpec]:
-    """Return chunk specs; a mapping is the input of a chunk of one item."""
-    return [chunk if isinstance(chunk, ChunkSpec) else ChunkSpec(input=values.struct(chunk)) for chunk in chunks]
+    """Return chunk specs; a mapping is the input of a chunk of one item. Raises ValueError for what is not JSON."""
+    return [_chunk_spec(chunk, f"chunks[{index}].input") for index, chunk in enumerate(chunks)]
+
+
+def _chunk_spec(chunk: ChunkSpecLike, field: str) -> ChunkSpec:
+    if not isinstance(chunk, ChunkSpec):
+        return ChunkSpec(input=struct(chunk, field))
+    if chunk.HasField("input"):
+        struct(chunk.input, field)
+    return chunk
 
 
 def stage_plan(stages: StagesLike) -> list[Stage]:
     """Return a plan from names to weights, or from names alone (all of weight 1)."""
     if isinstance(stages, Mapping):
-        return [Stage(name=name, weight=weight) for name, weight in stages.items()]
-    return [stage if isinstance(stage, Stage) else Stage(name=stage) for stage in stages]
+        plan = [Stage(name=name, weight=weight) for name, weight in stages.items()]
+    else:
+        plan = [stage if isinstance(stage, Stage) else Stage(name=stage) for stage in stages]
+    for index, stage in enumerate(plan):
+        values.finite(stage.weight, f"stages[{index}].weight")
+    return plan
+
+
+def retry_policy(policy: RetryPolicy | None) -> RetryPolicy | None:
+    """Return a policy, unless one of its numbers is not finite."""
+    if policy is not None:
+        values.finite(policy.multiplier, "retry_policy.multiplier")
+        values.finite(policy.jitter, "retry_policy.jitter")
+    return policy
 
 
 def job_limits(limits: LimitsLike) -> list[JobLimit]:
@@ -116,7 +137,33 @@ def _label_of(scope: str) -> str:
 
 def completions(items: Iterable[ChunkCompletion | str]) -> list[ChunkCompletion]:
     """Return completions; a string is the lease token of a chunk with nothing more to say."""
-    return [ChunkCompletion(lease_token=item) if isinstance(item, str) else item for item in items]
+    found = [ChunkCompletion(lease_token=item) if isinstance(item, str) else item for item in items]
+    for index, one in enumerate(found):
+        _check_report(one.progress, f"completions[{index}].progress")
+    return found
+
+
+def lease_reports(reports: Iterable[LeaseReport]) -> list[LeaseReport]:
+    """Return reports, unless one of their numbers, or what their artifacts hold, is not what JSON can say."""
+    found = list(reports)
+    for index, one in enumerate(found):
+        _check_report(one.progress, f"reports[{index}].progress")
+    return found
+
+
+def releases(items: Iterable[ChunkRelease | str]) -> list[ChunkRelease]:
+    """Return releases; a string is the lease token of a chunk with nothing more to say."""
+    found = [ChunkRelease(lease_token=item) if isinstance(item, str) else item for item in items]
+    for index, one in enumerate(found):
+        _check_report(one.progress, f"releases[{index}].progress")
+    return found
+
+
+def _check_report(report: ProgressReport, field: str) -> None:
+    values.finite(report.percent, f"{field}.percent")
+    values.finite(report.stage_percent, f"{field}.stage_percent")
+    check_artifacts(report.artifacts, f"{field}.artifacts")
+    check_artifacts(report.job_artifacts, f"{field}.job_artifacts")
 
 
 def update_request(

@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 import grpc
 
-from jobledger_client._errors import DeadlineExceededError, DrainingError, JobledgerError, UnavailableError
+from jobledger_client._errors import (
+    DeadlineExceededError,
+    DrainingError,
+    InvalidReplyError,
+    JobledgerError,
+    UnavailableError,
+)
 
 # Resets that proxies and HTTP/2 make, when no service had a word in it.
 _RESETS = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
@@ -50,6 +56,8 @@ def tells_less(error: JobledgerError, before: JobledgerError) -> bool:
 
 def may_resume(error: JobledgerError) -> bool:
     """Tell whether a stream that broke with `error` goes on from its last cursor."""
+    if isinstance(error, InvalidReplyError):
+        return False
     return may_repeat(error, idempotent=True) or (error.code in _RESETS and not error.reason)
 
 

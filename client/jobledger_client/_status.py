@@ -13,6 +13,7 @@ DOMAIN = "jobledger"
 _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "INVALID_FIELD": errors.InvalidFieldError,
     "JOB_NOT_FOUND": errors.JobNotFoundError,
+    "JOB_UNREADABLE": errors.JobUnreadableError,
     "CHUNK_NOT_FOUND": errors.ChunkNotFoundError,
     "WEBHOOK_NOT_FOUND": errors.WebhookNotFoundError,
     "DELIVERY_NOT_FOUND": errors.DeliveryNotFoundError,
@@ -56,9 +57,21 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {
 }
 
 
+UNREADABLE = "the reply cannot be decoded: the service has a defect, or a version that this client does not know"
+_NOT_DECODED = "Exception deserializing response!"
+"""What gRPC says of a call whose reply its deserializer did not take."""
+
+
+def invalid_reply(*, attempts: int = 1) -> errors.InvalidReplyError:
+    """Return the error for a reply that is not the message it should be."""
+    return errors.InvalidReplyError(UNREADABLE, code=grpc.StatusCode.INTERNAL, attempts=attempts)
+
+
 def error_from_call(failure: grpc.RpcError, *, attempts: int = 1) -> errors.JobledgerError:
     """Turn the failure of a call into the exception for its reason, or else for its code."""
     call = cast("grpc.Call", failure)
+    if call.details() == _NOT_DECODED:
+        return invalid_reply(attempts=attempts)
     info, violations, retry_after = _details(call)
     kind = _BY_REASON.get(info.reason) or _BY_CODE.get(call.code(), errors.JobledgerError)
     return kind(

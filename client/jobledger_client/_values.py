@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
+from math import isfinite
 from typing import Any, TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.admin_service_pb2 import Role, UsageDimension
 from jobledger.v1.chunk_pb2 import ChunkState
@@ -46,34 +47,11 @@ TERMINAL_STATES = frozenset(
 )
 
 
-def struct(value: StructLike | None) -> Struct | None:
-    """Return a dict with string keys and JSON values as a Struct. Raises ValueError for what JSON cannot say."""
-    if value is None or isinstance(value, Struct):
-        return value
-    message = Struct()
-    message.update(dict(value))
-    return message
-
-
-def plain(value: Struct) -> dict[str, Any]:
-    """Return a Struct as a dict. Whole numbers are ints, as they were in JSON: a Struct itself knows floats alone."""
-    return {name: _plain(field) for name, field in value.fields.items()}
-
-
-def _plain(value: Value) -> Any:  # noqa: ANN401 - any JSON value
-    match value.WhichOneof("kind"):
-        case "struct_value":
-            return plain(value.struct_value)
-        case "list_value":
-            return [_plain(item) for item in value.list_value.values]
-        case "number_value":
-            return int(value.number_value) if value.number_value.is_integer() else value.number_value
-        case "string_value":
-            return value.string_value
-        case "bool_value":
-            return value.bool_value
-        case _:
-            return None
+def finite(value: float, field: str) -> float:
+    """Return a number, unless it is NaN or infinite: ValueError with the field."""
+    if not isfinite(value):
+        raise ValueError(f"{field}: {value} is not a finite number")
+    return value
 
 
 def timestamp(value: TimestampLike | None) -> Timestamp | None:
@@ -83,7 +61,10 @@ def timestamp(value: TimestampLike | None) -> Timestamp | None:
     if value.tzinfo is None:
         raise ValueError(f"{value!r} has no time zone; use datetime.now(tz=timezone.utc) or another aware datetime")
     message = Timestamp()
-    message.FromDatetime(value)
+    try:
+        message.FromDatetime(value)
+    except OverflowError:
+        raise ValueError(f"{value!r} is not within the years 1 to 9999 in UTC") from None
     return message
 
 

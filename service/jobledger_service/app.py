@@ -32,6 +32,7 @@ from .ledger.entry import Entry
 from .ledger.export import Exports
 from .ledger.health import Checkup
 from .ledger.queries import Queries
+from .ledger.unreadable import UnreadableRows
 from .ledger.watch import Watch
 from .listeners import admin_port_of, main_port_of
 from .metrics.metrics import Metrics
@@ -83,8 +84,11 @@ class App:
         self._status = 0
         self._database = open_database(settings.database)
         prepare(self._database)
-        codec, writes = ProtoCodec(), SqlWriteStore(self._database)
-        self._reads = SqlReadStore(self._database)
+        self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
+        work = self._metrics.work
+        self._unreadable = UnreadableRows(work.unreadable)
+        codec, writes = ProtoCodec(self._unreadable), SqlWriteStore(self._database)
+        self._reads = SqlReadStore(self._database, unreadable=self._unreadable)
         self._queries = Queries(self._reads)
         self._feed = LiveFeed(
             self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
@@ -94,11 +98,9 @@ class App:
         executor = Executor(
             writes, codec, clock, self._queries.cursor, retention_of(settings), quiet=history // EXPORT_SHARE
         )
-        self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
-        work = self._metrics.work
         self._committer = Committer(executor, self._committed, bounds=bounds_of(settings), measured=work.measured)
         self._claims = ClaimQueue(self._committer)
-        self._exports = Exports(SqlExportStore(self._database), self._queries.cursor)
+        self._exports = Exports(SqlExportStore(self._database), self._queries.cursor, self._unreadable)
         bulk = BulkCalls(self._committer, self._queries, _new_id, roots_of(settings))
         self._open_metrics()
         self._access = Access(settings, self._database, self._committer, self._queries, clock)
@@ -115,7 +117,15 @@ class App:
             self._access.counts_together,
         )
         self._webhooks = WebhookApp(
-            settings, self._database, self._reads, self._queries, self._committer, clock, _new_id, work.webhook
+            settings,
+            self._database,
+            self._reads,
+            self._queries,
+            self._committer,
+            clock,
+            _new_id,
+            work.webhook,
+            self._unreadable,
         )
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged), bulk
@@ -133,6 +143,7 @@ class App:
             bulk,
             self._feed.forget,
             self._webhooks.wakes,
+            self._unreadable,
         )
 
     def _build_backlog(self) -> Backlog | None:
@@ -148,13 +159,24 @@ class App:
     def _build_server(self, watch: Watch, bulk: BulkCalls) -> server.GrpcServer:
         settings, access = self._settings, self._access
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
-        given = worker_requests.Given(clock, random.random, schemes)
+        given = worker_requests.Given(clock, random.random, sorted(schemes))
         backlog = self._build_backlog()
         services = {
             server.JOB_SERVICE: JobService(
-                self._committer, self._queries, watch, self._exports, _new_id, clock, bulk, self._replies, backlog
+                self._committer,
+                self._queries,
+                watch,
+                self._exports,
+                _new_id,
+                clock,
+                bulk,
+                self._unreadable,
+                self._replies,
+                backlog,
             ),
-            server.WORKER_SERVICE: WorkerService(self._committer, self._claims, given, self._attendance),
+            server.WORKER_SERVICE: WorkerService(
+                self._committer, self._claims, given, self._attendance, self._unreadable
+            ),
             server.ADMIN_SERVICE: access.admin_service(
                 self._checkup, About(VERSION, self._database.dialect.kind, clock())
             ),
@@ -162,7 +184,7 @@ class App:
             server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
             server.IMPORT_SERVICE: ImportService(self._committer, given),
             server.CHANNELZ: ChannelzService(),
-            server.OPERATIONS: OperationsService(self._committer, self._queries, watch),
+            server.OPERATIONS: OperationsService(self._committer, self._queries, watch, self._unreadable),
         }
         self._serving = Serving(
             access.calls,

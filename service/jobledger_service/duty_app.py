@@ -24,6 +24,7 @@ from .ledger.committer import Committer
 from .ledger.ports import Clock
 from .ledger.queries import Queries
 from .ledger.read_ports import Due, ReadStore
+from .ledger.unreadable import UnreadableRows
 from .ledger.write_ports import Upkeep
 from .removal.objects import remove
 from .rpc import bulk_requests
@@ -52,6 +53,7 @@ class DutyApp:
         bulk: BulkCalls,
         trimmed: Callable[[int], None],
         others: Mapping[Due, Callable[[], None]],
+        unreadable: UnreadableRows,
     ) -> None:
         self._settings = settings
         self._news = {Due.LEASES: asyncio.Event(), Due.SLOTS: asyncio.Event()}
@@ -63,15 +65,16 @@ class DutyApp:
         )
         works = {BULK: runs.work, ARTIFACTS: self._deletions.work}
         worker = f"jobledger {socket.gethostname()}:{os.getpid()}"
-        self._service_jobs = ServiceJobs(reads, queries, committer, claims, works, worker)
-        self._leases = LeaseDuty(reads, queries, committer, clock, random.random)
-        self._slots = SlotDuty(reads, queries, committer)
+        self._service_jobs = ServiceJobs(reads, queries, committer, claims, works, worker, clock)
+        delay = round(settings.expiry_delay * SECOND)
+        self._leases = LeaseDuty(reads, queries, committer, clock, random.random, unreadable, delay)
+        self._slots = SlotDuty(reads, queries, committer, unreadable)
         kept = Kept(events=round(settings.event_retention * SECOND), audit=round(settings.audit_retention * SECOND))
-        self._retention = RetentionDuty(reads, upkeep, queries, committer, clock, kept, trimmed)
+        self._retention = RetentionDuty(reads, upkeep, queries, committer, clock, kept, trimmed, unreadable)
         self._folding = FoldingDuty(reads, upkeep, queries, committer, clock)
         wakes = {due: event.set for due, event in self._news.items()}
         wakes[Due.SERVICE_JOBS] = self._service_jobs.wake
-        self._lookout = Lookout(SqlLookout(database), queries, clock, {**wakes, **others})
+        self._lookout = Lookout(SqlLookout(database, delay), queries, clock, {**wakes, **others})
 
     def committed(self, commit: Commit) -> None:
         """Hear of a commit of this process."""

@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     duty_interval: Seconds = Field(
         0.5, gt=0, description="How often leases, retries and cancellations are looked after."
     )
+    expiry_delay: Seconds = Field(
+        2, ge=0, description="How long after its end a lease expires: what was reported before is let through."
+    )
     retention_interval: Seconds = Field(5, gt=0, description="How often expired jobs and old history are looked after.")
     event_retention: Seconds = Field(
         7 * 86_400, ge=0, description="How long history is kept; watches resume within it."

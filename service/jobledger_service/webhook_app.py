@@ -17,6 +17,7 @@ from .ledger.committer import Committer
 from .ledger.ports import Clock
 from .ledger.queries import Queries
 from .ledger.read_ports import Due, ReadStore
+from .ledger.unreadable import UnreadableRows
 from .ledger.webhooks import Webhooks
 from .rpc.webhook_codec import JsonWebhookCodec
 from .rpc.webhook_requests import Given
@@ -47,6 +48,7 @@ class WebhookApp:
         clock: Clock,
         new_id: Callable[[], str],
         attempted: Callable[[str], None],
+        unreadable: UnreadableRows,
     ) -> None:
         self._settings = settings
         store, kept, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
@@ -57,7 +59,7 @@ class WebhookApp:
         self._delivery = WebhookDelivery(
             kept, queries, committer, self._post, clock, random.random, rules_of(settings), attempted
         )
-        self._fill = WebhookFill(reads, store, codec, queries, committer, clock, self._delivery.news.set)
+        self._fill = WebhookFill(reads, store, codec, queries, committer, clock, self._delivery.news.set, unreadable)
         self._retention = WebhookRetention(kept, committer, clock, round(settings.webhook_retention * SECOND))
         webhooks = Webhooks(
             store, kept, queries, committer, codec, self._pings, clock, new_id, _new_secret, self._changed

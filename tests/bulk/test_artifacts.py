@@ -51,7 +51,7 @@ async def job_with(api: Api, kind: str, of_chunk: list[str], of_job: list[str]) 
     job = await api.create(kind)
     [claimed] = await api.claim(kind)
     named = [{f"{n}": {"uri": uri} for n, uri in enumerate(uris)} for uris in (of_chunk, of_job)]
-    await api.complete(claimed, artifacts=named[0], job_artifacts=named[1])
+    await api.complete(claimed, progress={"artifacts": named[0], "job_artifacts": named[1]})
     return job
 
 

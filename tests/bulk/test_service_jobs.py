@@ -8,6 +8,7 @@ from jobledger.v1.job_service_pb2 import RetryJobRequest
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ChunkFailure,
+    ChunkRelease,
     ClaimChunkRequest,
     ClaimChunksRequest,
     CompleteChunksRequest,
@@ -71,7 +72,7 @@ async def test_a_lease_of_the_service_is_of_no_use_to_others(slow: Api, kind: st
         await slow.work.Heartbeat(report_),
         await slow.work.CompleteChunks(completion),
         await slow.work.FailChunks(failure),
-        await slow.work.ReleaseChunks(ReleaseChunksRequest(lease_tokens=[token])),
+        await slow.work.ReleaseChunks(ReleaseChunksRequest(releases=[ChunkRelease(lease_token=token)])),
     ]
     assert [answer.results[0].status for answer in answers] == [LEASE_LOST] * 4
     assert (await slow.get(run)).state == RUNNING

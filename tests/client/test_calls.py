@@ -218,7 +218,7 @@ def test_a_named_claim_is_repeated_only_with_a_task_id(service: Played):
         ("Heartbeat", lambda c: c.heartbeat([workers.LeaseReport(lease_token="t")]), workers.HeartbeatResponse()),
         ("CompleteChunks", lambda c: c.complete_chunks(["t"]), workers.CompleteChunksResponse()),
         ("FailChunks", lambda c: c.fail_chunks([workers.ChunkFailure(lease_token="t")]), workers.FailChunksResponse()),
-        ("ReleaseChunks", lambda c: c.release_chunks(["t"], reason="r"), workers.ReleaseChunksResponse()),
+        ("ReleaseChunks", lambda c: c.release_chunks(["t"]), workers.ReleaseChunksResponse()),
     ],
 )
 def test_reports_on_leases_are_repeated(

@@ -228,7 +228,9 @@ def test_get_and_chunks_show_artifacts(shell: Shell, sync_client: JobClient, kin
     job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
     [claimed] = sync_client.claim_chunks([kind], worker="w")
     thumbnails = {"uri": "s3://bucket/thumbs.zip", "content_type": "application/zip", "size_bytes": 1_024}
-    sync_client.heartbeat([LeaseReport(lease_token=claimed.lease.token, artifacts={"thumbs": thumbnails})])
+    sync_client.heartbeat(
+        [LeaseReport(lease_token=claimed.lease.token, progress={"artifacts": {"thumbs": thumbnails}})]
+    )
     said = "thumbs: s3://bucket/thumbs.zip (application/zip, 1,024 bytes)"
     assert [line.count(said) for line in shell("chunks", job_id).splitlines()] == [0, 1, 0]
     assert shell("get", job_id).count(said) >= 1

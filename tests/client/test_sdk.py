@@ -10,6 +10,7 @@ import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import FailurePolicy, Job, JobState
 from jobledger.v1.job_service_pb2 import CancelOutcome, WatchMessageType
+from jobledger.v1.worker_service_pb2 import ChunkRelease
 from jobledger_client import (
     AsyncJobClient,
     ChunkNotClaimableError,
@@ -61,7 +62,7 @@ async def test_a_life_in_the_asynchronous_client(client: AsyncJobClient, kind: s
     assert created.job.failure_policy == FailurePolicy.FAILURE_POLICY_FAIL_FAST
     claimed = await client.claim_chunk(job_id, 0, worker="w", task_id="celery-1")
     assert (await client.claim_chunk(job_id, 0, worker="w", task_id="celery-1")).lease.token == claimed.lease.token
-    await client.release_chunks([claimed.lease.token], reason="not now")
+    await client.release_chunks([ChunkRelease(lease_token=claimed.lease.token, reason="not now")])
     answer = await client.cancel_job(job_id, reason="enough", grace_period=timedelta(seconds=1))
     assert answer.outcome == CancelOutcome.CANCEL_OUTCOME_CANCELLED
     assert (await client.retry_job(job_id, reason="again")).state == JobState.JOB_STATE_QUEUED

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from jobledger.v1.chunk_pb2 import RetryPolicy
+from jobledger.v1.chunk_pb2 import Artifact, RetryPolicy
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import JobState
+from jobledger.v1.worker_service_pb2 import ChunkCompletion, ProgressReport
 from jobledger_client import AsyncJobClient, ChunkContext, NotRetryable
 
 from tests.client.conftest import Serving, changes
@@ -111,33 +112,40 @@ async def test_a_report_that_cannot_be_is_an_error_where_it_is_made(
         assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
 
 
-async def test_a_refused_artifact_fails_its_own_chunk_only(client: AsyncJobClient, serving: Serving, kind: str):
-    other_is_done = asyncio.Event()
+async def job_with_full_artifacts(client: AsyncJobClient, kind: str) -> str:
+    """Create a job of three chunks, the first of which has reported as many artifacts of the job as it may have."""
+    job = (await client.create_job(kind, item_count=3, chunk_size=1)).job
+    [claimed] = await client.claim_chunks([kind], worker="w")
+    full = ProgressReport(job_artifacts={f"a{n}": Artifact(uri="s3://b/k") for n in range(100)})
+    await client.complete_chunks([ChunkCompletion(lease_token=claimed.lease.token, progress=full)])
+    return job.job_id
+
+
+async def test_a_refused_report_fails_its_own_chunk_only(client: AsyncJobClient, serving: Serving, kind: str):
+    job_id = await job_with_full_artifacts(client, kind)
 
     async def handler(ctx: ChunkContext) -> None:
-        if ctx.chunk.index == 0:
-            ctx.artifact("secret", uri="file:///etc/passwd")
+        if ctx.chunk.index == 1:
+            ctx.artifact("one more", uri="s3://b/k", job=True)
             await asyncio.Event().wait()
         ctx.progress(items_completed=1)
-        other_is_done.set()
 
-    job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=BOUND)
+        ended = await client.wait(job_id, timeout=BOUND)
     assert (ended.state, ended.error.code, ended.error.chunk_index) == (
         JobState.JOB_STATE_FAILED,
         "InvalidFieldError",
-        0,
+        1,
     )
-    assert ended.chunks_summary.completed == 1
-    assert other_is_done.is_set()
+    assert ended.chunks_summary.completed == 2
 
 
 async def test_a_refused_completion_is_a_failure(client: AsyncJobClient, serving: Serving, kind: str):
-    async def handler(ctx: ChunkContext) -> None:
-        ctx.result("file:///etc/passwd")
+    job_id = await job_with_full_artifacts(client, kind)
 
-    job = (await client.create_job(kind)).job
+    async def handler(ctx: ChunkContext) -> None:
+        ctx.artifact("one more", uri="s3://b/k", job=True)
+
     async with serving({kind: handler}):
-        ended = await client.wait(job.job_id, timeout=BOUND)
+        ended = await client.wait(job_id, timeout=BOUND)
     assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "InvalidFieldError")

@@ -252,7 +252,7 @@ async def test_a_worker_needs_handlers_one_for_each_kind():
     worker.handler("a.b")(lambda ctx: None)
     with pytest.raises(ValueError, match=r"'a\.b' has a handler"):
         worker.handler("a.b")(lambda ctx: None)
-    with pytest.raises(ValueError, match="concurrency: 0"):
+    with pytest.raises(ValueError, match="got 0"):
         Worker("127.0.0.1:1", concurrency=0)
 
 

@@ -76,7 +76,9 @@ async def test_a_failed_job_shows_no_result(api: Api, kind: str):
 async def test_artifacts_come_with_the_completion(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
     [claimed] = await api.claim(kind)
-    await api.complete(claimed, artifacts={"chunk": {"uri": URI}}, job_artifacts={"job": {"uri": "az://x/y"}})
+    await api.complete(
+        claimed, progress={"artifacts": {"chunk": {"uri": URI}}, "job_artifacts": {"job": {"uri": "az://x/y"}}}
+    )
     job = await api.get(job_id)
     assert {name: artifact.uri for name, artifact in job.chunks[0].artifacts.items()} == {"chunk": URI}
     assert {name: artifact.uri for name, artifact in job.artifacts.items()} == {"job": "az://x/y"}
@@ -87,7 +89,7 @@ async def test_completing_again_under_the_same_lease_answers_ok_and_changes_noth
     claimed = await api.claim(kind, 2)
     await api.complete(claimed[0])
     job = await api.get(job_id)
-    [again] = await api.complete(claimed[0], result_uri=URI, artifacts={"late": {"uri": URI}})
+    [again] = await api.complete(claimed[0], result_uri=URI, progress={"artifacts": {"late": {"uri": URI}}})
     assert (again.status, again.chunk_state) == (OK, CHUNK_COMPLETED)
     assert await api.get(job_id) == job
 
@@ -139,8 +141,8 @@ async def test_a_thousand_at_once(api: Api, kind: str):
         ("result_uri", {"result_uri": "/var/result"}),
         ("result_uri", {"result_uri": "file:///var/result"}),
         ("result_uri", {"result_uri": URI.ljust(2_049, "x")}),
-        ('artifacts["x"].uri', {"artifacts": {"x": {"uri": "../result"}}}),
-        ('job_artifacts["x"].uri', {"job_artifacts": {"x": {"uri": ""}}}),
+        ('progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {"uri": "../result"}}}}),
+        ('progress.job_artifacts["x"].uri', {"progress": {"job_artifacts": {"x": {"uri": ""}}}}),
     ],
 )
 async def test_a_completion_that_breaks_a_rule_is_refused_and_nothing_of_the_call_is_taken(

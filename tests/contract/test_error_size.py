@@ -52,7 +52,7 @@ async def test_many_broken_indexes_names_and_states_are_refused_whole(api: Api, 
 
 
 async def test_many_broken_reports_are_refused_whole(api: Api):
-    reports = [LeaseReport(lease_token=f"no token {n}", artifacts={"x" * 500: {}}) for n in range(1_000)]
+    reports = [LeaseReport(lease_token=f"no token {n}", progress={"artifacts": {"x" * 500: {}}}) for n in range(1_000)]
     said = await refusal(api.work.Heartbeat(HeartbeatRequest(reports=reports)))
     assert (said.code, said.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert "reports[0].lease_token" in said.fields

@@ -43,7 +43,7 @@ async def test_every_column_tells_what_the_job_says(api: Api, kind: str):
     await api.report(claimed, percent=50, stage="decode", stage_percent=25, message="half")
     artifact = {"uri": "s3://b/k", "content_type": "image/png", "size_bytes": 9}
     artifact["metadata"] = {"pages": 3, "language": "en"}
-    await api.complete(claimed, job_artifacts={"preview": artifact}, result_uri="s3://b/result")
+    await api.complete(claimed, progress={"job_artifacts": {"preview": artifact}}, result_uri="s3://b/result")
     job = await api.get(job_id)
 
     row = await one_row(api, kind)
@@ -63,6 +63,7 @@ async def test_every_column_tells_what_the_job_says(api: Api, kind: str):
         "chunks_failed": 0, "chunks_cancelled": 0, "labels": {"team": "search"}, "expire_time": None, "retry_count": 0,
         "result_uri": "s3://b/result", "error_code": None, "error_message": None, "error_stage": None,
         "error_chunk_index": None, "cancel_reason": "", "revision": job.revision,
+        "export_error": None,
         "artifacts": {
             "preview": {
                 "uri": "s3://b/k", "content_type": "image/png", "size_bytes": 9,

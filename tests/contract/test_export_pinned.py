@@ -78,7 +78,9 @@ class Writers:
             return
         await self._api.report(claimed[0], percent=self._random.random() * 100, stage="decode", message="on its way")
         if self._random.random() < 0.5:
-            await self._api.complete(*claimed, job_artifacts={"preview": {"uri": "s3://b/k", "size_bytes": 7}})
+            await self._api.complete(
+                *claimed, progress={"job_artifacts": {"preview": {"uri": "s3://b/k", "size_bytes": 7}}}
+            )
         else:
             await self._api.fail(*claimed, not_retryable=True)
 

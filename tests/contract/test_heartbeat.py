@@ -101,9 +101,9 @@ async def test_artifacts_are_added_and_replaced_by_name_while_the_job_runs(api: 
     job_id = (await api.create(kind)).job_id
     [claimed] = await api.claim(kind)
     full = {"uri": URI, "content_type": "image/jpeg", "size_bytes": 0, "metadata": {"width": 640}}
-    await beat(api, {"lease_token": claimed.lease.token, "artifacts": {"a": full, "b": {"uri": URI}}})
-    second = {"lease_token": claimed.lease.token, "artifacts": {"b": {"uri": "gs://x/y"}}}
-    await beat(api, second | {"job_artifacts": {"preview": full}})
+    await beat(api, {"lease_token": claimed.lease.token, "progress": {"artifacts": {"a": full, "b": {"uri": URI}}}})
+    second = {"artifacts": {"b": {"uri": "gs://x/y"}}, "job_artifacts": {"preview": full}}
+    await beat(api, {"lease_token": claimed.lease.token, "progress": second})
     job = await api.get(job_id)
     kept = job.chunks[0].artifacts["a"]
     assert (kept.uri, kept.content_type, kept.HasField("size_bytes"), kept.size_bytes) == (URI, "image/jpeg", True, 0)
@@ -144,17 +144,23 @@ BROKEN_REPORTS = [
     ("progress.stage_percent", {"progress": {"stage": "a", "stage_percent": math.inf}}),
     ("progress.message", {"progress": {"message": "m" * 1_025}}),
     ("progress.items_completed", {"progress": {"items_completed": -1}}),
-    ("artifacts", {"artifacts": {f"a{n}": {"uri": URI} for n in range(51)}}),
-    ("job_artifacts", {"job_artifacts": {f"a{n}": {"uri": URI} for n in range(101)}}),
-    ('artifacts["x"].uri', {"artifacts": {"x": {}}}),
-    ('artifacts["x"].uri', {"artifacts": {"x": {"uri": "preview.jpg"}}}),
-    ('artifacts["x"].uri', {"artifacts": {"x": {"uri": "ftp://host/preview.jpg"}}}),
-    ('artifacts["x"].uri', {"artifacts": {"x": {"uri": "javascript:alert(1)"}}}),
-    ('artifacts["x"].uri', {"artifacts": {"x": {"uri": "C:\\preview.jpg"}}}),
-    ('artifacts["x"].uri', {"artifacts": {"x": {"uri": URI.ljust(2_049, "x")}}}),
-    ('artifacts["x"].content_type', {"artifacts": {"x": {"uri": URI, "content_type": "t" * 256}}}),
-    ('artifacts["x"].size_bytes', {"artifacts": {"x": {"uri": URI, "size_bytes": -1}}}),
-    ('job_artifacts["x"].metadata', {"job_artifacts": {"x": {"uri": URI, "metadata": {"m": "x" * 4_097}}}}),
+    ("progress.artifacts", {"progress": {"artifacts": {f"a{n}": {"uri": URI} for n in range(51)}}}),
+    ("progress.job_artifacts", {"progress": {"job_artifacts": {f"a{n}": {"uri": URI} for n in range(101)}}}),
+    ('progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {}}}}),
+    ('progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {"uri": "preview.jpg"}}}}),
+    ('progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {"uri": "ftp://host/preview.jpg"}}}}),
+    ('progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {"uri": "javascript:alert(1)"}}}}),
+    ('progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {"uri": "C:\\preview.jpg"}}}}),
+    ('progress.artifacts["x"].uri', {"progress": {"artifacts": {"x": {"uri": URI.ljust(2_049, "x")}}}}),
+    (
+        'progress.artifacts["x"].content_type',
+        {"progress": {"artifacts": {"x": {"uri": URI, "content_type": "t" * 256}}}},
+    ),
+    ('progress.artifacts["x"].size_bytes', {"progress": {"artifacts": {"x": {"uri": URI, "size_bytes": -1}}}}),
+    (
+        'progress.job_artifacts["x"].metadata',
+        {"progress": {"job_artifacts": {"x": {"uri": URI, "metadata": {"m": "x" * 4_097}}}}},
+    ),
 ]
 
 

@@ -6,11 +6,13 @@ import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
 from jobledger.v1.filter_pb2 import JobFilter
-from jobledger.v1.job_service_pb2 import CancelJobRequest, ListChunksRequest, ListJobsRequest
+from jobledger.v1.job_pb2 import JobView
+from jobledger.v1.job_service_pb2 import CancelJobRequest, CreateJobRequest, ListChunksRequest, ListJobsRequest
+from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport, LeaseStatus
 from jobledger_service.domain.search import MOST_SEARCHED, words
 
 from tests.support.api import Api
-from tests.support.errors import read
+from tests.support.errors import invalid, read
 
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 TEXTS = [
@@ -70,19 +72,81 @@ async def test_a_number_is_given_back_to_the_last_bit(api: Api, kind: str, numbe
     assert await given_back(api, kind, given)
 
 
-async def test_what_json_has_not_and_what_is_deep_does_no_harm(api: Api, kind: str):
-    given = [Struct() for _ in range(4)]
-    for one, number in zip(given[:3], (math.nan, math.inf, -math.inf), strict=True):
-        one.fields["n"].number_value = number
-    inner = given[3]
-    for _ in range(25):
+def nested(levels: int) -> Struct:
+    """Return objects within one another, so many."""
+    outer = inner = Struct()
+    for _ in range(levels - 1):
+        inner.fields["a"].struct_value.SetInParent()
         inner = inner.fields["a"].struct_value
-    stored = [await given_back(api, kind, one) for one in given]
-    claimed = await api.claim(kind, 10)
-    assert len(claimed) == sum(stored)
-    assert sorted(one.job_input.SerializeToString() for one in claimed) == sorted(
-        one.SerializeToString() for one, kept in zip(given, stored, strict=True) if kept
-    )
+    return outer
+
+
+def listed(*numbers: float) -> Struct:
+    """Return {"losses": [...]}."""
+    given = Struct()
+    for number in numbers:
+        given.fields["losses"].list_value.values.add().number_value = number
+    return given
+
+
+def unset() -> Struct:
+    """Return a Struct with a value of no kind, which JSON of other languages refuses."""
+    given = Struct()
+    given.fields["odd key"].list_value.values.add()
+    return given
+
+
+BAD_STRUCTS = [
+    (listed(0.5, math.nan), ".losses[1]"),
+    (listed(math.inf), ".losses[0]"),
+    (listed(-math.inf), ".losses[0]"),
+    (nested(25), ".a" * 24),
+    (unset(), '["odd key"][0]'),
+]
+
+
+@pytest.mark.parametrize(("given", "path"), BAD_STRUCTS, ids=range(len(BAD_STRUCTS)))
+async def test_what_a_struct_cannot_hold_is_refused_with_its_path(api: Api, kind: str, given: Struct, path: str):
+    with invalid(f"input{path}"):
+        await api.create(kind, input=given)
+    with invalid(f"chunks[1].input{path}"):
+        await api.create(kind, chunks=[{}, {"input": given}])
+    await api.create(kind)
+    [claimed] = await api.claim(kind)
+    artifact = {"uri": "s3://b/k", "metadata": given}
+    report = LeaseReport(lease_token=claimed.lease.token, progress={"artifacts": {"a": artifact}})
+    with invalid(f'reports[0].progress.artifacts["a"].metadata{path}'):
+        await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
+    with invalid(f'completions[0].progress.job_artifacts["a"].metadata{path}'):
+        await api.complete(claimed, progress={"job_artifacts": {"a": artifact}})
+    [result] = await api.complete(claimed)
+    assert result.status == LeaseStatus.LEASE_STATUS_OK
+
+
+async def test_the_deepest_struct_is_shown_everywhere(api: Api, kind: str):
+    deepest = nested(24)
+    job = await api.create(kind, input=deepest, chunks=[{"input": deepest}])
+    [claimed] = await api.claim(kind)
+    assert (claimed.job_input, claimed.chunk.input) == (deepest, deepest)
+    artifacts = {"a": {"uri": "s3://b/k", "metadata": deepest}}
+    await api.complete(claimed, progress={"artifacts": artifacts, "job_artifacts": artifacts})
+    read = await api.get(job.job_id)
+    assert (read.input, read.chunks[0].input, read.artifacts["a"].metadata) == (deepest, deepest, deepest)
+    request = ListJobsRequest(filter={"kinds": [kind]}, view=JobView.JOB_VIEW_FULL)
+    page = await api.jobs.ListJobs(request)
+    assert page.jobs[0] == read
+    async with api.watch_jobs(kind) as watch:
+        assert (await watch.change()).job.artifacts["a"].metadata == deepest
+
+
+async def test_fields_that_struct_has_not_are_dropped(api: Api, kind: str):
+    group = b"\x23" * 90 + b"\x24" * 90  # field 4: groups, 90 deep, which no reply could hold
+    with_unknown = CreateJobRequest(kind=kind).SerializeToString() + b"\x32\xb4\x01" + group
+    call = api.channel.unary_unary("/jobledger.v1.JobService/CreateJob")
+    await call(with_unknown)
+    [claimed] = await api.claim(kind)
+    assert claimed.HasField("job_input")
+    assert not claimed.job_input.SerializeToString()
 
 
 async def test_numbers_at_their_ends_are_refused_by_name(api: Api, kind: str):

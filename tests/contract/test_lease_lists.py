@@ -7,6 +7,7 @@ import pytest
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ChunkFailure,
+    ChunkRelease,
     CompleteChunksRequest,
     FailChunksRequest,
     HeartbeatRequest,
@@ -22,39 +23,36 @@ Send = Callable[[Api, list[str]], Awaitable[object]]
 
 @dataclass
 class Call:
-    """One of the calls: its list, the token's path in an entry, and how to send tokens."""
+    """One of the calls: its list, and how to send tokens."""
 
     field: str
-    part: str
     send: Send
 
 
 CALLS = [
     Call(
         "reports",
-        ".lease_token",
         lambda api, tokens: api.work.Heartbeat(
             HeartbeatRequest(reports=[LeaseReport(lease_token=token, progress={"percent": 9}) for token in tokens])
         ),
     ),
     Call(
         "completions",
-        ".lease_token",
         lambda api, tokens: api.work.CompleteChunks(
             CompleteChunksRequest(completions=[ChunkCompletion(lease_token=token) for token in tokens])
         ),
     ),
     Call(
         "failures",
-        ".lease_token",
         lambda api, tokens: api.work.FailChunks(
             FailChunksRequest(failures=[ChunkFailure(lease_token=token, error={"code": "A"}) for token in tokens])
         ),
     ),
     Call(
-        "lease_tokens",
-        "",
-        lambda api, tokens: api.work.ReleaseChunks(ReleaseChunksRequest(lease_tokens=tokens)),
+        "releases",
+        lambda api, tokens: api.work.ReleaseChunks(
+            ReleaseChunksRequest(releases=[ChunkRelease(lease_token=token) for token in tokens])
+        ),
     ),
 ]
 calls = pytest.mark.parametrize("call", CALLS, ids=["Heartbeat", "CompleteChunks", "FailChunks", "ReleaseChunks"])
@@ -81,7 +79,7 @@ async def test_one_twice_is_refused_where_it_comes_again(api: Api, kind: str, ca
     job = await api.create(kind, item_count=2, chunk_size=1)
     first, second = [one.lease.token for one in await api.claim(kind, 2)]
     before = await api.get(job.job_id)
-    with invalid(f"{call.field}[2]{call.part}"):
+    with invalid(f"{call.field}[2].lease_token"):
         await call.send(api, [first, second, first])
     assert await api.get(job.job_id) == before
 
@@ -92,6 +90,6 @@ async def test_what_is_no_token_is_refused(api: Api, kind: str, call: Call, toke
     job = await api.create(kind)
     [claimed] = await api.claim(kind)
     before = await api.get(job.job_id)
-    with invalid(f"{call.field}[1]{call.part}"):
+    with invalid(f"{call.field}[1].lease_token"):
         await call.send(api, [claimed.lease.token, token])
     assert await api.get(job.job_id) == before

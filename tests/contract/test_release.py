@@ -56,6 +56,6 @@ async def test_what_comes_after_the_release_is_refused(api: Api, kind: str, late
 async def test_a_reason_that_is_too_long_is_refused(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
     [claimed] = await api.claim(kind)
-    with invalid("reason"):
+    with invalid("releases[0].reason"):
         await api.release(claimed, reason="x" * 1_025)
     assert (await api.get(job_id)).revision == 2

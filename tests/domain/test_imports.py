@@ -14,6 +14,7 @@ from jobledger_service.domain.job import FailurePolicy, Job, JobSpec
 from jobledger_service.domain.lifecycle import NewJob
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.states import ChunkState, JobState
+from jobledger_service.ledger.stored_chunks import StoredChunks
 from msgspec.structs import replace
 
 CREATED, NOW = 1_000, 10_000
@@ -78,6 +79,11 @@ class Replay:
         assert step is not None
         self.job: Job = step.job
         self.chunks.update({chunk.index: chunk for chunk in step.chunks})
+        if (sweep := step.sweep) is not None:
+            self.chunks = {i: sweep.applied(one) if sweep.covers(one) else one for i, one in self.chunks.items()}
+
+    def all(self) -> StoredChunks:
+        return StoredChunks(self.job.key, self.chunks, lambda: None)
 
     def end(self, index: int) -> ChunkEnd:
         return self.past.chunks.get(index, usual_end(self.past))
@@ -108,7 +114,7 @@ class Replay:
                 again = [i for i, chunk in self.chunks.items() if chunk.state is not DONE and last[i] > run]
                 # What is left over stays as it is; of a run that never began nothing is.
                 again = again or [i for i in self.chunks if self.end(i).state in (PENDING, CANCELLED)]
-                self.apply(lifecycle.retry(self.job, list(self.chunks.values()), again, "caller", "", self.now))
+                self.apply(lifecycle.retry(self.job, self.all(), again, "caller", "", self.now))
         if self.past.state is JobState.CANCELLED:
             self.cancel()
         return self.job
@@ -132,7 +138,7 @@ class Replay:
         if is_last and self.job.state is JobState.QUEUED:
             index = order[0]
             self.apply(work.claim(self.job, self.chunks[index], work.Claim("w", LEASE), self.now))
-            self.apply(work.release(self.job, self.chunks[index], "", self.now))
+            self.apply(work.release(self.job, self.chunks[index], work.NOTHING_NEW, work.Release(), self.now))
 
     def attempt(self, index: int, runs_left: int, *, cancels: bool = False) -> None:
         end, policy = self.end(index), self.past.new.spec.retry_policy.max_attempts
@@ -142,7 +148,7 @@ class Replay:
             self.apply(work.claim(self.job, self.chunks[index], work.Claim("w", LEASE), self.now))
             chunk = self.chunks[index]
             if n < due - 1:
-                self.apply(work.fail(self.job, chunk, work.Failure(BOOM, 0.5), list, self.now))
+                self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, work.Failure(BOOM, 0.5), self.all(), self.now))
                 self.now += 10**12
             elif not runs_left and end.state is DONE:
                 if cancels:
@@ -150,13 +156,12 @@ class Replay:
                 self.apply(work.complete(self.job, self.chunks[index], work.WorkReport("c"), "", self.now))
             elif not runs_left and end.state is FAILED:
                 failure = work.Failure(end.error or self.past.error or BOOM, 0.5, not_retryable=True)
-                self.apply(work.fail(self.job, chunk, failure, lambda: list(self.chunks.values()), self.now))
+                self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, failure, self.all(), self.now))
 
     def cancel(self, *, force: bool = True) -> None:
         how = lifecycle.Cancellation(LEASE, force=force)
-        unfinished = lifecycle.unfinished(self.chunks.values())
         if not self.job.ended:
-            _, step = lifecycle.cancel(self.job, unfinished, how, "caller", self.now)
+            _, step = lifecycle.cancel(self.job, self.all(), how, "caller", self.now)
             self.apply(step)
 
 
@@ -193,8 +198,10 @@ def test_an_import_keeps_the_promises_of_a_job_and_can_go_on(past: PastJob):
     assert (job.error is not None) == (job.state is JobState.FAILED)
     assert (job.end_time is not None) == job.ended
     if job.state in (JobState.FAILED, JobState.CANCELLED) and job.counts.completed < job.counts.total:
-        again = lifecycle.retry(job, list(chunks.values()), [], "caller", "", NOW)
-        job, chunks = again.job, chunks | {chunk.index: chunk for chunk in again.chunks}
+        again = lifecycle.retry(job, StoredChunks(job.key, chunks, lambda: None), [], "caller", "", NOW)
+        assert again.sweep is not None
+        sweep, job = again.sweep, again.job
+        chunks = {index: sweep.applied(one) if sweep.covers(one) else one for index, one in chunks.items()}
     for index in sorted(chunks):
         if chunks[index].state is PENDING:
             claimed = work.claim(job, chunks[index], work.Claim("w", LEASE), NOW)

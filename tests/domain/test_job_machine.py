@@ -13,6 +13,7 @@ from jobledger_service.domain.leases import Lease, holds, lease_of
 from jobledger_service.domain.progress import ProgressReport
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
+from jobledger_service.ledger.stored_chunks import StoredChunks
 from msgspec.structs import replace
 
 PLAN = (Stage("fetch", 5), Stage("work", 25), Stage("store", 10))
@@ -50,7 +51,12 @@ class JobMachine(RuleBasedStateMachine):
     def apply(self, step: Step | None) -> None:
         if step is None:
             return
-        for chunk in step.chunks:
+        swept = step.sweep
+        covered = [
+            c for c in self.others() if swept and swept.covers(c) and c.index not in {o.index for o in step.chunks}
+        ]
+        assert len(covered) == (swept.count if swept else 0)
+        for chunk in (*step.chunks, *(swept.applied(c) for c in covered if swept)):
             old = self.chunks.get(chunk.index)
             if old is not None and old.state is not chunk.state:
                 assert chunk.state in CHUNK_TRANSITIONS[old.state]
@@ -60,6 +66,9 @@ class JobMachine(RuleBasedStateMachine):
 
     def others(self) -> list[Chunk]:
         return list(self.chunks.values())
+
+    def all(self) -> StoredChunks:
+        return StoredChunks(self.job.key, self.chunks, lambda: None)
 
     @rule(seconds=st.sampled_from([0, 1, 5, 59, 61, 400]))
     def pass_time(self, seconds: int) -> None:
@@ -111,23 +120,23 @@ class JobMachine(RuleBasedStateMachine):
         if how == "complete":
             self.apply(work.complete(self.job, chunk, work.WorkReport("c"), "", self.now))
         elif how == "release":
-            self.apply(work.release(self.job, chunk, "", self.now))
+            self.apply(work.release(self.job, chunk, work.NOTHING_NEW, work.Release(), self.now))
         else:
             failure = work.Failure(WorkError("E"), 0.5, not_retryable=how == "give up")
-            self.apply(work.fail(self.job, chunk, failure, self.others, self.now))
+            self.apply(work.fail(self.job, chunk, work.NOTHING_NEW, failure, self.all(), self.now))
         assert not self.held(lease)
 
     @rule()
     def expire(self) -> None:
         for index in sorted(self.chunks):
-            self.apply(work.expire(self.job, self.chunks[index], 0.5, self.others, self.now))
+            self.apply(work.expire(self.job, self.chunks[index], 0.5, self.all(), self.now))
 
     @rule(grace=st.sampled_from([0, 30_000_000]), force=st.booleans())
     def cancel(self, grace: int, force: bool) -> None:
         ended = self.job.ended
         before = self.job
         how = lifecycle.Cancellation(grace, "enough", force)
-        outcome, step = lifecycle.cancel(self.job, lifecycle.unfinished(self.others()), how, "caller", self.now)
+        outcome, step = lifecycle.cancel(self.job, self.all(), how, "caller", self.now)
         self.apply(step)
         assert ended == (outcome is lifecycle.CancelOutcome.ALREADY_ENDED)
         if ended:
@@ -137,7 +146,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule()
     def stop_overdue(self) -> None:
-        self.apply(lifecycle.stop_overdue(self.job, lifecycle.unfinished(self.others()), self.now))
+        self.apply(lifecycle.stop_overdue(self.job, self.all(), self.now))
 
     @precondition(lambda self: self.job.state in (JobState.FAILED, JobState.CANCELLED))
     @rule()
@@ -145,7 +154,7 @@ class JobMachine(RuleBasedStateMachine):
         if all(chunk.state is ChunkState.COMPLETED for chunk in self.others()):
             return
         kept = {c.index for c in self.others() if c.state is ChunkState.COMPLETED}
-        step = lifecycle.retry(self.job, self.others(), [], "caller", "", self.now)
+        step = lifecycle.retry(self.job, self.all(), [], "caller", "", self.now)
         self.percent, self.run = 0.0, self.run + 1
         self.apply(step)
         assert self.job.state is JobState.QUEUED

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.chunk_pb2 import RetryPolicy, WorkError
-from jobledger.v1.worker_service_pb2 import ChunkFailure
+from jobledger.v1.worker_service_pb2 import ChunkFailure, ChunkRelease
 from jobledger_client import InvalidFieldError, JobClient, JobNotFoundError
 
 from examples.bucket import Bucket
@@ -136,7 +136,9 @@ class TestTroubleToday:
         caller.create_job("crawl.balance", item_count=2_500)
         hoard = caller.claim_chunks(["crawl.balance"], worker="slow", max_chunks=5)
         assert not caller.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
-        caller.release_chunks([one.lease.token for one in hoard[2:]], reason="somebody else is free")
+        caller.release_chunks(
+            [ChunkRelease(lease_token=one.lease.token, reason="somebody else is free") for one in hoard[2:]]
+        )
         moved = caller.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
         told = [(one.chunk.index, one.chunk.attempt, one.chunk.worker) for one in moved]
         assert told == [(index, 1, "free") for index in (2, 3, 4)], "giving back is no failed attempt"

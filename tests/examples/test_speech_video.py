@@ -133,11 +133,11 @@ def test_a_segment_has_what_is_known_of_it_and_nothing_else(mixed: dict[str, Any
 def test_local_paths_and_content_are_refused(caller: JobClient, uri: str):
     caller.create_job("speech.path")
     [claimed] = caller.claim_chunks(["speech.path"], worker="runpod")
-    completion = ChunkCompletion(lease_token=claimed.lease.token, artifacts={"video": Artifact(uri=uri)})
+    completion = ChunkCompletion(lease_token=claimed.lease.token, progress={"artifacts": {"video": Artifact(uri=uri)}})
     with pytest.raises(InvalidFieldError) as refused:
         caller.complete_chunks([completion])
     assert [violation.field for violation in refused.value.field_violations] == [
-        'completions[0].artifacts["video"].uri'
+        'completions[0].progress.artifacts["video"].uri'
     ]
 
 

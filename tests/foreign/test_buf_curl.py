@@ -5,8 +5,10 @@ import base64
 import json
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest
 
@@ -109,3 +111,27 @@ async def test_the_details_of_an_error_are_readable(server: Server, kind: str):
     [violation] = BadRequest.FromString(details["google.rpc.BadRequest"]).field_violations
     assert violation.field == "priority"
     assert violation.description
+
+
+async def test_it_shows_a_job_whose_every_value_is_at_its_edge(api: Api, server: Server, kind: str):
+    artifact = {"uri": "s3://b/k", "size_bytes": 2**53, "metadata": {"n": [1e308, 5e-324, -0.0, None]}}
+    deepest: dict = {}
+    for _ in range(23):
+        deepest = {"a": deepest}
+    job = await api.create(
+        kind,
+        input=deepest,
+        expire_time=Timestamp(seconds=253402300799, nanos=999_999_999),
+        stages=[{"name": "s", "weight": 5e-324}],
+        retry_policy={"max_attempts": 100, "multiplier": 10, "max_backoff": timedelta(days=1)},
+        chunks=[{"item_count": 10**9, "input": deepest}],
+    )
+    [claimed] = await api.claim(kind, lease_duration=timedelta(days=1))
+    await api.report(claimed, percent=5e-324, stage_percent=-0.0, stage="s", items_completed=1)
+    await api.complete(claimed, progress={"artifacts": {"a": artifact}, "job_artifacts": {"a": artifact}})
+    [got] = await called(server, "GetJob", {"jobId": job.job_id})
+    assert got["job"]["expireTime"] == "9999-12-31T23:59:59.999999Z"
+    assert got["job"]["artifacts"]["a"]["metadata"] == {"n": [1e308, 5e-324, -0.0, None]}
+    assert got["job"]["input"] == deepest
+    [listed] = await called(server, "ListJobs", {"filter": {"kinds": [kind]}, "view": "JOB_VIEW_FULL"})
+    assert listed["jobs"] == [got["job"]]

@@ -20,7 +20,7 @@ async def completed_with_large_chunks(api: Api, kind: str) -> tuple[str, bytes]:
     async with api.watch_job(job.job_id) as watch:
         cursor = (await watch.message()).cursor
     for chunk in await api.claim(kind, CHUNKS):
-        await api.complete(chunk, artifacts=LARGE)
+        await api.complete(chunk, progress={"artifacts": LARGE})
     return job.job_id, cursor
 
 

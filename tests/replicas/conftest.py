@@ -11,7 +11,13 @@ from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.server import Server, running
 
-SETTINGS = {"log_format": "json", "duty_interval": "0.2", "retention_interval": "0.2", "bookmark_interval": "0.5"}
+SETTINGS = {
+    "log_format": "json",
+    "duty_interval": "0.2",
+    "expiry_delay": "0.1",
+    "retention_interval": "0.2",
+    "bookmark_interval": "0.5",
+}
 
 Connect = Callable[..., Api]
 

@@ -32,7 +32,7 @@ async def test_the_figures_of_one_kind(api: Api, kind: str, connect: Callable[[S
     done = await api.create(kind, item_count=700, chunk_size=350)
     claimed = await api.claim(kind, 2)
     made = {"preview": {"uri": "s3://b/p.png", "size_bytes": 2_000}}
-    completions = [ChunkCompletion(lease_token=chunk.lease.token, artifacts=made) for chunk in claimed]
+    completions = [ChunkCompletion(lease_token=chunk.lease.token, progress={"artifacts": made}) for chunk in claimed]
     await api.work.CompleteChunks(CompleteChunksRequest(completions=completions))
     failed = await api.job_in(FAILED, kind)
     await api.jobs.RetryJob(RetryJobRequest(job_id=failed.job_id))

@@ -69,12 +69,14 @@ class Caller:
         for chunk in claimed:
             token = chunk.lease.token
             made = {f"a{self.chance.randint(0, 2)}": {"uri": "s3://b/x", "size_bytes": self.chance.randint(0, 10**6)}}
-            report = LeaseReport(lease_token=token, artifacts=made, job_artifacts=self.chance.choice([made, {}]))
+            report = LeaseReport(
+                lease_token=token, progress={"artifacts": made, "job_artifacts": self.chance.choice([made, {}])}
+            )
             await self.api.work.Heartbeat(HeartbeatRequest(reports=[report], lease_duration=lease))
             doings = ["complete", "complete", "fail", "give up", "release", "forget"]
             match self.chance.choice(doings if seconds == 1 else doings[:-1]):
                 case "complete":
-                    completion = ChunkCompletion(lease_token=token, artifacts=made)
+                    completion = ChunkCompletion(lease_token=token, progress={"artifacts": made})
                     await self.api.work.CompleteChunks(CompleteChunksRequest(completions=[completion]))
                 case "fail":
                     await self.api.fail(chunk)

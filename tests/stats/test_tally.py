@@ -6,6 +6,7 @@ from jobledger_service.domain.chunk import NO_ARTIFACTS, Artifact, Chunk, WorkEr
 from jobledger_service.domain.job import Job, JobSpec
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.rollup import HOUR, UNMEASURED, Measure, Passage, Tally, bucket_of, happened
+from jobledger_service.ledger.stored_chunks import StoredChunks
 
 CREATED, NOW = 480_000 * HOUR, 480_000 * HOUR + 90_000_000
 CLAIM = work.Claim("w", 60_000_000)
@@ -26,6 +27,8 @@ class Batch:
         assert step.change is not None
         self.job = step.job
         self.chunk: Chunk = step.chunks[0] if step.chunks else self.chunk
+        if step.sweep is not None and step.sweep.covers(self.chunk):
+            self.chunk = step.sweep.applied(self.chunk)
         self.changes.append(step.change)
 
     def claim(self) -> None:
@@ -33,14 +36,17 @@ class Batch:
 
     def fail(self) -> None:
         failure = work.Failure(WorkError("E"), 0.5)
-        self.take(work.fail(self.job, self.chunk, failure, lambda: [self.chunk], NOW))
+        self.take(work.fail(self.job, self.chunk, work.NOTHING_NEW, failure, self.chunks(), NOW))
 
     def cancel(self) -> None:
         how = lifecycle.Cancellation(grace=0)
-        self.take(lifecycle.cancel(self.job, [self.chunk], how, "me", NOW)[1])
+        self.take(lifecycle.cancel(self.job, self.chunks(), how, "me", NOW)[1])
 
     def retry(self) -> None:
-        self.take(lifecycle.retry(self.job, [self.chunk], [], "me", "", NOW))
+        self.take(lifecycle.retry(self.job, self.chunks(), [], "me", "", NOW))
+
+    def chunks(self) -> StoredChunks:
+        return StoredChunks(self.job.key, {0: self.chunk}, lambda: None)
 
     def passage(self, *, deleted: bool = False) -> Passage:
         artifacts = {0: NO_ARTIFACTS} if self.chunk.artifacts else {}
@@ -99,7 +105,7 @@ def test_nothing_is_written_for_what_counts_nothing():
     batch, tally = Batch(), Tally()
     tally.add(batch.passage(), NOW)
     batch.claim()
-    batch.take(work.release(batch.job, batch.chunk, "", NOW))
+    batch.take(work.release(batch.job, batch.chunk, work.NOTHING_NEW, work.Release(), NOW))
     batch.before, batch.changes = batch.job, batch.changes[-1:]
     tally.add(batch.passage(), NOW)
     assert (tally.counts(), tally.rollups()) == ([], [])

@@ -81,7 +81,7 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
 
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
-    assert SqlLookout(database).due(1) == []
+    assert SqlLookout(database, 0).due(1) == []
     for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
         plans.hold(index)
 

@@ -18,6 +18,7 @@ from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ChunkFailure,
+    ChunkRelease,
     ClaimChunksRequest,
     ClaimedChunk,
     CompleteChunksRequest,
@@ -76,18 +77,15 @@ class Api:
         completions = [ChunkCompletion(lease_token=chunk.lease.token, **fields) for chunk in claimed]
         return list((await self.work.CompleteChunks(CompleteChunksRequest(completions=completions))).results)
 
-    async def fail(self, *claimed: ClaimedChunk, code: str = "BOOM", not_retryable: bool = False) -> list[LeaseResult]:
-        """Fail an attempt at each chunk."""
-        failures = [
-            ChunkFailure(lease_token=chunk.lease.token, error={"code": code}, not_retryable=not_retryable)
-            for chunk in claimed
-        ]
+    async def fail(self, *claimed: ClaimedChunk, code: str = "BOOM", **fields: object) -> list[LeaseResult]:
+        """Fail an attempt at each chunk, each with the same fields."""
+        failures = [ChunkFailure(lease_token=chunk.lease.token, error={"code": code}, **fields) for chunk in claimed]
         return list((await self.work.FailChunks(FailChunksRequest(failures=failures))).results)
 
-    async def release(self, *claimed: ClaimedChunk, reason: str = "") -> list[LeaseResult]:
-        """Give chunks back."""
-        tokens = [chunk.lease.token for chunk in claimed]
-        return list((await self.work.ReleaseChunks(ReleaseChunksRequest(lease_tokens=tokens, reason=reason))).results)
+    async def release(self, *claimed: ClaimedChunk, **fields: object) -> list[LeaseResult]:
+        """Give chunks back, each with the same fields."""
+        releases = [ChunkRelease(lease_token=chunk.lease.token, **fields) for chunk in claimed]
+        return list((await self.work.ReleaseChunks(ReleaseChunksRequest(releases=releases))).results)
 
     async def job_in(self, state: JobState, kind: str, **fields: object) -> Job:
         """Create a job and bring its first chunk, or all of them, to where the job is in the state."""

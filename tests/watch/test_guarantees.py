@@ -92,7 +92,7 @@ async def test_05_atomic(api: Api, other: Api, kind: str, watching: Watching, mo
     claimed = await api.claim(kind, 4)
     async with watching(other, job, mode=mode) as watch:
         revision = (await watch.change()).job.revision
-        await api.complete(*claimed[:3], job_artifacts={"a": {"uri": "s3://a/b"}})
+        await api.complete(*claimed[:3], progress={"job_artifacts": {"a": {"uri": "s3://a/b"}}})
         message = await watch.change()
     assert message.job.revision == message.event.revision == revision + 1
     assert [(chunk.index, chunk.state) for chunk in message.chunks] == [(n, CHUNK_COMPLETED) for n in range(3)]
@@ -208,7 +208,7 @@ async def test_10_bounded(start_server: StartServer, connect: Connect, kind: str
     await asyncio.gather(*(api.create(kind) for _ in range(jobs)))
     claimed = await api.claim(kind, jobs)
     for one in claimed:
-        report = LeaseReport(lease_token=one.lease.token, job_artifacts=FATTER)
+        report = LeaseReport(lease_token=one.lease.token, progress={"job_artifacts": FATTER})
         await api.work.Heartbeat(HeartbeatRequest(reports=[report]))
 
     async def follow(rounds: int, last: str) -> None:

@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from jobledger_client._channel import ChannelOptions, channel_options, channel_target
+from jobledger_client._status import invalid_reply
 
 Response = TypeVar("Response")
 
@@ -53,6 +54,8 @@ class AsyncOngoing(Generic[Response]):
 
 
 async def read(stream: Stream[Response]) -> Response | None:
-    """Return the next message, or None when the stream has ended well."""
+    """Return the next message, or None when the stream has ended well. Raises InvalidReplyError."""
     message = await stream.read()
+    if message is None:  # gRPC's word for a message that it could not decode
+        raise invalid_reply()
     return None if message is grpc.aio.EOF else cast("Response", message)

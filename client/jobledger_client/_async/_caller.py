@@ -8,7 +8,7 @@ import grpc
 from jobledger_client._async._backend import AsyncClock
 from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, may_repeat, tells_less
-from jobledger_client._status import error_from_call
+from jobledger_client._status import error_from_call, invalid_reply
 from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class AsyncCaller:
         before: JobledgerError | None = None
         while True:
             try:
-                return await method(request, timeout=self.left(deadline), metadata=traced(self.metadata()))
+                response = await method(request, timeout=self.left(deadline), metadata=traced(self.metadata()))
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)
@@ -64,6 +64,10 @@ class AsyncCaller:
                 if not may_repeat(error, idempotent=idempotent) or self.clock.monotonic() + wait >= deadline:
                     raise error from failure
                 before = error
+            else:
+                if response is None:  # gRPC's word for a reply that it could not decode
+                    raise invalid_reply(attempts=failures + 1)
+                return response
             await self.clock.sleep(wait)
 
     def deadline(self, timeout: float | None) -> float:

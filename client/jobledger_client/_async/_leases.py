@@ -84,7 +84,9 @@ class AsyncLeaseCalls:
         timeout: float | None = None,
     ) -> Sequence[rpc.HeartbeatResult]:
         """Extend 1 to 1,000 leases to `lease_duration` (60 s when None) from now and report progress."""
-        request = rpc.HeartbeatRequest(reports=reports, lease_duration=values.duration(lease_duration))
+        request = rpc.HeartbeatRequest(
+            reports=requests.lease_reports(reports), lease_duration=values.duration(lease_duration)
+        )
         return (await self._caller.call(self._leases.Heartbeat, request, timeout=timeout)).results
 
     async def complete_chunks(
@@ -97,13 +99,16 @@ class AsyncLeaseCalls:
     async def fail_chunks(
         self, failures: Iterable[rpc.ChunkFailure], *, timeout: float | None = None
     ) -> Sequence[rpc.LeaseResult]:
-        """End 1 to 1,000 leases with a failed attempt."""
+        """End 1 to 1,000 leases with a failed attempt; each chunk goes again as its policy, or `retry_delay`, says."""
         request = rpc.FailChunksRequest(failures=failures)
         return (await self._caller.call(self._leases.FailChunks, request, timeout=timeout)).results
 
     async def release_chunks(
-        self, lease_tokens: Iterable[str], *, reason: str = "", timeout: float | None = None
+        self, releases: Iterable[rpc.ChunkRelease | str], *, timeout: float | None = None
     ) -> Sequence[rpc.LeaseResult]:
-        """Give 1 to 1,000 chunks back, to go again at once with the attempt not counted."""
-        request = rpc.ReleaseChunksRequest(lease_tokens=lease_tokens, reason=reason)
+        """Give 1 to 1,000 chunks back with the attempt not counted; a string is a lease token with nothing more to say.
+
+        A chunk goes again at once, or after its release's `delay`.
+        """
+        request = rpc.ReleaseChunksRequest(releases=requests.releases(releases))
         return (await self._caller.call(self._leases.ReleaseChunks, request, timeout=timeout)).results

@@ -1,7 +1,6 @@
 """Carries cancellation from the ledger to an outside engine: it stops the engine's tasks of jobs that are to stop."""
 
 import asyncio
-import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._async._engine_task import AsyncEngineTask
 from jobledger_client._channel import ChannelOptions
+from jobledger_client._engines._callbacks import call
 from jobledger_client._errors import JobNotFoundError
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
@@ -170,9 +170,7 @@ class CancelBridge(Runnable):
         """Have the engine stop its task; tell whether it has."""
         for failures in range(1, _TRIES + 1):
             try:
-                if inspect.iscoroutinefunction(self._stop_task):
-                    return bool(await self._stop_task(task))
-                return bool(await asyncio.to_thread(self._stop_task, task))
+                return bool(await call(self._stop_task, task))
             except Exception:
                 if failures == _TRIES:
                     logger.exception("gave up to stop the task %s of job %s", task.task_id, task.job_id)

@@ -1,7 +1,6 @@
 """Pushes chunks to an outside engine with a queue of its own: the most urgent first, and again when they get lost."""
 
 import asyncio
-import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
@@ -19,6 +18,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._engines._backlog import Backlog, Pushed
+from jobledger_client._engines._callbacks import call
 from jobledger_client._errors import JobNotFoundError
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
@@ -147,17 +147,12 @@ class Dispatcher(Runnable):
         return left <= 0
 
     async def _call_push(self, job: Job, chunk: Chunk) -> str:
-        if inspect.iscoroutinefunction(self._push):
-            return str(await self._push(job, chunk))
-        return str(await asyncio.to_thread(self._push, job, chunk))
+        return str(await call(self._push, job, chunk))
 
     async def _withdraw_one(self, task_id: str) -> None:
         if self._withdraw is None:
             return
         try:
-            if inspect.iscoroutinefunction(self._withdraw):
-                await self._withdraw(task_id)
-            else:
-                await asyncio.to_thread(self._withdraw, task_id)
+            await call(self._withdraw, task_id)
         except Exception:
             logger.warning("could not withdraw the task %s; its claim will be refused", task_id, exc_info=True)

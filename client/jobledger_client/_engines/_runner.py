@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
@@ -19,16 +19,19 @@ from jobledger_client._channel import ChannelOptions
 from jobledger_client._engines._side import Side
 from jobledger_client._errors import ChunkNotClaimableError
 from jobledger_client._metadata import MetadataSource
+from jobledger_client._sync._client import JobClient
 from jobledger_client._worker._attempt import Attempt
 from jobledger_client._worker._context import ChunkContext
+from jobledger_client._worker._lease_keeper import checked_interval
 
 
 class EngineRunner:
     """Runs attempts at chunks for an engine that says which: RunPod, Airflow, Celery, a cron job.
 
     `name` is for people and the audit trail, host and process id when None. `lease_duration` is 1 s to 24 h: how long
-    the chunk of a process that died stays with it; heartbeats come each third of it, by themselves. The rest is as in
-    AsyncJobClient. Any thread may use it, and a process that was forked may go on using it.
+    the chunk of a process that died stays with it; heartbeats come each `heartbeat_interval`, a third of it when None,
+    by themselves. The rest is as in AsyncJobClient. Any thread may use it, and a process that was forked may go on
+    using it.
     """
 
     def __init__(
@@ -37,13 +40,17 @@ class EngineRunner:
         *,
         name: str | None = None,
         lease_duration: timedelta = timedelta(seconds=30),
+        heartbeat_interval: timedelta | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
     ) -> None:
         self._name = name
         self._lease_duration = lease_duration
-        self._open_client = partial(AsyncJobClient, target, credentials=credentials, metadata=metadata, options=options)
+        self._heartbeat_interval = checked_interval(lease_duration, heartbeat_interval)
+        how: dict[str, Any] = {"credentials": credentials, "metadata": metadata, "options": options}
+        self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **how)
+        self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **how)
         self._lock = threading.Lock()
         self._side: Side | None = None
         self._running: set[tuple[str, int]] = set()
@@ -108,7 +115,9 @@ class EngineRunner:
     def _own_side(self) -> Side:
         with self._lock:
             if self._side is None or not self._side.is_ours:
-                self._side = Side(self._open_client, self._lease_duration)
+                self._side = Side(
+                    self._open_client, self._open_sync_client, self._lease_duration, self._heartbeat_interval
+                )
                 self._running.clear()
             return self._side
 
@@ -157,7 +166,7 @@ async def _follow(
         handed.set_result((attempt, context))
         ended.result()
 
-    attempt = Attempt(claimed, block, side.heartbeats, side.reports, cancel_grace)
+    attempt = Attempt(claimed, block, side.keeper, side.reports, cancel_grace)
     telling = asyncio.create_task(_tell_overdue(handed, cancel_grace, overdue))
     try:
         await attempt.run()

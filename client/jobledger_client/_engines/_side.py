@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._retry import Backoff
-from jobledger_client._worker._heartbeats import Heartbeats
+from jobledger_client._sync._client import JobClient
+from jobledger_client._worker._lease_keeper import LeaseKeeper
 from jobledger_client._worker._reports import Reports
 
 logger = logging.getLogger("jobledger_client.engine")
@@ -25,12 +26,20 @@ class Side:
     """The loop and its thread, of the process that made it: a child that was forked needs one of its own."""
 
     client: AsyncJobClient
-    heartbeats: Heartbeats
+    keeper: LeaseKeeper
     reports: Reports
 
-    def __init__(self, open_client: Callable[[], AsyncJobClient], lease_duration: timedelta) -> None:
+    def __init__(
+        self,
+        open_client: Callable[[], AsyncJobClient],
+        open_sync_client: Callable[[], JobClient],
+        lease_duration: timedelta,
+        heartbeat_interval: timedelta,
+    ) -> None:
         self._open_client = open_client
+        self._open_sync_client = open_sync_client
         self._lease_duration = lease_duration
+        self._heartbeat_interval = heartbeat_interval
         self._pid = os.getpid()
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -63,10 +72,10 @@ class Side:
     async def _serve(self) -> None:
         async with self._open_client() as client:
             self.client = client
-            self.heartbeats = Heartbeats(client, self._lease_duration)
-            self.reports = Reports(client, Backoff(initial=0.2, ceiling=5.0))
-            runs = {"heartbeats": self.heartbeats.run(), **self.reports.runs()}
-            tasks = [asyncio.create_task(run, name=name) for name, run in runs.items()]
+            self.keeper = LeaseKeeper(self._open_sync_client, self._lease_duration, self._heartbeat_interval)
+            self.keeper.start()
+            self.reports = Reports(client, Backoff(initial=0.2, ceiling=5.0), self._lease_duration)
+            tasks = [asyncio.create_task(run, name=name) for name, run in self.reports.runs().items()]
             for task in tasks:
                 task.add_done_callback(_log_end)
             self._ready.set()
@@ -74,6 +83,7 @@ class Side:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.keeper.close()
 
 
 def _log_end(task: asyncio.Task[Any]) -> None:

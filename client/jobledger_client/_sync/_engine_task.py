@@ -8,12 +8,14 @@ from jobledger.v1.chunk_pb2 import Artifact, WorkError
 from jobledger.v1.worker_service_pb2 import (
     ChunkCompletion,
     ChunkFailure,
+    ChunkRelease,
     ClaimedChunk,
     LeaseReport,
     LeaseStatus,
     ProgressReport,
 )
 
+from jobledger_client import _values as values
 from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
 from jobledger_client._sync._client import JobClient
 
@@ -87,31 +89,44 @@ class EngineTask:
             stage_percent=stage_percent,
             message=message,
             items_completed=items_completed,
+            artifacts=artifacts,
+            job_artifacts=job_artifacts,
         )
-        report = LeaseReport(
-            lease_token=self._token, progress=progress, artifacts=artifacts, job_artifacts=job_artifacts
-        )
+        report = LeaseReport(lease_token=self._token, progress=progress)
         return (self._client.heartbeat([report], lease_duration=self._lease_duration))[0].status
 
     def complete(
         self,
         *,
         result_uri: str = "",
+        message: str | None = None,
         artifacts: Mapping[str, Artifact] | None = None,
         job_artifacts: Mapping[str, Artifact] | None = None,
     ) -> LeaseStatus.ValueType:
-        """End the task with success. Raises InvalidFieldError."""
+        """End the task with success, and with a last report. Raises InvalidFieldError."""
         if not self._joined():
             return LeaseStatus.LEASE_STATUS_LEASE_LOST
         completion = ChunkCompletion(
-            lease_token=self._token, artifacts=artifacts, job_artifacts=job_artifacts, result_uri=result_uri
+            lease_token=self._token,
+            progress=ProgressReport(message=message, artifacts=artifacts, job_artifacts=job_artifacts),
+            result_uri=result_uri,
         )
         return (self._client.complete_chunks([completion]))[0].status
 
-    def fail(self, code: str, message: str = "", *, stage: str = "", retryable: bool = True) -> LeaseStatus.ValueType:
+    def fail(
+        self,
+        code: str,
+        message: str = "",
+        *,
+        stage: str = "",
+        retryable: bool = True,
+        retry_delay: timedelta | None = None,
+        artifacts: Mapping[str, Artifact] | None = None,
+    ) -> LeaseStatus.ValueType:
         """End the task with a failed attempt; the chunk goes again if it is `retryable` and attempts are left.
 
-        `code` is 1 to 128 characters, for programs; `message` up to 4,096, for people. Raises InvalidFieldError.
+        `code` is 1 to 128 characters, for programs; `message` up to 4,096, for people. `retry_delay`, up to 7 days, is
+        waited in place of what the job's retry policy says. Raises InvalidFieldError.
         """
         if not self._joined():
             return LeaseStatus.LEASE_STATUS_LEASE_LOST
@@ -119,14 +134,20 @@ class EngineTask:
             lease_token=self._token,
             error=WorkError(code=code, message=message, stage=stage),
             not_retryable=not retryable,
+            progress=ProgressReport(artifacts=artifacts),
+            retry_delay=values.duration(retry_delay),
         )
         return (self._client.fail_chunks([failure]))[0].status
 
-    def release(self, reason: str = "") -> LeaseStatus.ValueType:
-        """Give the chunk back with the attempt not counted; of a job that is to stop, the chunk is then CANCELLED."""
+    def release(self, reason: str = "", *, delay: timedelta | None = None) -> LeaseStatus.ValueType:
+        """Give the chunk back with the attempt not counted; of a job that is to stop, the chunk is then CANCELLED.
+
+        `delay`, up to 7 days, is how long it waits before it may be claimed again.
+        """
         if not self._joined():
             return LeaseStatus.LEASE_STATUS_LEASE_LOST
-        return (self._client.release_chunks([self._token], reason=reason))[0].status
+        release = ChunkRelease(lease_token=self._token, delay=values.duration(delay), reason=reason)
+        return (self._client.release_chunks([release]))[0].status
 
     def _joined(self) -> bool:
         if self._token:

@@ -62,6 +62,11 @@ class Export:
         return self._last.rows
 
     @property
+    def unreadable_rows(self) -> int:
+        """How many of the rows could not be shown: what is stored of these jobs is damaged."""
+        return self._last.unreadable_rows
+
+    @property
     def percent(self) -> float:
         """About how much of the jobs has been looked at, 0 to 100."""
         return self._last.percent

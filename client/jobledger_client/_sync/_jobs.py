@@ -16,6 +16,7 @@ from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._errors import JobNotFoundError
 from jobledger_client._snapshots import Relist
+from jobledger_client._structs import struct
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
 from jobledger_client._sync._watch import Watch
@@ -67,7 +68,10 @@ class JobCalls:
         kind, {"label:gpu": 1} for all with its value of that label. Without a `request_id` one is made, so that a
         repeated attempt creates no second job.
 
-        Raises InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError.
+        Inputs are what JSON can hold without loss: a ValueError names the path of what it cannot, such as NaN, an
+        integer beyond ±2**53 (send a string), a date, a set or bytes, and of what is nested more than 24 levels deep.
+
+        Raises ValueError, InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError.
         """
         request = rpc.CreateJobRequest(
             request_id=request_id or str(uuid4()),
@@ -75,12 +79,12 @@ class JobCalls:
             kind=kind,
             display_name=display_name,
             priority=priority,
-            input=values.struct(input),
+            input=struct(input, "input"),
             labels=labels or {},
             item_count=item_count,
             chunk_size=chunk_size,
             chunks=requests.chunk_specs(chunks),
-            retry_policy=retry_policy,
+            retry_policy=requests.retry_policy(retry_policy),
             failure_policy=values.failure_policy(failure_policy),
             stages=requests.stage_plan(stages),
             expire_time=values.timestamp(expire_time),

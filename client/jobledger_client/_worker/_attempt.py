@@ -2,123 +2,203 @@
 
 import asyncio
 import logging
-from enum import Enum, auto
+from collections.abc import Callable
+from enum import Enum
+from typing import Any, Protocol
 
-from jobledger.v1.chunk_pb2 import WorkError
-from jobledger.v1.worker_service_pb2 import ChunkCompletion, ChunkFailure, ClaimedChunk, LeaseResult, LeaseStatus
+from jobledger.v1.worker_service_pb2 import (
+    ChunkCompletion,
+    ChunkFailure,
+    ChunkRelease,
+    ClaimedChunk,
+    LeaseReport,
+    LeaseResult,
+    LeaseStatus,
+    ProgressReport,
+)
 
-from jobledger_client._errors import InvalidFieldError, JobledgerError
+from jobledger_client._errors import JobledgerError
 from jobledger_client._tracing import span_of
+from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
+from jobledger_client._worker._containment import OWNER, Tasks
 from jobledger_client._worker._context import ChunkContext
-from jobledger_client._worker._handlers import Handler, NotRetryable, call, is_async
-from jobledger_client._worker._heartbeats import Heartbeats
-from jobledger_client._worker._news import News
+from jobledger_client._worker._failures import log_text, text_of, work_error
+from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable
+from jobledger_client._worker._leases import Leaseholder
+from jobledger_client._worker._outbox import Item, Outbox
+from jobledger_client._worker._pending import MAX_REPORT_BYTES, PendingReport
 from jobledger_client._worker._reports import Reports
 
 logger = logging.getLogger("jobledger_client.worker")
 
-_CODE_LENGTH = 128
-_MESSAGE_LENGTH = 4_096
-
 
 class Stop(Enum):
-    """Why an attempt was told to stop."""
+    """Why an attempt was told to stop, in words for the audit trail."""
 
-    CANCEL_REQUESTED = auto()
-    DRAINING = auto()
-    LEASE_LOST = auto()
-    REFUSED = auto()
+    CANCEL_REQUESTED = "the job is cancelled"
+    DRAINING = "the worker shuts down"
+    LEASE_LOST = "the lease is lost"
+    REFUSED = "the service refused a report"
+
+
+class Leases(Protocol):
+    """Where an attempt has its lease kept."""
+
+    def add(self, holder: Leaseholder) -> None:
+        """Keep this lease from now on."""
+
+    def remove(self, holder: Leaseholder) -> None:
+        """Let this lease go."""
+
+    def wake(self) -> None:
+        """Note that a holder has something to report."""
 
 
 class Attempt:
-    """Calls the handler and reports: completed when it returns, failed when it raises, released when it was stopped."""
+    """Calls the handler and reports: completed when it returns, failed when it raises, released when it was stopped.
+
+    `cancel_grace` is how many seconds an asynchronous handler has after a stop before it is cancelled. One that does
+    not stop even then is left behind `abandon_after` seconds after the stop; None: never.
+    """
 
     def __init__(
-        self, claimed: ClaimedChunk, handler: Handler, heartbeats: Heartbeats, reports: Reports, cancel_grace: float
+        self,
+        claimed: ClaimedChunk,
+        handler: Handler,
+        leases: Leases,
+        reports: Reports,
+        cancel_grace: float,
+        abandon_after: float | None = None,
     ) -> None:
         self.lease_token = claimed.lease.token
-        self.news = News(has_plan=bool(claimed.stages), wake=heartbeats.wake)
+        self.pending = PendingReport(has_plan=bool(claimed.stages), wake=leases.wake)
         self._claimed = claimed
-        self._context = ChunkContext(claimed, self.news)
-        self._handler = handler
-        self._heartbeats = heartbeats
+        self._context = ChunkContext(claimed, self.pending)
+        self._call = HandlerCall(handler, self._context)
+        self._leases = leases
         self._reports = reports
         self._cancel_grace = cancel_grace
+        self._abandon_after = abandon_after
         self._loop = asyncio.get_running_loop()
         self._abandoned: asyncio.Future[None] = self._loop.create_future()
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[BaseException | None] | None = None
         self._stop: Stop | None = None
+        self._stops: set[Stop] = set()
         self._refusal: JobledgerError | None = None
         self._reporting = False
+        self.tasks = Tasks(claimed.kind, f"the handler of {claimed.kind} ({self})")
 
     def __str__(self) -> str:
         return f"chunk {self._context.chunk.index} of job {self._context.job_id}"
 
     async def run(self) -> None:
         """Do the work under the lease, and report it."""
-        self._heartbeats.add(self)
-        self._task = asyncio.create_task(self._work(), name=f"handler of {self}")
+        self._leases.add(self)
+        OWNER.set(self.tasks)
         try:
-            await asyncio.wait({self._task, self._abandoned}, return_when=asyncio.FIRST_COMPLETED)
+            self._task = asyncio.create_task(self._work(), name=f"handler of {self}")
+        finally:
+            OWNER.set(None)
+        try:
+            ends: set[asyncio.Future[Any]] = {self._task, self._abandoned}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             await self._report(self._task)
         finally:
-            self._heartbeats.remove(self)
+            self._leases.remove(self)
             self._task.cancel()
 
-    async def _work(self) -> None:
-        with span_of(self._claimed):
-            await call(self._handler, self._context)
+    def left_behind(self) -> "asyncio.Future[Any] | None":
+        """Return what of the handler still runs after the attempt: its thread, or its task; None when it has ended."""
+        if self._call.thread is not None:
+            return self._call.thread
+        return self._task if self._task is not None and not self._task.done() else None
+
+    async def _work(self) -> BaseException | None:
+        """Run the handler; return what it raised. Nothing that a handler raises goes further, not even SystemExit."""
+        try:
+            with span_of(self._claimed):
+                await self._call.run()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the chunk fails of it and the worker lives
+            return error
+        return None
 
     def cancel_requested(self) -> None:
         """Stop because the job is cancelled: asynchronous handlers are cancelled after the grace."""
-        if self._note(Stop.CANCEL_REQUESTED) and is_async(self._handler):
-            self._loop.call_later(self._cancel_grace, self._cancel_handler)
+        self._on_loop(self._stop_for, Stop.CANCEL_REQUESTED, self._cancel_grace)
 
     def lease_lost(self) -> None:
-        """Stop at once and say nothing: the chunk is somebody else's.
+        """Stop at once and report nothing: the chunk is somebody else's.
 
         Once the end is being reported, its answer tells: a heartbeat that comes after it finds no lease, as it should.
         """
-        if self._reporting:
-            return
-        logger.warning("the lease of %s is lost; its work stops", self)
-        self._note(Stop.LEASE_LOST)
-        self._stop = Stop.LEASE_LOST  # whatever came before: there is nothing left to report
-        if is_async(self._handler):
-            self._cancel_handler()
+        self._on_loop(self._lose, "the lease of %s is lost; its work stops", self)
+
+    def lease_over(self, silence: float) -> None:
+        """Stop at once and report nothing: the service may have given the chunk to somebody else."""
+        self._on_loop(
+            self._lose, "the lease of %s is over: the service was not reached for %.1f s; its work stops", self, silence
+        )
 
     def refused(self, error: JobledgerError) -> None:
         """Stop because the service does not take what the handler reported: the chunk fails."""
-        logger.error("the service refused what %s reported: %s", self, error)
-        if self._note(Stop.REFUSED):
-            self._refusal = error
-        if is_async(self._handler):
-            self._cancel_handler()
+        self._on_loop(self._refuse, error)
 
     def drain(self) -> None:
         """Stop because the worker shuts down."""
-        self._note(Stop.DRAINING)
-        if is_async(self._handler):
-            self._cancel_handler()
+        self._stop_for(Stop.DRAINING, 0.0)
 
     def abandon(self) -> None:
         """Wait no longer for a handler that does not stop; one that has stopped is only waiting for its report."""
         if self._task is not None and not self._task.done() and not self._abandoned.done():
-            logger.warning("the handler of %s does not stop; it is left behind and its chunk is given back", self)
+            logger.warning("the handler of %s does not stop; it is left behind", self)
             self._abandoned.set_result(None)
 
-    def _note(self, stop: Stop) -> bool:
-        """Note why to stop, if this is the first reason."""
+    def _on_loop(self, stop: Callable[..., None], *args: object) -> None:
+        """Stop from any thread: the context is told at once, also while the loop is blocked.
+
+        The loop hears of it first, so that it never takes the end of a handler that obeys for a completion.
+        """
+        if self._reporting:
+            return
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(stop, *args)
+        self._context.cancel()
+
+    def _lose(self, message: str, *args: object) -> None:
+        if self._reporting:
+            return
+        logger.warning(message, *args)
+        self._stop_for(Stop.LEASE_LOST, 0.0)
+        self._stop = Stop.LEASE_LOST  # whatever came before: there is nothing left to report
+
+    def _refuse(self, error: JobledgerError) -> None:
+        if self._reporting:
+            return
+        logger.error("the service refused what %s reported: %s", self, error)
+        if self._stop is None:
+            self._refusal = error
+        self._stop_for(Stop.REFUSED, 0.0)
+
+    def _stop_for(self, stop: Stop, grace: float) -> None:
+        """Have the handler stop; of several reasons the first one counts."""
+        if stop in self._stops:
+            return
+        self._stops.add(stop)
         first = self._stop is None
         self._stop = self._stop or stop
         self._context.cancel()
-        return first
+        if grace <= 0:
+            self._cancel_handler()
+        elif first:
+            self._loop.call_later(grace, self._cancel_handler)
+        if first and self._abandon_after is not None and stop is not Stop.DRAINING:
+            self._loop.call_later(self._abandon_after, self.abandon)
 
     def _cancel_handler(self) -> None:
-        if self._task is not None:
+        if self._task is not None and self._call.can_be_cancelled:
             self._task.cancel()
 
-    async def _report(self, task: asyncio.Task[None]) -> None:
+    async def _report(self, task: "asyncio.Task[BaseException | None]") -> None:
         error = _error_of(task)
         try:
             if self._stop is Stop.LEASE_LOST:
@@ -129,7 +209,7 @@ class Attempt:
             elif self._stop is not None:
                 await self._release(self._stop)
             elif error is not None:
-                logger.warning("%s failed: %r", self, error, exc_info=error)
+                logger.warning("%s failed: %s\n%s", self, text_of(error)[:1_024], log_text(error))
                 await self._fail(error, retryable=not isinstance(error, NotRetryable))
             else:
                 await self._complete()
@@ -137,49 +217,66 @@ class Attempt:
             logger.exception("the end of %s could not be reported", self)
 
     async def _complete(self) -> None:
-        last = self.news.take(self.lease_token).report
-        completion = ChunkCompletion(
-            lease_token=self.lease_token,
-            artifacts=last.artifacts,
-            job_artifacts=last.job_artifacts,
-            result_uri=self._context.result_uri,
-        )
+        def completion(last: ProgressReport) -> ChunkCompletion:
+            return ChunkCompletion(lease_token=self.lease_token, progress=last, result_uri=self._context.result_uri)
+
         try:
-            self._log_if_lost(await self._reports.completions.post(completion))
-        except InvalidFieldError as error:
+            await self._end(self._reports.completions, completion)
+        except JobledgerError as error:
+            if not is_refusal(error):
+                raise
             logger.exception("the service refused the completion of %s", self)
             await self._fail(error, retryable=False)
 
     async def _fail(self, error: BaseException, *, retryable: bool) -> None:
-        await self._flush_artifacts()
-        code = getattr(error, "code", None) if isinstance(error, NotRetryable) else None
-        why = WorkError(
-            code=(code or type(error).__name__)[:_CODE_LENGTH],
-            message=str(error)[:_MESSAGE_LENGTH],
-            stage=self._context.stage,
-        )
-        failure = ChunkFailure(lease_token=self.lease_token, error=why, not_retryable=not retryable)
-        self._log_if_lost(await self._reports.failures.post(failure))
+        why = work_error(error, self.pending.stage)
+
+        def failure(last: ProgressReport | None) -> ChunkFailure:
+            return ChunkFailure(lease_token=self.lease_token, error=why, not_retryable=not retryable, progress=last)
+
+        await self._end_anyhow(self._reports.failures, failure)
 
     async def _release(self, stop: Stop) -> None:
-        await self._flush_artifacts()
-        releases = self._reports.releases_of_cancelled
-        if stop is Stop.DRAINING:
-            releases = self._reports.releases_of_draining
-        self._log_if_lost(await releases.post(self.lease_token))
+        def release(last: ProgressReport | None) -> ChunkRelease:
+            return ChunkRelease(lease_token=self.lease_token, progress=last, reason=stop.value)
 
-    async def _flush_artifacts(self) -> None:
-        """Send artifacts ahead of a report that cannot carry them."""
-        if self.news.has_artifacts:
-            await self._heartbeats.flush(self)
+        await self._end_anyhow(self._reports.releases, release)
+
+    async def _end_anyhow(self, outbox: Outbox[Item], item: Callable[[ProgressReport | None], Item]) -> None:
+        """End the lease with the last report; without it, when the service refuses it."""
+        try:
+            await self._end(outbox, item)
+        except JobledgerError as error:
+            if not is_refusal(error):
+                raise
+            logger.warning("the service refused the last report of %s: %s", self, error)
+            self._log_if_lost(await outbox.post(item(None)))
+
+    async def _end(self, outbox: Outbox[Item], item: Callable[[ProgressReport], Item]) -> None:
+        """End the lease with the last report, in one call; what is too much for one goes ahead of it."""
+        max_bytes = MAX_REPORT_BYTES
+        while True:
+            try:
+                taken = self.pending.take(max_bytes)
+                while not taken.is_all:
+                    await self._reports.ahead.post(LeaseReport(lease_token=self.lease_token, progress=taken.report))
+                    self.pending.confirm(taken)
+                    taken = self.pending.take(max_bytes)
+                self._log_if_lost(await outbox.post(item(taken.report)))
+            except JobledgerError as error:
+                max_bytes //= 4
+                if not is_too_large(error) or max_bytes < MIN_REPORT_BYTES:
+                    raise
+            else:
+                return
 
     def _log_if_lost(self, result: LeaseResult) -> None:
         if result.status == LeaseStatus.LEASE_STATUS_LEASE_LOST:
             logger.warning("the lease of %s was lost before its end was reported", self)
 
 
-def _error_of(task: asyncio.Task[None]) -> BaseException | None:
+def _error_of(task: "asyncio.Task[BaseException | None]") -> BaseException | None:
     """Return what the handler raised; nothing for one that was left behind."""
     if not task.done():
         return None
-    return asyncio.CancelledError("the handler cancelled itself") if task.cancelled() else task.exception()
+    return asyncio.CancelledError() if task.cancelled() else task.result()

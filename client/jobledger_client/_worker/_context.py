@@ -9,8 +9,10 @@ from typing import Any
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, ProgressReport
 
-from jobledger_client._values import StructLike, plain, struct
-from jobledger_client._worker._news import News
+from jobledger_client._structs import plain, struct
+from jobledger_client._values import StructLike
+from jobledger_client._worker import _artifact_rules as rules
+from jobledger_client._worker._pending import PendingReport
 
 _MESSAGE_LENGTH = 1_024
 
@@ -21,13 +23,14 @@ class ChunkContext:
     What is reported goes out with the next heartbeat, at most about each half second, the latest of each value.
     """
 
-    def __init__(self, claimed: ClaimedChunk, news: News) -> None:
+    def __init__(self, claimed: ClaimedChunk, pending: PendingReport) -> None:
         self._claimed = claimed
-        self._news = news
+        self._pending = pending
         self._loop = asyncio.get_running_loop()
         self._cancelled = threading.Event()
         self._cancelled_on_loop = asyncio.Event()
-        self._stage = ""
+        self._artifact_names = set(claimed.chunk.artifacts)
+        self._job_artifact_names: set[str] = set()
         self._result_uri = ""
 
     @property
@@ -69,7 +72,7 @@ class ChunkContext:
     @property
     def stage(self) -> str:
         """The stage that this attempt named last; empty before."""
-        return self._stage
+        return self._pending.stage
 
     @property
     def result_uri(self) -> str:
@@ -78,7 +81,9 @@ class ChunkContext:
 
     @property
     def cancelled(self) -> bool:
-        """True when the work is to stop: the job is cancelled, the lease is lost, or the worker shuts down.
+        """True when the work is to stop: the job is cancelled, the lease is lost or over, or the worker shuts down.
+
+        A lease is over when the service was not reached for its duration: somebody else may have the chunk then.
 
         What a handler returns or raises after this is not reported: the chunk is given back.
         """
@@ -105,21 +110,23 @@ class ChunkContext:
 
         `percent` and `stage_percent` are 0 to 100; without `percent` the service computes it from the stage and the
         job's plan, or from `items_completed`. A `message` is cut to 1,024 characters. Raises ValueError for a value
-        outside its range, and for a stage that the job's plan does not have.
+        outside its range, for a stage that the job's plan does not have, and for a text with a NUL character.
         """
         self._check_percent("percent", percent)
         self._check_percent("stage_percent", stage_percent)
         self._check_stage(stage)
         self._check_items(items_completed)
-        self._stage = stage or self._stage
+        if message is not None:
+            message = message[:_MESSAGE_LENGTH]
+            rules.check_text("message", message, _MESSAGE_LENGTH)
         report = ProgressReport(
             percent=percent,
             stage=stage,
             stage_percent=stage_percent,
-            message=None if message is None else message[:_MESSAGE_LENGTH],
+            message=message,
             items_completed=items_completed,
         )
-        self._news.add_progress(report)
+        self._pending.add_progress(report)
 
     def artifact(
         self,
@@ -133,39 +140,51 @@ class ChunkContext:
     ) -> None:
         """Report an output or preview of the chunk, or with `job` of the job; one of the same name is replaced.
 
-        Raises ValueError for a `uri` without a scheme. When the service refuses the artifact, the chunk fails.
+        Raises ValueError for what the service would refuse: a name of more than 128 characters, a `uri` with a scheme
+        that the operator does not allow or of more than 2,048 characters, a `content_type` of more than 255, `metadata`
+        of more than 4 KiB encoded or that JSON cannot hold without loss, and more than 50 artifacts of the chunk, or
+        100 of the job.
         """
-        _check_uri(uri)
-        artifact = Artifact(uri=uri, content_type=content_type, size_bytes=size_bytes, metadata=struct(metadata))
-        self._news.add_artifact(name, artifact, job=job)
+        artifact = Artifact(
+            uri=uri, content_type=content_type, size_bytes=size_bytes, metadata=struct(metadata, "metadata")
+        )
+        rules.check_artifact(name, artifact, self._claimed.artifact_schemes)
+        self._check_number(name, job=job)
+        self._pending.add_artifact(name, artifact, job=job)
 
     def result(self, uri: str) -> None:
         """Declare where the job's result is. It shows once the job is COMPLETED; the last one declared holds.
 
-        Raises ValueError for a `uri` without a scheme.
+        Raises ValueError for a `uri` that the service would refuse, as `artifact` does.
         """
-        _check_uri(uri)
+        rules.check_uri(uri, self._claimed.artifact_schemes)
         self._result_uri = uri
 
     def cancel(self) -> None:
         """Set `cancelled`. The worker does this, and tests of handlers may."""
         self._cancelled.set()
-        self._loop.call_soon_threadsafe(self._cancelled_on_loop.set)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cancelled_on_loop.set)
 
     def _check_percent(self, name: str, value: float | None) -> None:
         if value is not None and not 0 <= value <= 100:  # noqa: PLR2004 - what percent means
-            raise ValueError(f"{name}: {value} is not within 0 to 100")
+            raise ValueError(f"{name} must be within 0 to 100; got {value}")
 
     def _check_stage(self, stage: str | None) -> None:
+        if stage is None:
+            return
+        rules.check_text("stage", stage, rules.MAX_STAGE_LENGTH, min_length=1)
         plan = [declared.name for declared in self._claimed.stages]
-        if stage is not None and plan and stage not in plan:
-            raise ValueError(f"stage: {stage!r} is not in the job's plan: {', '.join(plan)}")
+        if plan and stage not in plan:
+            raise ValueError(f"stage must be one of the job's plan: {', '.join(plan)}; got {stage!r}")
+
+    def _check_number(self, name: str, *, job: bool) -> None:
+        names = self._job_artifact_names if job else self._artifact_names
+        limit = rules.MAX_JOB_ARTIFACTS if job else rules.MAX_CHUNK_ARTIFACTS
+        if name not in names and len(names) >= limit:
+            raise ValueError(f"a {'job' if job else 'chunk'} must have at most {limit} artifacts; {name!r} is one more")
+        names.add(name)
 
     def _check_items(self, items_completed: int | None) -> None:
         if items_completed is not None and not 0 <= items_completed <= len(self.items):
-            raise ValueError(f"items_completed: {items_completed} is not within 0 to {len(self.items)}")
-
-
-def _check_uri(uri: str) -> None:
-    if "://" not in uri:
-        raise ValueError(f"uri: {uri!r} has no scheme; s3://bucket/key or https://host/path would do")
+            raise ValueError(f"items_completed must be within 0 to {len(self.items)}; got {items_completed}")

@@ -1,39 +1,44 @@
-"""How the ends of leases are sent: all that came together in one call, and again until the service has them."""
+"""How the ends of leases are sent: all that came together in few calls, and again until the service has them."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import random
-from typing import Generic, NoReturn, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
-from jobledger.v1.worker_service_pb2 import LeaseResult
+from google.protobuf.message import Message
 
 from jobledger_client._errors import (
     DeadlineExceededError,
     InternalError,
-    InvalidFieldError,
     JobledgerError,
     QueueFullError,
     RateLimitedError,
     UnavailableError,
 )
 from jobledger_client._retry import Backoff
+from jobledger_client._worker._batches import batches, is_refusal
 
 logger = logging.getLogger("jobledger_client.worker")
 
-Item = TypeVar("Item")
-Send: TypeAlias = Callable[[Sequence[Item]], Awaitable[Sequence[LeaseResult]]]
+Item = TypeVar("Item", bound=Message)
+Send: TypeAlias = Callable[[Sequence[Item]], Awaitable[Sequence[Any]]]
 
 # What passes by itself: a worker outlives it.
 PASSING = (UnavailableError, DeadlineExceededError, QueueFullError, RateLimitedError, InternalError)
-_LARGEST_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
-class _Letter(Generic[Item]):
+class PendingItem(Generic[Item]):
+    """An item, and the future of its answer."""
+
     item: Item
-    answer: asyncio.Future[LeaseResult]
+    answer: asyncio.Future[Any]
+
+    def size(self) -> int:
+        """Return the bytes that it adds to a call."""
+        return self.item.ByteSize() + 8
 
 
 class Outbox(Generic[Item]):
@@ -42,48 +47,41 @@ class Outbox(Generic[Item]):
     def __init__(self, send: Send[Item], backoff: Backoff) -> None:
         self._send = send
         self._backoff = backoff
-        self._letters: list[_Letter[Item]] = []
+        self._pending: list[PendingItem[Item]] = []
         self._wake = asyncio.Event()
 
-    async def post(self, item: Item) -> LeaseResult:
+    async def post(self, item: Item) -> Any:  # noqa: ANN401 - the result that belongs to the kind of item
         """Send the item with the next call; return how its lease fared. Raises the JobledgerError that refuses it."""
-        letter = _Letter(item, asyncio.get_running_loop().create_future())
-        self._letters.append(letter)
+        pending = PendingItem(item, asyncio.get_running_loop().create_future())
+        self._pending.append(pending)
         self._wake.set()
-        return await letter.answer
+        return await pending.answer
 
     async def run(self) -> NoReturn:
         """Send what is posted, for ever."""
         while True:
             await self._wake.wait()
-            batch = self._letters[:_LARGEST_BATCH]
-            del self._letters[:_LARGEST_BATCH]
-            if not self._letters:
-                self._wake.clear()
-            await self._deliver(batch)
+            self._wake.clear()
+            pending, self._pending = self._pending, []
+            for batch in batches(pending, PendingItem.size):
+                await self._deliver(batch)
 
-    async def _deliver(self, batch: list[_Letter[Item]]) -> None:
+    async def _deliver(self, batch: list[PendingItem[Item]]) -> None:
         try:
-            results = await self._send_until_answered([letter.item for letter in batch])
-        except InvalidFieldError as error:
-            await self._deliver_apart(batch, error)
+            results = await self._send_until_answered([one.item for one in batch])
         except JobledgerError as error:
-            for letter in batch:
-                _refuse(letter, error)
+            if is_refusal(error) and len(batch) > 1:
+                for one in batch:  # one bad item refuses its whole call: alone it refuses itself only
+                    await self._deliver([one])
+                return
+            for one in batch:
+                _refuse(one, error)
         else:
-            for letter, result in zip(batch, results, strict=True):
-                if not letter.answer.done():
-                    letter.answer.set_result(result)
+            for one, result in zip(batch, results, strict=True):
+                if not one.answer.done():
+                    one.answer.set_result(result)
 
-    async def _deliver_apart(self, batch: list[_Letter[Item]], error: JobledgerError) -> None:
-        """One bad item refuses its whole call: send each alone, so that it refuses itself only."""
-        if len(batch) == 1:
-            _refuse(batch[0], error)
-            return
-        for letter in batch:
-            await self._deliver([letter])
-
-    async def _send_until_answered(self, items: list[Item]) -> Sequence[LeaseResult]:
+    async def _send_until_answered(self, items: list[Item]) -> Sequence[Any]:
         failures = 0
         while True:
             try:
@@ -95,6 +93,6 @@ class Outbox(Generic[Item]):
             await asyncio.sleep(wait)
 
 
-def _refuse(letter: _Letter[Item], error: JobledgerError) -> None:
-    if not letter.answer.done():
-        letter.answer.set_exception(error)
+def _refuse(pending: PendingItem[Item], error: JobledgerError) -> None:
+    if not pending.answer.done():
+        pending.answer.set_exception(error)

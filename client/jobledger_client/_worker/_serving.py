@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from random import random
@@ -13,9 +13,12 @@ from jobledger.v1.worker_service_pb2 import ClaimedChunk
 
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._retry import Backoff
+from jobledger_client._sync._client import JobClient
 from jobledger_client._worker._attempt import Attempt
+from jobledger_client._worker._containment import Containment, Tasks
 from jobledger_client._worker._handlers import Handler
-from jobledger_client._worker._heartbeats import Heartbeats
+from jobledger_client._worker._lease_keeper import LeaseKeeper
+from jobledger_client._worker._loop_monitor import LoopMonitor
 from jobledger_client._worker._outbox import PASSING
 from jobledger_client._worker._reports import Reports
 
@@ -32,6 +35,7 @@ class Settings:
     name: str
     concurrency: int
     lease_duration: timedelta
+    heartbeat_interval: timedelta
     claim_wait: timedelta
     cancel_grace: float
     drain_timeout: float
@@ -40,20 +44,41 @@ class Settings:
 class Serving:
     """Owns every task of a worker: it logs how each ends, and has awaited all of them when `run` returns."""
 
-    def __init__(self, client: AsyncJobClient, handlers: Mapping[str, Handler], settings: Settings) -> None:
+    def __init__(
+        self,
+        client: AsyncJobClient,
+        open_sync_client: Callable[[], JobClient],
+        handlers: Mapping[str, Handler],
+        settings: Settings,
+    ) -> None:
         self._client = client
+        self._loop = asyncio.get_running_loop()
         self._handlers = handlers
         self._settings = settings
         self._backoff = Backoff(initial=0.2, ceiling=5.0)
-        self._heartbeats = Heartbeats(client, settings.lease_duration)
-        self._reports = Reports(client, self._backoff)
+        self._keeper = LeaseKeeper(
+            open_sync_client,
+            settings.lease_duration,
+            settings.heartbeat_interval,
+            LoopMonitor(self._loop, self._tasks_with),
+        )
+        self._reports = Reports(client, self._backoff, settings.lease_duration)
+        self._left_behind: set[asyncio.Future[Any]] = set()
+        self._leaky_kinds: set[str] = set()
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._slot_freed = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Serve until `stopping`, or until something fails for good; drain; raise what failed."""
-        background = [self._start("heartbeats", self._heartbeats.run())]
-        background += [self._start(name, sending) for name, sending in self._reports.runs().items()]
+        self._keeper.start()
+        try:
+            with Containment(self._loop):
+                await self._serve(stopping)
+        finally:
+            await self._keeper.close()
+
+    async def _serve(self, stopping: asyncio.Event) -> None:
+        background = [self._start(name, sending) for name, sending in self._reports.runs().items()]
         claims = self._start("claims", self._claim())
         stop = self._start("stop", stopping.wait())
         drain_timeout = 0.0  # cancelled from outside: nobody waits for the handlers
@@ -99,21 +124,41 @@ class Serving:
         return list(claimed)
 
     async def _free_slots(self) -> int:
-        while len(self._attempts) >= self._settings.concurrency:
+        while (free := self._count_free_slots()) <= 0:
             self._slot_freed.clear()
             await self._slot_freed.wait()
-        return self._settings.concurrency - len(self._attempts)
+        return free
+
+    def _count_free_slots(self) -> int:
+        """Handlers that were left behind take no slots, up to as many as there are slots: each may hold a thread."""
+        concurrency = self._settings.concurrency
+        return concurrency - len(self._attempts) - max(0, len(self._left_behind) - concurrency)
 
     def _attempt(self, chunk: ClaimedChunk) -> None:
         handler = self._handlers[chunk.kind]
-        attempt = Attempt(chunk, handler, self._heartbeats, self._reports, self._settings.cancel_grace)
+        grace = self._settings.cancel_grace
+        attempt = Attempt(chunk, handler, self._keeper, self._reports, grace, abandon_after=2 * grace)
         task = self._start(str(attempt), attempt.run())
         self._attempts[task] = attempt
         task.add_done_callback(self._free)
 
     def _free(self, task: asyncio.Task[None]) -> None:
-        del self._attempts[task]
+        attempt = self._attempts.pop(task)
         self._slot_freed.set()
+        if (left := attempt.left_behind()) is not None:
+            self._left_behind.add(left)
+            left.add_done_callback(self._came_back)
+        elif (leaked := attempt.tasks.running()) and attempt.tasks.kind not in self._leaky_kinds:
+            self._leaky_kinds.add(attempt.tasks.kind)
+            logger.warning("%s left %d tasks running, such as %s", attempt.tasks.name, len(leaked), leaked[0])
+
+    def _came_back(self, handler: "asyncio.Future[Any]") -> None:
+        self._left_behind.discard(handler)
+        self._slot_freed.set()
+
+    def _tasks_with(self, task: asyncio.Task[object] | None) -> Tasks | None:
+        """Return the handler's tasks that a task is among. The watchdog's thread calls this."""
+        return next((one.tasks for one in list(self._attempts.values()) if task in one.tasks), None)
 
     async def _drain(self, drain_timeout: float) -> None:
         """Let the handlers finish, then stop them, then leave behind those that do not stop; report all."""

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -15,7 +15,9 @@ from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._runnable import Runnable
-from jobledger_client._worker._handlers import Handler
+from jobledger_client._sync._client import JobClient
+from jobledger_client._worker._handlers import Handler, check_handler
+from jobledger_client._worker._lease_keeper import checked_interval
 from jobledger_client._worker._serving import Serving, Settings
 
 logger = logging.getLogger("jobledger_client.worker")
@@ -27,9 +29,13 @@ class Worker(Runnable):
     """Claims chunks of the kinds that it has handlers for, works on up to `concurrency` at once, and reports.
 
     `name` is for people and the audit trail, host and process id when None. `lease_duration` is 1 s to 24 h: how long a
-    silent worker keeps its chunks; heartbeats come each third of it. `claim_wait` is how long one claim waits at the
-    server, up to 5 min. `cancel_grace` is how many seconds a handler has after `ctx.cancelled` before it is cancelled,
-    and `drain_timeout` how many it has to finish when the worker is to stop. The rest is as in AsyncJobClient.
+    silent worker keeps its chunks. `heartbeat_interval` is how often it extends them, a third of that when None; it is
+    also when a worker hears of a cancelled job. `claim_wait` is how long one claim waits at the server, up to 5 min.
+    `cancel_grace` is how many seconds an async handler has after `ctx.cancelled` before it is cancelled, and as many
+    again until a handler that does not stop is left behind. `drain_timeout` is how many seconds handlers have to finish
+    when the worker is to stop. The rest is as in AsyncJobClient.
+
+    Heartbeats have a thread and a connection of their own: a handler that blocks loses no lease.
 
     A server that is away is waited for. A worker serves once.
     """
@@ -41,6 +47,7 @@ class Worker(Runnable):
         concurrency: int = 4,
         name: str | None = None,
         lease_duration: timedelta = timedelta(seconds=30),
+        heartbeat_interval: timedelta | None = None,
         claim_wait: timedelta = timedelta(seconds=20),
         cancel_grace: float = 5.0,
         drain_timeout: float = 10.0,
@@ -51,18 +58,19 @@ class Worker(Runnable):
     ) -> None:
         super().__init__()
         if concurrency < 1:
-            raise ValueError(f"concurrency: {concurrency} is not 1 or more")
+            raise ValueError(f"concurrency must be 1 or more; got {concurrency}")
         self._settings = Settings(
             name=name or f"{socket.gethostname()}-{os.getpid()}",
             concurrency=concurrency,
             lease_duration=lease_duration,
+            heartbeat_interval=checked_interval(lease_duration, heartbeat_interval),
             claim_wait=claim_wait,
             cancel_grace=cancel_grace,
             drain_timeout=drain_timeout,
         )
-        self._open_client = partial(
-            AsyncJobClient, target, api_key=api_key, credentials=credentials, metadata=metadata, options=options
-        )
+        how: dict[str, Any] = {"api_key": api_key, "credentials": credentials, "metadata": metadata, "options": options}
+        self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **how)
+        self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **how)
         self._handlers: dict[str, Handler] = {}
 
     @property
@@ -73,13 +81,15 @@ class Worker(Runnable):
     def handler(self, kind: str) -> Callable[[AnyHandler], AnyHandler]:
         """Register the decorated function for a kind. It takes a ChunkContext, and may be `async def` or plain.
 
-        A plain one is called on a thread. Returning completes the chunk; raising fails the attempt, with the name of
-        the exception's class as the error's code. Raises ValueError for a kind that has a handler.
+        A plain one is called on a thread. What a handler returns that is awaitable is awaited. Its normal end completes
+        the chunk; raising anything, SystemExit included, fails the attempt, with the name of the exception's class as
+        the error's code. Raises ValueError for a kind that has a handler, and TypeError for a generator function.
         """
 
         def register(handler: AnyHandler) -> AnyHandler:
             if kind in self._handlers:
                 raise ValueError(f"kind: {kind!r} has a handler already")
+            check_handler(handler)
             self._handlers[kind] = handler
             return handler
 
@@ -95,5 +105,5 @@ class Worker(Runnable):
         self._loop = asyncio.get_running_loop()
         async with self._open_client() as client:
             logger.info("%s serves %s", self.name, ", ".join(self._handlers))
-            await Serving(client, self._handlers, self._settings).run(self._stopping)
+            await Serving(client, self._open_sync_client, self._handlers, self._settings).run(self._stopping)
             logger.info("%s has stopped", self.name)

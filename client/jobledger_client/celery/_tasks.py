@@ -20,6 +20,7 @@ from jobledger_client._engines._runner import EngineRunner
 from jobledger_client._errors import ChunkNotClaimableError, NotFoundError
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._worker._context import ChunkContext
+from jobledger_client._worker._handlers import check_has_run, check_plain
 from jobledger_client.celery._dispatching import CeleryDispatcher
 from jobledger_client.celery._names import NAME
 
@@ -34,8 +35,9 @@ class ChunkTasks:
     """The Celery tasks of one app that work on chunks, by kind.
 
     `lease_duration` is 1 s to 24 h: how long the chunk of a worker that died stays with it; the heartbeats of a running
-    task, each third of it, are when the task hears of a cancellation. `cancel_grace` is how many seconds a task has
-    after `ctx.cancelled` before SoftTimeLimitExceeded is raised in it. The rest is as in AsyncJobClient.
+    task, each `heartbeat_interval`, a third of it when None, are when the task hears of a cancellation. `cancel_grace`
+    is how many seconds a task has after `ctx.cancelled` before SoftTimeLimitExceeded is raised in it. The rest is as in
+    AsyncJobClient.
 
     No connection is opened before the first task runs, so that the module may be imported before Celery forks.
     """
@@ -46,6 +48,7 @@ class ChunkTasks:
         target: str = "127.0.0.1:7070",
         *,
         lease_duration: timedelta = timedelta(seconds=30),
+        heartbeat_interval: timedelta | None = None,
         cancel_grace: float = 5.0,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
@@ -54,7 +57,12 @@ class ChunkTasks:
         self._app = app
         self._cancel_grace = cancel_grace
         self._runner = EngineRunner(
-            target, lease_duration=lease_duration, credentials=credentials, metadata=metadata, options=options
+            target,
+            lease_duration=lease_duration,
+            heartbeat_interval=heartbeat_interval,
+            credentials=credentials,
+            metadata=metadata,
+            options=options,
         )
         self._open_dispatcher = partial(
             CeleryDispatcher, app, target, credentials=credentials, metadata=metadata, options=options
@@ -67,12 +75,14 @@ class ChunkTasks:
 
         `options` are those of Celery's own `task`: queue, time_limit, soft_time_limit, rate_limit, acks_late and so on.
         Returning completes the chunk, raising fails the attempt; see docs/celery.md for what else becomes of what.
-        Raises ValueError for a kind that has a task.
+        Raises ValueError for a kind that has a task, and TypeError for an `async def` or a generator function.
         """
         if kind in self._tasks:
             raise ValueError(f"kind: {kind!r} has a task already")
 
         def bind(function: Function) -> Task:
+            check_plain(function)
+
             def run(task: Task, job_id: str, chunk_index: int) -> None:
                 self._run(task, function, job_id, chunk_index)
 
@@ -119,7 +129,7 @@ class ChunkTasks:
 def _call(task: Task, function: Function, context: ChunkContext, began: float) -> None:
     """Call the function; what Celery raises to steer its own course becomes an error that says what happened."""
     try:
-        function(context)
+        returned = function(context)
     except Retry as retry:
         raise retry.exc or RuntimeError(str(retry)) from retry
     except SystemExit as ended:  # Celery's signal to this process
@@ -127,6 +137,7 @@ def _call(task: Task, function: Function, context: ChunkContext, began: float) -
         if limit and time.monotonic() - began >= limit * _ALMOST:
             raise TimeLimitExceeded(limit) from ended
         raise Terminated("the process was told to end while it worked") from ended
+    check_has_run(returned)
 
 
 def _interrupt_of_this_thread() -> Callable[[], None] | None:

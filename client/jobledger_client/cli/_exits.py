@@ -26,6 +26,7 @@ _BY_CODE = {
     grpc.StatusCode.NOT_FOUND: NOT_FOUND,
     grpc.StatusCode.UNAVAILABLE: 69,
     grpc.StatusCode.INTERNAL: DEFECT,
+    grpc.StatusCode.DATA_LOSS: DEFECT,
     grpc.StatusCode.UNKNOWN: DEFECT,
     grpc.StatusCode.DEADLINE_EXCEEDED: 75,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 75,

@@ -108,7 +108,14 @@ def _write(session: Session, part: PartialFile, out: str) -> int:
         session.console.print_json(data={"file": out, "rows": pieces.rows, "cursor": cursor})
     else:
         session.console.print(f"{pieces.rows:,} jobs in {out}", highlight=False, markup=False)
+    _say_what_is_unreadable(session, pieces)
     return DONE
+
+
+def _say_what_is_unreadable(session: Session, pieces: Export) -> None:
+    if pieces.unreadable_rows:
+        said = f"{pieces.unreadable_rows:,} jobs could not be shown; the column export_error says why"
+        session.notice(Notice("EXPORT_UNREADABLE_ROWS", said))
 
 
 def _say_how_to_go_on(session: Session, pieces: Export, out: str) -> None:
@@ -123,6 +130,7 @@ def _print(session: Session, request: ExportJobsRequest) -> int:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             bar.show(pieces)
+    _say_what_is_unreadable(session, pieces)
     return DONE
 
 

@@ -1,5 +1,6 @@
 """The command that brings jobs along from another system."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from google.protobuf.json_format import Parse, ParseError
 from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsResponse
 from rich.console import Console
 
+from jobledger_client._structs import struct
 from jobledger_client.cli import _json
 from jobledger_client.cli._exits import REFUSED
 from jobledger_client.cli._session import Session, command
@@ -72,12 +74,28 @@ class _Jobs:
             if not line.strip():
                 continue
             try:
-                job = Parse(line, ImportedJob())
-            except (ParseError, UnicodeDecodeError) as error:
+                job = _job(line)
+            except (ParseError, UnicodeDecodeError, RecursionError) as error:
                 self.fault = f"line {number} is not an ImportedJob in JSON: {str(error).rstrip('.')}"
+                return
+            except ValueError as error:
+                self.fault = f"line {number}: {error}"
                 return
             self.numbers.append(number)
             yield job
+
+
+def _job(line: bytes) -> ImportedJob:
+    """Return the job of a line. Raises ValueError for an input or metadata that a Struct cannot hold without loss."""
+    job = Parse(line, ImportedJob())
+    as_written = json.loads(line)
+    described = as_written.get("job") or {}
+    struct(described.get("input"), "job.input")
+    for index, chunk in enumerate(described.get("chunks") or ()):
+        struct(chunk.get("input"), f"job.chunks[{index}].input")
+    for name, artifact in (as_written.get("artifacts") or {}).items():
+        struct(artifact.get("metadata"), f'artifacts["{name}"].metadata')
+    return job
 
 
 def _sentence(said: ImportJobsResponse) -> str:

@@ -3,8 +3,11 @@
 import sys
 from typing import Any
 
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToJson, SerializeToJsonError
 from google.protobuf.message import Message
+from grpc import StatusCode
+
+from jobledger_client._errors import InvalidReplyError
 
 
 def document(message: Message) -> None:
@@ -18,5 +21,10 @@ def line(message: Message) -> None:
 
 
 def _write(message: Message, **layout: Any) -> None:  # noqa: ANN401 - as MessageToJson takes it
-    text = MessageToJson(message, always_print_fields_with_no_presence=True, **layout)
+    try:
+        text = MessageToJson(message, always_print_fields_with_no_presence=True, **layout)
+    except (ValueError, OverflowError, SerializeToJsonError) as error:
+        raise InvalidReplyError(
+            f"the reply has a value that JSON cannot hold: {error}", code=StatusCode.INTERNAL
+        ) from error
     print(text, file=sys.stdout, flush=True)

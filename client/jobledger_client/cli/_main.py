@@ -1,5 +1,6 @@
 """The command as a whole: what it consists of, and how its errors become a sentence and an exit code."""
 
+import logging
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Annotated
@@ -37,6 +38,7 @@ document, and `watch` one a line, in the JSON form of the messages in the protos
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command and return its exit code. What went wrong is one sentence on standard error, or one JSON object."""
+    logging.getLogger("grpc").addHandler(logging.NullHandler())  # it logs the traceback of each error beside raising it
     command = typer.main.get_command(application())
     try:
         return command.main(list(arguments), prog_name="jobledger", standalone_mode=False) or DONE

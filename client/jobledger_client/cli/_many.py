@@ -9,7 +9,7 @@ import typer
 from jobledger.v1 import bulk_pb2 as bulk
 from jobledger.v1.job_pb2 import Job, JobView
 
-from jobledger_client import _values as values
+from jobledger_client._structs import plain
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _tables
@@ -129,7 +129,7 @@ def _follow(session: Session, client: JobClient, job: Job, which: Which) -> int:
         session.notice(Notice("RUN_GOES_ON", f"the run goes on: {ways}"))
         return INTERRUPTED
     ended = client.get_job(job.job_id, view=JobView.JOB_VIEW_BASIC)
-    report = values.plain(ended.artifacts["report"].metadata) if "report" in ended.artifacts else {}
+    report = plain(ended.artifacts["report"].metadata) if "report" in ended.artifacts else {}
     if not session.as_json:
         if report.get("refusals"):
             session.console.print(_tables.refusals(report["refusals"]))

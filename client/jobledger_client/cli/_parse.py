@@ -4,7 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,8 @@ def json_value(option: str, word: str | None) -> Any:  # noqa: ANN401 - any JSON
         return None
     try:
         return json.loads(_text(word))
+    except RecursionError:
+        raise typer.BadParameter(f"{option}: is nested too deep") from None
     except OSError as error:
         raise typer.BadParameter(f"{option}: {error.filename}: {error.strerror}") from error
     except ValueError as error:
@@ -105,35 +107,40 @@ def moment(option: str, word: str | None) -> datetime | None:
     """Return an ISO 8601 time, or the moment that a span ago was (2h). A time without a zone is local."""
     if word is None:
         return None
-    try:
-        return datetime.fromisoformat(word).astimezone()
-    except OverflowError:
-        raise typer.BadParameter(f"{option}: {word!r} is beyond the years 1 to 9999") from None
-    except ValueError:
-        pass
+    if (time := _iso(word)) is not None:
+        return time
     try:
         ago = span(option, word)
     except typer.BadParameter:
         raise typer.BadParameter(f"{option}: {word!r} is neither a time such as 2026-01-31T08:00 nor a span") from None
-    return None if ago is None else _shifted(option, word, -ago)
+    return None if ago is None else _from_now(option, word, -ago)
 
 
 def later(option: str, word: str | None) -> datetime | None:
     """Return the moment that is a span from now, or the time that is given in ISO 8601."""
     if word is None:
         return None
+    if (time := _iso(word)) is not None:
+        return time
+    ahead = span(option, word)
+    return None if ahead is None else _from_now(option, word, ahead)
+
+
+def _iso(word: str) -> datetime | None:
+    """Return an ISO 8601 time, local without a zone; None for any other word."""
     try:
-        return datetime.fromisoformat(word).astimezone()
-    except OverflowError:
-        raise typer.BadParameter(f"{option}: {word!r} is beyond the years 1 to 9999") from None
+        time = datetime.fromisoformat(word)
     except ValueError:
-        ahead = span(option, word)
-        return None if ahead is None else _shifted(option, word, ahead)
-
-
-def _shifted(option: str, word: str, by: timedelta) -> datetime:
+        return None
     try:
-        return datetime.now().astimezone() + by
+        return time.astimezone()
+    except (OverflowError, ValueError):  # a local time at either end of the calendar
+        return time.replace(tzinfo=time.tzinfo or UTC)
+
+
+def _from_now(option: str, word: str, span: timedelta) -> datetime:
+    try:
+        return datetime.now().astimezone() + span
     except OverflowError:
         raise typer.BadParameter(f"{option}: {word!r} is beyond the years 1 to 9999") from None
 

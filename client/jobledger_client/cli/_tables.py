@@ -1,9 +1,9 @@
 """Answers for people: jobs, chunks, events and webhooks as tables."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
-from google.protobuf.json_format import MessageToJson
 from jobledger.v1.admin_service_pb2 import Usage
 from jobledger.v1.chunk_pb2 import Artifact, Chunk
 from jobledger.v1.event_pb2 import Change, JobEvent
@@ -13,6 +13,7 @@ from jobledger.v1.webhook_pb2 import Webhook, WebhookDelivery
 from rich.table import Table
 from rich.text import Text
 
+from jobledger_client._structs import plain
 from jobledger_client.cli import _words as words
 from jobledger_client.cli._waiting import seconds_waited, unclaimed, waits
 
@@ -218,7 +219,7 @@ def _facts(one: Job) -> Iterable[tuple[str, str | Text]]:
     yield "chunks", words.counts(one)
     yield "priority", str(one.priority)
     yield "labels", ", ".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
-    yield "input", MessageToJson(one.input, indent=None) if one.HasField("input") else ""
+    yield "input", json.dumps(plain(one.input)) if one.HasField("input") else ""
     yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(one.artifacts.items()))
     yield "result", one.result_uri
     yield "error", f"{one.error.code}: {one.error.message}" if one.HasField("error") else ""

@@ -27,6 +27,8 @@ _COLOURS = {
 }
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _KIBI = 1_024
+_MAX_SECONDS = 1e12
+"""More than from the year 1 to 9999."""
 
 
 def job_state(state: JobState.ValueType) -> str:
@@ -93,8 +95,11 @@ def percent(value: float) -> str:
 
 
 def local_time(time: Timestamp) -> str:
-    """Return a time to the second, in the zone of this machine, with its name."""
-    return f"{_local(time):%Y-%m-%d %H:%M:%S %Z}"
+    """Return a time to the second, in the zone of this machine, with its name; a word for one that no calendar has."""
+    try:
+        return f"{_local(time):%Y-%m-%d %H:%M:%S %Z}"
+    except (ValueError, OverflowError):
+        return "after the year 9999" if time.seconds > 0 else "before the year 1"
 
 
 def _local(time: Timestamp) -> datetime:
@@ -107,17 +112,17 @@ def _local(time: Timestamp) -> datetime:
 
 def age(time: Timestamp) -> str:
     """Return how long ago a time was."""
-    return span(datetime.now(UTC) - time.ToDatetime(tzinfo=UTC))
+    return span(timedelta(seconds=-_seconds_ahead(time)))
 
 
 def eta(time: Timestamp, *, clock: bool = True) -> str:
     """Return when something will be done: how far ahead that is, and what the clock will say: in 3 min (14:02 UTC)."""
-    ahead = time.ToDatetime(tzinfo=UTC) - datetime.now(UTC)
-    if ahead <= timedelta():
+    ahead = _seconds_ahead(time)
+    if ahead <= 0:
         return "any moment"
-    day = "" if ahead < timedelta(days=1) else "%Y-%m-%d "
+    day = "" if ahead < _DAY else "%Y-%m-%d "
     at = f" ({_local(time):{day}%H:%M %Z})" if clock else ""
-    return f"in {spoken(ahead.total_seconds())}{at}"
+    return f"in {spoken(ahead)}{at}"
 
 
 def spoken(seconds: float) -> str:
@@ -130,6 +135,11 @@ def spoken(seconds: float) -> str:
     large, small, names = (_HOUR, _MINUTE, ("h", "min")) if whole < _DAY else (_DAY, _HOUR, ("d", "h"))
     rest = whole % large // small
     return f"{whole // large} {names[0]}" + (f" {rest} {names[1]}" if rest else "")
+
+
+def _seconds_ahead(time: Timestamp) -> float:
+    ahead = time.seconds + time.nanos / 1e9 - datetime.now(UTC).timestamp()
+    return max(-_MAX_SECONDS, min(ahead, _MAX_SECONDS))
 
 
 def span(time: timedelta) -> str:
@@ -148,7 +158,7 @@ def duration(seconds: float) -> str:
     """Return a measured duration: milliseconds below a second, tenths below a minute."""
     if seconds < 1:
         return f"{seconds * 1_000:.0f}ms"
-    return f"{seconds:.1f}s" if seconds < _MINUTE else span(timedelta(seconds=seconds))
+    return f"{seconds:.1f}s" if seconds < _MINUTE else span(timedelta(seconds=min(seconds, _MAX_SECONDS)))
 
 
 def rate(value: float) -> str:

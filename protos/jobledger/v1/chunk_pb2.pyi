@@ -77,11 +77,11 @@ class Artifact(_message.Message):
     content_type: _builtins.str
     """content_type is the media type, such as "video/mp4", at most 255 characters. Empty when unknown."""
     size_bytes: _builtins.int
-    """size_bytes is the size in bytes, 0 or more. Absent when unknown."""
+    """size_bytes is the size in bytes, 0 to 2^53. Absent when unknown."""
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
         """metadata is what else a caller wants to know (language, word count, compression ratio):
-        at most 4 KiB encoded. Absent when there is none.
+        at most 4 KiB encoded, with the rules of a job's input. Absent when there is none.
         """
 
     @_builtins.property
@@ -255,7 +255,7 @@ class Chunk(_message.Message):
 
     @_builtins.property
     def artifacts(self) -> _containers.MessageMap[_builtins.str, Global___Artifact]:
-        """artifacts are this chunk's outputs by name, at most 50. Empty when there are none."""
+        """artifacts are this chunk's outputs by name, at most 50 of about 256 KiB together. Empty when there are none."""
 
     @_builtins.property
     def error(self) -> Global___WorkError:
@@ -331,7 +331,7 @@ class ChunkSpec(_message.Message):
     """item_count is how many items the chunk has, 1 to 1,000,000,000. Absent: 1."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is this chunk's own input, at most 64 KiB encoded. Absent when the job's input says all."""
+        """input is this chunk's own input, at most 64 KiB encoded, with the rules of the job's. Absent when the job's input says all."""
 
     def __init__(
         self,

@@ -165,6 +165,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
     more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
     """
+    ERROR_REASON_JOB_UNREADABLE: _ErrorReason.ValueType  # 60
+    """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job of which something is stored that cannot be read: a damaged row, or one
+    that something else has written. Only this job is concerned; the server's log says what it is.
+    Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """ErrorReason is the `reason` of the google.rpc.ErrorInfo that every error of the service carries, without its prefix, in
@@ -314,5 +319,10 @@ Example: CreateWebhook when there are 100 already. Metadata: limit.
 ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 50
 """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
 more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
+"""
+ERROR_REASON_JOB_UNREADABLE: ErrorReason.ValueType  # 60
+"""ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job of which something is stored that cannot be read: a damaged row, or one
+that something else has written. Only this job is concerned; the server's log says what it is.
+Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

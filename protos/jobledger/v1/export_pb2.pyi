@@ -107,6 +107,7 @@ class ExportJobsResponse(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     PERCENT_FIELD_NUMBER: _builtins.int
+    UNREADABLE_ROWS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     """data is whole lines, at most 64 KiB; a longer line comes whole. Pieces put together are the export. Empty when none of the
     last 1,000 jobs matched, or none at all.
@@ -119,6 +120,10 @@ class ExportJobsResponse(_message.Message):
     """rows counts the jobs written so far, from the beginning of the export."""
     percent: _builtins.float
     """percent is about how much of the jobs has been looked at, 0 to 100."""
+    unreadable_rows: _builtins.int
+    """unreadable_rows counts those of `rows` that could not be shown so far: what is stored of the job is damaged. Such a line has
+    what is known of the job, and the reason in the column export_error.
+    """
     def __init__(
         self,
         *,
@@ -127,10 +132,11 @@ class ExportJobsResponse(_message.Message):
         cursor: _builtins.bytes = ...,
         rows: _builtins.int = ...,
         percent: _builtins.float = ...,
+        unreadable_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "data", b"data", "percent", b"percent", "resume_token", b"resume_token", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "data", b"data", "percent", b"percent", "resume_token", b"resume_token", "rows", b"rows", "unreadable_rows", b"unreadable_rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

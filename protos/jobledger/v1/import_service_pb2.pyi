@@ -100,7 +100,7 @@ class ImportedJob(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """create_time is when the job was created. Required; not in the future."""
+        """create_time is when the job was created. Required; not before 1970, nor in the future."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -120,7 +120,7 @@ class ImportedJob(_message.Message):
 
     @_builtins.property
     def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """artifacts are its outputs and previews by name, at most 100. Only for a job that ran."""
+        """artifacts are its outputs and previews by name, at most 100 of about 512 KiB together. Only for a job that ran."""
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedChunk]:

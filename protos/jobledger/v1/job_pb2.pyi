@@ -217,7 +217,7 @@ class Progress(_message.Message):
     """items_per_second is the recent rate, smoothed over about 30 s. Absent until known, and unless RUNNING."""
     @_builtins.property
     def eta(self) -> _timestamp_pb2.Timestamp:
-        """eta is when the job will finish at the recent rate. Absent when unknown, and unless RUNNING."""
+        """eta is when the job will finish at the recent rate. Absent when unknown, after the year 9999, and unless RUNNING."""
 
     def __init__(
         self,
@@ -431,7 +431,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """artifacts are the job's outputs and previews by name, at most 100, also while it still runs."""
+        """artifacts are the job's outputs and previews by name, at most 100 of about 512 KiB together, also while it still runs."""
 
     @_builtins.property
     def error(self) -> _chunk_pb2.WorkError:

@@ -240,7 +240,9 @@ class CreateJobRequest(_message.Message):
     """failure_policy says what a failed chunk means for the others. UNSPECIFIED: RUN_ALL."""
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
-        """input is the source and the parameters for the workers, at most 64 KiB encoded. Absent: none."""
+        """input is the source and the parameters for the workers, at most 64 KiB encoded. As in every Struct here, numbers are
+        finite, each value is set, and objects and lists are nested at most 24 levels deep, this one counted. Absent: none.
+        """
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -262,7 +264,7 @@ class CreateJobRequest(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the job is to be deleted, once it has ended. Absent: it is kept."""
+        """expire_time is when the job is to be deleted, once it has ended, from 1970 on. Absent: it is kept."""
 
     @_builtins.property
     def limits(self) -> _containers.RepeatedCompositeFieldContainer[Global___JobLimit]:
@@ -422,6 +424,7 @@ class BatchGetJobsResponse(_message.Message):
 
     JOBS_FIELD_NUMBER: _builtins.int
     MISSING_JOB_IDS_FIELD_NUMBER: _builtins.int
+    UNREADABLE_JOB_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
         """jobs are those that were found, in the order of the request, all from one moment."""
@@ -430,15 +433,20 @@ class BatchGetJobsResponse(_message.Message):
     def missing_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """missing_job_ids are those that were not found, in the order of the request."""
 
+    @_builtins.property
+    def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """unreadable_job_ids are those that exist and cannot be shown, as what is stored of them is damaged. Empty, as a rule."""
+
     def __init__(
         self,
         *,
         jobs: _abc.Iterable[_job_pb2.Job] | None = ...,
         missing_job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unreadable_job_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "missing_job_ids", b"missing_job_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "missing_job_ids", b"missing_job_ids", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -499,6 +507,7 @@ class ListJobsResponse(_message.Message):
     TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     TOTAL_IS_LOWER_BOUND_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
+    UNREADABLE_JOB_IDS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """next_page_token leads to the next page. Empty: this was the last."""
     total_size: _builtins.int
@@ -513,6 +522,10 @@ class ListJobsResponse(_message.Message):
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
         """jobs are the page, in order. It may be short, even empty, while there are more: a call looks at no more than 20,000 jobs."""
 
+    @_builtins.property
+    def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """unreadable_job_ids are jobs of this page that cannot be shown, as what is stored of them is damaged. Empty, as a rule."""
+
     def __init__(
         self,
         *,
@@ -521,10 +534,11 @@ class ListJobsResponse(_message.Message):
         total_size: _builtins.int = ...,
         total_is_lower_bound: _builtins.bool = ...,
         cursor: _builtins.bytes = ...,
+        unreadable_job_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "jobs", b"jobs", "next_page_token", b"next_page_token", "total_is_lower_bound", b"total_is_lower_bound", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "jobs", b"jobs", "next_page_token", b"next_page_token", "total_is_lower_bound", b"total_is_lower_bound", "total_size", b"total_size", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -574,21 +588,29 @@ class ListChunksResponse(_message.Message):
 
     CHUNKS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNREADABLE_CHUNK_INDEXES_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
         """chunks are the page, by index."""
 
+    @_builtins.property
+    def unreadable_chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """unreadable_chunk_indexes are chunks of this page that cannot be shown, as what is stored of them is damaged. Empty, as a
+        rule.
+        """
+
     def __init__(
         self,
         *,
         chunks: _abc.Iterable[_chunk_pb2.Chunk] | None = ...,
         next_page_token: _builtins.str = ...,
+        unreadable_chunk_indexes: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "next_page_token", b"next_page_token", "unreadable_chunk_indexes", b"unreadable_chunk_indexes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -632,21 +654,27 @@ class ListJobEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNREADABLE_POSITIONS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
         """events are the page, oldest first."""
 
+    @_builtins.property
+    def unreadable_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """unreadable_positions are events of this page that cannot be shown, as what is stored of them is damaged. Empty, as a rule."""
+
     def __init__(
         self,
         *,
         events: _abc.Iterable[_event_pb2.JobEvent] | None = ...,
         next_page_token: _builtins.str = ...,
+        unreadable_positions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token", "unreadable_positions", b"unreadable_positions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -707,7 +735,8 @@ class WatchJobResponse(_message.Message):
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
     """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
-    chunks of `job` are not all of those that GetJob shows: ListChunks has them.
+    chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
+    SNAPSHOT: what one commit changes on one job is at most 1 MiB, and what is more waits for the next.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -723,7 +752,9 @@ class WatchJobResponse(_message.Message):
 
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created). They come before `chunks`."""
+        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported). Those that were
+        cancelled ended at event.commit_time. They come before `chunks`.
+        """
 
     @_builtins.property
     def event(self) -> _event_pb2.JobEvent:
@@ -808,7 +839,8 @@ class WatchJobsResponse(_message.Message):
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
     """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
-    chunks of `job` are not all of those that GetJob shows: ListChunks has them.
+    chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
+    SNAPSHOT: what one commit changes on one job is at most 1 MiB, and what is more waits for the next.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -822,7 +854,9 @@ class WatchJobsResponse(_message.Message):
 
     @_builtins.property
     def chunk_ranges(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.ChunkRange]:
-        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created). They come before `chunks`."""
+        """chunk_ranges are the chunks that went to one state together (cancelled, retried, created, imported). Those that were
+        cancelled ended at event.commit_time. They come before `chunks`.
+        """
 
     @_builtins.property
     def event(self) -> _event_pb2.JobEvent:
@@ -1025,7 +1059,7 @@ class UpdateJobRequest(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """expire_time is when the job is to be deleted, once it has ended. Absent: it is kept."""
+        """expire_time is when the job is to be deleted, once it has ended, from 1970 on. Absent: it is kept."""
 
     def __init__(
         self,

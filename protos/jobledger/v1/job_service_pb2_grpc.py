@@ -159,14 +159,14 @@ class JobServiceServicer:
     def GetJob(self, request, context):
         """GetJob returns one job, as it is after every acknowledged write.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetJobs(self, request, context):
-        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find.
+        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find or cannot show.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """
@@ -209,8 +209,9 @@ class JobServiceServicer:
         after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED
-        when its key does. Retry: safe, with the last cursor received.
+        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
+        UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
+        received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,8 +222,9 @@ class JobServiceServicer:
         bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open
-        watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor received.
+        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
+        again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
+        safe, with the last cursor received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

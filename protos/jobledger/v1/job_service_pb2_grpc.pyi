@@ -52,10 +52,10 @@ class JobServiceStub:
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]
     """GetJob returns one job, as it is after every acknowledged write.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]
-    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find.
+    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find or cannot show.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
@@ -82,16 +82,18 @@ class JobServiceStub:
     after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED
-    when its key does. Retry: safe, with the last cursor received.
+    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
+    UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
+    received.
     """
     WatchJobs: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]
     """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
     bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open
-    watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor received.
+    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
+    again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
+    safe, with the last cursor received.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
@@ -179,10 +181,10 @@ class JobServiceAsyncStub(JobServiceStub):
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_service_pb2.GetJobResponse]  # type: ignore[assignment]
     """GetJob returns one job, as it is after every acknowledged write.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]  # type: ignore[assignment]
-    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find.
+    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find or cannot show.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
@@ -209,16 +211,18 @@ class JobServiceAsyncStub(JobServiceStub):
     after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED
-    when its key does. Retry: safe, with the last cursor received.
+    CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
+    UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
+    received.
     """
     WatchJobs: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobsRequest, _job_service_pb2.WatchJobsResponse]  # type: ignore[assignment]
     """WatchJobs streams every job that matches a filter: without a cursor first the jobs that match now, newest first, then a
     bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open
-    watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor received.
+    OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
+    again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
+    safe, with the last cursor received.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
     """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
@@ -315,7 +319,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.GetJobResponse, _abc.Awaitable[_job_service_pb2.GetJobResponse]]:
         """GetJob returns one job, as it is after every acknowledged write.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -324,7 +328,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.BatchGetJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.BatchGetJobsResponse, _abc.Awaitable[_job_service_pb2.BatchGetJobsResponse]]:
-        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find.
+        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find or cannot show.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """
@@ -375,8 +379,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         after the message with the terminal state, or with DELETED; with a cursor at or past that, after a bookmark.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); NOT_FOUND (JOB_NOT_FOUND); OUT_OF_RANGE (HISTORY_TRIMMED,
-        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED
-        when its key does. Retry: safe, with the last cursor received.
+        CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): watch again without a cursor;
+        UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor
+        received.
         """
 
     @_abc_1.abstractmethod
@@ -389,8 +394,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         bookmark; with a cursor what followed it; and then every change. It ends only with an error or the caller's cancellation.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, FOREIGN_CURSOR); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
-        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAVAILABLE (DRAINING). An open
-        watch ends with UNAUTHENTICATED when its key does. Retry: safe, with the last cursor received.
+        OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); DATA_LOSS (JOB_UNREADABLE): list
+        again, and watch from there; UNAVAILABLE (DRAINING). An open watch ends with UNAUTHENTICATED when its key does. Retry:
+        safe, with the last cursor received.
         """
 
     @_abc_1.abstractmethod

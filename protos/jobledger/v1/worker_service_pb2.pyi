@@ -114,6 +114,7 @@ class ClaimedChunk(_message.Message):
     STAGES_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    ARTIFACT_SCHEMES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id is the chunk's job."""
     kind: _builtins.str
@@ -142,6 +143,10 @@ class ClaimedChunk(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """labels are the job's labels."""
 
+    @_builtins.property
+    def artifact_schemes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """artifact_schemes are the URI schemes that the operator allows in artifacts and results, sorted. Never empty."""
+
     def __init__(
         self,
         *,
@@ -153,10 +158,11 @@ class ClaimedChunk(_message.Message):
         stages: _abc.Iterable[_job_pb2.Stage] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         traceparent: _builtins.str = ...,
+        artifact_schemes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "job_input", b"job_input", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_schemes", b"artifact_schemes", "chunk", b"chunk", "job_id", b"job_id", "job_input", b"job_input", "kind", b"kind", "labels", b"labels", "lease", b"lease", "stages", b"stages", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -296,64 +302,9 @@ Global___ClaimChunkResponse: _TypeAlias = ClaimChunkResponse  # noqa: Y015
 
 @_typing.final
 class ProgressReport(_message.Message):
-    """ProgressReport is how far a worker has come with a chunk. What is absent is unchanged."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    PERCENT_FIELD_NUMBER: _builtins.int
-    STAGE_FIELD_NUMBER: _builtins.int
-    STAGE_PERCENT_FIELD_NUMBER: _builtins.int
-    MESSAGE_FIELD_NUMBER: _builtins.int
-    ITEMS_COMPLETED_FIELD_NUMBER: _builtins.int
-    percent: _builtins.float
-    """percent is 0 to 100 of the chunk. Absent: computed from stage, or from items_completed."""
-    stage: _builtins.str
-    """stage is the phase that the chunk is in now, 1 to 128 characters; one of the plan, if the job declared one."""
-    stage_percent: _builtins.float
-    """stage_percent is 0 to 100 within the stage. Absent with a new stage: 0."""
-    message: _builtins.str
-    """message is a sentence for people, at most 1,024 characters."""
-    items_completed: _builtins.int
-    """items_completed counts finished items of the chunk, 0 to its number of items."""
-    def __init__(
-        self,
-        *,
-        percent: _builtins.float | None = ...,
-        stage: _builtins.str | None = ...,
-        stage_percent: _builtins.float | None = ...,
-        message: _builtins.str | None = ...,
-        items_completed: _builtins.int | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed", "_message", b"_message", "_percent", b"_percent", "_stage", b"_stage", "_stage_percent", b"_stage_percent", "items_completed", b"items_completed", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_percent", b"stage_percent"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed", "_message", b"_message", "_percent", b"_percent", "_stage", b"_stage", "_stage_percent", b"_stage_percent", "items_completed", b"items_completed", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_percent", b"stage_percent"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__items_completed: _TypeAlias = _typing.Literal["items_completed"]  # noqa: Y015
-    _WhichOneofArgType__items_completed: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed"]  # noqa: Y015
-    _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
-    _WhichOneofArgType__message: _TypeAlias = _typing.Literal["_message", b"_message"]  # noqa: Y015
-    _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
-    _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
-    _WhichOneofReturnType__stage: _TypeAlias = _typing.Literal["stage"]  # noqa: Y015
-    _WhichOneofArgType__stage: _TypeAlias = _typing.Literal["_stage", b"_stage"]  # noqa: Y015
-    _WhichOneofReturnType__stage_percent: _TypeAlias = _typing.Literal["stage_percent"]  # noqa: Y015
-    _WhichOneofArgType__stage_percent: _TypeAlias = _typing.Literal["_stage_percent", b"_stage_percent"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__items_completed) -> _WhichOneofReturnType__items_completed | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__message) -> _WhichOneofReturnType__message | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__stage) -> _WhichOneofReturnType__stage | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__stage_percent) -> _WhichOneofReturnType__stage_percent | None: ...
-
-Global___ProgressReport: _TypeAlias = ProgressReport  # noqa: Y015
-
-@_typing.final
-class LeaseReport(_message.Message):
-    """LeaseReport is a heartbeat for one lease."""
+    """ProgressReport is what a worker has to report on a chunk, while it works and with the end of its lease. What is absent
+    is unchanged.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -399,35 +350,138 @@ class LeaseReport(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-    LEASE_TOKEN_FIELD_NUMBER: _builtins.int
-    PROGRESS_FIELD_NUMBER: _builtins.int
+    PERCENT_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    STAGE_PERCENT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ITEMS_COMPLETED_FIELD_NUMBER: _builtins.int
     ARTIFACTS_FIELD_NUMBER: _builtins.int
     JOB_ARTIFACTS_FIELD_NUMBER: _builtins.int
+    PASSED_STAGES_FIELD_NUMBER: _builtins.int
+    STAGE_DURATION_FIELD_NUMBER: _builtins.int
+    percent: _builtins.float
+    """percent is 0 to 100 of the chunk. Absent: computed from stage, or from items_completed."""
+    stage: _builtins.str
+    """stage is the phase that the chunk is in now, 1 to 128 characters; one of the plan, if the job declared one."""
+    stage_percent: _builtins.float
+    """stage_percent is 0 to 100 within the stage. Absent with a new stage: 0."""
+    message: _builtins.str
+    """message is a sentence for people, at most 1,024 characters."""
+    items_completed: _builtins.int
+    """items_completed counts finished items of the chunk, 0 to its number of items."""
+    @_builtins.property
+    def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
+        """artifacts are added to the chunk, or replaced by name: names of 1 to 128 characters, at most 50 on a chunk. Empty:
+        none.
+        """
+
+    @_builtins.property
+    def job_artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
+        """job_artifacts are added to the job, or replaced by name: at most 100 on a job. Empty: none."""
+
+    @_builtins.property
+    def passed_stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___PassedStage]:
+        """passed_stages are the stages that the attempt has entered and left since its last report, in order, at most 100, so
+        that each of them is timed. Empty: none.
+        """
+
+    @_builtins.property
+    def stage_duration(self) -> _duration_pb2.Duration:
+        """stage_duration is how long the attempt has been in `stage`, by the worker's clock, 0 s to 7 days; the service
+        counts it from the begin of the stage before at the earliest. Absent: the attempt enters `stage` with this report.
+        """
+
+    def __init__(
+        self,
+        *,
+        percent: _builtins.float | None = ...,
+        stage: _builtins.str | None = ...,
+        stage_percent: _builtins.float | None = ...,
+        message: _builtins.str | None = ...,
+        items_completed: _builtins.int | None = ...,
+        artifacts: _abc.Mapping[_builtins.str, _chunk_pb2.Artifact] | None = ...,
+        job_artifacts: _abc.Mapping[_builtins.str, _chunk_pb2.Artifact] | None = ...,
+        passed_stages: _abc.Iterable[Global___PassedStage] | None = ...,
+        stage_duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed", "_message", b"_message", "_percent", b"_percent", "_stage", b"_stage", "_stage_percent", b"_stage_percent", "items_completed", b"items_completed", "message", b"message", "percent", b"percent", "stage", b"stage", "stage_duration", b"stage_duration", "stage_percent", b"stage_percent"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed", "_message", b"_message", "_percent", b"_percent", "_stage", b"_stage", "_stage_percent", b"_stage_percent", "artifacts", b"artifacts", "items_completed", b"items_completed", "job_artifacts", b"job_artifacts", "message", b"message", "passed_stages", b"passed_stages", "percent", b"percent", "stage", b"stage", "stage_duration", b"stage_duration", "stage_percent", b"stage_percent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__items_completed: _TypeAlias = _typing.Literal["items_completed"]  # noqa: Y015
+    _WhichOneofArgType__items_completed: _TypeAlias = _typing.Literal["_items_completed", b"_items_completed"]  # noqa: Y015
+    _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
+    _WhichOneofArgType__message: _TypeAlias = _typing.Literal["_message", b"_message"]  # noqa: Y015
+    _WhichOneofReturnType__percent: _TypeAlias = _typing.Literal["percent"]  # noqa: Y015
+    _WhichOneofArgType__percent: _TypeAlias = _typing.Literal["_percent", b"_percent"]  # noqa: Y015
+    _WhichOneofReturnType__stage: _TypeAlias = _typing.Literal["stage"]  # noqa: Y015
+    _WhichOneofArgType__stage: _TypeAlias = _typing.Literal["_stage", b"_stage"]  # noqa: Y015
+    _WhichOneofReturnType__stage_percent: _TypeAlias = _typing.Literal["stage_percent"]  # noqa: Y015
+    _WhichOneofArgType__stage_percent: _TypeAlias = _typing.Literal["_stage_percent", b"_stage_percent"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__items_completed) -> _WhichOneofReturnType__items_completed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__message) -> _WhichOneofReturnType__message | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percent) -> _WhichOneofReturnType__percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stage) -> _WhichOneofReturnType__stage | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__stage_percent) -> _WhichOneofReturnType__stage_percent | None: ...
+
+Global___ProgressReport: _TypeAlias = ProgressReport  # noqa: Y015
+
+@_typing.final
+class PassedStage(_message.Message):
+    """PassedStage is a stage that an attempt has entered and left between two reports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STAGE_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    stage: _builtins.str
+    """stage is the stage, 1 to 128 characters; one of the plan, if the job declared one. Required."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """duration is how long the attempt was in the stage, by the worker's clock, 0 s to 7 days. Absent: 0 s."""
+
+    def __init__(
+        self,
+        *,
+        stage: _builtins.str = ...,
+        duration: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "stage", b"stage"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PassedStage: _TypeAlias = PassedStage  # noqa: Y015
+
+@_typing.final
+class LeaseReport(_message.Message):
+    """LeaseReport is a heartbeat for one lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_TOKEN_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease. Required."""
     @_builtins.property
     def progress(self) -> Global___ProgressReport:
         """progress is how far the work has come. Absent: unchanged."""
 
-    @_builtins.property
-    def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """artifacts are added to the chunk, or replaced by name: names of 1 to 128 characters. Empty: none."""
-
-    @_builtins.property
-    def job_artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """job_artifacts are added to the job, or replaced by name. Empty: none."""
-
     def __init__(
         self,
         *,
         lease_token: _builtins.str = ...,
         progress: Global___ProgressReport | None = ...,
-        artifacts: _abc.Mapping[_builtins.str, _chunk_pb2.Artifact] | None = ...,
-        job_artifacts: _abc.Mapping[_builtins.str, _chunk_pb2.Artifact] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "job_artifacts", b"job_artifacts", "lease_token", b"lease_token", "progress", b"progress"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_token", b"lease_token", "progress", b"progress"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -525,51 +579,8 @@ class ChunkCompletion(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    @_typing.final
-    class ArtifactsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
-        def value(self) -> _chunk_pb2.Artifact: ...
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _chunk_pb2.Artifact | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-    @_typing.final
-    class JobArtifactsEntry(_message.Message):
-        DESCRIPTOR: _descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: _builtins.int
-        VALUE_FIELD_NUMBER: _builtins.int
-        key: _builtins.str
-        @_builtins.property
-        def value(self) -> _chunk_pb2.Artifact: ...
-        def __init__(
-            self,
-            *,
-            key: _builtins.str = ...,
-            value: _chunk_pb2.Artifact | None = ...,
-        ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
-        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
-        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-        def WhichOneof(self, oneof_group: _Never) -> None: ...
-
     LEASE_TOKEN_FIELD_NUMBER: _builtins.int
-    ARTIFACTS_FIELD_NUMBER: _builtins.int
-    JOB_ARTIFACTS_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
     RESULT_URI_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease. Required."""
@@ -578,24 +589,19 @@ class ChunkCompletion(_message.Message):
     The rules of Artifact.uri. Empty: none.
     """
     @_builtins.property
-    def artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """artifacts are added to the chunk, or replaced by name: names of 1 to 128 characters. Empty: none."""
-
-    @_builtins.property
-    def job_artifacts(self) -> _containers.MessageMap[_builtins.str, _chunk_pb2.Artifact]:
-        """job_artifacts are added to the job, or replaced by name. Empty: none."""
+    def progress(self) -> Global___ProgressReport:
+        """progress is the last report of the attempt, in force with its end. Absent: nothing is new."""
 
     def __init__(
         self,
         *,
         lease_token: _builtins.str = ...,
-        artifacts: _abc.Mapping[_builtins.str, _chunk_pb2.Artifact] | None = ...,
-        job_artifacts: _abc.Mapping[_builtins.str, _chunk_pb2.Artifact] | None = ...,
+        progress: Global___ProgressReport | None = ...,
         result_uri: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "job_artifacts", b"job_artifacts", "lease_token", b"lease_token", "result_uri", b"result_uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_token", b"lease_token", "progress", b"progress", "result_uri", b"result_uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -667,7 +673,9 @@ class LeaseResult(_message.Message):
     """chunk_state is the chunk's state now. UNSPECIFIED when the lease is lost."""
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp:
-        """not_before is the earliest time of the next attempt. Absent unless a failed attempt goes again."""
+        """not_before is the earliest time of the next attempt. Absent unless a failed attempt, or a chunk that was released with
+        a delay, goes again.
+        """
 
     def __init__(
         self,
@@ -694,6 +702,8 @@ class ChunkFailure(_message.Message):
     LEASE_TOKEN_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     NOT_RETRYABLE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    RETRY_DELAY_FIELD_NUMBER: _builtins.int
     lease_token: _builtins.str
     """lease_token names the lease. Required."""
     not_retryable: _builtins.bool
@@ -702,16 +712,28 @@ class ChunkFailure(_message.Message):
     def error(self) -> _chunk_pb2.WorkError:
         """error says why. Required."""
 
+    @_builtins.property
+    def progress(self) -> Global___ProgressReport:
+        """progress is the last report of the attempt, in force with its end. Absent: nothing is new."""
+
+    @_builtins.property
+    def retry_delay(self) -> _duration_pb2.Duration:
+        """retry_delay is how long the next attempt waits, 0 s to 7 days, in place of what the job's retry policy says. Absent:
+        as the policy says.
+        """
+
     def __init__(
         self,
         *,
         lease_token: _builtins.str = ...,
         error: _chunk_pb2.WorkError | None = ...,
         not_retryable: _builtins.bool = ...,
+        progress: Global___ProgressReport | None = ...,
+        retry_delay: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "progress", b"progress", "retry_delay", b"retry_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "lease_token", b"lease_token", "not_retryable", b"not_retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "lease_token", b"lease_token", "not_retryable", b"not_retryable", "progress", b"progress", "retry_delay", b"retry_delay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -766,28 +788,62 @@ class FailChunksResponse(_message.Message):
 Global___FailChunksResponse: _TypeAlias = FailChunksResponse  # noqa: Y015
 
 @_typing.final
+class ChunkRelease(_message.Message):
+    """ChunkRelease gives one chunk back, with the attempt not counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_TOKEN_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    lease_token: _builtins.str
+    """lease_token names the lease. Required."""
+    reason: _builtins.str
+    """reason is why, for the audit trail, at most 1,024 characters. Empty: none."""
+    @_builtins.property
+    def progress(self) -> Global___ProgressReport:
+        """progress is the last report of the attempt, in force with its end. Absent: nothing is new."""
+
+    @_builtins.property
+    def delay(self) -> _duration_pb2.Duration:
+        """delay is how long the chunk waits before it may be claimed again, 0 s to 7 days. Absent: 0 s."""
+
+    def __init__(
+        self,
+        *,
+        lease_token: _builtins.str = ...,
+        progress: Global___ProgressReport | None = ...,
+        delay: _duration_pb2.Duration | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delay", b"delay", "lease_token", b"lease_token", "progress", b"progress", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChunkRelease: _TypeAlias = ChunkRelease  # noqa: Y015
+
+@_typing.final
 class ReleaseChunksRequest(_message.Message):
     """ReleaseChunksRequest gives many chunks back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    LEASE_TOKENS_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    reason: _builtins.str
-    """reason is why, for the audit trail, at most 1,024 characters. Empty: none."""
+    RELEASES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def lease_tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """lease_tokens name the leases, 1 to 1,000, each once. Required."""
+    def releases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChunkRelease]:
+        """releases are the leases, 1 to 1,000, each once. Required."""
 
     def __init__(
         self,
         *,
-        lease_tokens: _abc.Iterable[_builtins.str] | None = ...,
-        reason: _builtins.str = ...,
+        releases: _abc.Iterable[Global___ChunkRelease] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_tokens", b"lease_tokens", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["releases", b"releases"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -802,7 +858,7 @@ class ReleaseChunksResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaseResult]:
-        """results are one for each token, in order."""
+        """results are one for each release, in order."""
 
     def __init__(
         self,

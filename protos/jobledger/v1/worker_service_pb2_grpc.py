@@ -83,7 +83,8 @@ class WorkerServiceServicer:
 
     def ClaimChunks(self, request, context):
         """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-        are none it waits up to `wait`, then answers with none.
+        are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+        INPUT_UNREADABLE, and is not returned.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks whose answer was lost come back when their leases expire,
         as a failed attempt.
@@ -97,7 +98,7 @@ class WorkerServiceServicer:
         answers with the lease that is in force.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
-        (CHUNK_NOT_CLAIMABLE). Retry: safe with a task_id.
+        (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -132,8 +133,8 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseChunks(self, request, context):
-        """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-        is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+        """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+        that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
         """

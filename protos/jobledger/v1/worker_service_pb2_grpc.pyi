@@ -41,7 +41,8 @@ class WorkerServiceStub:
     def __new__(cls, channel: _aio.Channel) -> WorkerServiceAsyncStub: ...
     ClaimChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunksRequest, _worker_service_pb2.ClaimChunksResponse]
     """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-    are none it waits up to `wait`, then answers with none.
+    are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+    INPUT_UNREADABLE, and is not returned.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks whose answer was lost come back when their leases expire,
     as a failed attempt.
@@ -51,7 +52,7 @@ class WorkerServiceStub:
     answers with the lease that is in force.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
-    (CHUNK_NOT_CLAIMABLE). Retry: safe with a task_id.
+    (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]
     """Heartbeat extends many leases and reports progress, and hears of cancellation. A lost lease fails none of the others.
@@ -70,8 +71,8 @@ class WorkerServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
     ReleaseChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]
-    """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-    is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+    """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+    that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
@@ -89,7 +90,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ClaimChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunksRequest, _worker_service_pb2.ClaimChunksResponse]  # type: ignore[assignment]
     """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-    are none it waits up to `wait`, then answers with none.
+    are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+    INPUT_UNREADABLE, and is not returned.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks whose answer was lost come back when their leases expire,
     as a failed attempt.
@@ -99,7 +101,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     answers with the lease that is in force.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
-    (CHUNK_NOT_CLAIMABLE). Retry: safe with a task_id.
+    (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
     """Heartbeat extends many leases and reports progress, and hears of cancellation. A lost lease fails none of the others.
@@ -118,8 +120,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
     ReleaseChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]  # type: ignore[assignment]
-    """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-    is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+    """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+    that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
@@ -140,7 +142,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunksResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunksResponse]]:
         """ClaimChunks leases up to max_chunks chunks: the most urgent first, the oldest job first within a priority. When there
-        are none it waits up to `wait`, then answers with none.
+        are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
+        INPUT_UNREADABLE, and is not returned.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks whose answer was lost come back when their leases expire,
         as a failed attempt.
@@ -156,7 +159,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         answers with the lease that is in force.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
-        (CHUNK_NOT_CLAIMABLE). Retry: safe with a task_id.
+        (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
         """
 
     @_abc_1.abstractmethod
@@ -199,8 +202,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ReleaseChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ReleaseChunksResponse, _abc.Awaitable[_worker_service_pb2.ReleaseChunksResponse]]:
-        """ReleaseChunks gives chunks back, to go again at once with the attempt not counted; a chunk of a job that is CANCELLING
-        is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
+        """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+        that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
         """

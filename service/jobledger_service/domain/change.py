@@ -8,6 +8,7 @@ from msgspec import Struct
 from .chunk import Chunk
 from .job import Job
 from .states import JobState
+from .sweep import Sweep
 
 SERVICE: Final = "jobledger"
 """The actor of what the service does by itself."""
@@ -43,8 +44,12 @@ class Change(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """The job and the chunks after one decision. Without a change (a lease that was extended) there is no revision."""
+    """The job and the chunks after one decision, and then the sweep of others.
+
+    Without a change (a lease that was extended) there is no revision.
+    """
 
     job: Job
     chunks: tuple[Chunk, ...] = ()
     change: Change | None = None
+    sweep: Sweep | None = None

@@ -3,6 +3,7 @@
 Refusal
 ├── InvalidField          a value breaks its rule
 ├── JobNotFound           no such job of this owner
+├── JobUnreadable         what is stored of the job cannot be read
 ├── ChunkNotFound         no such chunk of this job
 ├── JobAlreadyExists      the job_id is in use with other content
 ├── RequestIdReused       the request_id came before with other content
@@ -70,6 +71,13 @@ class JobNotFound(Refusal):
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"there is no job {job_id!r}", job_id=job_id)
+
+
+class JobUnreadable(Refusal):
+    """What is stored of the job is damaged, or was written by something else."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"what is stored of job {job_id!r} cannot be read; the server's log says why", job_id=job_id)
 
 
 class ChunkNotFound(Refusal):

@@ -7,6 +7,8 @@ from .chunk import WorkError
 from .errors import InvalidField
 from .imports import ChunkEnd, PastJob, usual_end
 from .job import FailurePolicy
+from .limits import MAX_JOB_ARTIFACT_BYTES
+from .sizes import bytes_of_artifacts
 from .states import ENDED, ChunkState, JobState
 
 Broken = Iterator[tuple[str, str]]
@@ -57,6 +59,8 @@ def _broken_values(past: PastJob) -> Broken:
         yield "error", "is required for a job that is FAILED"
     if past.artifacts and not past.ran:
         yield "artifacts", "are only for a job that ran: give start_time or retry_count"
+    if (size := bytes_of_artifacts(past.artifacts)) > MAX_JOB_ARTIFACT_BYTES:
+        yield "artifacts", f"are about {size:,} bytes, more than {MAX_JOB_ARTIFACT_BYTES:,}"
     if past.error is not None:
         yield from _broken_error(past, past.error, "error")
         failed = past.error.chunk_index

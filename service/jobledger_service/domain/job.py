@@ -9,10 +9,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, WorkError
-from .limits import DEFAULT_PRIORITY, MAX_TIMED_STAGES
+from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
 from .states import ENDED, ChunkState, JobState, check_job_transition
+from .sweep import Sweep, Totals
 
 
 class FailurePolicy(StrEnum):
@@ -36,6 +37,11 @@ class StageTiming(Struct, frozen=True):
     duration: int
     start_time: int
     end_time: int | None = None
+
+    def with_more(self, duration: int, left: int) -> Self:
+        """Return the timing with the time of a chunk that has left the stage at `left`."""
+        total = min(self.duration + max(duration, 0), MAX_DURATION)
+        return replace(self, duration=total, end_time=max(left, self.end_time or left))
 
 
 def job_key(owner: str, job_id: str) -> str:
@@ -94,6 +100,16 @@ class Counts(Struct, frozen=True):
         was, is_ = old.lower(), new.lower()
         return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
 
+    def of(self, state: ChunkState) -> int:
+        """Return how many chunks are in a state."""
+        count: int = getattr(self, state.lower())
+        return count
+
+    def swept(self, moved: Mapping[ChunkState, int], to: ChunkState) -> Self:
+        """Return the counts after `moved` chunks of each state went to another."""
+        changed = {state.lower(): self.of(state) - count for state, count in moved.items()}
+        return replace(self, **{**changed, to.lower(): self.of(to) + sum(moved.values())})
+
 
 class JobProgress(Struct, frozen=True):
     """A job's progress as sums over its chunks; work in millionths of an item, percent is the run's highest."""
@@ -110,8 +126,10 @@ class JobProgress(Struct, frozen=True):
 
     def moved(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the sums after a chunk went from `old` to `new` at `now`."""
-        work = new.work_done - old.work_done
-        items = new.items_done - old.items_done
+        return self.plus(new.work_done - old.work_done, new.items_done - old.items_done, now)
+
+    def plus(self, work: int, items: int, now: int) -> Self:
+        """Return the sums with so much more, or less, work and items done."""
         if not work and not items:
             return self
         done = self.work_done + work
@@ -220,25 +238,38 @@ class Job(Struct, frozen=True):
     def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
         """Return the job after one of its chunks went from `old` to `new`: O(1), whatever the number of chunks."""
         job = replace(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
+        return job.with_stage(old, new, now)
+
+    def with_stage(self, old: Chunk, new: Chunk, now: int) -> Self:
+        """Return the job after one of its chunks went from the stage of `old` to that of `new`, where they differ."""
         if (old.progress.stage, old.stage_time) == (new.progress.stage, new.stage_time):
-            return job
-        if old.stage_time is not None:
-            job = job._timed(old.progress.stage, now - old.stage_time, now)  # noqa: SLF001  its own kind
-        if new.stage_time is not None:
-            job = job._entered(new.progress.stage, now)  # noqa: SLF001  its own kind
-        return job
-
-    def _entered(self, stage: str, now: int) -> Self:
-        if len(self.stage_timings) >= MAX_TIMED_STAGES or any(t.stage == stage for t in self.stage_timings):
             return self
-        return replace(self, stage_timings=(*self.stage_timings, StageTiming(stage, 0, now)))
-
-    def _timed(self, stage: str, duration: int, now: int) -> Self:
-        timings = tuple(
-            replace(t, duration=t.duration + max(duration, 0), end_time=now) if t.stage == stage else t
-            for t in self.stage_timings
-        )
+        timings = self.stage_timings
+        if old.stage_time is not None:
+            left = now if new.stage_time is None else new.stage_time
+            timings = _timed(timings, old.progress.stage, left - old.stage_time, left)
+        if new.stage_time is not None:
+            timings = _entered(timings, new.progress.stage, new.stage_time)
         return replace(self, stage_timings=timings)
+
+    def swept(self, sweep: Sweep, totals: Totals) -> Self:
+        """Return the job after a sweep of chunks, of which those that were in work add up to `totals`."""
+        now, timings = sweep.time, self.stage_timings
+        progress = self.progress.plus(-totals.work_done, -totals.items_done, now)
+        for stage, duration in totals.stage_times.items():
+            timings = _timed(timings, stage, duration, now)
+        counts = self.counts.swept(sweep.moved, sweep.to)
+        return replace(self, counts=counts, progress=progress, stage_timings=timings)
+
+
+def _entered(timings: tuple[StageTiming, ...], stage: str, now: int) -> tuple[StageTiming, ...]:
+    if len(timings) >= MAX_TIMED_STAGES or any(t.stage == stage for t in timings):
+        return timings
+    return (*timings, StageTiming(stage, 0, now))
+
+
+def _timed(timings: tuple[StageTiming, ...], stage: str, duration: int, left: int) -> tuple[StageTiming, ...]:
+    return tuple(t.with_more(duration, left) if t.stage == stage else t for t in timings)
 
 
 def counts_of(chunks: Iterable[Chunk]) -> Counts:

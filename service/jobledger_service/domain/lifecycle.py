@@ -1,17 +1,19 @@
 """What callers decide about a job: create, cancel, retry, update, delete."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from .change import SERVICE, Change, ChangeType, Step
-from .chunk import Chunk, LeaseEnd
+from .chunk import Chunk
 from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
 from .job import NO_LABELS, Counts, Job, JobSpec, sums_of
 from .limits import DEFAULT_PRIORITY
-from .states import RETRYABLE, UNFINISHED, ChunkState, JobState, check_chunk_transition
+from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
+from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
 
 class NewJob(Struct, frozen=True):
@@ -81,15 +83,17 @@ class Cancellation(Struct, frozen=True):
     force: bool = False
 
 
-def cancel(
-    job: Job, unfinished: Sequence[Chunk], how: Cancellation, actor: str, now: int
-) -> tuple[CancelOutcome, Step | None]:
+def stopped_by(how: Cancellation) -> Collection[ChunkState]:
+    """Return the states of the chunks that a cancellation stops at once."""
+    return UNFINISHED if how.force else WAITING
+
+
+def cancel(job: Job, chunks: JobChunks, how: Cancellation, actor: str, now: int) -> tuple[CancelOutcome, Step | None]:
     """Stop a job: its pending chunks at once; those in work too with `force`, else when their workers let go."""
     if job.ended:
         return CancelOutcome.ALREADY_ENDED, None
     before = job.state
-    stopping = [c for c in unfinished if how.force or c.state is ChunkState.PENDING]
-    job, stopped = cancel_chunks(job, stopping, now)
+    job, sweep = stop_chunks(job, stopped_by(how), lambda: chunks.totals(now), now)
     reason = how.reason or job.cancel_reason
     if not job.counts.processing:
         job = replace(stop(job, now), cancel_reason=reason)
@@ -104,35 +108,35 @@ def cancel(
         job = replace(job, cancel_reason=reason, cancel_deadline=deadline)
         outcome = CancelOutcome.REQUESTED
     change = Change(ChangeType.CANCEL_REQUESTED, actor, before, job.state, reason=how.reason)
-    return outcome, Step(job, tuple(stopped), change)
+    return outcome, Step(job, (), change, sweep)
 
 
-def stop_overdue(job: Job, unfinished: Sequence[Chunk], now: int) -> Step | None:
+def is_overdue(job: Job, now: int) -> bool:
+    """Whether a CANCELLING job's grace period has run out."""
+    return job.state is JobState.CANCELLING and job.cancel_deadline is not None and now >= job.cancel_deadline
+
+
+def stop_overdue(job: Job, chunks: JobChunks, now: int) -> Step | None:
     """Stop a CANCELLING job whose grace period has run out; None when it has not."""
-    if job.state is not JobState.CANCELLING or job.cancel_deadline is None or now < job.cancel_deadline:
+    if not is_overdue(job, now):
         return None
     how = Cancellation(grace=0, reason="the grace period ended", force=True)
-    _, step = cancel(job, unfinished, how, SERVICE, now)
+    _, step = cancel(job, chunks, how, SERVICE, now)
     return step and replace(step, job=replace(step.job, cancel_reason=job.cancel_reason))
 
 
-def cancel_chunks(job: Job, chunks: Iterable[Chunk], now: int) -> tuple[Job, list[Chunk]]:
-    """Return the job and the chunks after these chunks were stopped; leases on them are taken."""
-    stopped = []
-    for old in chunks:
-        check_chunk_transition(old.state, ChunkState.CANCELLED)
-        new = replace(
-            old,
-            state=ChunkState.CANCELLED,
-            end_time=now,
-            lease_expire_time=None,
-            not_before=None,
-            stage_time=None,
-            lease_end=LeaseEnd.TAKEN if old.state is ChunkState.PROCESSING else old.lease_end,
-        )
-        job = job.with_chunk(old, new, now)
-        stopped.append(new)
-    return job, stopped
+def stop_chunks(
+    job: Job, states: Collection[ChunkState], totals: Callable[[], Totals], now: int
+) -> tuple[Job, Sweep | None]:
+    """Return the job after its chunks in these states were stopped, and the sweep of them; None when it has none.
+
+    `totals` gives what those in PROCESSING add up to, when they are stopped.
+    """
+    moved = {state: count for state in sorted(states) if (count := job.counts.of(state))}
+    if not moved:
+        return job, None
+    sweep = Sweep(moved, ChunkState.CANCELLED, now)
+    return job.swept(sweep, totals() if ChunkState.PROCESSING in moved else NO_TOTALS), sweep
 
 
 def stop(job: Job, now: int) -> Job:
@@ -142,57 +146,46 @@ def stop(job: Job, now: int) -> Job:
     return replace(job.to(JobState.CANCELLED, now), cancel_deadline=None)
 
 
-def retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
+def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
     """Begin another run with the failed and cancelled chunks, or those of `indexes`; completed ones are kept."""
-    _check_retry(job, chunks, indexes)
-    named = set(indexes)
-    again = [c for c in chunks if c.state in RETRYABLE and (not named or c.index in named)]
-    if not again:
+    _check_retry(job)
+    moved = _named(job, chunks, indexes) if indexes else {s: n for s in sorted(RETRYABLE) if (n := job.counts.of(s))}
+    if not moved:
         raise NothingToRetry(job.spec.job_id, "all of its chunks are completed")
     before = job.state
+    sweep = Sweep(moved, ChunkState.PENDING, now, job.spec.retry_policy.max_attempts, tuple(sorted(set(indexes))))
+    left = job.counts.failed - moved.get(ChunkState.FAILED, 0)
     job = replace(
         job.to(JobState.QUEUED, now),
         retry_count=job.retry_count + 1,
         retry_time=now,
         start_time=None,
-        first_failure=next((c.error for c in chunks if c.state is ChunkState.FAILED and c not in again), None),
+        first_failure=chunks.first_error(sweep.indexes) if left else None,
         cancel_reason="",
-    )
-    pending = []
-    for old in again:
-        new = _fresh(old, job.spec.retry_policy.max_attempts)
-        job = job.with_chunk(old, new, now)
-        pending.append(new)
+    ).swept(sweep, NO_TOTALS)
     sums = job.progress
     percent = sums.work_done * 100 / sums.work_total
     job = replace(job, progress=replace(sums, percent=percent, rate=None, stage="", stage_percent=None, message=""))
-    return Step(job, tuple(pending), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason))
+    return Step(job, (), Change(ChangeType.RETRIED, actor, before, job.state, reason=reason), sweep)
 
 
-def _check_retry(job: Job, chunks: Sequence[Chunk], indexes: Sequence[int]) -> None:
+def _check_retry(job: Job) -> None:
     job_id = job.spec.job_id
     if job.state is JobState.COMPLETED:
         raise JobEnded(job_id, job.state, "a completed job is final")
     if not job.ended:
         raise JobNotEnded(job_id, job.state, "only a FAILED or CANCELLED job is retried")
-    by_index = {chunk.index: chunk for chunk in chunks}
+
+
+def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[ChunkState, int]:
+    """Return how many of the named chunks are in each state; raises ChunkNotFound, NothingToRetry."""
+    found = chunks.states(set(indexes))
     for index in indexes:
-        if index not in by_index:
-            raise ChunkNotFound(job_id, index, job.counts.total)
-        if by_index[index].state not in RETRYABLE:
-            raise NothingToRetry(job_id, f"chunk {index} is {by_index[index].state}, not FAILED or CANCELLED")
-
-
-def _fresh(chunk: Chunk, attempts: int) -> Chunk:
-    check_chunk_transition(chunk.state, ChunkState.PENDING)
-    return replace(
-        chunk,
-        state=ChunkState.PENDING,
-        max_attempts=chunk.attempt + attempts,
-        end_time=None,
-        not_before=None,
-        lease_expire_time=None,
-    )
+        if index not in found:
+            raise ChunkNotFound(job.spec.job_id, index, job.counts.total)
+        if found[index] not in RETRYABLE:
+            raise NothingToRetry(job.spec.job_id, f"chunk {index} is {found[index]}, not FAILED or CANCELLED")
+    return Counter(found.values())
 
 
 class JobUpdate(Struct, frozen=True):
@@ -223,8 +216,3 @@ def delete(job: Job, actor: str, *, force: bool, reason: str = "") -> Change:
     if not job.ended and not force:
         raise JobNotEnded(job.spec.job_id, job.state, "cancel it first, or delete it with force")
     return Change(ChangeType.DELETED, actor, job.state, None, reason=reason)
-
-
-def unfinished(chunks: Iterable[Chunk]) -> list[Chunk]:
-    """Return the chunks that wait or are in work."""
-    return [chunk for chunk in chunks if chunk.state in UNFINISHED]

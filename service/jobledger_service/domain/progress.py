@@ -1,6 +1,7 @@
 """How far an attempt has come, from what its worker reports."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,13 +12,20 @@ from .job import Job, Stage
 
 
 class ProgressReport(Struct, frozen=True):
-    """What a worker says: percents in 0 to 100; None is unchanged."""
+    """What a worker says: percents in 0 to 100, durations in microseconds; None is unchanged."""
 
     percent: float | None = None
     stage: str | None = None
     stage_percent: float | None = None
     message: str | None = None
     items_completed: int | None = None
+    passed: tuple[tuple[str, int], ...] = ()
+    """The stages that were entered and left since the last report, each with how long it lasted."""
+    stage_duration: int | None = None
+    """How long ago `stage` was entered; None: now."""
+
+
+NO_REPORT: Final = ProgressReport()
 
 
 def advance(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> ChunkProgress:
@@ -42,9 +50,12 @@ def advance(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> Chunk
 
 def _check(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> None:
     plan = [stage.name for stage in job.spec.stages]
-    if report.stage is not None and plan and report.stage not in plan:
-        rule = f"{report.stage!r} is not a stage of the job's plan: {', '.join(plan)}"
-        raise InvalidField((f"{field}.stage", rule))
+    named = [(f"{field}.passed_stages[{place}].stage", stage) for place, (stage, _) in enumerate(report.passed)]
+    if report.stage is not None:
+        named.append((f"{field}.stage", report.stage))
+    for path, stage in named:
+        if plan and stage not in plan:
+            raise InvalidField((path, f"{stage!r} is not a stage of the job's plan: {', '.join(plan)}"))
     if report.items_completed is not None and report.items_completed > chunk.items:
         rule = f"{report.items_completed} is more than the chunk's {chunk.items} items"
         raise InvalidField((f"{field}.items_completed", rule))

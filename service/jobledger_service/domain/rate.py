@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from .limits import SECOND
+from .limits import MAX_TIME, SECOND
 
 TIME_CONSTANT: Final = 30 * SECOND
 KNOWN_AFTER: Final = 1 * SECOND
@@ -42,9 +42,12 @@ class Rate(Struct, frozen=True):
         return self._unbiased(self.work)
 
     def end_of(self, work: int) -> int | None:
-        """Return when so much work will be done; None while unknown."""
+        """Return when so much work will be done; None while unknown, and after the year 9999."""
         speed = self.work_per_second
-        return self.at + round(work / speed * SECOND) if speed else None
+        if not speed:
+            return None
+        end = self.at + work / speed * SECOND
+        return round(end) if end <= MAX_TIME else None
 
     def _unbiased(self, mean: float) -> float | None:
         age = self.at - self.since

@@ -4,6 +4,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .job import Job
+from .limits import MAX_TIME
 from .states import JobState
 
 
@@ -26,7 +27,7 @@ class Retention(Struct, frozen=True):
         kept = self._of(job.state)
         if kept is None or job.expire_time is not None:
             return job
-        return replace(job, expire_time=job.end_time + kept, expires_by_rule=True)
+        return replace(job, expire_time=min(job.end_time + kept, MAX_TIME), expires_by_rule=True)
 
     def _of(self, state: JobState) -> int | None:
         match state:

@@ -38,6 +38,7 @@ class ChunkState(StrEnum):
 
 ENDED: Final = frozenset({JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED})
 RETRYABLE: Final = frozenset({ChunkState.FAILED, ChunkState.CANCELLED})
+WAITING: Final = frozenset({ChunkState.PENDING})
 UNFINISHED: Final = frozenset({ChunkState.PENDING, ChunkState.PROCESSING})
 
 JOB_TRANSITIONS: Final[dict[JobState, frozenset[JobState]]] = {

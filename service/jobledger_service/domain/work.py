@@ -1,19 +1,21 @@
 """What workers do with a chunk: claim, report, complete, fail, release, or fall silent."""
 
-from collections.abc import Callable, Iterable
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from .change import SERVICE, Change, ChangeType, Step
-from .chunk import NO_ARTIFACTS, NO_PROGRESS, Artifacts, Chunk, LeaseEnd, WorkError
+from .chunk import NO_ARTIFACTS, NO_PROGRESS, WHOLE, Artifacts, Chunk, LeaseEnd, WorkError
 from .errors import ChunkNotClaimable, InvalidField
 from .job import FailurePolicy, Job
-from .lifecycle import cancel_chunks, stop, unfinished
-from .limits import MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACTS
+from .lifecycle import stop, stop_chunks
+from .limits import MAX_CHUNK_ARTIFACT_BYTES, MAX_CHUNK_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES, MAX_JOB_ARTIFACTS
 from .progress import ProgressReport, advance
+from .sizes import bytes_of_artifacts
 from .slots import scope_of
-from .states import ENDED, ChunkState, JobState, check_chunk_transition
+from .states import ENDED, UNFINISHED, ChunkState, JobState, check_chunk_transition
+from .sweep import JobChunks
 
 
 class Claim(Struct, frozen=True):
@@ -57,7 +59,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
 
 
 class WorkReport(Struct, frozen=True):
-    """What a heartbeat says of one chunk; `path` is its place in the request, for refusals."""
+    """What a worker reports on one chunk; `path` is the report's place in the request, for refusals."""
 
     path: str
     progress: ProgressReport | None = None
@@ -65,21 +67,50 @@ class WorkReport(Struct, frozen=True):
     job_artifacts: Artifacts = NO_ARTIFACTS
 
 
+NOTHING_NEW: Final = WorkReport("")
+
+
 def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int, now: int) -> Step:
-    """Extend a held lease and take the report; only a report that says something new is a change."""
+    """Extend a held lease and apply the report; only a report that says something new is a change."""
     extended = replace(chunk, lease_expire_time=now + lease_duration)
-    new = extended
-    if report.progress is not None:
-        progress = advance(job, chunk, report.progress, f"{report.path}.progress")
-        entered = progress.stage != chunk.progress.stage
-        new = replace(new, progress=progress, stage_time=now if entered else chunk.stage_time)
-    new, after = _with_artifacts(new, job, report)
+    after, new = _reported(job, extended, report, now)
     if new == extended and after is job:
         return Step(job, (extended,))
-    after = after.with_chunk(chunk, new, now)
-    if report.progress is not None:
-        after = _told(after, new)
     return Step(after, (new,), Change(ChangeType.PROGRESSED, chunk.worker, job.state, job.state, chunk.index))
+
+
+def _reported(job: Job, chunk: Chunk, report: WorkReport, now: int) -> tuple[Job, Chunk]:
+    """Return job and chunk after a report: the same ones when it says nothing new."""
+    after, left, new = job, chunk, chunk
+    if report.progress is not None:
+        progress = advance(job, chunk, report.progress, report.path)
+        visits, since = _visits(chunk, report.progress, now)
+        for stage, began in visits:
+            passing = replace(left, progress=replace(left.progress, stage=stage), stage_time=began)
+            after, left = after.with_stage(left, passing, now), passing
+        new = replace(chunk, progress=progress, stage_time=since)
+    new, after = _with_artifacts(new, after, report)
+    if new == chunk and after is job:
+        return job, chunk
+    after = after.with_chunk(left, new, now)
+    return (_told(after, new) if report.progress is not None else after), new
+
+
+def _visits(chunk: Chunk, report: ProgressReport, now: int) -> tuple[list[tuple[str, int]], int | None]:
+    """Return the stages that were passed, each with its begin, and the begin of the present one.
+
+    The worker says how long each lasted, since its clock may be another; none begins before the last report's did.
+    """
+    stage = chunk.progress.stage if report.stage is None else report.stage
+    if stage == chunk.progress.stage and not report.passed:
+        return [], chunk.stage_time
+    earliest = chunk.stage_time or chunk.start_time or now
+    began = since = max(now - (report.stage_duration or 0), earliest)
+    visits = []
+    for passed, duration in reversed(report.passed):
+        began = max(began - duration, earliest)
+        visits.append((passed, began))
+    return visits[::-1], since
 
 
 def _told(job: Job, chunk: Chunk) -> Job:
@@ -93,33 +124,40 @@ def _told(job: Job, chunk: Chunk) -> Job:
 
 def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, Job]:
     if report.artifacts:
-        merged = _merged(chunk.artifacts, report.artifacts, MAX_CHUNK_ARTIFACTS, f"{report.path}.artifacts")
+        merged = _merged(chunk.artifacts, report.artifacts, _OF_CHUNK, f"{report.path}.artifacts")
         chunk = replace(chunk, artifacts=merged)
     if report.job_artifacts:
-        merged = _merged(job.artifacts, report.job_artifacts, MAX_JOB_ARTIFACTS, f"{report.path}.job_artifacts")
+        merged = _merged(job.artifacts, report.job_artifacts, _OF_JOB, f"{report.path}.job_artifacts")
         if merged != job.artifacts:
             job = replace(job, artifacts=merged)
     return chunk, job
 
 
-def _merged(old: Artifacts, new: Artifacts, most: int, field: str) -> Artifacts:
+_OF_CHUNK: Final = (MAX_CHUNK_ARTIFACTS, MAX_CHUNK_ARTIFACT_BYTES)
+_OF_JOB: Final = (MAX_JOB_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES)
+
+
+def _merged(old: Artifacts, new: Artifacts, bounds: tuple[int, int], field: str) -> Artifacts:
     """Return both; an artifact that is the same but for its time keeps its first time."""
     merged = dict(old)
     for name, artifact in new.items():
         known = old.get(name)
         if known is None or replace(artifact, create_time=known.create_time) != known:
             merged[name] = artifact
-    if len(merged) > most:
-        raise InvalidField((field, f"would make {len(merged)} artifacts, more than {most}"))
+    count, size = bounds
+    if len(merged) > count:
+        raise InvalidField((field, f"would make {len(merged)} artifacts, more than {count}"))
+    if (whole := bytes_of_artifacts(merged)) > size:
+        raise InvalidField((field, f"would make about {whole:,} bytes of artifacts, more than {size:,}"))
     return merged
 
 
 def complete(job: Job, chunk: Chunk, report: WorkReport, result_uri: str, now: int) -> Step:
     """End a held lease with success; the last completed chunk completes the job."""
     before = job.state
-    new, job = _with_artifacts(chunk, job, report)
-    progress = replace(chunk.progress, done=1_000_000, items_completed=chunk.items)
-    new = _released(new, ChunkState.COMPLETED, LeaseEnd.COMPLETED, now)
+    job, chunk = _reported(job, chunk, report, now)
+    progress = replace(chunk.progress, done=WHOLE, items_completed=chunk.items)
+    new = _released(chunk, ChunkState.COMPLETED, LeaseEnd.COMPLETED, now)
     new = replace(new, progress=progress, error=None)
     if result_uri:
         job = replace(job, declared_result=result_uri)
@@ -128,18 +166,20 @@ def complete(job: Job, chunk: Chunk, report: WorkReport, result_uri: str, now: i
 
 
 class Failure(Struct, frozen=True):
-    """Why an attempt failed; `roll`, drawn evenly from 0 to 1, spreads the wait before the next."""
+    """Why an attempt failed; `roll`, drawn evenly from 0 to 1, spreads the wait before the next.
+
+    `retry_delay`, in microseconds, is waited in place of what the retry policy says.
+    """
 
     error: WorkError
     roll: float
     not_retryable: bool = False
+    retry_delay: int | None = None
 
 
-ChunksOf = Callable[[], Iterable[Chunk]]
-
-
-def fail(job: Job, chunk: Chunk, failure: Failure, others: ChunksOf, now: int) -> Step:
-    """End a held lease with a failed attempt; `others` gives the job's chunks when the policy needs them."""
+def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: JobChunks, now: int) -> Step:
+    """End a held lease with a failed attempt; `others` are the job's chunks, which the policy may stop."""
+    job, chunk = _reported(job, chunk, report, now)
     step = _fail_attempt(job, chunk, failure, LeaseEnd.FAILED, others, now)
     error = failure.error
     reason = f"{error.code}: {error.message}" if error.message else error.code
@@ -147,9 +187,14 @@ def fail(job: Job, chunk: Chunk, failure: Failure, others: ChunksOf, now: int) -
     return replace(step, change=change)
 
 
-def expire(job: Job, chunk: Chunk, roll: float, others: ChunksOf, now: int) -> Step | None:
-    """End a lease that has run out as a failed attempt; None when it has not run out."""
-    if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None or now < chunk.lease_expire_time:
+def expire(job: Job, chunk: Chunk, roll: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
+    """End a lease that ran out `delay` microseconds ago as a failed attempt; None when it has not.
+
+    In the delay what was reported before its end is let through.
+    """
+    if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None:
+        return None
+    if now < chunk.lease_expire_time + delay:
         return None
     message = f"worker {chunk.worker} did not extend its lease in time"
     failure = Failure(WorkError("LEASE_EXPIRED", message, chunk.progress.stage), roll)
@@ -158,7 +203,7 @@ def expire(job: Job, chunk: Chunk, roll: float, others: ChunksOf, now: int) -> S
     return replace(step, change=change)
 
 
-def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, others: ChunksOf, now: int) -> Step:
+def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, others: JobChunks, now: int) -> Step:
     error = replace(failure.error, chunk_index=chunk.index, stage=failure.error.stage or chunk.progress.stage)
     if job.state is JobState.CANCELLING:
         new = _released(chunk, ChunkState.CANCELLED, end, now)
@@ -167,7 +212,9 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
     else:
         policy = job.spec.retry_policy
         before_this_run = chunk.max_attempts - policy.max_attempts
-        wait = policy.backoff(chunk.attempt - before_this_run, failure.roll)
+        wait = failure.retry_delay
+        if wait is None:
+            wait = policy.backoff(chunk.attempt - before_this_run, failure.roll)
         new = replace(_released(chunk, ChunkState.PENDING, end, now), not_before=now + wait if wait else None)
     new = replace(new, error=error)
     job = job.with_chunk(chunk, new, now)
@@ -176,21 +223,28 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
     if job.first_failure is None:
         job = replace(job, first_failure=error)
     if job.spec.failure_policy is FailurePolicy.FAIL_FAST:
-        rest = [other for other in unfinished(others()) if other.index != chunk.index]
-        job, stopped = cancel_chunks(job, rest, now)
-        return Step(settle(job, now), (new, *stopped))
+        job, sweep = stop_chunks(job, UNFINISHED, lambda: others.totals(now, chunk.index), now)
+        return Step(settle(job, now), (new,), sweep=sweep)
     return Step(settle(job, now), (new,))
 
 
-def release(job: Job, chunk: Chunk, reason: str, now: int) -> Step:
+class Release(Struct, frozen=True):
+    """Why a chunk is given back, and how long it waits before it may be claimed again (microseconds)."""
+
+    reason: str = ""
+    delay: int = 0
+
+
+def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: int) -> Step:
     """Give a held chunk back with the attempt not counted; in a CANCELLING job it is thereby cancelled."""
+    job, chunk = _reported(job, chunk, report, now)
     if job.state is JobState.CANCELLING:
         new = _released(chunk, ChunkState.CANCELLED, LeaseEnd.RELEASED, now)
     else:
         new = _released(chunk, ChunkState.PENDING, LeaseEnd.RELEASED, now)
-        new = replace(new, attempt=chunk.attempt - 1)
+        new = replace(new, attempt=chunk.attempt - 1, not_before=now + release.delay if release.delay else None)
     after = settle(job.with_chunk(chunk, new, now), now)
-    change = Change(ChangeType.CHUNK_RELEASED, chunk.worker, job.state, after.state, chunk.index, reason)
+    change = Change(ChangeType.CHUNK_RELEASED, chunk.worker, job.state, after.state, chunk.index, release.reason)
     return Step(after, (new,), change)
 
 

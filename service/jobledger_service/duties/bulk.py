@@ -36,6 +36,8 @@ class Stretch:
     end: Cursor
     progress: ProgressReport
     last: bool
+    unreadable: Sequence[str] = ()
+    """Jobs of the step that cannot be read."""
 
 
 class BulkRuns:
@@ -78,6 +80,7 @@ class BulkRuns:
                 filter=order.filter,
                 removal=self._removal() if order.delete_artifacts else None,
                 last=stretch.last,
+                unreadable=stretch.unreadable,
             )
             outcome = await self._take(step)
             cursor = stretch.end
@@ -104,7 +107,9 @@ class BulkRuns:
         there = {key: found.job for key, found in read.jobs.items()}
         keys = keys[: _within(there.get(key) for key in keys)]
         end = begin + len(keys)
-        return Stretch(keys, (end,), ProgressReport(items_completed=end), end == len(order.job_ids))
+        readable = [key for key in keys if key not in read.unreadable]
+        bad = [key for key in keys if key in read.unreadable]
+        return Stretch(readable, (end,), ProgressReport(items_completed=end), end == len(order.job_ids), bad)
 
     async def _found(self, order: BulkOrder, run: Job, cursor: Cursor | None) -> Stretch:
         """Return the next jobs that a filter finds; the cursor is the last one's place, how many, and the first's time.
@@ -125,7 +130,10 @@ class BulkRuns:
         looked += len(jobs)
         done = _percent(looked, order.matched, create_time - first, run.spec.create_time - first)
         last = not cut and listed.next is None
-        return Stretch([job.key for job in jobs], (create_time, key, looked, first), ProgressReport(done), last)
+        # A step that is cut is followed by one over the same page, which tells of what cannot be read.
+        bad = () if cut else listed.unreadable
+        cursor = (create_time, key, looked, first)
+        return Stretch([job.key for job in jobs], cursor, ProgressReport(done), last, bad)
 
 
 def _listing(order: BulkOrder, run: Job, after: PageKey | None, limit: int) -> Listing:

@@ -11,7 +11,10 @@ from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.read_ports import ReadStore
+from jobledger_service.ledger.unreadable import UnreadableRows
 from jobledger_service.ledger.write_ports import Upkeep
+
+from .parts import submit_in_parts
 
 Gone = TypeVar("Gone")
 
@@ -31,7 +34,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class RetentionDuty:
-    """Forgets in small steps, on the writer's thread, so that no caller waits long behind it.
+    """Forgets in small steps, on the writer's thread, so that no caller waits long behind it; large jobs one at a time.
 
     `trimmed` hears of the newest position that was forgotten.
     """
@@ -43,13 +46,15 @@ class RetentionDuty:
     clock: Clock
     kept: Kept
     trimmed: Callable[[int], None]
+    unreadable: UnreadableRows
 
     async def once(self) -> bool:
         """Forget what is due; return whether there is more."""
         now = self.clock()
         jobs = await self.queries.run(self.store.expired_jobs, now, JOBS_AT_ONCE)
-        if jobs:
-            await self.committer.submit(RemoveExpired(jobs))
+        await submit_in_parts(
+            jobs, lambda some: self.committer.submit(RemoveExpired(some)), "retention", self.unreadable
+        )
         through = await self._do(self.upkeep.trim_events, now - self.kept.events, EVENTS_AT_ONCE)
         if through is not None:
             self.trimmed(through)

@@ -10,7 +10,7 @@ from jobledger_service.domain.chunk import WorkError
 from jobledger_service.domain.errors import Draining, QueueFull, Refusal, StoreUnavailable
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.service_kinds import is_reserved
-from jobledger_service.domain.work import Claim, Failure, WorkReport
+from jobledger_service.domain.work import NOTHING_NEW, Claim, Failure, Release
 from jobledger_service.ledger.claims import ClaimQueue
 from jobledger_service.ledger.commands import (
     ClaimChunks,
@@ -21,7 +21,7 @@ from jobledger_service.ledger.commands import (
     ReleaseChunks,
 )
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.ports import Queue
+from jobledger_service.ledger.ports import Clock, Queue
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.read_ports import ReadStore
 
@@ -52,6 +52,7 @@ class ServiceJobs:
         claims: ClaimQueue,
         works: Mapping[str, Work],
         worker: str,
+        clock: Clock,
     ) -> None:
         self._store = store
         self._queries = queries
@@ -59,6 +60,7 @@ class ServiceJobs:
         self._claims = claims
         self._works = works
         self._claim = Claim(worker, LEASE)
+        self._clock = clock
         self._news = asyncio.Event()
         self._working: dict[asyncio.Task[None], Queue] = {}
 
@@ -119,9 +121,9 @@ class ServiceJobs:
 
     async def _beat(self, claimed: Claimed) -> bool:
         """Extend the lease; return whether it is still held, as far as one can know."""
-        report = (claimed.lease, WorkReport(""))
+        report = (claimed.lease, NOTHING_NEW)
         try:
-            heartbeat = Heartbeat(claimed.job.spec.owner, [report], LEASE, by_service=True)
+            heartbeat = Heartbeat(claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._clock())
             [answer] = await self._committer.submit(heartbeat)
         except Refusal as refusal:
             log.warning("a lease of the service's own is not extended: %s", refusal, extra=_named(claimed))
@@ -132,7 +134,8 @@ class ServiceJobs:
         """Give the chunk back, with the attempt not counted; a lease that cannot be given back runs out by itself."""
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        release = ReleaseChunks(claimed.job.spec.owner, [claimed.lease], "this server stops", by_service=True)
+        given_back = (claimed.lease, NOTHING_NEW, Release("this server stops"))
+        release = ReleaseChunks(claimed.job.spec.owner, [given_back], by_service=True)
         try:
             await self._committer.submit(release)
         except Refusal as refusal:
@@ -140,7 +143,7 @@ class ServiceJobs:
 
     async def _fail(self, claimed: Claimed, *, for_good: bool) -> None:
         error = WorkError("INTERNAL", "the service failed at this; its log has the detail under the job's id")
-        failure = (claimed.lease, Failure(error, 0.5, for_good), "")
+        failure = (claimed.lease, NOTHING_NEW, Failure(error, 0.5, for_good), "")
         try:
             await self._committer.submit(FailChunks(claimed.job.spec.owner, [failure], by_service=True))
         except Refusal as refusal:

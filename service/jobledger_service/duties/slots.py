@@ -1,5 +1,6 @@
 """Slots that came free, for the jobs that wait for one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -7,6 +8,9 @@ from jobledger_service.ledger.commands import GrantSlots
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.read_ports import ReadStore
+from jobledger_service.ledger.unreadable import UnreadableRows
+
+from .parts import submit_in_parts
 
 AT_ONCE: Final = 500
 
@@ -18,9 +22,18 @@ class SlotDuty:
     store: ReadStore
     queries: Queries
     committer: Committer
+    unreadable: UnreadableRows
 
     async def once(self) -> bool:
         """Grant what is free; return whether there may be more."""
         jobs = await self.queries.run(self.store.free_slots, AT_ONCE)
-        granted = await self.committer.submit(GrantSlots(jobs)) if jobs else 0
+        granted = 0
+
+        async def grant(some: Sequence[str]) -> int:
+            nonlocal granted
+            count, done = await self.committer.submit(GrantSlots(some))
+            granted += count
+            return done
+
+        await submit_in_parts(jobs, grant, "slots", self.unreadable)
         return granted > 0

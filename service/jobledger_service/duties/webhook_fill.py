@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from jobledger_service.domain.delivery import Delivery
+from msgspec.structs import replace
+
+from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
 from jobledger_service.domain.job import owner_of
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.webhook import Missed, Webhook
@@ -17,6 +19,7 @@ from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.queries import Queries
 from jobledger_service.ledger.read_ports import EventRow, ReadStore
+from jobledger_service.ledger.unreadable import UnreadableRows
 from jobledger_service.ledger.webhook_ports import Draft, Filled, Happening, WebhookCodec, WebhookStore
 
 log = logging.getLogger(__name__)
@@ -28,6 +31,7 @@ MOST_UNRECORDED: Final = 5_000
 UNRECORDED_FOR: Final = SECOND
 """Events that concern no webhook are passed over without a write, as many as this, for as long as this."""
 PERCENTS_KEPT: Final = 10_000
+MAX_ERROR: Final = 300
 
 
 @dataclass(slots=True)
@@ -46,6 +50,7 @@ class WebhookFill:
     committer: Committer
     clock: Clock
     recorded: Callable[[], None]
+    unreadable: UnreadableRows
     news: asyncio.Event = field(default_factory=asyncio.Event)
     _listens: bool = False
     _seen: int = 0
@@ -97,11 +102,20 @@ class WebhookFill:
         for row in read.rows:
             mine = watching.get(_owner(row))
             if mine:
-                drafts += self._drafts(self.codec.read(row), mine)
+                drafts += self._drafts_of(row, mine)
         trimmed = read.trimmed if read.trimmed > start else None
         return Filled(since, max(read.through, trimmed or 0), trimmed, drafts), read.complete
 
-    def _drafts(self, happening: Happening, webhooks: Sequence[Webhook]) -> Iterator[Draft]:
+    def _drafts_of(self, row: EventRow, webhooks: Sequence[Webhook]) -> list[Draft]:
+        """Return the deliveries of one event; of one that cannot be read, a dead one for each webhook of its owner."""
+        try:
+            happening = self.codec.read(row)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
+            mine = [webhook for webhook in webhooks if webhook.after < row.position]
+            return [self._dead(row, webhook, 0, webhook.event_types[0], error) for webhook in mine]
+        return list(self._drafts(row, happening, webhooks))
+
+    def _drafts(self, row: EventRow, happening: Happening, webhooks: Sequence[Webhook]) -> Iterator[Draft]:
         """Yield the deliveries of one event; a body is made once for all that have the same."""
         concerned = [
             webhook
@@ -116,23 +130,45 @@ class WebhookFill:
             for ordinal, told in enumerate(event_types(happening.changes, progressed=bool(percents))):
                 if told in webhook.event_types:
                     what = (told, percents if told is WebhookEventType.JOB_PROGRESS else ())
-                    if what not in bodies:
-                        bodies[what] = self.codec.body(told, happening, percents)
-                    yield Draft(self._delivery(webhook, happening, ordinal, told), bodies[what])
+                    try:
+                        if what not in bodies:
+                            bodies[what] = self.codec.body(told, happening, percents)
+                    except Exception as error:  # noqa: BLE001  as above
+                        yield self._dead(row, webhook, ordinal, told, error)
+                        continue
+                    yield Draft(self._delivery(webhook, row, ordinal, told), bodies[what])
 
-    def _delivery(self, webhook: Webhook, happening: Happening, ordinal: int, told: WebhookEventType) -> Delivery:
-        return Delivery(webhook.key, happening.position, ordinal, happening.job_key, told, self.clock())
+    def _delivery(self, webhook: Webhook, row: EventRow, ordinal: int, told: WebhookEventType) -> Delivery:
+        return Delivery(webhook.key, row.position, ordinal, row.job_key, told, self.clock())
+
+    def _dead(self, row: EventRow, webhook: Webhook, ordinal: int, told: WebhookEventType, error: Exception) -> Draft:
+        """Return a delivery that is dead from the start, as what is stored of its event cannot be shown."""
+        self.unreadable.add("webhooks", f"the event at position {row.position}", error)
+        attempt = Attempt(self.clock(), 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR])
+        dead = replace(
+            self._delivery(webhook, row, ordinal, told),
+            state=DeliveryState.DEAD,
+            attempts=(attempt,),
+            end_time=attempt.time,
+        )
+        return Draft(dead, self.codec.unreadable(told, row))
 
     def _percent_before(self, happening: Happening) -> float:
-        """Return how far a job was before an event: from memory, else from its last event; 0 when that was trimmed."""
+        """Return how far a job was before an event: from memory, else from its last event; 0 when that is not known."""
         revision, percent = self._percents.pop(happening.job_key, (0, 0.0))
         if revision != happening.revision - 1:
             message = self.webhooks.event_before(happening.job_key, happening.position)
-            percent = 0.0 if message is None or happening.revision == 1 else self.codec.percent(message)
+            percent = 0.0 if message is None or happening.revision == 1 else self._percent_of(message)
         self._percents[happening.job_key] = (happening.revision, happening.percent)
         if len(self._percents) > PERCENTS_KEPT:
             self._percents.popitem(last=False)
         return percent
+
+    def _percent_of(self, message: bytes) -> float:
+        try:
+            return self.codec.percent(message)
+        except Exception:  # noqa: BLE001  it has been told when its own turn came
+            return 0.0
 
 
 def _owner(row: EventRow) -> str:

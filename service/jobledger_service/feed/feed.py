@@ -9,7 +9,7 @@ from jobledger_service.domain.filter import JobFilter
 from jobledger_service.ledger.entry import Entry
 from jobledger_service.ledger.feed_ports import Codec
 from jobledger_service.ledger.queries import Queries
-from jobledger_service.ledger.read_ports import EventsRead, ReadStore
+from jobledger_service.ledger.read_ports import ReadStore
 
 from .page import PAGE, NoProgressError, Page
 from .pages import Pages
@@ -146,28 +146,15 @@ class LiveFeed:
 
     async def _load(self, after: int) -> Page:
         """Read and decode what follows, on a reader's thread: the event loop is not held up by large events."""
-        page, rejected = await self._queries.run(self._read, after, None, None)
-        self.counts.rejected += rejected
-        return page
+        return await self._queries.run(self._read, after, None, None)
 
     async def _load_history(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Page:
         """The same for watches that lag, of one owner or one job."""
-        page, rejected = await self._queries.run(self._read, after, owner, job_key)
-        self.counts.rejected += rejected
+        page = await self._queries.run(self._read, after, owner, job_key)
         self.counts.history += len(page.entries)
         return page
 
-    def _read(self, after: int, owner: str | None, job_key: str | None) -> tuple[Page, int]:
+    def _read(self, after: int, owner: str | None, job_key: str | None) -> Page:
         read = self._store.events(after, PAGE, owner=owner, job_key=job_key)
-        entries = self._decoded(read)
-        return Page(entries, after, read.through, read.trimmed, read.complete), len(read.rows) - len(entries)
-
-    def _decoded(self, read: EventsRead) -> list[Entry]:
-        """Return the entries of the rows that can be read: a row that is damaged stops nobody."""
-        entries = []
-        for row in read.rows:
-            try:
-                entries.append(self._codec.open(row))
-            except Exception:
-                log.exception("the event at position %d of job %s cannot be read: left out", row.position, row.job_key)
-        return entries
+        entries = [self._codec.open(row) for row in read.rows]
+        return Page(entries, after, read.through, read.trimmed, read.complete)

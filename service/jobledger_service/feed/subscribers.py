@@ -27,8 +27,6 @@ class FeedCounts:
     """How often a watch was handed an entry that was just committed."""
     history: int = 0
     """How many stored events were read for watches that lag."""
-    rejected: int = 0
-    """How many stored events could not be read, and were left out."""
 
 
 @dataclass(slots=True)
@@ -101,6 +99,9 @@ class Subscribers:
             self._offer(entry, of_job)
         routes = self._of_owner.get(owner_of(entry.job_key))
         if routes is None:
+            return
+        if not entry.is_readable:
+            self._offer(entry, {one for groups in routes.values() for g in groups.values() for one in g.subscriptions})
             return
         for route in _routes_of_entry(entry):
             for group in routes.get(route, _NO_GROUPS).values():

@@ -12,12 +12,12 @@ from jobledger_service.domain.errors import Refusal, StoreUnavailable
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.retention import Retention
 
-from .commands import Command
+from .commands import Command, Part
 from .cursor import Cursor
 from .entry import Encoded, Entry, Record
 from .feed_ports import Codec
 from .ports import Clock, Queue
-from .working import PostponedError, WorkingSet
+from .working import MAX_BATCH_ROWS, PostponedError, WorkingSet
 from .write_ports import ConflictError, Transaction, WriteStore
 
 log = logging.getLogger(__name__)
@@ -37,10 +37,14 @@ class Commit(Struct, frozen=True):
     freed: bool = False
     """Whether there may be slots for jobs that wait for one."""
     changes: Mapping[ChangeType, int] = {}
+    rows: int = 0
+    """About how many rows of jobs and chunks were changed."""
 
 
 class Postponed(Struct, frozen=True):
-    """The outcome of a command that must go again, in the next batch."""
+    """The outcome of a command that must go again, in the next batch; `rest` in its place, when a part is done."""
+
+    rest: Command[Any, Any] | None = None
 
 
 Outcome = Any
@@ -102,7 +106,8 @@ class Executor:
             work = WorkingSet(transaction, self._retention, self._quiet)
             work.load([command.needs() for command in commands])
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
-            decided = [_decide(command, work) for command in commands]
+            room = _Room(work)
+            decided = [room.decide(command) for command in commands]
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
@@ -111,7 +116,7 @@ class Executor:
                 transaction.announce_ready(unheard)
             entries = self._append(transaction, encoded)
         changes = Counter(change.type for record, _ in encoded for change in record.changes)
-        return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes)
+        return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes, work.rows)
 
     def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]]) -> list[Entry]:
         if not encoded:
@@ -141,6 +146,33 @@ def _entry(record: Record, encoded: Encoded, message: bytes, position: int) -> E
         chunks=encoded.chunks,
         chunk_count=encoded.chunk_count,
     )
+
+
+class _Room:
+    """The room of one batch: for one command that is larger than a batch, and for so many rows of all others."""
+
+    def __init__(self, work: WorkingSet) -> None:
+        self._work = work
+        self._rows = MAX_BATCH_ROWS
+        self._has_large = False
+
+    def decide(self, command: Command[Any, Any]) -> Outcome:
+        """Decide a command if there is room for it. What is postponed goes first in the next batch."""
+        work, rows = self._work, command.rows(self._work)
+        is_large = rows > MAX_BATCH_ROWS
+        if self._has_large if is_large else rows > self._rows:
+            return Postponed()
+        begun, work.room = work.rows, self._rows
+        decided = _decide(command, work)
+        if begun and work.exceeded:
+            work.rollback()
+            return Postponed()
+        work.exceeded = False
+        if is_large:
+            self._has_large = True
+        else:
+            self._rows -= work.rows - begun
+        return Postponed(decided.rest) if isinstance(decided, Part) else decided
 
 
 def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:

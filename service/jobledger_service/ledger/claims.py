@@ -8,6 +8,7 @@ from contextvars import Context
 from itertools import islice
 
 from jobledger_service.domain.service_kinds import is_reserved
+from jobledger_service.domain.work import NOTHING_NEW, Release
 
 from .commands import ClaimChunk, ClaimChunks, Claimed, ReleaseChunks
 from .committer import Committer
@@ -22,7 +23,7 @@ CONTENDED = 0.5
 """Seconds for which a claim tries again at once when others are at the same chunks."""
 MOMENT = 0.005
 
-RELEASE_REASON = "the caller of the claim left before it was answered"
+RELEASE = Release("the caller of the claim left before it was answered")
 
 
 class ClaimQueue:
@@ -89,7 +90,7 @@ class ClaimQueue:
         if not claimed:
             return
         by_service = is_reserved(claimed[0].job.spec.kind)
-        command = ReleaseChunks(owner, [one.lease for one in claimed], RELEASE_REASON, by_service)
+        command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, RELEASE) for one in claimed], by_service)
         # In a context of its own: it is no part of the call, whose deadline may be over.
         work = self._submit_release(command)
         task = asyncio.create_task(work, name="release of an unheard claim", context=Context())
@@ -100,7 +101,7 @@ class ClaimQueue:
         try:
             await self._committer.submit(command)
         except Exception as error:  # noqa: BLE001  whatever it is, these leases run out by themselves
-            log.warning("leases that nobody got are left to run out: %s", error, extra={"leases": len(command.leases)})
+            log.warning("leases that nobody got are left to run out: %s", error, extra={"leases": len(command.items)})
 
     @contextmanager
     def _waits(self, queues: list[Queue]) -> Iterator["_Waiter"]:

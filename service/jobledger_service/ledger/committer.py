@@ -217,6 +217,7 @@ class Committer:
         again, done = [], []
         for one, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Postponed):
+                one.command = outcome.rest or one.command
                 again.append(one)
                 continue
             done.append(one)

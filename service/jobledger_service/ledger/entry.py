@@ -7,11 +7,22 @@ from msgspec import Struct
 from jobledger_service.domain.change import Change
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts, JobFilter
-from jobledger_service.domain.job import Job
+from jobledger_service.domain.job import Job, owner_of
+from jobledger_service.domain.states import ChunkState
+
+
+class ChunkRange(Struct, frozen=True):
+    """Chunks from one index through another that went to one state together."""
+
+    first: int
+    last: int
+    state: ChunkState
 
 
 class Record(Struct, frozen=True):
     """What a commit did to one job, before it has a position; `before` is None for a job that it created.
+
+    `chunks` are told one by one, `ranges` by their state alone.
 
     `previous` is the whole job before, when the event that showed it so may soon be forgotten.
     """
@@ -22,6 +33,7 @@ class Record(Struct, frozen=True):
     changes: Sequence[Change]
     commit_time: int
     deleted: bool
+    ranges: Sequence[ChunkRange] = ()
     previous: Job | None = None
 
 
@@ -41,6 +53,7 @@ class Entry(Struct, frozen=True):
     """An entry with its place and its finished message; facts are None before its creation and after its deletion.
 
     `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
+    An empty message is that of an event which is stored and cannot be read: then there are no facts either.
     `ready` counts the chunks that now wait for workers; it is known of what other processes committed.
     """
 
@@ -55,11 +68,16 @@ class Entry(Struct, frozen=True):
     chunk_count: int
     ready: int = 0
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether the stored event could be read."""
+        return bool(self.message)
+
     def concerns(self, jobs: JobFilter) -> bool:
-        """Whether the job matched before the change, or does after it."""
-        return (self.after is not None and jobs.matches(self.after)) or (
-            self.before is not None and jobs.matches(self.before)
-        )
+        """Whether the job matched before the change, or does after it. An unreadable event may be of any job."""
+        if not self.is_readable:
+            return owner_of(self.job_key) == jobs.owner
+        return any(facts is not None and jobs.matches(facts) for facts in (self.after, self.before))
 
     @property
     def size(self) -> int:

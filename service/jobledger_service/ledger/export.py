@@ -16,6 +16,7 @@ from jobledger_service.domain.search import begins
 
 from .cursor import Cursor
 from .paging import PageToken, parse_page_token, request_mark
+from .unreadable import UnreadableRows
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,11 +38,15 @@ BEGIN: Final = Place(0, "")
 
 
 class Shown(Struct, frozen=True):
-    """A job of a page: as it is, when it matches and has not changed since; or the message that shows it as it was."""
+    """A job of a page: as it is, when it matches and has not changed since; or the message that shows it as it was.
+
+    Or why it cannot be read.
+    """
 
     place: Place
     job: Job | None = None
     message: bytes = b""
+    error: Exception | None = None
 
 
 class ExportStart(Struct, frozen=True):
@@ -90,15 +95,22 @@ class Lines(Protocol):
     def of_message(self, message: bytes, wanted: Callable[[Facts], bool]) -> bytes:
         """Return the job that a watch message shows, written; nothing for one that is not wanted."""
 
+    def of_unreadable(self, place: Place, error: Exception) -> bytes:
+        """Return a line for a job that cannot be shown: what is known of it, and why."""
+
 
 class Piece(Struct, frozen=True):
-    """A part of an export: whole lines; `token` is where to go on, empty after the last; `percent` is 0 to 100."""
+    """A part of an export: whole lines; `token` is where to go on, empty after the last; `percent` is 0 to 100.
+
+    `unreadable` counts those of the `rows` that could not be shown.
+    """
 
     data: bytes
     token: str
     cursor: bytes
     rows: int
     percent: float
+    unreadable: int = 0
 
 
 class _Reached(Struct, frozen=True):
@@ -109,18 +121,20 @@ class _Reached(Struct, frozen=True):
     place: Place = BEGIN
     looked_at: int = 0
     rows: int = 0
+    unreadable: int = 0
 
     def token(self, mark: str) -> str:
-        values = (self.position, self.jobs, self.place.create_time, self.place.job_key, self.looked_at, self.rows)
+        place = (self.place.create_time, self.place.job_key)
+        values = (self.position, self.jobs, *place, self.looked_at, self.rows, self.unreadable)
         return PageToken(mark, values).encode()
 
     @classmethod
     def parse(cls, token: str, mark: str) -> "_Reached | None":
-        values = parse_page_token(token, mark, int, int, int, str, int, int, field="resume_token")
+        values = parse_page_token(token, mark, int, int, int, str, int, int, int, field="resume_token")
         if values is None:
             return None
-        position, jobs, create_time, key, looked_at, rows = cast("tuple[int, int, int, str, int, int]", values)
-        return cls(position, jobs, Place(create_time, key), looked_at, rows)
+        position, jobs, create_time, key, *counted = cast("tuple[int, int, int, str, int, int, int]", values)
+        return cls(position, jobs, Place(create_time, key), *counted)
 
     @property
     def percent(self) -> float:
@@ -130,8 +144,9 @@ class _Reached(Struct, frozen=True):
 class Exports:
     """Opens exports. They take turns, page by page, on a thread of their own, so that other reads need not wait."""
 
-    def __init__(self, store: ExportStore, cursor: Callable[[int], Cursor]) -> None:
+    def __init__(self, store: ExportStore, cursor: Callable[[int], Cursor], unreadable: UnreadableRows) -> None:
         self._store = store
+        self._unreadable = unreadable
         self._cursor = cursor
         self._thread = ThreadPoolExecutor(1, "exporter")
         self._closed = False
@@ -157,7 +172,8 @@ class Exports:
             reached, head = _Reached(start.position, start.jobs), lines.head
         more = True
         while more:
-            page = _Page(wanted, lines, mark, self._cursor(reached.position).encode(), reached, head)
+            cursor = self._cursor(reached.position).encode()
+            page = _Page(wanted, lines, mark, cursor, reached, head, self._unreadable)
             pieces = await self._run(page.read, self._store)
             for piece in pieces:
                 self._check_open()
@@ -182,6 +198,7 @@ class _Page(Struct):
     cursor: bytes
     reached: _Reached
     data: bytes
+    set_aside: UnreadableRows
 
     def read(self, store: ExportStore) -> list[Piece]:
         """Return the page in pieces, at least one: the last tells how far the page has come."""
@@ -189,22 +206,34 @@ class _Page(Struct):
         page = store.export_page(self.wanted, begun.position, begun.place, PAGE)
         if page.position < begun.position:
             raise CursorAhead(begun.position, page.position)
-        pieces, written, size, rows, place = [], [self.data], len(self.data), begun.rows, begun.place
+        pieces, written, size, reached = [], [self.data], len(self.data), begun
         for shown in page.shown:
-            line = self._line(shown)
+            line, broken = self._line(shown)
             if not line:
                 continue
             if size and size + len(line) > PIECE:
-                self.reached = replace(begun, place=place, rows=rows)
+                self.reached = reached
                 pieces.append(self._piece(written))
                 written, size = [], 0
             written.append(line)
-            size, rows, place = size + len(line), rows + 1, shown.place
+            size += len(line)
+            unreadable = reached.unreadable + broken
+            reached = replace(reached, place=shown.place, rows=reached.rows + 1, unreadable=unreadable)
         looked_at = begun.looked_at + page.looked_at
-        self.reached = replace(begun, place=page.through or place, rows=rows, looked_at=looked_at)
+        self.reached = replace(reached, place=page.through or reached.place, looked_at=looked_at)
         return [*pieces, self._piece(written, last=page.through is None)]
 
-    def _line(self, shown: Shown) -> bytes:
+    def _line(self, shown: Shown) -> tuple[bytes, bool]:
+        """Return the line of a job, nothing for one that is not wanted, and whether the job could not be shown."""
+        try:
+            return self._written(shown), False
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one job is wrong with it alone
+            self.set_aside.add("export", shown.place.job_key, error)
+            return self.lines.of_unreadable(shown.place, error), True
+
+    def _written(self, shown: Shown) -> bytes:
+        if shown.error is not None:
+            raise shown.error
         if shown.job is not None:
             searched = self.wanted.search
             if searched and not begins(searched, Facts.of(shown.job).words):
@@ -219,4 +248,5 @@ class _Page(Struct):
     def _piece(self, written: Sequence[bytes], *, last: bool = False) -> Piece:
         reached = self.reached
         token = "" if last else reached.token(self.mark)
-        return Piece(b"".join(written), token, self.cursor, reached.rows, 100.0 if last else reached.percent)
+        percent = 100.0 if last else reached.percent
+        return Piece(b"".join(written), token, self.cursor, reached.rows, percent, reached.unreadable)

@@ -82,10 +82,6 @@ class FeedCounts(Protocol):
     def history(self) -> int:
         """How many stored events were read for watches that lag."""
 
-    @property
-    def rejected(self) -> int:
-        """How many stored events could not be read, and were left out."""
-
 
 class WatchedFeed(Protocol):
     """What can be seen of the feed from outside."""

@@ -4,20 +4,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from jobledger_service.domain.errors import JobNotFound
-from jobledger_service.domain.job import job_key
+from jobledger_service.domain.errors import JobNotFound, JobUnreadable
+from jobledger_service.domain.job import job_id_of, job_key
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 
 from .cursor import Cursor
 from .loader import Loader
 from .paging import PageToken, parse_page_token, request_mark
-from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore
+from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
 from .stats import Figures, StatsQuery
 
 P = ParamSpec("P")
@@ -36,6 +36,8 @@ class JobPage(Struct, frozen=True):
     total: int
     total_is_lower_bound: bool
     cursor: Cursor
+    unreadable: Sequence[str] = ()
+    """The keys of jobs of the page that cannot be read."""
 
 
 class ChunkPage(Struct, frozen=True):
@@ -50,6 +52,14 @@ class EventPage(Struct, frozen=True):
 
     rows: Sequence[EventRow]
     next_page_token: str
+
+
+class _Found(NamedTuple):
+    """What was read of a job, if it exists and can be read, and when."""
+
+    read: JobRead | None
+    position: int
+    unreadable: bool
 
 
 class Queries:
@@ -77,35 +87,44 @@ class Queries:
         """Carry out a read of the store on a reader thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(read, *args, **kwargs))
 
-    async def _fetch_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], tuple[JobRead | None, int]]:  # noqa: FBT001  bound by partial
+    async def _fetch_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _Found]:  # noqa: FBT001  bound by partial
         read = await self.run(self._store.read_jobs, keys, full=full)
-        return lambda key: (read.jobs.get(key), read.position)
+        return lambda key: _Found(read.jobs.get(key), read.position, key in read.unreadable)
 
     async def find_job(self, key: str, *, full: bool) -> tuple[JobRead | None, int]:
-        """Return a job, None when there is none, and the position at which that is true; gathered with other calls."""
-        return await self._loaders[full].load(key)
+        """Return a job, None when there is none, and the position at which that is true; gathered with other calls.
+
+        Raises JobUnreadable.
+        """
+        found = await self._loaders[full].load(key)
+        if found.unreadable:
+            raise JobUnreadable(job_id_of(key))
+        return found.read, found.position
 
     async def job(self, owner: str, job_id: str, *, full: bool) -> JobRead:
-        """Return a job, as it is after every acknowledged write; raises JobNotFound."""
+        """Return a job, as it is after every acknowledged write; raises JobNotFound, JobUnreadable."""
         read, _ = await self.find_job(job_key(owner, job_id), full=full)
         if read is None:
             raise JobNotFound(job_id)
         return read
 
-    async def _fetch_statuses(self, keys: Sequence[str]) -> Callable[[str], JobStatus | None]:
-        return {one.job_key: one for one in await self.run(self._store.read_statuses, keys)}.get
+    async def _fetch_statuses(self, keys: Sequence[str]) -> Callable[[str], JobStatus | JobUnreadable | None]:
+        read = await self.run(self._store.read_statuses, keys)
+        by_key = {one.job_key: one for one in read.statuses}
+        return lambda key: JobUnreadable(job_id_of(key)) if key in read.unreadable else by_key.get(key)
 
     async def status(self, owner: str, job_id: str) -> JobStatus:
-        """Return the status of a job, as it is after every acknowledged write; raises JobNotFound."""
+        """Return the status of a job, as it is after every acknowledged write; raises JobNotFound, JobUnreadable."""
         found = await self._statuses.load(job_key(owner, job_id))
         if found is None:
             raise JobNotFound(job_id)
+        if isinstance(found, JobUnreadable):
+            raise found
         return found
 
-    async def statuses(self, owner: str, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        """Return the statuses of the jobs that exist, by id, all from one moment."""
-        keys = [job_key(owner, job_id) for job_id in job_ids]
-        return {one.job_id: one for one in await self.run(self._store.read_statuses, keys)}
+    async def statuses(self, owner: str, job_ids: Sequence[str]) -> StatusesRead:
+        """Return the statuses of the jobs that exist, all from one moment."""
+        return await self.run(self._store.read_statuses, [job_key(owner, job_id) for job_id in job_ids])
 
     async def jobs(self, owner: str, job_ids: Sequence[str], *, full: bool) -> JobsRead:
         """Return the jobs that exist, by key, all from one moment."""
@@ -126,7 +145,8 @@ class Queries:
         if listed.next:
             page = listed.next
             token = PageToken(mark, (page.value, page.create_time, page.job_key, count, more, position)).encode()
-        return JobPage(listed.jobs, listed.statuses, token, count, bool(more), self.cursor(position))
+        cursor = self.cursor(position)
+        return JobPage(listed.jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
 
     async def figures(self, query: StatsQuery) -> Figures:
         """Return statistics."""
@@ -144,11 +164,10 @@ class Queries:
         mark = request_mark("chunks", key, states)
         place = parse_page_token(page_token, mark, int)
         after = cast("int", place[0]) if place else -1
-        read = await self.run(self._store.list_chunks, key, states, after, limit + 1)
+        read = await self.run(self._store.list_chunks, key, states, after, limit)
         if read is None:
             raise JobNotFound(job_id)
-        token = PageToken(mark, (read.chunks[limit - 1].index,)).encode() if len(read.chunks) > limit else ""
-        return ChunkPage(replace(read, chunks=read.chunks[:limit]), token)
+        return ChunkPage(read, PageToken(mark, (read.last,)).encode() if read.more else "")
 
     async def list_events(self, owner: str, job_id: str, limit: int, page_token: str) -> EventPage:
         """Return a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""

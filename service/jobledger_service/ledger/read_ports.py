@@ -1,6 +1,6 @@
 """What the ledger needs of the store to read: jobs, lists, events and what the duties look for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -30,10 +30,11 @@ class JobRead(Struct, frozen=True):
 
 
 class JobsRead(Struct, frozen=True):
-    """Jobs by key, all as of one position."""
+    """Jobs by key, all as of one position; `unreadable` are the keys of those that exist and cannot be read."""
 
     position: int
     jobs: Mapping[str, JobRead]
+    unreadable: Collection[str] = ()
 
 
 class JobStatus(NamedTuple):
@@ -95,7 +96,8 @@ class Listing(Struct, frozen=True):
 class Listed(Struct, frozen=True):
     """A page, which may be short before the last; `next` is where the following page begins, None after the last.
 
-    In view STATUS the page is in `statuses`, else in `jobs`. `count` is how many jobs match, as far as that was asked
+    In view STATUS the page is in `statuses`, else in `jobs`; `unreadable` are the keys of jobs of the page that cannot
+    be read. `count` is how many jobs match, as far as that was asked
     for; with `more` there may be more.
     """
 
@@ -105,13 +107,27 @@ class Listed(Struct, frozen=True):
     count: int
     more: bool = False
     statuses: Sequence[JobStatus] = ()
+    unreadable: Sequence[str] = ()
+
+
+class StatusesRead(Struct, frozen=True):
+    """Statuses of jobs, in no order; `unreadable` are the keys of those that exist and cannot be read."""
+
+    statuses: Sequence[JobStatus]
+    unreadable: Collection[str] = ()
 
 
 class ChunksRead(Struct, frozen=True):
-    """A page of chunks with their inputs; None for a job that does not exist."""
+    """A page of chunks with their inputs; `more` says that others follow `last`, the index of the last one looked at.
+
+    `unreadable` are the indexes of chunks of the page that cannot be read.
+    """
 
     chunks: Sequence[Chunk]
     inputs: Inputs
+    last: int = -1
+    more: bool = False
+    unreadable: Sequence[int] = ()
 
 
 class EventRow(Struct, frozen=True):
@@ -165,8 +181,8 @@ class ReadStore(Protocol):
     def read_jobs(self, keys: Iterable[str], *, full: bool) -> JobsRead:
         """Return the jobs that exist."""
 
-    def read_statuses(self, keys: Iterable[str]) -> list[JobStatus]:
-        """Return the statuses of the jobs that exist, in no order."""
+    def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
+        """Return the statuses of the jobs that exist."""
 
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs."""
@@ -175,7 +191,7 @@ class ReadStore(Protocol):
         """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
-        """Return a job's chunks with an index above `after`."""
+        """Return a job's chunks with an index above `after`; None for a job that does not exist."""
 
     def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job, of one owner or of all, oldest first.

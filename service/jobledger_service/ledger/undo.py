@@ -30,9 +30,14 @@ class Undo:
         self._log.append((target, name, getattr(target, name)))
         setattr(target, name, value)
 
-    def rollback(self) -> None:
-        """Undo what was done since the mark."""
-        for target, key, old in reversed(self._log):
+    @property
+    def place(self) -> int:
+        """How much was done since the mark, to come back to."""
+        return len(self._log)
+
+    def rollback(self, place: int = 0) -> None:
+        """Undo what was done since the mark, or since it was at a place."""
+        for target, key, old in reversed(self._log[place:]):
             if isinstance(target, list):
                 target.pop()
             elif not isinstance(target, dict):
@@ -41,4 +46,4 @@ class Undo:
                 del target[key]
             else:
                 target[key] = old
-        self._log.clear()
+        del self._log[place:]

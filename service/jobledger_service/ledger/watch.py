@@ -8,9 +8,9 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from jobledger_service.domain.errors import CursorAhead, Draining, JobNotFound
+from jobledger_service.domain.errors import CursorAhead, Draining, JobNotFound, JobUnreadable
 from jobledger_service.domain.filter import JobFilter
-from jobledger_service.domain.job import job_key
+from jobledger_service.domain.job import job_id_of, job_key
 
 from .entry import Entry
 from .feed_ports import Codec, Feed, Subscription
@@ -102,7 +102,8 @@ class Watch:
                 pace.spoke()
 
     def _messages(self, entries: Sequence[Entry], mode: Mode) -> list[bytes]:
-        """Return what is to be sent of one job's entries."""
+        """Return what is to be sent of one job's entries; raises JobUnreadable."""
+        _check_readable(entries)
         if mode is Mode.EVERY or len(entries) <= 1:
             return [entry.message for entry in entries]
         self._merged(len(entries) - 1)
@@ -152,7 +153,8 @@ class Watch:
             after = page.next
 
     def _matching(self, jobs: JobFilter, entries: Sequence[Entry], mode: Mode, seen: "_Seen") -> list[bytes]:
-        """Return what is to be sent of many jobs' entries, in the order of their positions."""
+        """Return what is to be sent of many jobs' entries, in the order of their positions; raises JobUnreadable."""
+        _check_readable(entries)
         groups: dict[str, list[Entry]] = {}
         order: list[tuple[str, Entry]] = []
         for entry in entries:
@@ -188,6 +190,13 @@ class Watch:
 
     def _bookmark(self, subscription: Subscription) -> bytes:
         return self._codec.bookmark(self._cursor(subscription.position))
+
+
+def _check_readable(entries: Sequence[Entry]) -> None:
+    """Raise JobUnreadable for an event that is stored and cannot be read: it is not passed over in silence."""
+    for entry in entries:
+        if not entry.is_readable:
+            raise JobUnreadable(job_id_of(entry.job_key))
 
 
 def _is_last(entry: Entry) -> bool:

@@ -40,6 +40,9 @@ class WebhookCodec(Protocol):
     def body(self, event_type: WebhookEventType, happening: Happening, percents: Sequence[int]) -> bytes:
         """Return the body of a delivery: JSON in UTF-8."""
 
+    def unreadable(self, event_type: WebhookEventType, row: EventRow) -> bytes:
+        """Return the body of a delivery of an event that cannot be shown: where it is, without its job."""
+
     def ping(self, webhook: Webhook, now: int) -> bytes:
         """Return the body of a ping."""
 

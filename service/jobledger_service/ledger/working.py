@@ -1,29 +1,33 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from jobledger_service.domain.change import Change, ChangeType, Step
-from jobledger_service.domain.chunk import Artifacts, Chunk
+from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.errors import ChunkNotFound, JobNotFound
-from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job, job_key
+from jobledger_service.domain.limits import CHUNK_RANGES_FROM
 from jobledger_service.domain.retention import Retention
-from jobledger_service.domain.rollup import Passage
 from jobledger_service.domain.run import NEW_RUN, Run
-from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.slots import Limit, limits_over, released
-from jobledger_service.domain.states import ChunkState
+from jobledger_service.domain.sweep import Sweep
 
 from .entry import Record
 from .picking import Picked, pick
 from .ports import ChunkKey, Inputs, Queue
 from .slots import Slots
+from .stored_chunks import StoredChunks
+from .touched import Touched
 from .undo import Undo
-from .write_ports import Demand, Request, Transaction, Writes
+from .write_ports import Demand, Request, SweptRows, Transaction, Writes
+
+MAX_BATCH_ROWS: Final = 2_000
+"""Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
 
 
 class PostponedError(Exception):
@@ -43,31 +47,25 @@ class Needs(Struct, frozen=True):
     runs: tuple[str, ...] = ()
 
 
-class _Touched(Struct):
-    """What the batch has done to one job so far."""
-
-    before: Job | None
-    changes: list[Change] = []
-    chunks: dict[int, Chunk] = {}
-    artifacts: dict[int, Artifacts] = {}
-    """Those that chunks had before the batch, for the chunks of which it changed them."""
-    inputs: Inputs = Inputs()
-    deleted: bool = False
-
-
 class WorkingSet:
     """A batch's jobs and chunks. What a refused command did is undone by `rollback`."""
 
     def __init__(self, transaction: Transaction, retention: Retention, quiet: int) -> None:
         self.now = 0  # set when all rows are locked
+        self.rows = 0
+        """About how many rows the commands so far change."""
+        self.room = MAX_BATCH_ROWS
+        """How many rows a command may change that can be carried out in parts."""
+        self.exceeded = False
+        """Whether what the batch changes on one job is larger than one commit allows."""
         self._retention = retention
         self._quiet = quiet
         self._transaction = transaction
         self._jobs: dict[str, Job] = {}
-        self._chunks: dict[ChunkKey, Chunk] = {}
+        self._chunks: dict[str, dict[int, Chunk]] = {}
         self._requests: dict[str, Request] = {}
         self._picked: dict[Demand, deque[Picked]] = {}
-        self._touched: dict[str, _Touched] = {}
+        self._touched: dict[str, Touched] = {}
         self._new_requests: dict[str, Request] = {}
         self._runs: dict[str, Run] = {}
         self._changed_runs: dict[str, Run] = {}
@@ -92,7 +90,8 @@ class WorkingSet:
         found = self._pick(needs)
         self._lock({key for key, _ in found} - jobs)
         if chunks or found:
-            self._chunks = self._transaction.chunks(chunks | found)
+            for (key, index), chunk in self._transaction.chunks(chunks | found).items():
+                self._chunks.setdefault(key, {})[index] = chunk
         self._load_limits(needs)
         runs = {key for need in needs for key in need.runs}
         if runs:
@@ -147,19 +146,26 @@ class WorkingSet:
 
     def chunk(self, job: Job, index: int) -> Chunk:
         """Return a chunk that was loaded; raises ChunkNotFound."""
-        chunk = self._chunks.get((job.key, index))
+        chunk = self._chunks.get(job.key, {}).get(index)
         if chunk is None:
             raise ChunkNotFound(job.spec.job_id, index, job.counts.total)
         return chunk
 
-    def chunks_of(self, job: Job) -> list[Chunk]:
-        """Return all chunks of a job, by index."""
-        key = job.key
+    def chunks(self, job: Job) -> StoredChunks:
+        """Return what decisions ask about all chunks of a job."""
+        return StoredChunks(job.key, self._chunks.get(job.key, {}), lambda: self._store_of(job.key))
+
+    def _store_of(self, key: str) -> Transaction | None:
+        """Return the transaction when the store knows chunks of a job that are not here; raises PostponedError.
+
+        What the store says is of before the batch: after a sweep in the same batch it is true of none.
+        """
         touched = self._touched.get(key)
-        if touched and touched.before is None:
-            return [touched.chunks[index] for index in sorted(touched.chunks)]
-        loaded = self._transaction.chunks_of(key)
-        return [self._chunks.setdefault((key, chunk.index), chunk) for chunk in loaded]
+        if touched is None:
+            return self._transaction
+        if touched.swept is not None:
+            raise PostponedError
+        return None if touched.before is None else self._transaction
 
     def picked(self, demand: Demand) -> Picked:
         """Return the chunks that were found for a claim with this demand, the next one of those that ask the same."""
@@ -203,34 +209,61 @@ class WorkingSet:
         key = step.job.key
         touched = self._touched.get(key)
         if touched is None:
-            touched = _Touched(before=self._jobs.get(key))
+            touched = Touched(before=self._jobs.get(key))
             self._undo.put(self._touched, key, touched)
+            self._count(1)
+        held = touched.size
         job = step.job
         if step.change is not None:
             job = self._retention.applied(self._jobs.get(key), job)
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
-            self._tell(touched.changes, step.change)
+            touched.tell(step.change, self._undo)
         job = released(job) if job.ended else job
         self.slots.count(self._jobs.get(key), job)
+        self._count(len(step.chunks) + _moved_in_queue(self._jobs.get(key), job))
         self._undo.put(self._jobs, key, job)
+        if job.revision == 1 and touched.before is None and not touched.chunks:
+            self._undo.put(self._chunks, key, touched.create(step.chunks))
+            return
         for chunk in step.chunks:
-            self._note_artifacts(touched, chunk)
-            self._undo.put(self._chunks, (key, chunk.index), chunk)
-            self._undo.put(touched.chunks, chunk.index, chunk)
+            self._put(touched, chunk)
             if step.change is not None and step.change.type is ChangeType.CLAIMED:
                 self.hand_out((key, chunk.index))
+        if step.sweep is not None:
+            self._sweep(touched, key, step.sweep)
+        if held and touched.exceeds(job):
+            self._undo.assign(self, "exceeded", value=True)
 
-    def _note_artifacts(self, touched: _Touched, chunk: Chunk) -> None:
-        old = self._chunks.get((chunk.job_key, chunk.index))
-        if old is not None and old.artifacts is not chunk.artifacts and chunk.index not in touched.artifacts:
-            self._undo.put(touched.artifacts, chunk.index, old.artifacts)
+    def _put(self, touched: Touched, chunk: Chunk) -> None:
+        known = self._chunks.setdefault(chunk.job_key, {})
+        touched.put(chunk, known.get(chunk.index), self._undo)
+        self._undo.put(known, chunk.index, chunk)
+
+    def _sweep(self, touched: Touched, key: str, sweep: Sweep) -> None:
+        """Move the chunks that are here one by one, and leave the others to one statement; few are loaded for it."""
+        self._count(sweep.count)
+        known = self._chunks.setdefault(key, {})
+        store = self._store_of(key)
+        if store is not None and sweep.count < CHUNK_RANGES_FROM:
+            for chunk in store.covered(key, sweep):
+                known.setdefault(chunk.index, chunk)
+        covered = [chunk for chunk in known.values() if sweep.covers(chunk)]
+        if store is not None and len(covered) < sweep.count:
+            loaded = list(known)
+            touched.sweep(SweptRows(sweep, loaded, store.ranges(key, sweep, loaded)), self._undo)
+        for chunk in covered:
+            self._put(touched, sweep.applied(chunk))
+
+    def _count(self, rows: int) -> None:
+        self._undo.assign(self, "rows", self.rows + rows)
 
     def delete(self, job: Job, change: Change) -> None:
         """Remove a job; raises PostponedError when this batch created it."""
         if self.is_new(job.key):
             raise PostponedError
         self.apply(Step(job, (), change))
+        self._count(job.counts.total)
         touched = self._touched[job.key]
         self._undo.assign(touched, "deleted", value=True)
         self.slots.count(self._jobs[job.key], None)
@@ -255,15 +288,14 @@ class WorkingSet:
         """Begin a command: what follows can be rolled back."""
         self._undo.mark()
 
-    def rollback(self) -> None:
-        """Undo what was done since the mark."""
-        self._undo.rollback()
+    @property
+    def place(self) -> int:
+        """How much the command has done so far, to come back to."""
+        return self._undo.place
 
-    def _tell(self, changes: list[Change], change: Change) -> None:
-        """Append a change; progress by the same worker on the same chunk is told once a commit."""
-        if change.type is ChangeType.PROGRESSED and changes and changes[-1] == change:
-            return
-        self._undo.append(changes, change)
+    def rollback(self, place: int = 0) -> None:
+        """Undo what was done since the mark, or since a place in the command."""
+        self._undo.rollback(place)
 
     # What the batch leaves
 
@@ -282,41 +314,13 @@ class WorkingSet:
             slots=self.slots.taken,
         )
         for key, touched in self._touched.items():
-            job = self._jobs[key]
-            passage = Passage(touched.before, job, touched.deleted, touched.changes, touched.chunks, touched.artifacts)
-            writes.tally.add(passage, self.now)
-            if touched.deleted:
-                writes.deleted_jobs.append(key)
-            elif touched.before is None:
-                writes.new_jobs.append((job, touched.inputs))
-                writes.new_words.append((key, Facts.of(job).indexed))
-                inputs = touched.inputs.chunks
-                writes.new_chunks.extend((job, chunk, inputs.get(i)) for i, chunk in touched.chunks.items())
-                if is_reserved(job.spec.kind):
-                    writes.new_runs.append(key)
-            else:
-                if job is not touched.before:
-                    writes.jobs.append(job)
-                    writes.words.extend(_new_words(touched.before, job))
-                if job.priority != touched.before.priority:
-                    writes.reprioritised.append(job)
-                if bool(job.parked_for) != bool(touched.before.parked_for):
-                    writes.parked.append(job)
-                writes.chunks.extend((job, chunk) for chunk in touched.chunks.values())
+            touched.write(self._jobs[key], writes, self.now)
         return writes
 
     def records(self) -> list[Record]:
         """Return what the ledger is to say: one record for each job that changed."""
         return [
-            Record(
-                before=Facts.of(touched.before) if touched.before else None,
-                job=self._jobs[key],
-                chunks=[touched.chunks[index] for index in sorted(touched.chunks)],
-                changes=touched.changes,
-                commit_time=self.now,
-                deleted=touched.deleted,
-                previous=touched.before if self._was_quiet(touched.before) else None,
-            )
+            touched.record(self._jobs[key], self.now, was_quiet=self._was_quiet(touched.before))
             for key, touched in self._touched.items()
             if touched.changes
         ]
@@ -341,21 +345,14 @@ class WorkingSet:
         ready: dict[Queue, int] = {}
         for key in keys:
             job = self._jobs[key]
-            if count := _ready_chunks(job, self._touched[key]):
+            if count := self._touched[key].ready(job):
                 ready[job.queue] = ready.get(job.queue, 0) + count
         return ready
 
 
-def _ready_chunks(job: Job, touched: _Touched) -> int:
-    if touched.deleted or job.parked_for:
+def _moved_in_queue(before: Job | None, job: Job) -> int:
+    """Return how many waiting chunks are written to because their job's priority changed, or whether it is parked."""
+    if before is None:
         return 0
-    if touched.before is not None and touched.before.parked_for:
-        return job.counts.pending
-    return sum(c.state is ChunkState.PENDING and c.not_before is None for c in touched.chunks.values())
-
-
-def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:
-    """Yield what full text is to hold of a job, if that changed."""
-    was, is_ = ((one.display_name, one.labels, one.error) for one in (before, job))
-    if was != is_:
-        yield job.key, Facts.of(job).indexed
+    moved = job.priority != before.priority or bool(job.parked_for) != bool(before.parked_for)
+    return job.counts.pending if moved else 0

@@ -6,13 +6,15 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct, field
 
-from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.rollup import Tally
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import Limit
+from jobledger_service.domain.states import ChunkState
+from jobledger_service.domain.sweep import Sweep, Totals
 
-from .entry import Encoded, Record
+from .entry import ChunkRange, Encoded, Record
 from .ports import ChunkKey, Inputs, Queue
 
 
@@ -58,14 +60,30 @@ class Request(Struct, frozen=True):
     job_key: str
 
 
+class SweptRows(Struct, frozen=True):
+    """The chunks of a job that a sweep changes by one statement: all that it covers, but for those `loaded`."""
+
+    sweep: Sweep
+    loaded: Sequence[int]
+    ranges: Sequence[ChunkRange]
+    """Which they are."""
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return sum(run.last - run.first + 1 for run in self.ranges)
+
+
 class Writes(Struct):
     """All rows that one transaction changes."""
 
     new_jobs: list[tuple[Job, Inputs]] = []
     jobs: list[Job] = []
     deleted_jobs: list[str] = []
-    new_chunks: list[tuple[Job, Chunk, bytes | None]] = []
+    new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
+    """The chunks of new jobs, and the inputs of those that have one."""
     chunks: list[tuple[Job, Chunk]] = []
+    swept: list[tuple[Job, SweptRows]] = []
     reprioritised: list[Job] = []
     requests: dict[str, Request] = {}
     new_words: list[tuple[str, str]] = []
@@ -106,8 +124,23 @@ class Transaction(Protocol):
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
         """Return those that exist, of jobs that are locked."""
 
-    def chunks_of(self, job_key: str) -> list[Chunk]:
-        """Return all chunks of a locked job, by index."""
+    def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
+        """Return the chunks of a locked job that a sweep covers."""
+
+    def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
+        """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
+
+    def totals(self, job_key: str, but: Collection[int], now: int) -> Totals:
+        """Return what the chunks of a locked job that are in PROCESSING add up to, but for some."""
+
+    def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
+        """Return the states of those of these chunks that exist."""
+
+    def first_error(self, job_key: str, but: Collection[int]) -> tuple[int, WorkError | None] | None:
+        """Return the index and the error of a locked job's first FAILED chunk, but for some; None for none."""
+
+    def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
+        """Return the artifacts of the chunks of a locked job that have some, by index."""
 
     def requests(self, keys: Iterable[str]) -> dict[str, Request]:
         """Return the requests that took effect."""

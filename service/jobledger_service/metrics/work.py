@@ -86,6 +86,12 @@ class WorkMetrics:
             registry=registry,
         )
         self._refused = {bound: refused.labels(bound) for bound in QUEUE_BOUNDS}
+        self._unreadable = Counter(
+            "jobledger_unreadable_rows",
+            "Times that a row which cannot be read or shown was set aside; the log names each.",
+            ("place",),
+            registry=registry,
+        )
         duty = ("duty",)
         self._duties = Counter("jobledger_duty_runs", "Times that a duty was done.", duty, registry=registry)
         self._failures = Counter("jobledger_duty_failures", "Times that a duty failed.", duty, registry=registry)
@@ -101,7 +107,6 @@ class WorkMetrics:
         self._count("watch_filter_evaluations", "Filters applied to new entries.", lambda: feed.counts.evaluations)
         self._count("watch_wakeups", "New entries handed to watches.", lambda: feed.counts.wakeups)
         self._count("watch_history_events", "Stored events read for watches that lag.", lambda: feed.counts.history)
-        self._count("watch_events_rejected", "Stored events that cannot be read.", lambda: feed.counts.rejected)
         self._gauge("feed_position", "The newest entry that watchers were offered.", lambda: feed.position)
 
     def _gauge(self, name: str, sentence: str, ask: Callable[[], float]) -> None:
@@ -132,6 +137,10 @@ class WorkMetrics:
     def webhook(self, outcome: str) -> None:
         """Count an attempt at a webhook delivery."""
         self._attempts[outcome].inc()
+
+    def unreadable(self, place: str) -> None:
+        """Count a row that was set aside."""
+        self._unreadable.labels(place).inc()
 
     def duty(self, name: str, well: bool) -> None:  # noqa: FBT001  the form of perform
         """Count a duty that was done, and whether it failed."""

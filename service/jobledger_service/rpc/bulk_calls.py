@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final, TypeVar
 
 from jobledger.v1 import bulk_pb2, job_pb2
@@ -95,7 +96,8 @@ class BulkCalls:
         count, sample = 0, list[job_pb2.Job]()
         for begin in range(0, len(one.job_ids), KEYS_OF_READ):
             some = one.job_ids[begin : begin + KEYS_OF_READ]
-            found = await self.queries.statuses(caller.owner, some)
-            count += len(found)
-            sample += [convert.status(found[job_id]) for job_id in sorted(found)[: SAMPLE - len(sample)]]
+            there = await self.queries.statuses(caller.owner, some)
+            count += len(there.statuses) + len(there.unreadable)
+            statuses = sorted(there.statuses, key=attrgetter("job_id"))
+            sample += [convert.status(status) for status in statuses[: SAMPLE - len(sample)]]
         return Matched(count, False, sample)  # noqa: FBT003  a field of its own name

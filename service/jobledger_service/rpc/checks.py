@@ -3,11 +3,12 @@
 import math
 import re
 from collections.abc import Collection
+from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobledger_service.domain.access import OWNER
@@ -15,11 +16,14 @@ from jobledger_service.domain.errors import InvalidField
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.service_kinds import RESERVED, is_reserved
 
+from .structs import broken_rules
+
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 KIND: Final = re.compile(r"(?=.{1,128}\Z)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 LABEL: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _MOST_SHOWN: Final = 60
+_MAX_FAULTS_OF_STRUCT: Final = 8
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 _SECOND_OF_NANOS: Final = 1_000_000_000
@@ -93,11 +97,18 @@ class Checks:
         if is_reserved(value):
             self.fault(field, f"{shown(value)}: kinds that begin with {RESERVED!r} are the service's own")
 
-    def encoded(self, field: str, message: Message, most: int) -> bytes:
-        """Return an encoded message, which must not be longer than `most` bytes."""
-        raw = message.SerializeToString(deterministic=True)
+    def struct(self, field: str, struct: Struct, most: int) -> bytes:
+        """Return an encoded Struct, which must be what JSON can say, and not longer than `most` bytes.
+
+        Fields that Struct does not have are dropped: they may be nested deeper than a reply can be.
+        """
+        struct.DiscardUnknownFields()
+        raw = struct.SerializeToString(deterministic=True)
         if len(raw) > most:
             self.fault(field, f"has {len(raw)} bytes encoded, more than {most}")
+            return raw
+        for path, rule in islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCT):
+            self.fault(path, rule)
         return raw
 
     def micros(self, field: str, value: Duration, low: int, high: int) -> int:
@@ -117,6 +128,13 @@ class Checks:
             self.fault(field, "is not within 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z")
             return 0
         return value.seconds * SECOND + value.nanos // 1_000
+
+    def time_of_job(self, field: str, value: Timestamp) -> int:
+        """Return a time of a job's own, in microseconds: it is not before 1970."""
+        time = self.time(field, value)
+        if time < 0:
+            self.fault(field, "is before 1970-01-01T00:00:00Z")
+        return time
 
     def uri(self, field: str, value: str) -> None:
         """A URI must say where something is, with a scheme that the operator allows; never a local path."""

@@ -8,11 +8,13 @@ together without decoding them: appended fields replace single values, add to re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
+from google.protobuf.message import DecodeError
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchMessageType
 from msgspec.structs import replace
 
+from jobledger_service.domain.change import ChangeType
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
@@ -20,6 +22,7 @@ from jobledger_service.domain.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger.entry import Encoded, Entry, Record
 from jobledger_service.ledger.read_ports import EventRow, JobRead
+from jobledger_service.ledger.unreadable import UnreadableRows
 
 from . import convert
 
@@ -43,9 +46,12 @@ TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 class ProtoCodec:
     """Makes and reads the messages that the ledger stores and the feed hands out."""
 
+    def __init__(self, unreadable: UnreadableRows | None = None) -> None:
+        self._unreadable = unreadable or UnreadableRows()
+
     def encode(self, record: Record) -> Encoded:
         """Return the message of a record, without its position."""
-        ranged, single = _ranges(record.chunks)
+        ranged, single = _ranges(record)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
         convert.fill_job(head.job, record.job)
         _fill_event(head.event, record)
@@ -60,7 +66,14 @@ class ProtoCodec:
         return encoded.head + encoded.chunks + place.SerializeToString()
 
     def open(self, row: EventRow) -> Entry:
-        """Return the entry of a stored event."""
+        """Return the entry of a stored event; one that cannot be read has an empty message, and no facts."""
+        try:
+            return self._entry(row)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
+            self._unreadable.add("feed", f"the event at position {row.position}", error)
+            return Entry(row.position, row.job_key, 0, None, None, ended=False, message=b"", chunks=b"", chunk_count=0)
+
+    def _entry(self, row: EventRow) -> Entry:
         message = Message.FromString(row.message)
         last = facts(message.job)
         deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
@@ -113,8 +126,15 @@ class ProtoCodec:
         return message + _LEFT
 
     def audited(self, message: bytes) -> bytes | None:
-        """Return what the audit trail keeps of a stored message: the event alone, and no mere progress."""
-        event = Message.FromString(message).event
+        """Return what the audit trail keeps of a stored message: the event alone, and no mere progress.
+
+        Of one that cannot be read it keeps nothing.
+        """
+        try:
+            event = Message.FromString(message).event
+        except DecodeError as error:
+            self._unreadable.add("retention", f"an event of {len(message)} bytes", error)
+            return None
         if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
             return None
         return Message(event=event).SerializeToString()
@@ -153,22 +173,29 @@ def _job_message(job: Job) -> bytes:
     return message.SerializeToString()
 
 
-def _ranges(chunks: Sequence[Chunk]) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
-    """Return long runs of chunks that are told by their state alone, and the chunks that are told one by one."""
-    if len(chunks) < CHUNK_RANGES_FROM:
-        return [], list(chunks)
-    ranges: list[chunk_pb2.ChunkRange] = []
+def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
+    """Return the runs of chunks that are told by their state alone, and the chunks that are told one by one."""
+    imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
+    ranges = [_range(run.first, run.last, run.state) for run in record.ranges]
+    if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
+        return ranges, list(record.chunks)
     single = []
-    for chunk in chunks:
-        if not _plain(chunk):
+    for chunk in record.chunks:
+        if not imported and not _plain(chunk):
             single.append(chunk)
-            continue
-        state = convert.CHUNK_STATES[chunk.state]
-        if ranges and ranges[-1].last_index == chunk.index - 1 and ranges[-1].state == state:
+        elif ranges and _follows(ranges[-1], chunk):
             ranges[-1].last_index = chunk.index
         else:
-            ranges.append(chunk_pb2.ChunkRange(first_index=chunk.index, last_index=chunk.index, state=state))
+            ranges.append(_range(chunk.index, chunk.index, chunk.state))
     return ranges, single
+
+
+def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
+    return chunk_pb2.ChunkRange(first_index=first, last_index=last, state=convert.CHUNK_STATES[state])
+
+
+def _follows(run: chunk_pb2.ChunkRange, chunk: Chunk) -> bool:
+    return run.last_index == chunk.index - 1 and run.state == convert.CHUNK_STATES[chunk.state]
 
 
 def _plain(chunk: Chunk) -> bool:

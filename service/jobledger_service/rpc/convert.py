@@ -16,12 +16,15 @@ from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger_service.domain.change import Change, ChangeType
 from jobledger_service.domain.chunk import NO_PROGRESS, WHOLE, Artifact, Chunk, ChunkProgress, WorkError
 from jobledger_service.domain.job import FailurePolicy, Job, JobSpec
+from jobledger_service.domain.limits import MAX_DURATION, MAX_TIME
 from jobledger_service.domain.retry import RetryPolicy
 from jobledger_service.domain.slots import scope_of
 from jobledger_service.domain.states import ChunkState, JobState
 from jobledger_service.ledger.read_ports import JobRead, JobStatus
 
 MICROS: Final = 1_000_000
+_FIRST_TIME: Final = -62_135_596_800 * MICROS
+"""The beginning of the year 1."""
 
 JOB_STATES: Final = {state: job_pb2.JobState.Value(f"JOB_STATE_{state}") for state in JobState}
 CHUNK_STATES: Final = {state: chunk_pb2.ChunkState.Value(f"CHUNK_STATE_{state}") for state in ChunkState}
@@ -44,14 +47,17 @@ def _time(micros: int | None) -> Timestamp | None:
 
 
 def fill_time(message: Timestamp, micros: int) -> None:
-    """Tell an empty Timestamp of a time in microseconds since 1970."""
+    """Tell an empty Timestamp of a time in microseconds since 1970, the nearest that it can hold."""
+    if not _FIRST_TIME <= micros <= MAX_TIME:
+        micros = min(max(micros, _FIRST_TIME), MAX_TIME)
     seconds, rest = divmod(micros, MICROS)
     message.seconds = seconds
     message.nanos = rest * 1_000
 
 
 def duration(micros: int) -> Duration:
-    """Return microseconds as a Duration."""
+    """Return microseconds as a Duration, the nearest that it can hold; none is below 0 here."""
+    micros = min(max(micros, 0), MAX_DURATION)
     seconds, rest = divmod(micros, MICROS)
     return Duration(seconds=seconds, nanos=rest * 1_000)
 

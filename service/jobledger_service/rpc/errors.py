@@ -24,6 +24,7 @@ COME_BACK: Final = Duration(seconds=1)
 _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.InvalidField: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
     errors.JobNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_JOB_NOT_FOUND),
+    errors.JobUnreadable: (code_pb2.DATA_LOSS, ErrorReason.ERROR_REASON_JOB_UNREADABLE),
     errors.ChunkNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CHUNK_NOT_FOUND),
     errors.JobAlreadyExists: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_JOB_ALREADY_EXISTS),
     errors.RequestIdReused: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),

@@ -8,8 +8,9 @@ from typing import Any, Final
 from google.protobuf.json_format import MessageToDict
 
 from jobledger_service.domain.chunk import Artifact
-from jobledger_service.domain.job import Job, StageTiming
-from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.job import Job, StageTiming, job_id_of, owner_of
+from jobledger_service.domain.limits import MAX_TIME, SECOND
+from jobledger_service.ledger.export import Place
 
 from . import convert
 
@@ -17,6 +18,8 @@ Value = Any
 """What JSON can say: text, a number, None where there is nothing, or a list or mapping of these, in a fixed order."""
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  times are in UTC throughout
+
+MAX_ERROR: Final = 300
 
 COLUMNS: Final = (
     "job_id",
@@ -55,6 +58,7 @@ COLUMNS: Final = (
     "error_chunk_index",
     "cancel_reason",
     "revision",
+    "export_error",
 )
 """All columns, in the order in which they are written when none are named."""
 
@@ -73,6 +77,7 @@ FOREIGN: Final = frozenset(
         "error_message",
         "error_stage",
         "cancel_reason",
+        "export_error",
     }
 )
 """Columns that hold text as somebody else wrote it."""
@@ -119,7 +124,19 @@ def values(job: Job) -> Sequence[Value]:
         error and error.chunk_index,
         job.cancel_reason,
         job.revision,
+        None,
     )
+
+
+def unreadable_values(place: Place, error: Exception) -> Sequence[Value]:
+    """Return what all columns hold for a job that cannot be shown: what is known of it, and why."""
+    known = {
+        "job_id": job_id_of(place.job_key),
+        "owner": owner_of(place.job_key),
+        "create_time": _when(min(max(place.create_time, 0), MAX_TIME)),
+        "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR],
+    }
+    return [known.get(name) for name in COLUMNS]
 
 
 def _when(micros: int | None) -> str | None:

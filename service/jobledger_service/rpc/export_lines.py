@@ -11,10 +11,10 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
 
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
-from jobledger_service.ledger.export import Lines
+from jobledger_service.ledger.export import Lines, Place
 
 from .codec import facts
-from .export_columns import COLUMNS, FOREIGN, STRUCTURED, Value, values
+from .export_columns import COLUMNS, FOREIGN, STRUCTURED, Value, unreadable_values, values
 from .parse import shown_job
 
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
@@ -42,6 +42,11 @@ class _Writer:
         """Return a job, written."""
         found = values(job)
         return self._line([*[found[place] for place in self._places], *map(job.labels.get, self._labels)])
+
+    def of_unreadable(self, place: Place, error: Exception) -> bytes:
+        """Return a line for a job that cannot be shown: what is known of it, and why."""
+        found = unreadable_values(place, error)
+        return self._line([*[found[index] for index in self._places], *(None for _ in self._labels)])
 
     def of_message(self, message: bytes, wanted: Callable[[Facts], bool]) -> bytes:
         """Return the job that a watch message shows, written; nothing for one that is not wanted."""

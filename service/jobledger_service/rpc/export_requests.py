@@ -71,4 +71,5 @@ async def pieces(exports: Exports, request: export_pb2.ExportJobsRequest, caller
                 cursor=piece.cursor,
                 rows=piece.rows,
                 percent=piece.percent,
+                unreadable_rows=piece.unreadable,
             ).SerializeToString()

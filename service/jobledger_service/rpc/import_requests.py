@@ -10,7 +10,7 @@ from jobledger.v1 import import_service_pb2 as api
 from jobledger_service.domain.chunk import WorkError
 from jobledger_service.domain.import_rules import check
 from jobledger_service.domain.imports import ChunkEnd, PastJob
-from jobledger_service.domain.limits import MAX_JOB_ARTIFACTS
+from jobledger_service.domain.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger import commands
 
@@ -87,7 +87,7 @@ def _state(checks: Checks, number: int) -> JobState:
 
 
 def _time(checks: Checks, message: Any, name: str, path: str = "") -> int | None:  # noqa: ANN401  jobs and chunks
-    return checks.time(path + name, getattr(message, name)) if message.HasField(name) else None
+    return checks.time_of_job(path + name, getattr(message, name)) if message.HasField(name) else None
 
 
 def _error(checks: Checks, field: str, message: Any) -> WorkError | None:  # noqa: ANN401  jobs and chunks
@@ -98,6 +98,7 @@ def _error(checks: Checks, field: str, message: Any) -> WorkError | None:  # noq
     checks.at_most(f"{field}.message", given.message, 4_096)
     checks.at_most(f"{field}.stage", given.stage, 128)
     index = given.chunk_index if given.HasField("chunk_index") else None
+    checks.within(f"{field}.chunk_index", given.chunk_index, 0, MAX_CHUNKS - 1)
     return WorkError(given.code, given.message, given.stage, index)
 
 

@@ -1,8 +1,9 @@
 """ImportService: authorise, read each job, submit some at a time, count."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 from jobledger.v1 import import_service_pb2 as api
@@ -10,6 +11,7 @@ from jobledger.v1 import import_service_pb2 as api
 from jobledger_service.domain.errors import Refusal
 from jobledger_service.ledger import commands
 from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.working import MAX_BATCH_ROWS
 
 from .errors import reason_of
 from .identity import Caller
@@ -72,9 +74,23 @@ class ImportService:
         tally: _Tally,
     ) -> None:
         wanted = [one for one in read if isinstance(one, commands.Past)]
-        outcomes = iter(await self.committer.submit(commands.ImportJobs(wanted, caller.name)) if wanted else ())
+        outcomes = chain.from_iterable(
+            [await self.committer.submit(commands.ImportJobs(some, caller.name)) for some in _steps(wanted)]
+        )
         for given, one in zip(request.jobs, read, strict=True):
             tally.count(given.job.job_id, one if isinstance(one, Refusal) else next(outcomes))
+
+
+def _steps(wanted: Sequence[commands.Past]) -> Iterator[Sequence[commands.Past]]:
+    """Yield the jobs in steps, none of which has more rows than a batch unless it is one job."""
+    begin = rows = 0
+    for place, one in enumerate(wanted):
+        if place > begin and rows + one.weight > MAX_BATCH_ROWS:
+            yield wanted[begin:place]
+            begin, rows = place, 0
+        rows += one.weight
+    if wanted:
+        yield wanted[begin:]
 
 
 async def _read_all(past: PastJobs, request: api.ImportJobsRequest) -> list[commands.Past | Refusal]:

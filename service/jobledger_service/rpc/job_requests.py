@@ -74,7 +74,7 @@ def new_job(
         display_name=request.display_name,
         priority=read_priority(checks, request),
         labels=labels(checks, "labels", request.labels),
-        expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+        expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
     return new, _inputs(checks, request)
 
@@ -137,11 +137,11 @@ def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[
 
 def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
     most = limits.MAX_INPUT_BYTES
-    own = checks.encoded("input", request.input, most) if request.HasField("input") else None
+    own = checks.struct("input", request.input, most) if request.HasField("input") else None
     if not request.chunks:
         return Inputs(own)
     of_chunks = {
-        index: checks.encoded(f"chunks[{index}].input", chunk.input, most)
+        index: checks.struct(f"chunks[{index}].input", chunk.input, most)
         for index, chunk in enumerate(request.chunks)
         if chunk.HasField("input")
     }
@@ -247,7 +247,7 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
         priority=read_priority(checks, request),
         display_name=request.display_name,
         labels=labels(checks, "labels", request.labels),
-        expire_time=checks.time("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+        expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
     )
     checks.done()
     return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)

@@ -1,26 +1,30 @@
 """JobService: authorise, read the request, submit or query, map, return."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jobledger.v1 import bulk_pb2, event_pb2, export_pb2, job_pb2, stats_pb2
+from jobledger.v1 import bulk_pb2, chunk_pb2, event_pb2, export_pb2, job_pb2, stats_pb2
 from jobledger.v1 import job_service_pb2 as api
 
-from jobledger_service.domain.job import job_key
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.errors import JobUnreadable
+from jobledger_service.domain.job import job_id_of, job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
 from jobledger_service.ledger.backlog import Backlog
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.export import Exports
 from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.queries import Queries
-from jobledger_service.ledger.read_ports import View
+from jobledger_service.ledger.read_ports import EventRow, JobRead, View
+from jobledger_service.ledger.unreadable import UnreadableRows
 from jobledger_service.ledger.watch import Watch
 
 from . import convert, export_requests, stats_replies, stats_requests, traces, views
 from . import job_requests as read
 from . import list_requests as lists
+from .aside import check_chunks, check_job, fill_each
 from .bulk_calls import BulkCalls
 from .identity import Caller
 from .replies import ReplyCache
@@ -39,6 +43,7 @@ class JobService:
     new_id: read.NewId
     clock: Clock
     bulk: BulkCalls
+    unreadable: UnreadableRows
     replies: ReplyCache | None = None
     backlog: Backlog | None = None
 
@@ -67,21 +72,44 @@ class JobService:
 
     async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
         """Return a reply, and whether it stays true while its job does not change."""
-        reply = api.GetJobResponse()
         if view is View.STATUS:
-            convert.fill_status(reply.job, await self.queries.status(owner, job_id))
-        else:
-            convert.fill_full_job(reply.job, await self.queries.job(owner, job_id, full=view is View.FULL))
-        return reply.SerializeToString(), not reply.job.slot_wait.place
+            status = api.GetJobResponse()
+            convert.fill_status(status.job, await self.queries.status(owner, job_id))
+            return status.SerializeToString(), True
+        read = await self.queries.job(owner, job_id, full=view is View.FULL)
+        try:
+            reply = api.GetJobResponse()
+            convert.fill_full_job(reply.job, read)
+            return reply.SerializeToString(), read.place is None
+        except Exception as error:
+            self.unreadable.add("GetJob", read.job.key, error)
+            raise JobUnreadable(job_id) from error
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:
         job_ids = read.batch_ids(request)
         view = views.view(request.view, absent=View.FULL)
         if view is View.STATUS:
-            return _batch(job_ids, await self.queries.statuses(caller.owner, job_ids), convert.fill_status)
+            statuses = await self.queries.statuses(caller.owner, job_ids)
+            by_id = {one.job_id: one for one in statuses.statuses}
+            return self._batch(job_ids, by_id, statuses.unreadable, convert.fill_status)
         found = await self.queries.jobs(caller.owner, job_ids, full=view is View.FULL)
-        by_id = {one.job.spec.job_id: one for one in found.jobs.values()}
-        return _batch(job_ids, by_id, convert.fill_full_job)
+        jobs = {one.job.spec.job_id: one for one in found.jobs.values()}
+        return self._batch(job_ids, jobs, found.unreadable, _fill_shown)
+
+    def _batch(
+        self,
+        job_ids: Sequence[str],
+        found: Mapping[str, Read],
+        unreadable: Iterable[str],
+        fill: Callable[[job_pb2.Job, Read], None],
+    ) -> api.BatchGetJobsResponse:
+        response, there = api.BatchGetJobsResponse(), [job_id for job_id in job_ids if job_id in found]
+        bad = {job_id_of(key) for key in unreadable}
+        named = ((job_id, found[job_id]) for job_id in there)
+        bad.update(fill_each(response.jobs, named, fill, self.unreadable, "BatchGetJobs"))
+        response.unreadable_job_ids.extend(job_id for job_id in job_ids if job_id in bad)
+        response.missing_job_ids.extend(job_id for job_id in job_ids if job_id not in bad and job_id not in found)
+        return response
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> api.ListJobsResponse:
         page = await self.queries.list_jobs(lists.listing(request, caller), request.page_token)
@@ -91,8 +119,9 @@ class JobService:
             total_is_lower_bound=page.total_is_lower_bound,
             cursor=page.cursor.encode(),
         )
-        for job in page.jobs:
-            convert.fill_full_job(response.jobs.add(), job)
+        jobs = ((job.job.spec.job_id, job) for job in page.jobs)
+        bad = fill_each(response.jobs, jobs, _fill_shown, self.unreadable, "ListJobs")
+        response.unreadable_job_ids.extend([*map(job_id_of, page.unreadable), *bad])
         for status in page.statuses:
             convert.fill_status(response.jobs.add(), status)
         return response
@@ -104,15 +133,24 @@ class JobService:
         )
         inputs = page.read.inputs.chunks
         response = api.ListChunksResponse(next_page_token=page.next_page_token)
-        for chunk in page.read.chunks:
-            convert.fill_chunk(response.chunks.add(), chunk, inputs.get(chunk.index))
+
+        def fill(message: chunk_pb2.Chunk, chunk: Chunk) -> None:
+            check_chunks([chunk], page.read.inputs)
+            convert.fill_chunk(message, chunk, inputs.get(chunk.index))
+
+        chunks = ((chunk.index, chunk) for chunk in page.read.chunks)
+        bad = fill_each(response.chunks, chunks, fill, self.unreadable, f"ListChunks of {request.job_id}")
+        response.unreadable_chunk_indexes.extend(sorted([*page.read.unreadable, *bad]))
         return response
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> api.ListJobEventsResponse:
         limit = lists.checked_page_size(request.page_size, default=100, most=500)
         page = await self.queries.list_events(caller.owner, read.job_id(request), limit, request.page_token)
-        events: list[event_pb2.JobEvent] = [api.WatchJobResponse.FromString(row.message).event for row in page.rows]
-        return api.ListJobEventsResponse(events=events, next_page_token=page.next_page_token)
+        response = api.ListJobEventsResponse(next_page_token=page.next_page_token)
+        rows = ((row.position, row) for row in page.rows)
+        bad = fill_each(response.events, rows, _fill_event, self.unreadable, "ListJobEvents")
+        response.unreadable_positions.extend(bad)
+        return response
 
     def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
         mode = views.watch_mode(request.mode)
@@ -162,16 +200,14 @@ class JobService:
         return await self.bulk.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
 
 
+def _fill_shown(message: job_pb2.Job, read: JobRead) -> None:
+    """Tell an empty message of a job that every client can show; raises ValueError for another."""
+    check_job(read)
+    convert.fill_full_job(message, read)
+
+
+def _fill_event(message: event_pb2.JobEvent, row: EventRow) -> None:
+    message.CopyFrom(api.WatchJobResponse.FromString(row.message).event)
+
+
 _OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}
-
-
-def _batch(
-    job_ids: Iterable[str], found: Mapping[str, Read], fill: Callable[[job_pb2.Job, Read], None]
-) -> api.BatchGetJobsResponse:
-    response = api.BatchGetJobsResponse()
-    for job_id in job_ids:
-        if job_id in found:
-            fill(response.jobs.add(), found[job_id])
-        else:
-            response.missing_job_ids.append(job_id)
-    return response

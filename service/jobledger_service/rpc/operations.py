@@ -80,6 +80,11 @@ def operation(job: Job) -> lro.Operation:
     return shown
 
 
+def unreadable_operation(job_id: str) -> lro.Operation:
+    """Return the operation of a job that cannot be shown: its name alone, not done, as nobody can tell."""
+    return lro.Operation(name=name_of(job_id))
+
+
 def _failure(error: chunk_pb2.WorkError) -> status_pb2.Status:
     """Return why a job failed: the code of the work is its own, so that of the status is UNKNOWN."""
     message = f"{error.code}: {error.message}" if error.message else error.code

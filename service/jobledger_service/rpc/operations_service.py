@@ -8,16 +8,21 @@ from typing import Final
 from google.longrunning import operations_pb2 as lro
 from google.protobuf.empty_pb2 import Empty
 
+from jobledger_service.domain.job import job_id_of
 from jobledger_service.domain.lifecycle import Cancellation
 from jobledger_service.domain.limits import DEFAULT_GRACE, SECOND
 from jobledger_service.ledger.commands import CancelJob, DeleteJob
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import JobRead
+from jobledger_service.ledger.unreadable import UnreadableRows
 from jobledger_service.ledger.watch import Mode, Watch
 
+from .aside import check_job, fill_each
 from .checks import Checks
 from .identity import Caller
-from .operations import job_id_of, listing, operation
+from .operations import job_id_of as named_job
+from .operations import listing, operation, unreadable_operation
 
 LONGEST_WAIT: Final = 600 * SECOND
 
@@ -29,27 +34,30 @@ class OperationsService:
     committer: Committer
     queries: Queries
     watch: Watch
+    unreadable: UnreadableRows
 
     async def GetOperation(self, request: lro.GetOperationRequest, caller: Caller) -> lro.Operation:
-        return await self._read(job_id_of(request.name), caller)
+        return await self._read(named_job(request.name), caller)
 
     async def ListOperations(self, request: lro.ListOperationsRequest, caller: Caller) -> lro.ListOperationsResponse:
         page = await self.queries.list_jobs(listing(request, caller), request.page_token)
-        return lro.ListOperationsResponse(
-            operations=[operation(one.job) for one in page.jobs], next_page_token=page.next_page_token
-        )
+        response = lro.ListOperationsResponse(next_page_token=page.next_page_token)
+        jobs = ((one.job.spec.job_id, one) for one in page.jobs)
+        bad = fill_each(response.operations, jobs, _fill, self.unreadable, "ListOperations")
+        response.operations.extend(unreadable_operation(job_id) for job_id in [*map(job_id_of, page.unreadable), *bad])
+        return response
 
     async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
         how = Cancellation(DEFAULT_GRACE, "", force=False)
-        await self.committer.submit(CancelJob(caller.owner, job_id_of(request.name), how, caller.name))
+        await self.committer.submit(CancelJob(caller.owner, named_job(request.name), how, caller.name))
         return Empty()
 
     async def DeleteOperation(self, request: lro.DeleteOperationRequest, caller: Caller) -> Empty:
-        await self.committer.submit(DeleteJob(caller.owner, job_id_of(request.name), caller.name))
+        await self.committer.submit(DeleteJob(caller.owner, named_job(request.name), caller.name))
         return Empty()
 
     async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> lro.Operation:
-        job_id = job_id_of(request.name)
+        job_id = named_job(request.name)
         try:
             async with asyncio.timeout(_patience(request)):
                 await self._until_ended(job_id, caller)
@@ -64,6 +72,11 @@ class OperationsService:
         async with aclosing(self.watch.job(caller.owner, job_id, b"", Mode.LATEST)) as messages:
             async for _ in messages:
                 pass  # the watch ends when the job does
+
+
+def _fill(message: lro.Operation, read: JobRead) -> None:
+    check_job(read)
+    message.CopyFrom(operation(read.job))
 
 
 def _patience(request: lro.WaitOperationRequest) -> float:

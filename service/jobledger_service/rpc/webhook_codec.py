@@ -11,6 +11,7 @@ from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 
 from jobledger_service.domain.change import Change
+from jobledger_service.domain.job import job_id_of
 from jobledger_service.domain.webhook import Webhook
 from jobledger_service.domain.webhook_events import WebhookEventType
 from jobledger_service.ledger.read_ports import EventRow
@@ -58,6 +59,11 @@ class JsonWebhookCodec:
             body["percents"] = list(percents)
         return _encoded(body)
 
+    def unreadable(self, event_type: WebhookEventType, row: EventRow) -> bytes:
+        """Return the body of a delivery of an event that cannot be shown: where it is, without its job."""
+        job_id = job_id_of(row.job_key)
+        return _encoded({"type": event_type.value, "position": row.position, "data": {"jobId": job_id}})
+
     def ping(self, webhook: Webhook, now: int) -> bytes:
         """Return the body of a ping."""
         data = {"webhookId": webhook.webhook_id, "owner": webhook.owner}
@@ -65,7 +71,7 @@ class JsonWebhookCodec:
 
 
 def _encoded(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def _basic(job: Job) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Requests of WorkerService as commands."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from google.protobuf.message import Message
 from jobledger.v1 import chunk_pb2
 from jobledger.v1 import worker_service_pb2 as api
 
@@ -11,8 +12,8 @@ from jobledger_service.domain import limits
 from jobledger_service.domain.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.domain.leases import Lease
 from jobledger_service.domain.limits import SECOND
-from jobledger_service.domain.progress import ProgressReport
-from jobledger_service.domain.work import Claim, Failure, WorkReport
+from jobledger_service.domain.progress import NO_REPORT, ProgressReport
+from jobledger_service.domain.work import NOTHING_NEW, Claim, Failure, Release, WorkReport
 from jobledger_service.ledger import commands
 from jobledger_service.ledger.ports import Clock
 
@@ -23,6 +24,7 @@ MOST_LEASES: Final = 1_000
 MOST_METADATA: Final = 4 * 1024
 MOST_WAIT: Final = 300 * SECOND
 DAY: Final = 86_400 * SECOND
+MAX_DELAY: Final = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Given:
 
     clock: Clock
     roll: Callable[[], float]
-    schemes: Collection[str]
+    schemes: Sequence[str]
 
 
 def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
@@ -76,37 +78,43 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, given: Given) -> co
     """Return the command of Heartbeat."""
     checks = Checks(given.schemes)
     leases = _leases(checks, "reports", [report.lease_token for report in request.reports])
-    now = given.clock()
     reports = [
-        WorkReport(
-            path=f"reports[{index}]",
-            progress=_progress(checks, f"reports[{index}].progress", report.progress)
-            if report.HasField("progress")
-            else None,
-            artifacts=artifacts_of(checks, f"reports[{index}].artifacts", report.artifacts, now),
-            job_artifacts=artifacts_of(checks, f"reports[{index}].job_artifacts", report.job_artifacts, now),
-        )
+        _report(checks, f"reports[{index}].progress", report.progress, given)
         for index, report in enumerate(request.reports)
     ]
     duration = _lease_duration(checks, request)
     checks.done()
-    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration)
+    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration, received=given.clock())
 
 
-def _leases(checks: Checks, field: str, tokens: Sequence[str], part: str = ".lease_token") -> list[Lease]:
+def _leases(checks: Checks, field: str, tokens: Sequence[str]) -> list[Lease]:
     checks.count(field, len(tokens), MOST_LEASES, least=1)
     found: list[Lease] = []
     seen: dict[str, int] = {}
     for index, token in enumerate(tokens):
         if token in seen:
-            checks.fault(f"{field}[{index}]{part}", f"is the same as in {field}[{seen[token]}]")
+            checks.fault(f"{field}[{index}].lease_token", f"is the same as in {field}[{seen[token]}]")
         seen[token] = index
         try:
             found.append(Lease.parse(token))
         except ValueError as error:
-            checks.fault(f"{field}[{index}]{part}", str(error) if token else "is required")
+            checks.fault(f"{field}[{index}].lease_token", str(error) if token else "is required")
             found.append(Lease("", 0, 0, 0))
     return found
+
+
+def _report(checks: Checks, field: str, sent: api.ProgressReport, given: Given) -> WorkReport:
+    """Return a report; an absent one is empty, and an empty one says nothing new."""
+    if not sent.ByteSize():
+        return NOTHING_NEW
+    now = given.clock()
+    progress = _progress(checks, field, sent)
+    return WorkReport(
+        path=field,
+        progress=None if progress == NO_REPORT else progress,
+        artifacts=artifacts_of(checks, f"{field}.artifacts", sent.artifacts, now),
+        job_artifacts=artifacts_of(checks, f"{field}.job_artifacts", sent.job_artifacts, now),
+    )
 
 
 def _progress(checks: Checks, field: str, given: api.ProgressReport) -> ProgressReport:
@@ -125,7 +133,29 @@ def _progress(checks: Checks, field: str, given: api.ProgressReport) -> Progress
         stage_percent=given.stage_percent if given.HasField("stage_percent") else None,
         message=given.message if given.HasField("message") else None,
         items_completed=given.items_completed if given.HasField("items_completed") else None,
+        passed=_passed(checks, field, given),
+        stage_duration=_duration(checks, field, "stage_duration", given),
     )
+
+
+def _passed(checks: Checks, field: str, given: api.ProgressReport) -> tuple[tuple[str, int], ...]:
+    if not given.passed_stages:
+        return ()
+    checks.count(f"{field}.passed_stages", len(given.passed_stages), limits.MAX_STAGES)
+    if not given.HasField("stage"):
+        checks.fault(f"{field}.stage", "is required with passed_stages")
+    passed = []
+    for index, one in enumerate(given.passed_stages):
+        path = f"{field}.passed_stages[{index}]"
+        checks.at_most(f"{path}.stage", one.stage, 128, least=1)
+        passed.append((one.stage, _duration(checks, path, "duration", one) or 0))
+    return tuple(passed)
+
+
+def _duration(checks: Checks, path: str, name: str, message: Message, most: int = MAX_DELAY) -> int | None:
+    if not message.HasField(name):
+        return None
+    return checks.micros(f"{path}.{name}", getattr(message, name), 0, most)
 
 
 def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
@@ -139,13 +169,12 @@ def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, 
     checks.at_most(field, name, 128, least=1)
     checks.uri(f"{field}.uri", given.uri)
     checks.at_most(f"{field}.content_type", given.content_type, 255)
-    if given.size_bytes < 0:
-        checks.fault(f"{field}.size_bytes", f"{given.size_bytes} is below 0")
+    checks.within(f"{field}.size_bytes", given.size_bytes, 0, limits.MAX_SIZE_BYTES)
     return Artifact(
         uri=given.uri,
         content_type=given.content_type,
         size_bytes=given.size_bytes if given.HasField("size_bytes") else None,
-        metadata=checks.encoded(f"{field}.metadata", given.metadata, MOST_METADATA)
+        metadata=checks.struct(f"{field}.metadata", given.metadata, MOST_METADATA)
         if given.HasField("metadata")
         else None,
         create_time=now,
@@ -156,25 +185,19 @@ def complete_chunks(request: api.CompleteChunksRequest, caller: Caller, given: G
     """Return the command of CompleteChunks."""
     checks = Checks(given.schemes)
     leases = _leases(checks, "completions", [one.lease_token for one in request.completions])
-    now = given.clock()
     completions = []
     for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
         field = f"completions[{index}]"
         if one.result_uri:
             checks.uri(f"{field}.result_uri", one.result_uri)
-        report = WorkReport(
-            path=field,
-            artifacts=artifacts_of(checks, f"{field}.artifacts", one.artifacts, now),
-            job_artifacts=artifacts_of(checks, f"{field}.job_artifacts", one.job_artifacts, now),
-        )
-        completions.append((lease, report, one.result_uri))
+        completions.append((lease, _report(checks, f"{field}.progress", one.progress, given), one.result_uri))
     checks.done()
-    return commands.CompleteChunks(caller.owner, completions)
+    return commands.CompleteChunks(caller.owner, completions, received=given.clock())
 
 
 def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) -> commands.FailChunks:
     """Return the command of FailChunks."""
-    checks = Checks()
+    checks = Checks(given.schemes)
     leases = _leases(checks, "failures", [one.lease_token for one in request.failures])
     failures = []
     for index, (lease, one) in enumerate(zip(leases, request.failures, strict=True)):
@@ -183,15 +206,22 @@ def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) ->
         checks.at_most(f"{field}.error.message", one.error.message, 4_096)
         checks.at_most(f"{field}.error.stage", one.error.stage, 128)
         error = WorkError(one.error.code, one.error.message, one.error.stage)
-        failures.append((lease, Failure(error, given.roll(), one.not_retryable), field))
+        delay = _duration(checks, field, "retry_delay", one)
+        failure = Failure(error, given.roll(), one.not_retryable, delay)
+        failures.append((lease, _report(checks, f"{field}.progress", one.progress, given), failure, field))
     checks.done()
-    return commands.FailChunks(caller.owner, failures)
+    return commands.FailChunks(caller.owner, failures, received=given.clock())
 
 
-def release_chunks(request: api.ReleaseChunksRequest, caller: Caller) -> commands.ReleaseChunks:
+def release_chunks(request: api.ReleaseChunksRequest, caller: Caller, given: Given) -> commands.ReleaseChunks:
     """Return the command of ReleaseChunks."""
-    checks = Checks()
-    leases = _leases(checks, "lease_tokens", request.lease_tokens, part="")
-    checks.at_most("reason", request.reason, 1_024)
+    checks = Checks(given.schemes)
+    leases = _leases(checks, "releases", [one.lease_token for one in request.releases])
+    releases = []
+    for index, (lease, one) in enumerate(zip(leases, request.releases, strict=True)):
+        field = f"releases[{index}]"
+        checks.at_most(f"{field}.reason", one.reason, 1_024)
+        release = Release(one.reason, _duration(checks, field, "delay", one) or 0)
+        releases.append((lease, _report(checks, f"{field}.progress", one.progress, given), release))
     checks.done()
-    return commands.ReleaseChunks(caller.owner, leases, request.reason)
+    return commands.ReleaseChunks(caller.owner, releases, received=given.clock())

@@ -1,19 +1,29 @@
 """WorkerService: authorise, read the request, submit, map, return."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import worker_service_pb2 as api
 
+from jobledger_service.domain.chunk import WorkError
+from jobledger_service.domain.errors import JobUnreadable, Refusal
+from jobledger_service.domain.work import Failure, WorkReport
 from jobledger_service.ledger.attendance import Attendance
 from jobledger_service.ledger.claims import ClaimQueue
-from jobledger_service.ledger.commands import Claimed, LeaseAnswer, LeaseStatus
+from jobledger_service.ledger.commands import Claimed, FailChunks, LeaseAnswer, LeaseStatus
 from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.unreadable import UnreadableRows
 
 from . import convert
 from . import worker_requests as read
 from .identity import Caller
+from .structs import check_encodable
+
+UNREADABLE: Final = "INPUT_UNREADABLE"
+"""The code of the error of a chunk that no worker can be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +34,36 @@ class WorkerService:
     claims: ClaimQueue
     given: read.Given
     attendance: Attendance
+    unreadable: UnreadableRows
 
-    async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> api.ClaimChunksResponse:
+    async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> bytes:
         command, wait = read.claim_chunks(request, caller)
         self.attendance.note(caller.owner, request.worker)
         claimed = await self.claims.claim(command, wait)
-        return api.ClaimChunksResponse(chunks=[_claimed(one) for one in claimed])
+        encoded = [await self._shown(one) for one in claimed]
+        return b"".join(api.ClaimChunksResponse(chunks=[one]).SerializeToString() for one in encoded if one)
 
     async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:
         claimed = await self.claims.claim_one(read.claim_chunk(request, caller))
         self.attendance.note(caller.owner, request.worker)
-        return api.ClaimChunkResponse(chunk=_claimed(claimed))
+        message = await self._shown(claimed)
+        if message is None:
+            raise JobUnreadable(request.job_id)
+        return api.ClaimChunkResponse(chunk=message)
+
+    async def _shown(self, claimed: Claimed) -> api.ClaimedChunk | None:
+        """Return a claimed chunk as its worker is to see it; one that no worker can be shown fails for good."""
+        try:
+            check_encodable("job_input", claimed.inputs.job)
+            check_encodable("input", claimed.inputs.chunks.get(claimed.chunk.index))
+            return _claimed(claimed, self.given.schemes)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one chunk is wrong with it alone
+            self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
+        failure = Failure(WorkError(UNREADABLE, "what is stored of the chunk or of its job cannot be read"), 0.5, True)  # noqa: FBT003
+        with suppress(Refusal):  # then the lease runs out
+            failures = [(claimed.lease, WorkReport(""), failure, "")]
+            await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
+        return None
 
     async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:
         answers = await self.committer.submit(read.heartbeat(request, caller, self.given))
@@ -61,8 +90,9 @@ class WorkerService:
         return api.FailChunksResponse(results=_results(tokens, answers))
 
     async def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> api.ReleaseChunksResponse:
-        answers = await self.committer.submit(read.release_chunks(request, caller))
-        return api.ReleaseChunksResponse(results=_results(request.lease_tokens, answers))
+        answers = await self.committer.submit(read.release_chunks(request, caller, self.given))
+        tokens = [one.lease_token for one in request.releases]
+        return api.ReleaseChunksResponse(results=_results(tokens, answers))
 
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
@@ -86,7 +116,7 @@ def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
     return result
 
 
-def _claimed(claimed: Claimed) -> api.ClaimedChunk:
+def _claimed(claimed: Claimed, schemes: Sequence[str]) -> api.ClaimedChunk:
     job, chunk = claimed.job, claimed.chunk
     message = api.ClaimedChunk(
         job_id=job.spec.job_id,
@@ -95,6 +125,7 @@ def _claimed(claimed: Claimed) -> api.ClaimedChunk:
         stages=convert.stages(job.spec),
         labels=job.labels or None,
         traceparent=job.spec.traceparent,
+        artifact_schemes=schemes,
     )
     message.lease.token = claimed.lease.token
     if chunk.lease_expire_time is not None:

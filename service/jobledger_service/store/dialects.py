@@ -31,7 +31,7 @@ from jobledger_service.domain.rollup import MOST
 from jobledger_service.ledger.ports import ChunkKey, Queue
 from jobledger_service.ledger.write_ports import ConflictError, RejectedStatementError
 
-from .cells import json_text
+from .cells import Row, json_text
 from .tables import job_words, search_vector
 
 Rows = Sequence[Mapping[str, Any]]
@@ -60,7 +60,7 @@ class Dialect(Protocol):
     def keys(self) -> Select[Any]:
         """Return a subquery over the parameter `keys`."""
 
-    def key_values(self, keys: Iterable[str]) -> object:
+    def key_values(self, keys: Iterable[str | int]) -> object:
         """Return the value of the parameter `keys`."""
 
     def chunk_keys(self) -> FromClause:
@@ -75,6 +75,9 @@ class Dialect(Protocol):
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:
         """Return the driver's statement that inserts `count` rows with these columns; JSON is given as text."""
 
+    def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:
+        """Return the same for rows that have the columns of `shared` in common."""
+
     def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
         """Return the driver's statement that updates `count` rows, found by the columns in `keys`."""
 
@@ -84,10 +87,10 @@ class Dialect(Protocol):
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can be told what to do on a conflict."""
 
-    def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
-        """Return the parameters of `insert`, `update` or `add`."""
+    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what the driver takes
+        """Return the parameters of `insert`, `update` or `add`, or with `shared` of `insert_alike`."""
 
-    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
 
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -138,7 +141,7 @@ class Sqlite:
     def keys(self) -> Select[Any]:
         return select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value)
 
-    def key_values(self, keys: Iterable[str]) -> object:
+    def key_values(self, keys: Iterable[str | int]) -> object:
         return json_text(list(keys))
 
     def chunk_keys(self) -> FromClause:
@@ -166,6 +169,11 @@ class Sqlite:
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:
         return f"INSERT INTO {table.name} ({_listed(names)}) VALUES {_marks(names, count)}"
 
+    def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:
+        values = ", ".join([*("?" * len(shared)), *(f"given.column{place}" for place, _ in enumerate(names, 1))])
+        given = f"(VALUES {_marks(names, count)}) AS given"
+        return f"INSERT INTO {table.name} ({_listed([*shared, *names])}) SELECT {values} FROM {given}"
+
     def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
         given = {name: f"given.column{place}" for place, name in enumerate(names, 1)}
         changes = ", ".join(f'"{name}" = {value}' for name, value in given.items() if name not in keys)
@@ -178,10 +186,10 @@ class Sqlite:
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
 
-    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        return tuple(chain.from_iterable(row.values() for row in part))
+    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return (*(shared or {}).values(), *chain.from_iterable(row.values() for row in part))
 
-    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
 
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
@@ -242,7 +250,7 @@ class Postgres:
     def keys(self) -> Select[Any]:
         return select(func.unnest(bindparam("keys", type_=ARRAY(Text))))
 
-    def key_values(self, keys: Iterable[str]) -> object:
+    def key_values(self, keys: Iterable[str | int]) -> object:
         return list(keys)
 
     def chunk_keys(self) -> FromClause:
@@ -262,6 +270,11 @@ class Postgres:
         values = ", ".join(_cast(table, name) for name in names)
         return f"INSERT INTO {table.name} ({_listed(names)}) SELECT {values} FROM {_unnest(table, names)}"
 
+    def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
+        alike = [f"CAST(%(all_{name})s AS {_type(table, name)})" for name in shared]
+        values = ", ".join([*alike, *(_cast(table, name) for name in names)])
+        return f"INSERT INTO {table.name} ({_listed([*shared, *names])}) SELECT {values} FROM {_unnest(table, names)}"
+
     def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:  # noqa: ARG002  as above
         changes = ", ".join(f'"{name}" = {_cast(table, name)}' for name in names if name not in keys)
         found = " AND ".join(f'{table.name}."{name}" = given."{name}"' for name in keys)
@@ -273,11 +286,12 @@ class Postgres:
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)
 
-    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        return {name: [row[name] for row in part] for name in part[0]}
+    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        alike = {f"all_{name}": value for name, value in (shared or {}).items()}
+        return {name: [row[name] for row in part] for name in part[0]} | alike
 
-    def among(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        return column == any_(bindparam(name, type_=ARRAY(Text)))
+    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        return column == any_(bindparam(name, type_=ARRAY(Integer if isinstance(column.type, Integer) else Text)))
 
     def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
         return func.strpos(text, bindparam(name, type_=Text)) > 0

@@ -11,9 +11,11 @@ from .engines import Database
 from .tables import cancelling, chunks, delayed, jobs, leased, ledger, limits, of_service, webhook_place, webhooks
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
+_LAPSED: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
+"""Leases that ended by then are to expire."""
 _CONDITIONS: Final[dict[Due, ColumnElement[bool]]] = {
     Due.LEASES: or_(
-        exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _NOW),
+        exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LAPSED),
         exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
         exists().select_from(jobs).where(cancelling, jobs.c.cancel_deadline <= _NOW),
     ),
@@ -32,13 +34,14 @@ _ALL: Final[Select[Any]] = select(*_LABELLED)
 
 
 class SqlLookout:
-    """Looks over all that time brings about."""
+    """Looks over all that time brings about; leases expire `delay` microseconds after their end."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, delay: int) -> None:
         self._database = database
+        self._delay = delay
 
     def due(self, now: int) -> list[Due]:
         """Return what there is something to do of."""
         with self._database.read() as connection:
-            found = connection.execute(_ALL, {"now": now}).one()
+            found = connection.execute(_ALL, {"now": now, "lapsed": now - self._delay}).one()
         return [due for due, is_due in zip(_CONDITIONS, found, strict=True) if is_due]

@@ -21,6 +21,7 @@ from sqlalchemy import (
 
 from jobledger_service.domain.errors import HistoryTrimmed
 from jobledger_service.domain.filter import JobFilter, TimeRange
+from jobledger_service.domain.job import Job, job_key
 from jobledger_service.ledger.export import ExportPage, ExportStart, Place, Shown
 
 from .dialects import Dialect
@@ -131,8 +132,8 @@ class SqlExportStore:
 
     def _shown(self, connection: Connection, some: Sequence[_Candidate], sources: dict[str, _Source]) -> list[Shown]:
         unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
-        found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)})
-        rows = {job.key: job for job in map(job_of, found)}
+        found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
+        rows = {job_key(row[0], row[1]): _read(row) for row in found}
         needed = {one.place.job_key: sources[one.place.job_key] for one in some if _is_told(one, sources)}
         messages = _messages(connection, needed)
         shown = []
@@ -141,8 +142,19 @@ class SqlExportStore:
             if one.changed and key in messages:
                 shown.append(Shown(one.place, message=messages[key]))
             elif not one.changed and key in rows:
-                shown.append(Shown(one.place, job=rows[key]))
+                read = rows[key]
+                shown.append(
+                    Shown(one.place, error=read) if isinstance(read, Exception) else Shown(one.place, job=read)
+                )
         return shown
+
+
+def _read(row: Sequence[Any]) -> Job | Exception:
+    """Return the job of a row, or why it cannot be read."""
+    try:
+        return job_of(row)
+    except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
+        return error
 
 
 _TRIMMED: Final = "the history since the export began is not kept any more: begin the export again"

@@ -1,8 +1,8 @@
 """The reading half: every method is one snapshot."""
 
 import shutil
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import (
@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.health import MOST_DELIVERIES, StoreVitals
-from jobledger_service.domain.job import Job
+from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import MOST_PLACE, Limit
@@ -33,12 +33,13 @@ from jobledger_service.ledger.read_ports import (
     EventsRead,
     JobRead,
     JobsRead,
-    JobStatus,
     Listed,
     Listing,
+    StatusesRead,
     View,
 )
 from jobledger_service.ledger.stats import Figures, StatsQuery
+from jobledger_service.ledger.unreadable import UnreadableRows
 
 from .chunk_rows import CHUNK_COLUMNS, chunk_of
 from .duty_rows import LIMIT_COLUMNS, limit_of, run_of
@@ -67,6 +68,9 @@ from .tables import (
     runs,
     schema_version,
 )
+
+R = TypeVar("R")
+K = TypeVar("K", str, tuple[str, int])
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -106,9 +110,10 @@ _AUDIT = (
 class SqlReadStore:
     """The reading half of the store."""
 
-    def __init__(self, database: Database, budget: Budget = BUDGET) -> None:
+    def __init__(self, database: Database, budget: Budget = BUDGET, unreadable: UnreadableRows | None = None) -> None:
         self._database = database
         self._budget = budget
+        self._unreadable = unreadable or UnreadableRows()
         keys = database.dialect.keys()
         self._statistics = Statistics(database.dialect)
         self._running = RunningTotals(database.dialect)
@@ -136,31 +141,52 @@ class SqlReadStore:
     def read_jobs(self, keys: Iterable[str], *, full: bool) -> JobsRead:
         """Return the jobs that exist."""
         with self._database.read() as connection:
-            return JobsRead(_position(connection), self._jobs_of(connection, keys, full=full))
+            return self._jobs_of(connection, keys, full=full)
 
-    def _jobs_of(self, connection: Connection, keys: Iterable[str], *, full: bool) -> dict[str, JobRead]:
+    def _jobs_of(self, connection: Connection, keys: Iterable[str], *, full: bool) -> JobsRead:
         wanted = {"keys": self._database.dialect.key_values(keys)}
-        found = [job_of(row) for row in connection.execute(self._jobs, wanted)]
-        read = self._full(connection, wanted) if full and found else {}
+        position = _position(connection)
+        bad: set[str] = set()
+        rows = connection.execute(self._jobs, wanted).all()
+        found = [job for row in rows if (job := self._read(job_of, row, job_key(row[0], row[1]), bad)) is not None]
+        read = self._full(connection, wanted, bad) if full and found else {}
         places = {job.key: _place(connection, job) for job in found if job.parked_for} if full else {}
-        return {job.key: JobRead(job, *read.get(job.key, _NOT_READ), places.get(job.key)) for job in found}
+        readable = [job for job in found if job.key not in bad]
+        jobs = {job.key: JobRead(job, *read.get(job.key, _NOT_READ), places.get(job.key)) for job in readable}
+        return JobsRead(position, jobs, bad)
 
-    def read_statuses(self, keys: Iterable[str]) -> list[JobStatus]:
-        """Return the statuses of the jobs that exist, in no order."""
+    def _read(self, read: Callable[[Sequence[Any]], R], row: Sequence[Any], key: K, bad: set[K]) -> R | None:
+        """Return what a row holds; None, having put its key among the bad ones, for one that cannot be read."""
+        try:
+            return read(row)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
+            self._unreadable.add(read.__name__.removesuffix("_of"), str(key), error)
+            bad.add(key)
+            return None
+
+    def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
+        """Return the statuses of the jobs that exist."""
         with self._database.read() as connection:
             return self._statuses_of(connection, keys)
 
-    def _statuses_of(self, connection: Connection, keys: Iterable[str]) -> list[JobStatus]:
+    def _statuses_of(self, connection: Connection, keys: Iterable[str]) -> StatusesRead:
         wanted = {"keys": self._database.dialect.key_values(keys)}
-        return [status_of(row) for row in connection.execute(self._statuses, wanted)]
+        bad: set[str] = set()
+        rows = connection.execute(self._statuses, wanted).all()
+        found = [one for row in rows if (one := self._read(status_of, row, row[0], bad)) is not None]
+        return StatusesRead(found, bad)
 
-    def _full(self, connection: Connection, wanted: dict[str, object]) -> dict[str, tuple[Inputs, list[Chunk]]]:
-        """Return the inputs and the first chunks of jobs, by key."""
+    def _full(
+        self, connection: Connection, wanted: dict[str, object], bad: set[str]
+    ) -> dict[str, tuple[Inputs, list[Chunk]]]:
+        """Return the inputs and the first chunks of jobs, by key; a job with a chunk that cannot be read is bad."""
         job_inputs: dict[str, bytes] = dict(connection.execute(self._inputs, wanted).tuples().all())
         of_chunks: dict[str, dict[int, bytes]] = {}
         listed: dict[str, list[Chunk]] = {}
-        for *row, raw in connection.execute(self._chunks, wanted):
-            chunk = chunk_of(row)
+        for *row, raw in connection.execute(self._chunks, wanted).all():
+            chunk = self._read(chunk_of, row, row[0], bad)
+            if chunk is None:
+                continue
             listed.setdefault(chunk.job_key, []).append(chunk)
             if raw is not None:
                 of_chunks.setdefault(chunk.job_key, {})[chunk.index] = raw
@@ -173,11 +199,12 @@ class SqlReadStore:
             found = list_keys(connection, self._database.dialect, listing, self._budget)
             keys = [key.job_key for key in found.keys]
             if listing.view is View.STATUS:
-                by_key = {one.job_key: one for one in self._statuses_of(connection, keys)}
-                shown = [by_key[key] for key in keys]
-                return Listed(position, (), found.next, found.count, found.more, shown)
-            jobs = self._jobs_of(connection, keys, full=listing.view is View.FULL)
-            return Listed(position, [jobs[key] for key in keys], found.next, found.count, found.more)
+                read = self._statuses_of(connection, keys)
+                by_key = {one.job_key: one for one in read.statuses}
+                shown, bad = _apart(keys, by_key)
+                return Listed(position, (), found.next, found.count, found.more, shown, bad)
+            jobs, bad = _apart(keys, self._jobs_of(connection, keys, full=listing.view is View.FULL).jobs)
+            return Listed(position, jobs, found.next, found.count, found.more, (), bad)
 
     def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
         """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
@@ -197,10 +224,13 @@ class SqlReadStore:
         with self._database.read() as connection:
             if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == job_key)).first() is None:
                 return None
-            rows = connection.execute(wanted.order_by(chunks.c.chunk_index).limit(limit)).all()
-        found = [(chunk_of(row[:-1]), row[-1]) for row in rows]
-        inputs = {chunk.index: raw for chunk, raw in found if raw is not None}
-        return ChunksRead([chunk for chunk, _ in found], Inputs(None, inputs))
+            rows = connection.execute(wanted.order_by(chunks.c.chunk_index).limit(limit + 1)).all()
+        page, bad = rows[:limit], set[tuple[str, int]]()
+        read = [self._read(chunk_of, row[:-1], (row[0], row[1]), bad) for row in page]
+        found = [chunk for chunk in read if chunk is not None]
+        inputs = {row[1]: row[-1] for row in page if row[-1] is not None}
+        last = page[-1][1] if page else after
+        return ChunksRead(found, Inputs(None, inputs), last, len(rows) > limit, sorted(index for _, index in bad))
 
     def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job, of one owner or of all, oldest first."""
@@ -311,6 +341,11 @@ class SqlReadStore:
             wanted = select(runs.c.cursors, runs.c.counts, runs.c.told).where(runs.c.job_key == job_key)
             row = connection.execute(wanted).first()
         return None if row is None else run_of(row)
+
+
+def _apart(keys: Sequence[str], found: Mapping[str, R]) -> tuple[list[R], list[str]]:
+    """Return what was found, in the order of the keys, and the keys for which nothing was."""
+    return [found[key] for key in keys if key in found], [key for key in keys if key not in found]
 
 
 _JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 from sqlalchemy import Connection, Table
 
+from .cells import Row
 from .dialects import Dialect, Rows
 from .tables import job_words
 
@@ -19,6 +20,12 @@ class RowSets:
         for count, part in self._dialect.parts(rows):
             statement = _insert(self._dialect, table, tuple(part[0]), count)
             connection.exec_driver_sql(statement, self._dialect.values(part))
+
+    def insert_alike(self, connection: Connection, table: Table, shared: Row, rows: Rows) -> None:
+        """Insert rows that have the values of `shared` in common."""
+        for count, part in self._dialect.parts(rows):
+            statement = _insert_alike(self._dialect, table, tuple(shared), tuple(part[0]), count)
+            connection.exec_driver_sql(statement, self._dialect.values(part, shared))
 
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Add rows to those that have their primary key, number by number; insert those that are new."""
@@ -39,6 +46,11 @@ _kept = lru_cache(maxsize=256)
 @_kept
 def _insert(dialect: Dialect, table: Table, names: tuple[str, ...], count: int) -> str:
     return dialect.insert(table, names, count)
+
+
+@_kept
+def _insert_alike(dialect: Dialect, table: Table, shared: tuple[str, ...], names: tuple[str, ...], count: int) -> str:
+    return dialect.insert_alike(table, shared, names, count)
 
 
 @_kept

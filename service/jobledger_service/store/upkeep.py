@@ -56,17 +56,9 @@ class SqlUpkeep:
         rows = [
             {"job_key": event.job_key, "position": event.position, "message": reduced}
             for event in old
-            if (reduced := self._reduced(event)) is not None
+            if (reduced := self._reduce(event.message)) is not None
         ]
         self._row_sets.insert(connection, audit, rows)
-
-    def _reduced(self, event: Any) -> bytes | None:  # noqa: ANN401  a row
-        """Return what is kept of an event: nothing of one that cannot be read, which must not stop the others."""
-        try:
-            return self._reduce(event.message)
-        except Exception:
-            log.exception("the event at position %d of job %s cannot be read: left out", event.position, event.job_key)
-            return None
 
     def trim_requests(self, before: int, limit: int) -> int:
         """Forget at most `limit` requests from before a time; return how many."""

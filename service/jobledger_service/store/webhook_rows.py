@@ -106,7 +106,7 @@ def delivery_of(row: Any) -> Delivery:  # noqa: ANN401  a row of DELIVERY_COLUMN
 
 
 def delivery_row(delivery: Delivery, body: bytes) -> dict[str, Any]:
-    """Return all columns of a delivery that has not been attempted; it waits."""
+    """Return all columns of a delivery that has not been attempted: it waits, or is dead from the start."""
     return {
         "webhook_key": delivery.webhook_key,
         "position": delivery.position,
@@ -115,8 +115,9 @@ def delivery_row(delivery: Delivery, body: bytes) -> dict[str, Any]:
         "event_type": delivery.event_type.value,
         "body": body,
         "state": delivery.state.value,
-        "attempts": attempts_text(()),
-        "attempt_count": 0,
+        "attempts": attempts_text(delivery.attempts),
+        "attempt_count": delivery.attempt_count,
         "tries": 0,
         "create_time": delivery.create_time,
+        "end_time": delivery.end_time,
     }

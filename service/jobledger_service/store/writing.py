@@ -5,23 +5,26 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Table, and_, bindparam, delete, select, update
 
-from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.domain.filter import Facts, facts_diff
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.run import NEW_RUN, Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
-from jobledger_service.ledger.entry import Encoded, Record
+from jobledger_service.domain.sweep import Sweep, Totals
+from jobledger_service.ledger.entry import ChunkRange, Encoded, Record
 from jobledger_service.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.ledger.write_ports import Request, Seal, Transaction, WaitingChunk, Writes
 
 from .cells import json_text
-from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
+from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row
 from .dialects import Dialect, Rows
 from .duty_rows import LIMIT_COLUMNS, limit_of, limit_row, run_of, run_row
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
+from .new_chunks import insert_chunks
 from .row_sets import RowSets
+from .sweeping import JobSweeps, SweepStatements
 from .tables import (
     chunks,
     counts,
@@ -45,13 +48,11 @@ class Statements:
     def __init__(self, dialect: Dialect) -> None:
         wanted = dialect.chunk_keys()
         is_wanted = and_(chunks.c.job_key == wanted.c.job_key, chunks.c.chunk_index == wanted.c.chunk_index)
+        self.sweeps = SweepStatements(dialect)
         self.jobs = (
             select(*JOB_COLUMNS).where(jobs.c.job_key.in_(dialect.keys())).order_by(jobs.c.job_key).with_for_update()
         )
         self.chunks = select(*CHUNK_COLUMNS).select_from(wanted.join(chunks, is_wanted))
-        self.chunks_of = (
-            select(*CHUNK_COLUMNS).where(chunks.c.job_key == bindparam("key")).order_by(chunks.c.chunk_index)
-        )
         self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
             requests.c.request_key.in_(dialect.keys())
         )
@@ -117,6 +118,7 @@ class SqlTransaction:
         self._dialect = dialect
         self._statements = statements
         self._row_sets = RowSets(dialect)
+        self._sweeps = JobSweeps(connection, dialect, statements.sweeps)
 
     @property
     def shared(self) -> bool:
@@ -148,9 +150,29 @@ class SqlTransaction:
         found = self._connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
         return {(chunk.job_key, chunk.index): chunk for chunk in map(chunk_of, found)}
 
-    def chunks_of(self, job_key: str) -> list[Chunk]:
-        """Return all chunks of a locked job, by index."""
-        return [chunk_of(row) for row in self._connection.execute(self._statements.chunks_of, {"key": job_key})]
+    def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
+        """Return the chunks of a locked job that a sweep covers."""
+        return self._sweeps.covered(job_key, sweep)
+
+    def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
+        """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
+        return self._sweeps.ranges(job_key, sweep, but)
+
+    def totals(self, job_key: str, but: Collection[int], now: int) -> Totals:
+        """Return what the chunks of a locked job that are in PROCESSING add up to, but for some."""
+        return self._sweeps.totals(job_key, but, now)
+
+    def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
+        """Return the states of those of these chunks that exist."""
+        return self._sweeps.states(job_key, indexes)
+
+    def first_error(self, job_key: str, but: Collection[int]) -> tuple[int, WorkError | None] | None:
+        """Return the index and the error of a locked job's first FAILED chunk, but for some; None for none."""
+        return self._sweeps.first_error(job_key, but)
+
+    def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
+        """Return the artifacts of the chunks of a locked job that have some, by index."""
+        return self._sweeps.artifacts(job_key)
 
     def requests(self, keys: Iterable[str]) -> dict[str, Request]:
         """Return the requests that took effect."""
@@ -187,7 +209,8 @@ class SqlTransaction:
             run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
         self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in writes.new_jobs])
         self._update(jobs, [job_row(job) for job in writes.jobs])
-        self._insert(chunks, [new_chunk_row(*new) for new in writes.new_chunks])
+        insert_chunks(self._connection, self._row_sets, writes.new_chunks)
+        self._sweeps.save(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         if writes.reprioritised:
             run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])

@@ -5,7 +5,9 @@ from .base import Command
 from .bulk import BulkStep, ForJob
 from .callers import CancelJob, CreateJob, DeleteJob, FindCreated, RetryJob, UpdateJob
 from .imports import ImportJobs, Past
+from .portions import Part
 from .removal import Removal
+from .reports import CompleteChunks, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
 from .runs import Hold, StepOutcome
 from .slots import GrantSlots, SetLimit
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
@@ -13,12 +15,6 @@ from .workers import (
     ClaimChunk,
     ClaimChunks,
     Claimed,
-    CompleteChunks,
-    FailChunks,
-    Heartbeat,
-    LeaseAnswer,
-    LeaseStatus,
-    ReleaseChunks,
 )
 
 __all__ = [
@@ -43,6 +39,7 @@ __all__ = [
     "ImportJobs",
     "LeaseAnswer",
     "LeaseStatus",
+    "Part",
     "Past",
     "ReadyRetries",
     "ReleaseChunks",

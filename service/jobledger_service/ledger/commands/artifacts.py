@@ -11,6 +11,7 @@ from jobledger_service.domain.run import MOST_TOLD, Cursor, Run
 from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.working import Needs, WorkingSet
 
+from .base import OneJob
 from .runs import Hold, OfRun, StepOutcome, complete, give_back
 
 
@@ -23,7 +24,7 @@ class Failed(Struct, frozen=True):
     may_pass: bool
 
 
-class ArtifactsStep(OfRun, Struct, frozen=True):
+class ArtifactsStep(OfRun, OneJob, Struct, frozen=True):
     """Take down what became of some URIs of a chunk; answers with how the step fared.
 
     `left` are the indexes within the chunk of those not yet tried, `failed` the failures of this attempt so far. When
@@ -42,10 +43,6 @@ class ArtifactsStep(OfRun, Struct, frozen=True):
     def end(self) -> Cursor:
         """What is left after this step, for this attempt or the next."""
         return tuple(sorted((*self.left, *(one.index for one in self.failed))))
-
-    @property
-    def weight(self) -> int:
-        return 1
 
     def needs(self) -> Needs:
         return self.hold.needs()
@@ -68,7 +65,7 @@ class ArtifactsStep(OfRun, Struct, frozen=True):
             complete(work, job, chunk)
         else:
             failure = rules.Failure(_error(self.failed), self.roll, not any(one.may_pass for one in self.failed))
-            work.apply(rules.fail(job, chunk, failure, lambda: work.chunks_of(job), work.now))
+            work.apply(rules.fail(job, chunk, rules.NOTHING_NEW, failure, work.chunks(job), work.now))
         return StepOutcome.ENDED
 
     def answer(self, decided: StepOutcome, work: WorkingSet) -> StepOutcome:  # noqa: ARG002  the form of a command

@@ -1,7 +1,10 @@
 """The form of a command."""
 
+from abc import abstractmethod
 from typing import Protocol, TypeVar
 
+from jobledger_service.domain.job import FailurePolicy
+from jobledger_service.domain.states import UNFINISHED, ChunkState
 from jobledger_service.ledger.incoming import SERVICE
 from jobledger_service.ledger.working import Needs, WorkingSet
 
@@ -31,7 +34,14 @@ class Command(Protocol[Decided, AnswerT_co]):
 
     @property
     def weight(self) -> int:
-        """About how many rows it changes: a batch ends by weight, so that no transaction is long."""
+        """About how many rows it changes, as far as that is known before any is loaded."""
+        ...
+
+    def rows(self, work: WorkingSet) -> int:
+        """Return about how many rows it changes, now that they are loaded: a batch ends by rows.
+
+        Of a command that can be done in parts these are the rows of the first one.
+        """
         ...
 
     def needs(self) -> Needs:
@@ -81,11 +91,43 @@ class OfService(Reserved):
 
 
 class OneJob(Ordinary):
-    """A command about one job, that changes a row or a few."""
+    """A command about one job, that changes a row or a few unless it says otherwise."""
 
     __slots__ = ()
 
     @property
     def weight(self) -> int:
-        """About how many rows it changes."""
+        """About how many rows it changes, as far as that is known before any is loaded."""
         return 1
+
+    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
+        """Return about how many rows it changes."""
+        return 1
+
+
+class AsWeighed:
+    """A command that changes as many rows as it weighs."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def weight(self) -> int:
+        """About how many rows it changes."""
+
+    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
+        """Return about how many rows it changes."""
+        return self.weight
+
+
+def chunks_in(work: WorkingSet, job_key: str, *states: ChunkState) -> int:
+    """Return how many chunks of a job that was loaded are in these states; 0 for a job that is not there."""
+    job = work.find(job_key)
+    return 0 if job is None else sum(job.counts.of(state) for state in states)
+
+
+def ended_rows(work: WorkingSet, job_key: str) -> int:
+    """Return about how many rows a failed attempt at a chunk may change: with FAIL_FAST it may stop all others."""
+    job = work.find(job_key)
+    fails_fast = job is not None and job.spec.failure_policy is FailurePolicy.FAIL_FAST
+    return 1 + chunks_in(work, job_key, *UNFINISHED) if fails_fast else 1

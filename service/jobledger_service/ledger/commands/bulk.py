@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from jobledger_service.domain.errors import InvalidField, JobNotFound, Refusal
+from jobledger_service.domain.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.domain.filter import Facts, JobFilter
 from jobledger_service.domain.job import Job, job_id_of
 from jobledger_service.domain.progress import ProgressReport
@@ -41,10 +41,15 @@ class BulkStep(OfRun, Struct, frozen=True):
     filter: JobFilter | None = None
     removal: Removal | None = None
     last: bool = False
+    unreadable: Sequence[str] = ()
+    """Jobs that are meant and cannot be read: they are told as refused."""
 
     @property
     def weight(self) -> int:
         return len(self.jobs) + 1
+
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + sum(self.verb(job_id_of(key)).rows(work) for key in self.jobs)
 
     def needs(self) -> Needs:
         return replace(self.hold.needs(*self.jobs), admits=True)
@@ -69,6 +74,8 @@ class BulkStep(OfRun, Struct, frozen=True):
     def _do(self, work: WorkingSet, run: Run) -> Run:
         deleted: list[Job] = []
         uris: list[str] = []
+        for key in self.unreadable:
+            run = run.plus(refused=1).tell(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
         for key in self.jobs:
             before = work.find(key)
             if self.filter is not None and (before is None or not self.filter.matches(Facts.of(before))):

@@ -1,7 +1,6 @@
 """The commands of JobService."""
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,11 +9,12 @@ from jobledger_service.domain import lifecycle
 from jobledger_service.domain.errors import InvalidField, JobAlreadyExists, RequestIdReused
 from jobledger_service.domain.job import Job, job_id_of, job_key
 from jobledger_service.domain.slots import Limit, admitted, brought_along, limit_keys
+from jobledger_service.domain.states import RETRYABLE, WAITING, ChunkState
 from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 from jobledger_service.ledger.write_ports import Request
 
-from .base import OneJob, Ordinary
+from .base import OneJob, Ordinary, chunks_in
 from .removal import Removal, Removed, remove, uris_of
 
 
@@ -54,7 +54,10 @@ class CreateJob(Ordinary, Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        return len(self.new.sizes)
+        return 1 + len(self.new.sizes)
+
+    def rows(self, work: WorkingSet) -> int:
+        return self.weight if work.find(self.new.spec.key) is None else 1
 
     def needs(self) -> Needs:
         spec = self.new.spec
@@ -84,13 +87,12 @@ class CreateJob(Ordinary, Struct, frozen=True):
         return work.last(key), created
 
 
-class FindCreated(Ordinary, Struct, frozen=True):
+class FindCreated(OneJob, Struct, frozen=True):
     """Find the job that a request created before; answers with it, or None when the request had no effect yet."""
 
     owner: str
     request_id: str
     fingerprint: bytes
-    weight: ClassVar[int] = 1
 
     def needs(self) -> Needs:
         return Needs(requests=request_key(self.owner, self.request_id))
@@ -113,10 +115,12 @@ class CancelJob(OneJob, Struct, frozen=True):
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
 
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + chunks_in(work, job_key(self.owner, self.job_id), *lifecycle.stopped_by(self.how))
+
     def decide(self, work: WorkingSet) -> tuple[lifecycle.CancelOutcome, str]:
         job = work.job(self.owner, self.job_id)
-        unfinished = [] if job.ended else lifecycle.unfinished(work.chunks_of(job))
-        outcome, step = lifecycle.cancel(job, unfinished, self.how, self.actor, work.now)
+        outcome, step = lifecycle.cancel(job, work.chunks(job), self.how, self.actor, work.now)
         if step is not None:
             work.apply(step)
         return outcome, job.key
@@ -151,12 +155,14 @@ class RetryJob(_AnswersJob, Struct, frozen=True):
         requests = request_key(self.owner, self.request_id)
         return Needs(jobs=(job_key(self.owner, self.job_id),), requests=requests, admits=True)
 
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + (len(self.chunk_indexes) or chunks_in(work, job_key(self.owner, self.job_id), *RETRYABLE))
+
     def decide(self, work: WorkingSet) -> str:
         job = work.job(self.owner, self.job_id)
         keys = request_key(self.owner, self.request_id)
         if not _repeated(work, keys, self.request_id, self.fingerprint):
-            chunks = work.chunks_of(job)
-            step = lifecycle.retry(job, chunks, self.chunk_indexes, self.actor, self.reason, work.now)
+            step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
             work.apply(replace(step, job=admitted(step.job, work.limits_over(step.job))))
             for key in keys:
                 work.remember(key, Request(self.fingerprint, job.key))
@@ -175,6 +181,10 @@ class UpdateJob(_AnswersJob, Struct, frozen=True):
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
+
+    def rows(self, work: WorkingSet) -> int:
+        changed = WAITING if "priority" in self.new.fields else ()
+        return 1 + chunks_in(work, job_key(self.owner, self.job_id), *changed)
 
     def decide(self, work: WorkingSet) -> str:
         job = work.job(self.owner, self.job_id)
@@ -200,6 +210,9 @@ class DeleteJob(OneJob, Struct, frozen=True):
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
+
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + chunks_in(work, job_key(self.owner, self.job_id), *ChunkState)
 
     def decide(self, work: WorkingSet) -> Removed:
         job = work.job(self.owner, self.job_id)

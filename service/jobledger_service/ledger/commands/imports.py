@@ -12,7 +12,7 @@ from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 
-from .base import Ordinary
+from .base import AsWeighed, Ordinary
 
 
 class Past(Struct, frozen=True):
@@ -21,8 +21,13 @@ class Past(Struct, frozen=True):
     job: imports.PastJob
     inputs: Inputs = Inputs()
 
+    @property
+    def weight(self) -> int:
+        """How many rows it becomes."""
+        return 1 + len(self.job.new.sizes)
 
-class ImportJobs(Ordinary, Struct, frozen=True):
+
+class ImportJobs(AsWeighed, Ordinary, Struct, frozen=True):
     """Create jobs of one owner as they stand elsewhere; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[Past]
@@ -34,7 +39,7 @@ class ImportJobs(Ordinary, Struct, frozen=True):
 
     @property
     def weight(self) -> int:
-        return sum(len(one.job.new.sizes) for one in self.jobs)
+        return sum(one.weight for one in self.jobs)
 
     def needs(self) -> Needs:
         waiting = [one.job.new for one in self.jobs if one.job.state is JobState.QUEUED]

@@ -40,7 +40,7 @@ class Removed(Struct, frozen=True):
 
 def uris_of(work: WorkingSet, job: Job) -> list[str]:
     """Return what the artifacts of a job and of its chunks point at, each once."""
-    holders = [job.artifacts, *(chunk.artifacts for chunk in work.chunks_of(job))]
+    holders = [job.artifacts, *work.chunks(job).artifacts()]
     uris = dict.fromkeys(one.uri for artifacts in holders for one in artifacts.values())
     return [uri for uri in uris if uri != REPORT_URI]
 

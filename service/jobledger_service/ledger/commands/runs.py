@@ -79,9 +79,9 @@ class OfRun(Reserved):
 
 def complete(work: WorkingSet, job: Job, chunk: Chunk) -> None:
     """End the chunk with success."""
-    work.apply(rules.complete(job, chunk, rules.WorkReport(""), "", work.now))
+    work.apply(rules.complete(job, chunk, rules.NOTHING_NEW, "", work.now))
 
 
 def give_back(work: WorkingSet, job: Job, chunk: Chunk) -> None:
     """Let go of a chunk whose job is to stop."""
-    work.apply(rules.release(job, chunk, "", work.now))
+    work.apply(rules.release(job, chunk, rules.NOTHING_NEW, rules.Release(), work.now))

@@ -1,14 +1,17 @@
 """The commands about concurrency limits."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from msgspec import Struct
 
 from jobledger_service.domain.change import SERVICE, Change, ChangeType, Step
 from jobledger_service.domain.slots import Limit, granted, limit_key
+from jobledger_service.domain.states import WAITING
 from jobledger_service.ledger.working import Needs, WorkingSet
 
-from .base import OfService, OneJob
+from .base import OfService, OneJob, chunks_in
+from .portions import portion
 
 
 class SetLimit(OneJob, Struct, frozen=True):
@@ -32,7 +35,10 @@ class SetLimit(OneJob, Struct, frozen=True):
 
 
 class GrantSlots(OfService, Struct, frozen=True):
-    """Let parked jobs go for which there is a slot, in this order; answers with how many."""
+    """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
+
+    Answers with how many, and how many of `jobs` it came to.
+    """
 
     jobs: Sequence[str]
 
@@ -43,8 +49,12 @@ class GrantSlots(OfService, Struct, frozen=True):
     def needs(self) -> Needs:
         return Needs(jobs=tuple(self.jobs), admits=True)
 
-    def decide(self, work: WorkingSet) -> int:
-        return sum(self._one(work, key) for key in self.jobs)
+    def rows(self, work: WorkingSet) -> int:
+        return _granted_rows(work, self.jobs[0])
+
+    def decide(self, work: WorkingSet) -> tuple[int, int]:
+        granted = portion(work, self.jobs, partial(self._one, work), partial(_granted_rows, work))
+        return sum(granted), len(granted)
 
     def _one(self, work: WorkingSet, key: str) -> bool:
         job = work.find(key)
@@ -58,5 +68,9 @@ class GrantSlots(OfService, Struct, frozen=True):
         work.apply(Step(after, (), change))
         return True
 
-    def answer(self, decided: int, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
+    def answer(self, decided: tuple[int, int], work: WorkingSet) -> tuple[int, int]:  # noqa: ARG002  the form of a command
         return decided
+
+
+def _granted_rows(work: WorkingSet, job_key: str) -> int:
+    return 1 + chunks_in(work, job_key, *WAITING)

@@ -1,0 +1,136 @@
+"""Python values as Structs, and back: what JSON can say without loss; the rest is a ValueError that names its place."""
+
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+from math import isfinite
+from typing import Any, Final
+
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from jobledger.v1.chunk_pb2 import Artifact
+
+from jobledger_client._values import StructLike
+
+MAX_DEPTH: Final = 24
+"""Objects and lists within one another, the Struct itself counted; the service takes no more."""
+MAX_INTEGER: Final = 2**53
+"""Integers up to this magnitude are exact: a number in JSON, and in a Struct, is a double."""
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+_ADVICE: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
+    ((date, timedelta), "a string, such as that of isoformat()"),
+    ((bytes, bytearray, memoryview), "a string, such as that of base64.b64encode(…).decode()"),
+    ((set, frozenset), "a list"),
+)
+
+
+def struct(value: StructLike | None, field: str) -> Struct | None:
+    """Return a dict with string keys and JSON values as a Struct; `field` is its place in the request.
+
+    Raises ValueError with the path of a value that JSON cannot hold, or not without loss.
+    """
+    if value is None:
+        return None
+    message = Struct()
+    _fill_struct(message, value, field, 1)
+    return message
+
+
+def check_artifacts(artifacts: Mapping[str, Artifact], field: str) -> None:
+    """Raise ValueError for artifacts whose metadata is not what JSON can say."""
+    for name, artifact in artifacts.items():
+        if artifact.HasField("metadata"):
+            struct(artifact.metadata, f"{_below(field, name)}.metadata")
+
+
+def _fill_struct(message: Struct, value: StructLike, field: str, depth: int) -> None:
+    _check_depth(field, depth)
+    for name in value:
+        if not isinstance(name, str):
+            raise ValueError(f"{field}: the key {name!r} is not a string")  # noqa: TRY004 - a value of a request
+        _check_text(name, field)
+        _fill(message.fields[name], value[name], _below(field, name), depth)
+
+
+def _fill_list(message: ListValue, values: list[Any], field: str, depth: int) -> None:
+    _check_depth(field, depth)
+    for index, value in enumerate(values):
+        _fill(message.values.add(), value, f"{field}[{index}]", depth)
+
+
+def _fill(message: Value, value: Any, field: str, depth: int) -> None:  # noqa: ANN401 - any value
+    match value:
+        case None:
+            message.null_value = 0  # type: ignore[assignment] # the one value of its enum
+        case bool():
+            message.bool_value = value
+        case str():
+            _check_text(value, field)
+            message.string_value = value
+        case int() | float():
+            message.number_value = _number(value, field)
+        case Mapping():
+            message.struct_value.SetInParent()
+            _fill_struct(message.struct_value, value, field, depth + 1)
+        case list() | tuple() | ListValue():
+            message.list_value.SetInParent()
+            _fill_list(message.list_value, list(value), field, depth + 1)
+        case _:
+            raise ValueError(f"{field}: a {type(value).__name__} is not JSON; send {_advice(value)}")
+
+
+def _number(value: float, field: str) -> float:
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise ValueError(f"{field}: {_shown(value)} is beyond ±2**53, where a number is not exact; send a string")
+    elif not isfinite(value):
+        raise ValueError(f"{field}: {value} is not a finite number; send None, or a string")
+    return value
+
+
+def _shown(value: int) -> str:
+    return str(value) if value.bit_length() < 256 else f"an integer of {value.bit_length()} bits"  # noqa: PLR2004 - a line
+
+
+def _advice(value: object) -> str:
+    for types, advice in _ADVICE:
+        if isinstance(value, types):
+            return advice
+    return "None, a bool, int, float or str, or a list or dict of these"
+
+
+def _check_depth(field: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise ValueError(f"{field}: is nested more than {MAX_DEPTH} levels deep")
+
+
+def _check_text(text: str, field: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{field}: {text!r:.80} has half of a surrogate pair, which UTF-8 cannot hold") from error
+
+
+def _below(field: str, name: str) -> str:
+    return f"{field}.{name}" if _PLAIN_KEY.fullmatch(name) else f"{field}[{name!r}]"
+
+
+def plain(value: Struct) -> dict[str, Any]:
+    """Return a Struct as a dict. Whole numbers are ints, as they were in JSON: a Struct itself knows floats alone."""
+    return {name: _plain(field) for name, field in value.fields.items()}
+
+
+def _plain(value: Value) -> Any:  # noqa: ANN401 - any JSON value
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return plain(value.struct_value)
+        case "list_value":
+            return [_plain(item) for item in value.list_value.values]
+        case "number_value":
+            return int(value.number_value) if value.number_value.is_integer() else value.number_value
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+        case _:
+            return None

@@ -1,0 +1,54 @@
+"""The service's rules for what a handler reports, checked where the handler reports it."""
+
+import re
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from jobledger.v1.chunk_pb2 import Artifact
+
+MAX_CHUNK_ARTIFACTS = 50
+MAX_JOB_ARTIFACTS = 100
+MAX_STAGE_LENGTH = 128
+
+_MAX_NAME_LENGTH = 128
+_MAX_URI_LENGTH = 2_048
+_MAX_CONTENT_TYPE_LENGTH = 255
+_MAX_METADATA_BYTES = 4 * 1024
+_UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
+_MAX_SHOWN = 60
+
+
+def check_artifact(name: str, artifact: Artifact, schemes: Collection[str]) -> None:
+    """Raise ValueError for an artifact that the service would refuse."""
+    check_text("name", name, _MAX_NAME_LENGTH, min_length=1)
+    check_uri(artifact.uri, schemes)
+    check_text("content_type", artifact.content_type, _MAX_CONTENT_TYPE_LENGTH)
+    if artifact.size_bytes < 0:
+        raise ValueError(f"size_bytes must be 0 or more; got {artifact.size_bytes}")
+    size = artifact.metadata.ByteSize()
+    if size > _MAX_METADATA_BYTES:
+        raise ValueError(f"metadata must have at most {_MAX_METADATA_BYTES} bytes encoded; got {size}")
+
+
+def check_uri(uri: str, schemes: Collection[str]) -> None:
+    """Raise ValueError for a URI that the service would refuse: `schemes` are those that its operator allows."""
+    check_text("uri", uri, _MAX_URI_LENGTH, min_length=1)
+    parts = urlsplit(uri)
+    if "://" not in uri:
+        raise ValueError(f"uri must have a scheme, such as s3://bucket/key or https://host/path; got {_shown(uri)}")
+    if schemes and parts.scheme not in schemes:
+        raise ValueError(f"uri must have one of the schemes {', '.join(schemes)}; got {_shown(uri)}")
+    if _UNSAFE.search(uri) or not (parts.netloc or parts.scheme == "file"):
+        raise ValueError(f"uri must name a host or bucket, without spaces and backslashes; got {_shown(uri)}")
+
+
+def check_text(name: str, value: str, max_length: int, min_length: int = 0) -> None:
+    """Raise ValueError for a text that is too long, too short, or has what the service refuses in any text."""
+    if not min_length <= len(value) <= max_length:
+        raise ValueError(f"{name} must have {min_length} to {max_length} characters; got {len(value)}")
+    if "\x00" in value:
+        raise ValueError(f"{name} must have no NUL character; got {_shown(value)}")
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…")

@@ -1,0 +1,70 @@
+"""Keeps the leases of one process: heartbeats and a watchdog, each on a thread, with a connection of their own."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from jobledger_client._sync._client import JobClient
+from jobledger_client._worker._heartbeats import Heartbeats
+from jobledger_client._worker._leases import HeldLeases, Leaseholder
+from jobledger_client._worker._loop_monitor import LoopMonitor
+from jobledger_client._worker._watchdog import Watchdog
+
+_LAST_CALL = 1.0  # seconds for a thread to end; one that waits to try a call again ends by itself, soon after
+
+
+class LeaseKeeper:
+    """Extends the leases that are added, each `interval`, and stops their holders when they are over."""
+
+    def __init__(
+        self,
+        open_client: Callable[[], JobClient],
+        lease_duration: timedelta,
+        interval: timedelta,
+        monitor: LoopMonitor | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.leases = HeldLeases(lease_duration.total_seconds(), interval.total_seconds(), clock)
+        self._client = open_client()
+        runs = {
+            "jobledger-heartbeats": Heartbeats(self._client, self.leases).run,
+            "jobledger-watchdog": Watchdog(self.leases, monitor).run,
+        }
+        self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in runs.items()]
+
+    def start(self) -> None:
+        """Begin; nothing is sent before a lease is added."""
+        for thread in self._threads:
+            thread.start()
+
+    async def close(self) -> None:
+        """End the threads and the connection. A heartbeat on its way is cut off."""
+        self.leases.close()
+        self._client.close()
+        await asyncio.gather(*(asyncio.to_thread(thread.join, _LAST_CALL) for thread in self._threads))
+
+    def add(self, holder: Leaseholder) -> None:
+        """Keep this lease from now on."""
+        self.leases.add(holder)
+
+    def remove(self, holder: Leaseholder) -> None:
+        """Let this lease go."""
+        self.leases.remove(holder)
+
+    def wake(self) -> None:
+        """Note that a holder has something to report."""
+        self.leases.wake()
+
+
+def checked_interval(lease_duration: timedelta, interval: timedelta | None) -> timedelta:
+    """Return the interval, a third of the lease when None. Raises ValueError for one that would lose the lease."""
+    if interval is None:
+        return lease_duration / 3
+    if not timedelta(0) < interval < lease_duration:
+        raise ValueError(
+            "heartbeat_interval must be more than 0 s and less than lease_duration, "
+            f"{lease_duration.total_seconds():g} s; got {interval.total_seconds():g} s"
+        )
+    return interval

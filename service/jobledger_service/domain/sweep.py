@@ -1,0 +1,101 @@
+"""A sweep: one rule for all chunks of a job that are in some states, so that nobody has to visit each."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from .chunk import Chunk, LeaseEnd, WorkError
+from .states import ChunkState, check_chunk_transition
+
+
+class Sweep(Struct, frozen=True):
+    """Moves chunks to one state at `time`: `moved` tells how many there are of each state that they come from.
+
+    Those of `indexes`, or all when there are none. `attempts` is how often a chunk that waits again may be tried.
+    """
+
+    moved: Mapping[ChunkState, int]
+    to: ChunkState
+    time: int
+    attempts: int = 0
+    indexes: Sequence[int] = ()
+
+    @property
+    def count(self) -> int:
+        """How many chunks it moves."""
+        return sum(self.moved.values())
+
+    def covers(self, chunk: Chunk) -> bool:
+        """Whether a chunk of the job is one of those that are moved."""
+        return chunk.state in self.moved and (not self.indexes or chunk.index in self.indexes)
+
+    def applied(self, chunk: Chunk) -> Chunk:
+        """Return a chunk as it is after the sweep."""
+        check_chunk_transition(chunk.state, self.to)
+        if self.to is ChunkState.PENDING:
+            return again(chunk, self.attempts)
+        return stopped(chunk, self.time)
+
+
+def stopped(chunk: Chunk, now: int) -> Chunk:
+    """Return a chunk that was stopped with its job; a lease on it is taken."""
+    return replace(
+        chunk,
+        state=ChunkState.CANCELLED,
+        end_time=now,
+        lease_expire_time=None,
+        not_before=None,
+        stage_time=None,
+        lease_end=LeaseEnd.TAKEN if chunk.state is ChunkState.PROCESSING else chunk.lease_end,
+    )
+
+
+def again(chunk: Chunk, attempts: int) -> Chunk:
+    """Return a chunk that waits again, for up to so many more attempts."""
+    return replace(
+        chunk,
+        state=ChunkState.PENDING,
+        max_attempts=chunk.attempt + attempts,
+        end_time=None,
+        not_before=None,
+        lease_expire_time=None,
+    )
+
+
+class Totals(Struct, frozen=True):
+    """What chunks add up to: work in millionths of an item, and microseconds in the stage they are in, by stage."""
+
+    work_done: int = 0
+    items_done: int = 0
+    stage_times: Mapping[str, int] = {}
+
+
+NO_TOTALS: Final = Totals()
+
+
+def totals_of(chunks: Iterable[Chunk], now: int) -> Totals:
+    """Return what these chunks add up to."""
+    work = items = 0
+    times: dict[str, int] = {}
+    for chunk in chunks:
+        work += chunk.work_done
+        items += chunk.items_done
+        if chunk.stage_time is not None:
+            stage = chunk.progress.stage
+            times[stage] = times.get(stage, 0) + max(now - chunk.stage_time, 0)
+    return Totals(work, items, times)
+
+
+class JobChunks(Protocol):
+    """What a decision asks about the chunks of one job without seeing each."""
+
+    def totals(self, now: int, but: int | None = None) -> Totals:
+        """Return what the chunks in PROCESSING add up to, but for one."""
+
+    def states(self, indexes: Collection[int]) -> Mapping[int, ChunkState]:
+        """Return the states of those of these chunks that exist."""
+
+    def first_error(self, but: Collection[int]) -> WorkError | None:
+        """Return the error of the first FAILED chunk, but for these; None when there is none."""

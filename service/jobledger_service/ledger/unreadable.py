@@ -1,0 +1,42 @@
+"""Rows that cannot be read or shown: set aside, so that one of them stops nothing that goes over many."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+MAX_REMEMBERED: Final = 10_000
+"""Rows that are remembered; after so many it begins anew."""
+AGAIN_AFTER_SECONDS: Final = 60.0
+"""When a duty tries a row again."""
+
+
+class UnreadableRows:
+    """Counts each time that a row is set aside, and logs it the first time. May be called on any thread.
+
+    `counted` is called with the place where the row was met: a list, an export, a duty.
+    """
+
+    def __init__(
+        self, counted: Callable[[str], None] = lambda _: None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._counted = counted
+        self._monotonic = monotonic
+        self._met: dict[tuple[str, str], float] = {}
+
+    def add(self, place: str, row: str, error: Exception) -> None:
+        """Count a row, named as the log is to name it, and why it was set aside."""
+        self._counted(place)
+        if len(self._met) >= MAX_REMEMBERED:
+            self._met.clear()
+        is_new = (place, row) not in self._met
+        self._met[place, row] = self._monotonic()
+        if is_new:
+            log.error("a row cannot be read and is set aside", extra={"place": place, "row": row}, exc_info=error)
+
+    def is_recent(self, place: str, row: str) -> bool:
+        """Whether a row was set aside within the last minute."""
+        met = self._met.get((place, row))
+        return met is not None and self._monotonic() < met + AGAIN_AFTER_SECONDS

@@ -1,0 +1,104 @@
+"""What a Struct may hold: everything that JSON can say, no deeper than what still fits into every reply.
+
+An encoded reply may nest 100 messages. An object within a Struct takes three of them, a list two, and the messages
+around a Struct up to six.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from math import isfinite
+from typing import Final
+
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
+
+MAX_DEPTH: Final = 24
+"""Objects and lists within one another, the Struct itself counted."""
+_MAX_SHOWN_DEPTH: Final = 30
+"""What fits into every reply just so. Structs of an earlier version may be so deep."""
+_TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
+_PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+_MAX_SHOWN: Final = 64
+
+_NOT_FINITE: Final = re.compile(rb"\x11.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)
+"""Field 1 of 64 bits, with every bit of a double's exponent set: each NaN and each infinity looks so."""
+_VALUE_OF_MAP: Final = b"\x12\x00"
+_VALUE_OF_LIST: Final = b"\x0a\x00"
+_CONTAINERS: Final = (b"\x2a", b"\x32")
+"""The tags of struct_value and list_value."""
+
+Broken = tuple[str, str]
+"""A field and the rule that it breaks."""
+
+
+def broken_rules(field: str, struct: Struct, raw: bytes) -> Iterator[Broken]:
+    """Yield what a Struct may not hold; `raw` is its encoding, which shows at once that most have no such thing."""
+    if _may_be_broken(raw):
+        yield from _struct(field, struct, MAX_DEPTH)
+
+
+def check_shown(field: str, raw: bytes | None) -> None:
+    """Raise ValueError for a stored Struct that gRPC, or JSON, cannot hold."""
+    if raw is None or not _may_be_broken(raw):
+        return
+    for path, rule in _struct(field, Struct.FromString(raw), _MAX_SHOWN_DEPTH):
+        raise ValueError(f"{path}: {rule}")
+
+
+def check_encodable(field: str, raw: bytes | None) -> None:
+    """Raise ValueError for a stored Struct that is nested deeper than a reply can be."""
+    if raw is None or sum(map(raw.count, _CONTAINERS)) < MAX_DEPTH:
+        return
+    for path, rule in _struct(field, Struct.FromString(raw), _MAX_SHOWN_DEPTH):
+        if rule == _TOO_DEEP:
+            raise ValueError(f"{path}: {rule}")
+
+
+def _may_be_broken(raw: bytes) -> bool:
+    return (
+        _VALUE_OF_MAP in raw
+        or _VALUE_OF_LIST in raw
+        or sum(map(raw.count, _CONTAINERS)) >= MAX_DEPTH
+        or _NOT_FINITE.search(raw) is not None
+    )
+
+
+def _struct(field: str, struct: Struct, levels: int) -> Iterator[Broken]:
+    """Yield the broken rules of an object that may have so many levels, its own counted."""
+    if not levels:
+        yield _too_deep(field)
+        return
+    for name, value in struct.fields.items():
+        yield from _value(_below(field, name), value, levels - 1)
+
+
+def _list(field: str, values: ListValue, levels: int) -> Iterator[Broken]:
+    if not levels:
+        yield _too_deep(field)
+        return
+    for index, value in enumerate(values.values):
+        yield from _value(f"{field}[{index}]", value, levels - 1)
+
+
+def _value(field: str, value: Value, levels: int) -> Iterator[Broken]:
+    match value.WhichOneof("kind"):
+        case "number_value":
+            if not isfinite(value.number_value):
+                yield field, f"{value.number_value} is not a finite number; send null, or a string"
+        case "struct_value":
+            yield from _struct(field, value.struct_value, levels)
+        case "list_value":
+            yield from _list(field, value.list_value, levels)
+        case None:
+            yield field, "has no value; send null_value for null"
+
+
+def _too_deep(field: str) -> Broken:
+    return field, _TOO_DEEP
+
+
+def _below(field: str, name: str) -> str:
+    if _PLAIN_KEY.fullmatch(name):
+        return f"{field}.{name}"
+    shown = name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}…"
+    return f"{field}[{json.dumps(shown, ensure_ascii=False)}]"

@@ -1,0 +1,183 @@
+"""Completed means ran: a chunk is completed only when its handler has run to its normal end."""
+
+import asyncio
+import functools
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from jobledger.v1.chunk_pb2 import RetryPolicy
+from jobledger.v1.job_pb2 import JobState
+from jobledger_client import AsyncJobClient, ChunkContext, Worker
+from jobledger_client._engines._callbacks import call
+
+from tests.client.conftest import Serving
+from tests.support.bounds import BOUND
+from tests.support.server import Server
+
+ONCE = RetryPolicy(max_attempts=1)
+
+Work = Callable[[ChunkContext], Awaitable[None]]
+
+
+def wrapped(work: Work) -> object:
+    @functools.wraps(work)
+    def wrapper(ctx: ChunkContext) -> Awaitable[None]:
+        return work(ctx)
+
+    return wrapper
+
+
+def wrapped_and_not_awaited(work: Work) -> object:
+    async def wrapper(ctx: ChunkContext) -> Any:
+        return work(ctx)
+
+    return wrapper
+
+
+def wrapped_to_block(work: Work) -> object:
+    @functools.wraps(work)
+    def wrapper(ctx: ChunkContext) -> None:
+        asyncio.run(work(ctx))
+
+    return wrapper
+
+
+class Callable_:  # noqa: N801
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    async def __call__(self, ctx: ChunkContext) -> object:
+        return await self.work(ctx)
+
+
+class Promise:
+    def __init__(self, work: Awaitable[None]) -> None:
+        self.work = work
+
+    def __await__(self) -> Any:
+        return self.work.__await__()
+
+
+def on_a_pool(work: Work) -> object:
+    def handler(ctx: ChunkContext) -> Future[None]:
+        return ThreadPoolExecutor(1).submit(asyncio.run, work(ctx))
+
+    return handler
+
+
+FORMS: dict[str, Callable[[Work], Any]] = {
+    "async def": lambda work: work,
+    "functools.wraps": wrapped,
+    "an async wrapper that forgot to await": wrapped_and_not_awaited,
+    "a wrapper that blocks": wrapped_to_block,
+    "a lambda": lambda work: lambda ctx: work(ctx),  # noqa: PLW0108 - what is tested
+    "functools.partial": functools.partial,
+    "a partial of a wrapper": lambda work: functools.partial(wrapped(work)),
+    "async __call__": Callable_,
+    "a partial of async __call__": lambda work: functools.partial(Callable_(work)),
+    "an awaitable": lambda work: lambda ctx: Promise(work(ctx)),
+    "a future of a pool": on_a_pool,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_completed_means_ran_whatever_form_the_handler_has(
+    client: AsyncJobClient, server: Server, serving: Serving, kind: str, form: str
+):
+    may_end = threading.Event()
+    state_at_the_end: list[JobState.ValueType] = []
+    job = (await client.create_job(kind)).job
+
+    async def work(ctx: ChunkContext) -> None:
+        assert await asyncio.to_thread(may_end.wait, BOUND)
+        async with AsyncJobClient(server.target, timeout=BOUND) as own:
+            state_at_the_end.append((await own.get_job(ctx.job_id)).state)
+
+    handler = FORMS[form](work)
+    async with serving({kind: handler}):
+        waiting = asyncio.create_task(client.wait(job.job_id, timeout=BOUND))
+        may_end.set()
+        assert (await waiting).state == JobState.JOB_STATE_COMPLETED
+    assert state_at_the_end == [JobState.JOB_STATE_RUNNING]
+
+
+@pytest.mark.parametrize("form", ["functools.wraps", "a lambda", "a future of a pool", "an awaitable"])
+async def test_what_a_hidden_async_handler_raises_fails_the_chunk(
+    client: AsyncJobClient, serving: Serving, kind: str, form: str
+):
+    async def work(ctx: ChunkContext) -> None:
+        await asyncio.sleep(0)
+        raise KeyError("colour")
+
+    job = (await client.create_job(kind, retry_policy=ONCE)).job
+    async with serving({kind: FORMS[form](work)}):
+        ended = await client.wait(job.job_id, timeout=BOUND)
+    assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "KeyError")
+
+
+async def async_generator(ctx: ChunkContext) -> AsyncIterator[int]:
+    yield 1
+
+
+def generator(ctx: ChunkContext) -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [generator, async_generator])
+async def test_a_generator_that_is_returned_fails_the_chunk(
+    client: AsyncJobClient, serving: Serving, kind: str, function: Callable[[ChunkContext], object]
+):
+    job = (await client.create_job(kind, retry_policy=ONCE)).job
+    async with serving({kind: FORMS["a lambda"](function)}):
+        ended = await client.wait(job.job_id, timeout=BOUND)
+    assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "TypeError")
+    assert f"returned the generator {function.__name__}, which has not run" in ended.error.message
+
+
+class Generating:
+    def __call__(self, ctx: ChunkContext) -> Iterator[int]:
+        yield 1
+
+
+@pytest.mark.parametrize(
+    "handler", [generator, async_generator, functools.partial(generator), Generating(), "crawl.py", None]
+)
+def test_what_could_never_run_to_its_end_is_refused_when_it_is_registered(handler: Any):
+    worker = Worker("127.0.0.1:1")
+    with pytest.raises(TypeError, match="a handler must"):
+        worker.handler("a.b")(handler)
+
+
+async def test_a_hidden_async_handler_stops_like_any_other(client: AsyncJobClient, serving: Serving, kind: str):
+    started, stopped = asyncio.Event(), asyncio.Event()
+
+    async def work(ctx: ChunkContext) -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: wrapped(work)}, drain_timeout=0.01) as worker:
+        await started.wait()
+        worker.stop()
+        await stopped.wait()
+    assert (await client.get_job(job.job_id)).state == JobState.JOB_STATE_RUNNING
+    assert (await client.get_job(job.job_id)).chunks[0].attempt == 0
+
+
+@pytest.mark.parametrize("form", ["async def", "functools.wraps", "a lambda", "functools.partial", "async __call__"])
+async def test_what_an_integration_is_given_runs_to_its_end_in_whatever_form(form: str):
+    ran: list[str] = []
+
+    async def work(task_id: str) -> str:
+        await asyncio.sleep(0)
+        ran.append(task_id)
+        return f"{task_id} is stopped"
+
+    assert await call(FORMS[form](work), "t") == "t is stopped"
+    assert ran == ["t"]

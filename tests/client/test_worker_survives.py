@@ -1,0 +1,232 @@
+"""A worker survives its handlers: any exception, exit, block or leak. The chunk fails, and the next one is done."""
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import NoReturn
+
+import pytest
+from jobledger.v1.chunk_pb2 import ChunkState, RetryPolicy
+from jobledger.v1.job_pb2 import Job, JobState
+from jobledger_client import AsyncJobClient, ChunkContext, JobClient, NotRetryable
+
+from tests.client.conftest import Serving
+from tests.support.bounds import BOUND
+from tests.support.server import Server
+
+ONCE = RetryPolicy(max_attempts=1)
+HOUR = timedelta(hours=1)  # a lease that does not end by itself in a test
+
+
+class Unspeakable(Exception):  # noqa: N818
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class Exiting(Exception):  # noqa: N818
+    def __str__(self) -> str:  # noqa: PLE0307 - it is what is tested
+        sys.exit(3)
+
+    __repr__ = __str__
+
+
+class OfNoClass(BaseException):
+    pass
+
+
+def raising(error: BaseException) -> Callable[[], NoReturn]:
+    def act() -> NoReturn:
+        raise error
+
+    return act
+
+
+ENDS: dict[str, tuple[Callable[[], object], str]] = {
+    "sys.exit": (lambda: sys.exit(1), "SystemExit"),
+    "sys.exit(0)": (lambda: sys.exit(0), "SystemExit"),
+    "KeyboardInterrupt": (raising(KeyboardInterrupt()), "KeyboardInterrupt"),
+    "BaseException": (raising(OfNoClass("x")), "OfNoClass"),
+    "CancelledError": (raising(asyncio.CancelledError()), "CancelledError"),
+    "GeneratorExit": (raising(GeneratorExit()), "GeneratorExit"),
+    # Python turns it into that in a coroutine.
+    "StopIteration": (raising(StopIteration(1)), "RuntimeError"),
+    "StopAsyncIteration": (raising(StopAsyncIteration()), "StopAsyncIteration"),
+    "no text": (raising(Unspeakable()), "Unspeakable"),
+    "text that exits": (raising(Exiting()), "Exiting"),
+    "10 MB": (raising(ValueError("x" * 10_000_000)), "ValueError"),
+    "NUL and surrogates": (raising(ValueError("\x00 \ud800 ok")), "ValueError"),
+    "long name": (raising(type("N" * 1_000, (Exception,), {})()), "N" * 128),
+    "odd code": (raising(NotRetryable("x", code="\x00" + "c" * 1_000)), "\ufffd" + "c" * 127),
+    "ExceptionGroup": (raising(BaseExceptionGroup("g", [SystemExit(1), ValueError()])), "BaseExceptionGroup"),
+}
+
+
+async def first_fails_second_is_done(
+    client: AsyncJobClient, serving: Serving, kind: str, handler: Callable[[ChunkContext], object]
+) -> Job:
+    """Serve a job of two chunks, one after the other, whose first the handler ruins; return the job at its end."""
+    job = (await client.create_job(kind, item_count=2, chunk_size=1, retry_policy=ONCE)).job
+    async with serving({kind: handler}, concurrency=1, lease_duration=HOUR):
+        await client.wait(job.job_id, timeout=BOUND)
+    job = await client.get_job(job.job_id)
+    assert [chunk.state for chunk in job.chunks] == [
+        ChunkState.CHUNK_STATE_FAILED,
+        ChunkState.CHUNK_STATE_COMPLETED,
+    ]
+    return job
+
+
+@pytest.mark.parametrize("form", ["async", "plain"])
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_worker_survives_whatever_a_handler_raises(
+    client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture, end: str, form: str
+):
+    act, code = ENDS[end]
+
+    async def handler(ctx: ChunkContext) -> None:
+        if ctx.chunk.index == 0:
+            ctx.progress(message="before the end")
+            act()
+
+    def plain(ctx: ChunkContext) -> None:
+        if ctx.chunk.index == 0:
+            ctx.progress(message="before the end")
+            act()
+
+    job = await first_fails_second_is_done(client, serving, kind, handler if form == "async" else plain)
+    assert job.error.code == code
+    assert job.chunks[0].progress.message == "before the end"
+    assert max(len(message) for message in caplog.messages) < 100_000
+
+
+async def test_a_worker_survives_an_exit_in_a_task_that_its_handler_started(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    async def part() -> None:
+        sys.exit("no memory")
+
+    async def handler(ctx: ChunkContext) -> None:
+        if ctx.chunk.index == 0:
+            await asyncio.gather(part(), asyncio.sleep(0))
+
+    job = await first_fails_second_is_done(client, serving, kind, handler)
+    assert job.error.code == "HandlerExit"
+    assert "sys.exit('no memory')" in job.error.message
+
+
+async def test_tasks_that_a_handler_leaves_running_are_told_and_harm_nobody(
+    client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture
+):
+    leaked: list[asyncio.Task[None]] = []
+
+    async def leak() -> None:
+        await asyncio.Event().wait()
+
+    async def handler(ctx: ChunkContext) -> None:
+        leaked.append(asyncio.create_task(leak(), name="a leak"))
+
+    job = (await client.create_job(kind, item_count=3, chunk_size=1)).job
+    async with serving({kind: handler}, concurrency=1):
+        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+    told = [message for message in caplog.messages if "left 1 tasks running" in message]
+    assert len(told) == 1  # once for a kind
+    assert kind in told[0]
+    for task in leaked:
+        task.cancel()
+
+
+async def test_tasks_of_others_are_none_of_the_workers_business(client: AsyncJobClient, serving: Serving, kind: str):
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    async with serving({kind: lambda ctx: None}):
+        task = asyncio.create_task(asyncio.sleep(0))
+        assert type(task) is asyncio.Task
+        assert asyncio.iscoroutine(task.get_coro())
+        await task
+    assert loop.get_task_factory() is before
+
+
+@pytest.mark.parametrize("form", ["async", "plain"])
+async def test_handlers_that_never_stop_do_not_take_the_workers_slots(
+    client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture, form: str
+):
+    loop = asyncio.get_running_loop()
+    started, may_end = asyncio.Event(), threading.Event()
+
+    async def deaf(ctx: ChunkContext) -> None:
+        started.set()
+        while not may_end.is_set():
+            try:
+                await asyncio.to_thread(may_end.wait, 0.2)
+            except asyncio.CancelledError:
+                continue
+
+    def deaf_thread(ctx: ChunkContext) -> None:
+        loop.call_soon_threadsafe(started.set)
+        may_end.wait(BOUND)
+
+    async def good(ctx: ChunkContext) -> None:
+        pass
+
+    handlers = {f"{kind}.deaf": deaf if form == "async" else deaf_thread, f"{kind}.good": good}
+    try:
+        async with serving(handlers, concurrency=1, heartbeat_interval=timedelta(seconds=0.1), drain_timeout=0.01):
+            ruined = (await client.create_job(f"{kind}.deaf")).job
+            await started.wait()
+            await client.cancel_job(ruined.job_id)
+            assert (await client.wait(ruined.job_id, timeout=BOUND)).state == JobState.JOB_STATE_CANCELLED
+            job = (await client.create_job(f"{kind}.good")).job
+            assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+    finally:
+        may_end.set()
+    assert any("does not stop; it is left behind" in message for message in caplog.messages)
+
+
+class UnblockOnWarning(logging.Handler):
+    """Lets a blocked handler go on when the worker has warned about it."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.warned = threading.Event()
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "has blocked the event loop" in record.getMessage():
+            self.messages.append(record.getMessage())
+            self.warned.set()
+
+
+@pytest.fixture
+def warnings_of_blocks():
+    handler, logger = UnblockOnWarning(), logging.getLogger("jobledger_client.worker")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+async def test_a_handler_that_blocks_the_loop_is_named_and_loses_no_lease(
+    client: AsyncJobClient, server: Server, serving: Serving, kind: str, warnings_of_blocks: UnblockOnWarning
+):
+    attempts: list[int] = []
+
+    async def handler(ctx: ChunkContext) -> None:
+        attempts.append(ctx.chunk.attempt)
+        assert warnings_of_blocks.warned.wait(BOUND)  # the culprit's line
+        expiries: set[int] = set()
+        with JobClient(server.target, timeout=BOUND) as own:
+            while len(expiries) < 5:
+                expiries.add(own.get_job(ctx.job_id).chunks[0].lease_expire_time.ToNanoseconds())
+
+    job = (await client.create_job(kind)).job
+    async with serving({kind: handler}, heartbeat_interval=timedelta(seconds=0.3)):
+        assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
+    assert attempts == [1]
+    [warning] = warnings_of_blocks.messages
+    assert f"the handler of {kind} (chunk 0 of job {job.job_id}) has blocked the event loop" in warning
+    assert "assert warnings_of_blocks.warned.wait(BOUND)  # the culprit's line" in warning
+    assert "asyncio.to_thread" in warning

@@ -1,0 +1,118 @@
+"""A ledger of two owners in this process, over either store, that counts the statements of its transactions."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, Final
+
+from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.job import FailurePolicy, Job, JobSpec, job_key
+from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.retention import Retention
+from jobledger_service.domain.retry import RetryPolicy
+from jobledger_service.domain.work import Claim
+from jobledger_service.ledger.batch import Commit, Executor, Postponed
+from jobledger_service.ledger.commands import ClaimChunk, ClaimChunks, Claimed, CreateJob
+from jobledger_service.ledger.cursor import Cursor
+from jobledger_service.rpc.codec import ProtoCodec
+from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.writing import SqlWriteStore
+from sqlalchemy import event
+
+ALICE: Final = "alice"
+BOB: Final = "bob"
+LEASE: Final = 60_000_000
+
+
+class LargeLedger:
+    """An executor whose clock the test sets; `statements` are those of its last batch."""
+
+    def __init__(self, database: Database) -> None:
+        upgrade(database)
+        self.reads = SqlReadStore(database)
+        self.now = 1_000_000_000
+        self.statements = 0
+        self.commits: list[Commit] = []
+        self.executor = Executor(
+            SqlWriteStore(database),
+            ProtoCodec(),
+            lambda: self.now,
+            lambda position: Cursor(self.reads.ledger, position),
+            Retention(),
+            quiet=0,
+        )
+        event.listen(database.writer, "before_cursor_execute", self._count)
+
+    def _count(self, *_: object) -> None:
+        self.statements += 1
+
+    def batch(self, *commands: Any) -> list[Any]:
+        """Carry out commands in one transaction, if they have room, and return their outcomes."""
+        self.statements = 0
+        outcomes, commits = self.executor.run(commands)
+        self.commits += commits
+        return outcomes
+
+    def do(self, command: Any) -> Any:
+        """Carry out a command, in as many transactions as it takes, and return its answer."""
+        [outcome] = self.batch(command)
+        while isinstance(outcome, Postponed):
+            [outcome] = self.batch(outcome.rest)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def create(
+        self, job_id: str, sizes: Sequence[int], owner: str = ALICE, *, fast: bool = False, tries: int = 1
+    ) -> Job:
+        """Create a job with a chunk of so many items each."""
+        spec = JobSpec(
+            owner,
+            job_id,
+            "k",
+            b"same",
+            retry_policy=RetryPolicy(max_attempts=tries),
+            failure_policy=FailurePolicy.FAIL_FAST if fast else FailurePolicy.RUN_ALL,
+        )
+        job, _ = self.do(CreateJob(NewJob(spec, sizes), "caller"))
+        return job
+
+    def claim(self, job_id: str, indexes: Sequence[int]) -> list[Claimed]:
+        """Claim these chunks of one of alice's jobs, in one transaction."""
+        by = Claim("w", LEASE)
+        claimed = self.batch(*(ClaimChunk(ALICE, job_id, index, by) for index in indexes))
+        assert all(isinstance(one, Claimed) for one in claimed)
+        return claimed
+
+    def claim_any(self, count: int) -> list[Claimed]:
+        """Claim so many chunks of alice's."""
+        return self.do(ClaimChunks(ALICE, ("k",), count, Claim("w", LEASE)))
+
+    def job(self, job_id: str, owner: str = ALICE) -> Job:
+        """Return a job as it is."""
+        return self.reads.read_jobs([job_key(owner, job_id)], full=False).jobs[job_key(owner, job_id)].job
+
+    def chunks(self, job_id: str) -> dict[int, Chunk]:
+        """Return all chunks of one of alice's jobs."""
+        read = self.reads.list_chunks(job_key(ALICE, job_id), frozenset(), -1, 10_000)
+        assert read is not None
+        return {chunk.index: chunk for chunk in read.chunks}
+
+    def last_event(self) -> bytes:
+        """Return the encoded event of the last commit, which had one."""
+        [entry] = self.commits[-1].entries
+        return entry.message
+
+
+@contextmanager
+def large_ledger(url: str) -> Iterator[LargeLedger]:
+    """Open a ledger over a new database."""
+    with closing(open_database(url)) as database:
+        yield LargeLedger(database)
+
+
+def is_refused(outcome: object) -> bool:
+    """Whether a command was refused."""
+    return isinstance(outcome, Refusal)

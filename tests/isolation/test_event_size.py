@@ -1,0 +1,142 @@
+"""What one commit changes on one job is at most 1 MiB: what is more goes to the next commits, and nothing is lost."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobledger.v1.job_service_pb2 import WatchJobResponse
+from jobledger_service.domain.chunk import Artifact, WorkError
+from jobledger_service.domain.errors import InvalidField
+from jobledger_service.domain.progress import ProgressReport
+from jobledger_service.domain.states import JobState
+from jobledger_service.domain.work import NOTHING_NEW, Failure, WorkReport
+from jobledger_service.ledger.batch import Postponed
+from jobledger_service.ledger.commands import CompleteChunks, FailChunks, Heartbeat, RetryJob
+from jobledger_service.ledger.touched import MAX_EVENT_BYTES
+
+from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
+from tests.support.databases import new_database
+
+COUNT = 40
+
+
+@pytest.fixture
+def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
+    with large_ledger(new_database(store, tmp_path)) as opened:
+        yield opened
+
+
+def artifacts(count: int, size: int = 2_000) -> dict[str, Artifact]:
+    """Return so many artifacts of about so many bytes."""
+    return {f"out-{n}": Artifact("s3://bucket/" + "x" * size) for n in range(count)}
+
+
+def events(ledger: LargeLedger) -> list[WatchJobResponse]:
+    """Return what alice's job's watchers are told; each is as small as it must be."""
+    messages = [entry.message for commit in ledger.commits for entry in commit.entries if entry.job_key == "alice/big"]
+    assert max(map(len, messages)) <= MAX_EVENT_BYTES
+    return [WatchJobResponse.FromString(message) for message in messages]
+
+
+def drained(ledger: LargeLedger, waiting: list[Any]) -> list[Any]:
+    """Carry commands out as the committer does, and return their outcomes."""
+    done: dict[int, Any] = {}
+    left = list(enumerate(waiting))
+    while left:
+        outcomes = ledger.batch(*(one for _, one in left))
+        again = []
+        for (place, one), outcome in zip(left, outcomes, strict=True):
+            if isinstance(outcome, Postponed):
+                again.append((place, outcome.rest or one))
+            else:
+                done[place] = outcome
+        left = again
+    return [done[place] for place in range(len(waiting))]
+
+
+def test_reports_of_many_workers_are_as_many_commits_as_they_need(ledger: LargeLedger):
+    ledger.create("big", [1] * COUNT)
+    ledger.create("bystander", [1], BOB)
+    claimed = ledger.claim("big", range(COUNT))
+    ledger.commits.clear()
+    reports = [CompleteChunks(ALICE, [(one.lease, WorkReport("c", artifacts=artifacts(30)), "")]) for one in claimed]
+    outcomes = drained(ledger, reports)
+    assert [answer.status for [answer] in outcomes] == ["OK"] * COUNT
+    told = [chunk.index for message in events(ledger) for chunk in message.chunks]
+    assert sorted(told) == list(range(COUNT))
+    assert 3 <= len(ledger.commits) <= 4
+    assert ledger.job("big").state is JobState.COMPLETED
+
+
+def test_one_call_of_many_reports_is_several_commits_with_one_answer(ledger: LargeLedger):
+    ledger.create("big", [1] * COUNT)
+    claimed = ledger.claim("big", range(COUNT))
+    ledger.commits.clear()
+    items = [(one.lease, WorkReport("r", ProgressReport(percent=5), artifacts(30))) for one in claimed]
+    answers = ledger.do(Heartbeat(ALICE, items, LEASE))
+    assert [answer.lease for answer in answers] == [one.lease for one in claimed]
+    assert {answer.status for answer in answers} == {"OK"}
+    assert sorted(chunk.index for message in events(ledger) for chunk in message.chunks) == list(range(COUNT))
+    assert len(ledger.commits) > 1
+    # What the chunks hold is told again with each change: a small report of all is as large.
+    ledger.commits.clear()
+    ledger.do(Heartbeat(ALICE, [(one.lease, WorkReport("r", ProgressReport(percent=6))) for one in claimed], LEASE))
+    assert len(events(ledger)) > 1
+    assert {chunk.progress.done for chunk in ledger.chunks("big").values()} == {60_000}
+
+
+def test_errors_and_reasons_count_too(ledger: LargeLedger):
+    ledger.create("big", [1] * 200)
+    claimed = ledger.claim("big", range(200))
+    ledger.commits.clear()
+    failure = Failure(WorkError("E", "é" * 4_096), 0.5, not_retryable=True)
+    failures = [(one.lease, NOTHING_NEW, failure, "f") for one in claimed]
+    answers = ledger.do(FailChunks(ALICE, failures))
+    assert {answer.status for answer in answers} == {"OK"}
+    assert len(events(ledger)) > 1
+    assert ledger.job("big").state is JobState.FAILED
+
+
+def test_a_claim_of_chunks_that_hold_much_gets_fewer(ledger: LargeLedger):
+    ledger.create("big", [1] * COUNT)
+    claimed = ledger.claim("big", range(COUNT))
+    ledger.do(Heartbeat(ALICE, [(one.lease, WorkReport("r", artifacts=artifacts(30))) for one in claimed], LEASE))
+    give_up = Failure(WorkError("E"), 0.5, not_retryable=True)
+    ledger.do(FailChunks(ALICE, [(one.lease, NOTHING_NEW, give_up, "f") for one in claimed]))
+    ledger.do(RetryJob(ALICE, "big", (), "caller"))
+    ledger.commits.clear()
+    some = ledger.claim_any(COUNT)
+    rest = [one for _ in range(3) for one in ledger.claim_any(COUNT)]
+    assert 0 < len(some) < COUNT
+    assert sorted(one.chunk.index for one in [*some, *rest]) == list(range(COUNT))
+    assert events(ledger)
+
+
+def test_a_call_of_several_commits_that_is_refused_changes_nothing(ledger: LargeLedger):
+    ledger.create("big", [1] * COUNT)
+    claimed = ledger.claim("big", range(COUNT))
+    before = ledger.chunks("big")
+    ledger.commits.clear()
+    items = [(one.lease, WorkReport(f"reports[{n}]", artifacts=artifacts(30))) for n, one in enumerate(claimed)]
+    items[-1] = (claimed[-1].lease, WorkReport("reports[39]", artifacts=artifacts(51)))
+    with pytest.raises(InvalidField, match=r"reports\[39\].artifacts"):
+        ledger.do(Heartbeat(ALICE, items, LEASE))
+    assert ledger.chunks("big") == before
+    assert not [entry for commit in ledger.commits for entry in commit.entries]
+
+
+@pytest.mark.parametrize(("count", "size", "of_job"), [(50, 6_000, False), (100, 6_000, True)])
+def test_what_a_job_or_a_chunk_may_hold_is_bounded_so_that_one_report_always_fits(
+    ledger: LargeLedger, count: int, size: int, of_job: bool
+):
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    large = artifacts(count, size)
+    too_much = WorkReport("r", artifacts={} if of_job else large, job_artifacts=large if of_job else {})
+    with pytest.raises(InvalidField, match="bytes of artifacts, more than"):
+        ledger.do(Heartbeat(ALICE, [(claimed.lease, too_much)], LEASE))
+    full = WorkReport("r", artifacts=artifacts(50, 5_000), job_artifacts=artifacts(100, 5_000))
+    ledger.commits.clear()
+    ledger.do(Heartbeat(ALICE, [(claimed.lease, full)], LEASE))
+    assert len(events(ledger)) == 1

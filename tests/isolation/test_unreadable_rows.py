@@ -1,0 +1,298 @@
+"""One bad row stops no iteration: it is set aside, counted, logged with its place, and told; all others are served.
+
+The rows are put into the database as an earlier version, or somebody else, may have left them.
+"""
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from math import nan
+from urllib.request import urlopen
+
+import grpc
+import pytest
+from google.longrunning.operations_pb2 import GetOperationRequest, ListOperationsRequest
+from google.longrunning.operations_pb2_grpc import OperationsStub
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.struct_pb2 import Struct
+from jobledger.v1 import job_service_pb2 as rpc
+from jobledger.v1 import webhook_pb2 as hooks
+from jobledger.v1 import webhook_service_pb2 as hook_rpc
+from jobledger.v1.bulk_pb2 import UpdateJobPrioritiesRequest
+from jobledger.v1.job_pb2 import Job, JobState, JobView
+from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListChunksRequest, ListJobsRequest
+from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from jobledger_service.store.engines import open_database
+from sqlalchemy import text
+
+from tests.conftest import QUICK
+from tests.support.databases import new_database
+from tests.support.errors import refused
+from tests.support.exports import CSV, JSON_LINES, csv_rows, json_rows, pieces
+from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi, first_key
+from tests.support.server import Server
+
+KIND = "k"
+NAMES = ["nan", "policy", "deep", "event", "chunk", "told", "good"]
+BAD = {"nan", "policy", "chunk"}
+"""Jobs whose rows cannot be read, or shown as JSON, in view FULL."""
+SETTINGS = {"auth": "keys", "webhook_allow_http": "true", "metrics_listen": "127.0.0.1:0", "processes": "1"}
+
+
+@dataclass
+class Damaged:
+    """A server over a database with bad rows of alice's; her jobs and bob's have the names of NAMES as ids."""
+
+    server: Server
+    alice: str
+    bob: str
+    cursor: bytes
+    webhooks: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def damaged(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Damaged]:
+    directory = tmp_path_factory.mktemp("damaged")
+    database = new_database(store, directory)
+    admin = first_key(database)
+    server = Server(database, directory, QUICK | SETTINGS).start()
+    made = asyncio.run(_fill(server, admin))
+    assert server.stop() == 0
+    _damage(database)
+    server.start()
+    yield Damaged(server, *made)
+    server.stop()
+
+
+async def _fill(server: Server, admin: str) -> tuple[str, str, bytes, dict[str, str]]:
+    keys, webhooks, cursor = [], {}, b""
+    maker = KeyedApi(server.target, admin)
+    for owner in ("alice", "bob"):
+        key = await maker.make(CALLER, WORKER, ADMIN, owner=owner, name=owner)
+        api = KeyedApi(server.target, key.token)
+        cursor = cursor or (await api.jobs.ListJobs(ListJobsRequest())).cursor
+        created = await WebhookServiceStub(api.channel).CreateWebhook(
+            hook_rpc.CreateWebhookRequest(url="http://127.0.0.1:1024/")
+        )
+        webhooks[owner] = created.webhook.webhook_id
+        for name in NAMES:
+            await api.create(KIND, job_id=name, input={"n": 1})
+        for name, priority in (("deeper", 9), ("fine", 1)):
+            await api.create("deeper", job_id=name, priority=priority, input={"n": 1})
+        for name in ("ended", "kept"):  # these are outlived, and one of alice's cannot be removed
+            await api.create("other", job_id=name)
+            await api.cancel(name)
+        await api.channel.close()
+        keys.append(key.token)
+    await maker.channel.close()
+    return keys[0], keys[1], cursor, webhooks
+
+
+def _artifacts(number: float) -> str:
+    metadata = Struct()
+    metadata.fields["loss"].number_value = number
+    raw = base64.b64encode(metadata.SerializeToString()).decode()
+    return json.dumps({"model": ["s3://b/k", "", None, raw, 1]})
+
+
+def _deep() -> bytes:
+    outer = inner = Struct()
+    for _ in range(32):
+        inner.fields["a"].struct_value.SetInParent()
+        inner = inner.fields["a"].struct_value
+    return outer.SerializeToString()
+
+
+def _damage(database: str) -> None:
+    opened = open_database(database)
+    with opened.write() as connection:
+
+        def change(sql: str, **values: object) -> None:
+            assert connection.execute(text(sql), values).rowcount == 1, sql
+
+        change("UPDATE jobs SET artifacts = :to WHERE job_key = 'alice/nan'", to=_artifacts(nan))
+        change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/policy'")
+        change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deep'", to=_deep())
+        change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deeper'", to=_deep())
+        change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/chunk'")
+        junk = {"to": b"\xff\xff\xff"}
+        change("UPDATE events SET message = :to WHERE job_key = 'alice/event'", **junk)
+        raw = connection.execute(text("SELECT message FROM events WHERE job_key = 'alice/told'")).scalar_one()
+        told = rpc.WatchJobResponse.FromString(raw)
+        told.job.artifacts["model"].metadata.fields["loss"].number_value = nan
+        told.job.artifacts["model"].uri = "s3://b/k"
+        change("UPDATE events SET message = :to WHERE job_key = 'alice/told'", to=told.SerializeToString())
+        for key in ("alice/ended", "alice/kept", "bob/ended", "bob/kept"):
+            change("UPDATE jobs SET expire_time = 1 WHERE job_key = :key", key=key)
+        change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/kept'")
+        # All events are recorded for webhooks anew.
+        connection.execute(text("DELETE FROM deliveries"))
+        connection.execute(text("UPDATE webhooks SET after_position = 0"))
+        change("UPDATE webhook_place SET position = 0")
+    opened.close()
+
+
+def _scrape(address: str) -> str:
+    with urlopen(f"http://{address}/metrics") as answer:
+        return answer.read().decode()
+
+
+@pytest.fixture
+async def alice(damaged: Damaged) -> AsyncIterator[KeyedApi]:
+    api = KeyedApi(damaged.server.target, damaged.alice)
+    yield api
+    await api.channel.close()
+
+
+@pytest.fixture
+async def bob(damaged: Damaged) -> AsyncIterator[KeyedApi]:
+    api = KeyedApi(damaged.server.target, damaged.bob)
+    yield api
+    await api.channel.close()
+
+
+async def listed(api: KeyedApi, view: JobView, page_size: int) -> tuple[set[str], set[str]]:
+    """Return the ids that a list shows, and those that it says it cannot, page by page, each page as JSON too."""
+    shown, unreadable, token = set(), set(), ""
+    while True:
+        request = ListJobsRequest(filter={"kinds": [KIND]}, view=view, page_size=page_size, page_token=token)
+        page = await api.jobs.ListJobs(request)
+        MessageToJson(page)
+        shown |= {job.job_id for job in page.jobs}
+        unreadable |= set(page.unreadable_job_ids)
+        token = page.next_page_token
+        if not token:
+            return shown, unreadable
+
+
+@pytest.mark.parametrize("page_size", [1, 100])
+async def test_lists_go_on(alice: KeyedApi, bob: KeyedApi, page_size: int):
+    all_ids = set(NAMES)
+    assert await listed(alice, JobView.JOB_VIEW_STATUS, page_size) == (all_ids, set())
+    assert await listed(alice, JobView.JOB_VIEW_BASIC, page_size) == (all_ids - {"nan", "policy"}, {"nan", "policy"})
+    assert await listed(alice, JobView.JOB_VIEW_FULL, page_size) == (all_ids - BAD - {"deep"}, BAD | {"deep"})
+    assert await listed(bob, JobView.JOB_VIEW_FULL, page_size) == (all_ids, set())
+
+
+async def test_a_batch_of_jobs_goes_on(alice: KeyedApi):
+    ids = [*NAMES, "none"]
+    batch = await alice.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=ids))
+    MessageToJson(batch)
+    assert [job.job_id for job in batch.jobs] == ["event", "told", "good"]
+    assert list(batch.unreadable_job_ids) == ["nan", "policy", "deep", "chunk"]
+    assert list(batch.missing_job_ids) == ["none"]
+
+
+async def test_reads_that_are_gathered_fail_alone(alice: KeyedApi, bob: KeyedApi):
+    calls = []
+    for _ in range(20):  # together they become one read of the store, whoever's they are
+        calls += [bob.get("good"), alice.get("good"), alice.get("policy"), alice.get("chunk")]
+    done = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in done] == [Job, Job, grpc.aio.AioRpcError, grpc.aio.AioRpcError] * 20
+    for job_id in ("policy", "chunk"):
+        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+            await alice.get(job_id)
+        assert said.metadata == {"job_id": job_id}
+    basic = GetJobRequest(job_id="deep", view=JobView.JOB_VIEW_BASIC)
+    assert (await alice.jobs.GetJob(basic)).job.state == JobState.JOB_STATE_QUEUED
+
+
+async def test_operations_go_on(alice: KeyedApi):
+    operations = OperationsStub(alice.channel)
+    page = await operations.ListOperations(ListOperationsRequest(name="operations", page_size=100))
+    MessageToJson(page)
+    shown = {one.name.removeprefix("operations/"): one.HasField("metadata") for one in page.operations}
+    assert {name: shown[name] for name in NAMES} == {name: name not in {"nan", "policy"} for name in NAMES}
+    with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE"):
+        await operations.GetOperation(GetOperationRequest(name="operations/policy"))
+
+
+async def test_chunks_and_events_go_on(alice: KeyedApi):
+    page = await alice.jobs.ListChunks(ListChunksRequest(job_id="chunk"))
+    assert (list(page.chunks), list(page.unreadable_chunk_indexes)) == ([], [0])
+    events = await alice.jobs.ListJobEvents(rpc.ListJobEventsRequest(job_id="event"))
+    assert len(events.events) + len(events.unreadable_positions) >= 1
+    assert len(events.unreadable_positions) == 1
+
+
+@pytest.mark.parametrize("format_", [CSV, JSON_LINES])
+async def test_an_export_has_a_line_for_it_that_says_why(alice: KeyedApi, format_: int):
+    got = [one async for one in pieces(alice, format=format_, filter={"kinds": [KIND]})]
+    data = b"".join(one.data for one in got).decode()
+    rows = {row["job_id"]: row for row in (csv_rows if format_ == CSV else json_rows)(data)}
+    assert set(rows) == set(NAMES)
+    errors = {name for name, row in rows.items() if row["export_error"]}
+    assert errors == {"nan", "policy"}
+    assert (got[-1].rows, got[-1].unreadable_rows) == (len(NAMES), 2)
+    assert rows["policy"]["owner"] == "alice"
+    assert rows["policy"]["create_time"] == rows["policy"]["create_time"] > "2026"
+    assert not rows["policy"]["state"]
+
+
+async def test_an_export_that_is_resumed_counts_on(alice: KeyedApi):
+    first, *_ = [one async for one in pieces(alice, format=CSV, columns=["job_id"])]
+    assert first.unreadable_rows >= 2
+
+
+async def test_webhooks_go_on_with_a_dead_delivery(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
+    async def deliveries(api: KeyedApi, owner: str) -> dict[str, hooks.WebhookDelivery]:
+        request = hook_rpc.ListWebhookDeliveriesRequest(webhook_id=damaged.webhooks[owner], page_size=500)
+        found = (await WebhookServiceStub(api.channel).ListWebhookDeliveries(request)).deliveries
+        return {one.job_id: one for one in found}
+
+    while set(NAMES) - set(await deliveries(bob, "bob")):  # they are recorded in the order of the ledger
+        pass
+    assert {one.state for one in (await deliveries(bob, "bob")).values()} == {hooks.WEBHOOK_DELIVERY_STATE_PENDING}
+    mine = await deliveries(alice, "alice")
+    dead = {name for name, one in mine.items() if one.state == hooks.WEBHOOK_DELIVERY_STATE_DEAD}
+    assert dead == {"event", "told"}
+    assert set(NAMES) <= set(mine)
+    assert all("the event cannot be shown" in mine[name].attempts[0].error for name in dead)
+
+
+async def test_a_watch_goes_on_but_the_owners_is_told(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
+    async with bob.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
+        assert [one.job.job_id for one in await watch.changes(len(NAMES))] == NAMES
+    async with alice.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
+        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+            await watch.changes(len(NAMES))
+    assert said.metadata == {"job_id": "event"}
+
+
+async def test_retention_goes_on(alice: KeyedApi, bob: KeyedApi):
+    for api, job_ids in ((alice, ["ended"]), (bob, ["ended", "kept"])):
+        request = BatchGetJobsRequest(job_ids=job_ids)
+        while (await api.jobs.BatchGetJobs(request)).jobs:
+            pass
+    assert (await alice.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=["kept"]))).unreadable_job_ids == ["kept"]
+
+
+async def test_a_run_over_many_jobs_goes_on_and_tells(alice: KeyedApi):
+    request = UpdateJobPrioritiesRequest(job_ids=["policy", "good"], priority=9)
+    run = (await alice.jobs.UpdateJobPriorities(request)).job
+    async with alice.watch_job(run.job_id) as watch:
+        ended = await watch.until(lambda message: message.job.state == JobState.JOB_STATE_COMPLETED)
+    report = ended.job.artifacts["report"].metadata
+    assert (report["applied"], report["refused"]) == (1, 1)
+    assert [(one["job_id"], one["reason"]) for one in report["refusals"]] == [("policy", "JOB_UNREADABLE")]
+
+
+async def test_a_claim_goes_on_and_a_chunk_that_cannot_be_shown_fails(alice: KeyedApi, bob: KeyedApi):
+    assert [one.job_id for one in await alice.claim("deeper", 10)] == ["fine"]
+    assert [one.job_id for one in await bob.claim("deeper", 10)] == ["deeper", "fine"]
+    basic = GetJobRequest(job_id="deeper", view=JobView.JOB_VIEW_BASIC)
+    job = (await alice.jobs.GetJob(basic)).job
+    assert (job.state, job.error.code) == (JobState.JOB_STATE_FAILED, "INPUT_UNREADABLE")
+
+
+async def test_what_is_set_aside_is_counted_and_logged_with_its_place(damaged: Damaged, alice: KeyedApi):
+    await listed(alice, JobView.JOB_VIEW_FULL, 100)
+    lines = [json.loads(line) for line in damaged.server.log.read_text().splitlines()]
+    address = [line["address"] for line in lines if line["event"] == "metrics"][-1]
+    aside = [line for line in lines if line["event"] == "a row cannot be read and is set aside"]
+    assert {("job", "alice/policy"), ("ListJobs", "nan")} <= {(line["place"], line["row"]) for line in aside}
+    assert len({(line["place"], line["row"]) for line in aside}) == len(aside), "each is logged once"
+    samples = await asyncio.to_thread(_scrape, address)
+    assert 'jobledger_unreadable_rows_total{place="ListJobs"}' in samples
