@@ -56,6 +56,11 @@ class Settings(BaseSettings):
     cancelled_retention: MaybeSeconds = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
     drain_timeout: Seconds = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
+    queue_wait: Seconds = Field(1, gt=0, description="How long an owner's writes may wait before more are refused.")
+    calls_limit: int = Field(10_000, ge=1, description="How many reads, and how many writes, may be in flight.")
+    memory_limit: int = Field(
+        268_435_456, ge=16_777_216, description="How many bytes may wait: requests that are received or in flight."
+    )
     usage_interval: Seconds = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
     usage_retention: Seconds = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")

@@ -69,4 +69,4 @@ class RetentionDuty:
         return len(jobs) == JOBS_AT_ONCE or more
 
     def _do(self, forget: Callable[[int, int], Gone], before: int, limit: int) -> Awaitable[Gone]:
-        return self.committer.maintain(lambda: forget(before, limit))
+        return self.committer.maintain(lambda: forget(before, limit), limit)

@@ -135,7 +135,9 @@ class Webhooks:
         """Remove a webhook and its deliveries, in steps, so that no caller waits long; raises WebhookNotFound."""
         gone: bool | None = False
         while not gone:
-            gone = await self.committer.maintain(partial(self.store.delete, webhook_key(owner, webhook_id), AT_ONCE))
+            gone = await self.committer.maintain(
+                partial(self.store.delete, webhook_key(owner, webhook_id), AT_ONCE), AT_ONCE
+            )
             if gone is None:
                 raise WebhookNotFound(webhook_id)
 
@@ -169,7 +171,7 @@ class Webhooks:
         place: tuple[int, int] | None = (since, -1)
         while place is not None:
             step = partial(self.kept.redeliver, webhook.key, states, place, AT_ONCE, now)
-            changed, place = await self.committer.maintain(step)
+            changed, place = await self.committer.maintain(step, AT_ONCE)
             count += changed
             self.news()
         return count
