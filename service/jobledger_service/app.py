@@ -31,6 +31,7 @@ from .ledger.committer import Committer, QueueBounds
 from .ledger.entry import Entry
 from .ledger.export import Exports
 from .ledger.health import Checkup
+from .ledger.lease_watch import LeaseWatch
 from .ledger.queries import Queries
 from .ledger.unreadable import UnreadableRows
 from .ledger.watch import Watch
@@ -175,7 +176,12 @@ class App:
                 backlog,
             ),
             server.WORKER_SERVICE: WorkerService(
-                self._committer, self._claims, given, self._attendance, self._unreadable
+                self._committer,
+                self._claims,
+                given,
+                self._attendance,
+                self._unreadable,
+                LeaseWatch(self._feed, settings.bookmark_interval),
             ),
             server.ADMIN_SERVICE: access.admin_service(
                 self._checkup, About(VERSION, self._database.dialect.kind, clock())

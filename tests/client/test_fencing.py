@@ -26,6 +26,7 @@ class Holder:
 
     def __init__(self, leases: HeldLeases, name: str = "t") -> None:
         self.lease_token = name
+        self.job_id = f"job of {name}"
         self.pending = PendingReport(has_plan=False, wake=leases.wake)
         self.heard: list[str] = []
 

@@ -1,15 +1,19 @@
 """The calls of WorkerService, for those who do the work."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import grpc
 from jobledger.v1 import worker_service_pb2 as rpc
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
+from jobledger_client._async._backend import read
 from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._status import error_from_call
+from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel
@@ -112,3 +116,18 @@ class AsyncLeaseCalls:
         """
         request = rpc.ReleaseChunksRequest(releases=requests.releases(releases))
         return (await self._caller.call(self._leases.ReleaseChunks, request, timeout=timeout)).results
+
+    async def watch_leases(self, *, worker: str, kinds: Iterable[str] = ()) -> AsyncIterator[rpc.WatchLeasesResponse]:
+        """Yield which leases to check with a heartbeat: those of jobs that are to stop, of all `kinds` when empty.
+
+        It is one stream, without an end of its own: after an error, open it again.
+        """
+        request = rpc.WatchLeasesRequest(worker=worker, kinds=kinds)
+        stream = self._leases.WatchLeases(request, metadata=traced(self._caller.metadata()))
+        try:
+            while (message := await read(stream)) is not None:
+                yield message
+        except grpc.RpcError as failure:
+            raise error_from_call(failure) from failure
+        finally:
+            stream.cancel()

@@ -116,7 +116,7 @@ class EngineRunner:
         with self._lock:
             if self._side is None or not self._side.is_ours:
                 self._side = Side(
-                    self._open_client, self._open_sync_client, self._lease_duration, self._heartbeat_interval
+                    self._open_client, self._open_sync_client, self._lease_duration, self._heartbeat_interval, self.name
                 )
                 self._running.clear()
             return self._side

@@ -35,11 +35,13 @@ class Side:
         open_sync_client: Callable[[], JobClient],
         lease_duration: timedelta,
         heartbeat_interval: timedelta,
+        worker: str,
     ) -> None:
         self._open_client = open_client
         self._open_sync_client = open_sync_client
         self._lease_duration = lease_duration
         self._heartbeat_interval = heartbeat_interval
+        self._worker = worker
         self._pid = os.getpid()
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -72,7 +74,9 @@ class Side:
     async def _serve(self) -> None:
         async with self._open_client() as client:
             self.client = client
-            self.keeper = LeaseKeeper(self._open_sync_client, self._lease_duration, self._heartbeat_interval)
+            self.keeper = LeaseKeeper(
+                self._open_sync_client, self._lease_duration, self._heartbeat_interval, worker=self._worker
+            )
             self.keeper.start()
             self.reports = Reports(client, Backoff(initial=0.2, ceiling=5.0), self._lease_duration)
             tasks = [asyncio.create_task(run, name=name) for name, run in self.reports.runs().items()]

@@ -1,16 +1,20 @@
 # Generated from _async/_leases.py by client/generate_sync.py: edit that one, then run `make gen`.
 """The calls of WorkerService, for those who do the work."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import grpc
 from jobledger.v1 import worker_service_pb2 as rpc
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
+from jobledger_client._status import error_from_call
+from jobledger_client._sync._backend import read
 from jobledger_client._sync._caller import Caller
+from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
     from jobledger_client._sync._backend import Channel
@@ -113,3 +117,18 @@ class LeaseCalls:
         """
         request = rpc.ReleaseChunksRequest(releases=requests.releases(releases))
         return (self._caller.call(self._leases.ReleaseChunks, request, timeout=timeout)).results
+
+    def watch_leases(self, *, worker: str, kinds: Iterable[str] = ()) -> Iterator[rpc.WatchLeasesResponse]:
+        """Yield which leases to check with a heartbeat: those of jobs that are to stop, of all `kinds` when empty.
+
+        It is one stream, without an end of its own: after an error, open it again.
+        """
+        request = rpc.WatchLeasesRequest(worker=worker, kinds=kinds)
+        stream = self._leases.WatchLeases(request, metadata=traced(self._caller.metadata()))
+        try:
+            while (message := read(stream)) is not None:
+                yield message
+        except grpc.RpcError as failure:
+            raise error_from_call(failure) from failure
+        finally:
+            stream.cancel()

@@ -71,6 +71,7 @@ class Attempt:
         abandon_after: float | None = None,
     ) -> None:
         self.lease_token = claimed.lease.token
+        self.job_id = claimed.job_id
         self.pending = PendingReport(has_plan=bool(claimed.stages), wake=leases.wake)
         self._claimed = claimed
         self._context = ChunkContext(claimed, self.pending)

@@ -1,13 +1,14 @@
-"""Keeps the leases of one process: heartbeats and a watchdog, each on a thread, with a connection of their own."""
+"""Keeps the leases of one process: heartbeats, a stream of stops and a watchdog, on threads with a connection."""
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from jobledger_client._sync._client import JobClient
 from jobledger_client._worker._heartbeats import Heartbeats
+from jobledger_client._worker._lease_watch import LeaseWatch
 from jobledger_client._worker._leases import HeldLeases, Leaseholder
 from jobledger_client._worker._loop_monitor import LoopMonitor
 from jobledger_client._worker._watchdog import Watchdog
@@ -16,7 +17,11 @@ _LAST_CALL = 1.0  # seconds for a thread to end; one that waits to try a call ag
 
 
 class LeaseKeeper:
-    """Extends the leases that are added, each `interval`, and stops their holders when they are over."""
+    """Extends the leases that are added, each `interval`, and stops their holders when they are over.
+
+    What the service says is to stop is checked at once. `worker` is the name of this process; `kinds` are those that it
+    works on, all when empty.
+    """
 
     def __init__(
         self,
@@ -24,12 +29,16 @@ class LeaseKeeper:
         lease_duration: timedelta,
         interval: timedelta,
         monitor: LoopMonitor | None = None,
+        *,
+        worker: str,
+        kinds: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.leases = HeldLeases(lease_duration.total_seconds(), interval.total_seconds(), clock)
         self._client = open_client()
         runs = {
             "jobledger-heartbeats": Heartbeats(self._client, self.leases).run,
+            "jobledger-lease-watch": LeaseWatch(self._client, self.leases, worker, kinds).run,
             "jobledger-watchdog": Watchdog(self.leases, monitor).run,
         }
         self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in runs.items()]

@@ -2,12 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from jobledger_client._errors import JobledgerError
 from jobledger_client._worker._pending import PendingReport
+
+_REMEMBERED = 10.0  # seconds for which leases to check are remembered: a claim's answer may be on its way
+_MAX_REMEMBERED = 10_000  # jobs; of more, all leases are checked that are added meanwhile
 
 
 class Leaseholder(Protocol):
@@ -16,6 +20,10 @@ class Leaseholder(Protocol):
     @property
     def lease_token(self) -> str:
         """The lease's name."""
+
+    @property
+    def job_id(self) -> str:
+        """The job of its chunk."""
 
     @property
     def pending(self) -> PendingReport:
@@ -36,11 +44,15 @@ class Leaseholder(Protocol):
 
 @dataclass(slots=True)
 class HeldLease:
-    """One lease. Times are of the monotonic clock; `extended_at` is when the call that extended it was sent."""
+    """One lease. Times are of the monotonic clock.
+
+    `extended_at` is when the call was sent that extended it; `named_at` is when it was named to be checked.
+    """
 
     holder: Leaseholder
     extended_at: float
     due: float
+    named_at: float = -inf
 
 
 class HeldLeases:
@@ -56,6 +68,8 @@ class HeldLeases:
         self.clock = clock
         self._changed = threading.Condition()
         self._held: dict[str, HeldLease] = {}
+        self._named: dict[str, float] = {}
+        self._all_named_at = -inf
         self._has_reports = False
         self._closed = False
 
@@ -68,7 +82,9 @@ class HeldLeases:
         """Keep this lease from now on."""
         now = self.clock()
         with self._changed:
-            self._held[holder.lease_token] = HeldLease(holder, now, now + self.interval)
+            lease = self._held[holder.lease_token] = HeldLease(holder, now, now + self.interval)
+            if max(self._all_named_at, self._named.get(holder.job_id, -inf)) + _REMEMBERED > now:
+                lease.due = lease.named_at = now
             self._changed.notify_all()
 
     def remove(self, holder: Leaseholder) -> None:
@@ -84,6 +100,30 @@ class HeldLeases:
             self._has_reports = True
             self._changed.notify_all()
 
+    def check(self, job_ids: Collection[str]) -> None:
+        """Make the leases of these jobs due now, and those that are added within seconds."""
+        with self._changed:
+            now = self.clock()
+            self._named = {job_id: at for job_id, at in self._named.items() if at + _REMEMBERED > now}
+            self._named.update(dict.fromkeys(job_ids, now))
+            if len(self._named) > _MAX_REMEMBERED:
+                self._named.clear()
+                self._all_named_at = now
+            jobs = frozenset(job_ids)
+            self._name([lease for lease in self._held.values() if lease.holder.job_id in jobs], now)
+
+    def check_all(self) -> None:
+        """Make all leases due now, and those that are added within seconds."""
+        with self._changed:
+            self._all_named_at = self.clock()
+            self._name(list(self._held.values()), self._all_named_at)
+
+    def _name(self, leases: Collection[HeldLease], now: float) -> None:
+        for lease in leases:
+            lease.due = lease.named_at = now
+        if leases:
+            self._changed.notify_all()
+
     def due(self) -> list[HeldLease]:
         """Return the leases that are to be extended, or whose holders have something to report."""
         with self._changed:
@@ -92,9 +132,14 @@ class HeldLeases:
             return [lease for lease in self._held.values() if lease.due <= now or lease.holder.pending]
 
     def extended(self, lease: HeldLease, sent_at: float) -> bool:
-        """Note that a call sent at `sent_at` extended the lease; return whether it is still held."""
+        """Note that a call sent at `sent_at` extended the lease; return whether it is still held.
+
+        A lease that was named after the call was sent stays due: its answer may be from before.
+        """
         with self._changed:
-            lease.extended_at, lease.due = sent_at, sent_at + self.interval
+            lease.extended_at = sent_at
+            if lease.named_at <= sent_at:
+                lease.due = sent_at + self.interval
             return lease.holder.lease_token in self._held
 
     def remove_over(self) -> list[HeldLease]:
@@ -122,6 +167,12 @@ class HeldLeases:
                 if wait is not None and wait <= 0:
                     break
                 self._changed.wait(wait)
+            return not self._closed
+
+    def wait_for_lease(self) -> bool:
+        """Block until a lease is held; return False once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._held)
             return not self._closed
 
     def wait_closed(self, seconds: float) -> bool:

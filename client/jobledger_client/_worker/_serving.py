@@ -61,6 +61,8 @@ class Serving:
             settings.lease_duration,
             settings.heartbeat_interval,
             LoopMonitor(self._loop, self._tasks_with),
+            worker=settings.name,
+            kinds=list(handlers),
         )
         self._reports = Reports(client, self._backoff, settings.lease_duration)
         self._left_behind: set[asyncio.Future[Any]] = set()

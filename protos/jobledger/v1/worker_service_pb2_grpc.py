@@ -70,6 +70,11 @@ class WorkerServiceStub:
                 request_serializer=jobledger_dot_v1_dot_worker__service__pb2.ReleaseChunksRequest.SerializeToString,
                 response_deserializer=jobledger_dot_v1_dot_worker__service__pb2.ReleaseChunksResponse.FromString,
                 _registered_method=True)
+        self.WatchLeases = channel.unary_stream(
+                '/jobledger.v1.WorkerService/WatchLeases',
+                request_serializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.SerializeToString,
+                response_deserializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.FromString,
+                _registered_method=True)
 
 
 class WorkerServiceServicer:
@@ -142,6 +147,19 @@ class WorkerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchLeases(self, request, context):
+        """WatchLeases tells a worker, as it happens, which of its leases are to stop: their job was cancelled, failed at once by
+        its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then says how each of them fares.
+        One stream serves all leases of a process; heartbeats tell the same, if later. A lease that merely expires is not
+        told: its worker knows when. The stream has no history: it begins with check_all.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
+        Retry: safe; open it again after any end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -174,6 +192,11 @@ def add_WorkerServiceServicer_to_server(servicer, server):
                     servicer.ReleaseChunks,
                     request_deserializer=jobledger_dot_v1_dot_worker__service__pb2.ReleaseChunksRequest.FromString,
                     response_serializer=jobledger_dot_v1_dot_worker__service__pb2.ReleaseChunksResponse.SerializeToString,
+            ),
+            'WatchLeases': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchLeases,
+                    request_deserializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.FromString,
+                    response_serializer=jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -344,6 +367,33 @@ class WorkerService:
             '/jobledger.v1.WorkerService/ReleaseChunks',
             jobledger_dot_v1_dot_worker__service__pb2.ReleaseChunksRequest.SerializeToString,
             jobledger_dot_v1_dot_worker__service__pb2.ReleaseChunksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/jobledger.v1.WorkerService/WatchLeases',
+            jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesRequest.SerializeToString,
+            jobledger_dot_v1_dot_worker__service__pb2.WatchLeasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -76,6 +76,15 @@ class WorkerServiceStub:
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
     """
+    WatchLeases: _grpc.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]
+    """WatchLeases tells a worker, as it happens, which of its leases are to stop: their job was cancelled, failed at once by
+    its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then says how each of them fares.
+    One stream serves all leases of a process; heartbeats tell the same, if later. A lease that merely expires is not
+    told: its worker knows when. The stream has no history: it begins with check_all.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
+    Retry: safe; open it again after any end.
+    """
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -124,6 +133,15 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    """
+    WatchLeases: _aio.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]  # type: ignore[assignment]
+    """WatchLeases tells a worker, as it happens, which of its leases are to stop: their job was cancelled, failed at once by
+    its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then says how each of them fares.
+    One stream serves all leases of a process; heartbeats tell the same, if later. A lease that merely expires is not
+    told: its worker knows when. The stream has no history: it begins with check_all.
+
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
+    Retry: safe; open it again after any end.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -206,6 +224,21 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchLeases(
+        self,
+        request: _worker_service_pb2.WatchLeasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.WatchLeasesResponse], _abc.AsyncIterator[_worker_service_pb2.WatchLeasesResponse]]:
+        """WatchLeases tells a worker, as it happens, which of its leases are to stop: their job was cancelled, failed at once by
+        its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then says how each of them fares.
+        One stream serves all leases of a process; heartbeats tell the same, if later. A lease that merely expires is not
+        told: its worker knows when. The stream has no history: it begins with check_all.
+
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
+        Retry: safe; open it again after any end.
         """
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -14,6 +14,7 @@ from jobledger_service.ledger.read_ports import ReadStore
 from .page import PAGE, NoProgressError, Page
 from .pages import Pages
 from .ring import Ring
+from .stops import StopSubscribers, StopSubscription
 from .subscribers import FeedCounts, Subscribers
 from .subscription import FeedSubscription
 
@@ -41,6 +42,7 @@ class LiveFeed:
         self._pages = Pages(self._load_history)
         self.counts = FeedCounts()
         self._subscribers = Subscribers(self.counts)
+        self._stops = StopSubscribers(self.counts)
         self._hint = asyncio.Event()
         self.closing = False
 
@@ -52,7 +54,7 @@ class LiveFeed:
     @property
     def watchers(self) -> int:
         """How many subscriptions there are; may be asked on any thread."""
-        return len(self._subscribers)
+        return len(self._subscribers) + len(self._stops)
 
     def publish(self, entries: Sequence[Entry]) -> None:
         """Take the entries of a commit. When others committed in between, the gap is read from the store first."""
@@ -66,6 +68,7 @@ class LiveFeed:
             if entry.position > self._ring.head:
                 self._ring.append(entry)
                 self._subscribers.publish(entry)
+                self._stops.publish(entry)
 
     def hint(self) -> None:
         """Look for entries of other processes soon."""
@@ -116,6 +119,7 @@ class LiveFeed:
         for subscription in self._subscribers:
             subscription.fall_behind()
             subscription.wake()
+        self._stops.check_all()
         self._ring.begin_at(trimmed)
 
     def subscribe_to_job(self, after: int, job_key: str) -> FeedSubscription:
@@ -125,6 +129,12 @@ class LiveFeed:
     def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> FeedSubscription:
         """Follow the jobs that match from a position on."""
         return self._add(FeedSubscription(self, after, jobs=jobs, leave=self._subscribers.remove))
+
+    def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
+        """Follow what is stopped of an owner's jobs of these kinds, of all when empty, from now on."""
+        subscription = StopSubscription(self, owner, kinds, leave=self._stops.remove)
+        self._stops.add(subscription)
+        return subscription
 
     def _add(self, subscription: FeedSubscription) -> FeedSubscription:
         self._subscribers.add(subscription)
@@ -143,6 +153,7 @@ class LiveFeed:
         self.closing = True
         for subscription in self._subscribers:
             subscription.wake()
+        self._stops.wake()
 
     async def _load(self, after: int) -> Page:
         """Read and decode what follows, on a reader's thread: the event loop is not held up by large events."""

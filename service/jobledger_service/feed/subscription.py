@@ -11,6 +11,7 @@ from jobledger_service.domain.job import owner_of
 from jobledger_service.ledger.entry import Entry
 
 from .page import MAX_PAGE_BYTES, NoProgressError, Page
+from .wakeup import Wakeup
 
 MAX_JOB_QUEUE = 64
 MAX_QUEUE = 1_024
@@ -56,7 +57,7 @@ class FeedSubscription:
         self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
         self._bytes = 0
         self._behind = True
-        self._waiter: asyncio.Future[None] | None = None
+        self._wakeup = Wakeup()
 
     @property
     def position(self) -> int:
@@ -89,8 +90,7 @@ class FeedSubscription:
 
     def wake(self) -> None:
         """Let the watcher look up."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wakeup.wake()
 
     async def next(self, patience: float) -> Sequence[Entry]:
         """Return what follows, oldest first; nothing after `patience` seconds, or when it was not for this watcher."""
@@ -99,21 +99,8 @@ class FeedSubscription:
         if self._behind:
             return await self._catch_up()
         if not self._queue:
-            await self._wait(patience)
+            await self._wakeup.wait(patience)
         return self._take()
-
-    async def _wait(self, seconds: float) -> None:
-        """Wait for an entry by a bare future and a timer: an Event and a timeout took a tenth of a server's CPU."""
-        if seconds <= 0:
-            return
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = loop.call_later(seconds, self.wake)
-        try:
-            await self._waiter
-        finally:
-            timer.cancel()
-            self._waiter = None
 
     def _take(self) -> Sequence[Entry]:
         if not self._queue:

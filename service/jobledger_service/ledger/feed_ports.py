@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from msgspec import Struct
+
 from jobledger_service.domain.filter import JobFilter
 
 from .entry import Encoded, Entry, Record
@@ -53,6 +55,23 @@ class Subscription(Protocol):
         """Leave the feed."""
 
 
+class Stops(Struct, frozen=True):
+    """The jobs whose leases a worker is to check; `check_all`: all of its leases."""
+
+    job_ids: Sequence[str] = ()
+    check_all: bool = False
+
+
+class StopSubscription(Protocol):
+    """One worker's stream of what is stopped."""
+
+    async def next(self, seconds: float) -> Stops:
+        """Return what was stopped since the last call; nothing after `seconds` of quiet. Raises Draining."""
+
+    def close(self) -> None:
+        """Leave the feed."""
+
+
 class Feed(Protocol):
     """Hands entries to watchers."""
 
@@ -65,6 +84,9 @@ class Feed(Protocol):
 
     def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> Subscription:
         """Follow the jobs that match from a position on: what changed on each that did before, or does now."""
+
+    def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
+        """Follow what is stopped of an owner's jobs of these kinds, of all when empty, from now on."""
 
 
 class FeedCounts(Protocol):

@@ -71,6 +71,7 @@ def _methods() -> Iterator[Method]:
     yield Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE, reserved=True)
     yield Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE, reserved=True)
     yield Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE, reserved=True)
+    yield Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, waits=True)
     yield Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE)
     yield Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ)
     yield Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE)

@@ -51,6 +51,17 @@ def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[comma
     return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by), wait / SECOND
 
 
+def watch_leases(request: api.WatchLeasesRequest) -> frozenset[str]:
+    """Return the kinds whose leases a worker watches, none for all."""
+    checks = Checks()
+    checks.count("kinds", len(request.kinds), 100)
+    for index, kind in enumerate(request.kinds):
+        checks.kind(f"kinds[{index}]", kind)
+    checks.at_most("worker", request.worker, 256, least=1)
+    checks.done()
+    return frozenset(request.kinds)
+
+
 def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.ClaimChunk:
     """Return the command of ClaimChunk."""
     checks = Checks()

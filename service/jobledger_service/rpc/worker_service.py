@@ -1,7 +1,7 @@
 """WorkerService: authorise, read the request, submit, map, return."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,6 +15,7 @@ from jobledger_service.ledger.attendance import Attendance
 from jobledger_service.ledger.claims import ClaimQueue
 from jobledger_service.ledger.commands import Claimed, FailChunks, LeaseAnswer, LeaseStatus
 from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.lease_watch import LeaseWatch
 from jobledger_service.ledger.unreadable import UnreadableRows
 
 from . import convert
@@ -35,6 +36,7 @@ class WorkerService:
     given: read.Given
     attendance: Attendance
     unreadable: UnreadableRows
+    lease_watch: LeaseWatch
 
     async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> bytes:
         command, wait = read.claim_chunks(request, caller)
@@ -93,6 +95,16 @@ class WorkerService:
         answers = await self.committer.submit(read.release_chunks(request, caller, self.given))
         tokens = [one.lease_token for one in request.releases]
         return api.ReleaseChunksResponse(results=_results(tokens, answers))
+
+    def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
+        kinds = read.watch_leases(request)
+        self.attendance.note(caller.owner, request.worker)
+        return self._stops(caller.owner, kinds)
+
+    async def _stops(self, owner: str, kinds: frozenset[str]) -> AsyncGenerator[bytes]:
+        async with aclosing(self.lease_watch.follow(owner, kinds)) as stops:
+            async for one in stops:
+                yield api.WatchLeasesResponse(job_ids=one.job_ids, check_all=one.check_all).SerializeToString()
 
 
 _STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
