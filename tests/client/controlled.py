@@ -139,7 +139,7 @@ class Played:
     def end(self, call: Any, method: str, code: grpc.StatusCode, reason: str = "", **details: Any) -> None:
         """End a call that was taken with an error."""
         trailing, text = trailers(code, reason, **details) if reason else ((), "the connection is gone")
-        streaming = method in {"WatchJob", "WatchJobs", "ExportJobs"}
+        streaming = method in {"WatchJob", "WatchJobs", "ExportJobs", "WatchLeases"}
         call.terminate(*([] if streaming else [None]), trailing, code, text)
 
 

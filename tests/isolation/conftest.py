@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 
 from tests.conftest import QUICK
 from tests.operate.conftest import Scrape, scrape
@@ -22,12 +23,18 @@ class Tenants:
         self.server = Server(database, directory, QUICK | needed | settings).start()
         self.admin = KeyedApi(self.server.target, token)
         self._opened = [self.admin]
+        self._key_ids: dict[str, str] = {}
 
     async def api(self, owner: str) -> KeyedApi:
         """Return the API of an owner, with a key and a connection of its own."""
         made = await self.admin.make(CALLER, WORKER, owner=owner)
         self._opened.append(KeyedApi(self.server.target, made.token))
+        self._key_ids[made.token] = made.api_key.key_id
         return self._opened[-1]
+
+    async def revoke(self, api: KeyedApi) -> None:
+        """Revoke an API's key."""
+        await self.admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=self._key_ids[api.token]))
 
     def restart(self) -> None:
         """Stop the server and start it again."""

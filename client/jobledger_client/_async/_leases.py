@@ -123,7 +123,7 @@ class AsyncLeaseCalls:
         It is one stream, without an end of its own: after an error, open it again.
         """
         request = rpc.WatchLeasesRequest(worker=worker, kinds=kinds)
-        stream = self._leases.WatchLeases(request, metadata=traced(self._caller.metadata()))
+        stream = self._leases.WatchLeases(request, timeout=None, metadata=traced(self._caller.metadata()))
         try:
             while (message := await read(stream)) is not None:
                 yield message

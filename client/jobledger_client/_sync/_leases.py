@@ -124,7 +124,7 @@ class LeaseCalls:
         It is one stream, without an end of its own: after an error, open it again.
         """
         request = rpc.WatchLeasesRequest(worker=worker, kinds=kinds)
-        stream = self._leases.WatchLeases(request, metadata=traced(self._caller.metadata()))
+        stream = self._leases.WatchLeases(request, timeout=None, metadata=traced(self._caller.metadata()))
         try:
             while (message := read(stream)) is not None:
                 yield message

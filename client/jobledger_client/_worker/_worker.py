@@ -30,10 +30,11 @@ class Worker(Runnable):
 
     `name` is for people and the audit trail, host and process id when None. `lease_duration` is 1 s to 24 h: how long a
     silent worker keeps its chunks. `heartbeat_interval` is how often it extends them, a third of that when None. A
-    cancelled job is told at once, by a stream; by the next heartbeat where that is not to be had. `claim_wait` is how long one claim waits at the server, up to 5 min.
-    `cancel_grace` is how many seconds an async handler has after `ctx.cancelled` before it is cancelled, and as many
-    again until a handler that does not stop is left behind. `drain_timeout` is how many seconds handlers have to finish
-    when the worker is to stop. The rest is as in AsyncJobClient.
+    cancelled job is told at once, by a stream; by the next heartbeat where that is not to be had. `claim_wait` is how
+    long one claim waits at the server, up to 5 min. `cancel_grace` is how many seconds an async handler has after
+    `ctx.cancelled` before it is cancelled, and as many again until a handler that does not stop is left behind.
+    `drain_timeout` is how many seconds handlers have to finish when the worker is to stop. The rest is as in
+    AsyncJobClient.
 
     Heartbeats have a thread and a connection of their own: a handler that blocks loses no lease.
 
