@@ -44,6 +44,7 @@ JobledgerError
 │   ├── DrainingError            DRAINING
 │   └── StoreUnavailableError    STORE_UNAVAILABLE
 ├── DeadlineExceededError        the time given was not enough; also a TimeoutError
+├── ClientClosedError            the call was made after the client was closed
 └── InternalError                INTERNAL: a defect of the service
     └── InvalidReplyError        the reply cannot be read: a defect, or a version that this client does not know
 """
@@ -92,6 +93,10 @@ class JobledgerError(Exception):
         self.field_violations = tuple(field_violations)
         self.retry_after = retry_after
         self.attempts = attempts
+
+
+class ClientClosedError(JobledgerError):
+    """The client is closed: nothing was sent."""
 
 
 class InvalidFieldError(JobledgerError):

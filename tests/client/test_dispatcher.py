@@ -12,6 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from jobledger.v1.chunk_pb2 import Chunk, RetryPolicy
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import AsyncEngineTask, AsyncJobClient, Dispatcher
+from jobledger_client._engines._backlog import Backlog
+from jobledger_client._engines._server_clock import ServerClock
 
 from tests.support.bounds import BOUND
 from tests.support.server import Server
@@ -139,3 +141,37 @@ async def test_a_dispatcher_begins_with_what_is_there(dispatching: Dispatching, 
 def test_a_window_has_room(kind: str):
     with pytest.raises(ValueError, match="ahead: 0"):
         Dispatcher(kinds=[kind], push=lambda job, chunk: "", ahead=0)
+
+
+def test_times_of_the_service_are_read_by_its_own_clock():
+    now = {"wall": 5_000.0, "monotonic": 10.0}
+    clock = ServerClock(lambda: now["wall"], lambda: now["monotonic"])
+    assert clock.now() == 5_000.0  # nothing was heard of yet
+    clock.hear(8_600.0)  # the service is an hour ahead
+    now["monotonic"] += 5.0
+    assert clock.now() == 8_605.0
+    clock.hear(8_603.0)  # an event that took longer tells less
+    assert clock.now() == 8_605.0
+    now["monotonic"] += 301.0
+    clock.hear(8_900.0)  # after a while it counts all the same: clocks drift
+    assert clock.now() == 8_900.0
+
+
+async def test_a_round_counts_once_what_waits_however_many_chunks_it_pushes(
+    dispatching: Dispatching, client: AsyncJobClient, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    counted = 0
+    waiting = Backlog.waiting
+
+    def counting(self: Backlog, now: float) -> int:
+        nonlocal counted
+        counted += 1
+        return waiting(self, now)
+
+    monkeypatch.setattr(Backlog, "waiting", counting)
+    await create(client, kind, 300)
+    async with dispatching(ahead=200) as queue:
+        taken = [await queue.take() for _ in range(200)]
+        assert len({message[1] for message in taken}) == 200
+        assert counted < 20
+        assert queue.empty()

@@ -26,6 +26,7 @@ OFFERED = [
     "ChunkContext",
     "ChunkNotClaimableError",
     "ChunkNotFoundError",
+    "ClientClosedError",
     "Clock",
     "ConnectionNotFoundError",
     "CursorAheadError",

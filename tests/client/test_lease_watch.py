@@ -41,7 +41,7 @@ async def test_a_cancellation_reaches_handlers_that_send_no_heartbeats(
     handlers = {kind: handler, f"{kind}.plain": plain}
     jobs = [(await client.create_job(one)).job.job_id for one in handlers]
     async with serving(handlers, cancel_grace=BOUND, **LONG), asyncio.timeout(BOUND):
-        for job_id in jobs:
+        for _ in jobs:
             await started.acquire()
         for job_id in jobs:
             await client.cancel_job(job_id)

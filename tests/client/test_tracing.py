@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 
+import grpc
 import pytest
-from jobledger_client import AsyncJobClient, ChunkContext, NotRetryable
+from jobledger_client import AsyncJobClient, ChunkContext, JobClient, JobledgerError, NotRetryable
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -12,6 +15,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from tests.client.conftest import Serving
+from tests.client.controlled import Played
 from tests.support.bounds import BOUND
 
 WITHOUT = """
@@ -89,3 +93,28 @@ async def test_a_job_without_a_trace_is_worked_on_in_one_of_its_own(
 
 def test_without_opentelemetry_nothing_is_done():
     subprocess.run([sys.executable, "-c", WITHOUT], check=True, timeout=BOUND)
+
+
+@pytest.mark.parametrize(
+    ("method", "work"),
+    [
+        ("GetJob", lambda client: client.get_job("one")),
+        ("WatchJob", lambda client: next(client.watch_job("one"))),
+        ("WatchJobs", lambda client: next(client.watch_jobs())),
+        ("ExportJobs", lambda client: next(client.export_jobs("csv"))),
+        ("WatchLeases", lambda client: next(client.watch_leases(worker="w"))),
+    ],
+)
+def test_every_call_and_every_stream_carries_the_callers_trace(
+    service: Played, exporter: InMemorySpanExporter, method: str, work: Callable[[JobClient], object]
+):
+    def in_a_span(client: JobClient) -> str:
+        with trace.get_tracer("test").start_as_current_span("caller") as caller:
+            with suppress(JobledgerError):
+                work(client)
+            return f"{caller.get_span_context().trace_id:032x}"
+
+    working = service.start(in_a_span)
+    metadata, _, call = service.take(method)
+    service.end(call, method, grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+    assert dict(metadata)["traceparent"].split("-")[1] == working.result(BOUND)

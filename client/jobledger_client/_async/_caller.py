@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 
 from jobledger_client._async._backend import AsyncClock
+from jobledger_client._errors import ClientClosedError
 from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, may_repeat, tells_less
 from jobledger_client._status import error_from_call, invalid_reply
@@ -31,10 +32,21 @@ class AsyncCaller:
         backoff: Backoff | None = None,
         clock: AsyncClock | None = None,
     ) -> None:
-        self.metadata = metadata_reader(metadata, api_key)
+        self._metadata = metadata_reader(metadata, api_key)
+        self._closed = False
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or AsyncClock()
+
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Return what goes with one call or stream, the caller's trace included. Raises ClientClosedError."""
+        if self._closed:
+            raise ClientClosedError("the client is closed", code=grpc.StatusCode.CANCELLED)
+        return traced(self._metadata())
+
+    def close(self) -> None:
+        """Refuse every later call."""
+        self._closed = True
 
     async def call(
         self,
@@ -53,7 +65,7 @@ class AsyncCaller:
         before: JobledgerError | None = None
         while True:
             try:
-                response = await method(request, timeout=self.left(deadline), metadata=traced(self.metadata()))
+                response = await method(request, timeout=self.left(deadline), metadata=self.metadata())
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)

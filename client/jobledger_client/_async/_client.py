@@ -67,7 +67,8 @@ class AsyncJobClient(
         AsyncWebhookCalls.__init__(self, self._channel, caller)
 
     async def close(self) -> None:
-        """Close the connection. Calls in flight are cancelled."""
+        """Close the connection. Calls in flight are cancelled; later ones raise ClientClosedError."""
+        self._caller.close()
         if self._owns_channel:
             await self._channel.close()
 

@@ -13,7 +13,6 @@ from jobledger_client import _values as values
 from jobledger_client._async._backend import read
 from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._status import error_from_call
-from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel
@@ -123,7 +122,7 @@ class AsyncLeaseCalls:
         It is one stream, without an end of its own: after an error, open it again.
         """
         request = rpc.WatchLeasesRequest(worker=worker, kinds=kinds)
-        stream = self._leases.WatchLeases(request, timeout=None, metadata=traced(self._caller.metadata()))
+        stream = self._leases.WatchLeases(request, timeout=None, metadata=self._caller.metadata())
         try:
             while (message := await read(stream)) is not None:
                 yield message

@@ -71,12 +71,15 @@ class CancelBridge(Runnable):
         kinds: Iterable[str] = (),
         cursor: bytes = b"",
         on_cursor: Callable[[bytes], object] | None = None,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
     ) -> None:
         super().__init__()
-        self._open_client = partial(AsyncJobClient, target, credentials=credentials, metadata=metadata, options=options)
+        self._open_client = partial(
+            AsyncJobClient, target, api_key=api_key, credentials=credentials, metadata=metadata, options=options
+        )
         self._stop_task = stop_task
         self._kinds = tuple(kinds)
         self._cursor = cursor

@@ -19,6 +19,7 @@ from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._engines._backlog import Backlog, Pushed
 from jobledger_client._engines._callbacks import call
+from jobledger_client._engines._server_clock import ServerClock
 from jobledger_client._errors import JobNotFoundError
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
@@ -30,7 +31,7 @@ logger = logging.getLogger("jobledger_client.engine")
 Push: TypeAlias = Callable[[Job, Chunk], Awaitable[str] | str]
 Withdraw: TypeAlias = Callable[[str], object]
 
-_AFTER_DUE = 0.1  # seconds after `not_before`, so that a clock that is a little ahead is not refused
+_AFTER_DUE = 0.1  # seconds after `not_before`, so that an estimate that is a little ahead is not refused
 _LONGEST_REST = 5.0  # seconds: what is due by time alone is looked for this often
 _SPACING = 0.05  # seconds between two rounds: a claim of many chunks wakes it once
 
@@ -58,6 +59,7 @@ class Dispatcher(Runnable):
         withdraw: Withdraw | None = None,
         ahead: int = 100,
         push_again: timedelta = timedelta(seconds=60),
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
@@ -65,12 +67,15 @@ class Dispatcher(Runnable):
         super().__init__()
         if ahead < 1:
             raise ValueError(f"ahead: {ahead} is not 1 or more")
-        self._open_client = partial(AsyncJobClient, target, credentials=credentials, metadata=metadata, options=options)
+        self._open_client = partial(
+            AsyncJobClient, target, api_key=api_key, credentials=credentials, metadata=metadata, options=options
+        )
         self._kinds = tuple(kinds)
         self._push, self._withdraw = push, withdraw
         self._ahead = ahead
         self._backoff = Backoff(initial=0.2, ceiling=30.0)
         self._backlog = Backlog(push_again.total_seconds())
+        self._clock = ServerClock()
         self._wake = asyncio.Event()
         self._rest = _LONGEST_REST
 
@@ -95,6 +100,8 @@ class Dispatcher(Runnable):
             kinds=self._kinds, states=states, mode="EVERY", patience=inf, bookmarks=True
         ) as messages:
             async for message in messages:
+                if message.HasField("event"):
+                    self._clock.hear(message.event.commit_time.ToNanoseconds() / 1e9)
                 for task_id in self._backlog.hear(message):
                     await self._withdraw_one(task_id)
                 if message.cursor:
@@ -123,15 +130,17 @@ class Dispatcher(Runnable):
 
     async def _round(self, client: AsyncJobClient) -> None:
         """Push what is due, the most urgent first, until enough waits in the engine's queue."""
+        room = self._ahead - self._backlog.waiting(time.monotonic())
         for job in self._backlog.jobs():
             try:
                 async for chunk in client.list_chunks(job.job_id, states=["PENDING"], page_size=self._ahead):
                     before = self._backlog.pushed(job.job_id, chunk)
-                    if before is None and self._backlog.waiting(time.monotonic()) >= self._ahead:
+                    if before is None and room <= 0:
                         return
                     if self._is_due(chunk, before):
                         task_id = await self._call_push(job, chunk)
                         self._backlog.note(job.job_id, chunk, task_id, time.monotonic())
+                        room -= 1
             except JobNotFoundError:
                 self._backlog.forget(job.job_id)
 
@@ -141,7 +150,7 @@ class Dispatcher(Runnable):
             return time.monotonic() >= before.lost_at
         if not chunk.HasField("not_before"):
             return True
-        left = chunk.not_before.ToNanoseconds() / 1e9 + _AFTER_DUE - time.time()
+        left = chunk.not_before.ToNanoseconds() / 1e9 + _AFTER_DUE - self._clock.now()
         if left > 0:
             self._rest = min(self._rest, left)
         return left <= 0

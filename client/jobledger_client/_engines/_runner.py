@@ -41,6 +41,7 @@ class EngineRunner:
         name: str | None = None,
         lease_duration: timedelta = timedelta(seconds=30),
         heartbeat_interval: timedelta | None = None,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
@@ -48,7 +49,7 @@ class EngineRunner:
         self._name = name
         self._lease_duration = lease_duration
         self._heartbeat_interval = checked_interval(lease_duration, heartbeat_interval)
-        how: dict[str, Any] = {"credentials": credentials, "metadata": metadata, "options": options}
+        how: dict[str, Any] = {"api_key": api_key, "credentials": credentials, "metadata": metadata, "options": options}
         self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **how)
         self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **how)
         self._lock = threading.Lock()

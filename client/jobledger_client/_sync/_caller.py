@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
+from jobledger_client._errors import ClientClosedError
 from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, may_repeat, tells_less
 from jobledger_client._status import error_from_call, invalid_reply
@@ -32,10 +33,21 @@ class Caller:
         backoff: Backoff | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.metadata = metadata_reader(metadata, api_key)
+        self._metadata = metadata_reader(metadata, api_key)
+        self._closed = False
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or Clock()
+
+    def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
+        """Return what goes with one call or stream, the caller's trace included. Raises ClientClosedError."""
+        if self._closed:
+            raise ClientClosedError("the client is closed", code=grpc.StatusCode.CANCELLED)
+        return traced(self._metadata())
+
+    def close(self) -> None:
+        """Refuse every later call."""
+        self._closed = True
 
     def call(
         self,
@@ -54,7 +66,7 @@ class Caller:
         before: JobledgerError | None = None
         while True:
             try:
-                response = method(request, timeout=self.left(deadline), metadata=traced(self.metadata()))
+                response = method(request, timeout=self.left(deadline), metadata=self.metadata())
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)

@@ -68,7 +68,8 @@ class JobClient(
         WebhookCalls.__init__(self, self._channel, caller)
 
     def close(self) -> None:
-        """Close the connection. Calls in flight are cancelled."""
+        """Close the connection. Calls in flight are cancelled; later ones raise ClientClosedError."""
+        self._caller.close()
         if self._owns_channel:
             self._channel.close()
 

@@ -14,7 +14,6 @@ from jobledger_client import _values as values
 from jobledger_client._status import error_from_call
 from jobledger_client._sync._backend import read
 from jobledger_client._sync._caller import Caller
-from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
     from jobledger_client._sync._backend import Channel
@@ -124,7 +123,7 @@ class LeaseCalls:
         It is one stream, without an end of its own: after an error, open it again.
         """
         request = rpc.WatchLeasesRequest(worker=worker, kinds=kinds)
-        stream = self._leases.WatchLeases(request, timeout=None, metadata=traced(self._caller.metadata()))
+        stream = self._leases.WatchLeases(request, timeout=None, metadata=self._caller.metadata())
         try:
             while (message := read(stream)) is not None:
                 yield message

@@ -28,7 +28,6 @@ from jobledger_client._snapshots import Relist, Told
 from jobledger_client._status import error_from_call
 from jobledger_client._sync._backend import read
 from jobledger_client._sync._caller import Caller
-from jobledger_client._tracing import traced
 from jobledger_client._values import TERMINAL_STATES
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ class Watch(Generic[Request, Message]):
         request.CopyFrom(self._request)
         request.cursor = self._cursor
         timeout = self._caller.left(self._deadline)
-        self._stream = self._method(request, timeout=timeout, metadata=traced(self._caller.metadata()))
+        self._stream = self._method(request, timeout=timeout, metadata=self._caller.metadata())
         return self._stream
 
     def _drop_stream(self) -> None:

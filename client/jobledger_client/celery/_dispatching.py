@@ -45,6 +45,7 @@ class CeleryDispatcher(Runnable):
         tasks: Mapping[str, Task],
         ahead: int,
         push_again: timedelta,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
@@ -54,7 +55,9 @@ class CeleryDispatcher(Runnable):
             raise ValueError("there are no tasks; bind one with @chunks.task(kind), and import its module here")
         self._app = app
         self._tasks = tasks
-        self._open_client = partial(AsyncJobClient, target, credentials=credentials, metadata=metadata, options=options)
+        self._open_client = partial(
+            AsyncJobClient, target, api_key=api_key, credentials=credentials, metadata=metadata, options=options
+        )
         self._dispatcher = Dispatcher(
             target,
             kinds=tasks,
@@ -62,6 +65,7 @@ class CeleryDispatcher(Runnable):
             withdraw=app.control.revoke,
             ahead=ahead,
             push_again=push_again,
+            api_key=api_key,
             credentials=credentials,
             metadata=metadata,
             options=options,

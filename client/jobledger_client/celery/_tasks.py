@@ -35,7 +35,7 @@ class ChunkTasks:
     """The Celery tasks of one app that work on chunks, by kind.
 
     `lease_duration` is 1 s to 24 h: how long the chunk of a worker that died stays with it; the heartbeats of a running
-    task, each `heartbeat_interval`, a third of it when None, are when the task hears of a cancellation. `cancel_grace`
+    task come each `heartbeat_interval`, a third of it when None. A task hears of a cancellation at once. `cancel_grace`
     is how many seconds a task has after `ctx.cancelled` before SoftTimeLimitExceeded is raised in it. The rest is as in
     AsyncJobClient.
 
@@ -50,6 +50,7 @@ class ChunkTasks:
         lease_duration: timedelta = timedelta(seconds=30),
         heartbeat_interval: timedelta | None = None,
         cancel_grace: float = 5.0,
+        api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
         options: ChannelOptions = (),
@@ -60,12 +61,19 @@ class ChunkTasks:
             target,
             lease_duration=lease_duration,
             heartbeat_interval=heartbeat_interval,
+            api_key=api_key,
             credentials=credentials,
             metadata=metadata,
             options=options,
         )
         self._open_dispatcher = partial(
-            CeleryDispatcher, app, target, credentials=credentials, metadata=metadata, options=options
+            CeleryDispatcher,
+            app,
+            target,
+            api_key=api_key,
+            credentials=credentials,
+            metadata=metadata,
+            options=options,
         )
         self._tasks: dict[str, Task] = {}
         app.add_defaults({"worker_send_task_events": True})  # by which the dispatcher hears of lost workers

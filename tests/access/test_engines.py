@@ -1,0 +1,65 @@
+"""Engines call with a key: their dispatcher, the bridge of cancellations and their processes take one."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+from jobledger.v1.chunk_pb2 import Chunk
+from jobledger.v1.job_pb2 import Job
+from jobledger_client import ApiKeyMissingError, AsyncJobClient, CancelBridge, Dispatcher, EngineRunner, TaskToStop
+
+from tests.access.conftest import Keyed
+from tests.support.bounds import BOUND
+from tests.support.keys import CALLER, WORKER, KeyedApi
+from tests.support.states import CANCELLED
+
+
+@asynccontextmanager
+async def serving(one: Dispatcher | CancelBridge) -> AsyncIterator[None]:
+    task = asyncio.create_task(one.serve())
+    try:
+        yield
+    finally:
+        one.stop()
+        await asyncio.wait_for(task, BOUND)
+
+
+async def test_engines_work_with_a_key(keyed: Keyed, admin: KeyedApi, kind: str):
+    target, key = keyed.replicas[0].target, (await admin.make(CALLER, WORKER)).token
+    pushed: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+    stopped: asyncio.Queue[str] = asyncio.Queue()
+
+    async def push(job: Job, chunk: Chunk) -> str:
+        pushed.put_nowait((job.job_id, chunk.index))
+        return "task"
+
+    async def stop(task: TaskToStop) -> None:
+        stopped.put_nowait(task.task_id)
+
+    def work(runner: EngineRunner, job_id: str, index: int) -> None:
+        with runner.attempt(job_id, index, task_id="task") as ctx:
+            assert ctx.wait_cancelled(BOUND)
+
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(AsyncJobClient(target, api_key=key, timeout=BOUND))
+        await stack.enter_async_context(serving(Dispatcher(target, api_key=key, kinds=[kind], push=push)))
+        await stack.enter_async_context(serving(CancelBridge(target, api_key=key, kinds=[kind], stop_task=stop)))
+        runner = stack.enter_context(EngineRunner(target, api_key=key))
+        job_id = (await client.create_job(kind)).job.job_id
+        working = asyncio.create_task(asyncio.to_thread(work, runner, *await asyncio.wait_for(pushed.get(), BOUND)))
+        while (await client.get_job(job_id)).chunks[0].task_id != "task":
+            continue
+        await client.cancel_job(job_id)
+        assert await asyncio.wait_for(stopped.get(), BOUND) == "task"
+        await asyncio.wait_for(working, BOUND)
+        assert (await client.wait(job_id, timeout=BOUND)).state == CANCELLED
+
+
+def test_an_engine_without_a_key_is_refused(keyed: Keyed, kind: str):
+    with (
+        EngineRunner(keyed.replicas[0].target, api_key="") as runner,
+        pytest.raises(ApiKeyMissingError),
+        runner.attempt("job", task_id="task"),
+    ):
+        raise AssertionError("it had no key")
