@@ -12,7 +12,7 @@ CALLS: list[Callable[[Any], Any]] = [
     lambda client: client.complete_chunks(["token"]),
 ]
 STREAMS: list[Callable[[Any], Any]] = [
-    lambda client: client.watch_job("one"),
+    lambda client: client.watch("one"),
     lambda client: client.watch_jobs(),
     lambda client: client.export_jobs("csv"),
     lambda client: client.watch_leases(worker="w"),

@@ -99,7 +99,7 @@ def test_without_opentelemetry_nothing_is_done():
     ("method", "work"),
     [
         ("GetJob", lambda client: client.get_job("one")),
-        ("WatchJob", lambda client: next(client.watch_job("one"))),
+        ("WatchJob", lambda client: next(client.watch("one"))),
         ("WatchJobs", lambda client: next(client.watch_jobs())),
         ("ExportJobs", lambda client: next(client.export_jobs("csv"))),
         ("WatchLeases", lambda client: next(client.watch_leases(worker="w"))),
