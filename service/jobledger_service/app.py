@@ -15,13 +15,13 @@ import uuid_utils
 from . import VERSION
 from .access import Access
 from .clock import clock
-from .domain.health import Thresholds
+from .domain.health import Thresholds, outdated
 from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
 from .duties.health import HealthDuty
 from .duty_app import DutyApp
-from .exits import DEFECT
+from .exits import DEFECT, OUTDATED
 from .feed.feed import LiveFeed
 from .ledger.attendance import Attendance
 from .ledger.backlog import Backlog
@@ -84,6 +84,8 @@ class App:
         self._status = 0
         self._database = open_database(settings.database)
         prepare(self._database)
+        loop = asyncio.get_running_loop()
+        self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
         work = self._metrics.work
         self._unreadable = UnreadableRows(work.unreadable)
@@ -130,7 +132,7 @@ class App:
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged), bulk
         )
-        self._health = HealthDuty(self._checkup, settings.health_database_lost, self._server.show)
+        self._health = HealthDuty(self._checkup, settings.health_database_lost, self._server.show, self._outdated)
         self._duties = DutyApp(
             settings,
             self._database,
@@ -214,6 +216,13 @@ class App:
     def stop(self) -> None:
         """Begin to drain."""
         self._stopping.set()
+
+    def _outdated(self, level: int) -> None:
+        """Drain, as only servers of this writer level or above may write to the database."""
+        if not self._stopping.is_set():
+            log.warning(outdated(level))
+            self._status = OUTDATED
+            self.stop()
 
     async def run(self, ready: Callable[[str], None]) -> int:
         """Serve until `stop`; `ready` hears the address. Return the exit status."""

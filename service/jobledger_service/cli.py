@@ -3,6 +3,7 @@
 import sys
 from contextlib import closing
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,8 +25,9 @@ from .settings import Settings, WrongSettingError
 from .spans import seconds_of
 from .startup_checks import check_ports_are_free, check_settings
 from .store.backup import back_up
-from .store.engines import open_database
-from .store.migrate import SchemaError, check, upgrade
+from .store.engines import must_exist, open_database
+from .store.migrate import SchemaError, check, prepare, upgrade
+from .store.recount import Recount
 from .supervisor import supervise
 
 cli = typer.Typer(
@@ -146,6 +148,23 @@ def backup_command(
     with told():
         position = back_up(settings.database, file, _Progress())
     typer.echo(f"{file} holds the ledger up to position {position}")
+
+
+@cli.command("recount")
+def recount_command(database: Annotated[str | None, option("database")] = None) -> None:
+    """Make counts of jobs, words for searches and what limits count right again, from the jobs.
+
+    On PostgreSQL servers may run and write meanwhile; on SQLite stop the server first.
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        must_exist(settings.database)
+        with closing(open_database(settings.database)) as opened:
+            prepare(opened)
+            done = Recount(opened, partial(typer.echo, err=True)).run()
+    typer.echo(f"corrected: {done.counts:,} counts, {done.limits:,} limits, words of {done.words:,} jobs")
+    if done.unreadable:
+        say(f"{done.unreadable:,} jobs cannot be read: the log names them; their words stayed as they were")
 
 
 class _Progress:

@@ -17,10 +17,12 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobledger_service import VERSION
-from jobledger_service.domain.errors import StoreUnavailable
+from jobledger_service.domain.errors import Draining, StoreUnavailable
+from jobledger_service.domain.writer_level import may_write
 from jobledger_service.ledger.write_ports import RejectedStatementError
 
 from .dialects import CHANNEL, Dialect, Postgres, Sqlite
+from .writer_level import read_writer_level
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,10 @@ class UnknownDatabaseError(ValueError):
 
 
 class Database:
-    """The engines of one database; `file` is that of SQLite, None for a server elsewhere."""
+    """The engines of one database; `file` is that of SQLite, None for a server elsewhere.
+
+    `on_outdated` is called, on the thread that wanted to write, with the lowest writer level when it is above ours.
+    """
 
     def __init__(
         self, dialect: Dialect, writer: Engine, reader: Engine, release: Callable[[], None], file: Path | None = None
@@ -55,6 +60,7 @@ class Database:
         self.writer = writer
         self.reader = reader
         self.file = file
+        self.on_outdated: Callable[[int], object] = lambda _level: None
         self._release = release
 
     @property
@@ -76,7 +82,17 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open the writing transaction."""
+        """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
+        with self.change_schema() as connection:
+            lowest = read_writer_level(connection)
+            if not may_write(lowest):
+                self.on_outdated(lowest)
+                raise Draining
+            yield connection
+
+    @contextmanager
+    def change_schema(self) -> Iterator[Connection]:
+        """Open a writing transaction on a schema of any version."""
         with self.translated(), self.writer.begin() as connection:
             yield connection
 

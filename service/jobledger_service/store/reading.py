@@ -69,6 +69,7 @@ from .tables import (
     schema_version,
     slots_free,
 )
+from .writer_level import read_writer_level
 
 R = TypeVar("R")
 K = TypeVar("K", str, tuple[str, int])
@@ -311,7 +312,7 @@ class SqlReadStore:
         """Return how the database fares."""
         dialect, file = self._database.dialect, self._database.file
         with self._database.read() as connection:
-            position = _position(connection)
+            position, lowest = _position(connection), read_writer_level(connection)
             version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
             by_state: dict[str, int] = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
@@ -321,7 +322,7 @@ class SqlReadStore:
             log = file.with_name(f"{file.name}-wal")
             size += log.stat().st_size if log.exists() else 0
             free = shutil.disk_usage(file.parent).free
-        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest)
+        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest)
 
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:

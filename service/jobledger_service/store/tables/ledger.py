@@ -86,6 +86,7 @@ ledger = Table(
     Column("ledger_id", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("trimmed", BigInteger, nullable=False),
+    Column("writer_level", Integer, nullable=False),
     CheckConstraint("one = 1", name="one_row"),
     CheckConstraint("trimmed BETWEEN 0 AND position", name="trimmed_in_range"),
 )
