@@ -11,7 +11,6 @@ from typing import Any
 import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
-from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from jobledger_service.domain.errors import Draining, StoreUnavailable
 from jobledger_service.domain.health import Status, StoreVitals, Thresholds, Vitals, findings
 from jobledger_service.domain.writer_level import WRITER_LEVEL, may_write
@@ -48,7 +47,7 @@ def query(database: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def set_level(database: str, level: int) -> None:
-    query(database, f"UPDATE ledger SET writer_level = {level}")
+    query(database, f"UPDATE ledger SET writer_level = {level}")  # noqa: S608
 
 
 def outdated_lines(server: Server) -> int:
@@ -61,7 +60,6 @@ class Tenant:
     def __init__(self, api: KeyedApi, kind: str) -> None:
         self.api, self.kind = api, kind
         self.created: list[str] = []
-        self.claimed: list[ClaimedChunk] = []
         self.completed: list[str] = []
         self.refusals: list[tuple[grpc.StatusCode | None, str]] = []
         self.begun = asyncio.Event()
@@ -83,7 +81,6 @@ class Tenant:
 
     async def work(self) -> None:
         claimed = await self.api.claim(self.kind, 3)
-        self.claimed += claimed
         if claimed:
             await self.api.complete(*claimed)
             self.completed += [one.job_id for one in claimed]
@@ -92,10 +89,14 @@ class Tenant:
 
 async def drained(watch: Watch[Any]) -> list[Any]:
     """Return the messages of a stream until it ends as a draining server ends it: a bookmark, then UNAVAILABLE."""
-    messages = []
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    messages: list[Any] = []
+
+    async def read_on() -> None:
         while True:
             messages.append(await watch.message())
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await read_on()
     told = read(caught.value)
     assert (told.code, told.reason) == DRAINING
     assert messages[-1].type == BOOKMARK
@@ -127,10 +128,10 @@ async def test_an_outdated_server_writes_nothing_more_and_drains(
 
     # What is there is what was acknowledged, whole, and nothing else.
     for owner, one in zip(made, tenants, strict=True):
-        states = dict(query(database, f"SELECT job_id, state FROM jobs WHERE owner = '{owner}'"))
+        states = dict(query(database, f"SELECT job_id, state FROM jobs WHERE owner = '{owner}'"))  # noqa: S608
         assert states.keys() == set(one.created)
         assert {job for job, state in states.items() if state == "COMPLETED"} == set(one.completed)
-        counted = query(database, f"SELECT state, jobs FROM counts WHERE owner = '{owner}' AND jobs <> 0")
+        counted = query(database, f"SELECT state, jobs FROM counts WHERE owner = '{owner}' AND jobs <> 0")  # noqa: S608
         assert sorted(counted) == sorted((s, list(states.values()).count(s)) for s in set(states.values()))
     assert query(database, "SELECT max(position) = (SELECT position FROM ledger) FROM events") in [[(1,)], [(True,)]]
     assert query(database, "SELECT count(*) FROM job_words") == query(database, "SELECT count(*) FROM jobs")

@@ -1,7 +1,9 @@
 """`recount` makes derived rows what they would be if nobody had spoilt them, also while servers write."""
 
+import asyncio
 import random
 import subprocess
+from asyncio.subprocess import PIPE
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,18 +15,17 @@ from jobledger_service.store.recount import Recount, Recounted
 from sqlalchemy import Connection, text
 
 from tests.conftest import StartServer
-from tests.support.api import Api
+from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import COMMAND
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 
-KINDS = ("recount.a", "recount.b", "recount.slow")
 DERIVED = (
     "SELECT job_key, words FROM job_words",
-    "SELECT owner, kind, state, jobs, chunks_pending, chunks_processing FROM counts"
-    " WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0",
+    """SELECT owner, kind, state, jobs, chunks_pending, chunks_processing FROM counts
+    WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0""",
     "SELECT limit_key, most, running, waiting FROM limits",
 )
 
@@ -62,8 +63,8 @@ def spoil(connection: Connection, chance: random.Random) -> None:
 
 async def lives(api: Api, chance: random.Random) -> None:
     """Make jobs in all states, with labels and limits, and delete some."""
-    for kind in KINDS[:2]:
-        for state in (QUEUED, RUNNING, COMPLETED, FAILED, CANCELLED):
+    for kind in (fresh_kind(), fresh_kind()):
+        for state in (COMPLETED, FAILED, CANCELLED, RUNNING, QUEUED):
             name, labels = f"Job {chance.randrange(100)}", {"dataset": chance.choice(["coco", "voc"])}
             item = {"item_count": chance.randint(1, 6), "chunk_size": 2, "display_name": name, "labels": labels}
             job = await api.job_in(state, kind, **item)
@@ -71,10 +72,10 @@ async def lives(api: Api, chance: random.Random) -> None:
                 await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
             if state == RUNNING:
                 await api.cancel(job.job_id, grace_period={"seconds": 3600})
-    limit = JobLimit(scope=f"kind:{KINDS[2]}", max_running=2)
+    limited, limit = fresh_kind(), JobLimit(max_running=2)
     for _ in range(5):
-        await api.create(KINDS[2], limits=[limit])
-    await api.claim(KINDS[2], 1)
+        await api.create(limited, limits=[limit])
+    await api.claim(limited, 1)
 
 
 async def tenants(target: str, token: str) -> list[KeyedApi]:
@@ -128,11 +129,12 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
         with database.write() as connection:
             spoil(connection, chance)
         command = [COMMAND, "recount", "--database", url]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while process.poll() is None:
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        ended = asyncio.create_task(process.communicate())
+        while not ended.done():
             for api in apis:
                 await lives(api, chance)
-        said, progress = process.communicate(timeout=BOUND)
+        said, progress = (stream.decode() for stream in await ended)
         assert process.returncode == 0, progress
         assert said.startswith("corrected: ")
         assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "words"}

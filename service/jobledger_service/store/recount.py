@@ -155,7 +155,9 @@ class Recount:
         page = connection.execute(_JOBS, {"after": after}).all()
         last: str | None = page[-1].job_key if page else None
         recorded_words = _WORDS if last is None else _WORDS.where(job_words.c.job_key <= last)
-        recorded: dict[str, str] = dict(connection.execute(recorded_words, {"after": after}).tuples().all())
+        recorded: dict[str, str] = {
+            row.job_key: row.words for row in connection.execute(recorded_words, {"after": after})
+        }
         new: list[Row] = []
         changed: list[Row] = []
         for row in page:
