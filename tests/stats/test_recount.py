@@ -53,6 +53,7 @@ def spoil(connection: Connection, chance: random.Random) -> None:
                 connection.execute(change, {"by": by, "name": name})
             elif table == "counts" and chance.random() < 0.5:
                 connection.execute(text(f"DELETE FROM counts WHERE {key} = :name"), {"name": name})  # noqa: S608
+    connection.execute(text("DELETE FROM counts WHERE owner = 'nobody'"))
     connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9)"))
     for key in connection.execute(text("SELECT job_key FROM job_words")).scalars().all():
         change = chance.choice(
