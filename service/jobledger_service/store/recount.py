@@ -43,7 +43,7 @@ from .tables import counts, job_words, jobs, limits
 log = logging.getLogger(__name__)
 
 PAGE: Final = 500
-"""Jobs whose words are compared in one transaction, which locks them: about 30 ms on PostgreSQL."""
+"""Jobs whose words are compared in one transaction, which locks them."""
 
 _STATUS: Final = (
     jobs.c.job_key, jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.priority, jobs.c.display_name,
