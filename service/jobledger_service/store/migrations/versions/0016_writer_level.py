@@ -6,7 +6,7 @@ from alembic import op
 from jobledger_service.store.writer_level import raise_writer_level
 
 revision = "0016"
-down_revision = "0009"
+down_revision = "0015"
 
 
 def upgrade() -> None:
