@@ -131,6 +131,10 @@ class Hostile:
             self._found(target, "an answer that cannot be decoded", repr(raw[:200]), requests)
             return
         self._memory.note(answer)
+        if not target.descriptor.client_streaming:
+            with suppress(DecodeError):
+                request = GetMessageClass(target.descriptor.input_type).FromString(requests[0])
+                self._memory.go_on(target.path, request, answer)
 
     def _note(self, target: Target, outcome: str) -> None:
         self.outcomes[target.path, outcome] += 1

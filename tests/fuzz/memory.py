@@ -9,9 +9,13 @@ from google.protobuf.message import Message
 
 KEPT = 40
 """Values of each name, and requests of each method: the newest."""
-ALIASES = {"token": "lease_token", "next_page_token": "page_token", "missing_job_ids": "job_id"}
+ALIASES = {"token": "lease_token", "next_page_token": "page_token", "missing_job_ids": "job_id"} | {
+    f"start_{name}_id": f"{name}_id" for name in ("server", "socket", "channel")
+}
 """Names under which an answer has what a request asks for under another."""
-Value = str | bytes
+Value = str | bytes | int
+PLACES = {"next_page_token": "page_token", "resume_token": "resume_token"}
+"""Fields of answers that a request goes on from, and the fields of requests that they go into."""
 
 
 def name_of(field: FieldDescriptor) -> str:
@@ -40,6 +44,14 @@ class Memory:
         """Keep a request that was accepted."""
         self._worked[method].append(request)
 
+    def go_on(self, method: str, request: Message, answer: Message) -> None:
+        """Keep the request that goes on where an answer ended, if there is one."""
+        for told, asked in PLACES.items():
+            known = told in answer.DESCRIPTOR.fields_by_name and asked in request.DESCRIPTOR.fields_by_name
+            if known and (token := getattr(answer, told)):
+                setattr(request, asked, token)
+                self.worked(method, request.SerializeToString())
+
     def request(self, method: str) -> bytes | None:
         """Return a request of a method that was accepted, if there was one."""
         return self._chance.choice(known) if (known := self._worked[method]) else None
@@ -61,4 +73,6 @@ def _texts(message: Message) -> Iterator[tuple[str, Value]]:
             if isinstance(one, Message):
                 yield from _texts(one)
             elif isinstance(one, str | bytes) and len(one) < 4_096:
+                yield name_of(field), one
+            elif type(one) is int and field.name.endswith("_id"):
                 yield name_of(field), one

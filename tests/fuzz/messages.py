@@ -1,10 +1,11 @@
 """Requests of any shape, from the descriptors alone: plausible ones, the same with some odd values, and bytes."""
 
+from contextlib import suppress
 from random import Random
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.message import EncodeError, Message
+from google.protobuf.message import DecodeError, EncodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from tests.fuzz import values
@@ -50,11 +51,12 @@ class Generator:
         return _encode(self.plausible(descriptor))
 
     def _known(self, method: str, descriptor: Descriptor) -> Message:
-        """Return a request that was accepted before, now and then with the place that an answer said to go on from."""
+        """Return a request that was accepted before, or goes on after it; now and then from another place."""
         message = GetMessageClass(descriptor)()
-        message.MergeFromString(self._memory.request(method) or self._encoded(descriptor))
+        with suppress(DecodeError):
+            message.MergeFromString(self._memory.request(method) or self._encoded(descriptor))
         for name in ("page_token", "resume_token", "cursor"):
-            if name in descriptor.fields_by_name and self._chance.random() < 0.5:
+            if name in descriptor.fields_by_name and self._chance.random() < 0.2:
                 self._set(message, descriptor.fields_by_name[name])
         return message
 
@@ -113,7 +115,7 @@ class Generator:
                 known = self._memory.value(name)
                 return known if isinstance(known, bytes) else b""
             case FieldDescriptor.CPPTYPE_STRING:
-                return self._text(name)
+                return self._text(name, message.DESCRIPTOR)
             case FieldDescriptor.CPPTYPE_BOOL:
                 return self._chance.random() < 0.5
             case FieldDescriptor.CPPTYPE_ENUM:
@@ -121,13 +123,16 @@ class Generator:
             case FieldDescriptor.CPPTYPE_DOUBLE | FieldDescriptor.CPPTYPE_FLOAT:
                 return values.plausible_number(self._chance, name, whole=False)
             case _:
-                return int(values.plausible_number(self._chance, name, whole=True))
+                known = self._memory.value(name)
+                return known if type(known) is int else int(values.plausible_number(self._chance, name, whole=True))
 
-    def _text(self, name: str) -> str:
-        known = self._memory.value("job_id" if name == "name" else name)
-        plausible = values.WORDS.get(name)
-        if isinstance(known, str) and (plausible is None or name == "name" or self._chance.random() < 0.5):
-            return f"operations/{known}" if name == "name" else known
+    def _text(self, name: str, asked: Descriptor) -> str:
+        if name == "name" and asked.file.package == "google.longrunning":
+            listed = asked.name.startswith("List")
+            return "operations" if listed else f"operations/{self._memory.value('job_id')}"
+        known, plausible = self._memory.value(name), values.WORDS.get(name)
+        if isinstance(known, str) and (plausible is None or self._chance.random() < values.KNOWN.get(name, 0.5)):
+            return known
         return self._chance.choice(plausible or (self._mark, f"{self._mark} part", "a", "report"))
 
     def _mask(self, message: Message, field: FieldDescriptor) -> Message:
@@ -205,7 +210,7 @@ class Generator:
         if texts and self._chance.random() < 0.7:
             field = self._chance.choice(texts)
             if field.is_repeated:
-                getattr(message, field.name).extend([self._text(name_of(field)) or "x"] * (size // 40))
+                getattr(message, field.name).extend([self._text(name_of(field), descriptor) or "x"] * (size // 40))
             else:
                 setattr(message, field.name, "y" * size)
             return _encode(message)
