@@ -122,9 +122,10 @@ class Hostile:
                 return await _some(channel.stream_stream(target.path)(iter(requests), metadata=metadata))
 
     def _heard(self, target: Target, requests: list[bytes], raw: bytes) -> None:
-        may = self._reads_others and any(b"bystander" in request for request in requests)
-        if not may and told(raw, self._secrets):
-            self._found(target, "another owner's data in an answer", repr(raw[:200]), requests)
+        if told(raw, self._secrets):
+            if not (self._reads_others and any(b"bystander" in request for request in requests)):
+                self._found(target, "another owner's data in an answer", repr(raw[:200]), requests)
+            return  # what was learnt from it would come back in his own data
         try:
             answer = GetMessageClass(target.descriptor.output_type).FromString(raw)
         except DecodeError:
