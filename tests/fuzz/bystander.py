@@ -30,7 +30,6 @@ from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 
 from tests.fuzz.memory import Value
 from tests.fuzz.values import KINDS
-from tests.support.api import Api
 from tests.support.bounds import BOUND
 from tests.support.keys import KeyedApi
 from tests.support.lives import assert_gapless, assert_ordered
@@ -49,7 +48,9 @@ class _Reading(grpc.aio.UnaryUnaryClientInterceptor):
     def __init__(self, check: Callable[[Message], None]) -> None:
         self._check = check
 
-    async def intercept_unary_unary(self, continuation: Callable[..., Awaitable[Any]], details: Any, request: Any) -> Any:
+    async def intercept_unary_unary(
+        self, continuation: Callable[..., Awaitable[Any]], details: Any, request: Any
+    ) -> Any:
         call = await continuation(details._replace(timeout=BOUND), request)
         self._check(await call)
         return call
@@ -67,13 +68,12 @@ class Bystander:
         self._mark = mark
         self._secrets = secrets
         self._receiver = receiver
-        self._keyed = KeyedApi(server, token, _Reading(self._check))
-        self._api: Api = self._keyed
+        self._api = KeyedApi(server, token, _Reading(self._check))
         self._steps = (self._complete_one, self._fail_and_retry, self._cancel, self._update, self._list_and_export)
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._keyed.channel.close()
+        await self._api.channel.close()
 
     async def subscribe(self) -> None:
         """Make a webhook."""
@@ -130,7 +130,9 @@ class Bystander:
             self._hand_out(cursor=first.cursor)
             claimed = await self._claim(job)
             for one in claimed:
-                said = await self._api.report(one, stage="work", stage_percent=50, message=self._mark, items_completed=1)
+                said = await self._api.report(
+                    one, stage="work", stage_percent=50, message=self._mark, items_completed=1
+                )
                 assert said.status == OK
             shown = await self._api.get(job.job_id)
             assert (shown.state, shown.progress.percent, shown.progress.message) == (RUNNING, 62.5, self._mark)
@@ -206,7 +208,9 @@ class Bystander:
     async def _update(self) -> None:
         job = await self._create()
         mask = {"paths": ["priority", "labels"]}
-        request = UpdateJobRequest(job_id=job.job_id, update_mask=mask, priority=9, labels={"mark": self._mark}, etag=job.etag)
+        request = UpdateJobRequest(
+            job_id=job.job_id, update_mask=mask, priority=9, labels={"mark": self._mark}, etag=job.etag
+        )
         assert (await self._api.jobs.UpdateJob(request)).job.revision == 2
         await self._api.complete(*await self._claim(job))
         shown = (await self._api.jobs.GetJob(GetJobRequest(job_id=job.job_id))).job

@@ -4,14 +4,13 @@ import asyncio
 import json
 import subprocess
 import traceback
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
 from tests.fuzz.bystander import Bystander
 from tests.fuzz.findings import Finding
-from tests.fuzz.hostile import Hostile, unreached
+from tests.fuzz.hostile import Hostile, most_common, unreached
 from tests.fuzz.memory import Memory
 from tests.fuzz.methods import Target, served
 from tests.support.databases import new_database
@@ -50,6 +49,10 @@ class Campaign:
     def rounds(self) -> int:
         """Return how many rounds the bystander has done."""
         return self._bystander.rounds if self._bystander else 0
+
+    def told(self) -> str:
+        """Return how far it is."""
+        return f"{self.calls} calls, {self.rounds} rounds: {most_common(self.hostiles, 6)}"
 
     async def run(self, goes_on: Callable[[int], bool]) -> None:
         """Run for as long as it goes on, asked with the number of calls so far; every method is called in any case."""

@@ -1,4 +1,4 @@
-"""A caller who sends anything to everything, keeps what comes back, and holds that he is refused or answered in order."""
+"""A caller who sends anything to everything, keeps what comes back, and judges each answer and refusal."""
 
 import asyncio
 from collections import Counter
@@ -75,7 +75,9 @@ class Hostile:
 
     async def send(self, channel: grpc.aio.Channel, target: Target) -> None:
         """Send one request, and judge what comes of it."""
-        requests = [self._generator.request(target.path, target.descriptor.input_type) for _ in range(self._many(target))]
+        requests = [
+            self._generator.request(target.path, target.descriptor.input_type) for _ in range(self._many(target))
+        ]
         try:
             for raw in await self._answers(channel, target, requests):
                 self._heard(target, requests, raw)

@@ -245,9 +245,7 @@ class Ledger:
             if job.chunks[index].state == CHUNK_COMPLETED:
                 raise Refused("NOTHING_TO_RETRY")
         again = [
-            chunk
-            for chunk in job.in_states((CHUNK_FAILED, CHUNK_CANCELLED))
-            if not indexes or chunk.index in indexes
+            chunk for chunk in job.in_states((CHUNK_FAILED, CHUNK_CANCELLED)) if not indexes or chunk.index in indexes
         ]
         if not again:
             raise Refused("NOTHING_TO_RETRY")

@@ -72,7 +72,7 @@ def _texts(message: Message) -> Iterator[tuple[str, Value]]:
         for one in list(values)[:KEPT]:
             if isinstance(one, Message):
                 yield from _texts(one)
-            elif isinstance(one, str | bytes) and len(one) < 4_096:
-                yield name_of(field), one
-            elif type(one) is int and field.name.endswith("_id"):
+            elif (isinstance(one, str | bytes) and len(one) < 4_096) or (
+                type(one) is int and field.name.endswith("_id")
+            ):
                 yield name_of(field), one

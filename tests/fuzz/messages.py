@@ -12,9 +12,9 @@ from tests.fuzz import values
 from tests.fuzz.memory import Memory, name_of
 
 REQUIRED = {
-    "job_id", "job_ids", "kind", "kinds", "worker", "code", "error", "uri", "url", "update_mask", "priority", "scope", "job",
-    "jobs", "max_running", "reports", "completions", "failures", "releases", "lease_token", "lease_tokens", "name",
-    "roles", "key_id", "webhook_id", "delivery_id", "index", "state", "progress",
+    "job_id", "job_ids", "kind", "kinds", "worker", "code", "error", "uri", "url", "update_mask", "priority", "scope",
+    "job", "jobs", "max_running", "reports", "completions", "failures", "releases", "lease_token", "lease_tokens",
+    "name", "roles", "key_id", "webhook_id", "delivery_id", "index", "state", "progress",
 }  # fmt: skip
 """Names of fields without which a request is mostly refused at once."""
 MAX_DEPTH = 6
@@ -104,7 +104,7 @@ class Generator:
         else:
             target[key] = value
 
-    def _value(self, message: Message, field: FieldDescriptor, depth: int) -> Any:
+    def _value(self, message: Message, field: FieldDescriptor, depth: int) -> Any:  # noqa: PLR0911 - one a type
         name = name_of(field)
         match field.cpp_type:
             case FieldDescriptor.CPPTYPE_MESSAGE if field.message_type.full_name == "google.protobuf.FieldMask":
@@ -170,7 +170,7 @@ class Generator:
         else:
             _assign(message, field, self._odd(message, field))
 
-    def _odd(self, message: Message, field: FieldDescriptor) -> Any:
+    def _odd(self, message: Message, field: FieldDescriptor) -> Any:  # noqa: PLR0911 - one a type
         known = self._memory.value(name_of(field))
         match field.cpp_type:
             case FieldDescriptor.CPPTYPE_MESSAGE:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 import grpc
+from google.longrunning import operations_proto_pb2  # noqa: F401
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 
@@ -11,7 +12,6 @@ from grpc_channelz.v1 import channelz_pb2  # noqa: F401
 from grpc_health.v1 import health_pb2  # noqa: F401
 from grpc_reflection.v1alpha import reflection_pb2  # noqa: F401
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from google.longrunning import operations_proto_pb2  # noqa: F401
 from jobledger.v1 import (  # noqa: F401
     admin_service_pb2,
     import_service_pb2,

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 from jobledger.v1.admin_service_pb2 import CreateApiKeyRequest
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
@@ -39,8 +39,11 @@ def two_owners(store: str, directory: Path) -> Iterator[dict[str, Owner]]:
         server.kill()
 
 
-def drive(callers: dict[str, Owner], number: int, examples: int, steps: int) -> None:
-    """Run the machine: so many lives of a ledger, of so many steps each, drawn from a seed."""
+def drive(callers: dict[str, Owner], number: int, examples: int, steps: int, *, shrinks: bool = True) -> None:
+    """Run the machine: so many lives of a ledger, of so many steps each, drawn from a seed.
+
+    Raises AssertionError at the first difference, with the fewest steps that lead to one if it `shrinks` them.
+    """
 
     @seed(number)
     def machine() -> LedgerMachine:
@@ -48,6 +51,11 @@ def drive(callers: dict[str, Owner], number: int, examples: int, steps: int) -> 
 
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     bounds = settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, database=None, suppress_health_check=checks
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
+        suppress_health_check=checks,
     )
     run_state_machine_as_test(machine, settings=bounds)

@@ -17,7 +17,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "content_type": ("video/mp4", "text/plain; charset=utf-8"),
     "code": ("BOOM", "OUT_OF_MEMORY"),
     "stage": ("fetch", "work", "store"),
-    "scope": tuple(f"kind:{kind}" for kind in KINDS) + ("label:team=media",),
+    "scope": (*(f"kind:{kind}" for kind in KINDS), "label:team=media"),
     "column": ("job_id", "state", "percent", "input", "labels"),
     "label_column": ("team",),
     "start_day": ("2026-01-01", "2020-02-29"),
@@ -45,9 +45,10 @@ NUMBERS: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 TEXTS = (
     "", " ", "\x00", "a\x00b", "owner/x\x00", "\x1b[2J", "\r\n", "\x7f\x80\x9f", "\u2028", "\ufeff", "\ufffe",
-    "\U0010ffff", "e\u0301", "\u0130\u0131\u017f\u212a", "\u202eabc\u202c", "\u200f\u05d0\u0627", "👩\u200d👧", "%s%n{0}",
-    "'; DROP TABLE jobs; --", '"', "\\", "%", "_", "NULL", "null", "NaN", "../../etc/passwd", "file:///etc/passwd",
-    "jobledger.bulk", "jobledger.artifacts", "[" * 500, "{" * 500, '{"a":' * 200, "kind:", "label:=", "label:a=\x00",
+    "\U0010ffff", "e\u0301", "\u0130\u0131\u017f\u212a", "\u202eabc\u202c", "\u200f\u05d0\u0627", "👩\u200d👧",
+    "%s%n{0}", "'; DROP TABLE jobs; --", '"', "\\", "%", "_", "NULL", "null", "NaN", "../../etc/passwd",
+    "file:///etc/passwd", "jobledger.bulk", "jobledger.artifacts", "[" * 500, "{" * 500, '{"a":' * 200,
+    "kind:", "label:=", "label:a=\x00",
     "-1", "1e999", "9" * 40, "mallory/x", "bystander/x", "operations/", "operations/x", "*", "a.b.c", "http://[::1",
     "https://user:pass@host/", "s3://", "//", "\N{CYRILLIC SMALL LETTER A}dmin", "\ud7ff\ue000",
 )  # fmt: skip
