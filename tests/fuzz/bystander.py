@@ -137,7 +137,9 @@ class Bystander:
             shown = await self._api.get(job.job_id)
             assert (shown.state, shown.progress.percent, shown.progress.message) == (RUNNING, 62.5, self._mark)
             artifacts = {self._mark: {"uri": f"s3://bucket/{self._mark}", "size_bytes": 5}}
-            said = await self._api.complete(*claimed, artifacts=artifacts, result_uri="s3://bucket/result")
+            said = await self._api.complete(
+                *claimed, progress={"artifacts": artifacts}, result_uri="s3://bucket/result"
+            )
             assert [one.status for one in said] == [OK] * CHUNKS
             await self._follow(watch, first, COMPLETED)
         ended = await self._api.get(job.job_id)

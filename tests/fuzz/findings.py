@@ -16,7 +16,7 @@ NEVER = {
     grpc.StatusCode.INTERNAL: "INTERNAL",
     grpc.StatusCode.UNKNOWN: "UNKNOWN",
     grpc.StatusCode.UNAVAILABLE: "UNAVAILABLE of a server that is well",
-    grpc.StatusCode.DATA_LOSS: "DATA_LOSS",
+    grpc.StatusCode.DATA_LOSS: "something is stored that cannot be read",
     grpc.StatusCode.UNIMPLEMENTED: "UNIMPLEMENTED of a method that is listed",
 }
 OWN_WAY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)

@@ -192,18 +192,19 @@ class Ledger:
                 statuses.append(CANCEL_REQUESTED if lease.job.state == CANCELLING else OK)
         return statuses
 
-    def end(self, owner: str, leases: Sequence[Lease], how: str) -> list[Result]:
-        """End leases: "complete", "fail", "fail for good" or "release"."""
+    def end(self, owner: str, leases: Sequence[Lease], how: str, percent: int | None) -> list[Result]:
+        """End leases: "complete", "fail", "fail for good" or "release"; `percent` is the last report of each."""
         with self._commit(lease.job for lease in leases):
-            return [self._end(owner, lease, how) for lease in leases]
+            return [self._end(owner, lease, how, percent or 0) for lease in leases]
 
-    def _end(self, owner: str, lease: Lease, how: str) -> Result:
+    def _end(self, owner: str, lease: Lease, how: str, percent: int) -> Result:
         job, chunk, kind = lease.job, lease.chunk, how.partition(" ")[0]
         if lease.ended_by(owner, kind):
             return OK, chunk.state
         if not lease.holds(owner):
             return LEASE_LOST, ChunkState.CHUNK_STATE_UNSPECIFIED
-        chunk.ended = kind
+        chunk.percent, chunk.ended = max(chunk.percent, percent), kind
+        _sum_up(job)
         stopping = job.state == CANCELLING
         match kind:
             case "complete":

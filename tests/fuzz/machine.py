@@ -207,14 +207,16 @@ class LedgerMachine(RuleBasedStateMachine):
         owner=owners,
         chosen=st.lists(numbers, min_size=1, max_size=3),
         how=st.sampled_from(["complete", "complete", "fail", "fail for good", "release"]),
+        percent=st.none() | st.integers(0, 100),
     )
-    def end(self, owner: str, chosen: list[int], how: str) -> None:
+    def end(self, owner: str, chosen: list[int], how: str, percent: int | None) -> None:
         """End some leases, whosever they are, also those that have ended before."""
         leases = self._leases(chosen)
-        request = _ending([self.tokens[one] for one in leases], how)
+        last = {} if percent is None else {"percent": percent}
+        request = _ending([self.tokens[one] for one in leases], how, last)
         method = {"c": "CompleteChunks", "f": "FailChunks", "r": "ReleaseChunks"}[how[0]]
         results = self._call(owner, method, request).results
-        expected = self.ledger.end(owner, leases, how)
+        expected = self.ledger.end(owner, leases, how, percent)
         assert [(result.status, result.chunk_state) for result in results] == expected
 
     @precondition(lambda self: self.requests)
@@ -345,14 +347,15 @@ class LedgerMachine(RuleBasedStateMachine):
         return all_of_them
 
 
-def _ending(tokens: Sequence[str], how: str) -> Any:
+def _ending(tokens: Sequence[str], how: str, last: dict[str, int]) -> Any:
+    """Return the request that ends leases; `last` is the last report of each."""
+    each = [{"lease_token": token, "progress": last} for token in tokens]
     if how == "complete":
-        return work_pb.CompleteChunksRequest(completions=[work_pb.ChunkCompletion(lease_token=one) for one in tokens])
+        return work_pb.CompleteChunksRequest(completions=each)
     if how == "release":
-        return work_pb.ReleaseChunksRequest(lease_tokens=tokens)
-    for_good = how == "fail for good"
-    failures = [work_pb.ChunkFailure(lease_token=one, error={"code": "X"}, not_retryable=for_good) for one in tokens]
-    return work_pb.FailChunksRequest(failures=failures)
+        return work_pb.ReleaseChunksRequest(releases=each)
+    failure = {"error": {"code": "X"}, "not_retryable": how == "fail for good"}
+    return work_pb.FailChunksRequest(failures=[one | failure for one in each])
 
 
 def assert_same(shown: Shown, job: Job) -> None:
