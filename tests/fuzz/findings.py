@@ -21,6 +21,8 @@ NEVER = {
 }
 OWN_WAY = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 """What gRPC itself may say, without details: a message far too large, and the end of a call that we ended."""
+CLIENTS_OWN = "Internal error from Core"
+"""What gRPC's client says, not the server, of a stream that ended while a request was on its way into it."""
 SHOWN = 1_500
 
 
@@ -61,6 +63,8 @@ def _text(target: Target, raw: bytes) -> str:
 
 def judged(error: grpc.aio.AioRpcError, target: Target) -> str:
     """Return what is wrong with a refusal; empty for one that is as the contract says."""
+    if target.descriptor.client_streaming and error.details() == CLIENTS_OWN:
+        return ""
     if error.code() in NEVER:
         return NEVER[error.code()]
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and not target.waits:
