@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 KEPT = 40
 """Values of each name, and requests of each method: the newest."""
-ALIASES = {"token": "lease_token", "next_page_token": "page_token", "missing_job_ids": "job_id"} | {
+ALIASES = {"next_page_token": "page_token", "missing_job_ids": "job_id"} | {
     f"start_{name}_id": f"{name}_id" for name in ("server", "socket", "channel")
 }
 """Names under which an answer has what a request asks for under another."""
@@ -20,6 +20,8 @@ PLACES = {"next_page_token": "page_token", "resume_token": "resume_token"}
 
 def name_of(field: FieldDescriptor) -> str:
     """Return the name under which values of a field are kept: that of one of them."""
+    if field.name == "token" and field.containing_type.name == "Lease":
+        return "lease_token"
     name = ALIASES.get(field.name, field.name)
     return name.removesuffix("s") if field.is_repeated else name
 
@@ -60,7 +62,10 @@ class Memory:
         """Return something that was seen under a name; now and then it is another owner's."""
         stolen = self._stolen.get(name)
         known = stolen if stolen and self._chance.random() < 0.15 else self._seen.get(name)
-        return self._chance.choice(known) if known else None
+        if not known:
+            return None
+        newest = list(known)[-4:]  # of leases, those that most probably hold
+        return self._chance.choice(newest if self._chance.random() < 0.5 else known)
 
 
 def _texts(message: Message) -> Iterator[tuple[str, Value]]:

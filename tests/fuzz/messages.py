@@ -14,7 +14,8 @@ from tests.fuzz.memory import Memory, name_of
 REQUIRED = {
     "job_id", "job_ids", "kind", "kinds", "worker", "code", "error", "uri", "url", "update_mask", "priority", "scope",
     "job", "jobs", "max_running", "reports", "completions", "failures", "releases", "lease_token", "lease_tokens",
-    "name", "roles", "key_id", "webhook_id", "delivery_id", "index", "state", "progress",
+    "format", "artifacts", "metadata", "name", "roles", "key_id", "webhook_id", "delivery_id", "index", "state",
+    "progress",
 }  # fmt: skip
 """Names of fields without which a request is mostly refused at once."""
 MAX_DEPTH = 6
@@ -71,6 +72,8 @@ class Generator:
             case "google.protobuf.Timestamp" | "google.protobuf.Duration":
                 timestamp = descriptor.name == "Timestamp"
                 message.seconds = values.plausible_seconds(self._chance, timestamp=timestamp)
+            case "google.protobuf.Struct" if self._chance.random() < 0.1:
+                _fill(self._chance, message)
             case "google.protobuf.Struct":
                 for name in self._chance.sample(("a", "b", "loss", self._mark), 2):
                     message[name] = self._chance.choice((1, 0.5, True, None, "text", self._mark, [1, {"c": 2}]))

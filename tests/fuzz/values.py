@@ -2,6 +2,7 @@
 
 import math
 import time
+from base64 import b64decode, urlsafe_b64encode
 from random import Random
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -80,9 +81,11 @@ def odd_integer(chance: Random, cpp_type: int) -> int:
 
 def odd_text(chance: Random, known: str) -> str:
     """Return a text that rules seldom think of; `known` is one that was seen in an answer."""
-    match chance.randrange(5):
+    match chance.randrange(6):
         case 0:
             return "x" * chance.choice(LENGTHS)
+        case 4 if known:
+            return forged(chance, known)
         case 1:
             return chance.choice(("\U0001f600", "\x01", "é", "|", "/", "[")) * chance.choice(LENGTHS[:8])
         case 2 | 3 if known:
@@ -109,6 +112,25 @@ def mutated_text(chance: Random, text: str) -> str:
             return text + text
         case _:
             return text.swapcase()
+
+
+def forged(chance: Random, token: str) -> str:
+    """Return a token in base64, as many are, whose content was changed: some number, some text, or all of it."""
+    try:
+        raw = b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except ValueError:
+        raw = token.encode()
+    content = chance.choice(
+        (
+            raw + b"\x00",
+            raw[: max(0, len(raw) - 4)] + chance.choice((b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00")),
+            raw[:9] + chance.choice((b"\xff\xff\xff\xff", b"\x80\x00\x00\x00")) + raw[13:],
+            raw[:1] + b"\x7f" + b"\xff" * 7 + raw[9:],
+            chance.choice(TEXTS).encode(errors="ignore"),
+            mutated_bytes(chance, raw),
+        )
+    )
+    return urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def mutated_bytes(chance: Random, raw: bytes) -> bytes:
