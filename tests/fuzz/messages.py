@@ -15,7 +15,7 @@ REQUIRED = {
     "job_id", "job_ids", "kind", "kinds", "worker", "code", "error", "uri", "url", "update_mask", "priority", "scope",
     "job", "jobs", "max_running", "reports", "completions", "failures", "releases", "lease_token", "lease_tokens",
     "format", "artifacts", "metadata", "name", "roles", "key_id", "webhook_id", "delivery_id", "index", "state",
-    "progress",
+    "progress", "input",
 }  # fmt: skip
 """Names of fields without which a request is mostly refused at once."""
 MAX_DEPTH = 6
@@ -72,7 +72,7 @@ class Generator:
             case "google.protobuf.Timestamp" | "google.protobuf.Duration":
                 timestamp = descriptor.name == "Timestamp"
                 message.seconds = values.plausible_seconds(self._chance, timestamp=timestamp)
-            case "google.protobuf.Struct" if self._chance.random() < 0.1:
+            case "google.protobuf.Struct" if self._chance.random() < 0.2:
                 _fill(self._chance, message)
             case "google.protobuf.Struct":
                 for name in self._chance.sample(("a", "b", "loss", self._mark), 2):
@@ -233,8 +233,8 @@ class Generator:
 
 def _fill(chance: Random, struct: Message) -> None:
     """Make a Struct that JSON, or a decoder, may not bear."""
-    match chance.randrange(5):
-        case 0:
+    match chance.randrange(6):
+        case 0 | 5:
             struct[chance.choice(values.TEXTS)] = chance.choice(values.DOUBLES)
         case 1:
             for _ in range(chance.choice((10, 20, 23, 24, 25, 28))):
