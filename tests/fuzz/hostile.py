@@ -65,9 +65,13 @@ class Hostile:
         """Call all methods, in another order each time, for as long as it goes on."""
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         options += [("grpc.use_local_subchannel_pool", 1), ("grpc.primary_user_agent", self.name)]
+        called: set[str] = set()
         async with grpc.aio.insecure_channel(server, options) as channel:
             while True:
                 for target in self._chance.sample(targets, len(targets)):
+                    if target.destroys and target.path in called and self._chance.random() < 0.7:
+                        continue
+                    called.add(target.path)
                     for _ in range(self._chance.choice((1, 1, 2, 4)) * (4 if target.makes else 1)):
                         await self.send(channel, target)
                     if not goes_on():

@@ -133,6 +133,8 @@ class Generator:
         if name == "name" and asked.file.package == "google.longrunning":
             listed = asked.name.startswith("List")
             return "operations" if listed else f"operations/{self._memory.value('job_id')}"
+        if name == "job_id" and asked.name.startswith("Create"):
+            return f"{self._mark}-{self._chance.getrandbits(20)}"
         known, plausible = self._memory.value(name), values.WORDS.get(name)
         if isinstance(known, str) and (plausible is None or self._chance.random() < values.KNOWN.get(name, 0.5)):
             return known

@@ -41,6 +41,11 @@ class Target:
         """Return whether its answers have what other methods ask for."""
         return self.descriptor.name.startswith(("Create", "Claim", "List"))
 
+    @property
+    def destroys(self) -> bool:
+        """Return whether it takes away what other methods ask for."""
+        return self.descriptor.name.startswith(("Delete", "Cancel", "Revoke"))
+
 
 def served(server: str) -> list[Target]:
     """Return every method of the server at an address, in the order of their names."""
