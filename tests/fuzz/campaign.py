@@ -84,6 +84,8 @@ class Campaign:
         await admin.channel.close()
         working = asyncio.create_task(self._work(bystander))
         await asyncio.gather(*(self._run(one, server, working, goes_on) for one in self.hostiles))
+        for one in self.hostiles:
+            await one.read_back(server.target, self.targets)
         self._ended = True
         await working
         await bystander.close()

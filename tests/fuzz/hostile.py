@@ -9,8 +9,12 @@ from random import Random
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import MessageToJson, SerializeToJsonError
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
+from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
+from jobledger.v1.job_pb2 import JobView
+from jobledger.v1.job_service_pb2 import ListJobsRequest
 
 from tests.fuzz.findings import Finding, judged, told, words_of
 from tests.fuzz.memory import Memory
@@ -77,11 +81,20 @@ class Hostile:
                     if not goes_on():
                         return
 
-    async def send(self, channel: grpc.aio.Channel, target: Target) -> None:
-        """Send one request, and judge what comes of it."""
-        requests = [
-            self._generator.request(target.path, target.descriptor.input_type) for _ in range(self._many(target))
-        ]
+    async def read_back(self, server: str, targets: Sequence[Target]) -> None:
+        """Read all that was stored, in each form: what can be stored can be shown."""
+        requests = {
+            "ListJobs": [ListJobsRequest(page_size=500, view=JobView.JOB_VIEW_FULL)],
+            "ExportJobs": [ExportJobsRequest(format=form) for form in ExportFormat.values()[1:]],
+        }
+        async with grpc.aio.insecure_channel(server, [("grpc.max_receive_message_length", -1)]) as channel:
+            for target in targets:
+                for request in requests.get(target.descriptor.name, ()):
+                    await self.send(channel, target, request.SerializeToString())
+
+    async def send(self, channel: grpc.aio.Channel, target: Target, given: bytes | None = None) -> None:
+        """Send one request, the given one or any, and judge what comes of it."""
+        requests = [given] if given is not None else self._requests(target)
         try:
             for raw in await self._answers(channel, target, requests):
                 self._heard(target, requests, raw)
@@ -99,8 +112,10 @@ class Hostile:
                 raise
             self._note(target, "LEFT")
 
-    def _many(self, target: Target) -> int:
-        return self._chance.randint(0, 3) or 1 if target.descriptor.client_streaming else 1
+    def _requests(self, target: Target) -> list[bytes]:
+        """Return a request, or some for a stream of them."""
+        many = self._chance.randint(0, 3) or 1 if target.descriptor.client_streaming else 1
+        return [self._generator.request(target.path, target.descriptor.input_type) for _ in range(many)]
 
     def _metadata(self) -> list[tuple[str, Any]]:
         key = ("authorization", f"Bearer {self._token}")
@@ -137,6 +152,10 @@ class Hostile:
         except DecodeError:
             self._found(target, "an answer that cannot be decoded", repr(raw[:200]), requests)
             return
+        try:
+            MessageToJson(answer)
+        except (SerializeToJsonError, ValueError) as error:
+            self._found(target, "an answer that JSON cannot say", str(error), requests)
         self._memory.note(answer)
         if not target.descriptor.client_streaming:
             with suppress(DecodeError):
