@@ -62,7 +62,7 @@ class Access:
 
     def admin_service(self, checkup: Checkup, about: About) -> AdminService:
         """Return the calls of operators: over keys, usage, and the health of the server that this is about."""
-        usage = UsageQueries(self._usages, self._queries.run)
+        usage = UsageQueries(self._usages, self._queries.run, self._queries.tokens)
         return AdminService(self._key_calls(), self._clock, usage, checkup, about)
 
     def _open_keyring(self) -> KeyRing:
@@ -81,7 +81,7 @@ class Access:
             self._open_calls.sweep(keyring.check)
 
         writing, reading = self._committer.maintain, self._queries.run
-        return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed)
+        return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed, self._queries.tokens)
 
     async def counts_together(self) -> bool:
         """Whether calls are counted where the operator wants it; always when there are no rates."""

@@ -97,7 +97,9 @@ class App:
         self._committer = Committer(executor, self._committed, limit=settings.queue_limit, measured=work.measured)
         work.show(self._committer, self._feed)
         self._claims = ClaimQueue(self._committer)
-        self._exports = Exports(SqlExportStore(self._database), self._queries.cursor, self._unreadable)
+        self._exports = Exports(
+            SqlExportStore(self._database), self._queries.tokens, self._queries.cursor, self._unreadable
+        )
         bulk = BulkCalls(self._committer, self._queries, _new_id, roots_of(settings))
         self._open_metrics()
         self._access = Access(settings, self._database, self._committer, self._queries, clock)
@@ -155,7 +157,7 @@ class App:
     def _build_server(self, watch: Watch, bulk: BulkCalls) -> server.GrpcServer:
         settings, access = self._settings, self._access
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
-        given = worker_requests.Given(clock, random.random, sorted(schemes))
+        given = worker_requests.Given(clock, random.random, sorted(schemes), self._reads.epoch)
         backlog = self._build_backlog()
         services = {
             server.JOB_SERVICE: JobService(

@@ -15,7 +15,7 @@ from jobledger_service.domain.job import Job
 from jobledger_service.domain.search import begins
 
 from .cursor import Cursor
-from .paging import PageToken, parse_page_token, request_mark
+from .paging import PageTokens, request_mark
 from .unreadable import UnreadableRows
 
 P = ParamSpec("P")
@@ -123,14 +123,13 @@ class _Reached(Struct, frozen=True):
     rows: int = 0
     unreadable: int = 0
 
-    def token(self, mark: str) -> str:
+    def token(self, tokens: PageTokens, mark: str) -> str:
         place = (self.place.create_time, self.place.job_key)
-        values = (self.position, self.jobs, *place, self.looked_at, self.rows, self.unreadable)
-        return PageToken(mark, values).encode()
+        return tokens.encode(mark, self.position, self.jobs, *place, self.looked_at, self.rows, self.unreadable)
 
     @classmethod
-    def parse(cls, token: str, mark: str) -> "_Reached | None":
-        values = parse_page_token(token, mark, int, int, int, str, int, int, int, field="resume_token")
+    def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_Reached | None":
+        values = tokens.parse(token, mark, int, int, int, str, int, int, int, field="resume_token")
         if values is None:
             return None
         position, jobs, create_time, key, *counted = cast("tuple[int, int, int, str, int, int, int]", values)
@@ -144,8 +143,11 @@ class _Reached(Struct, frozen=True):
 class Exports:
     """Opens exports. They take turns, page by page, on a thread of their own, so that other reads need not wait."""
 
-    def __init__(self, store: ExportStore, cursor: Callable[[int], Cursor], unreadable: UnreadableRows) -> None:
+    def __init__(
+        self, store: ExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
+    ) -> None:
         self._store = store
+        self._tokens = tokens
         self._unreadable = unreadable
         self._cursor = cursor
         self._thread = ThreadPoolExecutor(1, "exporter")
@@ -164,8 +166,8 @@ class Exports:
 
         Raises PageTokenInvalid, CursorAhead, HistoryTrimmed, Draining, StoreUnavailable.
         """
-        mark = request_mark("export", self._cursor(0).ledger, wanted, lines.mark)
-        reached = _Reached.parse(token, mark)
+        mark = request_mark("export", wanted, lines.mark)
+        reached = _Reached.parse(self._tokens, token, mark)
         head = b""
         if reached is None:
             start = await self._run(self._store.start_export, wanted)
@@ -173,7 +175,7 @@ class Exports:
         more = True
         while more:
             cursor = self._cursor(reached.position).encode()
-            page = _Page(wanted, lines, mark, cursor, reached, head, self._unreadable)
+            page = _Page(wanted, lines, self._tokens, mark, cursor, reached, head, self._unreadable)
             pieces = await self._run(page.read, self._store)
             for piece in pieces:
                 self._check_open()
@@ -194,6 +196,7 @@ class _Page(Struct):
 
     wanted: JobFilter
     lines: Lines
+    tokens: PageTokens
     mark: str
     cursor: bytes
     reached: _Reached
@@ -247,6 +250,6 @@ class _Page(Struct):
 
     def _piece(self, written: Sequence[bytes], *, last: bool = False) -> Piece:
         reached = self.reached
-        token = "" if last else reached.token(self.mark)
+        token = "" if last else reached.token(self.tokens, self.mark)
         percent = 100.0 if last else reached.percent
         return Piece(b"".join(written), token, self.cursor, reached.rows, percent, reached.unreadable)

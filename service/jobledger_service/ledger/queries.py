@@ -16,7 +16,7 @@ from jobledger_service.domain.states import ChunkState
 
 from .cursor import Cursor
 from .loader import Loader
-from .paging import PageToken, parse_page_token, request_mark
+from .paging import PageTokens, request_mark
 from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
 from .stats import Figures, StatsQuery
 
@@ -67,6 +67,7 @@ class Queries:
 
     def __init__(self, store: ReadStore, threads: int = 2) -> None:
         self._store = store
+        self.tokens = PageTokens(store.epoch)
         self._threads = ThreadPoolExecutor(threads, "reader")
         self._statuses = Loader(self._fetch_statuses)
         self._loaders = {full: Loader(partial(self._fetch_jobs, full)) for full in (False, True)}
@@ -77,11 +78,11 @@ class Queries:
 
     def cursor(self, position: int) -> Cursor:
         """Return the cursor of a position in this ledger."""
-        return Cursor(self._store.ledger, position)
+        return Cursor(self._store.epoch.id, position)
 
     def parse_cursor(self, raw: bytes) -> int:
         """Return the position that a caller's cursor names; raises InvalidField, ForeignCursor."""
-        return Cursor.parse(raw, self._store.ledger).position
+        return Cursor.parse(raw, self._store.epoch.id).position
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Carry out a read of the store on a reader thread."""
@@ -133,7 +134,7 @@ class Queries:
     async def list_jobs(self, listing: Listing, page_token: str) -> JobPage:
         """Return a page of jobs; every page carries the first one's total and cursor. Raises PageTokenInvalid."""
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
-        place = parse_page_token(page_token, mark, int, int, str, int, int, int)
+        place = self.tokens.parse(page_token, mark, int, int, str, int, int, int)
         if place is None:
             listed = await self.run(self._store.list_jobs, replace(listing, count_to=COUNT_TO))
             count, more, position = listed.count, int(listed.more), listed.position
@@ -144,7 +145,7 @@ class Queries:
         token = ""
         if listed.next:
             page = listed.next
-            token = PageToken(mark, (page.value, page.create_time, page.job_key, count, more, position)).encode()
+            token = self.tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
         cursor = self.cursor(position)
         return JobPage(listed.jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
 
@@ -162,22 +163,22 @@ class Queries:
         """Return a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = request_mark("chunks", key, states)
-        place = parse_page_token(page_token, mark, int)
+        place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else -1
         read = await self.run(self._store.list_chunks, key, states, after, limit)
         if read is None:
             raise JobNotFound(job_id)
-        return ChunkPage(read, PageToken(mark, (read.last,)).encode() if read.more else "")
+        return ChunkPage(read, self.tokens.encode(mark, read.last) if read.more else "")
 
     async def list_events(self, owner: str, job_id: str, limit: int, page_token: str) -> EventPage:
         """Return a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = request_mark("events", key)
-        place = parse_page_token(page_token, mark, int)
+        place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else 0
         read = await self.run(self._store.job_events, key, after, limit + 1)
         if not read.rows and place is None and (await self.find_job(key, full=False))[0] is None:
             raise JobNotFound(job_id)
         rows = read.rows[:limit]
         more = len(read.rows) > limit or not read.complete
-        return EventPage(rows, PageToken(mark, (rows[-1].position,)).encode() if more else "")
+        return EventPage(rows, self.tokens.encode(mark, rows[-1].position) if more else "")

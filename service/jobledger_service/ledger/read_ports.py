@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
-from uuid import UUID
 
 from msgspec import Struct
 
 from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.epoch import Epoch
 from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.health import StoreVitals
 from jobledger_service.domain.job import Job
@@ -172,8 +172,8 @@ class ReadStore(Protocol):
     """The reading half of the store. Every method is one snapshot, and raises StoreUnavailable."""
 
     @property
-    def ledger(self) -> UUID:
-        """The name of this ledger."""
+    def epoch(self) -> Epoch:
+        """The epoch that the ledger is in."""
 
     def position(self) -> int:
         """Return the position of the newest event."""

@@ -56,7 +56,7 @@ class WorkerService:
         try:
             check_encodable("job_input", claimed.inputs.job)
             check_encodable("input", claimed.inputs.chunks.get(claimed.chunk.index))
-            return _claimed(claimed, self.given.schemes)
+            return _claimed(claimed, self.given)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one chunk is wrong with it alone
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
         failure = Failure(WorkError(UNREADABLE, "what is stored of the chunk or of its job cannot be read"), 0.5, True)  # noqa: FBT003
@@ -116,7 +116,7 @@ def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
     return result
 
 
-def _claimed(claimed: Claimed, schemes: Sequence[str]) -> api.ClaimedChunk:
+def _claimed(claimed: Claimed, given: read.Given) -> api.ClaimedChunk:
     job, chunk = claimed.job, claimed.chunk
     message = api.ClaimedChunk(
         job_id=job.spec.job_id,
@@ -125,9 +125,9 @@ def _claimed(claimed: Claimed, schemes: Sequence[str]) -> api.ClaimedChunk:
         stages=convert.stages(job.spec),
         labels=job.labels or None,
         traceparent=job.spec.traceparent,
-        artifact_schemes=schemes,
+        artifact_schemes=given.schemes,
     )
-    message.lease.token = claimed.lease.token
+    message.lease.token = claimed.lease.token(given.epoch)
     if chunk.lease_expire_time is not None:
         convert.fill_time(message.lease.expire_time, chunk.lease_expire_time)
     convert.fill_chunk(message.chunk, chunk, claimed.inputs.chunks.get(chunk.index))

@@ -1,8 +1,9 @@
 """What differs between databases, in one place."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     ARRAY,
@@ -232,8 +233,8 @@ class Sqlite:
         return []
 
     def meaning(self, error: DBAPIError) -> Exception:
-        kind = type(error.orig).__name__
-        if kind in ("IntegrityError", "DataError", "ProgrammingError", "OverflowError"):
+        code = getattr(error.orig, "sqlite_errorcode", None)  # none where the driver itself refuses a value
+        if code is None or code & 0xFF in _SQLITE_REJECTS:
             return RejectedStatementError(str(error.orig))
         return StoreUnavailable()
 
@@ -335,9 +336,28 @@ class Postgres:
         # which was not there to be locked when this transaction looked.
         if state in ("40001", "40P01", "23505"):
             return ConflictError(str(error.orig))
-        if state[:2] in ("22", "23", "42"):  # data exception, integrity violation, wrong statement
+        if state[:2] in _POSTGRES_REJECTS:
+            return RejectedStatementError(str(error.orig))
+        # The driver refuses some values itself, such as a text with a NUL character, and then there is no state.
+        if not state and type(error.orig).__name__ in ("DataError", "NotSupportedError", "ProgrammingError"):
             return RejectedStatementError(str(error.orig))
         return StoreUnavailable()
+
+
+_SQLITE_REJECTS: Final = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+}
+"""What a statement or its values bring about; everything else, such as a full disk, is the database's state."""
+
+_POSTGRES_REJECTS: Final = {"0A", "21", "22", "23", "2F", "38", "39", "42", "44", "54", "P0", "XX"}
+"""Classes of errors that a statement or its values bring about: data exceptions, violated constraints, wrong
+statements, limits of a row or an index (54), and what the server fails at in itself (XX), such as one damaged row
+(https://www.postgresql.org/docs/current/errcodes-appendix.html). The others are the state of the database, or of the
+connection to it."""
 
 
 # Each server names its connections, `jobledger/VERSION/NAME`: so it is seen as long as it is connected, and no longer.

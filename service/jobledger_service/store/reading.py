@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +19,7 @@ from sqlalchemy import (
 )
 
 from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.epoch import Epoch
 from jobledger_service.domain.health import MOST_DELIVERIES, StoreVitals
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.limits import CHUNKS_IN_VIEW
@@ -44,6 +44,7 @@ from jobledger_service.ledger.unreadable import UnreadableRows
 from .chunk_rows import CHUNK_COLUMNS, chunk_of
 from .duty_rows import LIMIT_COLUMNS, limit_of, run_of
 from .engines import Database
+from .epochs import read_epoch
 from .job_rows import JOB_COLUMNS, STATUS_COLUMNS, job_of, status_of
 from .listing import BUDGET, Budget, list_keys
 from .running import RunningTotals
@@ -126,12 +127,12 @@ class SqlReadStore:
             .order_by(chunks.c.job_key, chunks.c.chunk_index)
         )
         with database.read() as connection:
-            self._ledger = UUID(connection.execute(select(ledger.c.ledger_id)).scalar_one())
+            self._epoch = read_epoch(connection)
 
     @property
-    def ledger(self) -> UUID:
-        """The name of this ledger."""
-        return self._ledger
+    def epoch(self) -> Epoch:
+        """The epoch that the ledger is in."""
+        return self._epoch
 
     def position(self) -> int:
         """Return the position of the newest event."""
