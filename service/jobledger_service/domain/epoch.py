@@ -8,6 +8,8 @@ from uuid import UUID
 from msgspec import Struct
 
 MAC_BYTES: Final = 16
+MAX_TOKEN: Final = 4_096
+"""Characters of the longest token, with room: a place in a list names a job, and counts."""
 
 
 class Epoch(Struct, frozen=True):
@@ -36,6 +38,8 @@ def _encode(raw: bytes) -> str:
 
 def _decode(token: str) -> bytes:
     """Return the bytes of a token; each has one encoding and no other."""
+    if len(token) > MAX_TOKEN:
+        raise ValueError("is not a token")
     try:
         raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except ValueError as error:
