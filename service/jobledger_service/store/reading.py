@@ -181,7 +181,7 @@ class SqlReadStore:
         self, connection: Connection, wanted: dict[str, object], bad: set[str]
     ) -> dict[str, tuple[Inputs, list[Chunk]]]:
         """Return the inputs and the first chunks of jobs, by key; a job with a chunk that cannot be read is bad."""
-        job_inputs: dict[str, bytes] = dict(connection.execute(self._inputs, wanted).tuples().all())
+        job_inputs: dict[str, bytes] = {key: raw for key, raw in connection.execute(self._inputs, wanted)}  # noqa: C416  rows are no pairs to mypy
         of_chunks: dict[str, dict[int, bytes]] = {}
         listed: dict[str, list[Chunk]] = {}
         for *row, raw in connection.execute(self._chunks, wanted).all():
