@@ -9,7 +9,8 @@ JobledgerError
 │   ├── ApiKeyNotFoundError      API_KEY_NOT_FOUND
 │   ├── WebhookNotFoundError     WEBHOOK_NOT_FOUND
 │   ├── DeliveryNotFoundError    DELIVERY_NOT_FOUND
-│   └── ConnectionNotFoundError  CONNECTION_NOT_FOUND: of channelz
+│   ├── ConnectionNotFoundError  CONNECTION_NOT_FOUND: of channelz
+│   └── ServiceNotFoundError     SERVICE_NOT_FOUND: of grpc.health.v1
 ├── JobUnreadableError           JOB_UNREADABLE: what is stored of the job is damaged
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
@@ -128,6 +129,10 @@ class WebhookNotFoundError(NotFoundError):
 
 class ConnectionNotFoundError(NotFoundError):
     """Channelz knows no server, channel or socket of this id, or no more."""
+
+
+class ServiceNotFoundError(NotFoundError):
+    """The server has no service of this name."""
 
 
 class DeliveryNotFoundError(NotFoundError):

@@ -18,6 +18,7 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "WEBHOOK_NOT_FOUND": errors.WebhookNotFoundError,
     "DELIVERY_NOT_FOUND": errors.DeliveryNotFoundError,
     "CONNECTION_NOT_FOUND": errors.ConnectionNotFoundError,
+    "SERVICE_NOT_FOUND": errors.ServiceNotFoundError,
     "TOO_MANY_WEBHOOKS": errors.TooManyWebhooksError,
     "JOB_ALREADY_EXISTS": errors.JobAlreadyExistsError,
     "REQUEST_ID_REUSED": errors.RequestIdReusedError,

@@ -66,6 +66,7 @@ OFFERED = [
     "Relist",
     "RequestIdReusedError",
     "RoleMissingError",
+    "ServiceNotFoundError",
     "StoreUnavailableError",
     "TaskToStop",
     "TooManyQueuedJobsError",

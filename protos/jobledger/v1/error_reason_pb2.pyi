@@ -164,6 +164,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
     more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
     """
+    ERROR_REASON_SERVICE_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """ERROR_REASON_SERVICE_NOT_FOUND (NOT_FOUND) is a service that the server does not have.
+    Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
+    """
     ERROR_REASON_JOB_UNREADABLE: _ErrorReason.ValueType  # 60
     """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job of which something is stored that cannot be read: a damaged row, or one
     that something else has written. Only this job is concerned; the server's log says what it is.
@@ -317,6 +321,10 @@ Example: CreateWebhook when there are 100 already. Metadata: limit.
 ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 50
 """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
 more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
+"""
+ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 51
+"""ERROR_REASON_SERVICE_NOT_FOUND (NOT_FOUND) is a service that the server does not have.
+Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
 """
 ERROR_REASON_JOB_UNREADABLE: ErrorReason.ValueType  # 60
 """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job of which something is stored that cannot be read: a damaged row, or one

@@ -32,6 +32,7 @@ Refusal
 ├── WebhookNotFound       no such webhook of this owner
 ├── DeliveryNotFound      no such delivery of this webhook
 ├── TooManyWebhooks       the owner has as many as one may have
+├── ServiceNotFound       no such service of this server
 ├── QueueFull             too many writes wait
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
@@ -348,6 +349,13 @@ class ConnectionNotFound(Refusal):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"there is none of this id, or no more: {why}")
+
+
+class ServiceNotFound(Refusal):
+    """The server has no service of this name, whose health could be asked for."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"the server has no service {service[:128]!r}", service=service[:128])
 
 
 class QueueFull(Refusal):

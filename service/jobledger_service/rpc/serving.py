@@ -1,8 +1,8 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -19,10 +19,12 @@ from jobledger_service.ledger.usage import Usage
 from .call import AccessLog, Call, Context, Served
 from .door import Door
 from .errors import internal_status, status_of
-from .identity import Caller
+from .identity import NOBODY, Caller
 from .methods import METHODS, Kind, Method
 from .observe import CallsObserver
 from .open_calls import OpenCalls
+from .public_streams import PublicStreams
+from .strangers import RefusedStrangers
 from .traces import Tracer
 
 log = structlog.get_logger(__name__)
@@ -122,6 +124,8 @@ class Serving:
         self._log_of_calls = log_of_calls
         self._tracer = tracer
         self._calls = _Calls()
+        self._strangers = RefusedStrangers()
+        self._public_streams = PublicStreams()
 
     async def drain(self, seconds: float) -> None:
         """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
@@ -131,6 +135,7 @@ class Serving:
                 await self._calls.quiet()
         except TimeoutError:
             log.warning("calls still run when the drain timeout ends", calls=self._calls.running)
+        self._strangers.close()
 
     def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
         """Return the handler of a service whose methods have the names of the descriptor."""
@@ -142,6 +147,8 @@ class Serving:
         asked, streams = METHODS[descriptor.full_name], descriptor.server_streaming
         observer = self._observer.method(f"{asked.service}/{asked.name}", streams=streams)
         method = Served(asked, observer, keeps_trace=asked.name in KEEP_TRACE)
+        if descriptor.client_streaming and streams:
+            return grpc.stream_stream_rpc_method_handler(self._stream(method, partial(_read_each, read), answer))
         if descriptor.client_streaming:
             return grpc.stream_unary_rpc_method_handler(
                 self._unary(method, partial(_read_each, read), self._held(asked, answer))
@@ -171,9 +178,9 @@ class Serving:
         self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], Awaitable[Message | bytes]]
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
         async def behaviour(raw: Any, context: Context) -> bytes:  # noqa: ANN401  bytes, or a stream of bytes
-            with Call(method, context, self._log_of_calls, self._tracer) as call:
+            with self._call(method, context) as call:
                 try:
-                    with self._calls:
+                    with self._running(method.asked):
                         caller = await self._admit(call, read, raw)
                         call.reply = await answer(call.request, caller)
                         reply = _encoded(call.reply)
@@ -190,14 +197,14 @@ class Serving:
         return behaviour
 
     def _stream(
-        self, method: Served, read: Read, answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
-    ) -> Callable[[bytes, Context], Awaitable[None]]:
-        async def behaviour(raw: bytes, context: Context) -> None:
-            with Call(method, context, self._log_of_calls, self._tracer) as call:
+        self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        async def behaviour(raw: Any, context: Context) -> None:  # noqa: ANN401  bytes, or a stream of bytes
+            with self._call(method, context) as call:
                 try:
-                    with self._calls:
+                    with self._running(method.asked):
                         caller = await self._admit(call, read, raw)
-                        with self._open_calls.watch(caller):
+                        with self._watch(call, caller):
                             async with aclosing(answer(call.request, caller)) as messages:
                                 async for message in messages:
                                     await _send(context, message)
@@ -213,11 +220,31 @@ class Serving:
 
         return behaviour
 
+    def _call(self, method: Served, context: Context) -> Call:
+        tracer = None if method.asked.role is None else self._tracer  # nobody wants a trace of each probe
+        return Call(method, context, self._log_of_calls, tracer)
+
+    def _running(self, method: Method) -> AbstractContextManager[None]:
+        """Count a call that is to end before the server does, and refuse it when the server drains."""
+        return nullcontext() if method.role is None else self._calls
+
+    @contextmanager
+    def _watch(self, call: Call, caller: Caller) -> Iterator[None]:
+        """Hold a stream: of its key, or one of those that everybody may open; raises TooManyWatches."""
+        if call.method.asked.role is not None:
+            with self._open_calls.watch(caller):
+                yield
+            return
+        with self._public_streams.hold(call.context.peer()):
+            yield
+
     async def _admit(self, call: Call, read: Callable[[Any], Any], raw: Any) -> Caller:  # noqa: ANN401  or a stream
         """Return who makes the call; it, and the request, are noted in the call as far as they are known."""
         asked = call.method.asked
-        caller = call.caller = await self._door.identify(call.context)
-        call.tally = self._usage.tally(caller, asked.full_name)
+        caller = await self._door.identify(call.context, asked)
+        if caller is not NOBODY:
+            call.caller = caller
+            call.tally = self._usage.tally(caller, asked.full_name)
         size = len(raw) if isinstance(raw, bytes) else 0
         call.tally.received += size
         await self._door.admit(caller, asked, size)
@@ -228,7 +255,10 @@ class Serving:
         call.tally.errors += 1
         status = status_of(refusal, self._cursor)
         call.code = status.code.name
-        log.info("refused", code=call.code, why=status.details, **call.told())
+        if call.caller is None:
+            self._strangers.add(call.method.asked.full_name, call.code, refusal.reason)
+        else:
+            log.info("refused", code=call.code, why=status.details, **call.told())
         await call.context.abort_with_status(status)
 
     async def _fail(self, call: Call, error: Exception) -> None:
