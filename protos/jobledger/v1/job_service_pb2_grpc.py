@@ -166,7 +166,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetJobs(self, request, context):
-        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find or cannot show.
+        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """

@@ -55,7 +55,7 @@ class JobServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]
-    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find or cannot show.
+    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
@@ -184,7 +184,7 @@ class JobServiceAsyncStub(JobServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND); DATA_LOSS (JOB_UNREADABLE). Retry: safe.
     """
     BatchGetJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]  # type: ignore[assignment]
-    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find or cannot show.
+    """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
@@ -328,7 +328,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.BatchGetJobsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.BatchGetJobsResponse, _abc.Awaitable[_job_service_pb2.BatchGetJobsResponse]]:
-        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find or cannot show.
+        """BatchGetJobs returns up to 500 jobs at once, and names those that it did not find, cannot show, or has no room for.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """

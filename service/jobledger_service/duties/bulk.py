@@ -103,7 +103,7 @@ class BulkRuns:
         """Return the next of the jobs that are named; the cursor is how many of them are behind."""
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._most]]
-        read = await self._queries.run(self._store.read_jobs, keys, full=False)
+        read = await self._queries.run(self._store.read_jobs, keys, full=False, bounded=False)
         there = {key: found.job for key, found in read.jobs.items()}
         keys = keys[: _within(there.get(key) for key in keys)]
         end = begin + len(keys)

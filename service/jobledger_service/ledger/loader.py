@@ -10,6 +10,10 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
+class NotReadError(Exception):
+    """A read had no room for this key, and for another one it had: the key goes into the next read."""
+
+
 class Loader(Generic[Key, Value]):
     """Gathers single reads into sets of at most `most` keys. A read begins after it was asked for, never before."""
 
@@ -50,6 +54,11 @@ class Loader(Generic[Key, Value]):
                 caller.set_exception(error)
             return
         for key, ones in callers.items():
+            try:
+                value = value_of(key)
+            except NotReadError:
+                self._waiting.setdefault(key, []).extend(ones)
+                continue
             for caller in ones:
                 if not caller.done():
-                    caller.set_result(value_of(key))
+                    caller.set_result(value)

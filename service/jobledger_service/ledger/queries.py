@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import accumulate
 from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
@@ -11,17 +12,19 @@ from msgspec.structs import replace
 
 from jobledger_service.domain.errors import JobNotFound, JobUnreadable
 from jobledger_service.domain.job import job_id_of, job_key
+from jobledger_service.domain.limits import MAX_REPLY_BYTES
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 
 from .cursor import Cursor
-from .loader import Loader
+from .loader import Loader, NotReadError
 from .paging import PageTokens, request_mark
 from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
 from .stats import Figures, StatsQuery
 
 P = ParamSpec("P")
 R = TypeVar("R")
+JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
 
 COUNT_TO: Final = 1_000
 """Where counting stops when it cannot be exact."""
@@ -90,7 +93,14 @@ class Queries:
 
     async def _fetch_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _Found]:  # noqa: FBT001  bound by partial
         read = await self.run(self._store.read_jobs, keys, full=full)
-        return lambda key: _Found(read.jobs.get(key), read.position, key in read.unreadable)
+        unread = set(read.unread)
+
+        def found(key: str) -> _Found:
+            if key in unread:
+                raise NotReadError
+            return _Found(self._with_next(read.jobs.get(key)), read.position, key in read.unreadable)
+
+        return found
 
     async def find_job(self, key: str, *, full: bool) -> tuple[JobRead | None, int]:
         """Return a job, None when there is none, and the position at which that is true; gathered with other calls.
@@ -128,8 +138,16 @@ class Queries:
         return await self.run(self._store.read_statuses, [job_key(owner, job_id) for job_id in job_ids])
 
     async def jobs(self, owner: str, job_ids: Sequence[str], *, full: bool) -> JobsRead:
-        """Return the jobs that exist, by key, all from one moment."""
-        return await self.run(self._store.read_jobs, [job_key(owner, job_id) for job_id in job_ids], full=full)
+        """Return the jobs that exist, as many as fit into a reply, by key, all from one moment."""
+        read = await self.run(self._store.read_jobs, [job_key(owner, job_id) for job_id in job_ids], full=full)
+        return replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()})
+
+    def _with_next(self, read: JobReadT) -> JobReadT:
+        """Return a job with the page token of its chunks that were not read."""
+        if read is None or not read.more_chunks:
+            return read
+        last = read.chunks[-1].index if read.chunks else -1
+        return replace(read, next_chunks=self.tokens.encode(_chunks_mark(read.job.key, frozenset()), last))
 
     async def list_jobs(self, listing: Listing, page_token: str) -> JobPage:
         """Return a page of jobs; every page carries the first one's total and cursor. Raises PageTokenInvalid."""
@@ -146,8 +164,8 @@ class Queries:
         if listed.next:
             page = listed.next
             token = self.tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
-        cursor = self.cursor(position)
-        return JobPage(listed.jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
+        jobs, cursor = [self._with_next(one) for one in listed.jobs], self.cursor(position)
+        return JobPage(jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
 
     async def figures(self, query: StatsQuery) -> Figures:
         """Return statistics."""
@@ -162,7 +180,7 @@ class Queries:
     ) -> ChunkPage:
         """Return a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
-        mark = request_mark("chunks", key, states)
+        mark = _chunks_mark(key, states)
         place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else -1
         read = await self.run(self._store.list_chunks, key, states, after, limit)
@@ -179,6 +197,16 @@ class Queries:
         read = await self.run(self._store.job_events, key, after, limit + 1)
         if not read.rows and place is None and (await self.find_job(key, full=False))[0] is None:
             raise JobNotFound(job_id)
-        rows = read.rows[:limit]
-        more = len(read.rows) > limit or not read.complete
+        rows = _fitting(read.rows[:limit])
+        more = len(read.rows) > len(rows) or not read.complete
         return EventPage(rows, self.tokens.encode(mark, rows[-1].position) if more else "")
+
+
+def _chunks_mark(key: str, states: frozenset[ChunkState]) -> str:
+    return request_mark("chunks", key, states)
+
+
+def _fitting(rows: Sequence[EventRow]) -> Sequence[EventRow]:
+    """Return the first rows, at least one, that fit into a reply."""
+    sizes = accumulate(len(row.message) for row in rows)
+    return rows[: max(1, sum(size <= MAX_REPLY_BYTES for size in sizes))]
