@@ -18,7 +18,7 @@ from jobledger.v1.job_service_pb2 import (
     ListJobEventsRequest,
     ListJobsRequest,
 )
-from jobledger.v1.worker_service_pb2 import ClaimedChunk, HeartbeatRequest, LeaseReport
+from jobledger.v1.worker_service_pb2 import ClaimChunksRequest, ClaimedChunk, HeartbeatRequest, LeaseReport
 from jobledger_client import AsyncJobClient
 from jobledger_service.domain.job import job_key
 from jobledger_service.domain.limits import MAX_REPLY_BYTES
@@ -28,7 +28,9 @@ from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.reading import SqlReadStore
 from sqlalchemy import event
 
+from tests.support.bounds import BOUND
 from tests.support.keys import KeyedApi
+from tests.support.states import OK
 from tests.support.tenants import Shared, shared_server
 
 FULL, BASIC = JobView.JOB_VIEW_FULL, JobView.JOB_VIEW_BASIC
@@ -165,6 +167,24 @@ async def test_a_history_ends_its_page_early(api: KeyedApi, large: Large):
             last += len(page.events)
             pages, request.page_token = pages + 1, page.next_page_token
         assert last == (await api.get(job_id)).revision
+
+
+async def test_a_claim_gives_back_what_its_answer_has_no_room_for(api: KeyedApi, kind: str):
+    await api.create(kind, item_count=60, chunk_size=1, input={"large": "x" * 60_000})
+    claimed: list[ClaimedChunk] = []
+    answers = 0
+    async with asyncio.timeout(BOUND):
+        while len(claimed) < 60:
+            answer = await api.work.ClaimChunks(
+                ClaimChunksRequest(kinds=[kind], worker="w", max_chunks=60, wait={"seconds": 5})
+            )
+            assert fits(answer)
+            claimed += answer.chunks
+            answers += 1
+    assert sorted(one.chunk.index for one in claimed) == list(range(60))
+    assert {one.chunk.attempt for one in claimed} == {1}
+    assert answers > 1
+    assert {result.status for result in await api.complete(*claimed)} == {OK}
 
 
 async def test_the_sdk_goes_on_by_itself(api: KeyedApi, large: Large):

@@ -10,7 +10,8 @@ from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.domain.chunk import WorkError
 from jobledger_service.domain.errors import JobUnreadable, Refusal
-from jobledger_service.domain.work import Failure, WorkReport
+from jobledger_service.domain.limits import MAX_REPLY_BYTES
+from jobledger_service.domain.work import Failure, Release, WorkReport
 from jobledger_service.ledger.attendance import Attendance
 from jobledger_service.ledger.claims import ClaimQueue
 from jobledger_service.ledger.commands import Claimed, FailChunks, LeaseAnswer, LeaseStatus
@@ -24,6 +25,8 @@ from .structs import check_encodable
 
 UNREADABLE: Final = "INPUT_UNREADABLE"
 """The code of the error of a chunk that no worker can be shown."""
+
+NO_ROOM: Final = Release("the answer to the claim had no room for it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,19 @@ class WorkerService:
         command, wait = read.claim_chunks(request, caller)
         self.attendance.note(caller.owner, request.worker)
         claimed = await self.claims.claim(command, wait)
-        encoded = [await self._shown(one) for one in claimed]
-        return b"".join(api.ClaimChunksResponse(chunks=[one]).SerializeToString() for one in encoded if one)
+        parts: list[bytes] = []
+        size = 0
+        for number, one in enumerate(claimed):
+            message = await self._shown(one)
+            if message is None:
+                continue
+            part = api.ClaimChunksResponse(chunks=[message]).SerializeToString()
+            size += len(part)
+            if parts and size > MAX_REPLY_BYTES:
+                self.claims.give_back(caller.owner, claimed[number:], NO_ROOM)
+                break
+            parts.append(part)
+        return b"".join(parts)
 
     async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:
         claimed = await self.claims.claim_one(read.claim_chunk(request, caller))
