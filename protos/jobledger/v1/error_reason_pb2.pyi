@@ -26,7 +26,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_UNSPECIFIED is never returned."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
-    must not have NUL characters. A lease token that this service never gave out breaks its rule too.
+    must not have NUL characters. What has not the form of a lease token breaks its rule too.
     Example: `priority: 11 is not within 0 to 10`.
     """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 2
@@ -70,15 +70,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: a resume after two weeks. Metadata: oldest_cursor (base64).
     """
     ERROR_REASON_FOREIGN_CURSOR: _ErrorReason.ValueType  # 12
-    """ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database.
+    """ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database, or from before this one was restored.
     Example: a staging cursor sent to production.
     """
     ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 13
-    """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: the database was restored from an
-    older backup. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
+    """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: an older copy of the database was
+    put back by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 14
-    """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged or of another request.
+    """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged, of another request, or from
+    before the database was restored.
     Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
@@ -184,7 +185,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """ERROR_REASON_UNSPECIFIED is never returned."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
-must not have NUL characters. A lease token that this service never gave out breaks its rule too.
+must not have NUL characters. What has not the form of a lease token breaks its rule too.
 Example: `priority: 11 is not within 0 to 10`.
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 2
@@ -228,15 +229,16 @@ ERROR_REASON_HISTORY_TRIMMED: ErrorReason.ValueType  # 11
 Example: a resume after two weeks. Metadata: oldest_cursor (base64).
 """
 ERROR_REASON_FOREIGN_CURSOR: ErrorReason.ValueType  # 12
-"""ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database.
+"""ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database, or from before this one was restored.
 Example: a staging cursor sent to production.
 """
 ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 13
-"""ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: the database was restored from an
-older backup. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
+"""ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: an older copy of the database was
+put back by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 14
-"""ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged or of another request.
+"""ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged, of another request, or from
+before the database was restored.
 Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15

@@ -13,7 +13,7 @@ Refusal
 ├── NothingToRetry        no failed or cancelled chunk was named
 ├── ChunkNotClaimable     the chunk is held, done or not yet due
 ├── HistoryTrimmed        the cursor is older than the history
-├── ForeignCursor         the cursor is of another database
+├── ForeignCursor         the cursor is of another database, or from before a restore
 ├── CursorAhead           the cursor is past the end of the ledger
 ├── PageTokenInvalid      the page token is damaged or of another request
 ├── ApiKeyMissing         the call carries no API key
@@ -156,10 +156,10 @@ class HistoryTrimmed(Refusal):
 
 
 class ForeignCursor(Refusal):
-    """The cursor names another ledger."""
+    """The cursor names another ledger, or an epoch of this one that a restore has ended."""
 
     def __init__(self) -> None:
-        super().__init__("the cursor is of another database: list again and watch from there")
+        super().__init__("the cursor is of another database, or from before a restore: list again and watch from there")
 
 
 class CursorAhead(Refusal):
