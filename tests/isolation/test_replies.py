@@ -33,6 +33,8 @@ from tests.support.keys import KeyedApi
 from tests.support.states import OK
 from tests.support.tenants import Shared, shared_server
 
+pytestmark = pytest.mark.long  # many megabytes are written first
+
 FULL, BASIC = JobView.JOB_VIEW_FULL, JobView.JOB_VIEW_BASIC
 OWNER = "mallory"
 URI = "https://example.com/" + "é" * 2_028
@@ -124,6 +126,24 @@ async def test_a_job_of_more_chunks_than_a_view_has_names_the_next_page(api: Key
     assert len(shown.chunks) == 1_000
     request = ListChunksRequest(job_id=job.job_id, page_token=shown.next_chunks_page_token)
     assert [chunk.index for chunk in (await api.jobs.ListChunks(request)).chunks] == [1_000]
+
+
+async def test_characters_of_many_bytes_count_as_many(api: KeyedApi, kind: str):
+    clef = "\U0001d11e"
+    job = await api.create(kind, item_count=900, chunk_size=1)
+    claimed = await api.claim(kind, 900, worker=clef * 256)
+    for begin in range(0, 900, 450):
+        part, progress = claimed[begin : begin + 450], {"message": clef * 800, "stage": clef * 128}
+        reports = [LeaseReport(lease_token=one.lease.token, progress=progress) for one in part]
+        await api.work.Heartbeat(HeartbeatRequest(reports=reports))
+    answer = await api.jobs.GetJob(GetJobRequest(job_id=job.job_id))
+    page = await api.jobs.ListChunks(ListChunksRequest(job_id=job.job_id, page_size=1_000))
+    assert fits(answer)
+    assert fits(page)
+    assert 0 < len(answer.job.chunks) < 900
+    assert 0 < len(page.chunks) < 900
+    assert answer.job.next_chunks_page_token
+    assert page.next_page_token
 
 
 @pytest.mark.parametrize("view", [FULL, BASIC])

@@ -88,6 +88,7 @@ class Carried:
         assert (await api.complete(self.claimed))[0].status == LEASE_LOST
 
 
+@pytest.mark.long
 async def test_what_was_carried_from_before_a_restore_is_refused_for_ever(
     store: str, connect: Connect, kind: str, tmp_path: Path
 ):
@@ -115,6 +116,7 @@ async def test_what_was_carried_from_before_a_restore_is_refused_for_ever(
     assert second.defects() == []
 
 
+@pytest.mark.long
 async def test_a_chunk_that_was_held_at_the_back_up_is_claimable_when_its_lease_is_over(
     store: str, connect: Connect, kind: str, tmp_path: Path
 ):
@@ -137,6 +139,7 @@ async def test_a_chunk_that_was_held_at_the_back_up_is_claimable_when_its_lease_
     assert second.stop() == 0
 
 
+@pytest.mark.long
 def test_a_new_epoch_is_refused_while_servers_run(store: str, tmp_path: Path):
     server = Server(new_database(store, tmp_path), tmp_path, QUICK).start()
     said = run("new-epoch", "--database", server.database)
