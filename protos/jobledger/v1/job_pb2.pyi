@@ -424,7 +424,7 @@ class Job(_message.Message):
     """cancel_reason is what CancelJob was told. Empty unless CANCELLING or CANCELLED, or when no reason was given."""
     next_chunks_page_token: _builtins.str
     """next_chunks_page_token is where the chunks after `chunks` begin: the page_token of ListChunks without states. Empty when
-    `chunks` has all of them, and in views without chunks and in events.
+    `chunks` has all of them, and in views without chunks and in watches.
     """
     @_builtins.property
     def progress(self) -> Global___Progress:

@@ -97,15 +97,18 @@ class ProtoCodec:
         The last chunks are left out when it would be too large.
         """
         message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
-        convert.fill_full_job(message.job, replace(read, chunks=()))
+        convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
         parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
+        omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
         for chunk in read.chunks:
             part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
             left -= len(part)
             if left < 0:
-                parts.append(_CHUNKS_OMITTED)
+                omitted = True
                 break
             parts.append(part)
+        if omitted:
+            parts.append(_CHUNKS_OMITTED)
         return b"".join(parts)
 
     def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
