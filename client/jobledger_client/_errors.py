@@ -39,6 +39,8 @@ JobledgerError
 │   ├── RateLimitedError         RATE_LIMITED: come back after `retry_after`
 │   ├── TooManyWatchesError      TOO_MANY_WATCHES
 │   ├── TooManyQueuedJobsError   TOO_MANY_QUEUED_JOBS
+│   ├── TooManyReadsError        TOO_MANY_READS: come back after `retry_after`
+│   ├── ReadTooLongError         READ_TOO_LONG: ask for less at once
 │   └── MessageTooLargeError     MESSAGE_TOO_LARGE: send less at once
 ├── QueueFullError               QUEUE_FULL: come back after `retry_after`
 ├── UnavailableError             UNAVAILABLE without a reason: nobody answered
@@ -253,6 +255,14 @@ class TooManyWatchesError(LimitError):
 
 class TooManyQueuedJobsError(LimitError):
     """As many jobs of this owner are QUEUED as may be."""
+
+
+class TooManyReadsError(LimitError):
+    """As many reads of this owner wait as may; come back after `retry_after` seconds."""
+
+
+class ReadTooLongError(LimitError):
+    """The service was not done with a read within the time that one may take: narrow it, or ask for smaller pages."""
 
 
 class MessageTooLargeError(LimitError):

@@ -42,6 +42,8 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "RATE_LIMITED": errors.RateLimitedError,
     "TOO_MANY_WATCHES": errors.TooManyWatchesError,
     "TOO_MANY_QUEUED_JOBS": errors.TooManyQueuedJobsError,
+    "TOO_MANY_READS": errors.TooManyReadsError,
+    "READ_TOO_LONG": errors.ReadTooLongError,
     "MESSAGE_TOO_LARGE": errors.MessageTooLargeError,
     "QUEUE_FULL": errors.QueueFullError,
     "DRAINING": errors.DrainingError,

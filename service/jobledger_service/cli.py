@@ -27,6 +27,7 @@ from .store.backup import back_up, restore
 from .store.engines import must_exist, open_database
 from .store.epochs import begin_epoch
 from .store.migrate import SchemaError, check, prepare, upgrade
+from .store.time_limits import UNLIMITED
 from .supervisor import supervise
 
 cli = typer.Typer(
@@ -124,7 +125,7 @@ def migrate(
     """
     given: dict[str, Any] = {"database": database} if database else {}
     settings = _settings(given)
-    with told(), closing(open_database(settings.database)) as opened:
+    with told(), closing(open_database(settings.database, UNLIMITED)) as opened:
         try:
             done = check(opened) if check_only else upgrade(opened)
         except SchemaError as error:
@@ -174,7 +175,7 @@ def new_epoch_command(database: Annotated[str | None, option("database")] = None
     settings = _settings({"database": database} if database else {})
     with told():
         must_exist(settings.database)
-        with closing(open_database(settings.database)) as opened:
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
             prepare(opened)
             position = begin_epoch(opened)
     typer.echo(f"a new epoch begins after position {position}")

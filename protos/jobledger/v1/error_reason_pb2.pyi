@@ -149,6 +149,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
     Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
     """
+    ERROR_REASON_TOO_MANY_READS: _ErrorReason.ValueType  # 32
+    """ERROR_REASON_TOO_MANY_READS (RESOURCE_EXHAUSTED) is a read of an owner who has as many waiting as the operator allows;
+    with RetryInfo and QuotaFailure. Example: a script that lists in 2,000 threads. Metadata: limit.
+    """
+    ERROR_REASON_READ_TOO_LONG: _ErrorReason.ValueType  # 33
+    """ERROR_REASON_READ_TOO_LONG (RESOURCE_EXHAUSTED) is a read that the database did not finish within the time that the
+    operator allows: narrow the filter, or ask for smaller pages. Example: statistics of all kinds over ten years.
+    Metadata: seconds.
+    """
     ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 40
     """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
     Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
@@ -307,6 +316,15 @@ ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
 """ERROR_REASON_MESSAGE_TOO_LARGE (RESOURCE_EXHAUSTED) is a request with more bytes than the operator allows, 4 MiB unless
 told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
 Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
+"""
+ERROR_REASON_TOO_MANY_READS: ErrorReason.ValueType  # 32
+"""ERROR_REASON_TOO_MANY_READS (RESOURCE_EXHAUSTED) is a read of an owner who has as many waiting as the operator allows;
+with RetryInfo and QuotaFailure. Example: a script that lists in 2,000 threads. Metadata: limit.
+"""
+ERROR_REASON_READ_TOO_LONG: ErrorReason.ValueType  # 33
+"""ERROR_REASON_READ_TOO_LONG (RESOURCE_EXHAUSTED) is a read that the database did not finish within the time that the
+operator allows: narrow the filter, or ask for smaller pages. Example: statistics of all kinds over ten years.
+Metadata: seconds.
 """
 ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 40
 """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.

@@ -35,8 +35,9 @@ class JobServiceStub:
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
-    owner: another owner's job is not found.
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
+    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
+    key's owner: another owner's job is not found.
     """
 
     @_typing.overload
@@ -167,8 +168,9 @@ class JobServiceAsyncStub(JobServiceStub):
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
-    owner: another owner's job is not found.
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
+    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
+    key's owner: another owner's job is not found.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -295,8 +297,9 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
     RESOURCE_EXHAUSTED (RATE_LIMITED, MESSAGE_TOO_LARGE), DEADLINE_EXCEEDED or INTERNAL. Every write may also end with
-    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. The jobs are those of the key's
-    owner: another owner's job is not found.
+    RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo. Every read may also end with
+    RESOURCE_EXHAUSTED (TOO_MANY_READS, which has RetryInfo; READ_TOO_LONG, which asks for less). The jobs are those of the
+    key's owner: another owner's job is not found.
     """
 
     @_abc_1.abstractmethod

@@ -28,11 +28,13 @@ Refusal
 │   ├── RateLimited       too many calls with one key
 │   ├── TooManyWatches    too many open watches of a key or an owner
 │   ├── TooManyQueuedJobs too many jobs of an owner wait
+│   ├── TooManyReads      too many reads of an owner wait
 │   └── MessageTooLarge   the request has too many bytes
 ├── WebhookNotFound       no such webhook of this owner
 ├── DeliveryNotFound      no such delivery of this webhook
 ├── TooManyWebhooks       the owner has as many as one may have
 ├── ServiceNotFound       no such service of this server
+├── ReadTooLong           the read was not done within its time
 ├── QueueFull             too many writes wait
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
@@ -300,6 +302,18 @@ class TooManyQueuedJobs(LimitReached):
         )
 
 
+class TooManyReads(LimitReached):
+    """As many reads of an owner wait as may."""
+
+    def __init__(self, owner: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} reads of the {_owner(owner)} are waiting, as many as may be: come back a little later",
+            _owner(owner),
+            SECOND,
+            limit=str(limit),
+        )
+
+
 class MessageTooLarge(LimitReached):
     """The request has more bytes than the operator allows."""
 
@@ -356,6 +370,16 @@ class ServiceNotFound(Refusal):
 
     def __init__(self, service: str) -> None:
         super().__init__(f"the server has no service {service[:128]!r}", service=service[:128])
+
+
+class ReadTooLong(Refusal):
+    """The database was not done with a read within the time that one may take."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the read was not done within {seconds:g} s: narrow the filter, or ask for smaller pages",
+            seconds=f"{seconds:g}",
+        )
 
 
 class QueueFull(Refusal):

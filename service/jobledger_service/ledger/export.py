@@ -1,9 +1,6 @@
 """The export: every job that matches a filter, as all of them were at one position, in pieces that can be resumed."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from msgspec import Struct
@@ -16,6 +13,7 @@ from jobledger_service.domain.search import begins
 
 from .cursor import Cursor
 from .paging import PageTokens, request_mark
+from .readers import SharedReaders
 from .unreadable import UnreadableRows
 
 P = ParamSpec("P")
@@ -141,7 +139,7 @@ class _Reached(Struct, frozen=True):
 
 
 class Exports:
-    """Opens exports. They take turns, page by page, on a thread of their own, so that other reads need not wait."""
+    """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads need not wait."""
 
     def __init__(
         self, store: ExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
@@ -150,7 +148,7 @@ class Exports:
         self._tokens = tokens
         self._unreadable = unreadable
         self._cursor = cursor
-        self._thread = ThreadPoolExecutor(1, "exporter")
+        self._readers = SharedReaders("exporter", 1)
         self._closed = False
 
     def close(self) -> None:
@@ -159,7 +157,7 @@ class Exports:
 
     def shutdown(self) -> None:
         """Let the page that is being read finish."""
-        self._thread.shutdown(wait=True)
+        self._readers.close()
 
     async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Piece]:
         """Yield the export, or what of it comes after a token.
@@ -170,21 +168,21 @@ class Exports:
         reached = _Reached.parse(self._tokens, token, mark)
         head = b""
         if reached is None:
-            start = await self._run(self._store.start_export, wanted)
+            start = await self._run(wanted.owner, self._store.start_export, wanted)
             reached, head = _Reached(start.position, start.jobs), lines.head
         more = True
         while more:
             cursor = self._cursor(reached.position).encode()
             page = _Page(wanted, lines, self._tokens, mark, cursor, reached, head, self._unreadable)
-            pieces = await self._run(page.read, self._store)
+            pieces = await self._run(wanted.owner, page.read, self._store)
             for piece in pieces:
                 self._check_open()
                 yield piece
             reached, head, more = page.reached, b"", bool(pieces[-1].token)
 
-    async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _run(self, owner: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         self._check_open()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+        return await self._readers.run(owner, work, *args, **kwargs)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,8 +1,6 @@
 """The reading side: what is true now, and what was said."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
@@ -20,6 +18,7 @@ from .cursor import Cursor
 from .loader import Loader, NotReadError
 from .paging import PageTokens, request_mark
 from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
+from .readers import OWNER_THREADS, READS_PER_OWNER, Reader, SharedReaders
 from .stats import Figures, StatsQuery
 
 P = ParamSpec("P")
@@ -66,18 +65,28 @@ class _Found(NamedTuple):
 
 
 class Queries:
-    """Reads on threads of their own. Each raises StoreUnavailable when the database is away."""
+    """Reads on threads of their own. Each raises StoreUnavailable when the database is away.
 
-    def __init__(self, store: ReadStore, threads: int = 2) -> None:
+    Owners take turns. Reads of single jobs, which go together, and those of the server's own duties wait for no owner.
+    """
+
+    def __init__(self, store: ReadStore, reads_per_owner: int = READS_PER_OWNER) -> None:
         self._store = store
         self.tokens = PageTokens(store.epoch)
-        self._threads = ThreadPoolExecutor(threads, "reader")
+        self._owners = SharedReaders("owners", OWNER_THREADS, reads_per_owner)
+        self._single_jobs = Reader("single jobs")
+        self._duties = Reader("duties")
+        self._feed = Reader("feed")
+        self.run_for_feed = self._feed.run
+        self.run_for = self._owners.run
+        self.run_for_watch = self._owners.run_for_watch
         self._statuses = Loader(self._fetch_statuses)
         self._loaders = {full: Loader(partial(self._fetch_jobs, full)) for full in (False, True)}
 
     def close(self) -> None:
         """Let the reads that run finish."""
-        self._threads.shutdown(wait=True)
+        for one in (self._owners, self._single_jobs, self._duties, self._feed):
+            one.close()
 
     def cursor(self, position: int) -> Cursor:
         """Return the cursor of a position in this ledger."""
@@ -88,11 +97,11 @@ class Queries:
         return Cursor.parse(raw, self._store.epoch.id).position
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Carry out a read of the store on a reader thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(read, *args, **kwargs))
+        """Carry out a read that the server itself needs: of a duty, of keys, of its health."""
+        return await self._duties.run(read, *args, **kwargs)
 
     async def _fetch_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _Found]:  # noqa: FBT001  bound by partial
-        read = await self.run(self._store.read_jobs, keys, full=full)
+        read = await self._single_jobs.run(self._store.read_jobs, keys, full=full)
         unread = set(read.unread)
 
         def found(key: str) -> _Found:
@@ -120,7 +129,7 @@ class Queries:
         return read
 
     async def _fetch_statuses(self, keys: Sequence[str]) -> Callable[[str], JobStatus | JobUnreadable | None]:
-        read = await self.run(self._store.read_statuses, keys)
+        read = await self._single_jobs.run(self._store.read_statuses, keys)
         by_key = {one.job_key: one for one in read.statuses}
         return lambda key: JobUnreadable(job_id_of(key)) if key in read.unreadable else by_key.get(key)
 
@@ -135,11 +144,13 @@ class Queries:
 
     async def statuses(self, owner: str, job_ids: Sequence[str]) -> StatusesRead:
         """Return the statuses of the jobs that exist, all from one moment."""
-        return await self.run(self._store.read_statuses, [job_key(owner, job_id) for job_id in job_ids])
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+        return await self.run_for(owner, self._store.read_statuses, keys)
 
     async def jobs(self, owner: str, job_ids: Sequence[str], *, full: bool) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply, by key, all from one moment."""
-        read = await self.run(self._store.read_jobs, [job_key(owner, job_id) for job_id in job_ids], full=full)
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+        read = await self.run_for(owner, self._store.read_jobs, keys, full=full)
         return replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()})
 
     def _with_next(self, read: JobReadT) -> JobReadT:
@@ -151,15 +162,16 @@ class Queries:
 
     async def list_jobs(self, listing: Listing, page_token: str) -> JobPage:
         """Return a page of jobs; every page carries the first one's total and cursor. Raises PageTokenInvalid."""
+        owner = listing.filter.owner
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
         place = self.tokens.parse(page_token, mark, int, int, str, int, int, int)
         if place is None:
-            listed = await self.run(self._store.list_jobs, replace(listing, count_to=COUNT_TO))
+            listed = await self.run_for(owner, self._store.list_jobs, replace(listing, count_to=COUNT_TO))
             count, more, position = listed.count, int(listed.more), listed.position
         else:
             value, create_time, key, count, more, position = cast("tuple[int, int, str, int, int, int]", place)
             after = PageKey(value, create_time, key)
-            listed = await self.run(self._store.list_jobs, replace(listing, after=after))
+            listed = await self.run_for(owner, self._store.list_jobs, replace(listing, after=after))
         token = ""
         if listed.next:
             page = listed.next
@@ -169,11 +181,11 @@ class Queries:
 
     async def figures(self, query: StatsQuery) -> Figures:
         """Return statistics."""
-        return await self.run(self._store.figures, query)
+        return await self.run_for(query.owner, self._store.figures, query)
 
     async def limits(self, owner: str) -> list[Limit]:
         """Return the concurrency limits that are in force, by scope."""
-        return await self.run(self._store.limits, owner)
+        return await self.run_for(owner, self._store.limits, owner)
 
     async def list_chunks(
         self, owner: str, job_id: str, states: frozenset[ChunkState], limit: int, page_token: str
@@ -183,7 +195,7 @@ class Queries:
         mark = _chunks_mark(key, states)
         place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else -1
-        read = await self.run(self._store.list_chunks, key, states, after, limit)
+        read = await self.run_for(owner, self._store.list_chunks, key, states, after, limit)
         if read is None:
             raise JobNotFound(job_id)
         return ChunkPage(read, self.tokens.encode(mark, read.last) if read.more else "")
@@ -194,7 +206,7 @@ class Queries:
         mark = request_mark("events", key)
         place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else 0
-        read = await self.run(self._store.job_events, key, after, limit + 1)
+        read = await self.run_for(owner, self._store.job_events, key, after, limit + 1)
         if not read.rows and place is None and (await self.find_job(key, full=False))[0] is None:
             raise JobNotFound(job_id)
         rows = _fitting(read.rows[:limit])

@@ -86,7 +86,7 @@ class Webhooks:
 
     async def get(self, owner: str, webhook_id: str) -> Webhook:
         """Return a webhook; raises WebhookNotFound."""
-        webhook = await self.queries.run(self.store.find, webhook_key(owner, webhook_id))
+        webhook = await self.queries.run_for(owner, self.store.find, webhook_key(owner, webhook_id))
         if webhook is None:
             raise WebhookNotFound(webhook_id)
         return webhook
@@ -96,7 +96,7 @@ class Webhooks:
         mark = request_mark("webhooks", owner)
         place = self.queries.tokens.parse(page_token, mark, str)
         after = cast("str", place[0]) if place else ""
-        found = await self.queries.run(self.store.of_owner, owner, after, limit + 1)
+        found = await self.queries.run_for(owner, self.store.of_owner, owner, after, limit + 1)
         page = found[:limit]
         return page, self.queries.tokens.encode(mark, page[-1].webhook_id) if len(found) > limit else ""
 
@@ -136,7 +136,7 @@ class Webhooks:
         webhook = await self.get(owner, webhook_id)
         mark = request_mark("deliveries", webhook.key, states)
         place = cast("tuple[int, int] | None", self.queries.tokens.parse(page_token, mark, int, int))
-        found = await self.queries.run(self.kept.deliveries, webhook.key, states, place, limit + 1)
+        found = await self.queries.run_for(owner, self.kept.deliveries, webhook.key, states, place, limit + 1)
         page = found[:limit]
         last = page[-1] if len(found) > limit else None
         return page, self.queries.tokens.encode(mark, last.position, last.ordinal) if last else ""

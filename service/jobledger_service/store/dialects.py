@@ -124,6 +124,9 @@ class Dialect(Protocol):
     def replicas(self, connection: Connection) -> list[Replica]:
         """Return the servers that are connected now, by name; none where there can be only one."""
 
+    def was_cancelled(self, error: DBAPIError) -> bool:
+        """Return whether the database ended a statement because it took too long."""
+
     def meaning(self, error: DBAPIError) -> Exception:
         """Return what an error of the database means to the ledger."""
 
@@ -232,6 +235,9 @@ class Sqlite:
     def replicas(self, connection: Connection) -> list[Replica]:  # noqa: ARG002  there are no others
         return []
 
+    def was_cancelled(self, error: DBAPIError) -> bool:
+        return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+
     def meaning(self, error: DBAPIError) -> Exception:
         code = getattr(error.orig, "sqlite_errorcode", None)  # none where the driver itself refuses a value
         if code is None or code & 0xFF in _SQLITE_REJECTS:
@@ -329,6 +335,9 @@ class Postgres:
     def replicas(self, connection: Connection) -> list[Replica]:
         named = [str(name).split("/", 2) for name in connection.execute(_REPLICAS).scalars()]
         return [Replica(name, version) for _, version, name in named]
+
+    def was_cancelled(self, error: DBAPIError) -> bool:
+        return getattr(error.orig, "sqlstate", None) == "57014"  # query_canceled, here and at the server
 
     def meaning(self, error: DBAPIError) -> Exception:
         state = getattr(error.orig, "sqlstate", None) or ""
