@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, TypeVar
 from google.protobuf.message import Message
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 
-from .clock import clock
+from .clock import clock_of
 from .connecting import REFUSED, Connection, RefusedError
 from .domain.access import DEFAULT_OWNER, Caller, Role
 from .domain.errors import Refusal, StoreUnavailable
@@ -54,6 +54,7 @@ class DatabaseDesk:
             prepare(database)
             with database.read() as connection:
                 tokens = PageTokens(read_epoch(connection))
+            clock = clock_of(database)
             keys = Keys(SqlKeyStore(database), _at_once, _at_once, clock, secrets.token_bytes, _nobody_to_tell, tokens)
             calls = KeyCalls(keys, clock)
             try:

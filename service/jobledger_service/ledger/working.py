@@ -320,7 +320,7 @@ class WorkingSet:
     def records(self) -> list[Record]:
         """Return what the ledger is to say: one record for each job that changed."""
         return [
-            touched.record(self._jobs[key], self.now, was_quiet=self._was_quiet(touched.before))
+            touched.record(self._jobs[key], was_quiet=self._was_quiet(touched.before))
             for key, touched in self._touched.items()
             if touched.changes
         ]

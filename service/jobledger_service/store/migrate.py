@@ -30,7 +30,7 @@ def upgrade(database: Database) -> bool:
             return False
         migrate(connection, "head")
         if connection.execute(select(ledger.c.one)).first() is None:
-            connection.execute(insert(ledger).values(one=1, position=0, trimmed=0, **epoch_values()))
+            connection.execute(insert(ledger).values(one=1, position=0, trimmed=0, commit_time=0, **epoch_values()))
         return True
 
 

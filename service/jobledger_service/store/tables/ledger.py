@@ -87,6 +87,7 @@ ledger = Table(
     Column("token_secret", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("trimmed", BigInteger, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
     CheckConstraint("one = 1", name="one_row"),
     CheckConstraint("trimmed BETWEEN 0 AND position", name="trimmed_in_range"),
 )
