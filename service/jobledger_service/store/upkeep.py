@@ -71,10 +71,13 @@ class SqlUpkeep:
     def trim_limits(self, before: int, limit: int) -> int:
         """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
         idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before)
-        gone = select(limits.c.limit_key).where(idle, or_(limits.c.by_job, limits.c.most.is_(None))).limit(limit)
+        old = select(limits.c.limit_key).where(idle, or_(limits.c.by_job, limits.c.most.is_(None)))
         with self._database.write() as connection:
             if not self._database.dialect.sole(connection, "trim limits"):
                 return 0
+            # One that somebody holds is about to be used.
+            some = old.order_by(limits.c.limit_key).limit(limit).with_for_update(skip_locked=True)
+            gone = connection.execute(some).scalars().all()
             return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount
 
     def fold(self, owner: str, hour: int) -> int:

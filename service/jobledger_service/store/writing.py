@@ -219,11 +219,12 @@ class SqlTransaction:
         return {key: Inputs(of_jobs.get(key), of_chunks.get(key, {})) for key in {*of_jobs, *of_chunks}}
 
     def save(self, writes: Writes, now: int) -> None:
-        """Write all rows, jobs in the order of their keys, and last the tally, in the order of its keys."""
+        """Write all rows in the order of docs/adr/0033: of each table by key, and last those that all replicas share."""
         run, statements = self._connection.execute, self._statements
         if writes.deleted_jobs:
             run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
-        self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in writes.new_jobs])
+        new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
+        self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in new_jobs])
         self._update(jobs, [job_row(job) for job in writes.jobs])
         insert_chunks(self._connection, self._row_sets, writes.new_chunks)
         self._sweeps.save(writes.swept)
@@ -234,7 +235,7 @@ class SqlTransaction:
             parked = [{"of": job.key, "to": int(bool(job.parked_for))} for job in writes.parked]
             run(statements.park, parked)
         self._save_limits(writes)
-        self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
+        self._insert(requests, [_request_row(key, one, now) for key, one in sorted(writes.requests.items())])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
         self._row_sets.add(self._connection, counts, count_rows(writes.tally))
