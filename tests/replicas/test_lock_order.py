@@ -46,7 +46,7 @@ class Load:
 
     async def _create(self) -> None:
         for number in range(JOBS):
-            labels = {name: "1" for name in random.sample(LABELS, 3)} if self._limited else {}
+            labels = dict.fromkeys(random.sample(LABELS, 3), "1") if self._limited else {}
             limits = []
             if self._limited and number % 4 == 0:
                 brought = f"brought{random.randrange(8)}"

@@ -74,7 +74,10 @@ class ReadAccess:
         with self._database.translated(self._seconds), self._engine.begin() as connection:
             deadline: Deadline = connection.info["deadline"]
             deadline.begin(self._seconds)
-            yield connection
+            try:
+                yield connection
+            finally:
+                deadline.begin(None)
 
 
 class Database:

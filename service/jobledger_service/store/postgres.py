@@ -13,6 +13,7 @@ from .time_limits import GRACE, Deadline, TimeLimits
 
 Answer = TypeVar("Answer")
 
+_OVER: Final = "the transaction was not over at its deadline"
 KEEPALIVES: Final = 3
 """Probes that may go unanswered."""
 
@@ -35,6 +36,8 @@ class BoundedConnection(psycopg.Connection[Any]):
         """Wait for an answer; raises OperationalError when there is none, QueryCanceled at the deadline."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
+        if self.deadline.is_over:
+            raise errors.QueryCanceled(_OVER)
         left = self.deadline.left + GRACE
         bound = left if self.silence is None else min(left, self.silence)
         if bound == inf:
