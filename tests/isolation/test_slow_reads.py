@@ -53,9 +53,13 @@ def test_a_read_that_does_not_end_is_ended(limited: Database, store: str):
 
 
 def test_a_read_of_many_statements_is_ended_as_a_whole(limited: Database):
-    with pytest.raises(ReadTooLong), limited.read() as connection:
-        while True:
-            connection.exec_driver_sql(A_MOMENT)
+    def read() -> None:
+        with limited.read() as connection:
+            while True:
+                connection.exec_driver_sql(A_MOMENT)
+
+    with pytest.raises(ReadTooLong):
+        read()
 
 
 def search(api: KeyedApi, kind: str) -> "asyncio.Task[object]":

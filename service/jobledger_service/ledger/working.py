@@ -115,8 +115,9 @@ class WorkingSet:
         A job that is locked only now is out of order: the batch begins again, and then knows of it at first.
         """
         if requests:
-            self._requests |= self._transaction.requests(requests)
-            if {request.job_key for request in self._requests.values()} - self._jobs.keys():
+            found = self._transaction.requests(requests)
+            self._requests |= found
+            if {request.job_key for request in found.values()} - self._jobs.keys():
                 raise ConflictError("a request took effect elsewhere while its job was waited for")
 
     def _lock(self, jobs: set[str]) -> None:

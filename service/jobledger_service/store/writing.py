@@ -219,7 +219,7 @@ class SqlTransaction:
         return {key: Inputs(of_jobs.get(key), of_chunks.get(key, {})) for key in {*of_jobs, *of_chunks}}
 
     def save(self, writes: Writes, now: int) -> None:
-        """Write all rows in the order of docs/adr/0033: of each table by key, and last those that all replicas share."""
+        """Write all rows in the order of docs/adr/0033: of each table by key, last those that replicas share."""
         run, statements = self._connection.execute, self._statements
         if writes.deleted_jobs:
             run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
