@@ -6,11 +6,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
 
 from tests.replicas.conftest import SETTINGS, Connect
-from tests.replicas.test_lost_database import assert_kept, blocked, calling
+from tests.replicas.test_lost_database import AWAY, assert_kept, blocked, calling
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
@@ -24,6 +25,7 @@ LIMITS = {
     "database_connect_timeout": "2", "database_statement_timeout": "1", "database_lock_timeout": "0.9",
     "database_idle_timeout": "1", "database_read_timeout": "1", "database_export_timeout": "1",
 }  # fmt: skip
+TOO_LONG = (grpc.StatusCode.RESOURCE_EXHAUSTED, "READ_TOO_LONG")
 EVERY = WatchMode.WATCH_MODE_EVERY
 LISTENING = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query IN ('LISTEN jobledger', 'SELECT 1')
@@ -75,6 +77,10 @@ async def test_calls_while_nothing_comes_through_are_unavailable_and_then_all_ow
         assert {result.status for result in await alice.complete(claimed)} == {OK}
         messages += await watch.through(ended)
     assert_gapless(messages)
+    for callers in (ours, others):
+        # A read whose time ran out just before the network came back was too long, and says so.
+        assert {(said.code, said.reason) for said in callers.refusals} - {TOO_LONG} == {AWAY}
+        callers.refusals = [said for said in callers.refusals if (said.code, said.reason) != TOO_LONG]
     await assert_kept(alice, ours)
     await assert_kept(bob, others)
     assert distant.server.pid == pid
