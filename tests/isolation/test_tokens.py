@@ -9,7 +9,13 @@ import grpc
 import pytest
 from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_service_pb2 import ListChunksRequest, ListJobEventsRequest, ListJobsRequest
-from jobledger.v1.worker_service_pb2 import CompleteChunksRequest, HeartbeatRequest, LeaseReport, ReleaseChunksRequest
+from jobledger.v1.worker_service_pb2 import (
+    ChunkRelease,
+    CompleteChunksRequest,
+    HeartbeatRequest,
+    LeaseReport,
+    ReleaseChunksRequest,
+)
 
 from tests.support.errors import refused
 from tests.support.keys import KeyedApi
@@ -79,7 +85,8 @@ async def test_a_forged_lease_token_is_a_lost_lease_and_harms_none_beside_it(hos
     token = claimed.lease.token
     false = forgeries(token)
     assert await heartbeat(hostile, *false, token) == [LEASE_LOST] * len(false) + [OK]
-    ended = await hostile.work.ReleaseChunks(ReleaseChunksRequest(lease_tokens=false))
+    releases = [ChunkRelease(lease_token=one) for one in false]
+    ended = await hostile.work.ReleaseChunks(ReleaseChunksRequest(releases=releases))
     assert {result.status for result in ended.results} == {LEASE_LOST}
     assert (await hostile.complete(claimed))[0].status == OK
 
