@@ -55,7 +55,7 @@ class Large(list[str]):
 
 async def report(api: KeyedApi, claimed: Sequence[ClaimedChunk], **fields: object) -> None:
     for one in claimed:
-        await api.work.Heartbeat(HeartbeatRequest(reports=[LeaseReport(lease_token=one.lease.token, **fields)]))
+        await api.work.Heartbeat(HeartbeatRequest(reports=[LeaseReport(lease_token=one.lease.token, progress=fields)]))
 
 
 async def fill(shared: Shared) -> Large:
