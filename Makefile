@@ -33,7 +33,7 @@ $(READY): constraints.txt pyproject.toml protos/pyproject.toml client/pyproject.
 	@echo "  1 of 4: a virtual environment" && $(PYTHON) -m venv $(VENV)
 	@echo "  2 of 4: pip" && $(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
 	@echo "  3 of 4: the tools and libraries of the tests" && $(BIN)/python -m pip install --quiet -c constraints.txt --group dev
-	@echo "  4 of 4: Jobledger and its libraries" && $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e 'service[gs,redis,s3]'
+	@echo "  4 of 4: Jobledger and its libraries" && $(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e protos -e 'client[cli,celery]' -e 'service[gs,redis,s3,seal]'
 	@touch $@
 
 run: $(READY) ## Run a server on ./jobledger.db, port 7070

@@ -26,6 +26,10 @@ class Bucket:
         """Return the URL of this name."""
         return f"{self.url}/{name}"
 
+    def directory(self, name: str) -> "Bucket":
+        """Return a directory of the bucket."""
+        return Bucket(self.path(name), self.uri(name))
+
     def put(self, name: str, content: bytes) -> str:
         """Write a file, whole or not at all, and return its URL. Doing it twice does no harm."""
         self.path(name).parent.mkdir(parents=True, exist_ok=True)

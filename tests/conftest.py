@@ -61,6 +61,7 @@ ON_ONE_STORE = {
     "webhooks/test_answers.py": "what a receiver answers comes before the store",
     "webhooks/test_clients.py": "the SDK and the command line see messages, not the store",
     "webhooks/test_crash.py": "on PostgreSQL others take over from a server that died: webhooks/test_replicas.py",
+    "isolation/test_overload.py": "what waits is bounded in the server",
     "foreign/": "a foreign client sees messages, not the store",
 }
 

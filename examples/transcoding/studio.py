@@ -45,9 +45,11 @@ class Studio:
 
 def start(stack: ExitStack, folder: Path) -> Studio:
     """Start everything."""
-    files = stack.enter_context(bucket(folder / "bucket"))
+    everything = stack.enter_context(bucket(folder / "bucket"))
+    files = everything.directory(OWNER)
+    files.folder.mkdir()
     flags = [f"--{name}={value}" for name, value in FLAGS.items()]
-    flags += [*ON_THIS_MACHINE, f"--artifact-roots={files.url}/=file://{files.folder}/"]
+    flags += [*ON_THIS_MACHINE, f"--artifact-roots={everything.url}/{{owner}}/=file://{everything.folder}/{{owner}}/"]
     token = processes.first_key(folder)
     target = stack.enter_context(processes.server(folder, *flags))
 

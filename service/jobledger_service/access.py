@@ -20,6 +20,7 @@ from .ledger.usage import Usage, UsageQueries
 from .rpc.admin_service import AdminService
 from .rpc.door import Door
 from .rpc.health_replies import About
+from .rpc.in_flight import InFlight
 from .rpc.methods import Kind
 from .rpc.open_calls import OpenCalls
 from .rpc.serving import Access as CallAccess
@@ -57,7 +58,10 @@ class Access:
         self._open_calls = OpenCalls(per_key, settings.watches_per_owner)
         self._rates = rates_of(settings)
         door = Door(self._keyring, self._rates, settings.message_limit)
-        self.calls = CallAccess(door, self._open_calls, self._usage)
+        self.in_flight = InFlight(
+            settings.calls_limit, settings.memory_limit, settings.message_limit, committer.check_owner
+        )
+        self.calls = CallAccess(door, self.in_flight, self._open_calls, self._usage)
         self._usages = SqlUsageStore(database)
         kept = settings.usage_retention / DAY
         self._noting = UsageDuty(self._usage, self._usages, self._keyring, self._keys, committer, clock, kept)

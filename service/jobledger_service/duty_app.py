@@ -69,7 +69,11 @@ class DutyApp:
         delay = round(settings.expiry_delay * SECOND)
         self._leases = LeaseDuty(reads, queries, committer, clock, random.random, unreadable, delay)
         self._slots = SlotDuty(reads, queries, committer, unreadable)
-        kept = Kept(events=round(settings.event_retention * SECOND), audit=round(settings.audit_retention * SECOND))
+        kept = Kept(
+            events=round(settings.event_retention * SECOND),
+            audit=round(settings.audit_retention * SECOND),
+            statistics=round(settings.statistics_retention * SECOND),
+        )
         self._retention = RetentionDuty(reads, upkeep, queries, committer, clock, kept, trimmed, unreadable)
         self._folding = FoldingDuty(reads, upkeep, queries, committer, clock)
         wakes = {due: event.set for due, event in self._news.items()}

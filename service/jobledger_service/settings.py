@@ -52,12 +52,22 @@ class Settings(BaseSettings):
     event_retention: Seconds = Field(
         7 * 86_400, ge=0, description="How long history is kept; watches resume within it."
     )
-    audit_retention: Seconds = Field(90 * 86_400, ge=0, description="How long a deleted job's audit trail is kept.")
+    audit_retention: Seconds = Field(
+        90 * 86_400, ge=0, description="How long trails of deleted jobs, and ended keys, are kept."
+    )
+    statistics_retention: Seconds = Field(
+        400 * 86_400, ge=86_400, description="How far back statistics reach by the hour."
+    )
     completed_retention: MaybeSeconds = Field(None, ge=0, description="How long COMPLETED jobs are kept.")
     failed_retention: MaybeSeconds = Field(None, ge=0, description="How long FAILED jobs are kept.")
     cancelled_retention: MaybeSeconds = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
     drain_timeout: Seconds = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
+    queue_wait: Seconds = Field(1, gt=0, description="How long an owner's writes may wait before more are refused.")
+    calls_limit: int = Field(10_000, ge=1, description="How many reads, and how many writes, may be in flight.")
+    memory_limit: int = Field(
+        268_435_456, ge=16_777_216, description="How many bytes may wait: requests that are received or in flight."
+    )
     usage_interval: Seconds = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
     usage_retention: Seconds = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")
     message_limit: int = Field(4_194_304, ge=1_024, description="How many bytes a request may have.")
@@ -78,7 +88,11 @@ class Settings(BaseSettings):
     artifact_roots: str = Field(
         "",
         description="URL prefixes, divided by spaces, under which artifacts may be deleted, like s3://bucket/out/, or "
-        "https://media.example/=s3://bucket/ when they are named by download addresses.",
+        "https://media.example/=s3://bucket/ when they are named by download addresses; the segment {owner} is wanted "
+        "with keys, like s3://bucket/{owner}/.",
+    )
+    artifact_roots_shared_by_all_owners: bool = Field(
+        default=False, description="Let owners with keys delete each other's files below artifact_roots."
     )
     webhook_timeout: Seconds = Field(15, gt=0, le=300, description="How long a receiver of a delivery may take.")
     webhook_concurrency: int = Field(64, ge=1, le=10_000, description="How many deliveries are attempted at once.")
@@ -87,6 +101,11 @@ class Settings(BaseSettings):
     webhook_retry_window: Seconds = Field(86_400, ge=0, description="How long a failed delivery is tried again.")
     webhook_pause_after: Seconds = Field(72_000, ge=0, description="How long a webhook fails before it is paused.")
     webhook_retention: Seconds = Field(7 * 86_400, ge=0, description="How long deliveries are kept.")
+    secrets_keys: str = Field(
+        "",
+        description="Keys of 32 bytes in base64, divided by spaces, that seal the secrets of webhooks in the database; "
+        "the first seals, all open.",
+    )
     webhook_allow_http: bool = Field(default=False, description="Allow http:// in the URLs of webhooks.")
     webhook_allow_private_networks: bool = Field(
         default=False, description="Deliver to addresses that are not public, too."

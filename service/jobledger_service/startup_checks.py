@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from .domain.roots import NotARootError, Roots, parse_root
 from .removal.objects import NoDriverError, check_driver
+from .sealing import cipher_of
 from .settings import Settings, WrongSettingError
 
 LAST_PORT: Final = 65_535
@@ -26,6 +27,7 @@ def check_settings(settings: Settings) -> None:
     if settings.tls_client_ca and not settings.tls_cert:
         raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
     roots_of(settings)
+    cipher_of(settings)
     if not settings.insecure and not _is_loopback(host):
         _check_open_to_others(settings, settings.listen)
 
@@ -125,11 +127,17 @@ def _is_loopback(host: str) -> bool:
 
 
 def roots_of(settings: Settings) -> Roots:
-    """Return where artifacts may be deleted; raises WrongSettingError for a root that is none, or without a driver."""
+    """Return where artifacts may be deleted.
+
+    Raises WrongSettingError for a root that is none or has no driver, and, where there are keys, for one that owners
+    share.
+    """
     try:
         roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
         for root in roots.all:
             check_driver(root)
+        if settings.auth == "keys" and not settings.artifact_roots_shared_by_all_owners:
+            roots.check_owned()
     except (NotARootError, NoDriverError) as error:
         raise WrongSettingError(f"--artifact-roots: {error}") from None
     return roots

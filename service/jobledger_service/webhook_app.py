@@ -13,15 +13,18 @@ from .duties.webhook_delivery import DeliveryRules, WebhookDelivery
 from .duties.webhook_fill import WebhookFill
 from .duties.webhook_post import HttpPost
 from .duties.webhook_retention import WebhookRetention
+from .duties.webhook_sealing import WebhookSealing
 from .ledger.committer import Committer
 from .ledger.ports import Clock
 from .ledger.queries import Queries
 from .ledger.read_ports import Due, ReadStore
 from .ledger.unreadable import UnreadableRows
+from .ledger.webhook_ports import SecretCipher
 from .ledger.webhooks import Webhooks
 from .rpc.webhook_codec import JsonWebhookCodec
 from .rpc.webhook_requests import Given
 from .rpc.webhook_service import WebhookService
+from .sealing import cipher_of
 from .settings import Settings
 from .store.deliveries import SqlDeliveryStore
 from .store.engines import Database
@@ -51,18 +54,20 @@ class WebhookApp:
         unreadable: UnreadableRows,
     ) -> None:
         self._settings = settings
+        cipher = cipher_of(settings)
         store, kept, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
         if database.single_writer:
             kept.release_all()
         # Whoever pings receivers that do not answer keeps nobody's deliveries waiting for a connection.
-        self._post, self._pings = _http_post(settings, clock), _http_post(settings, clock)
+        self._post, self._pings = _http_post(settings, cipher, clock), _http_post(settings, cipher, clock)
         self._delivery = WebhookDelivery(
             kept, queries, committer, self._post, clock, random.random, rules_of(settings), attempted
         )
         self._fill = WebhookFill(reads, store, codec, queries, committer, clock, self._delivery.news.set, unreadable)
         self._retention = WebhookRetention(kept, committer, clock, round(settings.webhook_retention * SECOND))
+        self._sealing = WebhookSealing(store, queries, committer, cipher, clock)
         webhooks = Webhooks(
-            store, kept, queries, committer, codec, self._pings, clock, new_id, _new_secret, self._changed
+            store, kept, queries, committer, codec, self._pings, clock, new_id, _new_secret, cipher, self._changed
         )
         self.service = WebhookService(webhooks, clock, Given(settings.webhook_allow_http))
 
@@ -85,6 +90,7 @@ class WebhookApp:
         return {
             "webhook events": perform("webhook events", fill.once, None, fill.news, ran),
             "webhooks": self._delivery.run(ran),
+            "webhook sealing": perform("webhook sealing", self._sealing.once, None, ran=ran),
             "webhook retention": perform(
                 "webhook retention", self._retention.once, settings.retention_interval, ran=ran
             ),
@@ -96,9 +102,10 @@ class WebhookApp:
         await self._pings.close()
 
 
-def _http_post(settings: Settings, clock: Clock) -> HttpPost:
+def _http_post(settings: Settings, cipher: SecretCipher, clock: Clock) -> HttpPost:
     return HttpPost(
         clock,
+        cipher.open,
         timeout=settings.webhook_timeout,
         connections=settings.webhook_concurrency,
         allow_http=settings.webhook_allow_http,

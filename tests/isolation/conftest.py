@@ -20,12 +20,12 @@ class Tenants:
         token = first_key(database)
         needed = {"auth": "keys", "metrics_listen": "127.0.0.1:0"}
         self.server = Server(database, directory, QUICK | needed | settings).start()
-        self._admin = KeyedApi(self.server.target, token)
-        self._opened = [self._admin]
+        self.admin = KeyedApi(self.server.target, token)
+        self._opened = [self.admin]
 
     async def api(self, owner: str) -> KeyedApi:
         """Return the API of an owner, with a key and a connection of its own."""
-        made = await self._admin.make(CALLER, WORKER, owner=owner)
+        made = await self.admin.make(CALLER, WORKER, owner=owner)
         self._opened.append(KeyedApi(self.server.target, made.token))
         return self._opened[-1]
 

@@ -7,7 +7,7 @@ from jobledger_service.domain.errors import Draining, JobAlreadyExists, QueueFul
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob
 from jobledger_service.ledger.commands import CreateJob
-from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.committer import Committer, QueueBounds
 from jobledger_service.ledger.write_ports import RejectedStatementError
 
 from tests.support.ledger import Ledger, create
@@ -53,7 +53,7 @@ async def test_a_caller_that_left_before_its_batch_costs_nothing(ledger: Ledger)
 
 
 async def test_a_full_queue_refuses_and_a_closed_one_drains(ledger: Ledger):
-    committer = Committer(ledger.executor, ledger.commits.append, limit=2)
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=QueueBounds(commands=3))
     waiting = [asyncio.create_task(committer.submit(create(name))) for name in ("a", "b")]
     await asyncio.sleep(0)  # both are in the queue
     with pytest.raises(QueueFull):
@@ -75,6 +75,7 @@ async def test_commands_that_come_together_are_one_transaction_and_a_heavy_one_e
     await committer.run()
     await asyncio.gather(*waiting)
     assert [[e.job_key for e in commit.entries] for commit in ledger.commits] == [
-        ["me/a", "me/b", "me/heavy"],
+        ["me/a", "me/b"],
+        ["me/heavy"],
         ["me/c"],
     ]

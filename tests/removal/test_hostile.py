@@ -24,9 +24,9 @@ heads = st.sampled_from(
 quick = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
-def outcome(roots: Roots, uri: str) -> bool | str:
+def outcome(roots: Roots, uri: str, owner: str = "default") -> bool | str:
     """Do as the service does; return whether something was deleted, or why not."""
-    place = roots.place(uri)
+    place = roots.place(uri, owner)
     if place is None:
         return "outside"
     try:
@@ -130,7 +130,7 @@ def test_objects_go_one_by_one_and_a_pattern_is_a_name(bucket: Callable[[], set[
 
 
 def test_a_file_that_cannot_be_deleted_now_may_be_later():
-    place = Roots([parse_root("file:///proc/self")]).place("file:///proc/self/status")
+    place = Roots([parse_root("file:///proc/self")]).place("file:///proc/self/status", "default")
     assert place is not None
     with pytest.raises(NotDeletedError) as caught:
         remove(place)
@@ -143,3 +143,38 @@ def test_a_file_that_cannot_be_deleted_now_may_be_later():
 def test_a_root_without_a_driver_is_refused(root: str, said: str):
     with pytest.raises(NoDriverError, match=said):
         check_driver(parse_root(root))
+
+
+@pytest.fixture
+def owned(tree: Path) -> Path:
+    """Return a root with a directory of alice's, a link that she made, and another owner's directory beside it."""
+    (tree / "alice" / "dir").mkdir(parents=True)
+    (tree / "alice" / "link").symlink_to(tree / "dir")
+    (tree / "dir" / "keep").write_text("kept")
+    (tree / "bob").mkdir()
+    (tree / "bob" / "keep").write_text("kept")
+    (tree / "mallory").symlink_to(tree / "bob")
+    return tree
+
+
+@quick
+@given(head=heads, path=below, owner=st.sampled_from(["alice", "..", ".", "bob/..", "", "%2e%2e", "{owner}", "a\x00b"]))
+def test_a_hostile_uri_deletes_nothing_outside_its_owners_directory(owned: Path, head: str, path: str, owner: str):
+    for name in ("a", "dir/a", "é"):
+        (owned / "alice" / name).write_text("x")
+    before = outside_of(owned / "alice")
+    root = f"file://{owned}/alice"
+    uri = head.format(root=root, ROOT=root.upper(), up=f"file://{owned}") + path
+    done = outcome(Roots([parse_root(f"file://{owned}/{{owner}}")]), uri, owner)
+    assert outside_of(owned / "alice") == before
+    assert len(before) == 2
+    assert done == "outside" or owner == "alice"
+
+
+def test_an_owners_directory_is_never_a_link_and_one_that_is_gone_is_no_missing_file(owned: Path):
+    roots = Roots([parse_root(f"file://{owned}/{{owner}}/out")])
+    assert (
+        outcome(roots, f"file://{owned}/mallory/out/keep", "mallory") == "a part of its path is a link or no directory"
+    )
+    assert outcome(roots, f"file://{owned}/carol/out/keep", "carol") == f"the root {owned}/carol/out is not there"
+    assert (owned / "bob" / "keep").exists()

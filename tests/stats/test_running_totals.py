@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.domain.activity import Activity
-from jobledger_service.domain.rollup import MOST, Measure, Tally
+from jobledger_service.domain.rollup import HOUR, MOST, Measure, Tally
 from jobledger_service.domain.service_kinds import BULK
 from jobledger_service.ledger.stats import StatsQuery
 from jobledger_service.ledger.write_ports import Writes
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.tables import counts, running_totals
 from jobledger_service.store.upkeep import SqlUpkeep
 from jobledger_service.store.writing import SqlWriteStore
+from sqlalchemy import select
 
 from tests.support.databases import new_database
 
@@ -125,3 +127,49 @@ def test_a_sum_stops_before_it_leaves_64_bits(database: Database):
             transaction.save(Writes(tally=tally), 0)
     found = reads.figures(StatsQuery("me", (), range(5, 6))).kinds["a"].activity
     assert (found.count(Measure.ARTIFACTS), found.total(Measure.ARTIFACTS)) == (5, -MOST)
+
+
+def test_old_hours_become_one_total_and_the_figures_of_those_kept_stay(database: Database):
+    model = Model(database, random.Random(7))
+    model.write(HOURS, 300)
+    model.fold(HOURS.stop)
+    kept = HOURS.start + 40
+    while model.upkeep.trim_statistics(kept * HOUR, 7):
+        pass
+    with database.read() as connection:
+        hours = connection.execute(select(running_totals.c.owner, running_totals.c.kind, running_totals.c.hour)).all()
+    bases = [(owner, kind) for owner, kind, hour in hours if hour < kept]
+    assert sorted(bases) == sorted((owner, kind) for owner in OWNERS for kind in ("", *KINDS))
+    model.written = [one for one in model.written if one[0][1] >= kept]
+    model.check()
+    model.write(range(kept, HOURS.stop), 50)
+    model.fold(HOURS.stop)
+    model.check()
+
+
+def test_a_kind_of_which_nothing_is_left_is_forgotten_and_begins_anew(database: Database):
+    model = Model(database, random.Random(8))
+    model.write(HOURS, 300)
+    model.fold(HOURS.stop)
+    without_jobs = Tally()
+    for owner in OWNERS:
+        for kind in KINDS[1:]:
+            without_jobs.count((owner, kind, "QUEUED"), -1, -1, 0)
+    without_jobs.roll(("you", HOURS.stop - 1, "z", "CREATED", 0), 1, 0)
+    with model.writes.transaction() as transaction:
+        transaction.save(Writes(tally=without_jobs), 0)
+    while model.upkeep.trim_statistics((HOURS.stop + 1) * HOUR, 50):
+        pass
+    for _ in range(3):
+        model.upkeep.trim_statistics(HOUR, 2)
+    for table in (counts, running_totals):
+        with database.read() as connection:
+            kinds = set(connection.execute(select(table.c.owner, table.c.kind)))
+        assert {one for one in kinds if one[1]} == {("me", "a"), ("you", "a"), ("you", "z")}, (
+            "those with jobs, or with something not folded yet"
+        )
+    model.written = [(("you", HOURS.stop - 1, "z", "CREATED", 0), 1, 0)]
+    model.check()
+    model.write(range(HOURS.stop - 2, HOURS.stop), 50)
+    model.fold(HOURS.stop)
+    model.check()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
 from jobledger_service.domain.filter import JobFilter, TimeRange
-from jobledger_service.domain.rollup import Tally
+from jobledger_service.domain.rollup import HOUR, Tally
 from jobledger_service.domain.states import JobState
 from jobledger_service.domain.webhook import Secret, Webhook
 from jobledger_service.domain.webhook_events import WebhookEventType
@@ -24,6 +24,7 @@ from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
 from jobledger_service.store.row_sets import RowSets
 from jobledger_service.store.tables import chunks, job_words, jobs
+from jobledger_service.store.upkeep import SqlUpkeep
 from jobledger_service.store.webhooks import SqlWebhookStore
 from jobledger_service.store.writing import SqlWriteStore
 from sqlalchemy import event
@@ -46,7 +47,7 @@ class Plans:
             event.listen(engine, "before_cursor_execute", self._explain)
 
     def _explain(self, _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.startswith(("SELECT", "UPDATE")):
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
             parameters = parameters[0] if isinstance(parameters, list) else parameters
             explained = cursor.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
             self.steps += [step for *_, step in explained]
@@ -84,6 +85,28 @@ def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     assert SqlLookout(database, 0).due(1) == []
     for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
         plans.hold(index)
+
+
+def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
+    plans = Plans(database)
+    assert SqlLookout(database, 0).due(1) == []
+    assert SqlReadStore(database).free_slots(10) == []
+    assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
+    found = [step for step in plans.steps if " limits" in step]
+    assert found == [
+        "SCAN limits USING INDEX limits_free",
+        "SCAN limits USING INDEX limits_free",
+        "SEARCH limits USING INDEX sqlite_autoindex_limits_1 (limit_key=?)",
+        "SEARCH limits USING INDEX limits_passing (set_time<?)",
+    ]
+
+
+def test_running_totals_that_are_too_old_are_found_by_their_hour(database: Database):
+    plans = Plans(database)
+    assert SqlUpkeep(database, lambda _: None).trim_statistics(HOUR, 10) == 0
+    first = "SEARCH running_totals USING INDEX running_totals_by_hour (hour>? AND hour<?)"
+    assert plans.steps[0] == first, plans.steps
+    assert not [step for step in plans.steps if step.startswith(("SCAN counts", "SCAN rollups", "SCAN running"))]
 
 
 def test_the_service_finds_its_own_jobs_by_an_index_of_them_alone(database: Database):

@@ -58,7 +58,9 @@ async def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(
         return await resolve("192.0.2.1" if len(asked) > 1 else "127.0.0.1", port, **rest)
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", rebinding)
-    post = HttpPost(lambda: 1_700_000_000_000_000, timeout=BOUND, connections=1, allow_http=True, allow_private=True)
+    post = HttpPost(
+        lambda: 1_700_000_000_000_000, str, timeout=BOUND, connections=1, allow_http=True, allow_private=True
+    )
     attempt = await post(f"http://rebinding.example:{receiver.port}/", [SECRET], "id", b"{}")
     assert attempt.status_code == 200
     assert asked == ["rebinding.example"]
@@ -71,7 +73,7 @@ async def test_a_name_with_one_private_address_is_refused(receiver: Receiver, mo
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("1.1.1.1", "10.0.0.1")]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
-    post = HttpPost(lambda: 0, timeout=BOUND, connections=1, allow_http=True, allow_private=False)
+    post = HttpPost(lambda: 0, str, timeout=BOUND, connections=1, allow_http=True, allow_private=False)
     attempt = await post("https://split.example/", [SECRET], "id", b"{}")
     assert (attempt.status_code, attempt.error) == (None, REFUSED)
     await post.close()
@@ -115,7 +117,7 @@ async def test_a_url_of_the_wrong_form_is_refused_at_once(hook: Hooks, url: str)
 async def test_http_is_for_those_whose_operator_allows_it(api: Api, receiver: Receiver):
     with invalid("url"):
         await Hooks(api).create_at(receiver.url)
-    post = HttpPost(lambda: 0, timeout=BOUND, connections=1, allow_http=False, allow_private=True)
+    post = HttpPost(lambda: 0, str, timeout=BOUND, connections=1, allow_http=False, allow_private=True)
     attempt = await post(receiver.url, [SECRET], "id", b"{}")  # of a time when it was allowed
     assert (attempt.status_code, attempt.error) == (None, "http is not allowed here")
     assert receiver.waiting() == 0

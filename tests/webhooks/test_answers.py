@@ -96,7 +96,7 @@ async def test_a_host_without_an_address_is_said_unless_that_tells_of_a_private_
         raise socket.gaierror
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody)
-    post = HttpPost(lambda: 0, timeout=BOUND, connections=1, allow_http=False, allow_private=private)
+    post = HttpPost(lambda: 0, str, timeout=BOUND, connections=1, allow_http=False, allow_private=private)
     attempt = await post("https://no-such-host.example/", [SECRET], "id", b"{}")
     assert (attempt.status_code, attempt.error) == (None, said)
     await post.close()

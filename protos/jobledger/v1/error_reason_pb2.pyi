@@ -83,7 +83,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
-    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a server with too many writes waiting; RetryInfo says when to come back.
+    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner of whom too much waits already; nothing was done.
+    RetryInfo says when to come back, the metadata's "bound" which bound was reached.
     Example: a burst that the disk cannot follow.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 16
@@ -251,7 +252,8 @@ before the database was restored.
 Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15
-"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a server with too many writes waiting; RetryInfo says when to come back.
+"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner of whom too much waits already; nothing was done.
+RetryInfo says when to come back, the metadata's "bound" which bound was reached.
 Example: a burst that the disk cannot follow.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16

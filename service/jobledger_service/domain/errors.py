@@ -35,7 +35,7 @@ Refusal
 ├── TooManyWebhooks       the owner has as many as one may have
 ├── ServiceNotFound       no such service of this server
 ├── ReadTooLong           the read was not done within its time
-├── QueueFull             too many writes wait
+├── QueueFull             too much of the owner waits
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
 """
@@ -383,10 +383,24 @@ class ReadTooLong(Refusal):
 
 
 class QueueFull(Refusal):
-    """As many writes wait as the server holds."""
+    """As much of an owner waits as may; `wait` is microseconds until another try may help."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit} writes are waiting already: come back a little later")
+    def __init__(self, bound: str, wait: int) -> None:
+        super().__init__(f"{_BOUNDS[bound]}: come back after retry_delay", bound=bound)
+        self.bound = bound
+        self.wait = wait
+
+
+_BOUNDS = {
+    "age": "this owner's oldest write has been waiting for too long",
+    "share": "more of this owner's writes are waiting than can be carried out in time",
+    "commands": "too many of this owner's writes are waiting",
+    "rows": "this owner's writes that are waiting change too many rows",
+    "bytes": "this owner's requests that are in flight have too many bytes",
+    "calls": "too many calls of this owner are in flight",
+}
+QUEUE_BOUNDS = tuple(_BOUNDS)
+"""What may be reached when a call is refused as QueueFull."""
 
 
 class Draining(Refusal):

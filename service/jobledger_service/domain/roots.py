@@ -6,16 +6,23 @@ encoding in `file:`, where it is taken back once; elsewhere it may be either, so
 
 Workers often report the address from which a file is downloaded, and not where it is kept. A root may say that one
 stands for the other: https://media.example/out/=s3://bucket/out/.
+
+The segment {owner} of a root stands for the owner of the job whose artifacts are deleted, so that nobody deletes what
+another owner's jobs made.
 """
 
 import re
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Final
 from urllib.parse import unquote
 
 from msgspec import Struct
 
+from .access import OWNER
+
 FILE: Final = "file"
+OWNER_SEGMENT: Final = "{owner}"
 
 _FORM: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/(.*)", re.DOTALL)
 _NEVER: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\?#]|::")
@@ -31,12 +38,16 @@ class NotARootError(ValueError):
 
 
 class Place(Struct, frozen=True):
-    """Something under a root: the root's segments and, never empty, those below it, all plain."""
+    """Something under a root: the root's segments and, never empty, those below it, all plain.
+
+    `owned` are the root's segments from the owner's on, empty for a root without {owner}; `root` are those before.
+    """
 
     scheme: str
     authority: str
     root: tuple[str, ...]
     below: tuple[str, ...]
+    owned: tuple[str, ...] = ()
 
 
 class Prefix(Struct, frozen=True):
@@ -46,13 +57,22 @@ class Prefix(Struct, frozen=True):
     authority: str
     segments: tuple[str, ...]
 
-    def below(self, uri: str) -> tuple[str, ...]:
-        """Return the segments of a URI below this prefix, none when it is not below."""
+    @property
+    def where(self) -> str:
+        """The prefix as a URL."""
+        return f"{self.scheme}://{self.authority}/" + "".join(f"{one}/" for one in self.segments)
+
+    def below(self, uri: str, owner: str) -> tuple[str, ...]:
+        """Return the segments of a URI below this prefix of an owner, none when it is not below."""
         parts = _parts(uri)
         if parts is None or parts[:2] != (self.scheme, self.authority):
             return ()
         depth = len(self.segments)
-        return parts[2][depth:] if parts[2][:depth] == self.segments else ()
+        return parts[2][depth:] if parts[2][:depth] == self.of(owner) else ()
+
+    def of(self, owner: str) -> tuple[str, ...]:
+        """Return the segments with an owner's name in place of {owner}."""
+        return tuple(owner if one == OWNER_SEGMENT else one for one in self.segments)
 
 
 class Root(Prefix, frozen=True):
@@ -60,10 +80,31 @@ class Root(Prefix, frozen=True):
 
     named: Prefix | None = None
 
-    def place(self, uri: str) -> Place | None:
-        """Return where under this root a URI points, None when it does not."""
-        below = (self.named or self).below(uri)
-        return Place(self.scheme, self.authority, self.segments, below) if below else None
+    @property
+    def owner_depth(self) -> int:
+        """How many segments stand before {owner}: all of them in a root that owners share."""
+        return self.segments.index(OWNER_SEGMENT) if self.is_owned else len(self.segments)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether each owner has a directory of its own under the root."""
+        return OWNER_SEGMENT in self.segments
+
+    def place(self, uri: str, owner: str) -> Place | None:
+        """Return where under this root of an owner a URI points, None when it does not."""
+        below = (self.named or self).below(uri, owner)
+        if not below:
+            return None
+        segments, depth = self.of(owner), self.owner_depth
+        return Place(self.scheme, self.authority, segments[:depth], below, segments[depth:])
+
+    def overlaps(self, other: "Root") -> bool:
+        """Whether one owner's directory under this root may hold another owner's under the other root."""
+        if (self.scheme, self.authority) != (other.scheme, other.authority):
+            return False
+        if self.owner_depth == other.owner_depth:
+            return False
+        return all(_may_be_one(one, two) for one, two in zip(self.segments, other.segments, strict=False))
 
 
 class Roots(Struct, frozen=True):
@@ -71,9 +112,27 @@ class Roots(Struct, frozen=True):
 
     all: Sequence[Root] = ()
 
-    def place(self, uri: str) -> Place | None:
-        """Return where under the first root that holds it a URI points, None when it is under none."""
-        return next((place for root in self.all if (place := root.place(uri)) is not None), None)
+    def place(self, uri: str, owner: str) -> Place | None:
+        """Return where under the first root that holds it an owner's URI points, None when it is under none."""
+        if OWNER.fullmatch(owner) is None:
+            return None
+        return next((place for root in self.all if (place := root.place(uri, owner)) is not None), None)
+
+    def check_owned(self) -> None:
+        """Raise NotARootError unless no owner's directory under a root is, or holds, another owner's."""
+        for root in self.all:
+            if not root.is_owned:
+                raise NotARootError(
+                    f"{root.where!r} is shared by all owners, who could delete each other's files; give each owner a "
+                    f"directory with the segment {OWNER_SEGMENT}, like {root.where}{OWNER_SEGMENT}/, or set "
+                    "--artifact-roots-shared-by-all-owners"
+                )
+        for one, two in combinations(self.all, 2):
+            if one.overlaps(two):
+                raise NotARootError(
+                    f"{one.where!r} and {two.where!r} overlap: the directory of one owner under the first may be that "
+                    f"of another under the second; put {OWNER_SEGMENT} at the same place in both"
+                )
 
 
 NO_ROOTS: Final = Roots()
@@ -84,11 +143,18 @@ def parse_root(text: str) -> Root:
     named, *kept = _STANDS_FOR.split(text)
     if len(kept) > 1:
         raise NotARootError(f"{text!r} has more than two parts: PREFIX=WHERE is wanted, like {_EXAMPLE}")
-    if kept:
-        where = _prefix(kept[0])
-        return Root(where.scheme, where.authority, where.segments, _prefix(named))
-    where = _prefix(text)
-    return Root(where.scheme, where.authority, where.segments)
+    where = _prefix(kept[0] if kept else text)
+    prefix = _prefix(named) if kept else None
+    if prefix is not None and OWNER_SEGMENT in prefix.segments and OWNER_SEGMENT not in where.segments:
+        raise NotARootError(
+            f"{text!r} leads the prefixes of all owners to one directory: {OWNER_SEGMENT} is wanted after the = too"
+        )
+    return Root(where.scheme, where.authority, where.segments, prefix)
+
+
+def _may_be_one(one: str, two: str) -> bool:
+    """Whether two segments of roots may be the same for some owners."""
+    return one == two or OWNER_SEGMENT in (one, two)
 
 
 def _prefix(text: str) -> Prefix:
@@ -100,6 +166,12 @@ def _prefix(text: str) -> Prefix:
         raise NotARootError(f"{text!r} is not a directory like file:///srv/media/, without a host and below the root")
     if scheme != FILE and not authority:
         raise NotARootError(f"{text!r} names no bucket: {scheme}://BUCKET/PREFIX/ is wanted")
+    braced = [one for one in (authority, *segments) if "{" in one or "}" in one]
+    if braced and (braced != [OWNER_SEGMENT] or authority in braced):
+        raise NotARootError(
+            f"{text!r} has braces in {braced[0]!r}: one whole segment of the path may be {OWNER_SEGMENT}, "
+            f"like s3://bucket/out/{OWNER_SEGMENT}/"
+        )
     return Prefix(scheme, authority, segments)
 
 

@@ -57,7 +57,7 @@ class ArtifactDeletions:
         outcome = StepOutcome.GOING
         while outcome is StepOutcome.GOING:
             some, left = left[:AT_ONCE], left[AT_ONCE:]
-            became = await asyncio.gather(*(self._delete(index, uris[index]) for index in some))
+            became = await asyncio.gather(*(self._delete(claimed, index, uris[index]) for index in some))
             failed += [one for one in became if isinstance(one, Failed)]
             step = ArtifactsStep(
                 hold=Hold(claimed.lease, cursor, LEASE, self._encode),
@@ -71,11 +71,11 @@ class ArtifactDeletions:
             outcome = await self._committer.submit(step)
             cursor = step.end
 
-    async def _delete(self, index: int, uri: str) -> bool | Failed:
-        """Delete one; return whether it was there, or why it still is."""
-        place = self._roots.place(uri)
+    async def _delete(self, claimed: Claimed, index: int, uri: str) -> bool | Failed:
+        """Delete one under the roots of the job's owner; return whether it was there, or why it still is."""
+        place = self._roots.place(uri, claimed.job.spec.owner)
         if place is None:
-            return Failed(index, uri, "it is under none of this server's artifact_roots", may_pass=False)
+            return Failed(index, uri, "it is not under this server's artifact_roots for its owner", may_pass=False)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._remove, place)
         except NotDeletedError as error:

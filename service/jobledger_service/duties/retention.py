@@ -1,4 +1,4 @@
-"""What is kept only for a time: ended jobs, history, and requests."""
+"""What is kept only for a time: ended jobs, history, requests, ended keys, and statistics."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,15 +21,17 @@ Gone = TypeVar("Gone")
 JOBS_AT_ONCE: Final = 20
 EVENTS_AT_ONCE: Final = 500
 ROWS_AT_ONCE: Final = 1_000
+TOTALS_AT_ONCE: Final = 200
 REQUESTS_KEPT: Final = 24 * 3_600 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How long history is kept, and the audit trail of a job after its deletion, in microseconds."""
+    """How long history, the audit trail of a deleted job or an ended key, and statistics are kept, in microseconds."""
 
     events: int
     audit: int
+    statistics: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,10 @@ class RetentionDuty:
         await self._do(self.upkeep.trim_limits, now - FORGOTTEN, ROWS_AT_ONCE)
         requests = await self._do(self.upkeep.trim_requests, now - REQUESTS_KEPT, ROWS_AT_ONCE)
         trails = await self._do(self.upkeep.trim_audit, now - self.kept.audit, ROWS_AT_ONCE)
-        return len(jobs) == JOBS_AT_ONCE or through is not None or requests == ROWS_AT_ONCE or trails > 0
+        await self._do(self.upkeep.trim_keys, now - self.kept.audit, ROWS_AT_ONCE)
+        totals = await self._do(self.upkeep.trim_statistics, now - self.kept.statistics, TOTALS_AT_ONCE)
+        more = through is not None or requests == ROWS_AT_ONCE or trails > 0 or totals == TOTALS_AT_ONCE
+        return len(jobs) == JOBS_AT_ONCE or more
 
     def _do(self, forget: Callable[[int, int], Gone], before: int, limit: int) -> Awaitable[Gone]:
-        return self.committer.maintain(lambda: forget(before, limit))
+        return self.committer.maintain(lambda: forget(before, limit), limit)

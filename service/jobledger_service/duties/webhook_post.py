@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 from jobledger_service.domain.delivery import OK, Attempt
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.ledger.ports import Clock
+from jobledger_service.ledger.webhook_ports import UnreadableSecretError
 
 from .addresses import RefusedAddressError, UnknownHostError, addresses_of
 
@@ -103,12 +104,23 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
 
 class HttpPost:
-    """Posts deliveries over connections that are kept for a while; `timeout` is for a whole attempt, in seconds."""
+    """Posts deliveries over connections that are kept for a while; `timeout` is for a whole attempt, in seconds.
+
+    `unseal` returns a secret of what is kept of it, or raises UnreadableSecretError.
+    """
 
     def __init__(
-        self, clock: Clock, *, timeout: float, connections: int, allow_http: bool, allow_private: bool
+        self,
+        clock: Clock,
+        unseal: Callable[[str], str],
+        *,
+        timeout: float,
+        connections: int,
+        allow_http: bool,
+        allow_private: bool,
     ) -> None:
         self._clock = clock
+        self._unseal = unseal
         self._timeout = timeout
         self._schemes = {"https", "http"} if allow_http else {"https"}
         trusted = ssl.create_default_context()
@@ -129,7 +141,8 @@ class HttpPost:
         begun = self._clock()
         status, retry_after, error = None, 0, ""
         try:
-            status, retry_after = await self._exchange(url, signed(secrets, message_id, begun, body), body)
+            headers = signed([self._unseal(one) for one in secrets], message_id, begun, body)
+            status, retry_after = await self._exchange(url, headers, body)
             error = _failure(status)
         except Exception as raised:  # noqa: BLE001  whatever it is, the attempt has failed
             error = self._sentence(raised)
@@ -154,6 +167,8 @@ class HttpPost:
         match error:
             case TimeoutError() | httpcore.TimeoutException():
                 return f"there was no answer within {self._timeout:g} s"
+            case UnreadableSecretError():
+                return f"the service cannot read this webhook's secret: {error}"
             case RefusedAddressError() | UnknownHostError() | httpcore.UnsupportedProtocol():
                 return str(error)
             case httpcore.NetworkError() | OSError():

@@ -24,4 +24,4 @@ class WebhookRetention:
         """Forget what is due; return whether there is more."""
         now = self.clock()
         trim = partial(self.deliveries.trim_deliveries, now - self.kept, ROWS_AT_ONCE, now)
-        return await self.committer.maintain(trim) >= ROWS_AT_ONCE
+        return await self.committer.maintain(trim, ROWS_AT_ONCE) >= ROWS_AT_ONCE

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import Context
 from itertools import islice
 
 from jobledger_service.domain.service_kinds import is_reserved
@@ -90,7 +91,9 @@ class ClaimQueue:
             return
         by_service = is_reserved(claimed[0].job.spec.kind)
         command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, release) for one in claimed], by_service)
-        task = asyncio.create_task(self._submit_release(command), name="release of an unheard claim")
+        # In a context of its own: it is no part of the call, whose deadline may be over.
+        work = self._submit_release(command)
+        task = asyncio.create_task(work, name="release of an unheard claim", context=Context())
         self._releases.add(task)
         task.add_done_callback(self._releases.discard)
 

@@ -1,24 +1,36 @@
-"""Group commit: every command that arrived while the last transaction ran goes into the next one."""
+"""Group commit: what arrived while the last transaction ran goes into the next one, owners in turn."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from jobledger_service.domain.errors import Draining, QueueFull, StoreUnavailable
+from jobledger_service.domain.errors import Draining, StoreUnavailable
 
+from .admission import Admission, Pace
 from .batch import Commit, Executor, Outcome, Postponed
 from .commands import Command
+from .fair_queue import Bounds, FairQueue, Waiting
+from .incoming import SERVICE, DeadlinePassedError, incoming
 
 Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
 
-BATCH = 512
-BATCH_WEIGHT = 2_000
-"""Rows, about, after which a batch ends. The executor, which knows the rows, puts off what it has no room for."""
+BATCH: Final = Bounds(commands=512, rows=2_000, size=8 * 1_048_576)
+"""What ends a batch. The executor counts rows when they are loaded, and postpones what is too much."""
+ROWS_OF_COMMAND: Final = 100
+"""Rows that wait for each command that may: a bound on what commands of many rows can pile up."""
+UPKEEP_ROWS: Final = 150
+"""What a transaction of its own counts as: about 2 ms."""
+
+
+class QueueBounds(Struct, frozen=True):
+    """How much may wait for the writer: commands, and for how many seconds an owner's oldest."""
+
+    commands: int = 10_000
+    wait: float = 1.0
 
 
 class Batch(Struct, frozen=True):
@@ -29,37 +41,34 @@ class Batch(Struct, frozen=True):
     ended: float
 
 
-class _Waiting(Struct):
-    command: Command[Any, Any]
-    caller: "asyncio.Future[Any]"
-    unheard: Callable[[Any], None] | None
-
-
 class Committer:
     """Takes commands on the event loop and carries them out in batches on one thread of its own.
 
-    `heard` is called on the loop with each commit, before the callers get their answers; `measured` after that, with
-    how the batch went. `busy_since` is when, by the loop's clock, the batch that runs now began; None while none does.
-    `last` is the last batch that was committed, and `failed` when the database took none of the last one; else None.
+    `on_commit` is called on the loop with each commit, before the callers get their answers; `measured` after that,
+    with how the batch went. `busy_since` is when, by the loop's clock, the batch that runs now began; None while none
+    does. `last` is the last batch that was committed, and `failed` when the database took none of the last one.
     """
 
     def __init__(
         self,
         executor: Executor,
-        heard: Callable[[Commit], None],
+        on_commit: Callable[[Commit], None],
         *,
-        limit: int = 10_000,
+        bounds: QueueBounds | None = None,
         measured: Callable[[Batch], None] = lambda _: None,
     ) -> None:
+        bounds = bounds or QueueBounds()
         self._executor = executor
-        self._heard = heard
+        self._on_commit = on_commit
         self._measured = measured
         self.last: Batch | None = None
         self.failed: float | None = None
-        self.limit = limit
+        self.limit = bounds.commands
         self.busy_since: float | None = None
-        self._waiting: deque[_Waiting] = deque()
-        self._news = asyncio.Event()
+        self._queue = FairQueue(bounds.commands, bounds.commands * ROWS_OF_COMMAND)
+        self._pace = Pace()
+        self._admission = Admission(self._queue, self._pace, bounds.wait)
+        self._wake_event = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "committer")
         self._closed = False
 
@@ -69,56 +78,131 @@ class Committer:
         A command whose caller leaves before its batch begins is not carried out. `unheard` is called with the answer
         when the caller left later than that, and so did not get it.
 
-        Raises the command's Refusal; QueueFull when as many commands wait as may; Draining after `close`.
+        Raises the command's Refusal; QueueFull when too much waits; DeadlinePassedError; Draining after `close`.
         """
+        loop, call = asyncio.get_running_loop(), incoming.get()
+        one = Waiting(
+            loop.create_future(),
+            command.owner,
+            command.weight,
+            reserved=command.reserved,
+            command=command,
+            unheard=unheard,
+            size=call.size,
+            since=loop.time(),
+            deadline=call.deadline,
+        )
+        answer: Answer = await self._wait_for(one)
+        return answer
+
+    async def maintain(self, work: Callable[[], Kept], rows: int = UPKEEP_ROWS) -> Kept:
+        """Do work that is a transaction of its own on the writer's thread, in turn with the commands of all owners.
+
+        It is the caller's whose call this is, or else the service's own. Raises as `submit` does.
+        """
+        loop, call = asyncio.get_running_loop(), incoming.get()
+        one = Waiting(
+            loop.create_future(),
+            call.owner,
+            rows,
+            reserved=call.owner == SERVICE,
+            work=work,
+            size=call.size,
+            since=loop.time(),
+            deadline=call.deadline,
+        )
+        result: Kept = await self._wait_for(one)
+        return result
+
+    async def _wait_for(self, one: Waiting) -> Any:  # noqa: ANN401  the answer
         if self._closed:
             raise Draining
-        if len(self._waiting) >= self.limit:
-            raise QueueFull(self.limit)
-        caller: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(command, caller, unheard))
-        self._news.set()
+        self._admission.check(one)
+        self._queue.push(one)
+        self._wake_event.set()
         try:
-            return await caller
+            return await one.caller
         except asyncio.CancelledError:
-            if unheard is not None and caller.done() and not caller.cancelled() and caller.exception() is None:
-                unheard(caller.result())
+            self._queue.remove(one)
+            answered = one.caller.done() and not one.caller.cancelled() and one.caller.exception() is None
+            if one.unheard is not None and answered:
+                one.unheard(one.caller.result())
             raise
 
-    async def maintain(self, work: Callable[[], Kept]) -> Kept:
-        """Do the store's own upkeep on the writer's thread, between two batches; raises Draining after `close`."""
-        if self._closed:
-            raise Draining
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def check_owner(self, owner: str) -> None:
+        """Raise QueueFull when a command of an owner would be refused, whatever it is, unless it has a reserve."""
+        self._admission.check_owner(owner, asyncio.get_running_loop().time())
 
     @property
     def queued(self) -> int:
         """How many commands wait."""
-        return len(self._waiting)
+        return len(self._queue)
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes the requests had of the commands that wait."""
+        return self._queue.size
 
     def close(self) -> None:
         """Take no more commands; `run` ends when those that wait are carried out."""
         self._closed = True
-        self._news.set()
+        self._wake_event.set()
 
     async def run(self) -> None:
         """Carry out commands until `close`."""
-        loop = asyncio.get_running_loop()
         try:
-            while self._waiting or not self._closed:
+            while self._queue or not self._closed:
                 batch = self._take()
-                if not batch:
-                    self._news.clear()
-                    await self._news.wait()
-                    continue
-                commands = [one.command for one in batch]
-                began = self.busy_since = loop.time()
-                outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
-                self._conclude(batch, outcomes, commits)
-                self.busy_since = None
-                self._note(Batch(len(commands), loop.time() - began, loop.time()), outcomes, committed=bool(commits))
+                if batch:
+                    await self._carry_out(batch)
+                elif not self._queue:
+                    self._wake_event.clear()
+                    await self._wake_event.wait()
         finally:
             self._thread.shutdown(wait=True)
+
+    def _take(self) -> list[Waiting]:
+        """Take the next batch; those whose deadline has passed are told so."""
+        now, batch = asyncio.get_running_loop().time(), []
+        for one in self._queue.take(BATCH):
+            if one.caller.done():
+                continue
+            if one.deadline is not None and one.deadline <= now:
+                one.caller.set_exception(DeadlinePassedError())
+            else:
+                batch.append(one)
+        return batch
+
+    async def _carry_out(self, batch: Sequence[Waiting]) -> None:
+        """Carry out the commands in one transaction, then what is a transaction of its own, one after the other."""
+        loop = asyncio.get_running_loop()
+        more_waited = bool(self._queue)
+        began = self.busy_since = loop.time()
+        asked = [(one, one.command) for one in batch if one.command is not None]
+        outcomes: Sequence[Outcome] = ()
+        commits: Sequence[Commit] = ()
+        if asked:
+            commands = [command for _, command in asked]
+            outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
+            self._conclude([one for one, _ in asked], outcomes, commits)
+            ended = loop.time()
+            self._note(Batch(len(asked), ended - began, ended), outcomes, committed=bool(commits))
+        for one in batch:
+            if one.work is not None and not one.caller.done():
+                await self._do(one, one.work)
+        self.busy_since = None
+        if commits or not asked:
+            self._pace.note(_cost_of(batch, outcomes), loop.time() - began, more_waited=more_waited)
+
+    async def _do(self, one: Waiting, work: Callable[[], Any]) -> None:
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's to hear
+            if not one.caller.done():
+                one.caller.set_exception(error)
+        else:
+            if not one.caller.done():
+                one.caller.set_result(result)
 
     def _note(self, batch: Batch, outcomes: Sequence[Outcome], *, committed: bool) -> None:
         if committed:
@@ -127,30 +211,36 @@ class Committer:
             self.failed = batch.ended
         self._measured(batch)
 
-    def _take(self) -> list[_Waiting]:
-        """Return the next commands whose callers are still there: at least one, then up to the batch's bounds."""
-        batch: list[_Waiting] = []
-        weight = 0
-        while self._waiting and len(batch) < BATCH and weight < BATCH_WEIGHT:
-            one = self._waiting.popleft()
-            if not one.caller.done():
-                batch.append(one)
-                weight += one.command.weight
-        return batch
-
-    def _conclude(self, batch: Sequence[_Waiting], outcomes: Sequence[Outcome], commits: Sequence[Commit]) -> None:
+    def _conclude(self, batch: Sequence[Waiting], outcomes: Sequence[Outcome], commits: Sequence[Commit]) -> None:
         for commit in commits:
-            self._heard(commit)
-        again = []
+            self._on_commit(commit)
+        again, done = [], []
         for one, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Postponed):
                 one.command = outcome.rest or one.command
                 again.append(one)
-            elif one.caller.done():
+                continue
+            done.append(one)
+            if one.caller.done():
                 if one.unheard is not None and not isinstance(outcome, Exception):
                     one.unheard(outcome)
             elif isinstance(outcome, Exception):
                 one.caller.set_exception(outcome)
             else:
                 one.caller.set_result(outcome)
-        self._waiting.extendleft(reversed(again))
+        if again:
+            self._postpone(done, again)
+
+    def _postpone(self, done: Sequence[Waiting], again: Sequence[Waiting]) -> None:
+        """Put back what did not fit. What was done has filled the batch: it is charged for that, and not as it said."""
+        self._queue.put_back([one for one in again if not one.caller.done()])
+        unforeseen = BATCH.rows - sum(one.rows for one in done)
+        if unforeseen > 0:
+            for one in done:
+                self._queue.charge(one.owner, unforeseen // len(done))
+
+
+def _cost_of(batch: Sequence[Waiting], outcomes: Sequence[Outcome]) -> int:
+    """Return what the batch cost; one that did not fit was full, whatever it was expected to be."""
+    cost = sum(one.cost for one in batch)
+    return max(cost, BATCH.rows) if any(isinstance(one, Postponed) for one in outcomes) else cost

@@ -133,6 +133,9 @@ class WebhookStore(Protocol):
     def of_owner(self, owner: str, after: str, limit: int) -> list[Webhook]:
         """Return an owner's webhooks with ids above `after`, by id."""
 
+    def all_after(self, after: str, limit: int) -> list[Webhook]:
+        """Return webhooks of all owners with keys above `after`, by key."""
+
     def recording(self, owners: Iterable[str]) -> list[Webhook]:
         """Return the webhooks of these owners that record events."""
 
@@ -197,8 +200,28 @@ class DeliveryStore(Protocol):
         """Let deliveries that wait since before a time die, and forget those that ended then, at most `limit` each."""
 
 
+class UnreadableSecretError(Exception):
+    """A secret that was sealed by a key which is not there; the text says why it cannot be read."""
+
+
+class SecretCipher(Protocol):
+    """How the database keeps secrets of webhooks."""
+
+    def seal(self, secret: str) -> str:
+        """Return what the database keeps of a secret."""
+
+    def open(self, kept: str) -> str:
+        """Return the secret of what the database keeps; raises UnreadableSecretError."""
+
+    def is_current(self, kept: str) -> bool:
+        """Whether a secret is kept as `seal` would keep it now."""
+
+
 class Post(Protocol):
     """Posts deliveries."""
 
     async def __call__(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Attempt:
-        """Post a body, signed, and return what happened; never raises for what a receiver or the network does."""
+        """Post a body, signed, and return what happened; never raises for what a receiver or the network does.
+
+        The secrets are as they are kept; one that cannot be read is a failed attempt.
+        """

@@ -1,5 +1,6 @@
 """What callers do with webhooks."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +26,9 @@ from .committer import Committer
 from .paging import request_mark
 from .ports import Clock
 from .queries import Queries
-from .webhook_ports import DeliveryStore, Post, WebhookCodec, WebhookStore
+from .webhook_ports import DeliveryStore, Post, SecretCipher, UnreadableSecretError, WebhookCodec, WebhookStore
+
+log = logging.getLogger(__name__)
 
 AT_ONCE: Final = 1_000
 """Deliveries that one transaction removes or makes to go again."""
@@ -53,6 +56,7 @@ class Webhooks:
     clock: Clock
     new_id: Callable[[], str]
     new_secret: Callable[[], str]
+    cipher: SecretCipher
     news: Callable[[], None]
 
     async def create(self, new: NewWebhook) -> tuple[Webhook, str, bool]:
@@ -65,7 +69,7 @@ class Webhooks:
             owner=new.owner,
             webhook_id=self.new_id(),
             url=fields.url,
-            secrets=(Secret(self.new_secret(), now),),
+            secrets=(Secret(self.cipher.seal(self.new_secret()), now),),
             create_time=now,
             update_time=now,
             event_types=fields.event_types,
@@ -82,7 +86,15 @@ class Webhooks:
         if webhook.fingerprint != new.fingerprint:
             raise RequestIdReused(new.request_id, webhook.webhook_id, "webhook")
         self.news()
-        return webhook, webhook.shown_secret(now), webhook.webhook_id == made.webhook_id
+        return webhook, self._shown(webhook, now), webhook.webhook_id == made.webhook_id
+
+    def _shown(self, webhook: Webhook, now: int) -> str:
+        kept = webhook.shown_secret(now)
+        try:
+            return self.cipher.open(kept) if kept else ""
+        except UnreadableSecretError as error:
+            log.warning("the secret of webhook %s is not shown: %s", webhook.webhook_id, error)
+            return ""
 
     async def get(self, owner: str, webhook_id: str) -> Webhook:
         """Return a webhook; raises WebhookNotFound."""
@@ -108,7 +120,8 @@ class Webhooks:
     async def rotate(self, owner: str, webhook_id: str, overlap: int) -> tuple[Webhook, str]:
         """Return the webhook and its new secret; raises WebhookNotFound."""
         now, secret = self.clock(), self.new_secret()
-        return await self._change(owner, webhook_id, lambda one: rotate(one, secret, overlap, now), now), secret
+        kept = self.cipher.seal(secret)
+        return await self._change(owner, webhook_id, lambda one: rotate(one, kept, overlap, now), now), secret
 
     async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
         key = webhook_key(owner, webhook_id)
@@ -122,7 +135,9 @@ class Webhooks:
         """Remove a webhook and its deliveries, in steps, so that no caller waits long; raises WebhookNotFound."""
         gone: bool | None = False
         while not gone:
-            gone = await self.committer.maintain(partial(self.store.delete, webhook_key(owner, webhook_id), AT_ONCE))
+            gone = await self.committer.maintain(
+                partial(self.store.delete, webhook_key(owner, webhook_id), AT_ONCE), AT_ONCE
+            )
             if gone is None:
                 raise WebhookNotFound(webhook_id)
 
@@ -157,7 +172,7 @@ class Webhooks:
         place: tuple[int, int] | None = (since, -1)
         while place is not None:
             step = partial(self.kept.redeliver, webhook.key, states, place, AT_ONCE, now)
-            changed, place = await self.committer.maintain(step)
+            changed, place = await self.committer.maintain(step, AT_ONCE)
             count += changed
             self.news()
         return count

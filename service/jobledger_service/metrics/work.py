@@ -1,13 +1,14 @@
 """The metrics of what the server does: commits, watches, chunks, duties."""
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jobledger_service.domain.change import ChangeType
+from jobledger_service.domain.errors import QUEUE_BOUNDS
 from jobledger_service.ledger.batch import Commit
 from jobledger_service.ledger.committer import Batch, Committer
 from jobledger_service.ledger.feed_ports import WatchedFeed
@@ -27,6 +28,18 @@ class _Count(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield what was counted up to now."""
         yield CounterMetricFamily(self._name, self._sentence, value=self._ask())
+
+
+class CallsInFlight(Protocol):
+    """Knows how many calls are in flight, and how many bytes are counted for their requests."""
+
+    @property
+    def calls(self) -> int:
+        """How many calls are in flight."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes are counted for their requests."""
 
 
 class WorkMetrics:
@@ -66,6 +79,13 @@ class WorkMetrics:
             registry=registry,
         )
         self._attempts = {outcome: attempts.labels(outcome) for outcome in ("delivered", "failed", "dead")}
+        refused = Counter(
+            "jobledger_calls_refused",
+            "Calls refused because too much waits, by the bound that was reached.",
+            ("bound",),
+            registry=registry,
+        )
+        self._refused = {bound: refused.labels(bound) for bound in QUEUE_BOUNDS}
         self._unreadable = Counter(
             "jobledger_unreadable_rows",
             "Times that a row which cannot be read or shown was set aside; the log names each.",
@@ -76,10 +96,13 @@ class WorkMetrics:
         self._duties = Counter("jobledger_duty_runs", "Times that a duty was done.", duty, registry=registry)
         self._failures = Counter("jobledger_duty_failures", "Times that a duty failed.", duty, registry=registry)
 
-    def show(self, committer: Committer, feed: WatchedFeed) -> None:
+    def show(self, committer: Committer, feed: WatchedFeed, calls: CallsInFlight) -> None:
         """Show what waits and who watches, as it is at each scrape."""
         self._gauge("commit_queue_depth", "Writes that wait.", lambda: committer.queued)
         self._gauge("commit_queue_limit", "Writes that may wait before more are refused.", lambda: committer.limit)
+        self._gauge("commit_queue_bytes", "Bytes of their requests.", lambda: committer.queued_bytes)
+        self._gauge("calls_in_flight", "Reads and writes that are in flight.", lambda: calls.calls)
+        self._gauge("request_bytes", "Bytes counted for the requests in flight.", lambda: calls.size)
         self._gauge("watchers", "Watches that are open.", lambda: feed.watchers)
         self._count("watch_filter_evaluations", "Filters applied to new entries.", lambda: feed.counts.evaluations)
         self._count("watch_wakeups", "New entries handed to watches.", lambda: feed.counts.wakeups)
@@ -102,6 +125,10 @@ class WorkMetrics:
         """Time a commit."""
         self._batch.observe(batch.commands)
         self._commit.observe(batch.seconds)
+
+    def refused(self, bound: str) -> None:
+        """Count a call that was refused because too much waits."""
+        self._refused[bound].inc()
 
     def merged(self, count: int) -> None:
         """Count events that were merged."""

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,12 +22,12 @@ _FOR_GOOD: Final = {
 def remove_file(place: Place) -> bool:
     """Delete the name that a place gives, a link itself and not what it leads to; return whether it was there.
 
-    The root may be reached through links, which are the operator's own; below it none is followed. Raises
-    NotDeletedError.
+    The root may be reached through links, which are the operator's own; from the owner's directory down none is
+    followed. Raises NotDeletedError.
     """
     *directories, name = place.below
     try:
-        with _opened("/" + "/".join(place.root), directories) as directory:
+        with _opened("/" + "/".join(place.root), place.owned, directories) as directory:
             os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         return False
@@ -37,13 +37,20 @@ def remove_file(place: Place) -> bool:
 
 
 @contextmanager
-def _opened(root: str, directories: list[str]) -> Iterator[int]:
+def _opened(root: str, owned: Sequence[str], directories: Sequence[str]) -> Iterator[int]:
     """Open a directory by way of all those above it."""
     try:
         opened = os.open(root, _DIRECTORY)
     except FileNotFoundError as error:  # as when it is not mounted: what was below it may be there again later
-        raise NotDeletedError(f"the root {root} is not there", may_pass=True) from error
+        raise _no_root((root,)) from error
     try:
+        for name in owned:
+            try:
+                inner = os.open(name, _NO_LINK, dir_fd=opened)
+            except FileNotFoundError as error:
+                raise _no_root((root, *owned)) from error
+            os.close(opened)
+            opened = inner
         for name in directories:
             inner = os.open(name, _NO_LINK, dir_fd=opened)
             os.close(opened)
@@ -51,6 +58,10 @@ def _opened(root: str, directories: list[str]) -> Iterator[int]:
         yield opened
     finally:
         os.close(opened)
+
+
+def _no_root(path: Sequence[str]) -> NotDeletedError:
+    return NotDeletedError(f"the root {'/'.join(path)} is not there", may_pass=True)
 
 
 def _not_deleted(error: OSError | ValueError) -> NotDeletedError:

@@ -83,7 +83,7 @@ def _has_bucket(files: AbstractFileSystem, place: Place) -> bool:
 
 def _opened(place: Place) -> tuple[AbstractFileSystem, str]:
     """Return the file system of a place, and the path by which it knows it."""
-    key = "/".join((*place.root, *place.below))
+    key = "/".join((*place.root, *place.owned, *place.below))
     address = f"{place.scheme}://{place.authority}/{key}"
     driver = get_filesystem_class(place.scheme)
     path: str = driver._strip_protocol(address)  # noqa: SLF001  fsspec's own way from an address to a path

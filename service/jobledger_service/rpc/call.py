@@ -113,6 +113,16 @@ class Call:
         if self.code in ("OK", LEFT) and (level := self._access.level()) is not None:
             log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.told())
 
+    def let_go(self, error: Exception) -> None:
+        """Drop the request, and the frames that the error holds.
+
+        gRPC keeps the exception that ends a call in a cycle with the call; until the collector comes by, which is
+        seldom, it would keep the messages of all refused calls in memory.
+        """
+        self.request = self.reply = None
+        error.__cause__ = error.__context__ = None
+        error.with_traceback(None)
+
     def told(self) -> dict[str, object]:
         """Return what each line about this call says."""
         return {

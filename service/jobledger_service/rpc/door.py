@@ -38,13 +38,16 @@ class Door:
             return ANYBODY
         return await self._keyring.caller(token_in(_authorization(context)))
 
-    async def admit(self, caller: Caller, method: Method, size: int) -> None:
-        """Let in a call whose request has `size` bytes; raises RoleMissing, RateLimited, MessageTooLarge."""
+    async def admit(self, caller: Caller, method: Method) -> None:
+        """Let in a call; raises RoleMissing, RateLimited."""
         if method.role is not None:
             if not caller.may(method.role):
                 raise RoleMissing(method.name, method.role)
             if self._rates is not None:
                 await self._rates.take(caller, method.kind)
+
+    def check_size(self, caller: Caller, size: int) -> None:
+        """Let in a request of so many bytes; raises MessageTooLarge."""
         if size > self._message_limit:
             raise MessageTooLarge(caller.key_id, size, self._message_limit)
 

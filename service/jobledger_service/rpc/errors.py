@@ -75,7 +75,9 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
         details.append(_bad_request((("cursor", str(refusal)),)))
     if isinstance(refusal, errors.HistoryTrimmed):
         metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
-    if isinstance(refusal, errors.QueueFull | errors.StoreUnavailable):
+    if isinstance(refusal, errors.QueueFull):
+        details.append(error_details_pb2.RetryInfo(retry_delay=duration(refusal.wait)))
+    if isinstance(refusal, errors.StoreUnavailable):
         details.append(error_details_pb2.RetryInfo(retry_delay=COME_BACK))
     if isinstance(refusal, errors.LimitReached):
         details += _quota(refusal)

@@ -33,6 +33,7 @@ class Method:
     """An RPC; `service` has its package before it. One that `waits` stays open long, and ends when its key does.
 
     Without a role it needs no key: it is answered to everybody, also while the server drains.
+    One that is `reserved` is let in when the owner's other calls are refused: it reports on held leases, or on health.
     """
 
     service: str
@@ -40,6 +41,7 @@ class Method:
     role: Role | None
     kind: Kind
     waits: bool = False
+    reserved: bool = False
     full_name: str = field(init=False)
     """The name that the descriptor has."""
 
@@ -68,16 +70,16 @@ def _methods() -> Iterator[Method]:
     yield Method(JOB_SERVICE, "UpdateJobPriorities", Role.CALLER, Kind.WRITE)
     yield Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, waits=True)
     yield Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE)
-    yield Method(WORKER_SERVICE, "Heartbeat", Role.WORKER, Kind.WRITE)
-    yield Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE)
-    yield Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE)
-    yield Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE)
+    yield Method(WORKER_SERVICE, "Heartbeat", Role.WORKER, Kind.WRITE, reserved=True)
+    yield Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE, reserved=True)
+    yield Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE, reserved=True)
+    yield Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE, reserved=True)
     yield Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE)
     yield Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ)
     yield Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE)
     yield Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE)
     yield Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ)
-    yield Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ)
+    yield Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ, reserved=True)
     yield Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE)
     yield Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ)
     yield Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ)

@@ -13,17 +13,21 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.domain.errors import Draining, InvalidField, Refusal
+from jobledger_service.domain.errors import Draining, InvalidField, QueueFull, Refusal
+from jobledger_service.ledger.incoming import DeadlinePassedError
 from jobledger_service.ledger.usage import Usage
 
 from .call import AccessLog, Call, Context, Served
 from .door import Door
 from .errors import internal_status, status_of
 from .identity import NOBODY, Caller
+from .in_flight import Flight, InFlight
 from .methods import METHODS, Kind, Method
 from .observe import CallsObserver
 from .open_calls import OpenCalls
+from .overload_log import OverloadLog
 from .public_streams import PublicStreams
+from .receiving import RequestMissingError
 from .strangers import RefusedStrangers
 from .traces import Tracer
 
@@ -34,6 +38,9 @@ if TYPE_CHECKING:
 else:
     Handler = grpc.RpcMethodHandler
 Read = Callable[[bytes], Any]
+Request = Callable[[Call, Caller, Flight], Awaitable[Any]]
+Answer = Callable[[Any, Caller], Awaitable[Message | bytes]]
+"""Receives what a call asks for."""
 R = TypeVar("R")
 
 KEEP_TRACE: Final = {"CreateJob"}
@@ -98,9 +105,10 @@ class _Calls:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who is let in, what ends with their keys, and what is counted of them."""
+    """Who is let in, how much at once, what ends with their keys, and what is counted of them."""
 
     door: Door
+    in_flight: InFlight
     open_calls: OpenCalls
     usage: Usage
 
@@ -115,14 +123,18 @@ class Serving:
         observer: CallsObserver,
         log_of_calls: AccessLog,
         tracer: Tracer | None = None,
+        *,
+        refused: Callable[[str], None],
     ) -> None:
         self._door = access.door
+        self._in_flight = access.in_flight
         self._open_calls = access.open_calls
         self._usage = access.usage
         self._cursor = cursor
         self._observer = observer
         self._log_of_calls = log_of_calls
         self._tracer = tracer
+        self._overload_log = OverloadLog(refused)
         self._calls = _Calls()
         self._strangers = RefusedStrangers()
         self._public_streams = PublicStreams()
@@ -149,16 +161,14 @@ class Serving:
         method = Served(asked, observer, keeps_trace=asked.name in KEEP_TRACE)
         if descriptor.client_streaming and streams:
             return grpc.stream_stream_rpc_method_handler(self._stream(method, partial(_read_each, read), answer))
-        if descriptor.client_streaming:
-            return grpc.stream_unary_rpc_method_handler(
-                self._unary(method, partial(_read_each, read), self._held(asked, answer))
-            )
-        form, behaviour = (
-            (grpc.unary_stream_rpc_method_handler, self._stream(method, read, answer))
-            if streams
-            else (grpc.unary_unary_rpc_method_handler, self._unary(method, read, self._held(asked, answer)))
-        )
-        return form(behaviour)
+        if streams:
+            return grpc.unary_stream_rpc_method_handler(self._stream(method, read, answer))
+        if asked.role is None:
+            return grpc.unary_unary_rpc_method_handler(self._unary(method, partial(self._answer_anybody, read, answer)))
+        request = partial(self._receive_stream if descriptor.client_streaming else self._receive, read)
+        # To gRPC a stream of one request, so that it is read when there is room for it, and not before.
+        answer_caller = partial(self._answer, request, self._held(asked, answer))
+        return grpc.stream_unary_rpc_method_handler(self._unary(method, answer_caller))
 
     def _held(
         self, method: Method, call: Callable[[Any, Caller], Awaitable[R]]
@@ -175,26 +185,52 @@ class Serving:
         return held
 
     def _unary(
-        self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], Awaitable[Message | bytes]]
+        self, method: Served, answer: Callable[[Call, Any], Awaitable[bytes]]
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
-        async def behaviour(raw: Any, context: Context) -> bytes:  # noqa: ANN401  bytes, or a stream of bytes
+        async def behaviour(sent: Any, context: Context) -> bytes:  # noqa: ANN401  bytes, or a stream of bytes
             with self._call(method, context) as call:
                 try:
                     with self._running(method.asked):
-                        caller = await self._admit(call, read, raw)
-                        call.reply = await answer(call.request, caller)
-                        reply = _encoded(call.reply)
+                        reply = await answer(call, sent)
                 except Refusal as refusal:
                     await self._refuse(call, refusal)
-                    raise AssertionError("abort raises") from refusal
-                except Exception as error:
+                    raise AssertionError("abort raises") from None
+                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
                     await self._fail(call, error)
-                    raise AssertionError("abort raises") from error
+                    raise AssertionError("abort raises") from None
                 call.tally.sent += len(reply)
                 call.code = "OK"
                 return reply
 
         return behaviour
+
+    async def _answer(self, request: Request, answer: Answer, call: Call, _: AsyncIterator[bytes]) -> bytes:
+        """Return the reply to a caller with a key, whose request is read when there is room for it."""
+        caller = await self._admit(call)
+        with self._in_flight.begin(caller.owner, call.method.asked) as flight:
+            call.request = await request(call, caller, flight)
+            call.reply = await answer(call.request, caller)
+            return _encoded(call.reply)
+
+    async def _answer_anybody(self, read: Read, answer: Answer, call: Call, raw: bytes) -> bytes:
+        """Return the reply to a small request that needs no key: health is told whatever else waits."""
+        caller = await self._admit(call)
+        call.request = self._read(read, raw, call, caller)
+        call.reply = await answer(call.request, caller)
+        return _encoded(call.reply)
+
+    async def _receive(self, read: Read, call: Call, caller: Caller, flight: Flight) -> Any:  # noqa: ANN401  any message
+        raw = await flight.receive(call.context)
+        return self._read(read, raw, call, caller)
+
+    async def _receive_stream(self, read: Read, call: Call, caller: Caller, flight: Flight) -> AsyncIterator[Any]:
+        return (self._read(read, raw, call, caller) async for raw in flight.receive_each(call.context))
+
+    def _read(self, read: Read, raw: bytes, call: Call, caller: Caller) -> Any:  # noqa: ANN401  any message
+        size = len(raw) if isinstance(raw, bytes) else 0
+        call.tally.received += size
+        self._door.check_size(caller, size)
+        return read(raw)
 
     def _stream(
         self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
@@ -203,7 +239,8 @@ class Serving:
             with self._call(method, context) as call:
                 try:
                     with self._running(method.asked):
-                        caller = await self._admit(call, read, raw)
+                        caller = await self._admit(call)
+                        call.request = self._read(read, raw, call, caller)
                         with self._watch(call, caller):
                             async with aclosing(answer(call.request, caller)) as messages:
                                 async for message in messages:
@@ -238,34 +275,39 @@ class Serving:
         with self._public_streams.hold(call.context.peer()):
             yield
 
-    async def _admit(self, call: Call, read: Callable[[Any], Any], raw: Any) -> Caller:  # noqa: ANN401  or a stream
-        """Return who makes the call; it, and the request, are noted in the call as far as they are known."""
+    async def _admit(self, call: Call) -> Caller:
+        """Return who makes the call, which is noted in it, when they may make it."""
         asked = call.method.asked
         caller = await self._door.identify(call.context, asked)
         if caller is not NOBODY:
             call.caller = caller
             call.tally = self._usage.tally(caller, asked.full_name)
-        size = len(raw) if isinstance(raw, bytes) else 0
-        call.tally.received += size
-        await self._door.admit(caller, asked, size)
-        call.request = read(raw)
+        await self._door.admit(caller, asked)
         return caller
 
     async def _refuse(self, call: Call, refusal: Refusal) -> None:
         call.tally.errors += 1
         status = status_of(refusal, self._cursor)
         call.code = status.code.name
-        if call.caller is None:
+        if isinstance(refusal, QueueFull):
+            self._overload_log.note(call.caller.owner if call.caller else "", refusal.bound)
+        elif call.caller is None:
             self._strangers.add(call.method.asked.full_name, call.code, refusal.reason)
         else:
             log.info("refused", code=call.code, why=status.details, **call.told())
+        call.let_go(refusal)
         await call.context.abort_with_status(status)
 
     async def _fail(self, call: Call, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
         call.tally.errors += 1
+        if isinstance(error, DeadlinePassedError | RequestMissingError):
+            call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
+            call.let_go(error)
+            await call.context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
         call.code = "INTERNAL"
         told = call.told()
         log.error("failed", **told, exc_info=error)
+        call.let_go(error)
         await call.context.abort_with_status(internal_status(str(told["request_id"])))

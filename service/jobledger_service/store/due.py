@@ -8,7 +8,19 @@ from jobledger_service.ledger.read_ports import Due
 
 from .deliveries import ANY_DUE
 from .engines import Database
-from .tables import cancelling, chunks, delayed, jobs, leased, ledger, limits, of_service, webhook_place, webhooks
+from .tables import (
+    cancelling,
+    chunks,
+    delayed,
+    jobs,
+    leased,
+    ledger,
+    limits,
+    of_service,
+    slots_free,
+    webhook_place,
+    webhooks,
+)
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _LAPSED: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
@@ -19,9 +31,7 @@ _CONDITIONS: Final[dict[Due, ColumnElement[bool]]] = {
         exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
         exists().select_from(jobs).where(cancelling, jobs.c.cancel_deadline <= _NOW),
     ),
-    Due.SLOTS: exists()
-    .select_from(limits)
-    .where(limits.c.waiting > 0, or_(limits.c.most.is_(None), limits.c.running < limits.c.most)),
+    Due.SLOTS: exists().select_from(limits).where(slots_free),
     Due.SERVICE_JOBS: exists().select_from(chunks).where(of_service),
     Due.WEBHOOK_EVENTS: and_(
         exists().select_from(webhooks),

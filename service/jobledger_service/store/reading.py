@@ -70,6 +70,7 @@ from .tables import (
     pending,
     runs,
     schema_version,
+    slots_free,
 )
 
 R = TypeVar("R")
@@ -261,9 +262,7 @@ class SqlReadStore:
 
     def free_slots(self, limit: int) -> list[str]:
         """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
-        waited_for = select(limits.c.limit_key, limits.c.most - limits.c.running).where(
-            limits.c.waiting > 0, or_(limits.c.most.is_(None), limits.c.running < limits.c.most)
-        )
+        waited_for = select(limits.c.limit_key, limits.c.most - limits.c.running).where(slots_free)
         found: list[tuple[int, int, str]] = []
         with self._database.read() as connection:
             for key, free in connection.execute(waited_for).all():

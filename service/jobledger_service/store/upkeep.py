@@ -6,12 +6,14 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
+from jobledger_service.domain.rollup import HOUR
 from jobledger_service.ledger.write_ports import Reduce
 
 from .engines import Database
 from .row_sets import RowSets
 from .running import RunningTotals
-from .tables import audit, events, ledger, limits, requests, tombstones
+from .stale_statistics import StaleStatistics
+from .tables import api_keys, audit, events, ledger, limits, limits_passing, requests, tombstones
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +25,9 @@ GRAVES = 50
 
 
 class SqlUpkeep:
-    """Forgets old events, requests and audit trails. Each call is one transaction; of all servers one at a time.
+    """Forgets old events, requests, statistics, keys and audit trails.
+
+    Each call is one transaction; of all servers one at a time.
 
     `reduce` makes of an event's message what the audit trail keeps, None when that is nothing.
     """
@@ -32,6 +36,7 @@ class SqlUpkeep:
         self._database = database
         self._reduce = reduce
         self._running = RunningTotals(database.dialect)
+        self._stale = StaleStatistics()
         self._row_sets = RowSets(database.dialect)
 
     def trim_events(self, before: int, limit: int) -> int | None:
@@ -69,15 +74,17 @@ class SqlUpkeep:
             return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
 
     def trim_limits(self, before: int, limit: int) -> int:
-        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
-        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before)
-        old = select(limits.c.limit_key).where(idle, or_(limits.c.by_job, limits.c.most.is_(None)))
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time.
+
+        A limit that a commit holds is passed over: it may be about to be taken, and a row that was looked at before it
+        was locked would be deleted under the job that took it.
+        """
+        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before, limits_passing)
+        gone = select(limits.c.limit_key).where(idle).order_by(limits.c.set_time).limit(limit)
+        gone = gone.with_for_update(skip_locked=True)
         with self._database.write() as connection:
             if not self._database.dialect.sole(connection, "trim limits"):
                 return 0
-            # One that somebody holds is about to be used.
-            some = old.order_by(limits.c.limit_key).limit(limit).with_for_update(skip_locked=True)
-            gone = connection.execute(some).scalars().all()
             return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount
 
     def fold(self, owner: str, hour: int) -> int:
@@ -86,6 +93,32 @@ class SqlUpkeep:
             if not self._database.dialect.sole(connection, "fold rollups"):
                 return 0
             return self._running.fold(connection, owner, hour)
+
+    def trim_statistics(self, before: int, limit: int) -> int:
+        """Make one of at most `limit` running totals of hours before a time, for each kind; return how many these were.
+
+        When there are none, forget some of the kinds of which nothing else is left.
+        """
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "fold rollups"):
+                return 0
+            gone = self._stale.compact(connection, before // HOUR, limit)
+            if not gone:
+                self._stale.forget_kinds(connection, limit)
+            return gone
+
+    def trim_keys(self, before: int, limit: int) -> int:
+        """Forget at most `limit` API keys that ended before a time; return how many.
+
+        The key that changed last stays, so that numbers of changes are not given twice.
+        """
+        ended = or_(api_keys.c.revoke_time < before, api_keys.c.expire_time < before)
+        newest = select(func.max(api_keys.c.change)).scalar_subquery()
+        gone = select(api_keys.c.key_id).where(ended, api_keys.c.change < newest).limit(limit)
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "keys"):
+                return 0
+            return connection.execute(delete(api_keys).where(api_keys.c.key_id.in_(gone))).rowcount
 
     def trim_audit(self, before: int, limit: int) -> int:
         """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went.

@@ -36,6 +36,11 @@ class SqlWebhookStore:
         mine = _WEBHOOKS.where(webhooks.c.owner == owner, webhooks.c.webhook_id > after)
         return self._read(mine.order_by(webhooks.c.webhook_id).limit(limit))
 
+    def all_after(self, after: str, limit: int) -> list[Webhook]:
+        """Return webhooks of all owners with keys above `after`, by key."""
+        some = _WEBHOOKS.where(webhooks.c.webhook_key > after)
+        return self._read(some.order_by(webhooks.c.webhook_key).limit(limit))
+
     def recording(self, owners: Iterable[str]) -> list[Webhook]:
         """Return the webhooks of these owners that record events."""
         return self._read(_WEBHOOKS.where(webhooks.c.owner.in_(sorted(owners)), _records_events))

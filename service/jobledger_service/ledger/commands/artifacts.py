@@ -12,7 +12,7 @@ from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.working import Needs, WorkingSet
 
 from .base import OneJob
-from .runs import Hold, StepOutcome, complete, give_back
+from .runs import Hold, OfRun, StepOutcome, complete, give_back
 
 
 class Failed(Struct, frozen=True):
@@ -24,7 +24,7 @@ class Failed(Struct, frozen=True):
     may_pass: bool
 
 
-class ArtifactsStep(OneJob, Struct, frozen=True):
+class ArtifactsStep(OfRun, OneJob, Struct, frozen=True):
     """Take down what became of some URIs of a chunk; answers with how the step fared.
 
     `left` are the indexes within the chunk of those not yet tried, `failed` the failures of this attempt so far. When

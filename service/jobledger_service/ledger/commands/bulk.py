@@ -17,7 +17,7 @@ from jobledger_service.ledger.working import Needs, WorkingSet
 
 from .callers import CancelJob, DeleteJob, RetryJob, UpdateJob
 from .removal import Removal, remove, uris_of
-from .runs import Hold, StepOutcome, complete, give_back
+from .runs import Hold, OfRun, StepOutcome, complete, give_back
 
 Single = CancelJob | RetryJob | UpdateJob | DeleteJob
 ForJob = Callable[[str], Single]
@@ -26,7 +26,7 @@ ForJob = Callable[[str], Single]
 MOST_OF_MESSAGE: Final = 300
 
 
-class BulkStep(Struct, frozen=True):
+class BulkStep(OfRun, Struct, frozen=True):
     """Do one verb with some jobs, each as if asked alone; answers with how the step fared.
 
     A job that does not match `filter` any more is passed over. What refuses the verb is counted and told, and stops

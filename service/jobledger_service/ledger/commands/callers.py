@@ -14,7 +14,7 @@ from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 from jobledger_service.ledger.write_ports import Request
 
-from .base import OneJob, chunks_in
+from .base import OneJob, Ordinary, chunks_in
 from .removal import Removal, Removed, remove, uris_of
 
 
@@ -39,7 +39,7 @@ def _bring_along(work: WorkingSet, limit: Limit) -> None:
         work.slots.set(limit, work.now)
 
 
-class CreateJob(Struct, frozen=True):
+class CreateJob(Ordinary, Struct, frozen=True):
     """Create a job; answers with the job and whether it is new."""
 
     new: lifecycle.NewJob
@@ -47,6 +47,10 @@ class CreateJob(Struct, frozen=True):
     request_id: str = ""
     inputs: Inputs = Inputs()
     limits: Sequence[Limit] = ()
+
+    @property
+    def owner(self) -> str:
+        return self.new.spec.owner
 
     @property
     def weight(self) -> int:

@@ -12,7 +12,7 @@ from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.ports import Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 
-from .base import AsWeighed
+from .base import AsWeighed, Ordinary
 
 
 class Past(Struct, frozen=True):
@@ -27,11 +27,15 @@ class Past(Struct, frozen=True):
         return 1 + len(self.job.new.sizes)
 
 
-class ImportJobs(AsWeighed, Struct, frozen=True):
-    """Create jobs as they stand elsewhere; answers for each whether it is new, or why it is refused."""
+class ImportJobs(AsWeighed, Ordinary, Struct, frozen=True):
+    """Create jobs of one owner as they stand elsewhere; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[Past]
     actor: str
+
+    @property
+    def owner(self) -> str:
+        return self.jobs[0].job.new.spec.owner
 
     @property
     def weight(self) -> int:

@@ -46,15 +46,16 @@ def uris_of(work: WorkingSet, job: Job) -> list[str]:
 
 
 def remove(work: WorkingSet, removal: Removal, jobs: Sequence[Job], uris: Iterable[str], actor: str) -> Removed:
-    """Create the job that deletes what these URIs, of deleted jobs of one owner, point at."""
+    """Create the job that deletes what these URIs, of deleted jobs of one owner, point at under that owner's roots."""
+    owner = jobs[0].spec.owner
     uris = list(dict.fromkeys(uris))
-    inside = [uri for uri in uris if removal.roots.place(uri) is not None]
+    inside = [uri for uri in uris if removal.roots.place(uri, owner) is not None]
     outside = len(uris) - len(inside)
     if not inside:
         return Removed(None, outside)
     portions = list(_portions(inside))
     spec = JobSpec(
-        owner=jobs[0].spec.owner,
+        owner=owner,
         job_id=removal.job_id,
         kind=ARTIFACTS,
         fingerprint=hashlib.sha256(removal.job_id.encode()).digest(),

@@ -19,7 +19,7 @@ from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.states import JobState
 from jobledger_service.ledger.working import Needs, WorkingSet
 
-from .base import ended_rows
+from .base import Reserved, ended_rows
 from .portions import Part, portion
 
 Item = TypeVar("Item")
@@ -54,7 +54,7 @@ def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tu
 Rule = Callable[[Job, Chunk], Step]
 
 
-class LeaseReports(Generic[Item]):
+class LeaseReports(Reserved, Generic[Item]):
     """A command about leases that are held, which answers with how each fared.
 
     `items` are what it says of each; `received` is when, by the ledger's clock: a report that came before its lease's

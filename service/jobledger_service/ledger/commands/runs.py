@@ -8,12 +8,14 @@ from msgspec import Struct
 
 from jobledger_service.domain import work as rules
 from jobledger_service.domain.chunk import Artifact, Chunk
-from jobledger_service.domain.job import Job
+from jobledger_service.domain.job import Job, owner_of
 from jobledger_service.domain.leases import Lease, holds
 from jobledger_service.domain.progress import ProgressReport
 from jobledger_service.domain.run import Cursor
 from jobledger_service.ledger.ports import EncodeStruct
 from jobledger_service.ledger.working import Needs, WorkingSet
+
+from .base import Reserved
 
 REPORT: Final = "report"
 REPORT_URI: Final = "jobledger:report"
@@ -61,6 +63,18 @@ class Hold(Struct, frozen=True):
         step = rules.heartbeat(job, work.chunk(job, self.lease.index), told, self.lease_duration, work.now)
         work.apply(step)
         return work.last(job.key), step.chunks[0]
+
+
+class OfRun(Reserved):
+    """A step of a run, one at a time under a lease: a report on that, on account of the job's owner."""
+
+    __slots__ = ()
+    hold: Hold
+
+    @property
+    def owner(self) -> str:
+        """The owner of the job that is run."""
+        return owner_of(self.hold.lease.job_key)
 
 
 def complete(work: WorkingSet, job: Job, chunk: Chunk) -> None:

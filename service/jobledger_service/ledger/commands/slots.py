@@ -10,7 +10,7 @@ from jobledger_service.domain.slots import Limit, granted, limit_key
 from jobledger_service.domain.states import WAITING
 from jobledger_service.ledger.working import Needs, WorkingSet
 
-from .base import OneJob, chunks_in
+from .base import OfService, OneJob, chunks_in
 from .portions import portion
 
 
@@ -34,7 +34,7 @@ class SetLimit(OneJob, Struct, frozen=True):
         return work.slots.limit(decided)
 
 
-class GrantSlots(Struct, frozen=True):
+class GrantSlots(OfService, Struct, frozen=True):
     """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
 
     Answers with how many, and how many of `jobs` it came to.

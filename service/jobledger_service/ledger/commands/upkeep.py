@@ -14,13 +14,13 @@ from jobledger_service.domain.states import UNFINISHED, ChunkState
 from jobledger_service.ledger.ports import ChunkKey
 from jobledger_service.ledger.working import Needs, WorkingSet
 
-from .base import chunks_in, ended_rows
+from .base import OfService, chunks_in, ended_rows
 from .portions import portion
 
 Item = TypeVar("Item")
 
 
-class _Upkeep(Generic[Item]):
+class _Upkeep(OfService, Generic[Item]):
     """A command about many rows, each of which is looked at again; answers with how many of `items` it came to."""
 
     __slots__ = ()

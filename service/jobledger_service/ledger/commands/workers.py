@@ -14,7 +14,7 @@ from jobledger_service.ledger.ports import ChunkKey, Inputs
 from jobledger_service.ledger.working import Needs, WorkingSet
 from jobledger_service.ledger.write_ports import Demand
 
-from .base import AsWeighed, OneJob
+from .base import AsWeighed, OneJob, Ordinary
 
 
 class Claimed(Struct, frozen=True):
@@ -35,7 +35,7 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[Claimed]:
     return claimed
 
 
-class ClaimChunks(AsWeighed, Struct, frozen=True):
+class ClaimChunks(AsWeighed, Ordinary, Struct, frozen=True):
     """Lease up to `limit` chunks of the given kinds; answers with those that were to be had.
 
     None, instead of an empty list, says that others were at what waits: there may be more in a moment.

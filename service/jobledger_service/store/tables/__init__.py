@@ -1,7 +1,7 @@
 """The tables, all of one metadata. What differs between databases is in `dialects`."""
 
 from .access import api_keys, usage
-from .figures import counts, limits, rollups, running_totals
+from .figures import counts, limits, limits_passing, rollups, running_totals, slots_free
 from .jobs import (
     cancelling,
     chunks,
@@ -38,6 +38,7 @@ __all__ = [
     "leased",
     "ledger",
     "limits",
+    "limits_passing",
     "metadata",
     "of_service",
     "over",
@@ -50,6 +51,7 @@ __all__ = [
     "scheduled",
     "schema_version",
     "search_vector",
+    "slots_free",
     "tombstones",
     "usage",
     "waiting",

@@ -1,6 +1,6 @@
 """What is counted as jobs change: by state, by hour, and against limits."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, Table, Text, and_, literal_column, or_
 
 from .schema import Key, metadata
 
@@ -37,6 +37,7 @@ running_totals = Table(
     Column("hour", Integer, primary_key=True, autoincrement=False),
     Column("activity", Text, nullable=False),
 )
+Index("running_totals_by_hour", running_totals.c.hour)
 
 limits = Table(
     "limits",
@@ -50,3 +51,14 @@ limits = Table(
     Column("by_job", Boolean, nullable=False),
     Column("set_time", BigInteger, nullable=False),
 )
+
+# As for jobs: a query has to say the same, with the same literals.
+slots_free = and_(
+    limits.c.waiting > literal_column("0"),
+    or_(limits.c.most.is_(None), limits.c.running < limits.c.most),
+)
+"""A slot for which jobs wait."""
+limits_passing = or_(limits.c.by_job, limits.c.most.is_(None))
+"""What no operator set, or set aside: it goes when nothing uses it."""
+Index("limits_free", limits.c.limit_key, sqlite_where=slots_free, postgresql_where=slots_free)
+Index("limits_passing", limits.c.set_time, sqlite_where=limits_passing, postgresql_where=limits_passing)

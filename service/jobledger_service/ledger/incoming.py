@@ -1,0 +1,28 @@
+"""The call that work is done for: whose it is, how large its request was, and when nobody waits for it any more."""
+
+from contextvars import ContextVar
+from typing import Final
+
+from msgspec import Struct
+
+SERVICE: Final = ""
+"""The owner of the service's own duties, which share the writer as one more owner. No tenant has an empty name."""
+
+
+class DeadlinePassedError(Exception):
+    """The caller's deadline is over, so that the work is not begun."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline has passed; nothing was done")
+
+
+class Incoming(Struct, frozen=True):
+    """One call; `size` is in bytes, `deadline` by the event loop's clock, None for no deadline."""
+
+    owner: str = SERVICE
+    size: int = 0
+    deadline: float | None = None
+
+
+incoming: ContextVar[Incoming] = ContextVar("incoming", default=Incoming())  # noqa: B039  it is frozen
+"""The call that the task belongs to; work outside of any call is the service's own."""

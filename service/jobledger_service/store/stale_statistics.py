@@ -1,0 +1,81 @@
+"""Statistics that are too old to be kept: totals become one for each kind, and kinds that are gone are forgotten."""
+
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, exists, or_, select, tuple_, update
+
+from .tables import counts, rollups, running_totals
+
+BASE_HOUR: Final = 0
+"""The hour of a kind's total of all that is not kept by the hour any more: it comes before every real hour."""
+
+_total, _count = running_totals.c, counts.c
+_of_kind = and_(_total.owner == bindparam("of"), _total.kind == bindparam("named"))
+_empty: Final = and_(_count.jobs == 0, _count.chunks_pending == 0, _count.chunks_processing == 0)
+
+
+class StaleStatistics:
+    """Makes less of statistics, in steps; for one transaction at a time that may write running totals."""
+
+    def __init__(self) -> None:
+        self._place = ("", "")
+        self._old = (
+            select(_total.owner, _total.kind, _total.hour)
+            .where(_total.hour > BASE_HOUR, _total.hour < bindparam("before"))
+            .order_by(_total.hour)
+            .limit(bindparam("most"))
+        )
+        self._drop_older = delete(running_totals).where(_of_kind, _total.hour < bindparam("last"))
+        self._make_base = update(running_totals).where(_of_kind, _total.hour == bindparam("last"))
+        self._drop_base = delete(running_totals).where(_of_kind, _total.hour == BASE_HOUR)
+        self._drop_counts = _drop_counts()
+        self._kinds = _kinds()
+
+    def compact(self, connection: Connection, before: int, limit: int) -> int:
+        """Replace at most `limit` totals of hours before `before` by the newest of each kind; return how many.
+
+        Totals only grow, so the newest stands for all before it: differences of later ones stay as they were.
+        """
+        old = connection.execute(self._old, {"before": before, "most": limit}).all()
+        newest = {(owner, kind): hour for owner, kind, hour in old}
+        if newest:
+            bases = [{"of": owner, "named": kind, "last": hour} for (owner, kind), hour in sorted(newest.items())]
+            connection.execute(self._drop_older, bases)
+            connection.execute(self._make_base.values(hour=BASE_HOUR), bases)
+        return len(old)
+
+    def forget_kinds(self, connection: Connection, limit: int) -> None:
+        """Look through at most `limit` kinds, from where this ended before; forget those of which nothing is left."""
+        owner, kind = self._place
+        found = connection.execute(self._kinds, {"after_owner": owner, "after_kind": kind, "most": limit}).all()
+        self._place = (found[-1].owner, found[-1].kind) if len(found) == limit else ("", "")
+        unused = [{"of": row.owner, "named": row.kind} for row in found if row.unused]
+        if unused:
+            connection.execute(self._drop_base, unused)
+            connection.execute(self._drop_counts, unused)
+
+
+def _kinds() -> Select[Any]:
+    """Return the statement of the kinds after a place, each with whether there is nothing of it but a base."""
+    place = tuple_(bindparam("after_owner"), bindparam("after_kind"))
+    page = (
+        select(_count.owner, _count.kind)
+        .where(tuple_(_count.owner, _count.kind) > place)
+        .distinct()
+        .order_by(_count.owner, _count.kind)
+        .limit(bindparam("most"))
+        .subquery("page")
+    )
+    left: list[ColumnElement[bool]] = [
+        exists().where(_count.owner == page.c.owner, _count.kind == page.c.kind, ~_empty),
+        exists().where(_total.owner == page.c.owner, _total.kind == page.c.kind, _total.hour > BASE_HOUR),
+        exists().where(rollups.c.owner == page.c.owner, rollups.c.kind == page.c.kind),
+    ]
+    return select(page.c.owner, page.c.kind, (~or_(*left)).label("unused")).order_by(page.c.owner, page.c.kind)
+
+
+def _drop_counts() -> Any:  # noqa: ANN401  SQLAlchemy's
+    """Return the statement that deletes the empty counts of a kind, but those that a commit holds, without waiting."""
+    mine = and_(_count.owner == bindparam("of"), _count.kind == bindparam("named"), _empty)
+    free = select(_count.state).where(mine).with_for_update(skip_locked=True)
+    return delete(counts).where(mine, _count.state.in_(free))

@@ -1,0 +1,108 @@
+"""Artifacts: with keys, what an owner's jobs delete lies in that owner's directory under the roots."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from jobledger.v1.bulk_pb2 import DeleteJobsRequest
+from jobledger.v1.job_service_pb2 import DeleteJobRequest
+
+from tests.bulk.runs import ended, report
+from tests.bulk.test_artifacts import job_with, names
+from tests.support.states import COMPLETED
+from tests.test_server import refused_to_start
+
+from .conftest import Tenants
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """Return a directory in which alice and bob have one each, with a file."""
+    media = tmp_path / "media"
+    for owner in ("alice", "bob"):
+        (media / owner).mkdir(parents=True)
+        (media / owner / "film").write_text(owner)
+    return media
+
+
+@pytest.fixture
+async def deleting(store: str, tmp_path: Path, media: Path) -> AsyncIterator[Tenants]:
+    """Return a server with keys that may delete in the directories of owners."""
+    root = f"file://{media}/{{owner}}/"
+    roots = f"{root} https://media.example/{{owner}}/={root} https://any.example/={root}"
+    shared = Tenants(store, tmp_path, artifact_roots=roots, allow_file_artifacts="true")
+    yield shared
+    await shared.close()
+
+
+async def test_an_owner_deletes_nothing_of_another_by_an_artifact(deleting: Tenants, kind: str, media: Path):
+    alice, bob = await deleting.api("alice"), await deleting.api("bob")
+    (media / "alice" / "link").symlink_to(media / "bob")
+    at = f"file://{media}"
+    hostile = [
+        f"{at}/bob/film",
+        f"{at}/alice/../bob/film",
+        f"{at}/alice/%2e%2e/bob/film",
+        f"{at}/%62ob/film",
+        f"{at}/{{owner}}/film",
+        f"{at}/%7Bowner%7D/film",
+        "https://media.example/bob/film",
+        "https://media.example/{owner}/film",
+        "https://any.example/../bob/film",
+        f"{at}/alice",
+    ]
+    within = [f"{at}/alice/film", f"{at}/alice/link", "https://media.example/alice/none", "https://any.example/none"]
+    job = await job_with(alice, kind, [*hostile, *within], [])
+    answer = await alice.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
+    assert answer.artifacts_outside_roots == len(hostile)
+    done = await ended(alice, answer.artifact_job.job_id)
+    assert (done.owner, done.state) == ("alice", COMPLETED)
+    assert report(done) == {"deleted": 2, "missing": 2, "failed": 0, "failures": []}
+    assert not names(media / "alice")
+    assert (media / "bob" / "film").read_text() == "bob"
+    his = await job_with(bob, kind, [f"{at}/bob/film"], [])
+    answer = await bob.jobs.DeleteJob(DeleteJobRequest(job_id=his.job_id, delete_artifacts=True))
+    assert report(await ended(bob, answer.artifact_job.job_id))["deleted"] == 1
+    assert not names(media / "bob")
+
+
+async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: Tenants, kind: str, media: Path):
+    alice = await deleting.api("alice")
+    await job_with(alice, kind, [f"file://{media}/bob/film"], [])
+    await job_with(alice, kind, [f"file://{media}/alice/film"], [])
+    answer = await alice.jobs.DeleteJobs(DeleteJobsRequest(filter={"kinds": [kind]}, delete_artifacts=True))
+    told = report(await ended(alice, answer.job.job_id))
+    assert (told["applied"], told["artifacts_outside_roots"]) == (2, 1)
+    async with alice.watch_jobs("jobledger.artifacts") as watch:
+        await watch.until(lambda message: message.job.state == COMPLETED)
+    assert not names(media / "alice")
+    assert (media / "bob" / "film").read_text() == "bob"
+
+
+@pytest.mark.parametrize(
+    ("roots", "said"),
+    [
+        ("file:///srv/media/", "shared by all owners"),
+        ("file:///srv/{owner}/ file:///srv/", "shared by all owners"),
+        ("https://media.example/{owner}/=file:///srv/", "wanted after the ="),
+        ("file:///srv/team-{owner}/", "braces"),
+        ("file:///srv/{owner}/{owner}/", "braces"),
+        ("file:///srv/{owner}/ file:///srv/alice/{owner}/", "overlap"),
+    ],
+)
+def test_with_keys_a_server_does_not_start_with_a_root_that_owners_share(tmp_path: Path, roots: str, said: str):
+    arguments = ("--database", f"sqlite:///{tmp_path}/x.db", "--auth", "keys", "--artifact-roots", roots)
+    told = refused_to_start(tmp_path, *arguments, status=78)
+    assert "--artifact-roots: " in told
+    assert said in told
+
+
+async def test_an_operator_may_say_that_owners_share_a_root(store: str, tmp_path: Path, media: Path, kind: str):
+    shared = {"artifact_roots": f"file://{media}/", "artifact_roots_shared_by_all_owners": "true"}
+    tenants = Tenants(store, tmp_path, allow_file_artifacts="true", **shared)
+    alice = await tenants.api("alice")
+    job = await job_with(alice, kind, [f"file://{media}/bob/film"], [])
+    answer = await alice.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id, delete_artifacts=True))
+    assert report(await ended(alice, answer.artifact_job.job_id))["deleted"] == 1
+    await tenants.close()
+    assert not names(media / "bob")

@@ -1,0 +1,157 @@
+"""The writer serves owners in turn, whatever they ask for, and begins nothing that nobody waits for."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from jobledger_service.domain.errors import QueueFull
+from jobledger_service.domain.job import JobSpec
+from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.ledger.batch import Commit
+from jobledger_service.ledger.commands import CreateJob, Heartbeat
+from jobledger_service.ledger.committer import BATCH, UPKEEP_ROWS, Committer, QueueBounds
+from jobledger_service.ledger.incoming import DeadlinePassedError, Incoming, incoming
+
+from tests.support.ledger import Ledger
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(tmp_path / "ledger.db")) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def no_call() -> Iterator[None]:
+    """Let what a test says of its call end with the test."""
+    token = incoming.set(Incoming())
+    yield
+    incoming.reset(token)
+
+
+def create(owner: str, job_id: str, chunks: int = 1) -> CreateJob:
+    return CreateJob(NewJob(JobSpec(owner, job_id, "k", b""), [1] * chunks), "caller")
+
+
+def owners_of(commit: Commit) -> list[str]:
+    return [entry.job_key.partition("/")[0] for entry in commit.entries]
+
+
+async def queued(committer: Committer, count: int) -> None:
+    """Let the tasks run that submit so many."""
+    await asyncio.sleep(0)
+    assert committer.queued == count
+
+
+async def test_an_owner_who_floods_is_served_in_turn_with_another_one(ledger: Ledger):
+    committer = Committer(ledger.executor, ledger.commits.append)
+    flood = [asyncio.create_task(committer.submit(create("flood", f"job-{n}", 100))) for n in range(60)]
+    mine = asyncio.create_task(committer.submit(create("bystander", "mine", 100)))
+    await queued(committer, 61)
+    committer.close()
+    await committer.run()
+    await asyncio.gather(mine, *flood)
+    assert "bystander" in owners_of(ledger.commits[0]), "one turn of the other owner comes before it"
+    assert all(len(commit.entries) <= BATCH.rows / 100 for commit in ledger.commits)
+    assert [owner for commit in ledger.commits for owner in owners_of(commit)].count("flood") == 60
+
+
+async def test_upkeep_waits_in_its_callers_queue_and_a_flood_of_it_delays_nobody(ledger: Ledger):
+    done: list[str] = []
+
+    def committed(_: Commit) -> None:
+        done.append("mine")
+
+    committer = Committer(ledger.executor, committed)
+    incoming.set(Incoming("flood"))
+    flood = [asyncio.create_task(committer.maintain(lambda: done.append("flood"))) for _ in range(200)]
+    incoming.set(Incoming("bystander"))
+    mine = asyncio.create_task(committer.submit(create("bystander", "mine")))
+    await queued(committer, 201)
+    committer.close()
+    await committer.run()
+    await asyncio.gather(mine, *flood)
+    assert done.index("mine") <= BATCH.rows / UPKEEP_ROWS
+    assert done.count("flood") == 200
+
+
+async def test_upkeep_that_fails_fails_for_its_caller_alone(ledger: Ledger):
+    def fail() -> None:
+        raise LookupError("this one")
+
+    committer = Committer(ledger.executor, ledger.commits.append)
+    failing = asyncio.create_task(committer.maintain(fail))
+    other = asyncio.create_task(committer.maintain(lambda: "done"))
+    await queued(committer, 2)
+    committer.close()
+    await committer.run()
+    with pytest.raises(LookupError):
+        await failing
+    assert await other == "done"
+
+
+async def test_a_flood_of_upkeep_is_refused_and_other_owners_are_not(ledger: Ledger):
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=QueueBounds(commands=20))
+    incoming.set(Incoming("flood"))
+    flood = [asyncio.create_task(committer.maintain(lambda: True)) for _ in range(50)]
+    await asyncio.sleep(0)  # all have been let in, or refused
+    incoming.set(Incoming("bystander"))
+    mine = asyncio.create_task(committer.maintain(lambda: True))
+    await asyncio.sleep(0)
+    committer.close()
+    await committer.run()
+    answers = await asyncio.gather(*flood, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {bool, QueueFull}
+    assert await mine
+
+
+async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_is_let_in_when_that_is_not(
+    ledger: Ledger,
+):
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=QueueBounds(commands=8))
+    creating = [asyncio.create_task(committer.submit(create("a", f"job-{n}", BATCH.rows))) for n in range(20)]
+    await asyncio.sleep(0)  # as many wait as may
+    with pytest.raises(QueueFull):
+        await committer.submit(create("a", "one more"))
+    ended: list[str] = []
+    report = asyncio.create_task(committer.submit(Heartbeat("a", [], 1_000_000)))
+    report.add_done_callback(lambda _: ended.append("report"))
+    creating[0].add_done_callback(lambda _: ended.append("create"))
+    await asyncio.sleep(0)
+    committer.close()
+    await committer.run()
+    answers = await asyncio.gather(report, *creating, return_exceptions=True)
+    assert answers[0] == []
+    assert ended == ["report", "create"]
+
+
+async def test_a_command_whose_deadline_is_over_is_not_begun(ledger: Ledger):
+    committer = Committer(ledger.executor, ledger.commits.append)
+    incoming.set(Incoming("a", deadline=asyncio.get_running_loop().time()))
+    late = asyncio.create_task(committer.submit(create("a", "late")))
+    incoming.set(Incoming("a"))
+    in_time = asyncio.create_task(committer.submit(create("a", "in-time")))
+    await queued(committer, 2)
+    committer.close()
+    await committer.run()
+    with pytest.raises(DeadlinePassedError):
+        await late
+    await in_time
+    assert [entry.job_key for commit in ledger.commits for entry in commit.entries] == ["a/in-time"]
+
+
+async def test_a_caller_that_leaves_is_out_of_the_queue_and_its_sums_at_once(ledger: Ledger):
+    committer = Committer(ledger.executor, ledger.commits.append)
+    incoming.set(Incoming("a", size=1_000))
+    tasks = [asyncio.create_task(committer.submit(create("a", f"job-{n}"))) for n in range(3)]
+    await queued(committer, 3)
+    assert committer.queued_bytes == 3_000
+    tasks[1].cancel()
+    await asyncio.gather(tasks[1], return_exceptions=True)
+    assert (committer.queued, committer.queued_bytes) == (2, 2_000)
+    committer.close()
+    await committer.run()
+    await asyncio.gather(tasks[0], tasks[2])
+    assert [entry.job_key for commit in ledger.commits for entry in commit.entries] == ["a/job-0", "a/job-2"]

@@ -1,0 +1,128 @@
+"""Overload of one owner is told to him at once, and costs another one nothing: neither an answer nor memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from jobledger.v1.job_pb2 import Job
+from jobledger.v1.worker_service_pb2 import LeaseStatus
+
+from tests.conftest import StartServer
+from tests.operate.conftest import scrape
+from tests.support.databases import new_database
+from tests.support.errors import Refusal, read
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.server import Server
+
+MIB = 1_048_576
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class Flood:
+    """Calls of one owner, so many at a time, over and over."""
+
+    def __init__(self) -> None:
+        self.done: list[Job] = []
+        self.refusals: list[Refusal] = []
+
+    async def one(self, call: Awaitable[Job]) -> None:
+        try:
+            self.done.append(await call)
+        except grpc.aio.AioRpcError as error:
+            self.refusals.append(read(error))
+
+
+@asynccontextmanager
+async def flood_of(api: KeyedApi, width: int, **fields: object) -> AsyncIterator[Flood]:
+    """Create jobs, `width` at a time, during the block, and once at least."""
+    flood, stopping = Flood(), asyncio.Event()
+
+    async def go() -> None:
+        while not stopping.is_set():
+            await asyncio.gather(*(flood.one(api.create("flood", **fields)) for _ in range(width)))
+
+    going = asyncio.create_task(go())
+    yield flood
+    stopping.set()
+    await going
+
+
+@asynccontextmanager
+async def two_owners(server: Server, token: str) -> AsyncIterator[tuple[KeyedApi, KeyedApi]]:
+    """Yield the APIs of one owner and of another."""
+    admin = KeyedApi(server.target, token)
+    apis = [
+        KeyedApi(server.target, (await admin.make(CALLER, WORKER, owner=owner)).token)
+        for owner in ("flooding", "bystander")
+    ]
+    yield apis[0], apis[1]
+    for api in (admin, *apis):
+        await api.channel.close()
+
+
+@pytest.fixture
+def start_keyed(start_server: StartServer, store: str, tmp_path_factory: pytest.TempPathFactory) -> StartServer:
+    """Return a function that starts a server with keys, and returns it with an admin's token."""
+
+    def start(**settings: str) -> tuple[Server, str]:
+        database = new_database(store, tmp_path_factory.mktemp("keyed"))
+        token = first_key(database)
+        return start_server(database, auth="keys", metrics_listen="127.0.0.1:0", **settings), token
+
+    return start
+
+
+@pytest.mark.long
+async def test_who_floods_is_refused_first_and_another_owner_is_not(start_keyed: StartServer):
+    server, token = start_keyed(queue_limit="20")
+    async with two_owners(server, token) as (flooding, bystander):
+        health = health_pb2_grpc.HealthStub(bystander.channel)
+        await flooding.create("held")
+        [held] = await flooding.claim("held")
+        async with flood_of(flooding, 200, item_count=20, chunk_size=1) as flood:
+            for _ in range(10):
+                job = await bystander.create("mine")
+                assert (await bystander.get(job.job_id)).job_id == job.job_id
+                assert (await flooding.report(held)).status == LeaseStatus.LEASE_STATUS_OK
+                await health.Check(health_pb2.HealthCheckRequest())
+    assert flood.done
+    assert {(said.code, said.reason) for said in flood.refusals} == {(EXHAUSTED, "QUEUE_FULL")}
+    assert all(said.retry_delay and said.retry_delay >= 1 for said in flood.refusals)
+    counted = scrape(server)
+    told = {bound: counted.value("jobledger_calls_refused_total", bound=bound) for bound in bounds(flood)}
+    assert sum(told.values()) == len(flood.refusals)
+
+
+def bounds(flood: Flood) -> set[str]:
+    return {said.metadata["bound"] for said in flood.refusals}
+
+
+@pytest.mark.long
+async def test_the_bytes_of_requests_in_flight_stay_below_the_setting(start_keyed: StartServer):
+    limit = 16 * MIB
+    server, token = start_keyed(memory_limit=str(limit))
+    inputs = [{"item_count": 1, "input": {"a": "x" * 60_000}} for _ in range(30)]
+    async with two_owners(server, token) as (flooding, bystander):
+        async with flood_of(flooding, 30, chunks=inputs) as flood:
+            seen = []
+            for _ in range(5):
+                await bystander.create("mine", input={"a": "x" * 60_000})
+                seen.append(await asyncio.to_thread(lambda: scrape(server).value("jobledger_request_bytes")))
+        assert max(seen) <= limit
+        assert flood.done
+        assert {(said.code, said.reason) for said in flood.refusals} <= {(EXHAUSTED, "QUEUE_FULL")}
+        after = scrape(server)
+        assert after.value("jobledger_request_bytes") == 0
+        assert after.value("jobledger_calls_in_flight") == 0
+
+
+async def test_calls_in_flight_are_bounded_by_owner(start_keyed: StartServer):
+    server, token = start_keyed(calls_limit="8")
+    async with two_owners(server, token) as (flooding, bystander), flood_of(flooding, 100) as flood:
+        for _ in range(10):
+            await bystander.create("mine")
+    assert flood.done
+    assert "calls" in bounds(flood)

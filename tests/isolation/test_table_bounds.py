@@ -1,0 +1,132 @@
+"""No table grows without bound: each has a named bound, and what is kept only for a time goes."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
+from jobledger.v1.bulk_pb2 import CancelJobsRequest
+from jobledger.v1.job_service_pb2 import DeleteJobRequest
+from jobledger.v1.limit_service_pb2 import SetLimitRequest
+from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
+from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
+from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
+from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from jobledger_service.domain.limits import SECOND
+from jobledger_service.domain.retention import Retention
+from jobledger_service.duties.folding import FoldingDuty
+from jobledger_service.duties.retention import Kept, RetentionDuty
+from jobledger_service.duties.webhook_retention import WebhookRetention
+from jobledger_service.ledger.batch import Executor
+from jobledger_service.ledger.committer import Committer
+from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.unreadable import UnreadableRows
+from jobledger_service.ledger.usage import day_of
+from jobledger_service.rpc.codec import ProtoCodec
+from jobledger_service.store.deliveries import SqlDeliveryStore
+from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.tables import metadata
+from jobledger_service.store.upkeep import SqlUpkeep
+from jobledger_service.store.usage import SqlUsageStore
+from jobledger_service.store.writing import SqlWriteStore
+from sqlalchemy import func, select
+
+from tests.bulk.runs import ended
+from tests.docs.documents import ROOT
+from tests.support.api import fresh_kind
+from tests.support.keys import CALLER, KeyedApi
+from tests.support.states import COMPLETED
+
+from .conftest import Tenants
+
+DAY = 86_400 * SECOND
+LEFT = {
+    "ledger": 1,
+    "webhook_place": 1,
+    "webhooks": 2,
+    "limits": 1,
+    "running_totals": 2,
+    "api_keys": 4,
+}
+"""What is left for ever, of two owners: what operators and owners made and did not take away, and a total of each."""
+
+
+def counted(database: Database) -> dict[str, int]:
+    with database.read() as connection:
+        return {
+            name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for name, table in metadata.tables.items()
+        }
+
+
+def test_each_table_has_a_bound_that_the_documentation_names():
+    text = (ROOT / "docs" / "operating.md").read_text().split("### What bounds each table")[1].split("\n#")[0]
+    bounds = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text, re.MULTILINE))
+    assert set(bounds) == set(metadata.tables)
+    assert all(bounds.values())
+
+
+async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
+    """Have an owner do a bit of everything; return the API."""
+    api, kind = await tenants.api(owner), fresh_kind()
+    hook = CreateWebhookRequest(url="http://127.0.0.1:1024/", event_types=[WEBHOOK_EVENT_TYPE_JOB_CREATED])
+    await WebhookServiceStub(api.channel).CreateWebhook(hook)
+    for n in range(2):
+        job = await api.create(kind, request_id=f"r{n}", limits=[{"max_running": 5}])
+        await api.complete(*await api.claim(kind))
+    await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+    await api.create(kind)
+    run = await api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))
+    assert (await ended(api, run.job.job_id)).state == COMPLETED
+    return api
+
+
+@asynccontextmanager
+async def forgetting(
+    database: Database, clock: list[int]
+) -> AsyncIterator[list[RetentionDuty | FoldingDuty | WebhookRetention]]:
+    """Yield the duties that forget."""
+    reads, codec = SqlReadStore(database), ProtoCodec()
+    queries = Queries(reads)
+    executor = Executor(SqlWriteStore(database), codec, lambda: clock[0], queries.cursor, Retention(), quiet=0)
+    committer = Committer(executor, lambda _: None)
+    running = asyncio.create_task(committer.run())
+    upkeep, kept = SqlUpkeep(database, codec.audited), Kept(events=DAY, audit=2 * DAY, statistics=3 * DAY)
+    yield [
+        RetentionDuty(reads, upkeep, queries, committer, lambda: clock[0], kept, lambda _: None, UnreadableRows()),
+        FoldingDuty(reads, upkeep, queries, committer, lambda: clock[0]),
+        WebhookRetention(SqlDeliveryStore(database), committer, lambda: clock[0], DAY),
+    ]
+    committer.close()
+    await running
+    queries.close()
+
+
+async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path: Path):
+    expiring = {f"{state}_retention": "3600" for state in ("completed", "failed", "cancelled")}
+    hooks = {"webhook_allow_http": "true", "webhook_allow_private_networks": "true"}
+    tenants = Tenants(store, tmp_path, **expiring, **hooks)
+    apis = [await leave_rows(tenants, owner) for owner in ("alice", "bob")]
+    gone = await tenants.admin.make(CALLER, owner="bob")
+    await tenants.admin.admin.RevokeApiKey(RevokeApiKeyRequest(key_id=gone.api_key.key_id))
+    last = await tenants.api("alice")
+    await LimitServiceStub(tenants.admin.channel).SetLimit(SetLimitRequest(scope="kind:some", max_running=1))
+    assert len({api.token for api in (*apis, last)}) == 3
+    await tenants.close()
+    with closing(open_database(tenants.server.database)) as database:
+        clock = [int(time.time() * SECOND)]
+        filled = {name for name, rows in counted(database).items() if rows}
+        async with forgetting(database, clock) as duties:
+            for _ in range(6):
+                for duty in duties:
+                    while await duty.once():
+                        pass
+                filled |= {name for name, rows in counted(database).items() if rows}
+                clock[0] += 10 * DAY
+            SqlUsageStore(database).forget(day_of(clock[0]))
+        assert filled == set(metadata.tables), "each table had rows"
+        assert {name: rows for name, rows in counted(database).items() if rows} == LEFT
