@@ -2,11 +2,11 @@
 
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 from sqlalchemy import Connection, insert, inspect, select
 
 from .engines import Database
+from .epochs import epoch_values
 from .tables import ledger, schema_version
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
@@ -30,7 +30,7 @@ def upgrade(database: Database) -> bool:
             return False
         migrate(connection, "head")
         if connection.execute(select(ledger.c.one)).first() is None:
-            connection.execute(insert(ledger).values(one=1, ledger_id=str(uuid4()), position=0, trimmed=0))
+            connection.execute(insert(ledger).values(one=1, position=0, trimmed=0, commit_time=0, **epoch_values()))
         return True
 
 
