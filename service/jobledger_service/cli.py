@@ -24,10 +24,12 @@ from .rpc.health_report import HEALTHY, as_json, as_text
 from .settings import Settings, WrongSettingError
 from .spans import seconds_of
 from .startup_checks import check_ports_are_free, check_settings
-from .store.backup import back_up
+from .store.backup import back_up, restore
 from .store.engines import must_exist, open_database
+from .store.epochs import begin_epoch
 from .store.migrate import SchemaError, check, prepare, upgrade
 from .store.recount import Recount
+from .store.time_limits import UNLIMITED
 from .supervisor import supervise
 
 cli = typer.Typer(
@@ -125,7 +127,7 @@ def migrate(
     """
     given: dict[str, Any] = {"database": database} if database else {}
     settings = _settings(given)
-    with told(), closing(open_database(settings.database)) as opened:
+    with told(), closing(open_database(settings.database, UNLIMITED)) as opened:
         try:
             done = check(opened) if check_only else upgrade(opened)
         except SchemaError as error:
@@ -159,12 +161,43 @@ def recount_command(database: Annotated[str | None, option("database")] = None) 
     settings = _settings({"database": database} if database else {})
     with told():
         must_exist(settings.database)
-        with closing(open_database(settings.database)) as opened:
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
             prepare(opened)
             done = Recount(opened, partial(typer.echo, err=True)).run()
     typer.echo(f"corrected: {done.counts:,} counts, {done.limits:,} limits, words of {done.words:,} jobs")
     if done.unreadable:
         say(f"{done.unreadable:,} jobs cannot be read: the log names them; their words stayed as they were")
+
+
+@cli.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(help="The back-up, which stays as it is.")],
+    database: Annotated[str | None, option("database")] = None,
+) -> None:
+    """Make an SQLite database of a back-up, where there is none, and begin a new epoch.
+
+    Cursors, page tokens and lease tokens from before the restore are refused from then on, whatever is written next.
+    Begin with: jobledger-server restore jobledger-backup.db --database sqlite:///jobledger.db
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        position = restore(file, settings.database, _Progress())
+    typer.echo(f"{settings.database} holds the ledger up to position {position}, in a new epoch")
+
+
+@cli.command("new-epoch")
+def new_epoch_command(database: Annotated[str | None, option("database")] = None) -> None:
+    """Begin a new epoch in a database that was restored by other means, such as pg_restore; no server may run on it.
+
+    Cursors, page tokens and lease tokens from before are refused from then on, whatever is written next.
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        must_exist(settings.database)
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
+            prepare(opened)
+            position = begin_epoch(opened)
+    typer.echo(f"a new epoch begins after position {position}")
 
 
 class _Progress:

@@ -18,6 +18,7 @@ from .rpc.tls import CertificateError
 from .settings import WrongSettingError
 from .store.backup import BackupError, NotSqliteError
 from .store.engines import DatabaseInUseError, UnknownDatabaseError
+from .store.epochs import ServersConnectedError
 from .store.migrate import SchemaError
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ WRONG: Final = (
     DatabaseInUseError,
     UnknownDatabaseError,
     SchemaError,
+    ServersConnectedError,
 )
 
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 from sqlalchemy import Connection, insert, inspect, select
 
 from jobledger_service.domain.writer_level import WRITER_LEVEL, may_write
 
 from .engines import Database
+from .epochs import epoch_values
 from .tables import ledger, schema_version
 from .writer_level import read_writer_level
 
@@ -33,8 +33,8 @@ def upgrade(database: Database) -> bool:
             return False
         migrate(connection, "head")
         if connection.execute(select(ledger.c.one)).first() is None:
-            row = insert(ledger).values(one=1, ledger_id=str(uuid4()), position=0, trimmed=0, writer_level=WRITER_LEVEL)
-            connection.execute(row)
+            values = {"position": 0, "trimmed": 0, "commit_time": 0, "writer_level": WRITER_LEVEL, **epoch_values()}
+            connection.execute(insert(ledger).values(one=1, **values))
         return True
 
 
