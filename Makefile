@@ -9,6 +9,8 @@ STUBS  ?= protos
 STORE  ?= sqlite
 # The tests start hundreds of servers, and so these are compiled first.
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
+# How long `make fuzz` runs, on both stores or on FUZZED alone.
+MINUTES ?= 2
 # How many jobs `make seed` makes, `make bench-reads` reads and `make bench-import` sends; where the first makes them.
 JOBS     ?= 100000
 DATABASE ?= sqlite:///seeded.db
@@ -20,7 +22,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long check bench bench-reads bench-import seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long fuzz check bench bench-reads bench-import seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +85,9 @@ test: $(READY) ## Run the tests, but for the long ones
 
 test-long: $(READY) ## Run the tests that kill, restart and overload servers
 	$(TESTS) -m long
+
+fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
 
 check: lint types gen-check test test-long ## Do all that CI does
 

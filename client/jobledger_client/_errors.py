@@ -9,7 +9,8 @@ JobledgerError
 │   ├── ApiKeyNotFoundError      API_KEY_NOT_FOUND
 │   ├── WebhookNotFoundError     WEBHOOK_NOT_FOUND
 │   ├── DeliveryNotFoundError    DELIVERY_NOT_FOUND
-│   └── ConnectionNotFoundError  CONNECTION_NOT_FOUND: of channelz
+│   ├── ConnectionNotFoundError  CONNECTION_NOT_FOUND: of channelz
+│   └── ServiceNotFoundError     SERVICE_NOT_FOUND: of grpc.health.v1
 ├── JobUnreadableError           JOB_UNREADABLE: what is stored of the job is damaged
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
@@ -38,6 +39,8 @@ JobledgerError
 │   ├── RateLimitedError         RATE_LIMITED: come back after `retry_after`
 │   ├── TooManyWatchesError      TOO_MANY_WATCHES
 │   ├── TooManyQueuedJobsError   TOO_MANY_QUEUED_JOBS
+│   ├── TooManyReadsError        TOO_MANY_READS: come back after `retry_after`
+│   ├── ReadTooLongError         READ_TOO_LONG: ask for less at once
 │   └── MessageTooLargeError     MESSAGE_TOO_LARGE: send less at once
 ├── QueueFullError               QUEUE_FULL: come back after `retry_after`
 ├── UnavailableError             UNAVAILABLE without a reason: nobody answered
@@ -133,6 +136,10 @@ class WebhookNotFoundError(NotFoundError):
 
 class ConnectionNotFoundError(NotFoundError):
     """Channelz knows no server, channel or socket of this id, or no more."""
+
+
+class ServiceNotFoundError(NotFoundError):
+    """The server has no service of this name."""
 
 
 class DeliveryNotFoundError(NotFoundError):
@@ -253,6 +260,14 @@ class TooManyWatchesError(LimitError):
 
 class TooManyQueuedJobsError(LimitError):
     """As many jobs of this owner are QUEUED as may be."""
+
+
+class TooManyReadsError(LimitError):
+    """As many reads of this owner wait as may; come back after `retry_after` seconds."""
+
+
+class ReadTooLongError(LimitError):
+    """The service was not done with a read within the time that one may take: narrow it, or ask for smaller pages."""
 
 
 class MessageTooLargeError(LimitError):

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 DAY = 86_400
+OPERATORS = ""
+"""Whose reads the lists of operators are: they take turns with the owners, and no owner has an empty name."""
 
 
 class Access:
@@ -66,7 +68,7 @@ class Access:
 
     def admin_service(self, checkup: Checkup, about: About) -> AdminService:
         """Return the calls of operators: over keys, usage, and the health of the server that this is about."""
-        usage = UsageQueries(self._usages, self._queries.run)
+        usage = UsageQueries(self._usages, partial(self._queries.run_for, OPERATORS), self._queries.tokens)
         return AdminService(self._key_calls(), self._clock, usage, checkup, about)
 
     def _open_keyring(self) -> KeyRing:
@@ -84,8 +86,8 @@ class Access:
             await keyring.read_on()
             self._open_calls.sweep(keyring.check)
 
-        writing, reading = self._committer.maintain, self._queries.run
-        return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed)
+        writing, reading = self._committer.maintain, partial(self._queries.run_for, OPERATORS)
+        return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed, self._queries.tokens)
 
     async def counts_together(self) -> bool:
         """Whether calls are counted where the operator wants it; always when there are no rates."""

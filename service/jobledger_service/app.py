@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,14 +15,14 @@ import uuid_utils
 
 from . import VERSION
 from .access import Access
-from .clock import clock
-from .domain.health import Thresholds
+from .clock import clock_of
+from .domain.health import Thresholds, outdated
 from .domain.limits import SECOND
 from .domain.retention import Retention
 from .duties.duty import perform
 from .duties.health import HealthDuty
 from .duty_app import DutyApp
-from .exits import DEFECT
+from .exits import DEFECT, OUTDATED
 from .feed.feed import LiveFeed
 from .ledger.attendance import Attendance
 from .ledger.backlog import Backlog
@@ -55,10 +56,12 @@ from .rpc.traces import Tracer
 from .rpc.worker_service import WorkerService
 from .settings import Settings
 from .startup_checks import roots_of
+from .store.database_clock import DatabaseClock
 from .store.engines import open_database
 from .store.exporting import SqlExportStore
 from .store.migrate import prepare
 from .store.reading import SqlReadStore
+from .store.time_limits import TimeLimits
 from .store.upkeep import SqlUpkeep
 from .store.writing import SqlWriteStore
 from .webhook_app import WebhookApp
@@ -72,6 +75,10 @@ SWITCH_INTERVAL = 0.0005
 """Seconds for which one thread may keep others from going on."""
 
 
+RENEW_EACH = 5.0
+"""Seconds after which the database is asked for the time again; two good clocks part by less than a millisecond."""
+
+
 def _new_id() -> str:
     return str(uuid_utils.uuid7())
 
@@ -83,14 +90,18 @@ class App:
         self._settings = settings
         self._stopping = asyncio.Event()
         self._status = 0
-        self._database = open_database(settings.database)
+        self._database = open_database(settings.database, time_limits_of(settings))
         prepare(self._database)
+        loop = asyncio.get_running_loop()
+        self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
+        clock = clock_of(self._database)
+        self._clock = clock
         self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
         work = self._metrics.work
         self._unreadable = UnreadableRows(work.unreadable)
         codec, writes = ProtoCodec(self._unreadable), SqlWriteStore(self._database)
         self._reads = SqlReadStore(self._database, unreadable=self._unreadable)
-        self._queries = Queries(self._reads)
+        self._queries = Queries(self._reads, settings.reads_per_owner)
         self._feed = LiveFeed(
             self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
         )
@@ -101,7 +112,9 @@ class App:
         )
         self._committer = Committer(executor, self._committed, bounds=bounds_of(settings), measured=work.measured)
         self._claims = ClaimQueue(self._committer)
-        self._exports = Exports(SqlExportStore(self._database), self._queries.cursor, self._unreadable)
+        self._exports = Exports(
+            SqlExportStore(self._database), self._queries.tokens, self._queries.cursor, self._unreadable
+        )
         bulk = BulkCalls(self._committer, self._queries, _new_id, roots_of(settings))
         self._open_metrics()
         self._access = Access(settings, self._database, self._committer, self._queries, clock)
@@ -131,7 +144,7 @@ class App:
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged), bulk
         )
-        self._health = HealthDuty(self._checkup, settings.health_database_lost, self._server.show)
+        self._health = HealthDuty(self._checkup, settings.health_database_lost, self._server.show, self._outdated)
         self._duties = DutyApp(
             settings,
             self._database,
@@ -160,7 +173,8 @@ class App:
     def _build_server(self, watch: Watch, bulk: BulkCalls) -> server.GrpcServer:
         settings, access = self._settings, self._access
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
-        given = worker_requests.Given(clock, random.random, sorted(schemes))
+        clock = self._clock
+        given = worker_requests.Given(clock, random.random, sorted(schemes), self._reads.epoch)
         backlog = self._build_backlog()
         services = {
             server.JOB_SERVICE: JobService(
@@ -221,6 +235,13 @@ class App:
         """Begin to drain."""
         self._stopping.set()
 
+    def _outdated(self, level: int) -> None:
+        """Drain, as only servers of this writer level or above may write to the database."""
+        if not self._stopping.is_set():
+            log.warning(outdated(level))
+            self._status = OUTDATED
+            self.stop()
+
     async def run(self, ready: Callable[[str], None]) -> int:
         """Serve until `stop`; `ready` hears the address. Return the exit status."""
         settings = self._settings
@@ -236,6 +257,8 @@ class App:
             from .store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint, self._claims.wake)))
+        if isinstance(self._clock, DatabaseClock):
+            others.append(self._duty("clock", partial(self._renew, self._clock), RENEW_EACH))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
         address = f"{host}:{self._server.main.port}"
@@ -246,6 +269,10 @@ class App:
         await self._stopping.wait()
         await self._drain(others, writer)
         return self._status
+
+    async def _renew(self, clock: DatabaseClock) -> bool:
+        await self._queries.run(clock.renew)
+        return False
 
     def _open_metrics(self) -> None:
         if self._settings.metrics_listen:
@@ -295,6 +322,18 @@ class App:
         self._database.close()
         self._metrics.close()
         log.info("stopped")
+
+
+def time_limits_of(settings: Settings) -> TimeLimits:
+    """Return how long the database may take."""
+    return TimeLimits(
+        connect=settings.database_connect_timeout,
+        statement=settings.database_statement_timeout,
+        lock=settings.database_lock_timeout,
+        idle=settings.database_idle_timeout,
+        read=settings.database_read_timeout,
+        export=settings.database_export_timeout,
+    )
 
 
 def retention_of(settings: Settings) -> Retention:

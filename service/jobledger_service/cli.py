@@ -3,6 +3,7 @@
 import sys
 from contextlib import closing
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,9 +24,12 @@ from .rpc.health_report import HEALTHY, as_json, as_text
 from .settings import Settings, WrongSettingError
 from .spans import seconds_of
 from .startup_checks import check_ports_are_free, check_settings
-from .store.backup import back_up
-from .store.engines import open_database
-from .store.migrate import SchemaError, check, upgrade
+from .store.backup import back_up, restore
+from .store.engines import must_exist, open_database
+from .store.epochs import begin_epoch
+from .store.migrate import SchemaError, check, prepare, upgrade
+from .store.recount import Recount
+from .store.time_limits import UNLIMITED
 from .supervisor import supervise
 
 cli = typer.Typer(
@@ -123,7 +127,7 @@ def migrate(
     """
     given: dict[str, Any] = {"database": database} if database else {}
     settings = _settings(given)
-    with told(), closing(open_database(settings.database)) as opened:
+    with told(), closing(open_database(settings.database, UNLIMITED)) as opened:
         try:
             done = check(opened) if check_only else upgrade(opened)
         except SchemaError as error:
@@ -146,6 +150,54 @@ def backup_command(
     with told():
         position = back_up(settings.database, file, _Progress())
     typer.echo(f"{file} holds the ledger up to position {position}")
+
+
+@cli.command("recount")
+def recount_command(database: Annotated[str | None, option("database")] = None) -> None:
+    """Make counts of jobs, words for searches and what limits count right again, from the jobs.
+
+    On PostgreSQL servers may run and write meanwhile; on SQLite stop the server first.
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        must_exist(settings.database)
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
+            prepare(opened)
+            done = Recount(opened, partial(typer.echo, err=True)).run()
+    typer.echo(f"corrected: {done.counts:,} counts, {done.limits:,} limits, words of {done.words:,} jobs")
+    if done.unreadable:
+        say(f"{done.unreadable:,} jobs cannot be read: the log names them; their words stayed as they were")
+
+
+@cli.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(help="The back-up, which stays as it is.")],
+    database: Annotated[str | None, option("database")] = None,
+) -> None:
+    """Make an SQLite database of a back-up, where there is none, and begin a new epoch.
+
+    Cursors, page tokens and lease tokens from before the restore are refused from then on, whatever is written next.
+    Begin with: jobledger-server restore jobledger-backup.db --database sqlite:///jobledger.db
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        position = restore(file, settings.database, _Progress())
+    typer.echo(f"{settings.database} holds the ledger up to position {position}, in a new epoch")
+
+
+@cli.command("new-epoch")
+def new_epoch_command(database: Annotated[str | None, option("database")] = None) -> None:
+    """Begin a new epoch in a database that was restored by other means, such as pg_restore; no server may run on it.
+
+    Cursors, page tokens and lease tokens from before are refused from then on, whatever is written next.
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        must_exist(settings.database)
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
+            prepare(opened)
+            position = begin_epoch(opened)
+    typer.echo(f"a new epoch begins after position {position}")
 
 
 class _Progress:

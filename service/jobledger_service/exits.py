@@ -18,6 +18,7 @@ from .rpc.tls import CertificateError
 from .settings import WrongSettingError
 from .store.backup import BackupError, NotSqliteError
 from .store.engines import DatabaseInUseError, UnknownDatabaseError
+from .store.epochs import ServersConnectedError
 from .store.migrate import SchemaError
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 USAGE: Final = 2
 """The command line cannot be read."""
 INTERRUPTED: Final = 130
+OUTDATED: Final = 76
+"""The database takes writes of newer servers alone; the server drained (EX_PROTOCOL)."""
 INPUT_OUTPUT: Final = 74
 """A file or a pipe could not be read or written (EX_IOERR)."""
 DEFECT: Final = 70
@@ -42,6 +45,7 @@ WRONG: Final = (
     DatabaseInUseError,
     UnknownDatabaseError,
     SchemaError,
+    ServersConnectedError,
 )
 
 

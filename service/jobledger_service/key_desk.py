@@ -10,13 +10,15 @@ from typing import Any, Final, Protocol, TypeVar
 from google.protobuf.message import Message
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
 
-from .clock import clock
+from .clock import clock_of
 from .connecting import REFUSED, Connection, RefusedError
 from .domain.access import DEFAULT_OWNER, Caller, Role
 from .domain.errors import Refusal, StoreUnavailable
 from .ledger.keys import Keys
+from .ledger.paging import PageTokens
 from .rpc.key_calls import KeyCalls
 from .store.engines import Database, DatabaseInUseError, must_exist, open_database
+from .store.epochs import read_epoch
 from .store.keys import SqlKeyStore
 from .store.migrate import prepare
 
@@ -50,7 +52,10 @@ class DatabaseDesk:
             must_exist(self.database)
         with closing(self._open()) as database:
             prepare(database)
-            keys = Keys(SqlKeyStore(database), _at_once, _at_once, clock, secrets.token_bytes, _nobody_to_tell)
+            with database.read() as connection:
+                tokens = PageTokens(read_epoch(connection))
+            clock = clock_of(database)
+            keys = Keys(SqlKeyStore(database), _at_once, _at_once, clock, secrets.token_bytes, _nobody_to_tell, tokens)
             calls = KeyCalls(keys, clock)
             try:
                 return asyncio.run(getattr(calls, method)(request, OPERATOR))

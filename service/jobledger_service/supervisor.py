@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from .exits import OUTDATED
 from .rpc.server import CannotListenError
 from .settings import Settings
 
@@ -65,8 +66,8 @@ class Supervisor:
             status = await self._follow(number, process)
             if self._stopping.is_set():
                 self._worst = max(self._worst, abs(status))
-            elif not self._ready[number].is_set():
-                # It never served: starting it again would not help.
+            elif status == OUTDATED or not self._ready[number].is_set():
+                # It is outdated, or never served: starting it again would not help.
                 self._worst = max(self._worst, abs(status))
                 self.stop()
             else:

@@ -9,6 +9,7 @@ from typing import Any
 from .domain.delivery import schedule
 from .domain.limits import SECOND
 from .duties.duty import Ran, perform
+from .duties.name_lookups import PER_ATTEMPT, NameLookups
 from .duties.webhook_delivery import DeliveryRules, WebhookDelivery
 from .duties.webhook_fill import WebhookFill
 from .duties.webhook_post import HttpPost
@@ -106,6 +107,7 @@ def _http_post(settings: Settings, cipher: SecretCipher, clock: Clock) -> HttpPo
     return HttpPost(
         clock,
         cipher.open,
+        NameLookups(PER_ATTEMPT * settings.webhook_concurrency),
         timeout=settings.webhook_timeout,
         connections=settings.webhook_concurrency,
         allow_http=settings.webhook_allow_http,

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import random
-import zlib
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
@@ -12,6 +11,7 @@ import grpc
 from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger.v1.job_pb2 import Job, JobState
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest, UpdateJobRequest, WatchMode
+from jobledger_service.domain.epoch import MAC_BYTES
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -25,8 +25,6 @@ Connect = Callable[[Server], Api]
 NAME = "n" * 1_000
 PADDING = {f"padding-{number}": "p" * 255 for number in range(16)}
 """So that a piece holds no more than a dozen jobs."""
-
-CHECKSUM = 4  # bytes of a token before what it says
 
 
 class Writers:
@@ -281,16 +279,16 @@ async def test_a_token_that_was_tampered_with_is_refused(api: Api, kind: str):
     request = {"filter": {"kinds": [kind]}, "format": JSON_LINES}
     export = Cut(**request)
     assert await export.step(api)
-    mark, position, *place = json.loads(base64.urlsafe_b64decode(export.last.resume_token + "==")[CHECKSUM:])
+    token = export.last.resume_token
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    mac, (mark, position, *place) = raw[:MAC_BYTES], json.loads(raw[MAC_BYTES:])
 
     async def resume(*values: object) -> None:
-        raw = json.dumps(values).encode()
-        token = base64.urlsafe_b64encode(zlib.crc32(raw).to_bytes(CHECKSUM) + raw).decode().rstrip("=")
+        content = json.dumps(values, separators=(",", ":")).encode()
+        token = base64.urlsafe_b64encode(mac + content).decode().rstrip("=")
         await anext(pieces(api, **request, resume_token=token))
 
     await resume(mark, position, *place)
-    with refused(grpc.StatusCode.OUT_OF_RANGE, "CURSOR_AHEAD"):  # as after a restore of an older backup
-        await resume(mark, position + 1_000_000, *place)
-    for wrong in ([mark, 2**63, *place], [mark, position, *place[:2], "a\0", *place[3:]], [mark, position], [mark], []):
+    for wrong in ([mark, position + 1, *place], [mark, 2**63, *place], [mark, position], []):
         with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "resume_token"):
             await resume(*wrong)

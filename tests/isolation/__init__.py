@@ -1,0 +1,1 @@
+"""Nobody harms anybody else: the guarantees of isolation, each with a second owner beside the attack."""

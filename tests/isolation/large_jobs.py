@@ -39,7 +39,7 @@ class LargeLedger:
             SqlWriteStore(database),
             ProtoCodec(),
             lambda: self.now,
-            lambda position: Cursor(self.reads.ledger, position),
+            lambda position: Cursor(self.reads.epoch.id, position),
             Retention(),
             quiet=0,
         )

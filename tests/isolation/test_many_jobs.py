@@ -145,7 +145,7 @@ async def test_an_import_goes_in_steps_another_owner_lands_between_them_and_a_re
 
     committer = Committer(ledger.executor, committed)
     running = asyncio.create_task(committer.run())
-    service = ImportService(committer, Given(lambda: ledger.now, lambda: 0.5, ()))
+    service = ImportService(committer, Given(lambda: ledger.now, lambda: 0.5, (), ledger.reads.epoch))
 
     async def requests() -> AsyncIterator[ImportJobsRequest]:
         yield ImportJobsRequest(jobs=[imported(f"job-{n}") for n in range(7)])

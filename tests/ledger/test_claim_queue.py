@@ -128,7 +128,7 @@ async def test_claims_that_leave_at_any_time_keep_nothing(ledger: Ledger):
             for task in leaving:
                 task.cancel()
             got = [one for task in leaving for one in await _result(task)]
-            opened.claims._release("me", got)  # what was answered before it could be cancelled
+            opened.claims.give_back("me", got, "answered")  # what was answered before it could be cancelled
         await opened.claims.settle()
         staying = await opened.begin(claim(limit=60))
         assert {one.chunk.attempt for one in staying} == {1}

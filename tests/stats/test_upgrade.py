@@ -24,7 +24,7 @@ def upgraded_copy(old: str, store: str, directory: Path) -> str:
     """Put the jobs of a database into one that the first version made, and return that, upgraded."""
     copy = new_database(store, directory)
     with closing(open_database(old)) as source, closing(open_database(copy)) as target:
-        with source.read() as reading, target.write() as writing:
+        with source.read() as reading, target.change_schema() as writing:
             if store == "postgresql":
                 writing.execute(text("DROP SCHEMA public CASCADE"))
                 writing.execute(text("CREATE SCHEMA public"))

@@ -48,7 +48,7 @@ class Ledger:
         )
 
     def _cursor(self, position: int) -> Cursor:
-        return Cursor(self.reads.ledger, position)
+        return Cursor(self.reads.epoch.id, position)
 
     def create(self, *job_ids: str, name: str = "") -> None:
         self.run(*(CreateJob(new(job_id, name), "caller", inputs=Inputs()) for job_id in job_ids))

@@ -43,7 +43,7 @@ class Plans:
 
     def __init__(self, database: Database) -> None:
         self.steps: list[str] = []
-        for engine in (database.reader, database.writer):
+        for engine in database.engines:
             event.listen(engine, "before_cursor_execute", self._explain)
 
     def _explain(self, _connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:

@@ -32,7 +32,7 @@ def _new_postgres() -> str:
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}_{os.getpid()}")
     with psycopg.connect(_within(address, name), autocommit=True) as connection:
-        connection.execute("UPDATE ledger SET ledger_id = gen_random_uuid()")
+        connection.execute("UPDATE ledger SET epoch = gen_random_uuid()")
     return _url(address, name)
 
 

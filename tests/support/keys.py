@@ -41,14 +41,11 @@ class _SendingBearer(_Bearer, grpc.aio.StreamUnaryClientInterceptor):
 
 
 class KeyedApi(Api):
-    """The services as the holder of a key calls them."""
+    """The services as the holder of a key calls them, through further interceptors of his own."""
 
-    def __init__(self, target: str, token: str) -> None:
-        super().__init__(
-            grpc.aio.insecure_channel(
-                target, interceptors=[_UnaryBearer(token), _StreamBearer(token), _SendingBearer(token)]
-            )
-        )
+    def __init__(self, target: str, token: str, *further: grpc.aio.ClientInterceptor) -> None:
+        bearers = [_UnaryBearer(token), _StreamBearer(token), _SendingBearer(token)]
+        super().__init__(grpc.aio.insecure_channel(target, interceptors=[*bearers, *further]))
         self.target = target
         self.token = token
         self.admin = AdminServiceStub(self.channel)

@@ -28,7 +28,7 @@ class Ledger:
             SqlWriteStore(self.database),
             ProtoCodec(),
             lambda: next(clock),
-            lambda position: Cursor(self.reads.ledger, position),
+            lambda position: Cursor(self.reads.epoch.id, position),
             Retention(),
             quiet=0,
         )

@@ -1,11 +1,11 @@
 """Where deliveries go: not to addresses that are not public, whatever name or notation leads there."""
 
-import asyncio
 import socket
 from typing import Any
 
 import pytest
 from jobledger_service.duties.addresses import is_public
+from jobledger_service.duties.name_lookups import NameLookups
 from jobledger_service.duties.webhook_post import HttpPost
 
 from tests.support.api import Api
@@ -46,20 +46,17 @@ def test_public_addresses_are_told_from_others():
 
 
 @pytest.mark.parametrize("then", ["127.0.0.1", "10.0.0.1"])
-async def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, then: str
-):
+async def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(receiver: Receiver, then: str):
     """A name that changes its address after the check leads nowhere else: nobody asks for it again."""
     asked: list[str] = []
-    resolve = asyncio.get_running_loop().getaddrinfo
 
-    async def rebinding(host: str, port: int, **rest: Any) -> Any:
+    def rebinding(host: str, port: int, **rest: Any) -> Any:
         asked.append(host)
-        return await resolve("192.0.2.1" if len(asked) > 1 else "127.0.0.1", port, **rest)
+        return socket.getaddrinfo(then if len(asked) > 1 else "127.0.0.1", port, **rest)
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", rebinding)
+    lookups = NameLookups(1, rebinding)
     post = HttpPost(
-        lambda: 1_700_000_000_000_000, str, timeout=BOUND, connections=1, allow_http=True, allow_private=True
+        lambda: 1_700_000_000_000_000, str, lookups, timeout=BOUND, connections=1, allow_http=True, allow_private=True
     )
     attempt = await post(f"http://rebinding.example:{receiver.port}/", [SECRET], "id", b"{}")
     assert attempt.status_code == 200
@@ -68,12 +65,13 @@ async def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(
     await post.close()
 
 
-async def test_a_name_with_one_private_address_is_refused(receiver: Receiver, monkeypatch: pytest.MonkeyPatch):
-    async def both(_host: str, port: int, **_: Any) -> Any:
+async def test_a_name_with_one_private_address_is_refused(receiver: Receiver):
+    def both(_host: str, port: int, **_: Any) -> Any:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("1.1.1.1", "10.0.0.1")]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", both)
-    post = HttpPost(lambda: 0, str, timeout=BOUND, connections=1, allow_http=True, allow_private=False)
+    post = HttpPost(
+        lambda: 0, str, NameLookups(1, both), timeout=BOUND, connections=1, allow_http=True, allow_private=False
+    )
     attempt = await post("https://split.example/", [SECRET], "id", b"{}")
     assert (attempt.status_code, attempt.error) == (None, REFUSED)
     await post.close()
@@ -117,7 +115,7 @@ async def test_a_url_of_the_wrong_form_is_refused_at_once(hook: Hooks, url: str)
 async def test_http_is_for_those_whose_operator_allows_it(api: Api, receiver: Receiver):
     with invalid("url"):
         await Hooks(api).create_at(receiver.url)
-    post = HttpPost(lambda: 0, str, timeout=BOUND, connections=1, allow_http=False, allow_private=True)
+    post = HttpPost(lambda: 0, str, NameLookups(1), timeout=BOUND, connections=1, allow_http=False, allow_private=True)
     attempt = await post(receiver.url, [SECRET], "id", b"{}")  # of a time when it was allowed
     assert (attempt.status_code, attempt.error) == (None, "http is not allowed here")
     assert receiver.waiting() == 0

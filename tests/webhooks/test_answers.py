@@ -13,6 +13,7 @@ from typing import Any
 import httpcore
 import pytest
 import uvloop
+from jobledger_service.duties.name_lookups import NameLookups
 from jobledger_service.duties.webhook_post import CheckedBackend, HttpPost
 
 from tests.conftest import QUICK, StartServer
@@ -89,14 +90,13 @@ async def test_a_ping_says_that_nothing_was_reached(hook: Hooks, receiver: Recei
 
 
 @pytest.mark.parametrize(("private", "said"), [(True, "the host's name cannot be resolved"), (False, REFUSED)])
-async def test_a_host_without_an_address_is_said_unless_that_tells_of_a_private_network(
-    monkeypatch: pytest.MonkeyPatch, private: bool, said: str
-):
-    async def nobody(*_: Any, **__: Any) -> Any:
+async def test_a_host_without_an_address_is_said_unless_that_tells_of_a_private_network(private: bool, said: str):
+    def nobody(*_: Any, **__: Any) -> Any:
         raise socket.gaierror
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody)
-    post = HttpPost(lambda: 0, str, timeout=BOUND, connections=1, allow_http=False, allow_private=private)
+    post = HttpPost(
+        lambda: 0, str, NameLookups(1, nobody), timeout=BOUND, connections=1, allow_http=False, allow_private=private
+    )
     attempt = await post("https://no-such-host.example/", [SECRET], "id", b"{}")
     assert (attempt.status_code, attempt.error) == (None, said)
     await post.close()
@@ -113,7 +113,7 @@ def test_a_connection_that_was_reset_is_at_its_end():
 
         async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listening:
             port = listening.sockets[0].getsockname()[1]
-            connection = await CheckedBackend(allow_private=True).connect_tcp("127.0.0.1", port)
+            connection = await CheckedBackend(NameLookups(1), allow_private=True).connect_tcp("127.0.0.1", port)
             with suppress(httpcore.ReadError):
                 assert await connection.read(1) == b""
             return connection.get_extra_info("ssl_object"), connection.get_extra_info("is_readable")

@@ -101,6 +101,8 @@ class JobCalls:
     ) -> Job:
         """Return the job with its input and first 1,000 chunks; without both in view BASIC, the least in STATUS.
 
+        Large chunks may be fewer: `list_chunks` goes on from the job's `next_chunks_page_token`, if there is one.
+
         Raises InvalidFieldError, JobNotFoundError.
         """
         request = rpc.GetJobRequest(job_id=job_id, view=values.job_view(view))
@@ -113,12 +115,18 @@ class JobCalls:
         view: values.JobViewLike = JobView.JOB_VIEW_FULL,
         timeout: float | None = None,
     ) -> rpc.BatchGetJobsResponse:
-        """Return 1 to 500 jobs from one moment, and the ids that were not found. Raises InvalidFieldError.
+        """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
 
-        View STATUS is for those who ask for hundreds again and again: state, percent, stage, eta and little else.
+        They are from one moment, but for large jobs, more than 3 MiB together, which take several calls. View STATUS
+        is for those who ask for hundreds again and again: state, percent, stage, eta and little else.
         """
         request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.job_view(view))
-        return self._caller.call(self._jobs.BatchGetJobs, request, timeout=timeout)
+        response = self._caller.call(self._jobs.BatchGetJobs, request, timeout=timeout)
+        while response.unread_job_ids:
+            rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view)
+            response.ClearField("unread_job_ids")
+            response.MergeFrom(self._caller.call(self._jobs.BatchGetJobs, rest, timeout=timeout))
+        return response
 
     def list_jobs(
         self,

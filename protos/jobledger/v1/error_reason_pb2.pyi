@@ -26,7 +26,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_UNSPECIFIED is never returned."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
-    must not have NUL characters. A lease token that this service never gave out breaks its rule too.
+    must not have NUL characters. What has not the form of a lease token breaks its rule too.
     Example: `priority: 11 is not within 0 to 10`.
     """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 2
@@ -70,15 +70,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: a resume after two weeks. Metadata: oldest_cursor (base64).
     """
     ERROR_REASON_FOREIGN_CURSOR: _ErrorReason.ValueType  # 12
-    """ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database.
+    """ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database, or from before this one was restored.
     Example: a staging cursor sent to production.
     """
     ERROR_REASON_CURSOR_AHEAD: _ErrorReason.ValueType  # 13
-    """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: the database was restored from an
-    older backup. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
+    """ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: an older copy of the database was
+    put back by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
     """
     ERROR_REASON_PAGE_TOKEN_INVALID: _ErrorReason.ValueType  # 14
-    """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged or of another request.
+    """ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged, of another request, or from
+    before the database was restored.
     Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
@@ -149,6 +150,15 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
     Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
     """
+    ERROR_REASON_TOO_MANY_READS: _ErrorReason.ValueType  # 32
+    """ERROR_REASON_TOO_MANY_READS (RESOURCE_EXHAUSTED) is a read of an owner who has as many waiting as the operator allows;
+    with RetryInfo and QuotaFailure. Example: a script that lists in 2,000 threads. Metadata: limit.
+    """
+    ERROR_REASON_READ_TOO_LONG: _ErrorReason.ValueType  # 33
+    """ERROR_REASON_READ_TOO_LONG (RESOURCE_EXHAUSTED) is a read that the database did not finish within the time that the
+    operator allows: narrow the filter, or ask for smaller pages. Example: statistics of all kinds over ten years.
+    Metadata: seconds.
+    """
     ERROR_REASON_WEBHOOK_NOT_FOUND: _ErrorReason.ValueType  # 40
     """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
     Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
@@ -164,6 +174,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CONNECTION_NOT_FOUND: _ErrorReason.ValueType  # 50
     """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
     more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
+    """
+    ERROR_REASON_SERVICE_NOT_FOUND: _ErrorReason.ValueType  # 51
+    """ERROR_REASON_SERVICE_NOT_FOUND (NOT_FOUND) is a service that the server does not have.
+    Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
     """
     ERROR_REASON_JOB_UNREADABLE: _ErrorReason.ValueType  # 60
     """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job of which something is stored that cannot be read: a damaged row, or one
@@ -181,7 +195,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """ERROR_REASON_UNSPECIFIED is never returned."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
-must not have NUL characters. A lease token that this service never gave out breaks its rule too.
+must not have NUL characters. What has not the form of a lease token breaks its rule too.
 Example: `priority: 11 is not within 0 to 10`.
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 2
@@ -225,15 +239,16 @@ ERROR_REASON_HISTORY_TRIMMED: ErrorReason.ValueType  # 11
 Example: a resume after two weeks. Metadata: oldest_cursor (base64).
 """
 ERROR_REASON_FOREIGN_CURSOR: ErrorReason.ValueType  # 12
-"""ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database.
+"""ERROR_REASON_FOREIGN_CURSOR (INVALID_ARGUMENT) is a cursor of another database, or from before this one was restored.
 Example: a staging cursor sent to production.
 """
 ERROR_REASON_CURSOR_AHEAD: ErrorReason.ValueType  # 13
-"""ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: the database was restored from an
-older backup. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
+"""ERROR_REASON_CURSOR_AHEAD (OUT_OF_RANGE) is a cursor past the end of the ledger: an older copy of the database was
+put back by hand. List again. Example: a cursor at 5,000 when the ledger ends at 4,000.
 """
 ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 14
-"""ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged or of another request.
+"""ERROR_REASON_PAGE_TOKEN_INVALID (INVALID_ARGUMENT) is a page or resume token that is damaged, of another request, or from
+before the database was restored.
 Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15
@@ -304,6 +319,15 @@ ERROR_REASON_MESSAGE_TOO_LARGE: ErrorReason.ValueType  # 30
 told otherwise; one of more than twice as many is refused by gRPC itself. With QuotaFailure.
 Example: CreateJob with 10,000 large chunks. Metadata: size, limit (bytes).
 """
+ERROR_REASON_TOO_MANY_READS: ErrorReason.ValueType  # 32
+"""ERROR_REASON_TOO_MANY_READS (RESOURCE_EXHAUSTED) is a read of an owner who has as many waiting as the operator allows;
+with RetryInfo and QuotaFailure. Example: a script that lists in 2,000 threads. Metadata: limit.
+"""
+ERROR_REASON_READ_TOO_LONG: ErrorReason.ValueType  # 33
+"""ERROR_REASON_READ_TOO_LONG (RESOURCE_EXHAUSTED) is a read that the database did not finish within the time that the
+operator allows: narrow the filter, or ask for smaller pages. Example: statistics of all kinds over ten years.
+Metadata: seconds.
+"""
 ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 40
 """ERROR_REASON_WEBHOOK_NOT_FOUND (NOT_FOUND) is a webhook that does not exist, or belongs to another owner.
 Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
@@ -319,6 +343,10 @@ Example: CreateWebhook when there are 100 already. Metadata: limit.
 ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 50
 """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
 more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
+"""
+ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 51
+"""ERROR_REASON_SERVICE_NOT_FOUND (NOT_FOUND) is a service that the server does not have.
+Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
 """
 ERROR_REASON_JOB_UNREADABLE: ErrorReason.ValueType  # 60
 """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job of which something is stored that cannot be read: a damaged row, or one

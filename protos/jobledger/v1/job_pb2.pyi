@@ -74,7 +74,9 @@ class _JobViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobView.Value
     JOB_VIEW_BASIC: _JobView.ValueType  # 1
     """JOB_VIEW_BASIC leaves out `input` and `chunks`."""
     JOB_VIEW_FULL: _JobView.ValueType  # 2
-    """JOB_VIEW_FULL carries `input` and the first 1,000 chunks; ListChunks has the rest."""
+    """JOB_VIEW_FULL carries `input` and the first 1,000 chunks, or fewer where these make the answer longer than 3 MiB;
+    next_chunks_page_token leads to the rest.
+    """
     JOB_VIEW_STATUS: _JobView.ValueType  # 3
     """JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, and of progress the percent,
     the stage, the stage_percent and the eta: for screens that ask for hundreds of jobs again and again.
@@ -88,7 +90,9 @@ JOB_VIEW_UNSPECIFIED: JobView.ValueType  # 0
 JOB_VIEW_BASIC: JobView.ValueType  # 1
 """JOB_VIEW_BASIC leaves out `input` and `chunks`."""
 JOB_VIEW_FULL: JobView.ValueType  # 2
-"""JOB_VIEW_FULL carries `input` and the first 1,000 chunks; ListChunks has the rest."""
+"""JOB_VIEW_FULL carries `input` and the first 1,000 chunks, or fewer where these make the answer longer than 3 MiB;
+next_chunks_page_token leads to the rest.
+"""
 JOB_VIEW_STATUS: JobView.ValueType  # 3
 """JOB_VIEW_STATUS carries nothing but job_id, kind, display_name, state, revision, update_time, and of progress the percent,
 the stage, the stage_percent and the eta: for screens that ask for hundreds of jobs again and again.
@@ -393,6 +397,7 @@ class Job(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CANCEL_REASON_FIELD_NUMBER: _builtins.int
     SLOT_WAIT_FIELD_NUMBER: _builtins.int
+    NEXT_CHUNKS_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """job_id names the job within its owner: 1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first."""
     owner: _builtins.str
@@ -417,6 +422,10 @@ class Job(_message.Message):
     """etag names this revision of this job, for UpdateJob and DeleteJob. Opaque."""
     cancel_reason: _builtins.str
     """cancel_reason is what CancelJob was told. Empty unless CANCELLING or CANCELLED, or when no reason was given."""
+    next_chunks_page_token: _builtins.str
+    """next_chunks_page_token is where the chunks after `chunks` begin: the page_token of ListChunks without states. Empty when
+    `chunks` has all of them, and in views without chunks and in watches.
+    """
     @_builtins.property
     def progress(self) -> Global___Progress:
         """progress is how far it has come. Always present."""
@@ -455,7 +464,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
-        """chunks are the first 1,000 chunks by index. Empty in view BASIC and in events."""
+        """chunks are the first chunks by index, at most 1,000. Empty in view BASIC and in events."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -512,10 +521,11 @@ class Job(_message.Message):
         etag: _builtins.str = ...,
         cancel_reason: _builtins.str = ...,
         slot_wait: Global___SlotWait | None = ...,
+        next_chunks_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chunks_summary", b"chunks_summary", "create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "input", b"input", "progress", b"progress", "retry_policy", b"retry_policy", "slot_wait", b"slot_wait", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "slot_wait", b"slot_wait", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "cancel_reason", b"cancel_reason", "chunks", b"chunks", "chunks_summary", b"chunks_summary", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "error", b"error", "etag", b"etag", "expire_time", b"expire_time", "failure_policy", b"failure_policy", "input", b"input", "job_id", b"job_id", "kind", b"kind", "labels", b"labels", "next_chunks_page_token", b"next_chunks_page_token", "owner", b"owner", "priority", b"priority", "progress", b"progress", "result_uri", b"result_uri", "retry_count", b"retry_count", "retry_policy", b"retry_policy", "revision", b"revision", "slot_wait", b"slot_wait", "stage_timings", b"stage_timings", "stages", b"stages", "start_time", b"start_time", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

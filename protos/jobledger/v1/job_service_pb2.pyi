@@ -425,6 +425,7 @@ class BatchGetJobsResponse(_message.Message):
     JOBS_FIELD_NUMBER: _builtins.int
     MISSING_JOB_IDS_FIELD_NUMBER: _builtins.int
     UNREADABLE_JOB_IDS_FIELD_NUMBER: _builtins.int
+    UNREAD_JOB_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
         """jobs are those that were found, in the order of the request, all from one moment."""
@@ -437,16 +438,23 @@ class BatchGetJobsResponse(_message.Message):
     def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """unreadable_job_ids are those that exist and cannot be shown, as what is stored of them is damaged. Empty, as a rule."""
 
+    @_builtins.property
+    def unread_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """unread_job_ids are those that the answer, of at most 3 MiB, has no room for, in the order of the request: ask again with
+        these. At least one job was looked for, so that this comes to an end. Empty unless the jobs are large.
+        """
+
     def __init__(
         self,
         *,
         jobs: _abc.Iterable[_job_pb2.Job] | None = ...,
         missing_job_ids: _abc.Iterable[_builtins.str] | None = ...,
         unreadable_job_ids: _abc.Iterable[_builtins.str] | None = ...,
+        unread_job_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "missing_job_ids", b"missing_job_ids", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs", "missing_job_ids", b"missing_job_ids", "unread_job_ids", b"unread_job_ids", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -520,7 +528,9 @@ class ListJobsResponse(_message.Message):
     """cursor is the position at which the first page was true. WatchJobs from here misses nothing. The same on every page."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
-        """jobs are the page, in order. It may be short, even empty, while there are more: a call looks at no more than 20,000 jobs."""
+        """jobs are the page, in order. It may be short, even empty, while there are more: a call looks at no more than 20,000 jobs,
+        and an answer has at most 3 MiB.
+        """
 
     @_builtins.property
     def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -593,7 +603,7 @@ class ListChunksResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
-        """chunks are the page, by index."""
+        """chunks are the page, by index. It may be short while there are more: an answer has at most 3 MiB."""
 
     @_builtins.property
     def unreadable_chunk_indexes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
@@ -659,7 +669,7 @@ class ListJobEventsResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.JobEvent]:
-        """events are the page, oldest first."""
+        """events are the page, oldest first. It may be short while there are more: an answer has at most 3 MiB."""
 
     @_builtins.property
     def unreadable_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

@@ -37,7 +37,9 @@ class _LeaseStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStat
     LEASE_STATUS_CANCEL_REQUESTED: _LeaseStatus.ValueType  # 2
     """LEASE_STATUS_CANCEL_REQUESTED took effect, and the job is to stop: let go with ReleaseChunks."""
     LEASE_STATUS_LEASE_LOST: _LeaseStatus.ValueType  # 3
-    """LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, or was taken away. Stop the work."""
+    """LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was taken away, or was never given, as with a token from
+    before the database was restored. Stop the work.
+    """
 
 class LeaseStatus(_LeaseStatus, metaclass=_LeaseStatusEnumTypeWrapper):
     """LeaseStatus is how one lease of a call fared."""
@@ -49,7 +51,9 @@ LEASE_STATUS_OK: LeaseStatus.ValueType  # 1
 LEASE_STATUS_CANCEL_REQUESTED: LeaseStatus.ValueType  # 2
 """LEASE_STATUS_CANCEL_REQUESTED took effect, and the job is to stop: let go with ReleaseChunks."""
 LEASE_STATUS_LEASE_LOST: LeaseStatus.ValueType  # 3
-"""LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, or was taken away. Stop the work."""
+"""LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was taken away, or was never given, as with a token from
+before the database was restored. Stop the work.
+"""
 Global___LeaseStatus: _TypeAlias = LeaseStatus  # noqa: Y015
 
 @_typing.final
@@ -61,7 +65,9 @@ class Lease(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """token names the lease: the fencing token that every report carries. Opaque."""
+    """token names the lease: the fencing token that every report carries. Opaque, at most 4,096 characters; nobody but the
+    service can make one.
+    """
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """expire_time is when the lease ends unless a heartbeat extends it."""
@@ -221,7 +227,9 @@ class ClaimChunksResponse(_message.Message):
     CHUNKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedChunk]:
-        """chunks are the chunks that were leased. Empty when there were none."""
+        """chunks are the chunks that were leased. Empty when there were none. There may be fewer than wait: an answer has at most
+        3 MiB.
+        """
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ Refusal
 ├── NothingToRetry        no failed or cancelled chunk was named
 ├── ChunkNotClaimable     the chunk is held, done or not yet due
 ├── HistoryTrimmed        the cursor is older than the history
-├── ForeignCursor         the cursor is of another database
+├── ForeignCursor         the cursor is of another database, or from before a restore
 ├── CursorAhead           the cursor is past the end of the ledger
 ├── PageTokenInvalid      the page token is damaged or of another request
 ├── ApiKeyMissing         the call carries no API key
@@ -28,10 +28,13 @@ Refusal
 │   ├── RateLimited       too many calls with one key
 │   ├── TooManyWatches    too many open watches of a key or an owner
 │   ├── TooManyQueuedJobs too many jobs of an owner wait
+│   ├── TooManyReads      too many reads of an owner wait
 │   └── MessageTooLarge   the request has too many bytes
 ├── WebhookNotFound       no such webhook of this owner
 ├── DeliveryNotFound      no such delivery of this webhook
 ├── TooManyWebhooks       the owner has as many as one may have
+├── ServiceNotFound       no such service of this server
+├── ReadTooLong           the read was not done within its time
 ├── QueueFull             too much of the owner waits
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
@@ -155,10 +158,10 @@ class HistoryTrimmed(Refusal):
 
 
 class ForeignCursor(Refusal):
-    """The cursor names another ledger."""
+    """The cursor names another ledger, or an epoch of this one that a restore has ended."""
 
     def __init__(self) -> None:
-        super().__init__("the cursor is of another database: list again and watch from there")
+        super().__init__("the cursor is of another database, or from before a restore: list again and watch from there")
 
 
 class CursorAhead(Refusal):
@@ -299,6 +302,18 @@ class TooManyQueuedJobs(LimitReached):
         )
 
 
+class TooManyReads(LimitReached):
+    """As many reads of an owner wait as may."""
+
+    def __init__(self, owner: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} reads of the {_owner(owner)} are waiting, as many as may be: come back a little later",
+            _owner(owner),
+            SECOND,
+            limit=str(limit),
+        )
+
+
 class MessageTooLarge(LimitReached):
     """The request has more bytes than the operator allows."""
 
@@ -348,6 +363,23 @@ class ConnectionNotFound(Refusal):
 
     def __init__(self, why: str) -> None:
         super().__init__(f"there is none of this id, or no more: {why}")
+
+
+class ServiceNotFound(Refusal):
+    """The server has no service of this name, whose health could be asked for."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"the server has no service {service[:128]!r}", service=service[:128])
+
+
+class ReadTooLong(Refusal):
+    """The database was not done with a read within the time that one may take."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the read was not done within {seconds:g} s: narrow the filter, or ask for smaller pages",
+            seconds=f"{seconds:g}",
+        )
 
 
 class QueueFull(Refusal):

@@ -7,6 +7,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from .writer_level import WRITER_LEVEL, may_write
+
 MOST_DELIVERIES: Final = 10_000
 """Where counting the deliveries that wait stops."""
 FAILED_LATELY: Final = 60.0
@@ -44,6 +46,8 @@ class StoreVitals(Struct, frozen=True):
     """Webhook deliveries that wait, as far as they were counted."""
     oldest_delivery: int | None = None
     """When the oldest of these was recorded, in microseconds since 1970."""
+    writer_level: int = 0
+    """The lowest writer level that may write to the database."""
 
 
 class Vitals(Struct, frozen=True):
@@ -94,6 +98,14 @@ def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
     return sorted(chain.from_iterable(found), key=lambda finding: -finding.status)
 
 
+def outdated(lowest: int) -> str:
+    """Return the sentence for a server that a database takes no more writes from."""
+    return (
+        f"the database takes writes of servers of writer level {lowest} or above, and this one has {WRITER_LEVEL}:"
+        " it drains and ends"
+    )
+
+
 def verdict(found: Sequence[Finding]) -> Status:
     """Return the worst of the findings."""
     return max((finding.status for finding in found), default=Status.HEALTHY)
@@ -108,6 +120,8 @@ def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
             Status.DEGRADED,
             f"a small read of the database took {vitals.latency:.2f} s, more than {limits.database_latency:g} s",
         )
+    if not may_write(vitals.store.writer_level):
+        yield Finding(Status.UNHEALTHY, outdated(vitals.store.writer_level))
     free = vitals.store.disk_free
     if free is not None and free < limits.disk_free:
         status = Status.UNHEALTHY if free < limits.disk_free / ALMOST_NONE else Status.DEGRADED

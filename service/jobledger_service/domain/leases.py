@@ -1,18 +1,17 @@
 """A lease: a worker's right to one chunk until a time, named by a fencing token."""
 
-import base64
-import binascii
 import struct
 from typing import Final, Self
 
 from msgspec import Struct
 
 from .chunk import Chunk, LeaseEnd
+from .epoch import Epoch
 from .job import Job
 from .states import ChunkState
 
-_HEADER: Final = struct.Struct(">BqII")
-_VERSION: Final = 1
+_HEADER: Final = struct.Struct(">qII")
+_PURPOSE: Final = b"lease"
 
 
 class Lease(Struct, frozen=True):
@@ -23,24 +22,27 @@ class Lease(Struct, frozen=True):
     index: int
     fence: int
 
-    @property
-    def token(self) -> str:
-        """The token as the workers carry it."""
-        raw = _HEADER.pack(_VERSION, self.job_time, self.index, self.fence) + self.job_key.encode()
-        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    def token(self, epoch: Epoch) -> str:
+        """Return the token as the workers carry it; nobody but the ledger can make one."""
+        return epoch.sign(_PURPOSE, _HEADER.pack(self.job_time, self.index, self.fence) + self.job_key.encode())
 
     @classmethod
-    def parse(cls, token: str) -> Self:
-        """Return the lease that `token` names; ValueError when it was not made here."""
+    def parse(cls, token: str, epoch: Epoch) -> Self | None:
+        """Return the lease that `token` names, None when this epoch never gave it; ValueError for no token at all.
+
+        A forged token, and one from before a restore, cannot be told apart, and name no lease.
+        """
         try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-            version, job_time, index, fence = _HEADER.unpack_from(raw)
-            key = raw[_HEADER.size :].decode()
-        except (binascii.Error, struct.error, UnicodeError) as error:
+            content = epoch.verify(_PURPOSE, token)
+        except ValueError as error:
             raise ValueError("is not a lease token") from error
-        if version != _VERSION:
-            raise ValueError("is not a lease token")
-        return cls(key, job_time, index, fence)
+        if content is None:
+            return None
+        return cls(content[_HEADER.size :].decode(), *_HEADER.unpack_from(content))
+
+
+NO_LEASE: Final = Lease("", 0, 0, 0)
+"""Names no job, and so is held by nobody."""
 
 
 def lease_of(job: Job, chunk: Chunk) -> Lease:

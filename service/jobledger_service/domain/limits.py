@@ -30,6 +30,8 @@ MAX_SIZE_BYTES: Final = 2**53
 DEFAULT_LEASE: Final = 60 * SECOND
 DEFAULT_GRACE: Final = 30 * SECOND
 
+MAX_REPLY_BYTES: Final = 3 * 1024 * 1024
+"""An answer has no more bytes: gRPC's clients take 4 MiB, unless they are told otherwise."""
 CHUNKS_IN_VIEW: Final = 1_000
 CHUNK_RANGES_FROM: Final = 50
 """Chunks that went to one state together are told as ranges when there are this many."""

@@ -71,6 +71,11 @@ def limits_over(job: Job) -> tuple[str, ...]:
     return limit_keys(job.spec.owner, job.spec.kind, job.labels)
 
 
+def counted_at(job: Job) -> tuple[str, ...]:
+    """Return the names of the limits that count a job, as one that holds a slot or waits for one."""
+    return (*job.slots, job.parked_for) if job.parked_for else job.slots
+
+
 def admitted(job: Job, limits: Iterable[Limit]) -> Job:
     """Return a job that is about to wait for workers with a slot of each limit, or parked for one that has none free.
 

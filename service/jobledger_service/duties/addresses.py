@@ -1,9 +1,9 @@
 """Which addresses deliveries may go to: public ones, unless the operator allows private networks."""
 
-import asyncio
-import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
+
+from .name_lookups import NameLookups
 
 _NAT64: Final = ip_network("64:ff9b::/96")
 _FIRST_32_BITS: Final = 0xFFFFFFFF
@@ -52,16 +52,15 @@ def is_public(address: str) -> bool:
     return found.is_global and not special
 
 
-async def addresses_of(host: str, port: int, *, allow_private: bool) -> list[str]:
+async def addresses_of(lookups: NameLookups, host: str, port: int, *, allow_private: bool) -> list[str]:
     """Resolve a host once and return its addresses, if need be all of them public.
 
     Raises RefusedAddressError; with `allow_private`, UnknownHostError.
     """
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = await lookups(host, port)
     except (OSError, UnicodeError):
         raise (UnknownHostError if allow_private else RefusedAddressError) from None
-    addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
     if not allow_private and not all(map(is_public, addresses)):
         raise RefusedAddressError
     return addresses

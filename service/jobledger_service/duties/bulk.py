@@ -103,7 +103,7 @@ class BulkRuns:
         """Return the next of the jobs that are named; the cursor is how many of them are behind."""
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._most]]
-        read = await self._queries.run(self._store.read_jobs, keys, full=False)
+        read = await self._queries.run_for(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
         there = {key: found.job for key, found in read.jobs.items()}
         keys = keys[: _within(there.get(key) for key in keys)]
         end = begin + len(keys)
@@ -118,7 +118,8 @@ class BulkRuns:
         """
         create_time, key, looked, first = cast("tuple[int, str, int, int]", cursor or (0, "", 0, 0))
         after = PageKey(create_time, create_time, key) if cursor else None
-        listed = await self._queries.run(self._store.list_jobs, _listing(order, run, after, self._most))
+        listing = _listing(order, run, after, self._most)
+        listed = await self._queries.run_for(run.spec.owner, self._store.list_jobs, listing)
         jobs = [read.job for read in listed.jobs]
         jobs = jobs[: _within(jobs)]
         cut = len(jobs) < len(listed.jobs)

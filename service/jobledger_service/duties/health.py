@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from jobledger_service.domain.writer_level import may_write
 from jobledger_service.ledger.health import Checkup
 
 log = logging.getLogger(__name__)
@@ -12,11 +13,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class HealthDuty:
-    """`serves` is told when the server is out of service, and when it is back; `lost_after` is in seconds."""
+    """`serves` is told when the server is out of service, and when it is back; `lost_after` is in seconds.
+
+    `on_outdated` is called with the database's lowest writer level when this server may no longer write there.
+    """
 
     checkup: Checkup
     lost_after: float
     serves: Callable[[bool], Awaitable[None]]
+    on_outdated: Callable[[int], None]
     _lost_since: float | None = field(default=None, init=False)
     _out: bool = field(default=False, init=False)
 
@@ -24,7 +29,10 @@ class HealthDuty:
         """Look; there is never more to do at once."""
         health = await self.checkup.look()
         now = asyncio.get_running_loop().time()
-        if health.vitals.store is not None:
+        store = health.vitals.store
+        if store is not None and not may_write(store.writer_level):
+            self.on_outdated(store.writer_level)
+        if store is not None:
             self._lost_since = None
         elif self._lost_since is None:
             self._lost_since = now

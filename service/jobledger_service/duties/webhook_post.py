@@ -19,6 +19,7 @@ from jobledger_service.ledger.ports import Clock
 from jobledger_service.ledger.webhook_ports import UnreadableSecretError
 
 from .addresses import RefusedAddressError, UnknownHostError, addresses_of
+from .name_lookups import NameLookups
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,9 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
     TLS is still for the name of the host, as is the header Host, for httpcore takes both from the URL.
     """
 
-    def __init__(self, *, allow_private: bool) -> None:
+    def __init__(self, lookups: NameLookups, *, allow_private: bool) -> None:
         self._inner = httpcore.AnyIOBackend()
+        self._lookups = lookups
         self._allow_private = allow_private
 
     async def connect_tcp(
@@ -87,7 +89,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first address that answers; raises UnknownHostError, RefusedAddressError, ConnectError."""
-        addresses = await addresses_of(host, port, allow_private=self._allow_private)
+        addresses = await addresses_of(self._lookups, host, port, allow_private=self._allow_private)
         for address in addresses[:-1]:
             try:
                 return await self._connect(address, port, timeout, local_address, socket_options)
@@ -113,6 +115,7 @@ class HttpPost:
         self,
         clock: Clock,
         unseal: Callable[[str], str],
+        lookups: NameLookups,
         *,
         timeout: float,
         connections: int,
@@ -129,7 +132,7 @@ class HttpPost:
             ssl_context=trusted,
             max_connections=connections,
             keepalive_expiry=30,
-            network_backend=CheckedBackend(allow_private=allow_private),
+            network_backend=CheckedBackend(lookups, allow_private=allow_private),
         )
 
     async def close(self) -> None:

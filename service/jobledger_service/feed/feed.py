@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from jobledger_service.domain.errors import Refusal
 from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.job import owner_of
 from jobledger_service.ledger.entry import Entry
 from jobledger_service.ledger.feed_ports import Codec
 from jobledger_service.ledger.queries import Queries
@@ -157,11 +158,12 @@ class LiveFeed:
 
     async def _load(self, after: int) -> Page:
         """Read and decode what follows, on a reader's thread: the event loop is not held up by large events."""
-        return await self._queries.run(self._read, after, None, None)
+        return await self._queries.run_for_feed(self._read, after, None, None)
 
     async def _load_history(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Page:
-        """The same for watches that lag, of one owner or one job."""
-        page = await self._queries.run(self._read, after, owner, job_key)
+        """The same for watches that lag, of one owner or one job, when it is the owner's turn."""
+        whose = owner or owner_of(job_key or "")
+        page = await self._queries.run_for_watch(whose, self._read, after, owner, job_key)
         self.counts.history += len(page.entries)
         return page
 

@@ -14,7 +14,7 @@ from jobledger_service.domain.retention import Retention
 
 from .commands import Command, Part
 from .cursor import Cursor
-from .entry import Encoded, Entry, Record
+from .entry import Encoded, Entry, Place, Record
 from .feed_ports import Codec
 from .ports import Clock, Queue
 from .working import MAX_BATCH_ROWS, PostponedError, WorkingSet
@@ -114,20 +114,20 @@ class Executor:
             transaction.save(work.writes(), work.now)
             if unheard := work.ready_without_event():
                 transaction.announce_ready(unheard)
-            entries = self._append(transaction, encoded)
+            entries = self._append(transaction, encoded, work.now)
         changes = Counter(change.type for record, _ in encoded for change in record.changes)
         return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes, work.rows)
 
-    def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]]) -> list[Entry]:
+    def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]], now: int) -> list[Entry]:
         if not encoded:
             return []
         sealed: list[bytes] = []
 
-        def seal(one: Encoded, position: int) -> bytes:
-            sealed.append(self._codec.seal(one, self._cursor(position).encode(), position))
+        def seal(one: Encoded, place: Place) -> bytes:
+            sealed.append(self._codec.seal(one, self._cursor(place.position).encode(), place))
             return sealed[-1]
 
-        first = transaction.append(encoded, seal)
+        first = transaction.append(encoded, seal, now)
         return [
             _entry(record, one, message, first + offset)
             for offset, ((record, one), message) in enumerate(zip(encoded, sealed, strict=True))

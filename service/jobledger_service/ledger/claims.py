@@ -64,7 +64,7 @@ class ClaimQueue:
         """
 
         def unheard(claimed: list[Claimed] | None) -> None:
-            self._release(command.owner, claimed or ())
+            self.give_back(command.owner, claimed or (), RELEASE)
 
         return await self._committer.submit(command, unheard)
 
@@ -72,7 +72,7 @@ class ClaimQueue:
         """Return the lease of a named chunk; one with a task id is kept for the caller who asks again."""
 
         def unheard(claimed: Claimed) -> None:
-            self._release(command.owner, [claimed])
+            self.give_back(command.owner, [claimed], RELEASE)
 
         return await self._committer.submit(command, None if command.by.task_id else unheard)
 
@@ -85,12 +85,12 @@ class ClaimQueue:
             claimed = await self.claim_now(command)
         return claimed
 
-    def _release(self, owner: str, claimed: Sequence[Claimed]) -> None:
+    def give_back(self, owner: str, claimed: Sequence[Claimed], release: Release) -> None:
         """Give chunks back that nobody got, with their attempts not counted."""
         if not claimed:
             return
         by_service = is_reserved(claimed[0].job.spec.kind)
-        command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, RELEASE) for one in claimed], by_service)
+        command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, release) for one in claimed], by_service)
         # In a context of its own: it is no part of the call, whose deadline may be over.
         work = self._submit_release(command)
         task = asyncio.create_task(work, name="release of an unheard claim", context=Context())

@@ -1,4 +1,4 @@
-"""A cursor: opaque bytes that name a ledger and a position in it."""
+"""A cursor: opaque bytes that name an epoch of a ledger and a position in it."""
 
 import struct
 from typing import Final, Self
@@ -15,19 +15,21 @@ _VERSION: Final = 1
 class Cursor(Struct, frozen=True):
     """The place of a ledger after its entry number `position`."""
 
-    ledger: UUID
+    epoch: UUID
     position: int
 
     def encode(self) -> bytes:
         """Return the bytes that callers carry."""
-        return _FORM.pack(_VERSION, self.ledger.bytes, self.position)
+        return _FORM.pack(_VERSION, self.epoch.bytes, self.position)
 
     @classmethod
-    def parse(cls, raw: bytes, ledger: UUID) -> Self:
-        """Return the cursor that a caller sent; raises InvalidField or ForeignCursor when it is not of `ledger`."""
+    def parse(cls, raw: bytes, epoch: UUID) -> Self:
+        """Return the cursor that a caller sent; raises InvalidField or ForeignCursor when it is not of `epoch`."""
         if len(raw) != _FORM.size or raw[0] != _VERSION:
             raise InvalidField(("cursor", "is not a cursor that this service gave out"))
         _, name, position = _FORM.unpack(raw)
-        if name != ledger.bytes:
+        if name != epoch.bytes:
             raise ForeignCursor
-        return cls(ledger, position)
+        if position < 0:
+            raise InvalidField(("cursor", "is not a cursor that this service gave out"))
+        return cls(epoch, position)

@@ -31,7 +31,6 @@ class Record(Struct, frozen=True):
     job: Job
     chunks: Sequence[Chunk]
     changes: Sequence[Change]
-    commit_time: int
     deleted: bool
     ranges: Sequence[ChunkRange] = ()
     previous: Job | None = None
@@ -47,6 +46,13 @@ class Encoded(Struct, frozen=True):
     chunks: bytes
     chunk_count: int
     previous: bytes | None = None
+
+
+class Place(Struct, frozen=True):
+    """Where an entry stands: later positions never have earlier times."""
+
+    position: int
+    commit_time: int
 
 
 class Entry(Struct, frozen=True):

@@ -1,9 +1,6 @@
 """The export: every job that matches a filter, as all of them were at one position, in pieces that can be resumed."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from msgspec import Struct
@@ -15,7 +12,8 @@ from jobledger_service.domain.job import Job
 from jobledger_service.domain.search import begins
 
 from .cursor import Cursor
-from .paging import PageToken, parse_page_token, request_mark
+from .paging import PageTokens, request_mark
+from .readers import SharedReaders
 from .unreadable import UnreadableRows
 
 P = ParamSpec("P")
@@ -123,14 +121,13 @@ class _Reached(Struct, frozen=True):
     rows: int = 0
     unreadable: int = 0
 
-    def token(self, mark: str) -> str:
+    def token(self, tokens: PageTokens, mark: str) -> str:
         place = (self.place.create_time, self.place.job_key)
-        values = (self.position, self.jobs, *place, self.looked_at, self.rows, self.unreadable)
-        return PageToken(mark, values).encode()
+        return tokens.encode(mark, self.position, self.jobs, *place, self.looked_at, self.rows, self.unreadable)
 
     @classmethod
-    def parse(cls, token: str, mark: str) -> "_Reached | None":
-        values = parse_page_token(token, mark, int, int, int, str, int, int, int, field="resume_token")
+    def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_Reached | None":
+        values = tokens.parse(token, mark, int, int, int, str, int, int, int, field="resume_token")
         if values is None:
             return None
         position, jobs, create_time, key, *counted = cast("tuple[int, int, int, str, int, int, int]", values)
@@ -142,13 +139,16 @@ class _Reached(Struct, frozen=True):
 
 
 class Exports:
-    """Opens exports. They take turns, page by page, on a thread of their own, so that other reads need not wait."""
+    """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads need not wait."""
 
-    def __init__(self, store: ExportStore, cursor: Callable[[int], Cursor], unreadable: UnreadableRows) -> None:
+    def __init__(
+        self, store: ExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
+    ) -> None:
         self._store = store
+        self._tokens = tokens
         self._unreadable = unreadable
         self._cursor = cursor
-        self._thread = ThreadPoolExecutor(1, "exporter")
+        self._readers = SharedReaders("exporter", 1)
         self._closed = False
 
     def close(self) -> None:
@@ -157,32 +157,32 @@ class Exports:
 
     def shutdown(self) -> None:
         """Let the page that is being read finish."""
-        self._thread.shutdown(wait=True)
+        self._readers.close()
 
     async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Piece]:
         """Yield the export, or what of it comes after a token.
 
         Raises PageTokenInvalid, CursorAhead, HistoryTrimmed, Draining, StoreUnavailable.
         """
-        mark = request_mark("export", self._cursor(0).ledger, wanted, lines.mark)
-        reached = _Reached.parse(token, mark)
+        mark = request_mark("export", wanted, lines.mark)
+        reached = _Reached.parse(self._tokens, token, mark)
         head = b""
         if reached is None:
-            start = await self._run(self._store.start_export, wanted)
+            start = await self._run(wanted.owner, self._store.start_export, wanted)
             reached, head = _Reached(start.position, start.jobs), lines.head
         more = True
         while more:
             cursor = self._cursor(reached.position).encode()
-            page = _Page(wanted, lines, mark, cursor, reached, head, self._unreadable)
-            pieces = await self._run(page.read, self._store)
+            page = _Page(wanted, lines, self._tokens, mark, cursor, reached, head, self._unreadable)
+            pieces = await self._run(wanted.owner, page.read, self._store)
             for piece in pieces:
                 self._check_open()
                 yield piece
             reached, head, more = page.reached, b"", bool(pieces[-1].token)
 
-    async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def _run(self, owner: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         self._check_open()
-        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args, **kwargs))
+        return await self._readers.run(owner, work, *args, **kwargs)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -194,6 +194,7 @@ class _Page(Struct):
 
     wanted: JobFilter
     lines: Lines
+    tokens: PageTokens
     mark: str
     cursor: bytes
     reached: _Reached
@@ -247,6 +248,6 @@ class _Page(Struct):
 
     def _piece(self, written: Sequence[bytes], *, last: bool = False) -> Piece:
         reached = self.reached
-        token = "" if last else reached.token(self.mark)
+        token = "" if last else reached.token(self.tokens, self.mark)
         percent = 100.0 if last else reached.percent
         return Piece(b"".join(written), token, self.cursor, reached.rows, percent, reached.unreadable)

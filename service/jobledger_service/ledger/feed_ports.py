@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from jobledger_service.domain.filter import JobFilter
 
-from .entry import Encoded, Entry, Record
+from .entry import Encoded, Entry, Place, Record
 from .read_ports import EventRow, JobRead
 
 
@@ -15,9 +15,9 @@ class Codec(Protocol):
     """Makes watch messages. The ledger stores and forwards them without looking inside."""
 
     def encode(self, record: Record) -> Encoded:
-        """Return the message of a record, without its position."""
+        """Return the message of a record, without its position and the time of its commit."""
 
-    def seal(self, encoded: Encoded, cursor: bytes, position: int) -> bytes:
+    def seal(self, encoded: Encoded, cursor: bytes, place: Place) -> bytes:
         """Return the finished message."""
 
     def open(self, row: EventRow) -> Entry:

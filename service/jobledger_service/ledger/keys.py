@@ -11,7 +11,7 @@ from jobledger_service.domain.errors import ApiKeyEnded, ApiKeyNotFound
 from jobledger_service.domain.limits import SECOND
 
 from .keyring import KeyChanges
-from .paging import PageToken, parse_page_token, request_mark
+from .paging import PageTokens, request_mark
 from .ports import Clock
 
 GRACE: Final = 24 * 3_600 * SECOND
@@ -87,6 +87,7 @@ class Keys:
     clock: Clock
     chance: Callable[[int], bytes]
     changed: Callable[[], Awaitable[None]]
+    tokens: PageTokens
 
     async def create(self, new: NewKey) -> Made:
         """Make a key."""
@@ -142,11 +143,11 @@ class Keys:
     async def page(self, owner: str, limit: int, page_token: str, *, ended: bool) -> KeyPage:
         """Return a page of keys, oldest first; raises PageTokenInvalid."""
         mark = request_mark("keys", owner, ended)
-        after = cast("tuple[int, str] | None", parse_page_token(page_token, mark, int, str))
+        after = cast("tuple[int, str] | None", self.tokens.parse(page_token, mark, int, str))
         listing = KeyListing(owner, ended, self.clock(), after, limit + 1)
         found = await self.reading(lambda: self.store.list_keys(listing))
         token = ""
         if len(found) > limit:
             last = found[limit - 1]
-            token = PageToken(mark, (last.create_time, last.key_id)).encode()
+            token = self.tokens.encode(mark, last.create_time, last.key_id)
         return KeyPage(found[:limit], token)

@@ -4,8 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from jobledger_service.domain.errors import Refusal
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+class NotReadError(Exception):
+    """A read had no room for this key, and for another one it had: the key goes into the next read."""
 
 
 class Loader(Generic[Key, Value]):
@@ -35,13 +41,24 @@ class Loader(Generic[Key, Value]):
             self._running = None
 
     async def _serve(self, callers: dict[Key, list["asyncio.Future[Value]"]]) -> None:
+        """Read a set of keys; one that the read fails at is found by halving the set: it fails alone."""
         try:
             value_of = await self._fetch(list(callers))
         except Exception as error:  # noqa: BLE001  whatever it is, it is the callers' to hear
+            if len(callers) > 1 and not isinstance(error, Refusal):
+                keys = list(callers)
+                for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+                    await self._serve({key: callers[key] for key in half})
+                return
             for caller in (one for ones in callers.values() for one in ones if not one.done()):
                 caller.set_exception(error)
             return
         for key, ones in callers.items():
+            try:
+                value = value_of(key)
+            except NotReadError:
+                self._waiting.setdefault(key, []).extend(ones)
+                continue
             for caller in ones:
                 if not caller.done():
-                    caller.set_result(value_of(key))
+                    caller.set_result(value)

@@ -1,9 +1,8 @@
 """The reading side: what is true now, and what was said."""
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import accumulate
 from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
 
 from msgspec import Struct
@@ -11,17 +10,20 @@ from msgspec.structs import replace
 
 from jobledger_service.domain.errors import JobNotFound, JobUnreadable
 from jobledger_service.domain.job import job_id_of, job_key
+from jobledger_service.domain.limits import MAX_REPLY_BYTES
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 
 from .cursor import Cursor
-from .loader import Loader
-from .paging import PageToken, parse_page_token, request_mark
+from .loader import Loader, NotReadError
+from .paging import PageTokens, request_mark
 from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
+from .readers import OWNER_THREADS, READS_PER_OWNER, Reader, SharedReaders
 from .stats import Figures, StatsQuery
 
 P = ParamSpec("P")
 R = TypeVar("R")
+JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
 
 COUNT_TO: Final = 1_000
 """Where counting stops when it cannot be exact."""
@@ -63,33 +65,51 @@ class _Found(NamedTuple):
 
 
 class Queries:
-    """Reads on threads of their own. Each raises StoreUnavailable when the database is away."""
+    """Reads on threads of their own. Each raises StoreUnavailable when the database is away.
 
-    def __init__(self, store: ReadStore, threads: int = 2) -> None:
+    Owners take turns. Reads of single jobs, which go together, and those of the server's own duties wait for no owner.
+    """
+
+    def __init__(self, store: ReadStore, reads_per_owner: int = READS_PER_OWNER) -> None:
         self._store = store
-        self._threads = ThreadPoolExecutor(threads, "reader")
+        self.tokens = PageTokens(store.epoch)
+        self._owners = SharedReaders("owners", OWNER_THREADS, reads_per_owner)
+        self._single_jobs = Reader("single jobs")
+        self._duties = Reader("duties")
+        self._feed = Reader("feed")
+        self.run_for_feed = self._feed.run
+        self.run_for = self._owners.run
+        self.run_for_watch = self._owners.run_for_watch
         self._statuses = Loader(self._fetch_statuses)
         self._loaders = {full: Loader(partial(self._fetch_jobs, full)) for full in (False, True)}
 
     def close(self) -> None:
         """Let the reads that run finish."""
-        self._threads.shutdown(wait=True)
+        for one in (self._owners, self._single_jobs, self._duties, self._feed):
+            one.close()
 
     def cursor(self, position: int) -> Cursor:
         """Return the cursor of a position in this ledger."""
-        return Cursor(self._store.ledger, position)
+        return Cursor(self._store.epoch.id, position)
 
     def parse_cursor(self, raw: bytes) -> int:
         """Return the position that a caller's cursor names; raises InvalidField, ForeignCursor."""
-        return Cursor.parse(raw, self._store.ledger).position
+        return Cursor.parse(raw, self._store.epoch.id).position
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Carry out a read of the store on a reader thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(read, *args, **kwargs))
+        """Carry out a read that the server itself needs: of a duty, of keys, of its health."""
+        return await self._duties.run(read, *args, **kwargs)
 
     async def _fetch_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _Found]:  # noqa: FBT001  bound by partial
-        read = await self.run(self._store.read_jobs, keys, full=full)
-        return lambda key: _Found(read.jobs.get(key), read.position, key in read.unreadable)
+        read = await self._single_jobs.run(self._store.read_jobs, keys, full=full)
+        unread = set(read.unread)
+
+        def found(key: str) -> _Found:
+            if key in unread:
+                raise NotReadError
+            return _Found(self._with_next(read.jobs.get(key)), read.position, key in read.unreadable)
+
+        return found
 
     async def find_job(self, key: str, *, full: bool) -> tuple[JobRead | None, int]:
         """Return a job, None when there is none, and the position at which that is true; gathered with other calls.
@@ -109,7 +129,7 @@ class Queries:
         return read
 
     async def _fetch_statuses(self, keys: Sequence[str]) -> Callable[[str], JobStatus | JobUnreadable | None]:
-        read = await self.run(self._store.read_statuses, keys)
+        read = await self._single_jobs.run(self._store.read_statuses, keys)
         by_key = {one.job_key: one for one in read.statuses}
         return lambda key: JobUnreadable(job_id_of(key)) if key in read.unreadable else by_key.get(key)
 
@@ -124,60 +144,81 @@ class Queries:
 
     async def statuses(self, owner: str, job_ids: Sequence[str]) -> StatusesRead:
         """Return the statuses of the jobs that exist, all from one moment."""
-        return await self.run(self._store.read_statuses, [job_key(owner, job_id) for job_id in job_ids])
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+        return await self.run_for(owner, self._store.read_statuses, keys)
 
     async def jobs(self, owner: str, job_ids: Sequence[str], *, full: bool) -> JobsRead:
-        """Return the jobs that exist, by key, all from one moment."""
-        return await self.run(self._store.read_jobs, [job_key(owner, job_id) for job_id in job_ids], full=full)
+        """Return the jobs that exist, as many as fit into a reply, by key, all from one moment."""
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+        read = await self.run_for(owner, self._store.read_jobs, keys, full=full)
+        return replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()})
+
+    def _with_next(self, read: JobReadT) -> JobReadT:
+        """Return a job with the page token of its chunks that were not read."""
+        if read is None or not read.more_chunks:
+            return read
+        last = read.chunks[-1].index if read.chunks else -1
+        return replace(read, next_chunks=self.tokens.encode(_chunks_mark(read.job.key, frozenset()), last))
 
     async def list_jobs(self, listing: Listing, page_token: str) -> JobPage:
         """Return a page of jobs; every page carries the first one's total and cursor. Raises PageTokenInvalid."""
+        owner = listing.filter.owner
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
-        place = parse_page_token(page_token, mark, int, int, str, int, int, int)
+        place = self.tokens.parse(page_token, mark, int, int, str, int, int, int)
         if place is None:
-            listed = await self.run(self._store.list_jobs, replace(listing, count_to=COUNT_TO))
+            listed = await self.run_for(owner, self._store.list_jobs, replace(listing, count_to=COUNT_TO))
             count, more, position = listed.count, int(listed.more), listed.position
         else:
             value, create_time, key, count, more, position = cast("tuple[int, int, str, int, int, int]", place)
             after = PageKey(value, create_time, key)
-            listed = await self.run(self._store.list_jobs, replace(listing, after=after))
+            listed = await self.run_for(owner, self._store.list_jobs, replace(listing, after=after))
         token = ""
         if listed.next:
             page = listed.next
-            token = PageToken(mark, (page.value, page.create_time, page.job_key, count, more, position)).encode()
-        cursor = self.cursor(position)
-        return JobPage(listed.jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
+            token = self.tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
+        jobs, cursor = [self._with_next(one) for one in listed.jobs], self.cursor(position)
+        return JobPage(jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
 
     async def figures(self, query: StatsQuery) -> Figures:
         """Return statistics."""
-        return await self.run(self._store.figures, query)
+        return await self.run_for(query.owner, self._store.figures, query)
 
     async def limits(self, owner: str) -> list[Limit]:
         """Return the concurrency limits that are in force, by scope."""
-        return await self.run(self._store.limits, owner)
+        return await self.run_for(owner, self._store.limits, owner)
 
     async def list_chunks(
         self, owner: str, job_id: str, states: frozenset[ChunkState], limit: int, page_token: str
     ) -> ChunkPage:
         """Return a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
-        mark = request_mark("chunks", key, states)
-        place = parse_page_token(page_token, mark, int)
+        mark = _chunks_mark(key, states)
+        place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else -1
-        read = await self.run(self._store.list_chunks, key, states, after, limit)
+        read = await self.run_for(owner, self._store.list_chunks, key, states, after, limit)
         if read is None:
             raise JobNotFound(job_id)
-        return ChunkPage(read, PageToken(mark, (read.last,)).encode() if read.more else "")
+        return ChunkPage(read, self.tokens.encode(mark, read.last) if read.more else "")
 
     async def list_events(self, owner: str, job_id: str, limit: int, page_token: str) -> EventPage:
         """Return a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = request_mark("events", key)
-        place = parse_page_token(page_token, mark, int)
+        place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else 0
-        read = await self.run(self._store.job_events, key, after, limit + 1)
+        read = await self.run_for(owner, self._store.job_events, key, after, limit + 1)
         if not read.rows and place is None and (await self.find_job(key, full=False))[0] is None:
             raise JobNotFound(job_id)
-        rows = read.rows[:limit]
-        more = len(read.rows) > limit or not read.complete
-        return EventPage(rows, PageToken(mark, (rows[-1].position,)).encode() if more else "")
+        rows = _fitting(read.rows[:limit])
+        more = len(read.rows) > len(rows) or not read.complete
+        return EventPage(rows, self.tokens.encode(mark, rows[-1].position) if more else "")
+
+
+def _chunks_mark(key: str, states: frozenset[ChunkState]) -> str:
+    return request_mark("chunks", key, states)
+
+
+def _fitting(rows: Sequence[EventRow]) -> Sequence[EventRow]:
+    """Return the first rows, at least one, that fit into a reply."""
+    sizes = accumulate(len(row.message) for row in rows)
+    return rows[: max(1, sum(size <= MAX_REPLY_BYTES for size in sizes))]

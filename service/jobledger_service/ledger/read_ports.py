@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
-from uuid import UUID
 
 from msgspec import Struct
 
 from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.epoch import Epoch
 from jobledger_service.domain.filter import JobFilter
 from jobledger_service.domain.health import StoreVitals
 from jobledger_service.domain.job import Job
@@ -27,14 +27,23 @@ class JobRead(Struct, frozen=True):
     chunks: Sequence[Chunk] = ()
     place: int | None = None
     """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
+    more_chunks: bool = False
+    """Whether it has chunks after those that were read."""
+    next_chunks: str = ""
+    """The page token with which they are listed."""
 
 
 class JobsRead(Struct, frozen=True):
-    """Jobs by key, all as of one position; `unreadable` are the keys of those that exist and cannot be read."""
+    """Jobs by key, all as of one position.
+
+    `unreadable` are the keys of those that exist and cannot be read, `unread` those that a reply has no room
+    for, at most all but one.
+    """
 
     position: int
     jobs: Mapping[str, JobRead]
     unreadable: Collection[str] = ()
+    unread: Sequence[str] = ()
 
 
 class JobStatus(NamedTuple):
@@ -81,7 +90,8 @@ class PageKey(Struct, frozen=True):
 class Listing(Struct, frozen=True):
     """Which jobs, in which order, after which place, and how many.
 
-    `count_to` is where counting stops when it cannot be exact, 0 for no count.
+    `count_to` is where counting stops when it cannot be exact, 0 for no count. `copies` is how many times an answer
+    holds each job.
     """
 
     filter: JobFilter
@@ -91,6 +101,7 @@ class Listing(Struct, frozen=True):
     limit: int = 20
     view: View = View.BASIC
     count_to: int = 0
+    copies: int = 1
 
 
 class Listed(Struct, frozen=True):
@@ -172,26 +183,26 @@ class ReadStore(Protocol):
     """The reading half of the store. Every method is one snapshot, and raises StoreUnavailable."""
 
     @property
-    def ledger(self) -> UUID:
-        """The name of this ledger."""
+    def epoch(self) -> Epoch:
+        """The epoch that the ledger is in."""
 
     def position(self) -> int:
         """Return the position of the newest event."""
 
-    def read_jobs(self, keys: Iterable[str], *, full: bool) -> JobsRead:
-        """Return the jobs that exist."""
+    def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
+        """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
 
     def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
         """Return the statuses of the jobs that exist."""
 
     def list_jobs(self, listing: Listing) -> Listed:
-        """Return a page of jobs."""
+        """Return a page of jobs, as many as fit into a reply."""
 
     def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
         """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
-        """Return a job's chunks with an index above `after`; None for a job that does not exist."""
+        """Return a job's chunks with an index above `after`, as many as fit into a reply; None for no job."""
 
     def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job, of one owner or of all, oldest first.

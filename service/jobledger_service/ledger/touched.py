@@ -76,7 +76,7 @@ class Touched(Struct):
         swept = self.swept.count if self.swept and self.swept.sweep.to is ChunkState.PENDING else 0
         return swept + sum(c.state is ChunkState.PENDING and c.not_before is None for c in self.chunks.values())
 
-    def record(self, job: Job, now: int, *, was_quiet: bool) -> Record:
+    def record(self, job: Job, *, was_quiet: bool) -> Record:
         """Return what the ledger says of it."""
         ranges: Sequence[ChunkRange] = self.swept.ranges if self.swept else ()
         return Record(
@@ -85,7 +85,6 @@ class Touched(Struct):
             chunks=[self.chunks[index] for index in sorted(self.chunks)],
             ranges=ranges,
             changes=self.changes,
-            commit_time=now,
             deleted=self.deleted,
             previous=self.before if was_quiet else None,
         )

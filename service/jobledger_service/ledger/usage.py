@@ -12,7 +12,7 @@ from jobledger_service.domain.access import Caller
 from jobledger_service.domain.limits import SECOND
 
 from .keys import Run
-from .paging import PageToken, parse_page_token, request_mark
+from .paging import PageTokens, request_mark
 
 DIMENSIONS: Final = ("day", "owner", "key_id", "method")
 
@@ -125,14 +125,15 @@ class UsageQueries:
 
     store: UsageStore
     reading: Run
+    tokens: PageTokens
 
     async def page(self, query: UsageQuery, limit: int, page_token: str) -> UsagePage:
         """Return a page of sums; raises PageTokenInvalid."""
         mark = request_mark("usage", query)
-        place = parse_page_token(page_token, mark, *(str for _ in query.by))
+        place = self.tokens.parse(page_token, mark, *(str for _ in query.by))
         after = None if place is None else [str(value) for value in place]
         rows = await self.reading(lambda: self.store.sums(query, after, limit + 1))
         token = ""
         if len(rows) > limit:
-            token = PageToken(mark, tuple(getattr(rows[limit - 1], name) for name in query.by)).encode()
+            token = self.tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
         return UsagePage(rows[:limit], token)

@@ -52,7 +52,7 @@ class Watch:
     async def job(self, owner: str, job_id: str, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         key = job_key(owner, job_id)
-        after = await self._position(cursor) if cursor else None
+        after = await self._position(owner, cursor) if cursor else None
         read, at = await self._queries.find_job(key, full=after is None)
         if after is None:
             if read is None:
@@ -113,9 +113,9 @@ class Watch:
         """Watch all jobs that match; raises HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         seen = _Seen()
         if cursor:
-            after = await self._position(cursor)
+            after = await self._position(jobs.owner, cursor)
             # What others had written by now comes before the first bookmark, also at a replica that lags.
-            owed_from = await self._queries.run(self._store.position)
+            owed_from = await self._queries.run_for_watch(jobs.owner, self._store.position)
         else:
             async for message in self._snapshots(jobs, seen):
                 yield message
@@ -144,7 +144,8 @@ class Watch:
         """Yield all jobs that match now, newest first, without cursors: the bookmark after them is where to resume."""
         after: PageKey | None = None
         while True:
-            page = await self._queries.run(self._store.list_jobs, Listing(jobs, limit=PAGE, after=after))
+            listing = Listing(jobs, limit=PAGE, after=after)
+            page = await self._queries.run_for_watch(jobs.owner, self._store.list_jobs, listing)
             seen.add(page.next, page.position)
             for read in page.jobs:
                 yield self._codec.snapshot(read, b"")
@@ -176,11 +177,11 @@ class Watch:
             message = self._codec.left(message)
         return message
 
-    async def _position(self, cursor: bytes) -> int:
+    async def _position(self, owner: str, cursor: bytes) -> int:
         """Return the position of a cursor that this ledger has reached."""
         position = self._queries.parse_cursor(cursor)
         if position > self._feed.position:
-            end = await self._queries.run(self._store.position)
+            end = await self._queries.run_for_watch(owner, self._store.position)
             if position > end:
                 raise CursorAhead(position, end)
         return position

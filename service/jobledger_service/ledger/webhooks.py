@@ -23,7 +23,7 @@ from jobledger_service.domain.webhook import (
 )
 
 from .committer import Committer
-from .paging import PageToken, parse_page_token, request_mark
+from .paging import request_mark
 from .ports import Clock
 from .queries import Queries
 from .webhook_ports import DeliveryStore, Post, SecretCipher, UnreadableSecretError, WebhookCodec, WebhookStore
@@ -98,7 +98,7 @@ class Webhooks:
 
     async def get(self, owner: str, webhook_id: str) -> Webhook:
         """Return a webhook; raises WebhookNotFound."""
-        webhook = await self.queries.run(self.store.find, webhook_key(owner, webhook_id))
+        webhook = await self.queries.run_for(owner, self.store.find, webhook_key(owner, webhook_id))
         if webhook is None:
             raise WebhookNotFound(webhook_id)
         return webhook
@@ -106,11 +106,11 @@ class Webhooks:
     async def list(self, owner: str, limit: int, page_token: str) -> tuple[Sequence[Webhook], str]:
         """Return a page of an owner's webhooks, oldest first, and the token of the next; raises PageTokenInvalid."""
         mark = request_mark("webhooks", owner)
-        place = parse_page_token(page_token, mark, str)
+        place = self.queries.tokens.parse(page_token, mark, str)
         after = cast("str", place[0]) if place else ""
-        found = await self.queries.run(self.store.of_owner, owner, after, limit + 1)
+        found = await self.queries.run_for(owner, self.store.of_owner, owner, after, limit + 1)
         page = found[:limit]
-        return page, PageToken(mark, (page[-1].webhook_id,)).encode() if len(found) > limit else ""
+        return page, self.queries.tokens.encode(mark, page[-1].webhook_id) if len(found) > limit else ""
 
     async def update(self, owner: str, webhook_id: str, new: WebhookUpdate) -> Webhook:
         """Return the webhook with the named fields changed; raises WebhookNotFound, InvalidField."""
@@ -150,10 +150,11 @@ class Webhooks:
         """
         webhook = await self.get(owner, webhook_id)
         mark = request_mark("deliveries", webhook.key, states)
-        place = cast("tuple[int, int] | None", parse_page_token(page_token, mark, int, int))
-        found = await self.queries.run(self.kept.deliveries, webhook.key, states, place, limit + 1)
+        place = cast("tuple[int, int] | None", self.queries.tokens.parse(page_token, mark, int, int))
+        found = await self.queries.run_for(owner, self.kept.deliveries, webhook.key, states, place, limit + 1)
         page = found[:limit]
-        return page, PageToken(mark, (page[-1].position, page[-1].ordinal)).encode() if len(found) > limit else ""
+        last = page[-1] if len(found) > limit else None
+        return page, self.queries.tokens.encode(mark, last.position, last.ordinal) if last else ""
 
     async def redeliver_one(self, owner: str, webhook_id: str, delivery: str) -> int:
         """Make one delivery go again; return 1. Raises WebhookNotFound, DeliveryNotFound."""

@@ -14,7 +14,7 @@ from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.limits import CHUNK_RANGES_FROM
 from jobledger_service.domain.retention import Retention
 from jobledger_service.domain.run import NEW_RUN, Run
-from jobledger_service.domain.slots import Limit, limits_over, released
+from jobledger_service.domain.slots import Limit, counted_at, limits_over, released
 from jobledger_service.domain.sweep import Sweep
 
 from .entry import Record
@@ -24,7 +24,7 @@ from .slots import Slots
 from .stored_chunks import StoredChunks
 from .touched import Touched
 from .undo import Undo
-from .write_ports import Demand, Request, SweptRows, Transaction, Writes
+from .write_ports import ConflictError, Demand, Request, SweptRows, Transaction, Writes
 
 MAX_BATCH_ROWS: Final = 2_000
 """Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
@@ -98,18 +98,27 @@ class WorkingSet:
             self._runs = self._transaction.runs(runs)
 
     def _load_limits(self, needs: Sequence[Needs]) -> None:
-        """Load the limits over jobs that are about to wait for workers."""
+        """Load the limits over jobs that are about to wait for workers, and then all that the batch may count at.
+
+        Rows are locked in one order, so that a batch locks them all here, or counts at them without having read any.
+        """
         keys = {key for need in needs for key in need.limits}
         admitted = {key for need in needs if need.admits for key in need.jobs}
         keys.update(key for job in admitted & self._jobs.keys() for key in limits_over(self._jobs[job]))
         if keys:
+            keys.update(key for job in self._jobs.values() for key in counted_at(job))
             self.slots.load(self._transaction, keys)
 
     def _look_again(self, requests: set[str]) -> None:
-        """Load requests that took effect at another replica while this one waited for its locks on their jobs."""
+        """Load requests that took effect at another replica while this one waited for its locks on their jobs.
+
+        A job that is locked only now is out of order: the batch begins again, and then knows of it at first.
+        """
         if requests:
-            self._requests |= self._transaction.requests(requests)
-            self._lock({request.job_key for request in self._requests.values()} - self._jobs.keys())
+            found = self._transaction.requests(requests)
+            self._requests |= found
+            if {request.job_key for request in found.values()} - self._jobs.keys():
+                raise ConflictError("a request took effect elsewhere while its job was waited for")
 
     def _lock(self, jobs: set[str]) -> None:
         if jobs:
@@ -320,7 +329,7 @@ class WorkingSet:
     def records(self) -> list[Record]:
         """Return what the ledger is to say: one record for each job that changed."""
         return [
-            touched.record(self._jobs[key], self.now, was_quiet=self._was_quiet(touched.before))
+            touched.record(self._jobs[key], was_quiet=self._was_quiet(touched.before))
             for key, touched in self._touched.items()
             if touched.changes
         ]

@@ -14,7 +14,7 @@ from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.domain.sweep import Sweep, Totals
 
-from .entry import ChunkRange, Encoded, Record
+from .entry import ChunkRange, Encoded, Place, Record
 from .ports import ChunkKey, Inputs, Queue
 
 
@@ -160,12 +160,15 @@ class Transaction(Protocol):
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
         """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
 
-    def append(self, records: Sequence[tuple[Record, Encoded]], seal: "Seal") -> int:
-        """Take as many positions as there are records, append them as events, and return the first position."""
+    def append(self, records: Sequence[tuple[Record, Encoded]], seal: "Seal", now: int) -> int:
+        """Take as many positions as there are records, append them as events, and return the first position.
+
+        Their commit_time is `now`, or that of the event before when it is later.
+        """
 
 
-Seal = Callable[[Encoded, int], bytes]
-"""Makes the finished watch message of an entry and its position."""
+Seal = Callable[[Encoded, Place], bytes]
+"""Makes the finished watch message of an entry and its place."""
 
 
 class WriteStore(Protocol):

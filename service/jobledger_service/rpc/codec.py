@@ -20,7 +20,7 @@ from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
-from jobledger_service.ledger.entry import Encoded, Entry, Record
+from jobledger_service.ledger.entry import Encoded, Entry, Place, Record
 from jobledger_service.ledger.read_ports import EventRow, JobRead
 from jobledger_service.ledger.unreadable import UnreadableRows
 
@@ -50,7 +50,7 @@ class ProtoCodec:
         self._unreadable = unreadable or UnreadableRows()
 
     def encode(self, record: Record) -> Encoded:
-        """Return the message of a record, without its position."""
+        """Return the message of a record, without its position and the time of its commit."""
         ranged, single = _ranges(record)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
         convert.fill_job(head.job, record.job)
@@ -59,11 +59,12 @@ class ProtoCodec:
         previous = None if record.previous is None else _job_message(record.previous)
         return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single), previous)
 
-    def seal(self, encoded: Encoded, cursor: bytes, position: int) -> bytes:
+    def seal(self, encoded: Encoded, cursor: bytes, place: Place) -> bytes:
         """Return the finished message."""
-        place = Message(cursor=cursor)
-        place.event.position = position
-        return encoded.head + encoded.chunks + place.SerializeToString()
+        end = Message(cursor=cursor)
+        end.event.position = place.position
+        convert.fill_time(end.event.commit_time, place.commit_time)
+        return encoded.head + encoded.chunks + end.SerializeToString()
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event; one that cannot be read has an empty message, and no facts."""
@@ -97,15 +98,18 @@ class ProtoCodec:
         The last chunks are left out when it would be too large.
         """
         message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
-        convert.fill_full_job(message.job, replace(read, chunks=()))
+        convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
         parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
+        omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
         for chunk in read.chunks:
             part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
             left -= len(part)
             if left < 0:
-                parts.append(_CHUNKS_OMITTED)
+                omitted = True
                 break
             parts.append(part)
+        if omitted:
+            parts.append(_CHUNKS_OMITTED)
         return b"".join(parts)
 
     def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
@@ -148,7 +152,6 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
     message.job_id = record.job.spec.job_id
     message.owner = record.job.spec.owner
     message.revision = record.job.revision
-    convert.fill_time(message.commit_time, record.commit_time)
     for change in record.changes:
         convert.fill_change(message.changes.add(), change)
 

@@ -272,6 +272,7 @@ def fill_full_job(message: job_pb2.Job, read: JobRead) -> None:
     inputs = read.inputs.chunks
     for one in read.chunks:
         fill_chunk(message.chunks.add(), one, inputs.get(one.index))
+    message.next_chunks_page_token = read.next_chunks
 
 
 def fill_change(message: event_pb2.Change, value: Change) -> None:

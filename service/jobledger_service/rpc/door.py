@@ -7,7 +7,7 @@ from jobledger_service.domain.errors import MessageTooLarge, RoleMissing
 from jobledger_service.ledger.keyring import KeyRing
 
 from .call import Context
-from .identity import ANYBODY
+from .identity import ANYBODY, NOBODY
 from .methods import Method
 
 if TYPE_CHECKING:
@@ -27,18 +27,24 @@ class Door:
         self._rates = rates
         self._message_limit = message_limit
 
-    async def identify(self, context: Context) -> Caller:
-        """Return who calls; raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
+    async def identify(self, context: Context, method: Method) -> Caller:
+        """Return who calls, NOBODY where no key is needed.
+
+        Raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable.
+        """
+        if method.role is None:
+            return NOBODY
         if self._keyring is None:
             return ANYBODY
         return await self._keyring.caller(token_in(_authorization(context)))
 
     async def admit(self, caller: Caller, method: Method) -> None:
         """Let in a call; raises RoleMissing, RateLimited."""
-        if not caller.may(method.role):
-            raise RoleMissing(method.name, method.role)
-        if self._rates is not None:
-            await self._rates.take(caller, method.kind)
+        if method.role is not None:
+            if not caller.may(method.role):
+                raise RoleMissing(method.name, method.role)
+            if self._rates is not None:
+                await self._rates.take(caller, method.kind)
 
     def check_size(self, caller: Caller, size: int) -> None:
         """Let in a request of so many bytes; raises MessageTooLarge."""

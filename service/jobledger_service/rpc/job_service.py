@@ -94,7 +94,11 @@ class JobService:
             return self._batch(job_ids, by_id, statuses.unreadable, convert.fill_status)
         found = await self.queries.jobs(caller.owner, job_ids, full=view is View.FULL)
         jobs = {one.job.spec.job_id: one for one in found.jobs.values()}
-        return self._batch(job_ids, jobs, found.unreadable, _fill_shown)
+        unread = set(map(job_id_of, found.unread))
+        looked_for = [job_id for job_id in job_ids if job_id not in unread]
+        response = self._batch(looked_for, jobs, found.unreadable, _fill_shown)
+        response.unread_job_ids.extend(job_id for job_id in job_ids if job_id in unread)
+        return response
 
     def _batch(
         self,

@@ -13,6 +13,8 @@ ADMIN_SERVICE: Final = "jobledger.v1.AdminService"
 WEBHOOK_SERVICE: Final = "jobledger.v1.WebhookService"
 LIMIT_SERVICE: Final = "jobledger.v1.LimitService"
 IMPORT_SERVICE: Final = "jobledger.v1.ImportService"
+HEALTH: Final = "grpc.health.v1.Health"
+REFLECTION: Final = "grpc.reflection.v1alpha.ServerReflection"
 CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 OPERATIONS: Final = "google.longrunning.Operations"
 
@@ -30,12 +32,13 @@ class Kind(StrEnum):
 class Method:
     """An RPC; `service` has its package before it. One that `waits` stays open long, and ends when its key does.
 
+    Without a role it needs no key: it is answered to everybody, also while the server drains.
     One that is `reserved` is let in when the owner's other calls are refused: it reports on held leases, or on health.
     """
 
     service: str
     name: str
-    role: Role
+    role: Role | None
     kind: Kind
     waits: bool = False
     reserved: bool = False
@@ -100,5 +103,10 @@ def _methods() -> Iterator[Method]:
     yield Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE)
 
 
-METHODS: Final = {method.full_name: method for method in _methods()}
+_PUBLIC: Final = (
+    Method(HEALTH, "Check", None, Kind.READ),
+    Method(HEALTH, "Watch", None, Kind.WATCH),
+    Method(REFLECTION, "ServerReflectionInfo", None, Kind.WATCH),
+)
+METHODS: Final = {method.full_name: method for method in (*_methods(), *_PUBLIC)}
 """By the full name of the descriptor. A server does not start with a method that is not here."""

@@ -49,7 +49,8 @@ def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
     if states is None:
         checks.fault("filter", f"{request.filter[:200]!r} {RULE}")
     checks.done()
-    return Listing(JobFilter(owner=caller.owner, states=states or frozenset()), limit=limit)
+    wanted = JobFilter(owner=caller.owner, states=states or frozenset())
+    return Listing(wanted, limit=limit, copies=COPIES)
 
 
 def _states(text: str) -> frozenset[JobState] | None:
@@ -63,6 +64,10 @@ def _states(text: str) -> frozenset[JobState] | None:
     if not all(named) or not names <= set(JobState):
         return None
     return frozenset(map(JobState, names))
+
+
+COPIES: Final = 2
+"""Times that an operation holds its job: as its metadata, and as its response."""
 
 
 def operation(job: Job) -> lro.Operation:

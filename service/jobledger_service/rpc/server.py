@@ -3,14 +3,14 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import grpc
 from google.longrunning import operations_proto_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_channelz.v1 import channelz_pb2
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 from jobledger.v1 import (
     admin_service_pb2,
     import_service_pb2,
@@ -20,15 +20,10 @@ from jobledger.v1 import (
     worker_service_pb2,
 )
 
-from jobledger_service.domain.errors import TooManyWatches
-
-from .errors import status_of
-from .public_streams import PublicStreams
+from .health_service import HealthService
+from .reflection_service import ReflectionService
 from .serving import Serving
 from .tls import Certificates
-
-if TYPE_CHECKING:
-    from .call import Context
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
@@ -37,7 +32,10 @@ WEBHOOK_SERVICE: Final = webhook_service_pb2.DESCRIPTOR.services_by_name["Webhoo
 LIMIT_SERVICE: Final = limit_service_pb2.DESCRIPTOR.services_by_name["LimitService"]
 IMPORT_SERVICE: Final = import_service_pb2.DESCRIPTOR.services_by_name["ImportService"]
 OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
-CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment] # its stubs name protobuf's classes in C
+# The stubs of these name protobuf's classes in C.
+HEALTH: Final[ServiceDescriptor] = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
+REFLECTION: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
+CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment]
 SERVICES: Final = (
     JOB_SERVICE,
     WORKER_SERVICE,
@@ -88,28 +86,13 @@ class Listener:
     port: int
 
 
-class _Health(health.aio.HealthServicer):
-    """grpc.health.v1, whose watches are bounded: they need no key."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._streams = PublicStreams()
-
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: "Context") -> None:  # noqa: N802  gRPC's
-        try:
-            with self._streams.hold(context.peer()):
-                await super().Watch(request, context)
-        except TooManyWatches as refusal:
-            await context.abort_with_status(status_of(refusal, lambda _: b""))
-
-
 @dataclass(slots=True)
 class GrpcServer:
     """The listeners of one process, and the health that all of them tell."""
 
     main: Listener
     admin: Listener | None
-    health: health.aio.HealthServicer
+    health: HealthService
 
     def _listeners(self) -> list[Listener]:
         return [self.main] if self.admin is None else [self.main, self.admin]
@@ -118,18 +101,15 @@ class GrpcServer:
         """Serve, and say so."""
         for one in self._listeners():
             await one.server.start()
-        for name in ("", *NAMES):
-            await self.health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self.health.show(("", *NAMES), serves=True)
 
     async def show(self, serves: bool) -> None:  # noqa: FBT001  the form that duties call
         """Say whether the services, which need the database, serve; the process itself, "", does in any case."""
-        status = health_pb2.HealthCheckResponse
-        for name in NAMES:
-            await self.health.set(name, status.SERVING if serves else status.NOT_SERVING)
+        self.health.show(NAMES, serves=serves)
 
     async def drain(self) -> None:
         """Say that no more calls are wanted."""
-        await self.health.enter_graceful_shutdown()
+        self.health.drain()
 
     async def stop(self, grace: float) -> None:
         """Close the connections, giving calls that run `grace` seconds to finish."""
@@ -154,17 +134,17 @@ class Port:
 
 def build(main: Port, admin: Port | None, serving: Serving, services: Mapping[ServiceDescriptor, object]) -> GrpcServer:
     """Return a server bound to its addresses; raises CannotListenError."""
-    servicer = _Health()
-    first = _listener(main, serving, services, servicer)
-    second = _listener(admin, serving, services, servicer) if admin else None
-    return GrpcServer(first, second, servicer)
+    health = HealthService(NAMES)
+    first = _listener(main, serving, services, health)
+    second = _listener(admin, serving, services, health) if admin else None
+    return GrpcServer(first, second, health)
 
 
 def _listener(
     port: Port,
     serving: Serving,
     services: Mapping[ServiceDescriptor, object],
-    servicer: health.aio.HealthServicer,
+    health: HealthService,
 ) -> Listener:
     ours = (
         ("grpc.so_reuseport", int(port.shared)),
@@ -172,11 +152,11 @@ def _listener(
         ("grpc.max_receive_message_length", HARD * port.message_limit),
     )
     server = grpc.aio.server(options=(*OPTIONS, *ours))
-    server.add_generic_rpc_handlers([serving.handler(descriptor, services[descriptor]) for descriptor in port.services])
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    served: dict[ServiceDescriptor, object] = {descriptor: services[descriptor] for descriptor in port.services}
+    served[HEALTH] = health
     if port.reflection:
-        names = [descriptor.full_name for descriptor in port.services]
-        reflection.enable_server_reflection((*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        served[REFLECTION] = ReflectionService([one.full_name for one in (*served, REFLECTION)])
+    server.add_generic_rpc_handlers([serving.handler(descriptor, service) for descriptor, service in served.items()])
     return Listener(server, _bind(server, port))
 
 

@@ -1,8 +1,8 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,13 +20,15 @@ from jobledger_service.ledger.usage import Usage
 from .call import AccessLog, Call, Context, Served
 from .door import Door
 from .errors import internal_status, status_of
-from .identity import Caller
+from .identity import NOBODY, Caller
 from .in_flight import Flight, InFlight
 from .methods import METHODS, Kind, Method
 from .observe import CallsObserver
 from .open_calls import OpenCalls
 from .overload_log import OverloadLog
+from .public_streams import PublicStreams
 from .receiving import RequestMissingError
+from .strangers import RefusedStrangers
 from .traces import Tracer
 
 log = structlog.get_logger(__name__)
@@ -37,6 +39,7 @@ else:
     Handler = grpc.RpcMethodHandler
 Read = Callable[[bytes], Any]
 Request = Callable[[Call, Caller, Flight], Awaitable[Any]]
+Answer = Callable[[Any, Caller], Awaitable[Message | bytes]]
 """Receives what a call asks for."""
 R = TypeVar("R")
 
@@ -52,6 +55,11 @@ def _read(form: type[Message], raw: bytes) -> Message:
         return form.FromString(raw)
     except DecodeError:
         raise InvalidField(("request", f"is not an encoded {form.DESCRIPTOR.full_name}")) from None
+
+
+async def _read_each(read: Read, stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for raw in stream:
+        yield read(raw)
 
 
 async def _send(context: Context, message: bytes) -> None:
@@ -128,6 +136,8 @@ class Serving:
         self._tracer = tracer
         self._overload_log = OverloadLog(refused)
         self._calls = _Calls()
+        self._strangers = RefusedStrangers()
+        self._public_streams = PublicStreams()
 
     async def drain(self, seconds: float) -> None:
         """Refuse further calls as DRAINING until none runs and none has come for a moment, or `seconds` have passed."""
@@ -137,6 +147,7 @@ class Serving:
                 await self._calls.quiet()
         except TimeoutError:
             log.warning("calls still run when the drain timeout ends", calls=self._calls.running)
+        self._strangers.close()
 
     def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
         """Return the handler of a service whose methods have the names of the descriptor."""
@@ -148,11 +159,16 @@ class Serving:
         asked, streams = METHODS[descriptor.full_name], descriptor.server_streaming
         observer = self._observer.method(f"{asked.service}/{asked.name}", streams=streams)
         method = Served(asked, observer, keeps_trace=asked.name in KEEP_TRACE)
+        if descriptor.client_streaming and streams:
+            return grpc.stream_stream_rpc_method_handler(self._stream(method, partial(_read_each, read), answer))
         if streams:
             return grpc.unary_stream_rpc_method_handler(self._stream(method, read, answer))
+        if asked.role is None:
+            return grpc.unary_unary_rpc_method_handler(self._unary(method, partial(self._answer_anybody, read, answer)))
         request = partial(self._receive_stream if descriptor.client_streaming else self._receive, read)
         # To gRPC a stream of one request, so that it is read when there is room for it, and not before.
-        return grpc.stream_unary_rpc_method_handler(self._unary(method, request, self._held(asked, answer)))
+        answer_caller = partial(self._answer, request, self._held(asked, answer))
+        return grpc.stream_unary_rpc_method_handler(self._unary(method, answer_caller))
 
     def _held(
         self, method: Method, call: Callable[[Any, Caller], Awaitable[R]]
@@ -169,13 +185,13 @@ class Serving:
         return held
 
     def _unary(
-        self, method: Served, request: Request, answer: Callable[[Any, Caller], Awaitable[Message | bytes]]
-    ) -> Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]:
-        async def behaviour(_: AsyncIterator[bytes], context: Context) -> bytes:
-            with Call(method, context, self._log_of_calls, self._tracer) as call:
+        self, method: Served, answer: Callable[[Call, Any], Awaitable[bytes]]
+    ) -> Callable[[Any, Context], Awaitable[bytes]]:
+        async def behaviour(sent: Any, context: Context) -> bytes:  # noqa: ANN401  bytes, or a stream of bytes
+            with self._call(method, context) as call:
                 try:
-                    with self._calls:
-                        reply = await self._answer(call, request, answer)
+                    with self._running(method.asked):
+                        reply = await answer(call, sent)
                 except Refusal as refusal:
                     await self._refuse(call, refusal)
                     raise AssertionError("abort raises") from None
@@ -188,14 +204,20 @@ class Serving:
 
         return behaviour
 
-    async def _answer(
-        self, call: Call, request: Request, answer: Callable[[Any, Caller], Awaitable[Message | bytes]]
-    ) -> bytes:
+    async def _answer(self, request: Request, answer: Answer, call: Call, _: AsyncIterator[bytes]) -> bytes:
+        """Return the reply to a caller with a key, whose request is read when there is room for it."""
         caller = await self._admit(call)
         with self._in_flight.begin(caller.owner, call.method.asked) as flight:
             call.request = await request(call, caller, flight)
             call.reply = await answer(call.request, caller)
             return _encoded(call.reply)
+
+    async def _answer_anybody(self, read: Read, answer: Answer, call: Call, raw: bytes) -> bytes:
+        """Return the reply to a small request that needs no key: health is told whatever else waits."""
+        caller = await self._admit(call)
+        call.request = self._read(read, raw, call, caller)
+        call.reply = await answer(call.request, caller)
+        return _encoded(call.reply)
 
     async def _receive(self, read: Read, call: Call, caller: Caller, flight: Flight) -> Any:  # noqa: ANN401  any message
         raw = await flight.receive(call.context)
@@ -205,21 +227,21 @@ class Serving:
         return (self._read(read, raw, call, caller) async for raw in flight.receive_each(call.context))
 
     def _read(self, read: Read, raw: bytes, call: Call, caller: Caller) -> Any:  # noqa: ANN401  any message
-        size = len(raw)
+        size = len(raw) if isinstance(raw, bytes) else 0
         call.tally.received += size
         self._door.check_size(caller, size)
         return read(raw)
 
     def _stream(
-        self, method: Served, read: Read, answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
-    ) -> Callable[[bytes, Context], Awaitable[None]]:
-        async def behaviour(raw: bytes, context: Context) -> None:
-            with Call(method, context, self._log_of_calls, self._tracer) as call:
+        self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        async def behaviour(raw: Any, context: Context) -> None:  # noqa: ANN401  bytes, or a stream of bytes
+            with self._call(method, context) as call:
                 try:
-                    with self._calls:
+                    with self._running(method.asked):
                         caller = await self._admit(call)
                         call.request = self._read(read, raw, call, caller)
-                        with self._open_calls.watch(caller):
+                        with self._watch(call, caller):
                             async with aclosing(answer(call.request, caller)) as messages:
                                 async for message in messages:
                                     await _send(context, message)
@@ -235,11 +257,31 @@ class Serving:
 
         return behaviour
 
+    def _call(self, method: Served, context: Context) -> Call:
+        tracer = None if method.asked.role is None else self._tracer  # nobody wants a trace of each probe
+        return Call(method, context, self._log_of_calls, tracer)
+
+    def _running(self, method: Method) -> AbstractContextManager[None]:
+        """Count a call that is to end before the server does, and refuse it when the server drains."""
+        return nullcontext() if method.role is None else self._calls
+
+    @contextmanager
+    def _watch(self, call: Call, caller: Caller) -> Iterator[None]:
+        """Hold a stream: of its key, or one of those that everybody may open; raises TooManyWatches."""
+        if call.method.asked.role is not None:
+            with self._open_calls.watch(caller):
+                yield
+            return
+        with self._public_streams.hold(call.context.peer()):
+            yield
+
     async def _admit(self, call: Call) -> Caller:
         """Return who makes the call, which is noted in it, when they may make it."""
         asked = call.method.asked
-        caller = call.caller = await self._door.identify(call.context)
-        call.tally = self._usage.tally(caller, asked.full_name)
+        caller = await self._door.identify(call.context, asked)
+        if caller is not NOBODY:
+            call.caller = caller
+            call.tally = self._usage.tally(caller, asked.full_name)
         await self._door.admit(caller, asked)
         return caller
 
@@ -249,6 +291,8 @@ class Serving:
         call.code = status.code.name
         if isinstance(refusal, QueueFull):
             self._overload_log.note(call.caller.owner if call.caller else "", refusal.bound)
+        elif call.caller is None:
+            self._strangers.add(call.method.asked.full_name, call.code, refusal.reason)
         else:
             log.info("refused", code=call.code, why=status.details, **call.told())
         call.let_go(refusal)

@@ -10,7 +10,8 @@ from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.domain import limits
 from jobledger_service.domain.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
-from jobledger_service.domain.leases import Lease
+from jobledger_service.domain.epoch import Epoch
+from jobledger_service.domain.leases import NO_LEASE, Lease
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.progress import NO_REPORT, ProgressReport
 from jobledger_service.domain.work import NOTHING_NEW, Claim, Failure, Release, WorkReport
@@ -29,11 +30,12 @@ MAX_DELAY: Final = 7 * DAY
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What requests are read with: the time, chance (from 0 to 1), and the URI schemes that the operator allows."""
+    """What requests are read with: the time, chance (0 to 1), the URI schemes that the operator allows, the epoch."""
 
     clock: Clock
     roll: Callable[[], float]
     schemes: Sequence[str]
+    epoch: Epoch
 
 
 def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
@@ -88,7 +90,7 @@ def _lease_duration(checks: Checks, request: Any) -> int:  # noqa: ANN401  claim
 def heartbeat(request: api.HeartbeatRequest, caller: Caller, given: Given) -> commands.Heartbeat:
     """Return the command of Heartbeat."""
     checks = Checks(given.schemes)
-    leases = _leases(checks, "reports", [report.lease_token for report in request.reports])
+    leases = _leases(checks, given, "reports", [report.lease_token for report in request.reports])
     reports = [
         _report(checks, f"reports[{index}].progress", report.progress, given)
         for index, report in enumerate(request.reports)
@@ -98,7 +100,8 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, given: Given) -> co
     return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration, received=given.clock())
 
 
-def _leases(checks: Checks, field: str, tokens: Sequence[str]) -> list[Lease]:
+def _leases(checks: Checks, given: Given, field: str, tokens: Sequence[str]) -> list[Lease]:
+    """Return the leases that tokens name. A token that this epoch did not give names one that nobody holds."""
     checks.count(field, len(tokens), MOST_LEASES, least=1)
     found: list[Lease] = []
     seen: dict[str, int] = {}
@@ -107,10 +110,10 @@ def _leases(checks: Checks, field: str, tokens: Sequence[str]) -> list[Lease]:
             checks.fault(f"{field}[{index}].lease_token", f"is the same as in {field}[{seen[token]}]")
         seen[token] = index
         try:
-            found.append(Lease.parse(token))
+            found.append(Lease.parse(token, given.epoch) or NO_LEASE)
         except ValueError as error:
             checks.fault(f"{field}[{index}].lease_token", str(error) if token else "is required")
-            found.append(Lease("", 0, 0, 0))
+            found.append(NO_LEASE)
     return found
 
 
@@ -195,7 +198,7 @@ def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, 
 def complete_chunks(request: api.CompleteChunksRequest, caller: Caller, given: Given) -> commands.CompleteChunks:
     """Return the command of CompleteChunks."""
     checks = Checks(given.schemes)
-    leases = _leases(checks, "completions", [one.lease_token for one in request.completions])
+    leases = _leases(checks, given, "completions", [one.lease_token for one in request.completions])
     completions = []
     for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
         field = f"completions[{index}]"
@@ -209,7 +212,7 @@ def complete_chunks(request: api.CompleteChunksRequest, caller: Caller, given: G
 def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) -> commands.FailChunks:
     """Return the command of FailChunks."""
     checks = Checks(given.schemes)
-    leases = _leases(checks, "failures", [one.lease_token for one in request.failures])
+    leases = _leases(checks, given, "failures", [one.lease_token for one in request.failures])
     failures = []
     for index, (lease, one) in enumerate(zip(leases, request.failures, strict=True)):
         field = f"failures[{index}]"
@@ -227,7 +230,7 @@ def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) ->
 def release_chunks(request: api.ReleaseChunksRequest, caller: Caller, given: Given) -> commands.ReleaseChunks:
     """Return the command of ReleaseChunks."""
     checks = Checks(given.schemes)
-    leases = _leases(checks, "releases", [one.lease_token for one in request.releases])
+    leases = _leases(checks, given, "releases", [one.lease_token for one in request.releases])
     releases = []
     for index, (lease, one) in enumerate(zip(leases, request.releases, strict=True)):
         field = f"releases[{index}]"

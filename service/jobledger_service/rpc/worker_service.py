@@ -10,7 +10,8 @@ from jobledger.v1 import worker_service_pb2 as api
 
 from jobledger_service.domain.chunk import WorkError
 from jobledger_service.domain.errors import JobUnreadable, Refusal
-from jobledger_service.domain.work import Failure, WorkReport
+from jobledger_service.domain.limits import MAX_REPLY_BYTES
+from jobledger_service.domain.work import Failure, Release, WorkReport
 from jobledger_service.ledger.attendance import Attendance
 from jobledger_service.ledger.claims import ClaimQueue
 from jobledger_service.ledger.commands import Claimed, FailChunks, LeaseAnswer, LeaseStatus
@@ -25,6 +26,8 @@ from .structs import check_encodable
 
 UNREADABLE: Final = "INPUT_UNREADABLE"
 """The code of the error of a chunk that no worker can be shown."""
+
+NO_ROOM: Final = Release("the answer to the claim had no room for it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,19 @@ class WorkerService:
         command, wait = read.claim_chunks(request, caller)
         self.attendance.note(caller.owner, request.worker)
         claimed = await self.claims.claim(command, wait)
-        encoded = [await self._shown(one) for one in claimed]
-        return b"".join(api.ClaimChunksResponse(chunks=[one]).SerializeToString() for one in encoded if one)
+        parts: list[bytes] = []
+        size = 0
+        for number, one in enumerate(claimed):
+            message = await self._shown(one)
+            if message is None:
+                continue
+            part = api.ClaimChunksResponse(chunks=[message]).SerializeToString()
+            size += len(part)
+            if parts and size > MAX_REPLY_BYTES:
+                self.claims.give_back(caller.owner, claimed[number:], NO_ROOM)
+                break
+            parts.append(part)
+        return b"".join(parts)
 
     async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:
         claimed = await self.claims.claim_one(read.claim_chunk(request, caller))
@@ -58,7 +72,7 @@ class WorkerService:
         try:
             check_encodable("job_input", claimed.inputs.job)
             check_encodable("input", claimed.inputs.chunks.get(claimed.chunk.index))
-            return _claimed(claimed, self.given.schemes)
+            return _claimed(claimed, self.given)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one chunk is wrong with it alone
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
         failure = Failure(WorkError(UNREADABLE, "what is stored of the chunk or of its job cannot be read"), 0.5, True)  # noqa: FBT003
@@ -128,7 +142,7 @@ def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
     return result
 
 
-def _claimed(claimed: Claimed, schemes: Sequence[str]) -> api.ClaimedChunk:
+def _claimed(claimed: Claimed, given: read.Given) -> api.ClaimedChunk:
     job, chunk = claimed.job, claimed.chunk
     message = api.ClaimedChunk(
         job_id=job.spec.job_id,
@@ -137,9 +151,9 @@ def _claimed(claimed: Claimed, schemes: Sequence[str]) -> api.ClaimedChunk:
         stages=convert.stages(job.spec),
         labels=job.labels or None,
         traceparent=job.spec.traceparent,
-        artifact_schemes=schemes,
+        artifact_schemes=given.schemes,
     )
-    message.lease.token = claimed.lease.token
+    message.lease.token = claimed.lease.token(given.epoch)
     if chunk.lease_expire_time is not None:
         convert.fill_time(message.lease.expire_time, chunk.lease_expire_time)
     convert.fill_chunk(message.chunk, chunk, claimed.inputs.chunks.get(chunk.index))

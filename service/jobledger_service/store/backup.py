@@ -1,4 +1,4 @@
-"""A copy of an SQLite database as it is at one moment, made while a server writes to it."""
+"""Copies of SQLite databases: a back-up, made while a server writes, and a database restored from one."""
 
 import os
 import sqlite3
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from .engines import UnknownDatabaseError, without_password
+from .engines import UnknownDatabaseError, open_database, without_password
+from .epochs import begin_epoch
+from .migrate import upgrade
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 
 class BackupError(Exception):
-    """The back-up was not made; nothing is left of it."""
+    """The copy was not made; nothing is left of it."""
 
 
 class NotSqliteError(BackupError):
@@ -53,7 +55,44 @@ def back_up(url: str, target: Path, progress: Progress) -> int:
     return position
 
 
+def restore(source: Path, url: str, progress: Progress) -> int:
+    """Make the database of a URL, which must not exist, of a back-up; return the ledger's position in it.
+
+    It begins a new epoch: no cursor, page token or lease token from before is taken any more. The back-up stays as it
+    is. Raises BackupError.
+    """
+    target = _sqlite_file(
+        url, "  pg_restore --clean --if-exists --dbname='{url}' jobledger.dump\n  jobledger-server new-epoch"
+    )
+    for name in (target, *beside(target)):
+        if name.exists():
+            raise BackupError(f"{name} exists: a database is restored to where there is none; move it away first")
+    if not source.is_file():
+        raise UnknownDatabaseError(f"{source} is not a file: there is nothing to restore")
+    with _partial(target, source.stat().st_mode) as partial:
+        try:
+            _copy(source, partial, progress)
+            _checked(partial)
+            with closing(open_database(f"sqlite:///{partial}")) as database:
+                upgrade(database)
+                position = begin_epoch(database)
+        except sqlite3.Error as error:
+            raise BackupError(f"{source} could not be restored to {target}: {error}") from error
+        _sync(partial)
+        partial.rename(target)
+    _sync(target.parent)
+    return position
+
+
 def _file(url: str) -> Path:
+    file = _sqlite_file(url, "  pg_dump --format=custom --file=jobledger.dump '{url}'")
+    if not file.is_file():
+        raise UnknownDatabaseError(f"{file} is not a file: there is nothing to back up")
+    return file
+
+
+def _sqlite_file(url: str, instead: str) -> Path:
+    """Return the file of an SQLite database; `instead` is what to use for PostgreSQL."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -62,12 +101,14 @@ def _file(url: str) -> Path:
         plain = without_password(parsed._replace(drivername="postgresql", password=None).render_as_string())
         raise NotSqliteError(
             "PostgreSQL has its own back-ups, which are consistent while servers run. Use:\n"
-            f"  pg_dump --format=custom --file=jobledger.dump '{plain}'"
+            + instead.format(url=plain)
         )
-    file = Path(parsed.database or "")
-    if not file.is_file():
-        raise UnknownDatabaseError(f"{file} is not a file: there is nothing to back up")
-    return file
+    return Path(parsed.database or "")
+
+
+def beside(file: Path) -> list[Path]:
+    """Return the files that SQLite keeps beside a database, one of which may hold what another database has lost."""
+    return [file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal")]
 
 
 @contextmanager
@@ -84,7 +125,7 @@ def _partial(target: Path, mode: int) -> "Iterator[Path]":
     except OSError as error:
         raise BackupError(f"{target} could not be written: {error.strerror}") from error
     finally:
-        for name in (partial, *(partial.with_name(partial.name + end) for end in ("-wal", "-shm", "-journal"))):
+        for name in (partial, partial.with_name(partial.name + ".lock"), *beside(partial)):
             name.unlink(missing_ok=True)
 
 

@@ -123,7 +123,8 @@ class SqlDeliveryStore:
         now: int,
     ) -> None:
         locked = waiting.lock(connection, {one.claimed.webhook_key for one in finished})
-        connection.execute(_CONCLUDE, [_conclusion(one, now) for one in finished])
+        ordered = sorted(finished, key=lambda one: _place_of(one.claimed))
+        connection.execute(_CONCLUDE, [_conclusion(one, now) for one in ordered])
         for key, webhook in locked.items():
             mine = [one for one in finished if one.claimed.webhook_key == key]
             after = decide(webhook, mine)
@@ -181,7 +182,8 @@ class SqlDeliveryStore:
     def release(self, claimed: Sequence[Claimed]) -> None:
         """Give back deliveries whose attempt was broken off."""
         with self._database.write() as connection:
-            connection.execute(_RELEASE, [_row_of(one) | {"fence": one.fence} for one in claimed])
+            ordered = sorted(claimed, key=_place_of)
+            connection.execute(_RELEASE, [_row_of(one) | {"fence": one.fence} for one in ordered])
 
     def release_all(self) -> None:
         """Give back what a process that is gone had claimed; only where no other process can claim."""
@@ -248,6 +250,7 @@ class SqlDeliveryStore:
         locked = waiting.lock(connection, keys)
         stale = old.where(waiting.free, deliveries.c.webhook_key.in_(sorted(locked)))
         rows = [delivery_of(row) for row in connection.execute(stale, {"now": now})]
+        rows.sort(key=lambda one: (one.webhook_key, one.position, one.ordinal))
         if rows:
             connection.execute(_DIE, [_death(one, now) for one in rows])
         for webhook in locked.values():
@@ -261,10 +264,16 @@ class SqlDeliveryStore:
             .order_by(deliveries.c.end_time)
             .limit(limit)
         )
-        rows = [{"key": key, "at": position, "nth": ordinal} for key, position, ordinal in connection.execute(old)]
+        places = sorted(tuple(place) for place in connection.execute(old))
+        rows = [{"key": key, "at": position, "nth": ordinal} for key, position, ordinal in places]
         if rows:
             connection.execute(delete(deliveries).where(_IS_ROW, over), rows)
         return len(rows)
+
+
+def _place_of(claimed: Claimed) -> tuple[str, int, int]:
+    """Return the place in the order in which deliveries are locked."""
+    return claimed.webhook_key, claimed.position, claimed.ordinal
 
 
 def _row_of(claimed: Claimed) -> dict[str, Any]:

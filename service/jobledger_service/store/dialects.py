@@ -1,8 +1,9 @@
 """What differs between databases, in one place."""
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from sqlalchemy import (
     ARRAY,
@@ -123,6 +124,9 @@ class Dialect(Protocol):
     def replicas(self, connection: Connection) -> list[Replica]:
         """Return the servers that are connected now, by name; none where there can be only one."""
 
+    def was_cancelled(self, error: DBAPIError) -> bool:
+        """Return whether the database ended a statement because it took too long."""
+
     def meaning(self, error: DBAPIError) -> Exception:
         """Return what an error of the database means to the ledger."""
 
@@ -231,9 +235,12 @@ class Sqlite:
     def replicas(self, connection: Connection) -> list[Replica]:  # noqa: ARG002  there are no others
         return []
 
+    def was_cancelled(self, error: DBAPIError) -> bool:
+        return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+
     def meaning(self, error: DBAPIError) -> Exception:
-        kind = type(error.orig).__name__
-        if kind in ("IntegrityError", "DataError", "ProgrammingError", "OverflowError"):
+        code = getattr(error.orig, "sqlite_errorcode", None)  # none where the driver itself refuses a value
+        if code is None or code & 0xFF in _SQLITE_REJECTS:
             return RejectedStatementError(str(error.orig))
         return StoreUnavailable()
 
@@ -329,15 +336,37 @@ class Postgres:
         named = [str(name).split("/", 2) for name in connection.execute(_REPLICAS).scalars()]
         return [Replica(name, version) for _, version, name in named]
 
+    def was_cancelled(self, error: DBAPIError) -> bool:
+        return getattr(error.orig, "sqlstate", None) == "57014"  # query_canceled, here and at the server
+
     def meaning(self, error: DBAPIError) -> Exception:
         state = getattr(error.orig, "sqlstate", None) or ""
         # serialization_failure, deadlock_detected; unique_violation: another replica has just made a row of that name,
         # which was not there to be locked when this transaction looked.
         if state in ("40001", "40P01", "23505"):
             return ConflictError(str(error.orig))
-        if state[:2] in ("22", "23", "42"):  # data exception, integrity violation, wrong statement
+        if state[:2] in _POSTGRES_REJECTS:
+            return RejectedStatementError(str(error.orig))
+        # The driver refuses some values itself, such as a text with a NUL character, and then there is no state.
+        if not state and type(error.orig).__name__ in ("DataError", "NotSupportedError", "ProgrammingError"):
             return RejectedStatementError(str(error.orig))
         return StoreUnavailable()
+
+
+_SQLITE_REJECTS: Final = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+}
+"""What a statement or its values bring about; everything else, such as a full disk, is the database's state."""
+
+_POSTGRES_REJECTS: Final = {"0A", "21", "22", "23", "2F", "38", "39", "42", "44", "54", "P0", "XX"}
+"""Classes of errors that a statement or its values bring about: data exceptions, violated constraints, wrong
+statements, limits of a row or an index (54), and what the server fails at in itself (XX), such as one damaged row
+(https://www.postgresql.org/docs/current/errcodes-appendix.html). The others are the state of the database, or of the
+connection to it."""
 
 
 # Each server names its connections, `jobledger/VERSION/NAME`: so it is seen as long as it is connected, and no longer.

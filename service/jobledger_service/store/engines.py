@@ -5,22 +5,27 @@ import logging
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import NoneType
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 from uuid import uuid4
 
 from msgspec import json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobledger_service import VERSION
-from jobledger_service.domain.errors import StoreUnavailable
+from jobledger_service.domain.errors import Draining, ReadTooLong, StoreUnavailable
+from jobledger_service.domain.writer_level import may_write
+from jobledger_service.ledger.readers import OWNER_THREADS
 from jobledger_service.ledger.write_ports import RejectedStatementError
 
 from .dialects import CHANNEL, Dialect, Postgres, Sqlite
+from .time_limits import DEFAULT_LIMITS, GRACE, Deadline, TimeLimits
+from .writer_level import read_writer_level
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +38,11 @@ WRITER_PRAGMAS = (
 )
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
 _PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
-READERS = 3
-"""As many as there are threads that read: two for calls, one for exports."""
+READERS = OWNER_THREADS + 3
+"""Connections, as many as there are threads that read, so that none waits for another's: those of callers' reads, and
+one each for single jobs, for the feed, and for the duties. Exports have one of their own beside them."""
+PROGRESS_STEPS = 1_000_000
+"""Instructions of SQLite's machine, 20 to 50 ms, after which a read looks at its deadline."""
 
 
 class DatabaseInUseError(Exception):
@@ -45,16 +53,59 @@ class UnknownDatabaseError(ValueError):
     """The URL does not name a database that Jobledger can use."""
 
 
+class Engines(NamedTuple):
+    """What connects: one writer, the readers beside it, and one reader for exports."""
+
+    writer: Engine
+    reader: Engine
+    exporter: Engine
+
+
+class ReadAccess:
+    """Reads of a database through one engine, each within `seconds`."""
+
+    def __init__(self, database: "Database", engine: Engine, seconds: float | None) -> None:
+        self.dialect = database.dialect
+        self._database = database
+        self._engine = engine
+        self._seconds = seconds
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that sees one snapshot; raises ReadTooLong when it takes longer than it may."""
+        with self._database.translated(self._seconds), self._engine.begin() as connection:
+            deadline: Deadline = connection.info["deadline"]
+            deadline.begin(self._seconds)
+            try:
+                yield connection
+            finally:
+                deadline.begin(None)
+
+
 class Database:
-    """The engines of one database; `file` is that of SQLite, None for a server elsewhere."""
+    """The engines of one database; `file` is that of SQLite, None for a server elsewhere.
+
+    `exports` is the same database as exports read it: on a connection and within a time of their own. `on_outdated` is
+    called, on the thread that wanted to write, with the lowest writer level when it is above ours.
+    """
 
     def __init__(
-        self, dialect: Dialect, writer: Engine, reader: Engine, release: Callable[[], None], file: Path | None = None
+        self,
+        dialect: Dialect,
+        engines: Engines,
+        limits: TimeLimits,
+        release: Callable[[], None],
+        file: Path | None = None,
     ) -> None:
         self.dialect = dialect
-        self.writer = writer
-        self.reader = reader
+        self.writer = engines.writer
+        self.reader = engines.reader
+        self.limits = limits
         self.file = file
+        self.on_outdated: Callable[[int], object] = lambda _level: None
+        self.exports = ReadAccess(self, engines.exporter, limits.export)
+        self._reads = ReadAccess(self, engines.reader, limits.read)
+        self.engines = engines
         self._release = release
 
     @property
@@ -70,32 +121,45 @@ class Database:
 
     def close(self) -> None:
         """Close all connections and give the database free."""
-        self.reader.dispose()
-        self.writer.dispose()
+        for engine in self.engines:
+            engine.dispose()
         self._release()
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Open the writing transaction."""
+        """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
+        with self.change_schema() as connection:
+            lowest = read_writer_level(connection)
+            if not may_write(lowest):
+                self.on_outdated(lowest)
+                raise Draining
+            yield connection
+
+    @contextmanager
+    def change_schema(self) -> Iterator[Connection]:
+        """Open a writing transaction on a schema of any version."""
         with self.translated(), self.writer.begin() as connection:
             yield connection
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """Open a transaction that sees one snapshot."""
-        with self.translated(), self.reader.begin() as connection:
-            yield connection
+    def read(self) -> AbstractContextManager[Connection]:
+        """Open a transaction that sees one snapshot; raises ReadTooLong when it takes longer than a read may."""
+        return self._reads.read()
 
     @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Raise the ledger's errors in place of the database's."""
+    def translated(self, read_seconds: float | None = None) -> Iterator[None]:
+        """Raise the ledger's errors in place of the database's; what is cancelled is a read that took too long."""
         try:
             yield
         except DBAPIError as error:
+            if read_seconds is not None and self.dialect.was_cancelled(error):
+                raise ReadTooLong(read_seconds) from error.orig
             meaning = self.dialect.meaning(error)
             if isinstance(meaning, StoreUnavailable):
                 log.error("the database fails: %s", error.orig)  # noqa: TRY400  a sentence says it all
             raise meaning from error.orig
+        except PoolTimeoutError as error:
+            log.error("no connection to the database is free: %s", error)  # noqa: TRY400  as above
+            raise StoreUnavailable from error
         except StatementError as error:
             raise RejectedStatementError(str(error)) from error
 
@@ -105,7 +169,7 @@ def without_password(url: str) -> str:
     return _PASSWORD.sub(r"\1***", url)
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS) -> Database:
     """Open `sqlite:///FILE` or `postgresql+psycopg://…`; raises UnknownDatabaseError, DatabaseInUseError."""
     try:
         parsed = make_url(url)
@@ -113,9 +177,9 @@ def open_database(url: str) -> Database:
         raise _unknown(url) from None
     match parsed.get_backend_name():
         case "sqlite" if parsed.database and parsed.database != ":memory:":
-            return _sqlite(parsed, Path(parsed.database))
+            return _sqlite(parsed, Path(parsed.database), limits)
         case "postgresql":
-            return _postgres(parsed.set(drivername="postgresql+psycopg"))
+            return _postgres(parsed.set(drivername="postgresql+psycopg"), limits)
     raise _unknown(url)
 
 
@@ -135,16 +199,44 @@ def _unknown(url: str) -> UnknownDatabaseError:
     )
 
 
-def _postgres(url: URL) -> Database:
+def _postgres(url: URL, limits: TimeLimits) -> Database:
     name = uuid4().hex
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
     # One connection writes, as there is one writer thread.
-    writer = create_engine(url, pool_size=1, max_overflow=0, json_deserializer=json.decode)
-    reader = create_engine(url, pool_size=READERS, max_overflow=0, json_deserializer=json.decode).execution_options(
-        isolation_level="REPEATABLE READ", postgresql_readonly=True
+    writer = _postgres_engine(url, limits, 1)
+    reader = _postgres_reader(url, limits.for_reads(limits.read), READERS)
+    exporter = _postgres_reader(url, limits.for_reads(limits.export), 1)
+    return Database(Postgres(name), Engines(writer, reader, exporter), limits, lambda: None)
+
+
+def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
+    from .postgres import BoundedConnection, bounded  # noqa: PLC0415  SQLite does without psycopg
+
+    engine = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=limits.connect,
+        json_deserializer=json.decode,
     )
-    event.listen(reader, "connect", _expect_indexes)
-    return Database(Postgres(name), writer, reader, lambda: None)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
+        connection = BoundedConnection.connect(*args, **bounded(kwargs, limits))
+        connection.silence = None if limits.statement is None else limits.statement + GRACE
+        return connection
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: BoundedConnection, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's
+        record.info["deadline"] = connection.deadline
+
+    return engine
+
+
+def _postgres_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
+    engine = _postgres_engine(url, limits, connections)
+    event.listen(engine, "connect", _expect_indexes)
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
 
 def _expect_indexes(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
@@ -165,12 +257,25 @@ sqlite3.register_adapter(bytes, bytes)
 sqlite3.register_adapter(bool, int)
 
 
-def _sqlite(url: URL, file: Path) -> Database:
+def _sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
     lock = _lock(file)
     writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
+    reader = _sqlite_reader(url, limits, READERS)
+    exporter = _sqlite_reader(url, limits, 1)
+    return Database(Sqlite(), Engines(writer, reader, exporter), limits, lock.close, file)
+
+
+def _sqlite_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
     # The connection that was used last is used next, so that few caches fill.
-    reader = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_size=READERS, pool_use_lifo=True)
-    return Database(Sqlite(), writer, reader, lock.close, file)
+    pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_use_lifo": True}
+    engine = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_timeout=limits.connect, **pool)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, record: Any) -> None:  # noqa: ANN401  the driver's, SQLAlchemy's
+        deadline = record.info["deadline"] = Deadline()
+        connection.set_progress_handler(lambda: deadline.is_over, PROGRESS_STEPS)
+
+    return engine
 
 
 def _lock(file: Path) -> IO[str]:

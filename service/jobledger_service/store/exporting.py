@@ -67,7 +67,7 @@ class SqlExportStore:
 
     def start_export(self, wanted: JobFilter) -> ExportStart:
         """Return where an export begins: the ledger's position, and how many jobs there are to look at."""
-        with self._database.read() as connection:
+        with self._database.exports.read() as connection:
             position: int = connection.execute(select(ledger.c.position)).scalar_one()
             counted = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(counts.c.owner == wanted.owner)
             if wanted.create_time != TimeRange():
@@ -77,7 +77,7 @@ class SqlExportStore:
 
     def export_page(self, wanted: JobFilter, position: int, after: Place, limit: int) -> ExportPage:
         """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""
-        with self._database.read() as connection:
+        with self._database.exports.read() as connection:
             now, trimmed = connection.execute(_ENDS).one()
             if trimmed > position:
                 raise HistoryTrimmed(trimmed, _TRIMMED)

@@ -2,42 +2,64 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from jobledger_service.ledger.ports import Queue
 
 from .dialects import CHANNEL
 from .engines import Database
+from .postgres import bounded
 
 log = logging.getLogger(__name__)
 
 AGAIN_AFTER: Final = 1.0
 """Seconds until a lost connection is tried again; meanwhile the feed's own slow poll finds what is new."""
 
+Ready = Callable[[Mapping[Queue, int]], None]
+Connection = psycopg.AsyncConnection[Any]
 
-async def listen(database: Database, heard: Callable[[], None], ready: Callable[[Mapping[Queue, int]], None]) -> None:
+
+async def listen(database: Database, heard: Callable[[], None], ready: Ready) -> None:
     """Call `heard` whenever another replica has committed, and after each new connection; until cancelled.
 
     `ready` hears how many chunks wait again in a queue, when another replica has found that retries came due.
     """
-    address = database.writer.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    silence = database.limits.statement
     while True:
         try:
-            async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
-                await connection.execute(f"LISTEN {CHANNEL}")
+            async with _connected(database) as connection:
+                async with asyncio.timeout(silence):
+                    await connection.execute(f"LISTEN {CHANNEL}")
                 heard()
-                async for notice in connection.notifies():
-                    replica, *waiting = notice.payload.split("\n")
-                    if replica == database.dialect.name:
-                        continue
-                    if waiting:
-                        owner, kind, count = waiting
-                        ready({(owner, kind): int(count)})
-                    else:
-                        heard()
-        except psycopg.Error as error:
-            log.warning("the connection for wake-ups is lost: %s", error)
+                while True:
+                    async for notice in connection.notifies(timeout=silence):
+                        replica, *waiting = notice.payload.split("\n")
+                        if replica == database.dialect.name:
+                            continue
+                        if waiting:
+                            owner, kind, count = waiting
+                            ready({(owner, kind): int(count)})
+                        else:
+                            heard()
+                    async with asyncio.timeout(silence):  # it was quiet: is anybody there?
+                        await connection.execute("SELECT 1")
+        except (psycopg.Error, TimeoutError) as error:
+            log.warning("the connection for wake-ups is lost: %s", str(error) or "the database does not answer")
         await asyncio.sleep(AGAIN_AFTER)
+
+
+@asynccontextmanager
+async def _connected(database: Database) -> AsyncIterator[Connection]:
+    """Open a connection for the length of the block; it is closed at once, whether or not the database answers."""
+    address = database.writer.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    given = bounded(conninfo_to_dict(address), database.limits)
+    connection = await psycopg.AsyncConnection.connect(autocommit=True, **given)
+    try:
+        yield connection
+    finally:
+        connection.pgconn.finish()

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 from sqlalchemy import Connection, insert, inspect, select
 
+from jobledger_service.domain.writer_level import WRITER_LEVEL, may_write
+
 from .engines import Database
+from .epochs import epoch_values
 from .tables import ledger, schema_version
+from .writer_level import read_writer_level
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 REVISIONS: Final = sorted(step.stem.partition("_")[0] for step in MIGRATIONS.glob("versions/[0-9]*.py"))
@@ -24,13 +27,14 @@ def upgrade(database: Database) -> bool:
     Of several that try at once on PostgreSQL, one does it, and the others wait for it. Raises SchemaError for a schema
     of a later version.
     """
-    with database.write() as connection:
+    with database.change_schema() as connection:
         database.dialect.alone(connection, "migrate")
         if _is_current(connection):
             return False
         migrate(connection, "head")
         if connection.execute(select(ledger.c.one)).first() is None:
-            connection.execute(insert(ledger).values(one=1, ledger_id=str(uuid4()), position=0, trimmed=0))
+            values = {"position": 0, "trimmed": 0, "commit_time": 0, "writer_level": WRITER_LEVEL, **epoch_values()}
+            connection.execute(insert(ledger).values(one=1, **values))
         return True
 
 
@@ -44,7 +48,7 @@ def prepare(database: Database) -> None:
 
 def check(database: Database) -> bool:
     """Return False, for there is nothing to do; raises SchemaError unless the schema is that of this version."""
-    with database.write() as connection:
+    with database.change_schema() as connection:
         if not _is_current(connection):
             raise SchemaError("the database's schema is not of this version yet: run `jobledger-server migrate` first")
     return False
@@ -57,7 +61,15 @@ def _is_current(connection: Connection) -> bool:
         found = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
     if found is not None and found not in REVISIONS:
         raise SchemaError(f"the database's schema, {found}, is of a later version: upgrade this server")
-    return found == REVISIONS[-1]
+    if found != REVISIONS[-1]:
+        return False
+    lowest = read_writer_level(connection)
+    if not may_write(lowest):
+        raise SchemaError(
+            f"the database takes writes of servers of writer level {lowest} or above, and this one has {WRITER_LEVEL}:"
+            " upgrade this server"
+        )
+    return True
 
 
 def migrate(connection: Connection, revision: str) -> None:

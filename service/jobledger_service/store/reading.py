@@ -1,10 +1,11 @@
 """The reading half: every method is one snapshot."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
 
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -19,10 +20,10 @@ from sqlalchemy import (
     select,
 )
 
-from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.epoch import Epoch
 from jobledger_service.domain.health import MOST_DELIVERIES, StoreVitals
-from jobledger_service.domain.job import Job, job_key
-from jobledger_service.domain.limits import CHUNKS_IN_VIEW
+from jobledger_service.domain.job import Job
+from jobledger_service.domain.limits import MAX_REPLY_BYTES
 from jobledger_service.domain.run import Run
 from jobledger_service.domain.slots import MOST_PLACE, Limit
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
@@ -31,7 +32,6 @@ from jobledger_service.ledger.read_ports import (
     ChunksRead,
     EventRow,
     EventsRead,
-    JobRead,
     JobsRead,
     Listed,
     Listing,
@@ -41,11 +41,14 @@ from jobledger_service.ledger.read_ports import (
 from jobledger_service.ledger.stats import Figures, StatsQuery
 from jobledger_service.ledger.unreadable import UnreadableRows
 
-from .chunk_rows import CHUNK_COLUMNS, chunk_of
+from .chunk_rows import CHUNK_COLUMNS
 from .duty_rows import LIMIT_COLUMNS, limit_of, run_of
 from .engines import Database
-from .job_rows import JOB_COLUMNS, STATUS_COLUMNS, job_of, status_of
+from .epochs import read_epoch
+from .job_reads import JobReads, JobsWithin, Room, bounded, read_chunks
+from .job_rows import STATUS_COLUMNS, status_of
 from .listing import BUDGET, Budget, list_keys
+from .row_reader import RowReader
 from .running import RunningTotals
 from .statistics import Statistics
 from .tables import (
@@ -69,9 +72,9 @@ from .tables import (
     schema_version,
     slots_free,
 )
+from .writer_level import read_writer_level
 
 R = TypeVar("R")
-K = TypeVar("K", str, tuple[str, int])
 
 _POSITION = select(ledger.c.position)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
@@ -114,56 +117,37 @@ class SqlReadStore:
     def __init__(self, database: Database, budget: Budget = BUDGET, unreadable: UnreadableRows | None = None) -> None:
         self._database = database
         self._budget = budget
-        self._unreadable = unreadable or UnreadableRows()
+        self._reader = RowReader(unreadable or UnreadableRows())
         keys = database.dialect.keys()
         self._statistics = Statistics(database.dialect)
         self._running = RunningTotals(database.dialect)
-        self._jobs = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(keys))
+        self._jobs = JobReads(database.dialect, self._reader)
         self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
-        self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
-        self._chunks = (
-            select(*CHUNK_COLUMNS, chunks.c.input)
-            .where(chunks.c.job_key.in_(keys), chunks.c.chunk_index < CHUNKS_IN_VIEW)
-            .order_by(chunks.c.job_key, chunks.c.chunk_index)
-        )
         with database.read() as connection:
-            self._ledger = UUID(connection.execute(select(ledger.c.ledger_id)).scalar_one())
+            self._epoch = read_epoch(connection)
 
     @property
-    def ledger(self) -> UUID:
-        """The name of this ledger."""
-        return self._ledger
+    def epoch(self) -> Epoch:
+        """The epoch that the ledger is in."""
+        return self._epoch
 
     def position(self) -> int:
         """Return the position of the newest event."""
         with self._database.read() as connection:
             return _position(connection)
 
-    def read_jobs(self, keys: Iterable[str], *, full: bool) -> JobsRead:
-        """Return the jobs that exist."""
+    def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
+        """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
         with self._database.read() as connection:
-            return self._jobs_of(connection, keys, full=full)
+            read = self._jobs_of(connection, keys, full=full, room=Room(_ROOM if bounded else sys.maxsize))
+            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
-    def _jobs_of(self, connection: Connection, keys: Iterable[str], *, full: bool) -> JobsRead:
-        wanted = {"keys": self._database.dialect.key_values(keys)}
-        position = _position(connection)
-        bad: set[str] = set()
-        rows = connection.execute(self._jobs, wanted).all()
-        found = [job for row in rows if (job := self._read(job_of, row, job_key(row[0], row[1]), bad)) is not None]
-        read = self._full(connection, wanted, bad) if full and found else {}
-        places = {job.key: _place(connection, job) for job in found if job.parked_for} if full else {}
-        readable = [job for job in found if job.key not in bad]
-        jobs = {job.key: JobRead(job, *read.get(job.key, _NOT_READ), places.get(job.key)) for job in readable}
-        return JobsRead(position, jobs, bad)
-
-    def _read(self, read: Callable[[Sequence[Any]], R], row: Sequence[Any], key: K, bad: set[K]) -> R | None:
-        """Return what a row holds; None, having put its key among the bad ones, for one that cannot be read."""
-        try:
-            return read(row)
-        except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
-            self._unreadable.add(read.__name__.removesuffix("_of"), str(key), error)
-            bad.add(key)
-            return None
+    def _jobs_of(self, connection: Connection, keys: Sequence[str], *, full: bool, room: Room) -> JobsWithin:
+        read = self._jobs.read(connection, keys, room, full=full)
+        for key, one in read.jobs.items() if full else ():
+            if one.job.parked_for:
+                read.jobs[key] = replace(one, place=_place(connection, one.job))
+        return read
 
     def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
         """Return the statuses of the jobs that exist."""
@@ -174,27 +158,11 @@ class SqlReadStore:
         wanted = {"keys": self._database.dialect.key_values(keys)}
         bad: set[str] = set()
         rows = connection.execute(self._statuses, wanted).all()
-        found = [one for row in rows if (one := self._read(status_of, row, row[0], bad)) is not None]
+        found = [one for row in rows if (one := self._reader.read("status", status_of, row, row[0], bad)) is not None]
         return StatusesRead(found, bad)
 
-    def _full(
-        self, connection: Connection, wanted: dict[str, object], bad: set[str]
-    ) -> dict[str, tuple[Inputs, list[Chunk]]]:
-        """Return the inputs and the first chunks of jobs, by key; a job with a chunk that cannot be read is bad."""
-        job_inputs: dict[str, bytes] = dict(connection.execute(self._inputs, wanted).tuples().all())
-        of_chunks: dict[str, dict[int, bytes]] = {}
-        listed: dict[str, list[Chunk]] = {}
-        for *row, raw in connection.execute(self._chunks, wanted).all():
-            chunk = self._read(chunk_of, row, row[0], bad)
-            if chunk is None:
-                continue
-            listed.setdefault(chunk.job_key, []).append(chunk)
-            if raw is not None:
-                of_chunks.setdefault(chunk.job_key, {})[chunk.index] = raw
-        return {key: (Inputs(job_inputs.get(key), of_chunks.get(key, {})), ones) for key, ones in listed.items()}
-
     def list_jobs(self, listing: Listing) -> Listed:
-        """Return a page of jobs."""
+        """Return a page of jobs, as many as fit into a reply."""
         with self._database.read() as connection:
             position = _position(connection)
             found = list_keys(connection, self._database.dialect, listing, self._budget)
@@ -204,8 +172,11 @@ class SqlReadStore:
                 by_key = {one.job_key: one for one in read.statuses}
                 shown, bad = _apart(keys, by_key)
                 return Listed(position, (), found.next, found.count, found.more, shown, bad)
-            jobs, bad = _apart(keys, self._jobs_of(connection, keys, full=listing.view is View.FULL).jobs)
-            return Listed(position, jobs, found.next, found.count, found.more, (), bad)
+            within = self._jobs_of(connection, keys, full=listing.view is View.FULL, room=Room(_ROOM // listing.copies))
+            looked = keys[: len(keys) - len(within.unread)]
+            jobs, bad = _apart(looked, within.jobs)
+            follows = found.keys[len(looked) - 1] if within.unread else found.next
+            return Listed(position, jobs, follows, found.count, found.more, (), bad)
 
     def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
         """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
@@ -218,20 +189,22 @@ class SqlReadStore:
             }
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
-        """Return a job's chunks with an index above `after`."""
+        """Return a job's chunks with an index above `after`, as many as fit into a reply."""
         wanted = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
         if states:
             wanted = wanted.where(chunks.c.state.in_(sorted(states)))
         with self._database.read() as connection:
             if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == job_key)).first() is None:
                 return None
-            rows = connection.execute(wanted.order_by(chunks.c.chunk_index).limit(limit + 1)).all()
-        page, bad = rows[:limit], set[tuple[str, int]]()
-        read = [self._read(chunk_of, row[:-1], (row[0], row[1]), bad) for row in page]
-        found = [chunk for chunk in read if chunk is not None]
-        inputs = {row[1]: row[-1] for row in page if row[-1] is not None}
-        last = page[-1][1] if page else after
-        return ChunksRead(found, Inputs(None, inputs), last, len(rows) > limit, sorted(index for _, index in bad))
+            page = bounded(self._database.dialect, wanted.order_by(chunks.c.chunk_index).limit(limit + 1))
+            read = read_chunks(connection, page, {}, Room(_ROOM), self._reader)
+        found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
+        looked = sorted(bad.union(chunk.index for chunk in found))
+        last = looked[:limit][-1] if looked else after
+        inputs = Inputs(None, read.inputs.get(job_key, {}))
+        more = len(looked) > limit or not read.complete
+        shown = [chunk for chunk in found if chunk.index <= last]
+        return ChunksRead(shown, inputs, last, more, sorted(index for index in bad if index <= last))
 
     def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job, of one owner or of all, oldest first."""
@@ -311,7 +284,7 @@ class SqlReadStore:
         """Return how the database fares."""
         dialect, file = self._database.dialect, self._database.file
         with self._database.read() as connection:
-            position = _position(connection)
+            position, lowest = _position(connection), read_writer_level(connection)
             version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
             size, replicas = dialect.size(connection), dialect.replicas(connection)
             by_state: dict[str, int] = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
@@ -321,7 +294,7 @@ class SqlReadStore:
             log = file.with_name(f"{file.name}-wal")
             size += log.stat().st_size if log.exists() else 0
             free = shutil.disk_usage(file.parent).free
-        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest)
+        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest)
 
     def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
         with self._database.read() as connection:
@@ -351,7 +324,8 @@ _JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger
 _WAITING = select(deliveries.c.create_time).where(pending).limit(MOST_DELIVERIES).subquery()
 _DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
 _PARKED = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
-_NOT_READ: tuple[Inputs, list[Chunk]] = (Inputs(), [])
+_ROOM = MAX_REPLY_BYTES - 128 * 1024
+"""Bytes of what is read for a reply, which is a little longer for what stands around it."""
 
 
 def _place(connection: Connection, job: Job) -> int:

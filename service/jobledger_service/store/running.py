@@ -54,13 +54,16 @@ class RunningTotals:
             .distinct()
             .limit(KINDS_AT_ONCE)
         )
+        of_hour = and_(
+            rollups.c.owner == bindparam("of"),
+            rollups.c.hour == bindparam("at"),
+            rollups.c.kind.in_(dialect.keys()),
+        )
+        # Batches of late events lock rows of the same hour, in this order.
+        self._lock = select(rollups.c.kind).where(of_hour).order_by(*rollups.primary_key).with_for_update()
         self._take = (
             delete(rollups)
-            .where(
-                rollups.c.owner == bindparam("of"),
-                rollups.c.hour == bindparam("at"),
-                rollups.c.kind.in_(dialect.keys()),
-            )
+            .where(of_hour)
             .returning(rollups.c.kind, rollups.c.measure, rollups.c.bucket, rollups.c["count"], rollups.c.total)
         )
         self._before = self._latest()
@@ -104,6 +107,7 @@ class RunningTotals:
         """Fold the rollups of an hour, of at most 20 kinds at once; return how many rollups these were."""
         place = {"of": owner, "at": hour}
         kinds = connection.execute(self._kinds_of_hour, place).scalars().all()
+        connection.execute(self._lock, place | {"keys": self._dialect.key_values(kinds)}).all()
         taken = connection.execute(self._take, place | {"keys": self._dialect.key_values(kinds)}).all()
         added = {ALL_KINDS: Activity()}
         for kind, measure, bucket, count, total in taken:

@@ -2,8 +2,20 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Final
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    select,
+    update,
+)
 
 from jobledger_service.domain.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.domain.filter import Facts, facts_diff
@@ -12,7 +24,7 @@ from jobledger_service.domain.run import NEW_RUN, Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.domain.sweep import Sweep, Totals
-from jobledger_service.ledger.entry import ChunkRange, Encoded, Record
+from jobledger_service.ledger.entry import ChunkRange, Encoded, Place, Record
 from jobledger_service.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.ledger.write_ports import Request, Seal, Transaction, WaitingChunk, Writes
 
@@ -40,6 +52,10 @@ from .tables import (
 )
 from .tallies import count_rows, rollup_rows
 from .waiting_chunks import WaitingChunks
+
+_NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
+_later: Final = case((ledger.c.commit_time > _NOW, ledger.c.commit_time), else_=_NOW)
+"""The time of a commit: never before the one that has the position before."""
 
 
 class Statements:
@@ -76,8 +92,8 @@ class Statements:
         self.take_positions = (
             update(ledger)
             .where(ledger.c.one == 1)
-            .values(position=ledger.c.position + bindparam("taken"))
-            .returning(ledger.c.position)
+            .values(position=ledger.c.position + bindparam("taken"), commit_time=_later)
+            .returning(ledger.c.position, ledger.c.commit_time)
         )
         self.lock_free = (
             select(jobs.c.job_key)
@@ -203,11 +219,12 @@ class SqlTransaction:
         return {key: Inputs(of_jobs.get(key), of_chunks.get(key, {})) for key in {*of_jobs, *of_chunks}}
 
     def save(self, writes: Writes, now: int) -> None:
-        """Write all rows, jobs in the order of their keys, and last the tally, in the order of its keys."""
+        """Write all rows in the order of docs/adr/0033: of each table by key, last those that replicas share."""
         run, statements = self._connection.execute, self._statements
         if writes.deleted_jobs:
             run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
-        self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in writes.new_jobs])
+        new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
+        self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in new_jobs])
         self._update(jobs, [job_row(job) for job in writes.jobs])
         insert_chunks(self._connection, self._row_sets, writes.new_chunks)
         self._sweeps.save(writes.swept)
@@ -218,7 +235,7 @@ class SqlTransaction:
             parked = [{"of": job.key, "to": int(bool(job.parked_for))} for job in writes.parked]
             run(statements.park, parked)
         self._save_limits(writes)
-        self._insert(requests, [_request_row(key, one, now) for key, one in writes.requests.items()])
+        self._insert(requests, [_request_row(key, one, now) for key, one in sorted(writes.requests.items())])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
         self._row_sets.add(self._connection, counts, count_rows(writes.tally))
@@ -248,16 +265,18 @@ class SqlTransaction:
         """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
         self._dialect.announce_ready(self._connection, ready)
 
-    def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal) -> int:
+    def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal, now: int) -> int:
         """Take positions, as the transaction's last lock, append the events, and return the first position."""
-        taken = self._connection.execute(self._statements.take_positions, {"taken": len(records)}).scalar_one()
+        taken, commit_time = self._connection.execute(
+            self._statements.take_positions, {"taken": len(records), "now": now}
+        ).one()
         first: int = taken - len(records) + 1
         rows = [
             {
                 "position": position,
                 "job_key": record.job.key,
-                "commit_time": record.commit_time,
-                "message": seal(encoded, position),
+                "commit_time": commit_time,
+                "message": seal(encoded, Place(position, commit_time)),
                 "before": json_text(facts_diff(record.before, Facts.of(record.job))) if record.before else None,
                 "previous": encoded.previous,
             }
@@ -265,19 +284,19 @@ class SqlTransaction:
         ]
         self._insert(events, rows)
         gone = [(position, record) for position, (record, _) in enumerate(records, first) if record.deleted]
-        self._insert(tombstones, [_tombstone_row(position, record) for position, record in gone])
+        self._insert(tombstones, [_tombstone_row(position, record, commit_time) for position, record in gone])
         self._dialect.announce(self._connection)
         return first
 
 
-def _tombstone_row(position: int, record: Record) -> dict[str, object]:
+def _tombstone_row(position: int, record: Record, delete_time: int) -> dict[str, object]:
     spec = record.job.spec
     return {
         "position": position,
         "owner": spec.owner,
         "create_time": spec.create_time,
         "job_key": spec.key,
-        "delete_time": record.commit_time,
+        "delete_time": delete_time,
     }
 
 

@@ -83,9 +83,12 @@ ledger = Table(
     "ledger",
     metadata,
     Column("one", SmallInteger, primary_key=True, autoincrement=False),
-    Column("ledger_id", Text, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("token_secret", LargeBinary, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("trimmed", BigInteger, nullable=False),
+    Column("commit_time", BigInteger, nullable=False),
+    Column("writer_level", Integer, nullable=False),
     CheckConstraint("one = 1", name="one_row"),
     CheckConstraint("trimmed BETWEEN 0 AND position", name="trimmed_in_range"),
 )

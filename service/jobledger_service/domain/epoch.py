@@ -1,0 +1,49 @@
+"""An epoch of a ledger: the time from its creation, or from a restore, to the next restore."""
+
+import base64
+import hmac
+from typing import Final
+from uuid import UUID
+
+from msgspec import Struct
+
+MAC_BYTES: Final = 16
+MAX_TOKEN: Final = 4_096
+"""Characters of the longest token, with room: a place in a list names a job, and counts."""
+
+
+class Epoch(Struct, frozen=True):
+    """What makes and reads the tokens that callers carry: `secret` authenticates them, so that none can be forged."""
+
+    id: UUID
+    secret: bytes
+
+    def sign(self, purpose: bytes, content: bytes) -> str:
+        """Return the token that carries `content`; a token of one purpose is none of another."""
+        return _encode(self._mac(purpose, content) + content)
+
+    def verify(self, purpose: bytes, token: str) -> bytes | None:
+        """Return the content of a token, None unless this epoch made it; raises ValueError for no token."""
+        raw = _decode(token)
+        mac, content = raw[:MAC_BYTES], raw[MAC_BYTES:]
+        return content if hmac.compare_digest(mac, self._mac(purpose, content)) else None
+
+    def _mac(self, purpose: bytes, content: bytes) -> bytes:
+        return hmac.digest(self.secret, self.id.bytes + purpose + b"\0" + content, "sha256")[:MAC_BYTES]
+
+
+def _encode(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _decode(token: str) -> bytes:
+    """Return the bytes of a token; each has one encoding and no other."""
+    if len(token) > MAX_TOKEN:
+        raise ValueError("is not a token")
+    try:
+        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise ValueError("is not a token") from error
+    if len(raw) <= MAC_BYTES or _encode(raw) != token:
+        raise ValueError("is not a token")
+    return raw

@@ -1,0 +1,15 @@
+"""The writer level: which versions of the server may write to a database."""
+
+from typing import Final
+
+WRITER_LEVEL: Final = 1
+"""The level of this code. The ledger's row names the lowest level that may write to the database.
+
+Raise it together with a migration after which servers without the new code would write rows that are wrong or
+incomplete, such as one that adds a table that every commit has to keep.
+"""
+
+
+def may_write(lowest: int) -> bool:
+    """Return whether this server may write to a database that names this lowest level."""
+    return lowest <= WRITER_LEVEL

@@ -1,0 +1,45 @@
+"""Refusals of callers whom nobody knows: summed up in one line a minute, so that they cannot fill the log."""
+
+import asyncio
+from collections import Counter
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+EVERY: Final = 60.0
+"""Seconds between two lines."""
+
+
+class RefusedStrangers:
+    """Counts calls that were refused before their caller was known, or that need no key, by method, code and reason."""
+
+    def __init__(self, every: float = EVERY) -> None:
+        self._every = every
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._next: asyncio.TimerHandle | None = None
+
+    def add(self, method: str, code: str, reason: str) -> None:
+        """Count a refusal; the first of a minute is told at once, those that follow when the minute is over."""
+        self._counts[method, code, reason] += 1
+        if self._next is None:
+            self._tell()
+
+    def close(self) -> None:
+        """Tell what has not been told yet."""
+        if self._next is not None:
+            self._next.cancel()
+        self._tell()
+
+    def _tell(self) -> None:
+        self._next = None
+        if not self._counts:
+            return
+        refusals = [
+            {"method": method, "code": code, "reason": reason, "calls": calls}
+            for (method, code, reason), calls in self._counts.most_common()
+        ]
+        log.info("refused without a key", calls=self._counts.total(), refusals=refusals)
+        self._counts.clear()
+        self._next = asyncio.get_running_loop().call_later(self._every, self._tell)

@@ -1,0 +1,100 @@
+"""Connections to PostgreSQL on which nothing is waited for without end, at the server or here."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from math import inf
+from typing import Any, Final, TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.abc import PQGen
+
+from .time_limits import GRACE, Deadline, TimeLimits
+
+Answer = TypeVar("Answer")
+
+_OVER: Final = "the transaction was not over at its deadline"
+KEEPALIVES: Final = 3
+"""Probes that may go unanswered."""
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is closed when the database has not answered in time.
+
+    The database itself ends a statement that takes too long. A database that cannot be heard does not; a network that
+    takes packets and loses them is noticed by nobody else.
+    """
+
+    silence: float | None = None
+    """Seconds that one answer may take; set when the connection is made."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  the driver's
+        super().__init__(*args, **kwargs)
+        self.deadline = Deadline()
+
+    def wait(self, gen: PQGen[Answer], interval: float = 0.1, timeout: float | None = None) -> Answer:
+        """Wait for an answer; raises OperationalError when there is none, QueryCanceled at the deadline."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        if self.deadline.is_over:
+            raise errors.QueryCanceled(_OVER)
+        left = self.deadline.left + GRACE
+        bound = left if self.silence is None else min(left, self.silence)
+        if bound == inf:
+            return super().wait(gen, interval)
+        try:
+            return super().wait(gen, interval, bound)
+        except errors._WaitTimeout:  # noqa: SLF001  what the driver's `wait` says that it raises
+            pass
+        if bound == left:
+            return self._cancelled(gen, interval)
+        raise self._given_up()
+
+    def _cancelled(self, gen: PQGen[Answer], interval: float) -> Answer:
+        """Have the statement cancelled and return its answer, which is then an error, unless it was done before."""
+        with suppress(psycopg.Error):
+            self.cancel_safe(timeout=GRACE)
+        try:
+            return super().wait(gen, interval, GRACE)
+        except errors._WaitTimeout:  # noqa: SLF001  as above
+            raise self._given_up() from None
+
+    def _given_up(self) -> psycopg.OperationalError:
+        self.pgconn.finish()
+        return psycopg.OperationalError("the database does not answer")
+
+
+def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
+    """Return the parameters of a connection with the limits in them; what the operator gave stays."""
+    ours = {
+        "connect_timeout": max(2, round(limits.connect)),
+        "keepalives": 1,
+        "options": f"{_options(limits)} {given.get('options', '')}",
+    }
+    if limits.statement is not None:
+        interval = _probe_interval(limits.statement)
+        ours |= {"keepalives_idle": interval, "keepalives_interval": interval, "keepalives_count": KEEPALIVES}
+        ours |= {"tcp_user_timeout": round(limits.statement * 1_000)}
+    return {**ours, **given, "options": ours["options"]}
+
+
+def _options(limits: TimeLimits) -> str:
+    """Return what the server is told: of two values for a setting the later one holds."""
+    told = {
+        "statement_timeout": limits.statement,
+        "lock_timeout": limits.lock,
+        "idle_in_transaction_session_timeout": limits.idle,
+    }
+    options = {name: f"{round(seconds * 1_000)}" for name, seconds in told.items() if seconds is not None}
+    if limits.statement is not None:
+        # The server notices, as we do, that the other side is gone, and lets go of its locks.
+        interval = _probe_interval(limits.statement)
+        options |= {"tcp_keepalives_idle": str(interval), "tcp_keepalives_interval": str(interval)}
+        options |= {"tcp_keepalives_count": str(KEEPALIVES)}
+        options |= {"tcp_user_timeout": str(round(limits.statement * 1_000))}
+    return " ".join(f"-c {name}={value}" for name, value in options.items())
+
+
+def _probe_interval(seconds: float) -> int:
+    """Return how often a quiet connection is probed, so that its loss is known after about `seconds`."""
+    return max(1, round(seconds / (KEEPALIVES + 1)))

@@ -1,0 +1,27 @@
+"""The writer level of a database: every writing transaction reads it first, and a migration raises it.
+
+A transaction that has read the ledger's row holds a lock of the table until it ends. So a migration that raises the
+level waits for the transactions that are under way, and those that begin meanwhile wait for it and then read the new
+level: no transaction of an older server commits after the migration.
+"""
+
+from typing import Final
+
+from sqlalchemy import Connection, update
+
+from .tables import ledger
+
+_READ: Final = "SELECT writer_level FROM ledger"
+
+
+def read_writer_level(connection: Connection) -> int:
+    """Return the lowest level that may write to the database."""
+    level: int = connection.exec_driver_sql(_READ).scalar_one()
+    return level
+
+
+def raise_writer_level(connection: Connection, level: int) -> None:
+    """Let only servers of this level or above write from this transaction on; the first step of a migration."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
+    connection.execute(update(ledger).where(ledger.c.writer_level < level).values(writer_level=level))

@@ -1,0 +1,103 @@
+"""Whatever bytes come as a token or cursor, they are read as what this ledger gave, or refused by name."""
+
+import base64
+from contextlib import suppress
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jobledger_service.domain.epoch import Epoch
+from jobledger_service.domain.errors import ForeignCursor, InvalidField, PageTokenInvalid
+from jobledger_service.domain.leases import Lease
+from jobledger_service.ledger.cursor import Cursor
+from jobledger_service.ledger.paging import PageTokens
+
+EPOCH = Epoch(UUID(int=1), b"s" * 32)
+RESTORED = [Epoch(UUID(int=2), EPOCH.secret), Epoch(EPOCH.id, b"t" * 32)]
+LEASES = st.builds(
+    Lease,
+    job_key=st.text(st.characters(codec="utf-8"), max_size=200),
+    job_time=st.integers(-(2**63), 2**63 - 1),
+    index=st.integers(0, 2**32 - 1),
+    fence=st.integers(0, 2**32 - 1),
+)
+VALUES = st.lists(st.integers(-(2**63), 2**63 - 1) | st.text(st.characters(codec="utf-8"), max_size=50), max_size=6)
+BYTES = st.binary(max_size=200).map(lambda raw: base64.urlsafe_b64encode(raw).decode().rstrip("="))
+ANYTHING = st.text(max_size=200) | BYTES | st.sampled_from(["[" * 100_000, "\ud800", "A" * 1_000_000])
+
+
+@st.composite
+def mutated(draw: st.DrawFn, token: str) -> str:
+    """Return a token with something cut, put in, or changed."""
+    begin = draw(st.integers(0, len(token)))
+    end = draw(st.integers(begin, min(len(token), begin + 8)))
+    return token[:begin] + draw(st.text("ABab01-_=+/ \x00é", max_size=8)) + token[end:]
+
+
+def names_nothing(token: str, epoch: Epoch = EPOCH) -> bool:
+    with suppress(ValueError):
+        return Lease.parse(token, epoch) is None
+    return True
+
+
+@given(LEASES)
+def test_a_lease_is_named_by_its_token_in_its_epoch_alone(lease: Lease):
+    token = lease.token(EPOCH)
+    assert Lease.parse(token, EPOCH) == lease
+    assert [Lease.parse(token, restored) for restored in RESTORED] == [None, None]
+
+
+@given(LEASES, st.data())
+def test_a_changed_lease_token_names_nothing(lease: Lease, data: st.DataObject):
+    token = lease.token(EPOCH)
+    changed = data.draw(mutated(token))
+    assert changed == token or names_nothing(changed)
+
+
+@given(ANYTHING)
+def test_no_lease_is_named_by_chance(token: str):
+    assert names_nothing(token)
+
+
+@given(VALUES)
+def test_a_page_token_is_read_in_its_epoch_alone(values: list[int | str]):
+    token, types = PageTokens(EPOCH).encode("mark", *values), [type(value) for value in values]
+    assert PageTokens(EPOCH).parse(token, "mark", *types) == tuple(values)
+    for epoch, mark in [(EPOCH, "other"), *((restored, "mark") for restored in RESTORED)]:
+        with pytest.raises(PageTokenInvalid):
+            PageTokens(epoch).parse(token, mark, *types)
+
+
+@given(VALUES, st.data())
+def test_a_changed_page_token_is_refused(values: list[int | str], data: st.DataObject):
+    token, types = PageTokens(EPOCH).encode("mark", *values), [type(value) for value in values]
+    changed = data.draw(mutated(token))
+    if changed not in {token, ""}:
+        with pytest.raises(PageTokenInvalid):
+            PageTokens(EPOCH).parse(changed, "mark", *types)
+
+
+@given(ANYTHING.filter(bool))
+def test_no_page_is_named_by_chance(token: str):
+    with pytest.raises(PageTokenInvalid):
+        PageTokens(EPOCH).parse(token, "mark", int)
+
+
+@given(LEASES)
+def test_a_token_of_one_purpose_is_none_of_another(lease: Lease):
+    with pytest.raises(PageTokenInvalid):
+        PageTokens(EPOCH).parse(lease.token(EPOCH), "mark", int)
+    assert names_nothing(PageTokens(EPOCH).encode("mark", lease.index))
+
+
+@given(st.binary(max_size=40) | st.binary(min_size=25, max_size=25).map(lambda raw: b"\x01" + raw[1:]), st.booleans())
+def test_a_cursor_is_of_this_epoch_or_refused(raw: bytes, ours: bool):
+    raw = raw[:1] + EPOCH.id.bytes + raw[17:] if ours else raw
+    try:
+        cursor = Cursor.parse(raw, EPOCH.id)
+    except (InvalidField, ForeignCursor):
+        return
+    assert cursor.encode() == raw
+    assert cursor.epoch == EPOCH.id
+    assert cursor.position >= 0

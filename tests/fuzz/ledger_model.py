@@ -1,0 +1,318 @@
+"""The ledger as the documents tell of it, in plain dictionaries: what the machine compares the server with."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from jobledger.v1.chunk_pb2 import ChunkState
+from jobledger.v1.job_pb2 import JobState
+from jobledger.v1.job_service_pb2 import CancelOutcome
+from jobledger.v1.worker_service_pb2 import LeaseStatus
+
+from tests.support.states import (
+    CANCEL_REQUESTED,
+    CANCELLED,
+    CANCELLING,
+    CHUNK_CANCELLED,
+    CHUNK_COMPLETED,
+    CHUNK_FAILED,
+    CHUNK_PENDING,
+    CHUNK_PROCESSING,
+    COMPLETED,
+    FAILED,
+    LEASE_LOST,
+    OK,
+    QUEUED,
+    RUNNING,
+)
+
+ENDED = (COMPLETED, FAILED, CANCELLED)
+OPEN = (CHUNK_PENDING, CHUNK_PROCESSING)
+
+
+class Refused(Exception):  # noqa: N818 - what a caller is told, not what is wrong here
+    """The reason of the refusal that is expected."""
+
+
+@dataclass(eq=False)
+class Chunk:
+    """One chunk: `holder` is the latest lease of it, and `ended` how that ended, if its worker ended it."""
+
+    index: int
+    items: int
+    max_attempts: int
+    state: ChunkState = CHUNK_PENDING
+    attempt: int = 0
+    percent: int = 0
+    task_id: str = ""
+    holder: "Lease | None" = None
+    ended: str = ""
+
+    @property
+    def work(self) -> float:
+        """Return how many items, or chunks without items, are done."""
+        part = {CHUNK_COMPLETED: 1, CHUNK_PROCESSING: self.percent / 100}.get(self.state, 0)
+        return part * (self.items or 1)
+
+
+@dataclass(eq=False)
+class Job:
+    """One job; `history` has the state after each revision."""
+
+    owner: str
+    job_id: str
+    kind: str
+    number: int
+    chunks: list[Chunk]
+    priority: int
+    attempts: int
+    fail_fast: bool
+    labels: dict[str, str] = field(default_factory=dict)
+    state: JobState = QUEUED
+    retry_count: int = 0
+    percent: float = 0
+    cancel_reason: str = ""
+    error_of: int | None = None
+    history: list[JobState] = field(default_factory=list)
+    deleted: bool = False
+
+    @property
+    def revision(self) -> int:
+        """Return the job's version."""
+        return len(self.history)
+
+    def count(self, state: ChunkState) -> int:
+        """Return how many chunks are in a state."""
+        return sum(chunk.state == state for chunk in self.chunks)
+
+    def in_states(self, states: Iterable[ChunkState]) -> list[Chunk]:
+        """Return the chunks in some states."""
+        return [chunk for chunk in self.chunks if chunk.state in tuple(states)]
+
+
+@dataclass(eq=False)
+class Lease:
+    """A worker's right to a chunk of a job."""
+
+    job: Job
+    chunk: Chunk
+
+    def holds(self, owner: str) -> bool:
+        """Return whether it is the right of way of this owner now."""
+        mine = self.job.owner == owner and not self.job.deleted
+        return mine and self.chunk.holder is self and self.chunk.state == CHUNK_PROCESSING
+
+    def ended_by(self, owner: str, how: str) -> bool:
+        """Return whether its worker ended it in this way before, and nobody has claimed the chunk since."""
+        mine = self.job.owner == owner and not self.job.deleted
+        return mine and self.chunk.holder is self and self.chunk.ended == how
+
+
+Result = tuple[LeaseStatus, ChunkState]
+
+
+class Ledger:
+    """All jobs of all owners. Each call is one commit: a job that it changes has one more revision."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[tuple[str, str], Job] = {}
+        self.gone: list[Job] = []
+        self._number = 0
+
+    def of(self, owner: str) -> list[Job]:
+        """Return the jobs of an owner, the oldest first."""
+        return sorted((job for job in self.jobs.values() if job.owner == owner), key=lambda job: job.number)
+
+    def job(self, owner: str, job_id: str) -> Job:
+        """Return a job."""
+        if (owner, job_id) not in self.jobs:
+            raise Refused("JOB_NOT_FOUND")
+        return self.jobs[owner, job_id]
+
+    def create(self, job: Job) -> None:
+        """Add a job."""
+        self._number += 1
+        job.number = self._number
+        self.jobs[job.owner, job.job_id] = job
+        job.history.append(job.state)
+
+    @contextmanager
+    def _commit(self, jobs: Iterable[Job]) -> Iterator[None]:
+        """Give each of the jobs that the block changes one more revision."""
+        jobs = list(dict.fromkeys(jobs))
+        before = [_mark(job) for job in jobs]
+        yield
+        for job, mark in zip(jobs, before, strict=True):
+            if _mark(job) != mark:
+                job.history.append(job.state)
+
+    def waiting(self, owner: str, kinds: Sequence[str]) -> list[tuple[Job, Chunk]]:
+        """Return what a claim gets, in order: the most urgent job first, then the oldest, then by index."""
+        jobs = [job for job in self.of(owner) if job.kind in kinds]
+        jobs.sort(key=lambda job: (-job.priority, job.number))
+        return [(job, chunk) for job in jobs for chunk in job.in_states((CHUNK_PENDING,))]
+
+    def claim(self, owner: str, kinds: Sequence[str], limit: int) -> list[Lease]:
+        """Lease what waits."""
+        found = self.waiting(owner, kinds)[:limit]
+        with self._commit(job for job, _ in found):
+            return [self._lease(job, chunk, "") for job, chunk in found]
+
+    def claim_one(self, owner: str, job_id: str, index: int, task_id: str) -> Lease:
+        """Lease one chunk, or return the lease that its task holds."""
+        job = self.job(owner, job_id)
+        if index >= len(job.chunks):
+            raise Refused("CHUNK_NOT_FOUND")
+        chunk = job.chunks[index]
+        if chunk.state == CHUNK_PROCESSING and task_id and chunk.task_id == task_id and chunk.holder:
+            return chunk.holder
+        if chunk.state != CHUNK_PENDING:
+            raise Refused("CHUNK_NOT_CLAIMABLE")
+        with self._commit([job]):
+            return self._lease(job, chunk, task_id)
+
+    def _lease(self, job: Job, chunk: Chunk, task_id: str) -> Lease:
+        chunk.state, chunk.percent, chunk.ended, chunk.task_id = CHUNK_PROCESSING, 0, "", task_id
+        chunk.attempt += 1
+        chunk.holder = Lease(job, chunk)
+        if job.state == QUEUED:
+            job.state = RUNNING
+        return chunk.holder
+
+    def heartbeat(self, owner: str, reports: Sequence[tuple[Lease, int]]) -> list[LeaseStatus]:
+        """Take the percent of each lease."""
+        statuses = []
+        with self._commit(lease.job for lease, _ in reports):
+            for lease, percent in reports:
+                if not lease.holds(owner):
+                    statuses.append(LEASE_LOST)
+                    continue
+                lease.chunk.percent = max(lease.chunk.percent, percent)
+                _sum_up(lease.job)
+                statuses.append(CANCEL_REQUESTED if lease.job.state == CANCELLING else OK)
+        return statuses
+
+    def end(self, owner: str, leases: Sequence[Lease], how: str, percent: int | None) -> list[Result]:
+        """End leases: "complete", "fail", "fail for good" or "release"; `percent` is the last report of each."""
+        with self._commit(lease.job for lease in leases):
+            return [self._end(owner, lease, how, percent or 0) for lease in leases]
+
+    def _end(self, owner: str, lease: Lease, how: str, percent: int) -> Result:
+        job, chunk, kind = lease.job, lease.chunk, how.partition(" ")[0]
+        if lease.ended_by(owner, kind):
+            return OK, chunk.state
+        if not lease.holds(owner):
+            return LEASE_LOST, ChunkState.CHUNK_STATE_UNSPECIFIED
+        chunk.percent, chunk.ended = max(chunk.percent, percent), kind
+        _sum_up(job)
+        stopping = job.state == CANCELLING
+        match kind:
+            case "complete":
+                chunk.state = CHUNK_COMPLETED
+            case "release":
+                chunk.state = CHUNK_CANCELLED if stopping else CHUNK_PENDING
+                chunk.attempt -= 0 if stopping else 1
+            case _ if stopping:
+                chunk.state = CHUNK_CANCELLED
+            case _:
+                for_good = how == "fail for good" or chunk.attempt >= chunk.max_attempts
+                chunk.state = CHUNK_FAILED if for_good else CHUNK_PENDING
+                if for_good:
+                    _failed(job, chunk)
+        _settle(job)
+        return OK, chunk.state
+
+    def cancel(self, owner: str, job_id: str, reason: str, *, force: bool) -> CancelOutcome:
+        """Stop a job; the grace period is the same, and long, in every call."""
+        job = self.job(owner, job_id)
+        if job.state in ENDED:
+            return CancelOutcome.CANCEL_OUTCOME_ALREADY_ENDED
+        with self._commit([job]):
+            _stop(job.in_states(OPEN if force else (CHUNK_PENDING,)))
+            job.cancel_reason = reason or job.cancel_reason
+            job.state = CANCELLING
+            _settle(job)
+        ended = job.state == CANCELLED
+        return CancelOutcome.CANCEL_OUTCOME_CANCELLED if ended else CancelOutcome.CANCEL_OUTCOME_REQUESTED
+
+    def retry(self, owner: str, job_id: str, indexes: Sequence[int]) -> Job:
+        """Begin another run."""
+        job = self.job(owner, job_id)
+        if job.state not in (FAILED, CANCELLED):
+            raise Refused("JOB_ENDED" if job.state == COMPLETED else "JOB_NOT_ENDED")
+        for index in indexes:
+            if index >= len(job.chunks):
+                raise Refused("CHUNK_NOT_FOUND")
+            if job.chunks[index].state == CHUNK_COMPLETED:
+                raise Refused("NOTHING_TO_RETRY")
+        again = [
+            chunk for chunk in job.in_states((CHUNK_FAILED, CHUNK_CANCELLED)) if not indexes or chunk.index in indexes
+        ]
+        if not again:
+            raise Refused("NOTHING_TO_RETRY")
+        with self._commit([job]):
+            for chunk in again:
+                chunk.state, chunk.max_attempts = CHUNK_PENDING, chunk.attempt + job.attempts
+            job.state, job.percent, job.cancel_reason = QUEUED, 0, ""
+            job.retry_count += 1
+            job.error_of = next((chunk.index for chunk in job.in_states((CHUNK_FAILED,))), None)
+            _sum_up(job)
+        return job
+
+    def update(self, owner: str, job_id: str, priority: int | None, labels: dict[str, str] | None) -> Job:
+        """Change the priority, or the labels."""
+        job = self.job(owner, job_id)
+        changed = priority not in (None, job.priority) or labels not in (None, job.labels)
+        if changed and priority is not None and job.state in ENDED:
+            raise Refused("JOB_ENDED")
+        with self._commit([job]):
+            job.priority = job.priority if priority is None else priority
+            job.labels = job.labels if labels is None else labels
+        return job
+
+    def delete(self, owner: str, job_id: str, *, force: bool) -> None:
+        """Remove a job."""
+        job = self.job(owner, job_id)
+        if job.state not in ENDED and not force:
+            raise Refused("JOB_NOT_ENDED")
+        job.deleted = True
+        del self.jobs[owner, job_id]
+        self.gone.append(job)
+
+
+def _mark(job: Job) -> tuple[object, ...]:
+    chunks = [(c.state, c.attempt, c.percent, c.holder, c.max_attempts) for c in job.chunks]
+    return job.state, job.priority, dict(job.labels), job.cancel_reason, job.retry_count, chunks
+
+
+def _stop(chunks: Iterable[Chunk]) -> None:
+    for chunk in chunks:
+        chunk.ended = "" if chunk.state == CHUNK_PROCESSING else chunk.ended
+        chunk.state = CHUNK_CANCELLED
+
+
+def _failed(job: Job, chunk: Chunk) -> None:
+    job.error_of = chunk.index if job.error_of is None else job.error_of
+    if job.fail_fast:
+        _stop(job.in_states(OPEN))
+
+
+def _settle(job: Job) -> None:
+    """Bring a job of which nothing is open any more to its end."""
+    _sum_up(job)
+    if job.state in ENDED or job.in_states(OPEN):
+        return
+    if job.state == CANCELLING:
+        job.state = CANCELLED
+    elif job.count(CHUNK_FAILED):
+        job.state = FAILED
+    elif job.count(CHUNK_CANCELLED):
+        job.state = CANCELLED
+    else:
+        job.state, job.percent = COMPLETED, 100
+
+
+def _sum_up(job: Job) -> None:
+    """Raise the job's percent, which never falls while a run lasts."""
+    total = sum(chunk.items or 1 for chunk in job.chunks)
+    job.percent = max(job.percent, 100 * sum(chunk.work for chunk in job.chunks) / total)

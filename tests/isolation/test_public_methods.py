@@ -1,0 +1,143 @@
+"""What needs no key is behind the same handler as everything else: nothing that comes there harms, fills or tells."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import grpc
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
+from jobledger.v1.job_service_pb2 import ListJobsRequest
+
+from tests.operate.conftest import lines
+from tests.support.errors import read, refused
+from tests.support.keys import KeyedApi
+from tests.support.tenants import Shared, shared_server
+
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
+MALFORMED = [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x0b" * 200]
+STRANGERS = 200
+HEALTH, REFLECTION = "/grpc.health.v1.Health", "/grpc.reflection.v1alpha.ServerReflection"
+CHANNELZ = "/grpc.channelz.v1.Channelz"
+Send = Callable[[grpc.aio.Channel, bytes], object]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+    # The store has no part in it.
+    with shared_server("sqlite", tmp_path_factory.mktemp("public"), channelz="main") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def channel(shared: Shared) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(shared.server.target) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def bystander(shared: Shared) -> AsyncIterator[KeyedApi]:
+    async with shared.tenant("bob") as api:
+        yield api
+
+
+async def check(channel: grpc.aio.Channel, raw: bytes) -> None:
+    await channel.unary_unary(f"{HEALTH}/Check")(raw)
+
+
+async def watch(channel: grpc.aio.Channel, raw: bytes) -> None:
+    assert await channel.unary_stream(f"{HEALTH}/Watch")(raw).read()
+
+
+async def reflect(channel: grpc.aio.Channel, raw: bytes) -> None:
+    async for _ in channel.stream_stream(f"{REFLECTION}/ServerReflectionInfo")(iter([raw])):
+        pass
+
+
+@pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
+@pytest.mark.parametrize("send", [check, watch, reflect])
+async def test_bytes_that_are_no_message_are_invalid_and_tell_nothing(
+    channel: grpc.aio.Channel, send: Send, raw: bytes
+):
+    with refused(INVALID_ARGUMENT, "INVALID_FIELD", "request"):
+        await send(channel, raw)
+
+
+@pytest.mark.parametrize("raw", [b"", *MALFORMED], ids=range(len(MALFORMED) + 1))
+async def test_channelz_asks_for_the_key_before_it_reads(channel: grpc.aio.Channel, raw: bytes):
+    with refused(grpc.StatusCode.UNAUTHENTICATED, "API_KEY_MISSING"):
+        await channel.unary_unary(f"{CHANNELZ}/GetServers")(raw)
+
+
+async def test_a_method_that_there_is_not_is_unimplemented(channel: grpc.aio.Channel):
+    for path in (f"{HEALTH}/Lost", f"{REFLECTION}/Lost", f"{CHANNELZ}/Lost", "/nothing/Lost"):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(path)(b"")
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_service_that_there_is_not_has_no_health(channel: grpc.aio.Channel):
+    with refused(grpc.StatusCode.NOT_FOUND, "SERVICE_NOT_FOUND") as said:
+        await HealthStub(channel).Check(HealthCheckRequest(service="x" * 100_000))
+    assert len(said.metadata["service"]) == 128
+    call = HealthStub(channel).Watch(HealthCheckRequest(service="nothing"))
+    assert (await call.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
+
+
+async def test_reflection_answers_what_it_does_not_know_by_name(channel: grpc.aio.Channel):
+    asked = [
+        ServerReflectionRequest(file_by_filename="\x00"),
+        ServerReflectionRequest(file_containing_symbol="x" * 10_000),
+        ServerReflectionRequest(all_extension_numbers_of_type="\U0010ffff"),
+        ServerReflectionRequest(
+            file_containing_extension={"containing_type": "google.protobuf.FieldOptions", "extension_number": -(2**31)}
+        ),
+        ServerReflectionRequest(),
+    ]
+    call = ServerReflectionStub(channel).ServerReflectionInfo(iter(asked))
+    answers = [answer async for answer in call]
+    assert [answer.WhichOneof("message_response") for answer in answers] == ["error_response"] * len(asked)
+
+
+async def test_strangers_fill_no_log_and_cost_nobody_a_call(
+    shared: Shared, channel: grpc.aio.Channel, bystander: KeyedApi, kind: str
+):
+    def told() -> list[dict]:
+        return lines(shared.server, "refused without a key")
+
+    async def stranger(number: int) -> str:
+        path = "/jobledger.v1.JobService/ListJobs" if number % 2 else f"{HEALTH}/Check"
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(path)(b"\xff", metadata=(("authorization", f"Bearer {number}"),))
+        return read(caught.value).reason
+
+    async def owner() -> int:
+        for _ in range(20):
+            await bystander.create(kind)
+        return len((await bystander.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}, page_size=50))).jobs)
+
+    before, refused_before = len(told()), len(lines(shared.server, "refused"))
+    *reasons, jobs = await asyncio.gather(*map(stranger, range(STRANGERS)), owner())
+    assert reasons == ["INVALID_FIELD", "API_KEY_UNKNOWN"] * (STRANGERS // 2)
+    assert jobs == 20
+    assert len(told()) - before <= 2  # the first of a minute, and at most one minute that ends within the test
+    assert len(lines(shared.server, "refused")) == refused_before
+
+
+def test_what_was_refused_is_summed_up_by_method_and_reason(tmp_path_factory: pytest.TempPathFactory):
+    directory = tmp_path_factory.mktemp("summed")
+    with shared_server("sqlite", directory) as opened:
+        server = opened.server
+        with grpc.insecure_channel(server.target) as channel:
+            for _ in range(5):
+                with pytest.raises(grpc.RpcError):
+                    channel.unary_unary("/jobledger.v1.JobService/ListJobs")(b"")
+        server.stop()
+        told = lines(server, "refused without a key")
+    sums = [refusal for line in told for refusal in line["refusals"]]
+    assert sum(line["calls"] for line in told) == 5
+    assert {(one["method"], one["code"], one["reason"]) for one in sums} == {
+        ("jobledger.v1.JobService.ListJobs", "UNAUTHENTICATED", "API_KEY_MISSING")
+    }

@@ -1,0 +1,95 @@
+"""A value that a database or its driver does not take fails its own command, or its own read, and nothing beside it."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.job import JobSpec, job_key
+from jobledger_service.domain.leases import Lease
+from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.retention import Retention
+from jobledger_service.domain.work import WorkReport
+from jobledger_service.ledger.batch import Executor
+from jobledger_service.ledger.commands import CompleteChunks, CreateJob, LeaseStatus
+from jobledger_service.ledger.cursor import Cursor
+from jobledger_service.ledger.queries import Queries
+from jobledger_service.rpc.codec import ProtoCodec
+from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.migrate import upgrade
+from jobledger_service.store.reading import SqlReadStore
+from jobledger_service.store.writing import SqlWriteStore
+
+from tests.support.databases import new_database
+
+HOSTILE, BYSTANDER = "mallory", "bob"
+UNFIT_KEYS = [f"{HOSTILE}/x\0", f"{HOSTILE}/\ud800"]
+UNFIT_INDEXES = [2**31, 2**63, -(2**70)]
+
+
+@pytest.fixture
+def database(store: str, tmp_path: Path) -> Iterator[Database]:
+    with closing(open_database(new_database(store, tmp_path))) as opened:
+        upgrade(opened)
+        yield opened
+
+
+@pytest.fixture
+def executor(database: Database) -> Executor:
+    clock, reads = count(1_000_000), SqlReadStore(database)
+    cursor = lambda position: Cursor(reads.epoch.id, position)  # noqa: E731
+    return Executor(SqlWriteStore(database), ProtoCodec(), lambda: next(clock), cursor, Retention(), quiet=0)
+
+
+def create(owner: str, job_id: str, display_name: str = "") -> CreateJob:
+    return CreateJob(NewJob(JobSpec(owner, job_id, "k", b"same"), [0], display_name=display_name), "caller")
+
+
+def complete(owner: str, key: str, index: int = 0) -> CompleteChunks:
+    return CompleteChunks(owner, [(Lease(key, 1, index, 1), WorkReport("completions[0]"), "")])
+
+
+def poisoned(number: int) -> CompleteChunks | CreateJob:
+    """Return a command that got past every check, with a value that no database takes."""
+    poison: Sequence[CompleteChunks | CreateJob] = [
+        *(complete(HOSTILE, key) for key in UNFIT_KEYS),
+        *(complete(HOSTILE, f"{HOSTILE}/x", index) for index in UNFIT_INDEXES),
+        create(HOSTILE, f"lone-{number}", display_name="\ud800"),
+    ]
+    return poison[number % len(poison)]
+
+
+def test_a_poisoned_command_fails_alone_in_its_batch(database: Database, executor: Executor):
+    commands = [poisoned(n // 8) if n % 8 == 3 else create(BYSTANDER, f"job-{n}") for n in range(48)]
+    outcomes, commits = executor.run(commands)
+    failed = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+    assert [n for n in failed if n % 8 != 3] == []
+    # Each database takes some values that the other does not; what it takes names no lease.
+    for outcome in (outcomes[n] for n in range(3, 48, 8)):
+        assert isinstance(outcome, Exception) or outcome[0].status is LeaseStatus.LEASE_LOST
+        assert not isinstance(outcome, Refusal), "the batch was told that the database is away"
+    keys = [job_key(BYSTANDER, f"job-{n}") for n in range(48) if n % 8 != 3]
+    assert SqlReadStore(database).read_jobs(keys, full=False).jobs.keys() == set(keys)
+    assert sum(len(commit.entries) for commit in commits) == len(keys)
+
+
+async def test_a_poisoned_read_fails_alone_among_those_that_it_shares_a_statement_with(
+    database: Database, executor: Executor
+):
+    executor.run([create(BYSTANDER, f"job-{n}") for n in range(20)])
+    with closing(Queries(SqlReadStore(database))) as queries:
+        keys = [job_key(BYSTANDER, f"job-{n}") for n in range(20)]
+        asked = [*keys[:7], UNFIT_KEYS[0], *keys[7:13], UNFIT_KEYS[1], *keys[13:]]
+
+        async def found(key: str) -> str | None:
+            read, _ = await queries.find_job(key, full=True)
+            return read.job.key if read else None
+
+        answers = await asyncio.gather(*map(found, asked), return_exceptions=True)
+    assert [answer for key, answer in zip(asked, answers, strict=True) if key in keys] == keys
+    for key, answer in zip(asked, answers, strict=True):
+        assert key in keys or answer is None or isinstance(answer, Exception)
+        assert not isinstance(answer, Refusal), "one who read beside it was told that the database is away"

@@ -1,0 +1,134 @@
+"""One clock for a ledger: what the clocks of machines say harms no lease, and commit times never fall."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+
+import pytest
+from jobledger_service.store.engines import open_database
+from jobledger_service.store.tables import events
+from sqlalchemy import select
+
+from tests.replicas.conftest import SETTINGS
+from tests.support.api import fresh_kind
+from tests.support.clocks import ServerWithClock
+from tests.support.databases import STORES, new_database
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.server import running
+from tests.support.states import OK
+
+ROUNDS, CHUNKS, SKEW, LEASE = 12, 5, 60, 30
+OWNERS = ("alice", "bob")
+Start = Callable[..., "Machines"]
+
+
+@pytest.fixture
+async def machines(tmp_path: Path) -> AsyncIterator[Start]:
+    """Return a function that starts a server for each clock, over one database of a store."""
+    opened: list[Machines] = []
+
+    def start(store: str, *ahead: int) -> Machines:
+        opened.append(Machines(new_database(store, tmp_path), tmp_path, ahead))
+        return opened[-1]
+
+    yield start
+    for one in opened:
+        await one.close()
+
+
+class Machines:
+    """Servers over one database, on machines whose clocks are so many seconds ahead; and two owners' keys."""
+
+    def __init__(self, database: str, directory: Path, ahead: tuple[int, ...]) -> None:
+        self.database = database
+        self._admin_token = first_key(database)
+        settings = SETTINGS | {"auth": "keys"}
+        self.servers = [ServerWithClock(database, directory, settings, seconds) for seconds in ahead]
+        for server in self.servers:
+            server.start()
+        self._opened = AsyncExitStack()
+        self.keys: list[str] = []
+
+    def api(self, server: ServerWithClock, token: str) -> KeyedApi:
+        """Open a channel to a server, with a key."""
+        opened = KeyedApi(server.target, token)
+        self._opened.push_async_callback(opened.channel.close)
+        return opened
+
+    async def make_keys(self) -> None:
+        """Make a key for each owner."""
+        admin = self.api(self.servers[0], self._admin_token)
+        self.keys = [(await admin.make(CALLER, WORKER, owner=owner)).token for owner in OWNERS]
+
+    async def close(self) -> None:
+        """Stop the servers."""
+        await self._opened.aclose()
+        for server in (one for one in self.servers if one in running):
+            assert server.stop() == 0
+            assert server.defects() == []
+
+
+async def live(apis: list[KeyedApi], between: Callable[[int], None] = lambda _: None) -> list[int]:
+    """Claim at one server and report at the next, over and over; return the statuses of all reports."""
+    statuses, kind = [], fresh_kind()
+    for number in range(ROUNDS):
+        between(number)
+        first, second = apis[number % len(apis)], apis[(number + 1) % len(apis)]
+        await first.create(kind, item_count=CHUNKS, chunk_size=1)
+        claimed = await second.claim(kind, CHUNKS, lease_duration={"seconds": LEASE})
+        assert len(claimed) == CHUNKS
+        statuses += [(await first.report(one)).status for one in claimed]
+        statuses += [result.status for result in await first.complete(*claimed)]
+    return statuses
+
+
+def commit_times(database: str) -> list[int]:
+    """Return the times of all commits, by position."""
+    with closing(open_database(database)) as opened, opened.read() as connection:
+        return list(connection.execute(select(events.c.commit_time).order_by(events.c.position)).scalars())
+
+
+async def test_replicas_whose_clocks_are_a_minute_apart_lose_no_lease_and_commit_in_order_of_time(machines: Start):
+    one = machines("postgresql", 0, SKEW)
+    await one.make_keys()
+    apis = {key: [one.api(server, key) for server in one.servers] for key in one.keys}
+    lives = [live(apis[key]) for key in one.keys for _ in range(3)]
+    assert {status for statuses in await asyncio.gather(*lives) for status in statuses} == {OK}
+    await one.close()
+    times = commit_times(one.database)
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("store", STORES)
+async def test_a_clock_that_is_set_back_takes_no_lease_and_no_commit_back_with_it(machines: Start, store: str):
+    one = machines(store, 0)
+    [server] = one.servers
+    await one.make_keys()
+    lives = [live([one.api(server, key)], lambda number: server.set_clock(-SKEW * number)) for key in one.keys]
+    assert {status for statuses in await asyncio.gather(*lives) for status in statuses} == {OK}
+    assert server.stop() == 0
+    server.start()  # on a machine whose clock is far behind the newest commit
+    after = [live([one.api(server, key)]) for key in one.keys]
+    assert {status for statuses in await asyncio.gather(*after) for status in statuses} == {OK}
+    await one.close()
+    times = commit_times(one.database)
+    assert times == sorted(times)
+    assert times[-1] > times[0]
+
+
+async def test_a_lease_ends_when_it_should_though_the_clock_was_set_back(machines: Start):
+    one = machines("sqlite", 0)
+    [server] = one.servers
+    await one.make_keys()
+    alice, bob = (one.api(server, key) for key in one.keys)
+    kind = fresh_kind()
+    await asyncio.gather(alice.create(kind), bob.create(kind))
+    [short], [long] = await asyncio.gather(
+        alice.claim(kind, lease_duration={"seconds": 1}), bob.claim(kind, lease_duration={"seconds": LEASE})
+    )
+    server.set_clock(-SKEW * 60)
+    async with alice.watch_job(short.job_id) as watch:
+        assert (await watch.change()).job.chunks_summary.processing == 1
+        assert (await watch.change()).job.chunks_summary.processing == 0
+    assert {result.status for result in await bob.complete(long)} == {OK}

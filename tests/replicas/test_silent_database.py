@@ -1,0 +1,139 @@
+"""A network that loses every packet and closes no connection: calls end in time, and all is well afterwards."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from jobledger.v1.job_service_pb2 import WatchMode
+
+from tests.replicas.conftest import SETTINGS, Connect
+from tests.replicas.test_lost_database import AWAY, assert_kept, blocked, calling
+from tests.support.bounds import BOUND
+from tests.support.databases import new_database
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.lives import assert_gapless, ended
+from tests.support.postgres import connect as connect_to_database
+from tests.support.proxy import SilentProxy, proxied
+from tests.support.server import Server
+from tests.support.states import OK
+
+LIMITS = {
+    "database_connect_timeout": "2", "database_statement_timeout": "1", "database_lock_timeout": "0.9",
+    "database_idle_timeout": "1", "database_read_timeout": "1", "database_export_timeout": "1",
+}  # fmt: skip
+TOO_LONG = (grpc.StatusCode.RESOURCE_EXHAUSTED, "READ_TOO_LONG")
+FULL = grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"
+EVERY = WatchMode.WATCH_MODE_EVERY
+LISTENING = """
+SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query IN ('LISTEN jobledger', 'SELECT 1')
+"""
+
+
+@dataclass
+class Distant:
+    """A server whose database is behind a network that can fall silent, and callers of two owners."""
+
+    server: Server
+    proxy: SilentProxy
+    callers: list[KeyedApi]
+
+
+@pytest.fixture
+async def distant(tmp_path: Path) -> AsyncIterator[Distant]:
+    database = new_database("postgresql", tmp_path)
+    token = first_key(database)
+    with proxied(database) as proxy:
+        server = Server(proxy.database, tmp_path, SETTINGS | LIMITS | {"auth": "keys"}).start()
+        async with AsyncExitStack() as opened:
+            admin = KeyedApi(server.target, token)
+            opened.push_async_callback(admin.channel.close)
+            keys = [await admin.make(CALLER, WORKER, owner=owner) for owner in ("alice", "bob")]
+            callers = [KeyedApi(server.target, key.token) for key in keys]
+            for one in callers:
+                opened.push_async_callback(one.channel.close)
+            yield Distant(server, proxy, callers)
+        assert server.stop() == 0
+
+
+async def test_calls_while_nothing_comes_through_are_unavailable_and_then_all_owners_go_on(distant: Distant, kind: str):
+    pid = distant.server.pid
+    alice, bob = distant.callers
+    watched = await alice.create(kind, item_count=1)
+    [claimed] = await alice.claim(kind, lease_duration={"seconds": 600})
+    async with (
+        alice.watch_job(watched.job_id, mode=EVERY) as watch,
+        calling(alice, f"{kind}.alice") as ours,
+        calling(bob, f"{kind}.bob") as others,
+    ):
+        messages = [await watch.change()]
+        for _ in range(2):
+            await asyncio.gather(ours.answered(10), others.answered(10))
+            with distant.proxy.silence():
+                await asyncio.gather(ours.refused(3), others.refused(3))
+        await asyncio.gather(ours.answered(10), others.answered(10))
+        assert {result.status for result in await alice.complete(claimed)} == {OK}
+        messages += await watch.through(ended)
+    assert_gapless(messages)
+    for callers in (ours, others):
+        # A read whose time ran out just before the network came back was too long, and says so. A write behind one that
+        # has waited for long is refused at once.
+        assert {(said.code, said.reason) for said in callers.refusals} - {TOO_LONG, FULL} == {AWAY}
+        callers.refusals = [said for said in callers.refusals if (said.code, said.reason) not in (TOO_LONG, FULL)]
+    await assert_kept(alice, ours)
+    await assert_kept(bob, others)
+    assert distant.server.pid == pid
+
+
+async def test_the_connection_for_wake_ups_is_made_anew(distant: Distant):
+    def listening() -> set[int]:
+        with connect_to_database(distant.server.database) as connection:
+            return {pid for (pid,) in connection.execute(LISTENING)}
+
+    before = await asyncio.to_thread(until, listening)
+    with distant.proxy.silence():
+        await asyncio.to_thread(logged, distant.server, "the connection for wake-ups is lost")
+    async with asyncio.timeout(BOUND):
+        while not await asyncio.to_thread(listening) - before:
+            pass
+
+
+def until(found: Callable[[], set[int]]) -> set[int]:
+    """Wait until something is found."""
+    while not (pids := found()):
+        pass
+    return pids
+
+
+def logged(server: Server, sentence: str) -> None:
+    """Wait until a server logs a sentence."""
+    while sentence not in server.log.read_text():
+        pass
+
+
+async def test_a_replica_that_is_cut_off_within_a_transaction_lets_go_of_its_locks(
+    distant: Distant, connect: Connect, tmp_path: Path, kind: str
+):
+    alice, bob = distant.callers
+    database = distant.proxy.origin
+    held = await alice.create(kind)
+    near = Server(database, tmp_path, SETTINGS | {"auth": "keys"}).start()
+    alices, bobs = KeyedApi(near.target, alice.token), KeyedApi(near.target, bob.token)
+    try:
+        with connect_to_database(database) as connection, connection.transaction():
+            connection.execute("SELECT 1 FROM jobs WHERE job_id = %s FOR UPDATE", (held.job_id,))
+            cancelling = asyncio.create_task(alice.cancel(held.job_id))
+            await asyncio.to_thread(blocked, database)
+            distant.proxy.fall_silent()
+            # The far replica has the lock now, and will never hear of it.
+        cancelled, created = await asyncio.gather(alices.cancel(held.job_id), bobs.create(kind))
+        assert cancelled.job.job_id == held.job_id
+        assert created.owner == "bob"
+        distant.proxy.speak()
+        await asyncio.gather(cancelling, return_exceptions=True)
+    finally:
+        await asyncio.gather(alices.channel.close(), bobs.channel.close())
+        near.kill()

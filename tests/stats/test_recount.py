@@ -1,0 +1,157 @@
+"""`recount` makes derived rows what they would be if nobody had spoilt them, also while servers write."""
+
+import asyncio
+import random
+import subprocess
+from asyncio.subprocess import PIPE
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jobledger.v1.job_service_pb2 import DeleteJobRequest, JobLimit
+from jobledger_service.store.engines import Database, open_database
+from jobledger_service.store.recount import Recount, Recounted
+from sqlalchemy import Connection, text
+
+from tests.conftest import StartServer
+from tests.support.api import Api, fresh_kind
+from tests.support.bounds import BOUND
+from tests.support.databases import new_database
+from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
+from tests.support.server import COMMAND
+from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
+
+DERIVED = (
+    "SELECT job_key, words FROM job_words",
+    """SELECT owner, kind, state, jobs, chunks_pending, chunks_processing FROM counts
+    WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0""",
+    "SELECT limit_key, most, running, waiting FROM limits",
+)
+
+
+def derived(database: Database) -> list[list[Any]]:
+    """Return all derived rows that say anything, in one order."""
+    with database.read() as connection:
+        return [sorted(map(tuple, connection.execute(text(statement)))) for statement in DERIVED]
+
+
+def recount(database: Database) -> Recounted:
+    return Recount(database, lambda _: None).run()
+
+
+def spoil(connection: Connection, chance: random.Random) -> None:
+    """Do to derived rows what a server that does not know of them leaves undone."""
+    for table, key, columns in (
+        ("counts", "owner || ' ' || kind || ' ' || state", ("jobs", "chunks_pending", "chunks_processing")),
+        ("limits", "limit_key", ("running", "waiting")),
+    ):
+        for name in connection.execute(text(f"SELECT {key} FROM {table}")).scalars().all():  # noqa: S608
+            if chance.random() < 0.6:
+                column, by = chance.choice(columns), chance.choice([-2, 1, 5])
+                change = text(f"UPDATE {table} SET {column} = {column} + :by WHERE {key} = :name")  # noqa: S608
+                connection.execute(change, {"by": by, "name": name})
+            elif table == "counts" and chance.random() < 0.5:
+                connection.execute(text(f"DELETE FROM counts WHERE {key} = :name"), {"name": name})  # noqa: S608
+    connection.execute(text("DELETE FROM counts WHERE owner = 'nobody'"))
+    connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9)"))
+    for key in connection.execute(text("SELECT job_key FROM job_words")).scalars().all():
+        change = chance.choice(
+            ["DELETE FROM job_words", "UPDATE job_words SET words = 'old words'", "UPDATE job_words SET words = words"]
+        )
+        connection.execute(text(f"{change} WHERE job_key = :key"), {"key": key})
+
+
+async def lives(api: Api, chance: random.Random) -> None:
+    """Make jobs in all states, with labels and limits, and delete some."""
+    for kind in (fresh_kind(), fresh_kind()):
+        for state in (COMPLETED, FAILED, CANCELLED, RUNNING, QUEUED):
+            name, labels = f"Job {chance.randrange(100)}", {"dataset": chance.choice(["coco", "voc"])}
+            item = {"item_count": chance.randint(1, 6), "chunk_size": 2, "display_name": name, "labels": labels}
+            job = await api.job_in(state, kind, **item)
+            if state in (COMPLETED, CANCELLED) and chance.random() < 0.5:
+                await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+            if state == RUNNING:
+                await api.cancel(job.job_id, grace_period={"seconds": 3600})
+    limited, limit = fresh_kind(), JobLimit(max_running=2)
+    for _ in range(5):
+        await api.create(limited, limits=[limit])
+    await api.claim(limited, 1)
+
+
+async def tenants(target: str, token: str) -> list[KeyedApi]:
+    """Return the APIs of two owners."""
+    admin = KeyedApi(target, token)
+    made = [await admin.make(CALLER, WORKER, owner=owner) for owner in ("search", "video")]
+    await admin.channel.close()
+    return [KeyedApi(target, one.token) for one in made]
+
+
+@pytest.mark.long
+async def test_recount_makes_what_was_spoilt_what_it_would_be(start_server: StartServer, store: str, tmp_path: Path):
+    chance = random.Random(7)
+    url = new_database(store, tmp_path)
+    token = first_key(url)
+    server = start_server(url, auth="keys")
+    for api in await tenants(server.target, token):
+        await lives(api, chance)
+        await api.channel.close()
+    assert server.stop() == 0
+
+    with closing(open_database(url)) as database:
+        meant = derived(database)
+        assert all(meant), "there is nothing to spoil"
+        assert recount(database) == Recounted(), "what servers wrote is right"
+        for seed in range(5):
+            with database.write() as connection:
+                spoil(connection, random.Random(seed))
+            assert derived(database) != meant
+            assert recount(database) != Recounted()
+            assert derived(database) == meant
+            assert recount(database) == Recounted()
+        with database.read() as connection:
+            found = database.dialect.query_value(["coco"], [])
+            keys = set(connection.execute(database.dialect.searched(), {"query": found}).scalars())
+        assert keys == {key for key, words in meant[0] if "coco" in words.split()}
+
+
+@pytest.mark.long
+async def test_recount_is_exact_while_servers_write(start_server: StartServer, store: str, tmp_path: Path):
+    if store == "sqlite":
+        pytest.skip("an SQLite database has one process")
+    url = new_database(store, tmp_path)
+    token = first_key(url)
+    server = start_server(url, auth="keys")
+    apis = await tenants(server.target, token)
+    chance = random.Random(3)
+    for api in apis:
+        await lives(api, chance)
+    with closing(open_database(url)) as database:
+        with database.write() as connection:
+            spoil(connection, chance)
+        command = [COMMAND, "recount", "--database", url]
+        process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+        ended = asyncio.create_task(process.communicate())
+        while not ended.done():
+            for api in apis:
+                await lives(api, chance)
+        said, progress = (stream.decode() for stream in await ended)
+        assert process.returncode == 0, progress
+        assert said.startswith("corrected: ")
+        assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "words"}
+        assert recount(database) == Recounted()
+        for api in apis:
+            await lives(api, chance)
+            await api.channel.close()
+        assert recount(database) == Recounted()
+
+
+def test_recount_needs_the_sqlite_file_for_itself(start_server: StartServer, store: str):
+    if store == "postgresql":
+        pytest.skip("servers may run meanwhile")
+    server = start_server()
+    ended = subprocess.run(
+        [COMMAND, "recount", "--database", server.database], capture_output=True, text=True, timeout=BOUND, check=False
+    )
+    assert ended.returncode == 78
+    assert "another server has" in ended.stderr
