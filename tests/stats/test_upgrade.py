@@ -29,7 +29,10 @@ def upgraded_copy(old: str, store: str, directory: Path) -> str:
                 writing.execute(text("DROP SCHEMA public CASCADE"))
                 writing.execute(text("CREATE SCHEMA public"))
             migrate(writing, FIRST)
-            for table in (jobs, chunks, ledger):
+            position = reading.execute(select(ledger.c.position)).scalar_one()
+            named = "INSERT INTO ledger (one, ledger_id, position, trimmed) VALUES (1, 'then', :position, 0)"
+            writing.execute(text(named), {"position": position})
+            for table in (jobs, chunks):
                 then = [table.c[column["name"]] for column in inspect(writing).get_columns(table.name)]
                 rows = reading.execute(select(*then)).mappings()
                 writing.execute(insert(table), [dict(row) for row in rows])
