@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from uuid import uuid4
 
 from jobledger.v1.job_service_pb2 import RetryJobRequest
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, JobActivity
@@ -30,8 +31,9 @@ def upgraded_copy(old: str, store: str, directory: Path) -> str:
                 writing.execute(text("CREATE SCHEMA public"))
             migrate(writing, FIRST)
             position = reading.execute(select(ledger.c.position)).scalar_one()
-            named = "INSERT INTO ledger (one, ledger_id, position, trimmed) VALUES (1, 'then', :position, 0)"
-            writing.execute(text(named), {"position": position})
+            row = {"one": 1, "name": str(uuid4()), "position": position}
+            named = "INSERT INTO ledger (one, ledger_id, position, trimmed) VALUES (:one, :name, :position, 0)"
+            writing.execute(text(named), row)
             for table in (jobs, chunks):
                 then = [table.c[column["name"]] for column in inspect(writing).get_columns(table.name)]
                 rows = reading.execute(select(*then)).mappings()
