@@ -91,8 +91,8 @@ class WorkerServiceServicer:
         are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks whose answer was lost come back when their leases expire,
-        as a failed attempt.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
+        answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,8 +44,8 @@ class WorkerServiceStub:
     are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks whose answer was lost come back when their leases expire,
-    as a failed attempt.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
+    answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
     """
     ClaimChunk: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]
     """ClaimChunk leases one named chunk, for an engine that was handed its number. With the task_id that holds the chunk, it
@@ -102,8 +102,8 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
     INPUT_UNREADABLE, and is not returned.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks whose answer was lost come back when their leases expire,
-    as a failed attempt.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
+    answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
     """
     ClaimChunk: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]  # type: ignore[assignment]
     """ClaimChunk leases one named chunk, for an engine that was handed its number. With the task_id that holds the chunk, it
@@ -163,8 +163,8 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         are none it waits up to `wait`, then answers with none. A chunk whose input is damaged fails for good, with the code
         INPUT_UNREADABLE, and is not returned.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks whose answer was lost come back when their leases expire,
-        as a failed attempt.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe; chunks that were claimed for a caller who left before the
+        answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
         """
 
     @_abc_1.abstractmethod
