@@ -99,7 +99,7 @@ class JobledgerError(Exception):
 
 
 class ClientClosedError(JobledgerError):
-    """The client is closed: nothing was sent."""
+    """The client is closed, was closed during the call, or is that of the process which this one was forked from."""
 
 
 class InvalidFieldError(JobledgerError):

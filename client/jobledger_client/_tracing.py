@@ -8,9 +8,11 @@ from contextlib import contextmanager
 
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 
+from jobledger_client._worker._failures import text_of
+
 try:
     from opentelemetry import trace
-    from opentelemetry.trace import SpanKind
+    from opentelemetry.trace import SpanKind, Status, StatusCode
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ImportError:
     INSTALLED = False
@@ -47,5 +49,13 @@ def span_of(claimed: ClaimedChunk) -> Iterator[None]:
             "jobledger.chunk_index": claimed.chunk.index,
             "jobledger.attempt": claimed.chunk.attempt,
         },
-    ):
-        yield
+        record_exception=False,  # it would ask an exception for its text, which may raise another one
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield
+        except BaseException as error:
+            told = text_of(error)
+            span.add_event("exception", {"exception.type": type(error).__qualname__, "exception.message": told})
+            span.set_status(Status(StatusCode.ERROR, told))
+            raise

@@ -64,7 +64,7 @@ def timestamp(value: TimestampLike | None) -> Timestamp | None:
     try:
         message.FromDatetime(value)
     except OverflowError:
-        raise ValueError(f"{value!r} is not within the years 1 to 9999 in UTC") from None
+        raise ValueError(f"{value.isoformat()} is beyond the years 1 to 9999 in UTC") from None
     return message
 
 

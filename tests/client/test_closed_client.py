@@ -1,10 +1,19 @@
-"""A closed client says so: whatever is asked of it raises a JobledgerError, and nothing is sent."""
+"""A client that is closed, or of another process, says so by a JobledgerError; many threads may share one."""
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from jobledger.v1.job_pb2 import JobState
 from jobledger_client import AsyncJobClient, ClientClosedError, JobClient, JobledgerError
+
+from tests.support.bounds import BOUND
+from tests.support.server import Server
 
 CALLS: list[Callable[[Any], Any]] = [
     lambda client: client.get_job("one"),
@@ -50,3 +59,57 @@ async def test_a_stream_of_a_closed_asynchronous_client(stream: Callable[[AsyncJ
     await client.close()
     with pytest.raises(ClientClosedError):
         await anext(stream(client))
+
+
+async def test_closing_an_asynchronous_client_ends_what_is_in_flight_as_an_error_of_its_own(server: Server, kind: str):
+    client = AsyncJobClient(server.target)
+    job = (await client.create_job(kind)).job
+    watch = client.watch(job.job_id)
+    await anext(watch)
+    waiting = [
+        asyncio.create_task(client.claim_chunks([f"{kind}.none"], worker="w", wait=timedelta(seconds=BOUND))),
+        asyncio.ensure_future(anext(watch)),
+    ]
+    await client.get_job(job.job_id)  # both are on their way
+    await client.close()
+    for task in waiting:
+        with pytest.raises(ClientClosedError):
+            await task
+
+
+def test_a_client_that_many_threads_share_gives_each_its_own(server: Server, kind: str):
+    def work(number: int) -> None:
+        job = client.create_job(f"{kind}.{number}", item_count=1, display_name=f"of {number}").job
+        [claimed] = client.claim_chunks([f"{kind}.{number}"], worker=f"w{number}")
+        client.complete_chunks([claimed.lease.token])
+        last = list(client.watch(job.job_id))[-1].job
+        assert (last.job_id, last.display_name) == (job.job_id, f"of {number}")
+        assert last.state == JobState.JOB_STATE_COMPLETED
+
+    with JobClient(server.target) as client, ThreadPoolExecutor(16) as threads:
+        list(threads.map(work, range(48)))
+
+
+FORK = """
+import os, sys
+from jobledger_client import ClientClosedError, JobClient
+with JobClient(sys.argv[1]) as client:
+    job = client.create_job(sys.argv[2]).job
+    child = os.fork()
+    if child == 0:
+        try:
+            client.get_job(job.job_id)
+        except ClientClosedError as error:
+            os._exit(7 if "make one after the fork" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert client.get_job(job.job_id).job_id == job.job_id
+    print("well")
+"""
+
+
+def test_a_forked_process_is_told_that_the_client_is_its_parents_who_goes_on(server: Server, kind: str):
+    ran = subprocess.run(
+        [sys.executable, "-c", FORK, server.target, kind], capture_output=True, text=True, timeout=BOUND, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, "well\n"), ran.stderr

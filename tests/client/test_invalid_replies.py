@@ -88,7 +88,7 @@ async def test_so_it_is_for_the_synchronous_client_and_the_command_line(play: Pl
     await asyncio.to_thread(calls)
     capsys.readouterr()
     assert await asyncio.to_thread(run, ["get", "x", "--target", target]) == 70
-    assert capsys.readouterr().err.startswith("jobledger: the reply cannot be decoded")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("jobledger: the reply cannot be decoded")
 
 
 async def test_a_worker_goes_on_after_a_claim_that_it_cannot_decode(play: Play):

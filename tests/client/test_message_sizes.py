@@ -77,9 +77,9 @@ def test_what_is_too_much_for_one_report_follows_with_the_next():
 async def test_all_that_a_chunk_may_have_is_one_report_and_one_commit(client: AsyncJobClient, kind: str):
     leases = HeldLeases(30.0, 10.0)
     holder = Holder(leases)
-    for n in range(50):
+    for n in range(40):
         holder.pending.add_artifact(f"a{n}", largest(), job=False)
-    for n in range(100):
+    for n in range(80):
         holder.pending.add_artifact(f"j{n}", largest(), job=True)
     taken = holder.pending.take()
     assert taken.is_all
@@ -88,7 +88,7 @@ async def test_all_that_a_chunk_may_have_is_one_report_and_one_commit(client: As
     await client.complete_chunks([ChunkCompletion(lease_token=claimed.lease.token, progress=taken.report)])
     ended = await client.get_job(job.job_id)
     assert (ended.state, ended.revision) == (JobState.JOB_STATE_COMPLETED, 3)  # created, claimed, completed
-    assert (len(ended.chunks[0].artifacts), len(ended.artifacts)) == (50, 100)
+    assert (len(ended.chunks[0].artifacts), len(ended.artifacts)) == (40, 80)
 
 
 async def test_an_oversized_completion_loses_no_work(start_server: StartServer, serving: Serving, kind: str):

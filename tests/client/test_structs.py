@@ -81,15 +81,17 @@ def test_messages_that_a_caller_made_are_looked_at_too():
             client.create_job("k", retry_policy=RetryPolicy(multiplier=inf))
         with pytest.raises(ValueError, match=r"^reports\[0\]\.progress\.percent: nan"):
             client.heartbeat([LeaseReport(progress=ProgressReport(percent=nan))])
-        with pytest.raises(ValueError, match=r"^reports\[0\]\.artifacts\.a\.metadata\.losses\[0\]: nan"):
+        with pytest.raises(ValueError, match=r"^reports\[0\]\.progress\.artifacts\.a\.metadata\.losses\[0\]: nan"):
             client.heartbeat([LeaseReport(progress={"artifacts": {"a": artifact}})])
-        with pytest.raises(ValueError, match=r"^completions\[1\]\.job_artifacts\['a b'\]\.metadata\.losses\[0\]"):
+        with pytest.raises(
+            ValueError, match=r"^completions\[1\]\.progress\.job_artifacts\['a b'\]\.metadata\.losses\[0\]"
+        ):
             client.complete_chunks(["token", ChunkCompletion(progress={"job_artifacts": {"a b": artifact}})])
 
 
 def test_a_time_outside_the_calendar_is_a_value_error():
     late = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))
-    with JobClient(NOWHERE) as client, pytest.raises(ValueError, match="not within the years 1 to 9999"):
+    with JobClient(NOWHERE) as client, pytest.raises(ValueError, match="beyond the years 1 to 9999"):
         client.create_job("k", expire_time=late)
 
 
@@ -121,19 +123,19 @@ def test_what_is_accepted_comes_back_as_it_was(value: dict[str, Any]):
 def test_the_command_line_refuses_it_with_its_path(text: str, said: str, tmp_path: Path, capsys: Any):
     file = tmp_path / "input.json"
     file.write_text(text)
-    assert run(["create", "k", "--input", f"@{file}", "--target", NOWHERE]) == 64
+    assert run(["create", "k", "--input", f"@{file}", "--target", NOWHERE]) == 2
     assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("span", ["9" * 400 + "d", "999999999999d"])
 def test_spans_beyond_the_calendar_are_wrong_words_not_crashes(span: str, capsys: Any):
-    assert run(["list", "--created-since", span, "--target", NOWHERE]) == 64
-    assert run(["create", "k", "--expire", span, "--target", NOWHERE]) == 64
+    assert run(["list", "--created-since", span, "--target", NOWHERE]) == 2
+    assert run(["create", "k", "--expire", span, "--target", NOWHERE]) == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_an_imported_line_is_looked_at_before_it_is_sent(tmp_path: Path, capsys: Any):
     file = tmp_path / "jobs.jsonl"
     file.write_text('{"job": {"kind": "k", "jobId": "a", "chunks": [{"input": {"ids": [9007199254740993]}}]}}\n')
-    assert run(["import", str(file), "--target", NOWHERE]) == 64
+    assert run(["import", str(file), "--target", NOWHERE]) == 2
     assert "line 1: job.chunks[0].input.ids[0]: 9007199254740993 is beyond" in capsys.readouterr().err

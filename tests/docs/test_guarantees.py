@@ -11,6 +11,11 @@ DEFINED = {
 }
 
 
+def test_each_test_of_the_watch_is_named():
+    numbered = re.findall(r"`(test_\d\d_\w+)`", (ROOT / "docs" / "guarantees.md").read_text())
+    assert numbered == sorted(name for name in DEFINED if re.match(r"test_\d\d_", name))
+
+
 def test_each_guarantee_names_tests_that_are_there():
     named = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "guarantees.md").read_text())
     assert len(named) > 50

@@ -72,9 +72,3 @@ def test_every_column_of_an_export_is_told_in_its_order():
 def test_every_scheme_is_told():
     [row] = [row for row in read("docs/errors.md").splitlines() if row.startswith("| `uri` of an artifact")]
     assert set(re.findall(r"[a-z0-9]+", row.split(";")[1])) == SCHEMES
-
-
-def test_the_guarantees_name_their_tests():
-    named = re.findall(r"`(test_\d\d_\w+)`", read("docs/watch.md"))
-    there = re.findall(r"^async def (test_\d\d_\w+)\(", read("tests/watch/test_guarantees.py"), re.MULTILINE)
-    assert named == there

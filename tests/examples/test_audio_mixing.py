@@ -90,7 +90,12 @@ class TestTroubleToday:
         states = {name.removeprefix("JOB_STATE_").lower() for name in JobState.keys()}  # noqa: SIM118  an enum's
         assert {shown(job)["state"] for job in caller.list_jobs(page_size=100)} <= states - {"unspecified"}
 
-    @pytest.mark.parametrize("percent", [140, -1, float("nan"), float("inf")])
+    @pytest.mark.parametrize("percent", [float("nan"), float("inf")])
+    def test_a_percent_that_is_no_number_is_not_even_sent(self, wrong: Claimed, percent: float):
+        with pytest.raises(ValueError, match=r"progress\.percent: .* is not a finite number"):
+            wrong.report(percent=percent)
+
+    @pytest.mark.parametrize("percent", [140, -1])
     def test_a_percent_is_checked(self, caller: JobClient, wrong: Claimed, percent: float):
         assert wrong.refused(percent=percent) == ["reports[0].progress.percent"]
         assert wrong.refused(stage_percent=percent) == ["reports[0].progress.stage_percent"]

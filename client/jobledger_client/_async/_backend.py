@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from jobledger_client._channel import ChannelOptions, channel_options, channel_target
+from jobledger_client._errors import ClientClosedError
 from jobledger_client._status import invalid_reply
 
 Response = TypeVar("Response")
@@ -53,9 +54,21 @@ class AsyncOngoing(Generic[Response]):
         self._task.cancel()
 
 
+async def answer_of(call: Awaitable[Response]) -> Response:
+    """Wait for the answer of a call. Raises ClientClosedError when the client is closed meanwhile."""
+    try:
+        return await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        # Nobody cancels this task: the channel ended the call.
+        raise ClientClosedError("the client was closed during the call", code=grpc.StatusCode.CANCELLED) from None
+
+
 async def read(stream: Stream[Response]) -> Response | None:
-    """Return the next message, or None when the stream has ended well. Raises InvalidReplyError."""
-    message = await stream.read()
+    """Return the next message, or None when the stream has ended well. Raises InvalidReplyError, ClientClosedError."""
+    message = await answer_of(stream.read())
     if message is None:  # gRPC's word for a message that it could not decode
         raise invalid_reply()
     return None if message is grpc.aio.EOF else cast("Response", message)

@@ -1,11 +1,12 @@
 """How one call is made: with a deadline, with metadata, and again when that is safe."""
 
+import os
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
-from jobledger_client._async._backend import AsyncClock
+from jobledger_client._async._backend import AsyncClock, answer_of
 from jobledger_client._errors import ClientClosedError
 from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, may_repeat, tells_less
@@ -34,6 +35,7 @@ class AsyncCaller:
     ) -> None:
         self._metadata = metadata_reader(metadata, api_key)
         self._closed = False
+        self._process = os.getpid()
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or AsyncClock()
@@ -42,6 +44,9 @@ class AsyncCaller:
         """Return what goes with one call or stream, the caller's trace included. Raises ClientClosedError."""
         if self._closed:
             raise ClientClosedError("the client is closed", code=grpc.StatusCode.CANCELLED)
+        if self._process != os.getpid():
+            text = "the client was made before this process was forked: make one after the fork"
+            raise ClientClosedError(text, code=grpc.StatusCode.CANCELLED)
         return traced(self._metadata())
 
     def close(self) -> None:
@@ -65,7 +70,8 @@ class AsyncCaller:
         before: JobledgerError | None = None
         while True:
             try:
-                response = await method(request, timeout=self.left(deadline), metadata=self.metadata())
+                call = method(request, timeout=self.left(deadline), metadata=self.metadata())
+                response = await answer_of(call)
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)

@@ -66,6 +66,11 @@ class Ongoing(Generic[Response]):
         """Leave it to itself: it ends at its deadline, or with the channel."""
 
 
+def answer_of(answer: Response) -> Response:
+    """Return the answer of a call, which was waited for already."""
+    return answer
+
+
 def read(stream: Stream[Response]) -> Response | None:
     """Return the next message, or None when the stream has ended well."""
     return next(stream, None)

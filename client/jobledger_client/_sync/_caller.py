@@ -1,6 +1,7 @@
 # Generated from _async/_caller.py by client/generate_sync.py: edit that one, then run `make gen`.
 """How one call is made: with a deadline, with metadata, and again when that is safe."""
 
+import os
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,7 +11,7 @@ from jobledger_client._errors import ClientClosedError
 from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, may_repeat, tells_less
 from jobledger_client._status import error_from_call, invalid_reply
-from jobledger_client._sync._backend import Clock
+from jobledger_client._sync._backend import Clock, answer_of
 from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class Caller:
     ) -> None:
         self._metadata = metadata_reader(metadata, api_key)
         self._closed = False
+        self._process = os.getpid()
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or Clock()
@@ -43,6 +45,9 @@ class Caller:
         """Return what goes with one call or stream, the caller's trace included. Raises ClientClosedError."""
         if self._closed:
             raise ClientClosedError("the client is closed", code=grpc.StatusCode.CANCELLED)
+        if self._process != os.getpid():
+            text = "the client was made before this process was forked: make one after the fork"
+            raise ClientClosedError(text, code=grpc.StatusCode.CANCELLED)
         return traced(self._metadata())
 
     def close(self) -> None:
@@ -66,7 +71,8 @@ class Caller:
         before: JobledgerError | None = None
         while True:
             try:
-                response = method(request, timeout=self.left(deadline), metadata=self.metadata())
+                call = method(request, timeout=self.left(deadline), metadata=self.metadata())
+                response = answer_of(call)
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)

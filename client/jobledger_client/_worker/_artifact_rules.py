@@ -8,6 +8,8 @@ from jobledger.v1.chunk_pb2 import Artifact
 
 MAX_CHUNK_ARTIFACTS = 50
 MAX_JOB_ARTIFACTS = 100
+MAX_CHUNK_ARTIFACT_BYTES = 256 * 1024
+MAX_JOB_ARTIFACT_BYTES = 512 * 1024
 MAX_STAGE_LENGTH = 128
 
 _MAX_NAME_LENGTH = 128
@@ -28,6 +30,12 @@ def check_artifact(name: str, artifact: Artifact, schemes: Collection[str]) -> N
     size = artifact.metadata.ByteSize()
     if size > _MAX_METADATA_BYTES:
         raise ValueError(f"metadata must have at most {_MAX_METADATA_BYTES} bytes encoded; got {size}")
+
+
+def artifact_bytes(name: str, artifact: Artifact) -> int:
+    """Return what an artifact counts for, as the service counts it: its texts, its metadata, and 60 for the rest."""
+    texts = (name, artifact.uri, artifact.content_type)
+    return sum(len(text.encode()) for text in texts) + artifact.metadata.ByteSize() + 60
 
 
 def check_uri(uri: str, schemes: Collection[str]) -> None:

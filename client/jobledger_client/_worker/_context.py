@@ -29,8 +29,8 @@ class ChunkContext:
         self._loop = asyncio.get_running_loop()
         self._cancelled = threading.Event()
         self._cancelled_on_loop = asyncio.Event()
-        self._artifact_names = set(claimed.chunk.artifacts)
-        self._job_artifact_names: set[str] = set()
+        self._artifact_sizes = {name: rules.artifact_bytes(name, one) for name, one in claimed.chunk.artifacts.items()}
+        self._job_artifact_sizes: dict[str, int] = {}
         self._result_uri = ""
 
     @property
@@ -142,14 +142,14 @@ class ChunkContext:
 
         Raises ValueError for what the service would refuse: a name of more than 128 characters, a `uri` with a scheme
         that the operator does not allow or of more than 2,048 characters, a `content_type` of more than 255, `metadata`
-        of more than 4 KiB encoded or that JSON cannot hold without loss, and more than 50 artifacts of the chunk, or
-        100 of the job.
+        of more than 4 KiB encoded or that JSON cannot hold without loss, and more than 50 artifacts or
+        256 KiB of them for the chunk, or 100 and 512 KiB for the job.
         """
         artifact = Artifact(
             uri=uri, content_type=content_type, size_bytes=size_bytes, metadata=struct(metadata, "metadata")
         )
         rules.check_artifact(name, artifact, self._claimed.artifact_schemes)
-        self._check_number(name, job=job)
+        self._check_room(name, artifact, job=job)
         self._pending.add_artifact(name, artifact, job=job)
 
     def result(self, uri: str) -> None:
@@ -178,12 +178,20 @@ class ChunkContext:
         if plan and stage not in plan:
             raise ValueError(f"stage must be one of the job's plan: {', '.join(plan)}; got {stage!r}")
 
-    def _check_number(self, name: str, *, job: bool) -> None:
-        names = self._job_artifact_names if job else self._artifact_names
-        limit = rules.MAX_JOB_ARTIFACTS if job else rules.MAX_CHUNK_ARTIFACTS
-        if name not in names and len(names) >= limit:
-            raise ValueError(f"a {'job' if job else 'chunk'} must have at most {limit} artifacts; {name!r} is one more")
-        names.add(name)
+    def _check_room(self, name: str, artifact: Artifact, *, job: bool) -> None:
+        sizes = self._job_artifact_sizes if job else self._artifact_sizes
+        of = "job" if job else "chunk"
+        most = rules.MAX_JOB_ARTIFACTS if job else rules.MAX_CHUNK_ARTIFACTS
+        if name not in sizes and len(sizes) >= most:
+            raise ValueError(f"a {of} must have at most {most} artifacts; {name!r} is one more")
+        size = rules.artifact_bytes(name, artifact)
+        total = sum(sizes.values()) - sizes.get(name, 0) + size
+        most = rules.MAX_JOB_ARTIFACT_BYTES if job else rules.MAX_CHUNK_ARTIFACT_BYTES
+        if total > most:
+            raise ValueError(
+                f"the artifacts of a {of} must have at most {most:,} bytes; with {name!r} they have {total:,}"
+            )
+        sizes[name] = size
 
     def _check_items(self, items_completed: int | None) -> None:
         if items_completed is not None and not 0 <= items_completed <= len(self.items):
