@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
-# What `make bench` measures on: sqlite or postgresql.
+# What `make bench` and the like measure on: sqlite or postgresql.
 STORE  ?= sqlite
 # The tests start hundreds of servers, and so these are compiled first.
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
@@ -22,7 +22,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long fuzz check bench bench-reads bench-import seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long fuzz check bench bench-reads bench-import bench-isolation seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ bench-reads: $(READY) ## Measure reads at 10,000 and at JOBS jobs of the seed, o
 
 bench-import: $(READY) ## Measure an import of JOBS jobs, on STORE
 	$(BIN)/python -m bench.imports --jobs $(JOBS) --store $(STORE)
+
+bench-isolation: $(READY) ## Measure an owner's calls alone and beside attacks of another owner, on STORE
+	$(BIN)/python -m bench.isolation --store $(STORE)
 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)

@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -48,7 +48,7 @@ def _plan(given: argparse.Namespace) -> Plan:
 
 
 def _measure(plan: Plan, path: Path) -> None:
-    about, began = circumstances(plan), time.monotonic()
+    about, began = circumstances(asdict(plan)), time.monotonic()
     with running(plan) as suite:
         idle = suite.idle() if plan.wants("idle") else None
         calls = list(suite.calls())

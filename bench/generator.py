@@ -3,12 +3,8 @@
 Requests and replies are bytes, so that its own cost is small and the same for both.
 """
 
-import asyncio
-import json
 import sys
-from typing import TYPE_CHECKING, Any
 
-import grpc
 import uvloop
 
 from . import jobs
@@ -16,11 +12,7 @@ from .cases import Case, cases
 from .fanout import Fanout, open_fanout
 from .load import measure
 from .targets import Target
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-Answer = dict[str, Any]
+from .tasks import Answer, Tasks, serve
 
 
 class Generator:
@@ -32,7 +24,7 @@ class Generator:
         self._floor = targets["floor"]
         self._cases: dict[str, Case] = {}
         self._fanout: Fanout | None = None
-        self.tasks: dict[str, Callable[..., Awaitable[Answer]]] = {
+        self.tasks: Tasks = {
             "seed": self._seed,
             "prepare": self._prepare,
             "calls": self._calls,
@@ -78,16 +70,6 @@ class Generator:
             self._fanout = None
         return {}
 
-    async def do(self, line: str) -> Answer:
-        """Do one task."""
-        request: dict[str, Any] = json.loads(line)
-        try:
-            return await self.tasks[request.pop("task")](**request)
-        except grpc.aio.AioRpcError as error:
-            return {"error": f"{error.code().name}: {error.details()}"}
-        except (ValueError, RuntimeError, TimeoutError) as error:
-            return {"error": f"{type(error).__name__}: {error}"}
-
 
 async def main(servers: list[str]) -> None:
     """Do what standard input asks for, until it ends."""
@@ -96,8 +78,7 @@ async def main(servers: list[str]) -> None:
         name, address, pid = server.split("=")
         targets[name] = Target(address, int(pid))
     work = Generator(targets)
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        print(json.dumps(await work.do(line)), flush=True)
+    await serve(work.tasks)
     for target in targets.values():
         await target.close()
 

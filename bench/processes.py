@@ -107,9 +107,9 @@ def _served(name: str, command: Sequence[str | Path], folder: Path) -> Iterator[
 
 
 @contextmanager
-def jobledger(folder: Path, database: str) -> Iterator[Served]:
+def jobledger(folder: Path, database: str, *further: str) -> Iterator[Served]:
     """Run Jobledger on a database, with its log in a folder."""
-    flags = ["--database", database, "--listen", "127.0.0.1:0", "--log-level", "warning"]
+    flags = ["--database", database, "--listen", "127.0.0.1:0", "--log-level", "warning", *further]
     with _served("jobledger", [SERVER, "serve", *flags], folder) as served:
         yield served
 
@@ -122,28 +122,46 @@ def floor(folder: Path) -> Iterator[Served]:
 
 
 class Generator:
-    """The load generator's process, which does one task at a time."""
+    """A process that loads the servers, and does one task at a time."""
 
     def __init__(self, process: "subprocess.Popen[str]", log: Path) -> None:
         self._process = process
         self._log = log
 
-    def do(self, task: str, **parameters: object) -> dict[str, Any]:
-        """Have a task done and return what came of it; raises TaskError."""
+    def begin(self, task: str, **parameters: object) -> None:
+        """Have a task begun; `answer` waits for its end."""
         if self._process.stdin is None:
             raise TaskError("the load generator cannot be spoken to")
         print(json.dumps({"task": task, **parameters}), file=self._process.stdin, flush=True)
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the task's end, and return what came of it; raises TaskError."""
         line = _line(self._process, 4 * BOUND)
         answer: dict[str, Any] = json.loads(line) if line else {"error": self._log.read_text()[-4_000:] or "silence"}
         if "error" in answer:
-            raise TaskError(f"{task} {parameters}: {answer['error']}")
+            raise TaskError(answer["error"])
         return answer
+
+    def do(self, task: str, **parameters: object) -> dict[str, Any]:
+        """Have a task done and return what came of it; raises TaskError."""
+        self.begin(task, **parameters)
+        try:
+            return self.answer()
+        except TaskError as error:
+            raise TaskError(f"{task} {parameters}: {error}") from None
 
 
 @contextmanager
 def generator(folder: Path, ours: Served, bare: Served) -> Iterator[Generator]:
     """Run a load generator against both servers."""
     servers = [f"{served.name}={served.address}={served.pid}" for served in (ours, bare)]
-    log = folder / "generator.log"
-    with _running([sys.executable, "-m", "bench.generator", *servers], log) as process:
+    with tasked("generator", servers, folder) as load:
+        yield load
+
+
+@contextmanager
+def tasked(module: str, arguments: Sequence[str], folder: Path) -> Iterator[Generator]:
+    """Run one of our modules that does tasks, with its log in a folder."""
+    log = folder / f"{module}.log"
+    with _running([sys.executable, "-m", f"bench.{module}", *arguments], log) as process:
         yield Generator(process, log)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .processes import ROOT, StartError
-from .suite import Plan, Result
+from .suite import Result
 
 LATEST: Final = ROOT / "bench" / "results" / "latest.json"
 PACKAGES: Final = ("grpcio", "protobuf", "uvloop", "sqlalchemy", "jobledger-service")
@@ -105,11 +105,11 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def circumstances(plan: Plan) -> dict[str, Any]:
+def circumstances(plan: dict[str, Any]) -> dict[str, Any]:
     """Return where and with what a run was made."""
     return {
         "revision": _revision(),
-        "plan": asdict(plan),
+        "plan": plan,
         "machine": {
             "cores": os.cpu_count(),
             "processor": _processor(),
