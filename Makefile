@@ -25,7 +25,7 @@ EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 .PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long fuzz check bench bench-reads bench-import bench-isolation seed clean
 
 help: ## Print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make the virtual environment with everything in it
 
