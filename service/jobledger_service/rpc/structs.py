@@ -56,8 +56,8 @@ def check_encodable(field: str, raw: bytes | None) -> None:
 
 def _may_be_broken(raw: bytes) -> bool:
     return (
-        _VALUE_OF_MAP in raw
-        or _VALUE_OF_LIST in raw
+        # One byte is found many times faster than two, and text has no zeros.
+        (b"\x00" in raw and (_VALUE_OF_MAP in raw or _VALUE_OF_LIST in raw))
         or sum(map(raw.count, _CONTAINERS)) >= MAX_DEPTH
         or _NOT_FINITE.search(raw) is not None
     )
