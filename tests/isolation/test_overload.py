@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import LeaseStatus
+from jobledger_service.domain.errors import QueueFull
+from jobledger_service.rpc.errors import status_of
 
 from tests.conftest import StartServer
 from tests.operate.conftest import scrape
@@ -126,3 +129,29 @@ async def test_calls_in_flight_are_bounded_by_owner(start_keyed: StartServer):
             await bystander.create("mine")
     assert flood.done
     assert "calls" in bounds(flood)
+
+
+def test_refusals_for_overload_share_a_status_and_each_says_its_own_bound_and_delay():
+    def status(bound: str, micros: int) -> grpc.Status:
+        return status_of(QueueFull(bound, micros), lambda _: b"")
+
+    assert status("age", 1_200_001) is status("age", 1_300_000)
+    said = {
+        (bound, micros): told(status(bound, micros)) for bound in ("age", "share") for micros in (1_000_000, 1_200_001)
+    }
+    assert said == {
+        ("age", 1_000_000): ("age", 1.0),
+        ("age", 1_200_001): ("age", 1.3),
+        ("share", 1_000_000): ("share", 1.0),
+        ("share", 1_200_001): ("share", 1.3),
+    }
+
+
+def told(status: grpc.Status) -> tuple[str, float]:
+    """Return the bound and the delay that a status tells."""
+    [(_, raw)] = status.trailing_metadata
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    sent = status_pb2.Status.FromString(raw)
+    assert sent.details[0].Unpack(info)
+    assert sent.details[1].Unpack(retry)
+    return info.metadata["bound"], retry.retry_delay.ToTimedelta().total_seconds()

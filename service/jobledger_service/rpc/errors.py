@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import grpc
@@ -13,6 +14,7 @@ from grpc_status import rpc_status
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
 from jobledger_service.domain import errors
+from jobledger_service.domain.limits import SECOND
 
 from .convert import duration
 
@@ -20,6 +22,8 @@ DOMAIN: Final = "jobledger"
 MOST_TOLD: Final = 8
 """As many broken rules are told at once."""
 COME_BACK: Final = Duration(seconds=1)
+DELAY_STEP: Final = SECOND // 10
+"""To so many microseconds is the delay of a QueueFull rounded up: of thousands a second, most have the same status."""
 
 _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.InvalidField: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
@@ -64,6 +68,8 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
 
 def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.Status:
     """Return the status of a refusal, with the details that belong to it; `cursor` encodes a position."""
+    if isinstance(refusal, errors.QueueFull):
+        return _queue_full(refusal.bound, -(-refusal.wait // DELAY_STEP) * DELAY_STEP)
     code, reason = _TABLE[type(refusal)]
     metadata = dict(refusal.metadata)
     details: list[Message] = []
@@ -75,13 +81,20 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
         details.append(_bad_request((("cursor", str(refusal)),)))
     if isinstance(refusal, errors.HistoryTrimmed):
         metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
-    if isinstance(refusal, errors.QueueFull):
-        details.append(error_details_pb2.RetryInfo(retry_delay=duration(refusal.wait)))
     if isinstance(refusal, errors.StoreUnavailable):
         details.append(error_details_pb2.RetryInfo(retry_delay=COME_BACK))
     if isinstance(refusal, errors.LimitReached):
         details += _quota(refusal)
     return _status(code, str(refusal), reason, metadata, details)
+
+
+@lru_cache(maxsize=1_024)
+def _queue_full(bound: str, delay: int) -> grpc.Status:
+    """Return the status of a call that is refused for overload, which must cost little."""
+    refusal = errors.QueueFull(bound, delay)
+    code, reason = _TABLE[errors.QueueFull]
+    retry = error_details_pb2.RetryInfo(retry_delay=duration(delay))
+    return _status(code, str(refusal), reason, refusal.metadata, [retry])
 
 
 def reason_of(refusal: errors.Refusal) -> str:
