@@ -18,6 +18,8 @@ from jobledger.v1.worker_service_pb2 import (
     ReleaseChunksRequest,
 )
 from jobledger_service.domain.leases import Lease
+from jobledger_service.store.epochs import read_epoch
+from sqlalchemy import create_engine
 
 from tests.bulk.runs import changes, create_many, ended, report
 from tests.conftest import StartServer
@@ -58,13 +60,17 @@ async def test_reserved_kinds_are_neither_created_nor_claimed(api: Api, name: st
         await api.work.ClaimChunks(ClaimChunksRequest(kinds=["a", name], worker="w"))
 
 
-async def test_a_lease_of_the_service_is_of_no_use_to_others(slow: Api, kind: str):
+async def test_a_lease_of_the_service_is_of_no_use_to_others(slow_server: Server, slow: Api, kind: str):
     await create_many(slow, kind, 60)
     run = await begun(slow, kind)
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "CHUNK_NOT_CLAIMABLE"):
         await slow.work.ClaimChunk(ClaimChunkRequest(job_id=run, worker="w", task_id="t"))
     job = await slow.get(run)
-    token = Lease(f"default/{run}", job.create_time.ToMicroseconds(), 0, job.chunks[0].attempt).token
+    engine = create_engine(slow_server.database)
+    with engine.connect() as connection:
+        epoch = read_epoch(connection)
+    engine.dispose()
+    token = Lease(f"default/{run}", job.create_time.ToMicroseconds(), 0, job.chunks[0].attempt).token(epoch)
     report_ = HeartbeatRequest(reports=[LeaseReport(lease_token=token)])
     completion = CompleteChunksRequest(completions=[ChunkCompletion(lease_token=token)])
     failure = FailChunksRequest(failures=[ChunkFailure(lease_token=token, error={"code": "X"})])

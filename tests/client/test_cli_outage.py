@@ -88,18 +88,18 @@ def test_over_a_pipe_a_watch_says_that_it_reconnects_and_goes_on(own_server: Ser
 @pytest.mark.long
 def test_for_programs_each_notice_is_an_object_on_standard_error(own_server: Server, client: JobClient, kind: str):
     shell = Shell(own_server.target)
-    with Piped(shell, "create", kind, "--job-id", kind, "--wait", "--output", "json", "--timeout", "60s") as creating:
-        with client.watch_jobs(kinds=[kind]) as created:
-            next(iter(created))
+    client.create_job(kind, job_id=kind)
+    with Piped(shell, "watch", kind, "--output", "json", "--timeout", "60s") as watching:
+        assert json.loads(watching.line())["job"]["jobId"] == kind
         own_server.kill()
-        notice = json.loads(creating.said("{"))["notice"]
+        notice = json.loads(watching.said('{"notice"'))["notice"]
         assert notice["kind"] in ("CONNECTING", "RECONNECTING")
         own_server.start()
-        assert json.loads(creating.said('{"notice": {"kind": "RECONNECTED"'))["notice"]["message"]
+        assert json.loads(watching.said('{"notice": {"kind": "RECONNECTED"'))["notice"]["message"]
         client.cancel_job(kind)
-        output, _ = creating.process.communicate(timeout=BOUND)
-        assert json.loads(output)["state"] == "JOB_STATE_CANCELLED"
-        assert creating.process.returncode == 4
+        output, _ = watching.process.communicate(timeout=BOUND)
+        assert json.loads(output.splitlines()[-1])["job"]["state"] == "JOB_STATE_CANCELLED"
+        assert watching.process.returncode == 4
 
 
 @pytest.mark.long

@@ -123,7 +123,7 @@ class Model:
 
     def hear(self, message: WatchJobsResponse) -> None:
         assert not message.chunk_ranges
-        name, now = message.job.job_id, message.event.commit_time.ToMicroseconds()
+        name, now = message.job.job_id, message.job.update_time.ToMicroseconds()
         sized = [chunk for chunk in message.chunks if chunk.HasField("last_item")]
         items = {chunk.index: chunk.last_item - chunk.first_item + 1 for chunk in sized}
         for change in message.event.changes:

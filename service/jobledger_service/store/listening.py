@@ -46,8 +46,8 @@ async def listen(database: Database, heard: Callable[[], None], ready: Ready) ->
                             ready({(owner, kind): int(count)})
                         else:
                             heard()
-                    async with asyncio.timeout(silence):  # it was quiet: is anybody there?
-                        await connection.execute("SELECT 1")
+                    async with asyncio.timeout(silence):  # it was quiet: is anybody there? Listening twice is as once
+                        await connection.execute(f"LISTEN {CHANNEL}")
         except (psycopg.Error, TimeoutError) as error:
             log.warning("the connection for wake-ups is lost: %s", str(error) or "the database does not answer")
         await asyncio.sleep(AGAIN_AFTER)
