@@ -89,7 +89,11 @@ test-long: $(READY) ## Run the tests that kill, restart and overload servers
 fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
 
-check: lint types gen-check test test-long ## Do all that CI does
+check: $(READY) ## Do all that CI does, and print how long each stage took
+	@took=""; for stage in lint types gen-check test test-long; do \
+		began=$$(date +%s); $(MAKE) --no-print-directory $$stage || exit 1; \
+		took="$$took  $$stage $$(( $$(date +%s) - began )) s"; echo "took so far:$$took"; \
+	done
 
 bench: $(READY) ## Measure against a bare grpc.aio server in the same run
 	$(BIN)/python -m bench --store $(STORE)
