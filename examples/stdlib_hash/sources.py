@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 KIND = "demo.hash"
@@ -35,13 +36,18 @@ def sources() -> list[Path]:
     return sorted(path for path in root.rglob("*.py") if "site-packages" not in path.parts)
 
 
+_parsing = Lock()
+"""In Python 3.11 ast.parse may fail in two threads at once, and filters of warnings are the whole process's."""
+
+
 def count(path: Path) -> Totals:
     """Return what one file contains; a file that is no valid Python, of which the test suite has some, has no nodes."""
     content = path.read_bytes()
     try:
-        with warnings.catch_warnings():
+        with _parsing, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            nodes = sum(1 for _ in ast.walk(ast.parse(content)))
+            tree = ast.parse(content)
+        nodes = sum(1 for _ in ast.walk(tree))
     except (SyntaxError, ValueError, RecursionError):
         nodes = 0
     digest = int.from_bytes(hashlib.sha256(content).digest())
