@@ -249,9 +249,11 @@ def lives(data: st.DataObject, caller: Caller, edges: Edges) -> None:
     kind, job_id = f"edge.{uuid4().hex}", uuid4().hex
     request: rpc.CreateJobRequest = data.draw(edges.creates)
     request.kind, request.job_id = kind, job_id
-    if taken(caller.jobs.CreateJob, request) is None:
+    created = taken(caller.jobs.CreateJob, request)
+    if created is None:
         assert edges is WILD, "what is allowed was refused"
         return
+    job = created.job
     claim = data.draw(edges.claims)
     claim.kinds.append(kind)
     claim.worker = "w"
@@ -266,16 +268,21 @@ def lives(data: st.DataObject, caller: Caller, edges: Edges) -> None:
     update = data.draw(edges.updates)
     update.job_id = job_id
     update.update_mask.paths.extend(field.name for field, _ in update.ListFields() if field.name in UPDATABLE)
-    taken(caller.jobs.UpdateJob, update)
+    if not is_about_to_go(job) and (updated := taken(caller.jobs.UpdateJob, update)) is not None:
+        job = updated.job
     wanted = rpc.ListJobsRequest(filter=data.draw(edges.filters), page_size=data.draw(edges.ints(0, 500, 32)))
     taken(caller.jobs.ListJobs, wanted)
     stats = stats_pb2.GetJobStatsRequest(time_range=data.draw(edges.ranges))
     if (figures := taken(caller.jobs.GetJobStats, stats)) is not None:
         strict(MessageToJson(figures))
         converted(figures)
-    read = caller.jobs.GetJob(rpc.GetJobRequest(job_id=job_id))
-    if read.job.expire_time.seconds > time.time() or not read.job.HasField("expire_time"):  # else it is about to go
+    if not is_about_to_go(job):
         caller.show(job_id, kind)
+
+
+def is_about_to_go(job: job_pb2.Job | rpc.CreateJobRequest) -> bool:
+    """Return whether a job has expired, so that the server deletes it at any moment."""
+    return job.HasField("expire_time") and job.expire_time.seconds <= time.time()
 
 
 UPDATABLE = ("priority", "expire_time")
@@ -308,7 +315,7 @@ def moves(caller: Caller, one: imports.ImportedJob, edges: Edges) -> None:
     answer = caller.imports.ImportJobs(iter([imports.ImportJobsRequest(jobs=[one])]), timeout=BOUND)
     assert edges is WILD or answer.imported, answer
     assert [refusal for refusal in answer.refusals if refusal.reason != "INVALID_FIELD"] == []
-    if answer.imported and one.job.expire_time.seconds in (0, LATEST.seconds):
+    if answer.imported and not is_about_to_go(one.job):
         caller.show(one.job.job_id, kind)
 
 
