@@ -1,4 +1,4 @@
-"""Generates the synchronous client from the asynchronous one: `generate_sync.py [directory]`."""
+"""Generate the synchronous client from the asynchronous one: `generate_sync.py [directory]`."""
 
 import re
 import subprocess
@@ -10,12 +10,12 @@ import unasync
 
 PACKAGE = Path(__file__).parent / "jobledger_client"
 SOURCE = PACKAGE / "_async"
-HEADER = "# Generated from _async/{name} by client/generate_sync.py: edit that one, then run `make gen`.\n"
-RENAMED = {"_async": "_sync", "aclose": "close"}
+HEADER = "# Generated from _async/{name} by client/generate_sync.py: edit that module, then run `make gen`.\n"
+RENAMED = {"_async": "_sync", "anext": "next"}
 
 
 def main() -> None:
-    """Write every module of `_sync` but its backend, which is written by hand."""
+    """Write every module of `_sync` except its backend, which is not generated."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else PACKAGE / "_sync"
     sources = [path for path in sorted(SOURCE.glob("*.py")) if path.name != "_backend.py"]
     with TemporaryDirectory() as scratch:
@@ -28,13 +28,13 @@ def main() -> None:
 
 
 def replacements(sources: list[Path]) -> dict[str, str]:
-    """Return the new names: AsyncJobClient is JobClient, not unasync's SyncJobClient."""
+    """Return the new names: AsyncJobClient becomes JobClient, not unasync's SyncJobClient."""
     names = {name for path in sources for name in re.findall(r"\bAsync[A-Z]\w*", path.read_text())}
     return RENAMED | {name: name.removeprefix("Async") for name in names}
 
 
 def tidy(text: str, name: str) -> str:
-    """Return the module with its imports sorted and its lines folded anew: names have become shorter."""
+    """Return the module with sorted imports and formatted lines, as its names are shorter now."""
     for command in (["check", "--select=I", "--fix-only"], ["format"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--quiet", f"--stdin-filename={PACKAGE}/_sync/{name}", "-"]
         text = subprocess.run(ruff, input=text, capture_output=True, text=True, check=True).stdout  # noqa: S603 - ours

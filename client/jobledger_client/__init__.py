@@ -1,14 +1,23 @@
-"""The SDK of Jobledger: two clients, asynchronous and synchronous, and the runner for workers.
+"""The SDK of Jobledger: an asynchronous and a synchronous client, and the runner for workers.
 
-The messages that they take and return are those of `jobledger.v1`.
+The messages that they accept and return are those of `jobledger.v1`.
 """
 
+from jobledger_client._async._admin import AsyncAdminCalls
 from jobledger_client._async._backend import AsyncClock
+from jobledger_client._async._bulk import AsyncBulkCalls
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._async._engine_task import AsyncEngineTask
-from jobledger_client._async._export import AsyncExport
+from jobledger_client._async._exports import AsyncExport, AsyncExportCalls
+from jobledger_client._async._imports import AsyncImportCalls
+from jobledger_client._async._jobs import AsyncJobCalls
+from jobledger_client._async._leases import AsyncLeaseCalls
+from jobledger_client._async._limits import AsyncLimitCalls
 from jobledger_client._async._pages import AsyncPages
+from jobledger_client._async._statistics import AsyncStatisticsCalls
+from jobledger_client._async._stream import AsyncResumingStream
 from jobledger_client._async._watch import AsyncWatch
+from jobledger_client._async._webhooks import AsyncWebhookCalls
 from jobledger_client._engines._bridge import CancelBridge, TaskToStop
 from jobledger_client._engines._dispatcher import Dispatcher
 from jobledger_client._engines._runner import EngineRunner
@@ -67,13 +76,22 @@ from jobledger_client._errors import (
 )
 from jobledger_client._requests import JobFilterFields
 from jobledger_client._retry import Backoff
-from jobledger_client._snapshots import Relist
+from jobledger_client._seen_jobs import Relist
+from jobledger_client._sync._admin import AdminCalls
 from jobledger_client._sync._backend import Clock
+from jobledger_client._sync._bulk import BulkCalls
 from jobledger_client._sync._client import JobClient
 from jobledger_client._sync._engine_task import EngineTask
-from jobledger_client._sync._export import Export
+from jobledger_client._sync._exports import Export, ExportCalls
+from jobledger_client._sync._imports import ImportCalls
+from jobledger_client._sync._jobs import JobCalls
+from jobledger_client._sync._leases import LeaseCalls
+from jobledger_client._sync._limits import LimitCalls
 from jobledger_client._sync._pages import Pages
+from jobledger_client._sync._statistics import StatisticsCalls
+from jobledger_client._sync._stream import ResumingStream
 from jobledger_client._sync._watch import Watch
+from jobledger_client._sync._webhooks import WebhookCalls
 from jobledger_client._values import TERMINAL_STATES
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._handlers import NotRetryable
@@ -81,6 +99,7 @@ from jobledger_client._worker._worker import Worker
 
 __all__ = [
     "TERMINAL_STATES",
+    "AdminCalls",
     "AlreadyExistsError",
     "ApiKeyEndedError",
     "ApiKeyExpiredError",
@@ -88,14 +107,25 @@ __all__ = [
     "ApiKeyNotFoundError",
     "ApiKeyRevokedError",
     "ApiKeyUnknownError",
+    "AsyncAdminCalls",
+    "AsyncBulkCalls",
     "AsyncClock",
     "AsyncEngineTask",
     "AsyncExport",
+    "AsyncExportCalls",
+    "AsyncImportCalls",
+    "AsyncJobCalls",
     "AsyncJobClient",
+    "AsyncLeaseCalls",
+    "AsyncLimitCalls",
     "AsyncPages",
+    "AsyncResumingStream",
+    "AsyncStatisticsCalls",
     "AsyncWatch",
+    "AsyncWebhookCalls",
     "AuthDisabledError",
     "Backoff",
+    "BulkCalls",
     "CancelBridge",
     "ChunkContext",
     "ChunkNotClaimableError",
@@ -113,13 +143,16 @@ __all__ = [
     "EngineTask",
     "EtagMismatchError",
     "Export",
+    "ExportCalls",
     "FieldViolation",
     "ForeignCursorError",
     "HistoryTrimmedError",
+    "ImportCalls",
     "InternalError",
     "InvalidFieldError",
     "InvalidReplyError",
     "JobAlreadyExistsError",
+    "JobCalls",
     "JobClient",
     "JobEndedError",
     "JobFilterFields",
@@ -127,6 +160,8 @@ __all__ = [
     "JobNotFoundError",
     "JobUnreadableError",
     "JobledgerError",
+    "LeaseCalls",
+    "LimitCalls",
     "LimitError",
     "MessageTooLargeError",
     "NotFoundError",
@@ -141,8 +176,10 @@ __all__ = [
     "ReadTooLongError",
     "Relist",
     "RequestIdReusedError",
+    "ResumingStream",
     "RoleMissingError",
     "ServiceNotFoundError",
+    "StatisticsCalls",
     "StoreUnavailableError",
     "TaskToStop",
     "TooManyQueuedJobsError",
@@ -152,6 +189,15 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "Watch",
+    "WebhookCalls",
     "WebhookNotFoundError",
     "Worker",
+    "__version__",
 ]
+
+__version__ = "0.1.0"
+
+for _name in __all__:
+    if isinstance(_value := globals()[_name], type):
+        _value.__module__ = __name__  # so that tracebacks and reprs show the public name
+del _name, _value

@@ -1,4 +1,4 @@
-"""How a channel to Jobledger is set up, unless the caller says otherwise."""
+"""The default options of a channel, and its target."""
 
 import json
 import socket
@@ -10,17 +10,17 @@ ChannelOptions = Sequence[tuple[str, int | str]]
 _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 
 _DEFAULTS: dict[str, int | str] = {
-    # A FULL job may be larger than gRPC's 4 MiB; the service bounds its answers.
+    # A FULL job may be larger than gRPC's 4 MiB; the service limits its responses.
     "grpc.max_receive_message_length": -1,
-    # gRPC would wait up to two minutes before it looks whether a restarted server is back.
+    # By default gRPC waits up to two minutes before it reconnects to a restarted server.
     "grpc.initial_reconnect_backoff_ms": 200,
     "grpc.max_reconnect_backoff_ms": 2_000,
-    # A connection that died without a word is noticed within 40 s while a call or a watch is open.
+    # Detects a connection that died silently within 40 s while a call or a watch is open.
     "grpc.keepalive_time_ms": 30_000,
     "grpc.keepalive_timeout_ms": 10_000,
 }
 
-# Calls go to the replicas in turn, and to none that is away or whose health says that it drains.
+# Calls use the replicas in turn, without those that are unreachable or whose health says that they drain.
 _REPLICAS: dict[str, int | str] = {
     "grpc.service_config": json.dumps(
         {
@@ -32,25 +32,25 @@ _REPLICAS: dict[str, int | str] = {
 
 
 def channel_options(target: str, options: ChannelOptions) -> list[tuple[str, int | str]]:
-    """Return the options for a channel: the defaults, and `options` over them."""
+    """Return the options of a channel: the defaults, overridden by `options`."""
     replicas = _REPLICAS if "," in target or target.startswith("dns:") else {}
-    if _is_list(target):  # certificates are checked for the first name
+    if _is_list(target):  # TLS checks certificates against the first name
         replicas = replicas | {"grpc.default_authority": target.partition(",")[0].strip()}
     return list({**_DEFAULTS, **replicas, **dict(options)}.items())
 
 
 def channel_target(target: str) -> str:
-    """Return a target as gRPC takes it. Several addresses, "HOST:PORT,HOST:PORT", become one list of IP addresses.
+    """Return a target in gRPC's form. Several addresses, "HOST:PORT,HOST:PORT", become one list of IP addresses.
 
-    Names in a list are looked up now, once; one that is not known is left out. Raises ValueError for an address without
-    a port, and when no name is known.
+    The names of a list are resolved once, now; unknown ones are left out. Raises ValueError for an address without a
+    port, and when no name is known.
     """
     if not _is_list(target):
         return target
-    found = [address for one in target.split(",") for address in _addresses(one.strip())]
+    found = [resolved for address in target.split(",") for resolved in _resolve(address.strip())]
     if not found:
-        raise ValueError(f"target: {target!r} names no host that is known")
-    addresses = dict.fromkeys(found)  # each once, in their order
+        raise ValueError(f"target must name a known host; got {target!r}")
+    addresses = dict.fromkeys(found)  # each once, in order
     if all(isinstance(ip, IPv4Address) for ip, _ in addresses):
         return "ipv4:" + ",".join(f"{ip}:{port}" for ip, port in addresses)
     return "ipv6:" + ",".join(f"[{_as_v6(ip)}]:{port}" for ip, port in addresses)
@@ -64,12 +64,12 @@ def _as_v6(ip: IPv4Address | IPv6Address) -> str:
     return f"::ffff:{ip}" if isinstance(ip, IPv4Address) else str(ip)
 
 
-def _addresses(one: str) -> list[tuple[IPv4Address | IPv6Address, int]]:
-    host, _, port = one.rpartition(":")
+def _resolve(address: str) -> list[tuple[IPv4Address | IPv6Address, int]]:
+    host, _, port = address.rpartition(":")
     if not host or not port.isdecimal():
-        raise ValueError(f"target: {one!r} is not HOST:PORT")
+        raise ValueError(f"target must be HOST:PORT; got {address!r}")
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
     except socket.gaierror:
         return []
-    return [(ip_address(address[0]), int(port)) for *_, address in found]
+    return [(ip_address(socket_address[0]), int(port)) for *_, socket_address in found]

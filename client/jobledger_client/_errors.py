@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions by reason.
+"""The exceptions of failed calls, by reason.
 
 JobledgerError
 ├── InvalidFieldError            INVALID_FIELD: a field breaks its rule; `field_violations` names each one
@@ -14,40 +14,40 @@ JobledgerError
 ├── JobUnreadableError           JOB_UNREADABLE: what is stored of the job is damaged
 ├── AlreadyExistsError
 │   ├── JobAlreadyExistsError    JOB_ALREADY_EXISTS: the job_id is in use with other content
-│   └── RequestIdReusedError     REQUEST_ID_REUSED: the request_id came before with other content
-├── EtagMismatchError            ETAG_MISMATCH: read again, decide again
+│   └── RequestIdReusedError     REQUEST_ID_REUSED: an earlier request with this request_id had other content
+├── EtagMismatchError            ETAG_MISMATCH: read the job again
 ├── PreconditionError
 │   ├── JobNotEndedError         JOB_NOT_ENDED
 │   ├── JobEndedError            JOB_ENDED
 │   ├── NothingToRetryError      NOTHING_TO_RETRY
 │   ├── ChunkNotClaimableError   CHUNK_NOT_CLAIMABLE
-│   ├── ApiKeyEndedError         API_KEY_ENDED: the key cannot be rotated any more
+│   ├── ApiKeyEndedError         API_KEY_ENDED: a revoked or expired key cannot be rotated
 │   ├── AuthDisabledError        AUTH_DISABLED: the server runs without keys
 │   └── TooManyWebhooksError     TOO_MANY_WEBHOOKS
 ├── CursorError
 │   ├── HistoryTrimmedError      HISTORY_TRIMMED: list again; `oldest_cursor` is the first that still works
 │   ├── ForeignCursorError       FOREIGN_CURSOR: a cursor of another database
 │   └── CursorAheadError         CURSOR_AHEAD: the database was restored from an older backup
-├── UnauthenticatedError         UNAUTHENTICATED: the key is not good, here or at a proxy
+├── UnauthenticatedError         UNAUTHENTICATED: the service, or a proxy before it, does not accept the key
 │   ├── ApiKeyMissingError       API_KEY_MISSING
 │   ├── ApiKeyUnknownError       API_KEY_UNKNOWN
 │   ├── ApiKeyExpiredError       API_KEY_EXPIRED
 │   └── ApiKeyRevokedError       API_KEY_REVOKED
-├── PermissionDeniedError        PERMISSION_DENIED: the key is good, but not for this
-│   └── RoleMissingError         ROLE_MISSING: `metadata["role"]` is the one that is needed
-├── LimitError                   as much as the operator allows
-│   ├── RateLimitedError         RATE_LIMITED: come back after `retry_after`
+├── PermissionDeniedError        PERMISSION_DENIED: the key is valid, but not for this call
+│   └── RoleMissingError         ROLE_MISSING: `metadata["role"]` is the role that the call needs
+├── LimitError                   a limit that the operator sets
+│   ├── RateLimitedError         RATE_LIMITED: repeat after `retry_after`
 │   ├── TooManyWatchesError      TOO_MANY_WATCHES
 │   ├── TooManyQueuedJobsError   TOO_MANY_QUEUED_JOBS
-│   ├── TooManyReadsError        TOO_MANY_READS: come back after `retry_after`
-│   ├── ReadTooLongError         READ_TOO_LONG: ask for less at once
+│   ├── TooManyReadsError        TOO_MANY_READS: repeat after `retry_after`
+│   ├── ReadTooLongError         READ_TOO_LONG: read less at once
 │   └── MessageTooLargeError     MESSAGE_TOO_LARGE: send less at once
-├── QueueFullError               QUEUE_FULL: come back after `retry_after`
-├── UnavailableError             UNAVAILABLE without a reason: nobody answered
+├── QueueFullError               QUEUE_FULL: repeat after `retry_after`
+├── UnavailableError             UNAVAILABLE without a reason: no server answered
 │   ├── DrainingError            DRAINING
 │   └── StoreUnavailableError    STORE_UNAVAILABLE
-├── DeadlineExceededError        the time given was not enough; also a TimeoutError
-├── ClientClosedError            the call was made after the client was closed
+├── DeadlineExceededError        the timeout passed; also a TimeoutError
+├── ClientClosedError            the client is closed
 └── InternalError                INTERNAL: a defect of the service
     └── InvalidReplyError        the reply cannot be read: a defect, or a version that this client does not know
 """
@@ -69,12 +69,12 @@ class FieldViolation:
 
 
 class JobledgerError(Exception):
-    """What every failed call raises, itself when the reason is one that this version does not know.
+    """The base of all errors, and the error for a reason that this version does not know.
 
-    `message` is for people; match on the class or on `reason`. `code` is the gRPC status code; `reason` is the name
-    in error_reason.proto without its prefix, empty when the answer did not come from Jobledger; `metadata` is what
-    the reason is about (job_id, state, …); `retry_after` is in seconds, None when the service did not say; `attempts`
-    counts how often the call was sent.
+    `message` is for people; match on the class or on `reason`. `code` is the gRPC status code; `reason` is the name in
+    error_reason.proto without its prefix, empty when Jobledger did not send the error; `metadata` are the subjects of
+    the reason (job_id, state, …); `retry_after` is in seconds, None when the service named no time; `attempts` counts
+    how often the call was sent.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class JobledgerError(Exception):
 
 
 class ClientClosedError(JobledgerError):
-    """The client is closed, was closed during the call, or is that of the process which this one was forked from."""
+    """The client is closed, was closed during the call, or belongs to the parent of this process."""
 
 
 class InvalidFieldError(JobledgerError):
-    """A field breaks its rule. Nothing of the call was taken."""
+    """A field breaks its rule. The call had no effect."""
 
 
 class PageTokenInvalidError(JobledgerError):
@@ -111,11 +111,11 @@ class PageTokenInvalidError(JobledgerError):
 
 
 class NotFoundError(JobledgerError):
-    """What was named does not exist, or belongs to another owner."""
+    """The named object does not exist, or belongs to another owner."""
 
 
 class JobNotFoundError(NotFoundError):
-    """No such job, or another owner's."""
+    """The job does not exist, or belongs to another owner."""
 
 
 class ChunkNotFoundError(NotFoundError):
@@ -123,7 +123,7 @@ class ChunkNotFoundError(NotFoundError):
 
 
 class JobUnreadableError(JobledgerError):
-    """What is stored of the job cannot be read; it is for the operator, whose log says why."""
+    """The stored job cannot be read. The operator's log has the reason."""
 
 
 class ApiKeyNotFoundError(NotFoundError):
@@ -131,19 +131,19 @@ class ApiKeyNotFoundError(NotFoundError):
 
 
 class WebhookNotFoundError(NotFoundError):
-    """No such webhook, or another owner's."""
+    """The webhook does not exist, or belongs to another owner."""
 
 
 class ConnectionNotFoundError(NotFoundError):
-    """Channelz knows no server, channel or socket of this id, or no more."""
+    """Channelz has no server, channel or socket with this id, or no longer has it."""
 
 
 class ServiceNotFoundError(NotFoundError):
-    """The server has no service of this name."""
+    """The server has no service with this name."""
 
 
 class DeliveryNotFoundError(NotFoundError):
-    """The webhook has no such delivery, or it is kept no more."""
+    """The webhook has no such delivery, or no longer keeps it."""
 
 
 class AlreadyExistsError(JobledgerError):
@@ -155,15 +155,15 @@ class JobAlreadyExistsError(AlreadyExistsError):
 
 
 class RequestIdReusedError(AlreadyExistsError):
-    """The request_id came before with other content."""
+    """An earlier request with this request_id had other content."""
 
 
 class EtagMismatchError(JobledgerError):
-    """The etag is of an older revision: read again, decide again."""
+    """The etag is that of an older revision: read the job again."""
 
 
 class PreconditionError(JobledgerError):
-    """The state does not allow it."""
+    """The state does not allow the call."""
 
 
 class JobNotEndedError(PreconditionError):
@@ -187,11 +187,11 @@ class ApiKeyEndedError(PreconditionError):
 
 
 class AuthDisabledError(PreconditionError):
-    """The server runs without keys, and makes none."""
+    """The server runs without API keys, and creates none."""
 
 
 class TooManyWebhooksError(PreconditionError):
-    """There are as many webhooks as there may be: delete one."""
+    """The owner has the maximum number of webhooks: delete one."""
 
 
 class CursorError(JobledgerError):
@@ -199,11 +199,11 @@ class CursorError(JobledgerError):
 
 
 class HistoryTrimmedError(CursorError):
-    """The cursor is older than the history that is kept."""
+    """The cursor is older than the history that the service keeps."""
 
     @property
     def oldest_cursor(self) -> bytes:
-        """The oldest cursor that still works; empty when the service did not say."""
+        """The oldest cursor that still works; empty when the service did not name it."""
         try:
             return base64.b64decode(self.metadata.get("oldest_cursor", ""), validate=True)
         except binascii.Error:
@@ -211,7 +211,7 @@ class HistoryTrimmedError(CursorError):
 
 
 class ForeignCursorError(CursorError):
-    """The cursor is of another database."""
+    """The cursor belongs to another database."""
 
 
 class CursorAheadError(CursorError):
@@ -219,19 +219,19 @@ class CursorAheadError(CursorError):
 
 
 class UnauthenticatedError(JobledgerError):
-    """The service, or a proxy before it, does not know who calls."""
+    """The service, or a proxy before it, does not know the caller."""
 
 
 class ApiKeyMissingError(UnauthenticatedError):
-    """The call carried no API key: give the client an `api_key`."""
+    """The call has no API key: pass an `api_key` to the client."""
 
 
 class ApiKeyUnknownError(UnauthenticatedError):
-    """The key is none of this service."""
+    """Unknown API key."""
 
 
 class ApiKeyExpiredError(UnauthenticatedError):
-    """The key's time has passed."""
+    """The key has expired."""
 
 
 class ApiKeyRevokedError(UnauthenticatedError):
@@ -239,7 +239,7 @@ class ApiKeyRevokedError(UnauthenticatedError):
 
 
 class PermissionDeniedError(JobledgerError):
-    """The caller is known, and may not do this."""
+    """The caller is known, but may not make this call."""
 
 
 class RoleMissingError(PermissionDeniedError):
@@ -247,43 +247,43 @@ class RoleMissingError(PermissionDeniedError):
 
 
 class LimitError(JobledgerError):
-    """As much as the operator allows. Nothing was done; `metadata["limit"]` says how much that is."""
+    """A limit that the operator sets, `metadata["limit"]`, is reached. The call had no effect."""
 
 
 class RateLimitedError(LimitError):
-    """Too many calls with this key; come back after `retry_after` seconds."""
+    """Too many calls with this key; repeat after `retry_after` seconds."""
 
 
 class TooManyWatchesError(LimitError):
-    """As many watches are open as this key, or its owner, may have."""
+    """This key, or its owner, has the maximum number of open watches."""
 
 
 class TooManyQueuedJobsError(LimitError):
-    """As many jobs of this owner are QUEUED as may be."""
+    """This owner has the maximum number of QUEUED jobs."""
 
 
 class TooManyReadsError(LimitError):
-    """As many reads of this owner wait as may; come back after `retry_after` seconds."""
+    """This owner has the maximum number of waiting reads; repeat after `retry_after` seconds."""
 
 
 class ReadTooLongError(LimitError):
-    """The service was not done with a read within the time that one may take: narrow it, or ask for smaller pages."""
+    """A read exceeded its time limit: narrow it, or request smaller pages."""
 
 
 class MessageTooLargeError(LimitError):
-    """The request has more bytes than the service takes."""
+    """The request has more bytes than the service accepts."""
 
 
 class QueueFullError(JobledgerError):
-    """Too many writes are waiting. Nothing was written; come back after `retry_after` seconds."""
+    """Too many writes are waiting. The call had no effect; repeat after `retry_after` seconds."""
 
 
 class UnavailableError(JobledgerError):
-    """Nobody answered, or nobody can for now."""
+    """No server answered, or the server cannot answer now."""
 
 
 class DrainingError(UnavailableError):
-    """The server is shutting down: go on at another, or a little later."""
+    """The server is shutting down: use another one, or repeat a little later."""
 
 
 class StoreUnavailableError(UnavailableError):
@@ -291,7 +291,7 @@ class StoreUnavailableError(UnavailableError):
 
 
 class DeadlineExceededError(JobledgerError, TimeoutError):
-    """The time given was not enough. A write may have taken effect."""
+    """The timeout passed. A write may have taken effect."""
 
 
 class InternalError(JobledgerError):
@@ -299,4 +299,4 @@ class InternalError(JobledgerError):
 
 
 class InvalidReplyError(InternalError):
-    """The service answered with bytes that are not the reply's message. A write has taken effect."""
+    """The reply is not the expected message. A write has taken effect."""

@@ -1,4 +1,4 @@
-"""What every call carries beside its request, such as `authorization`."""
+"""The metadata of every call, such as `authorization`."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -10,9 +10,9 @@ MetadataSource = Pairs | Callable[[], Pairs] | None
 def metadata_reader(
     source: MetadataSource, api_key: str | None = None
 ) -> Callable[[], tuple[tuple[str, str | bytes], ...]]:
-    """Return a function that gives the metadata for one attempt: of a callable anew each time, for keys that rotate.
+    """Return a function that returns the metadata of one attempt; it calls a callable source each time.
 
-    The API key is the given one, else JOBLEDGER_API_KEY of now, unless the metadata have an `authorization`.
+    The API key is `api_key`, or JOBLEDGER_API_KEY of now, unless the metadata have an `authorization`.
     """
     token = os.environ.get("JOBLEDGER_API_KEY", "") if api_key is None else api_key
     key = (("authorization", f"Bearer {token}"),) if token else ()

@@ -21,13 +21,13 @@ LimitsLike: TypeAlias = Mapping[str, int] | Iterable[JobLimit]
 
 
 class JobFilterFields(TypedDict, total=False):
-    """What picks jobs in a list or a watch: every field that is given must match.
+    """The fields of a filter of jobs; a job must match all of them.
 
-    `states` and `kinds` are those to include; priorities are 0 to 10, inclusive; the time ranges are (start, end)
-    with either None, start in and end out; `labels` must all be on the job; each word of `search` must begin one of
-    the name, the kind, a label's value or the error's message, whatever its case and accents. `owner` is whose jobs,
-    the key's own when left out; another takes an admin's key, and only reads take one. The service's own jobs, of kinds
-    that begin with "jobledger.", are left out unless `include_service_jobs` is true or `kinds` names their kind.
+    `states` and `kinds` are those to include; priorities are 0 to 10, inclusive; a time range is (start, end), either
+    may be None, start inclusive, end exclusive; the job must have all `labels`; each word of `search` must begin a word
+    of the name, the kind, a label's value or the error's message, regardless of case and accents. `owner` is whose
+    jobs, by default the key's own; another owner needs an admin's key, and only reads accept one. The service's own
+    jobs, of kinds that begin with "jobledger.", match only with `include_service_jobs` or with their kind in `kinds`.
     """
 
     states: Iterable[values.JobStateLike]
@@ -44,9 +44,9 @@ class JobFilterFields(TypedDict, total=False):
 
 
 def job_filter(fields: JobFilterFields) -> JobFilter:
-    """Return the filter that these fields describe.
+    """Return the filter of these fields.
 
-    Raises TypeError for a field that there is none of: left out, it would widen what a verb over many jobs means.
+    Raises TypeError for an unknown field: ignoring it would select more jobs than the caller means.
     """
     _check_fields(fields)
     return JobFilter(
@@ -67,9 +67,9 @@ def job_filter(fields: JobFilterFields) -> JobFilter:
 def _check_fields(fields: JobFilterFields) -> None:
     for name, value in fields.items():
         if name not in JobFilterFields.__annotations__:
-            raise TypeError(f"a filter has no {name!r}; it has {', '.join(JobFilterFields.__annotations__)}")
+            raise TypeError(f"a filter field must be one of {', '.join(JobFilterFields.__annotations__)}; got {name!r}")
         if name in ("states", "kinds") and isinstance(value, str):
-            raise TypeError(f"{name} is {value!r}, one string; give a list of them, [{value!r}]")
+            raise TypeError(f"{name} must be a list of strings, such as [{value!r}]; got the string {value!r}")
 
 
 def export_request(
@@ -78,7 +78,7 @@ def export_request(
     label_columns: Iterable[str],
     fields: JobFilterFields,
 ) -> ExportJobsRequest:
-    """Return the request that begins an export."""
+    """Return the request that starts an export."""
     return ExportJobsRequest(
         filter=job_filter(fields),
         format=values.export_format(format),
@@ -88,7 +88,7 @@ def export_request(
 
 
 def chunk_specs(chunks: Iterable[ChunkSpecLike]) -> list[ChunkSpec]:
-    """Return chunk specs; a mapping is the input of a chunk of one item. Raises ValueError for what is not JSON."""
+    """Return chunk specs; a mapping is the input of a chunk of one item. Raises ValueError for other input."""
     return [_chunk_spec(chunk, f"chunks[{index}].input") for index, chunk in enumerate(chunks)]
 
 
@@ -112,7 +112,7 @@ def stage_plan(stages: StagesLike) -> list[Stage]:
 
 
 def retry_policy(policy: RetryPolicy | None) -> RetryPolicy | None:
-    """Return a policy, unless one of its numbers is not finite."""
+    """Return the policy. Raises ValueError for a number that is not finite."""
     if policy is not None:
         values.finite(policy.multiplier, "retry_policy.multiplier")
         values.finite(policy.jitter, "retry_policy.jitter")
@@ -120,43 +120,43 @@ def retry_policy(policy: RetryPolicy | None) -> RetryPolicy | None:
 
 
 def job_limits(limits: LimitsLike) -> list[JobLimit]:
-    """Return the limits that a job brings along: "kind" is over its kind, "label:NAME" over its value of that label."""
+    """Return the limits that a job sets: "kind" is for its kind, "label:NAME" for its value of that label."""
     if isinstance(limits, Mapping):
-        return [JobLimit(label=_label_of(scope), max_running=most) for scope, most in limits.items()]
+        return [JobLimit(label=_limit_label(scope), max_running=limit) for scope, limit in limits.items()]
     return list(limits)
 
 
-def _label_of(scope: str) -> str:
-    what, _, name = scope.partition(":")
-    if (what, name) == ("kind", ""):
+def _limit_label(scope: str) -> str:
+    scope_type, _, name = scope.partition(":")
+    if (scope_type, name) == ("kind", ""):
         return ""
-    if what == "label" and name:
+    if scope_type == "label" and name:
         return name
-    raise ValueError(f'{scope!r} is no limit of a job: give "kind" or "label:NAME"')
+    raise ValueError(f'unknown limit {scope!r}; a limit of a job must be "kind" or "label:NAME"')
 
 
 def completions(items: Iterable[ChunkCompletion | str]) -> list[ChunkCompletion]:
-    """Return completions; a string is the lease token of a chunk with nothing more to say."""
-    found = [ChunkCompletion(lease_token=item) if isinstance(item, str) else item for item in items]
-    for index, one in enumerate(found):
-        _check_report(one.progress, f"completions[{index}].progress")
-    return found
+    """Return completions; a string is a lease token without a last report."""
+    messages = [ChunkCompletion(lease_token=item) if isinstance(item, str) else item for item in items]
+    for index, completion in enumerate(messages):
+        _check_report(completion.progress, f"completions[{index}].progress")
+    return messages
 
 
 def lease_reports(reports: Iterable[LeaseReport]) -> list[LeaseReport]:
-    """Return reports, unless one of their numbers, or what their artifacts hold, is not what JSON can say."""
-    found = list(reports)
-    for index, one in enumerate(found):
-        _check_report(one.progress, f"reports[{index}].progress")
-    return found
+    """Return the reports. Raises ValueError for a number or metadata that JSON cannot hold."""
+    messages = list(reports)
+    for index, report in enumerate(messages):
+        _check_report(report.progress, f"reports[{index}].progress")
+    return messages
 
 
 def releases(items: Iterable[ChunkRelease | str]) -> list[ChunkRelease]:
-    """Return releases; a string is the lease token of a chunk with nothing more to say."""
-    found = [ChunkRelease(lease_token=item) if isinstance(item, str) else item for item in items]
-    for index, one in enumerate(found):
-        _check_report(one.progress, f"releases[{index}].progress")
-    return found
+    """Return releases; a string is a lease token without a last report."""
+    messages = [ChunkRelease(lease_token=item) if isinstance(item, str) else item for item in items]
+    for index, release in enumerate(messages):
+        _check_report(release.progress, f"releases[{index}].progress")
+    return messages
 
 
 def _check_report(report: ProgressReport, field: str) -> None:
@@ -176,18 +176,18 @@ def update_request(
     keep_forever: bool,
     etag: str,
 ) -> UpdateJobRequest:
-    """Return the update whose mask names exactly what was given."""
-    given = {
+    """Return the update; its mask names the fields that are not None."""
+    changed = {
         "priority": priority is not None,
         "display_name": display_name is not None,
         "labels": labels is not None,
         "expire_time": expire_time is not None or keep_forever,
     }
     if keep_forever and expire_time is not None:
-        raise ValueError("give expire_time or keep_forever, not both")
+        raise ValueError("expire_time and keep_forever exclude each other; pass one of them")
     return UpdateJobRequest(
         job_id=job_id,
-        update_mask=FieldMask(paths=[path for path, is_given in given.items() if is_given]),
+        update_mask=FieldMask(paths=[path for path, is_changed in changed.items() if is_changed]),
         priority=priority,
         display_name=display_name or "",
         labels=labels or {},
@@ -207,8 +207,8 @@ def update_webhook_request(
     description: str | None,
     disabled: bool | None,
 ) -> UpdateWebhookRequest:
-    """Return the update whose mask names exactly what was given."""
-    given = {
+    """Return the update; its mask names the fields that are not None."""
+    fields = {
         "url": url,
         "event_types": event_types,
         "progress_percents": progress_percents,
@@ -219,9 +219,9 @@ def update_webhook_request(
     }
     return UpdateWebhookRequest(
         webhook_id=webhook_id,
-        update_mask=FieldMask(paths=[path for path, value in given.items() if value is not None]),
+        update_mask=FieldMask(paths=[path for path, value in fields.items() if value is not None]),
         url=url or "",
-        event_types=[values.webhook_event_type(one) for one in event_types or ()],
+        event_types=[values.webhook_event_type(event_type) for event_type in event_types or ()],
         progress_percents=progress_percents or (),
         kinds=kinds or (),
         labels=labels or {},

@@ -1,18 +1,18 @@
-"""What serves until it is told to stop: from a process of its own, or inside an application."""
+"""A process, or a part of an application, that serves until it is stopped."""
 
 import asyncio
 import signal
 
 
 class Runnable:
-    """Something with a `serve` that ends after `stop`. It serves once."""
+    """Serves once, until `stop`."""
 
     def __init__(self) -> None:
         self._stopping = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then drain, then return. For the main thread of a process."""
+        """Serve until SIGTERM or SIGINT, drain, and return. Call it on the main thread of a process."""
         asyncio.run(self._run())
 
     async def serve(self) -> None:
@@ -20,7 +20,7 @@ class Runnable:
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Ask it to drain and stop. Any thread may call this, also before it serves."""
+        """Start to drain and stop. Any thread may call this, also before `serve`."""
         if self._loop is None:
             self._stopping.set()
         elif not self._loop.is_closed():

@@ -1,4 +1,4 @@
-"""From the status of a failed call to the exception that says what it means."""
+"""Exceptions from the status of failed calls."""
 
 from typing import cast
 
@@ -51,7 +51,7 @@ _BY_REASON: dict[str, type[errors.JobledgerError]] = {
     "INTERNAL": errors.InternalError,
 }
 
-# What gRPC itself says, with nobody of Jobledger at the other end, has a code and no reason.
+# Errors of gRPC itself, which Jobledger did not send, have a code and no reason.
 _BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {
     grpc.StatusCode.UNAVAILABLE: errors.UnavailableError,
     grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
@@ -60,24 +60,24 @@ _BY_CODE: dict[grpc.StatusCode, type[errors.JobledgerError]] = {
 }
 
 
-UNREADABLE = "the reply cannot be decoded: the service has a defect, or a version that this client does not know"
+_UNREADABLE = "the reply cannot be decoded: the service has a defect, or a version that this client does not know"
 _NOT_DECODED = "Exception deserializing response!"
-"""What gRPC says of a call whose reply its deserializer did not take."""
+"""gRPC's details of a call whose reply its deserializer refused."""
 
 
 def invalid_reply(*, attempts: int = 1) -> errors.InvalidReplyError:
-    """Return the error for a reply that is not the message it should be."""
-    return errors.InvalidReplyError(UNREADABLE, code=grpc.StatusCode.INTERNAL, attempts=attempts)
+    """Return the error for a reply that is not the expected message."""
+    return errors.InvalidReplyError(_UNREADABLE, code=grpc.StatusCode.INTERNAL, attempts=attempts)
 
 
 def error_from_call(failure: grpc.RpcError, *, attempts: int = 1) -> errors.JobledgerError:
-    """Turn the failure of a call into the exception for its reason, or else for its code."""
+    """Return the exception for the reason of a failed call, or else for its code."""
     call = cast("grpc.Call", failure)
     if call.details() == _NOT_DECODED:
         return invalid_reply(attempts=attempts)
     info, violations, retry_after = _details(call)
-    kind = _BY_REASON.get(info.reason) or _BY_CODE.get(call.code(), errors.JobledgerError)
-    return kind(
+    error_class = _BY_REASON.get(info.reason) or _BY_CODE.get(call.code(), errors.JobledgerError)
+    return error_class(
         call.details() or call.code().name,
         code=call.code(),
         reason=info.reason,
@@ -111,6 +111,6 @@ def _details(call: grpc.Call) -> tuple[error_details_pb2.ErrorInfo, list[errors.
 def _status(call: grpc.Call) -> status_pb2.Status:
     try:
         status = rpc_status.from_call(call)
-    except ValueError:  # details that contradict the status are somebody else's: the status counts
+    except ValueError:  # details that contradict the status are not Jobledger's: the status counts
         status = None
     return status or status_pb2.Status()

@@ -1,4 +1,4 @@
-"""Python values as Structs, and back: what JSON can say without loss; the rest is a ValueError that names its place."""
+"""Conversions between Structs and JSON values. What JSON cannot hold without loss is a ValueError with its path."""
 
 import re
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from jobledger.v1.chunk_pb2 import Artifact
 from jobledger_client._values import StructLike
 
 MAX_DEPTH: Final = 24
-"""Objects and lists within one another, the Struct itself counted; the service takes no more."""
+"""Levels of nested objects and lists, with the Struct itself; the service accepts no more."""
 MAX_INTEGER: Final = 2**53
-"""Integers up to this magnitude are exact: a number in JSON, and in a Struct, is a double."""
+"""Integers up to this magnitude are exact: numbers in JSON, and in a Struct, are doubles."""
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 _ADVICE: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
@@ -25,7 +25,7 @@ _ADVICE: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
 
 
 def struct(value: StructLike | None, field: str) -> Struct | None:
-    """Return a dict with string keys and JSON values as a Struct; `field` is its place in the request.
+    """Return a dict with string keys and JSON values as a Struct; `field` is its path in the request.
 
     Raises ValueError with the path of a value that JSON cannot hold, or not without loss.
     """
@@ -37,19 +37,19 @@ def struct(value: StructLike | None, field: str) -> Struct | None:
 
 
 def check_artifacts(artifacts: Mapping[str, Artifact], field: str) -> None:
-    """Raise ValueError for artifacts whose metadata is not what JSON can say."""
+    """Raise ValueError for artifacts with metadata that JSON cannot hold."""
     for name, artifact in artifacts.items():
         if artifact.HasField("metadata"):
-            struct(artifact.metadata, f"{_below(field, name)}.metadata")
+            struct(artifact.metadata, f"{_path(field, name)}.metadata")
 
 
 def _fill_struct(message: Struct, value: StructLike, field: str, depth: int) -> None:
     _check_depth(field, depth)
     for name in value:
         if not isinstance(name, str):
-            raise ValueError(f"{field}: the key {name!r} is not a string")  # noqa: TRY004 - a value of a request
+            raise ValueError(f"{field}: a key must be a string; got {name!r}")  # noqa: TRY004 - a value of a request
         _check_text(name, field)
-        _fill(message.fields[name], value[name], _below(field, name), depth)
+        _fill(message.fields[name], value[name], _path(field, name), depth)
 
 
 def _fill_list(message: ListValue, values: list[Any], field: str, depth: int) -> None:
@@ -76,19 +76,19 @@ def _fill(message: Value, value: Any, field: str, depth: int) -> None:  # noqa: 
             message.list_value.SetInParent()
             _fill_list(message.list_value, list(value), field, depth + 1)
         case _:
-            raise ValueError(f"{field}: a {type(value).__name__} is not JSON; send {_advice(value)}")
+            raise ValueError(f"{field}: JSON has no {type(value).__name__}; send {_advice(value)}")
 
 
 def _number(value: float, field: str) -> float:
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
-            raise ValueError(f"{field}: {_shown(value)} is beyond ±2**53, where a number is not exact; send a string")
+            raise ValueError(f"{field}: must be within ±2**53 to be exact; got {_format(value)}; send a string")
     elif not isfinite(value):
-        raise ValueError(f"{field}: {value} is not a finite number; send None, or a string")
+        raise ValueError(f"{field}: must be a finite number; got {value}; send None, or a string")
     return value
 
 
-def _shown(value: int) -> str:
+def _format(value: int) -> str:
     return str(value) if value.bit_length() < 256 else f"an integer of {value.bit_length()} bits"  # noqa: PLR2004 - a line
 
 
@@ -101,22 +101,22 @@ def _advice(value: object) -> str:
 
 def _check_depth(field: str, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise ValueError(f"{field}: is nested more than {MAX_DEPTH} levels deep")
+        raise ValueError(f"{field}: must have at most {MAX_DEPTH} levels of nesting; got more")
 
 
 def _check_text(text: str, field: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{field}: {text!r:.80} has half of a surrogate pair, which UTF-8 cannot hold") from error
+        raise ValueError(f"{field}: must have no half of a surrogate pair; got {text!r:.80}") from error
 
 
-def _below(field: str, name: str) -> str:
+def _path(field: str, name: str) -> str:
     return f"{field}.{name}" if _PLAIN_KEY.fullmatch(name) else f"{field}[{name!r}]"
 
 
 def plain(value: Struct) -> dict[str, Any]:
-    """Return a Struct as a dict. Whole numbers are ints, as they were in JSON: a Struct itself knows floats alone."""
+    """Return a Struct as a dict. Whole numbers become ints, as in JSON: a Struct itself has only floats."""
     return {name: _plain(field) for name, field in value.fields.items()}
 
 

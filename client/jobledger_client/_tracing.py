@@ -1,6 +1,6 @@
-"""The caller's trace goes along with its calls, and a worker's handler runs in the trace of its job.
+"""Trace propagation: calls carry the caller's span, and a handler runs in the trace of its job.
 
-Both need `jobledger-client[otel]`. Without it, and outside any span, nothing is done.
+Both need `jobledger-client[otel]`. Without it, and outside any span, there is no trace.
 """
 
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 
-from jobledger_client._worker._failures import text_of
+from jobledger_client._worker._failures import error_text
 
 try:
     from opentelemetry import trace
@@ -24,7 +24,7 @@ Pairs = tuple[tuple[str, str | bytes], ...]
 
 
 def traced(metadata: Pairs) -> Pairs:
-    """Return the metadata of a call with the span that it is made in; as it is, when there is none."""
+    """Return the metadata of a call with the current span, if there is one."""
     if not INSTALLED or not trace.get_current_span().get_span_context().is_valid:
         return metadata
     carrier: dict[str, str] = {}
@@ -34,7 +34,7 @@ def traced(metadata: Pairs) -> Pairs:
 
 @contextmanager
 def span_of(claimed: ClaimedChunk) -> Iterator[None]:
-    """Work on a chunk in a span: a child of the one in which its job was created, a root for a job without."""
+    """Work on a chunk in a span: a child of the span that created its job, else a root."""
     if not INSTALLED:
         yield
         return
@@ -49,13 +49,13 @@ def span_of(claimed: ClaimedChunk) -> Iterator[None]:
             "jobledger.chunk_index": claimed.chunk.index,
             "jobledger.attempt": claimed.chunk.attempt,
         },
-        record_exception=False,  # it would ask an exception for its text, which may raise another one
+        record_exception=False,  # it would call str() of the exception, which may raise another one
         set_status_on_exception=False,
     ) as span:
         try:
             yield
         except BaseException as error:
-            told = text_of(error)
-            span.add_event("exception", {"exception.type": type(error).__qualname__, "exception.message": told})
-            span.set_status(Status(StatusCode.ERROR, told))
+            message = error_text(error)
+            span.add_event("exception", {"exception.type": type(error).__qualname__, "exception.message": message})
+            span.set_status(Status(StatusCode.ERROR, message))
             raise

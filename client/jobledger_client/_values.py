@@ -1,6 +1,6 @@
-"""From Python values to the well-known messages of protobuf."""
+"""Conversions from Python values to protobuf's messages and enums."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from math import isfinite
 from typing import Any, TypeAlias
@@ -48,23 +48,23 @@ TERMINAL_STATES = frozenset(
 
 
 def finite(value: float, field: str) -> float:
-    """Return a number, unless it is NaN or infinite: ValueError with the field."""
+    """Return the number. Raises ValueError with the field for NaN and infinity."""
     if not isfinite(value):
-        raise ValueError(f"{field}: {value} is not a finite number")
+        raise ValueError(f"{field}: must be a finite number; got {value}")
     return value
 
 
 def timestamp(value: TimestampLike | None) -> Timestamp | None:
-    """Return an aware datetime as a Timestamp. Raises ValueError for a naive one, whose moment nobody knows."""
+    """Return an aware datetime as a Timestamp. Raises ValueError for a naive one, whose time zone is unknown."""
     if value is None or isinstance(value, Timestamp):
         return value
     if value.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone; use datetime.now(tz=timezone.utc) or another aware datetime")
+        raise ValueError(f"a datetime must have a time zone, such as datetime.now(tz=timezone.utc); got {value!r}")
     message = Timestamp()
     try:
         message.FromDatetime(value)
     except OverflowError:
-        raise ValueError(f"{value.isoformat()} is beyond the years 1 to 9999 in UTC") from None
+        raise ValueError(f"a datetime must be in the years 1 to 9999 of UTC; got {value.isoformat()}") from None
     return message
 
 
@@ -78,7 +78,7 @@ def duration(value: DurationLike | None) -> Duration | None:
 
 
 def time_range(value: TimeRangeLike | None) -> TimeRange | None:
-    """Return (start, end), either of which may be None, as a TimeRange: start is in, end is out."""
+    """Return (start, end), either may be None, as a TimeRange; start is inclusive, end exclusive."""
     if value is None or isinstance(value, TimeRange):
         return value
     start, end = value
@@ -86,86 +86,82 @@ def time_range(value: TimeRangeLike | None) -> TimeRange | None:
 
 
 def job_state(value: JobStateLike) -> JobState.ValueType:
-    """Return the state of this name: RUNNING, running and JOB_STATE_RUNNING are the same."""
-    return value if isinstance(value, int) else JobState.Value(_enum_name(JobState.keys(), "JOB_STATE_", value))
+    """Return the state with this name: RUNNING, running and JOB_STATE_RUNNING are the same."""
+    return value if isinstance(value, int) else JobState.Value(_enum_name("state", "JOB_STATE_", JobState, value))
 
 
 def chunk_state(value: ChunkStateLike) -> ChunkState.ValueType:
-    """Return the chunk state of this name."""
-    return value if isinstance(value, int) else ChunkState.Value(_enum_name(ChunkState.keys(), "CHUNK_STATE_", value))
+    """Return the chunk state with this name."""
+    return value if isinstance(value, int) else ChunkState.Value(_enum_name("state", "CHUNK_STATE_", ChunkState, value))
 
 
 def job_view(value: JobViewLike) -> JobView.ValueType:
-    """Return the view of this name: FULL, BASIC or STATUS."""
-    return value if isinstance(value, int) else JobView.Value(_enum_name(JobView.keys(), "JOB_VIEW_", value))
+    """Return the view with this name: FULL, BASIC or STATUS."""
+    return value if isinstance(value, int) else JobView.Value(_enum_name("view", "JOB_VIEW_", JobView, value))
 
 
 def job_order(value: JobOrderLike) -> JobOrder.ValueType:
-    """Return the order of this name: CREATE_TIME, UPDATE_TIME, END_TIME or PRIORITY."""
-    return value if isinstance(value, int) else JobOrder.Value(_enum_name(JobOrder.keys(), "JOB_ORDER_", value))
+    """Return the order with this name: CREATE_TIME, UPDATE_TIME, END_TIME or PRIORITY."""
+    return value if isinstance(value, int) else JobOrder.Value(_enum_name("order", "JOB_ORDER_", JobOrder, value))
 
 
 def watch_mode(value: WatchModeLike) -> WatchMode.ValueType:
-    """Return the mode of this name: LATEST or EVERY."""
-    return value if isinstance(value, int) else WatchMode.Value(_enum_name(WatchMode.keys(), "WATCH_MODE_", value))
+    """Return the mode with this name: LATEST or EVERY."""
+    return value if isinstance(value, int) else WatchMode.Value(_enum_name("mode", "WATCH_MODE_", WatchMode, value))
 
 
 def stats_step(value: StatsStepLike) -> StatsStep.ValueType:
-    """Return the step of this name: HOUR or DAY."""
-    return value if isinstance(value, int) else StatsStep.Value(_enum_name(StatsStep.keys(), "STATS_STEP_", value))
+    """Return the step with this name: HOUR or DAY."""
+    return value if isinstance(value, int) else StatsStep.Value(_enum_name("step", "STATS_STEP_", StatsStep, value))
 
 
 def failure_policy(value: FailurePolicyLike) -> FailurePolicy.ValueType:
-    """Return the policy of this name: RUN_ALL or FAIL_FAST."""
-    return (
-        value
-        if isinstance(value, int)
-        else FailurePolicy.Value(_enum_name(FailurePolicy.keys(), "FAILURE_POLICY_", value))
-    )
+    """Return the policy with this name: RUN_ALL or FAIL_FAST."""
+    if isinstance(value, int):
+        return value
+    return FailurePolicy.Value(_enum_name("failure_policy", "FAILURE_POLICY_", FailurePolicy, value))
 
 
 def export_format(value: ExportFormatLike) -> ExportFormat.ValueType:
-    """Return the format of this name: CSV or JSON_LINES, which may also be called jsonl."""
+    """Return the format with this name: CSV, or JSON_LINES, which is also called jsonl."""
     if isinstance(value, int):
         return value
-    word = "JSON_LINES" if value.upper() == "JSONL" else value
-    return ExportFormat.Value(_enum_name(ExportFormat.keys(), "EXPORT_FORMAT_", word))
+    name = "JSON_LINES" if value.upper() == "JSONL" else value
+    return ExportFormat.Value(_enum_name("format", "EXPORT_FORMAT_", ExportFormat, name))
 
 
 def role(value: RoleLike) -> Role.ValueType:
-    """Return the role of this name: CALLER, WORKER or ADMIN."""
-    return value if isinstance(value, int) else Role.Value(_enum_name(Role.keys(), "ROLE_", value))
+    """Return the role with this name: CALLER, WORKER or ADMIN."""
+    return value if isinstance(value, int) else Role.Value(_enum_name("role", "ROLE_", Role, value))
 
 
 def usage_dimension(value: UsageDimensionLike) -> UsageDimension.ValueType:
-    """Return the dimension of this name: DAY, OWNER, KEY or METHOD."""
-    return (
-        value
-        if isinstance(value, int)
-        else UsageDimension.Value(_enum_name(UsageDimension.keys(), "USAGE_DIMENSION_", value))
-    )
+    """Return the dimension with this name: DAY, OWNER, KEY or METHOD."""
+    if isinstance(value, int):
+        return value
+    return UsageDimension.Value(_enum_name("group_by", "USAGE_DIMENSION_", UsageDimension, value))
 
 
 def webhook_event_type(value: WebhookEventTypeLike) -> WebhookEventType.ValueType:
-    """Return the event type of this name: job.completed and JOB_COMPLETED are the same."""
+    """Return the event type with this name: job.completed and JOB_COMPLETED are the same."""
     if isinstance(value, int):
         return value
     dotted = value.upper().removeprefix("WEBHOOK_EVENT_TYPE_").replace("_", ".").lower()
     if dotted not in _EVENT_TYPES:
-        raise ValueError(f"{value!r} is none of {', '.join(_EVENT_TYPES)}")
+        raise ValueError(f"event_type must be one of {', '.join(_EVENT_TYPES)}; got {value!r}")
     return _EVENT_TYPES[dotted]
 
 
 def webhook_delivery_state(value: WebhookDeliveryStateLike) -> WebhookDeliveryState.ValueType:
-    """Return the state of this name: PENDING, DELIVERED or DEAD."""
+    """Return the state with this name: PENDING, DELIVERED or DEAD."""
     if isinstance(value, int):
         return value
-    return WebhookDeliveryState.Value(_enum_name(WebhookDeliveryState.keys(), "WEBHOOK_DELIVERY_STATE_", value))
+    return WebhookDeliveryState.Value(_enum_name("state", "WEBHOOK_DELIVERY_STATE_", WebhookDeliveryState, value))
 
 
-def _enum_name(names: Iterable[str], prefix: str, word: str) -> str:
-    name = prefix + word.upper().replace("-", "_").removeprefix(prefix)
-    if name in names:
+def _enum_name(field: str, prefix: str, enum: Any, word: str) -> str:  # noqa: ANN401 - an enum of protobuf
+    name: str = prefix + word.upper().replace("-", "_").removeprefix(prefix)
+    if name in enum.keys():  # noqa: SIM118 - an enum of protobuf is no mapping
         return name
-    known = [one.removeprefix(prefix) for one in names if not one.endswith("_UNSPECIFIED")]
-    raise ValueError(f"{word!r} is none of {', '.join(known)}")
+    allowed = [one.removeprefix(prefix) for one in enum.keys() if not one.endswith("_UNSPECIFIED")]  # noqa: SIM118
+    raise ValueError(f"{field} must be one of {', '.join(allowed)}; got {word!r}")

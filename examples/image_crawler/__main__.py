@@ -57,7 +57,7 @@ def run(stack: ExitStack, target: str, folder: Path) -> None:
     for message in client.watch(large.job_id):
         progress, counts = message.job.progress, message.job.chunks_summary
         say(f"  {progress.percent:5.1f} %, {progress.items_completed} images; {counts.processing} chunks in work")
-    done = client.get_job_stats(kinds=[KIND]).total.activity
+    done = client.statistics.get_job_stats(kinds=[KIND]).total.activity
     say(f"Statistics: {done.items_completed} images in {done.chunks_completed} chunks; {done.failed_attempts} failed")
     processes.show("GetJob answers for the urgent one", client.wait(small.job_id, timeout=processes.PATIENCE))
     for job, limit in ((large, 2_500), (small, 250)):

@@ -88,7 +88,7 @@ def look(studio: Studio, job: Job, watch: Stopwatch) -> None:
     batch = client.batch_get_jobs([one.job_id for one in page.jobs], view="STATUS")
     say(f"In one batch: {', '.join(JobState.Name(one.state) for one in batch.jobs)}")
     say(f"\nAs CSV:\n{console.export(client, 'csv').decode()}")
-    watch.time("health", studio.operator.get_system_health, TIMES)
+    watch.time("health", studio.operator.admin.get_system_health, TIMES)
     say(f"Health: {console.health(studio)}")
 
 

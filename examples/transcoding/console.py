@@ -34,7 +34,7 @@ class Figures:
 
 def figures(client: JobClient) -> Figures:
     """Return the statistics. The items of a job are seconds of media, so that the service has counted those."""
-    stats = client.get_job_stats(kinds=[KIND]).total
+    stats = client.statistics.get_job_stats(kinds=[KIND]).total
     done, took = stats.activity, stats.activity.processing
     counts = ("queued", "running", "cancelling", "completed", "failed", "cancelled")
     return Figures(
@@ -48,12 +48,12 @@ def figures(client: JobClient) -> Figures:
 
 def export(client: JobClient, form: str) -> bytes:
     """Return all jobs as a file, "csv" or "jsonl"."""
-    return b"".join(client.export_jobs(form, columns=COLUMNS, label_columns=["album"], kinds=[KIND]))
+    return b"".join(client.exports.export_jobs(form, columns=COLUMNS, label_columns=["album"], kinds=[KIND]))
 
 
 def usage(operator: JobClient, key_id: str) -> dict[str, int]:
     """Return how often a key was used, by method. What was called in the last moments is not in it yet."""
-    sums = operator.get_usage(key_id=key_id, group_by=["METHOD"])
+    sums = operator.admin.get_usage(key_id=key_id, group_by=["METHOD"])
     return {one.method.rpartition(".")[2]: one.calls for one in sums}
 
 
@@ -77,7 +77,7 @@ class Health(TypedDict):
 
 def health(studio: Studio) -> Health:
     """Ask Jobledger, the engine and the bucket."""
-    told = studio.operator.get_system_health()
+    told = studio.operator.admin.get_system_health()
     return Health(
         jobledger=SystemStatus.Name(told.status).removeprefix("SYSTEM_STATUS_"),
         database_latency_ms=told.database.latency.ToMicroseconds() / 1000,

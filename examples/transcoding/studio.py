@@ -57,8 +57,8 @@ def start(stack: ExitStack, folder: Path) -> Studio:
         return stack.enter_context(JobClient(target, api_key=key))
 
     operator = client(token)
-    key = operator.create_api_key("studio", ["CALLER"], owner=OWNER)
-    rival = operator.create_api_key("rival", ["CALLER"], owner="rival")
+    key = operator.admin.create_api_key("studio", ["CALLER"], owner=OWNER)
+    rival = operator.admin.create_api_key("rival", ["CALLER"], owner="rival")
     inbox = stack.enter_context(receiving())
     airflow = EngineClient(start_engine(stack, operator, target, files))
     studio = Studio(target, files, inbox, airflow, key, operator, client(key.token), client(rival.token))
@@ -68,8 +68,8 @@ def start(stack: ExitStack, folder: Path) -> Studio:
 
 def start_engine(stack: ExitStack, operator: JobClient, target: str, files: Bucket) -> str:
     """Start the engine and what links it to Jobledger, each with a key of its own; return the engine's URL."""
-    at_work = operator.create_api_key("airflow", ["WORKER"], owner=OWNER).token
-    link = operator.create_api_key("airflow-link", ["CALLER", "WORKER"], owner=OWNER).token
+    at_work = operator.admin.create_api_key("airflow", ["WORKER"], owner=OWNER).token
+    link = operator.admin.create_api_key("airflow-link", ["CALLER", "WORKER"], owner=OWNER).token
     engine = processes.engine(
         "examples.transcoding.airflow", target, files.folder, files.url, environment={"JOBLEDGER_API_KEY": at_work}
     )
@@ -82,7 +82,7 @@ def start_engine(stack: ExitStack, operator: JobClient, target: str, files: Buck
 
 def subscribe(studio: Studio) -> str:
     """Have the receiver told of the studio's jobs; return the name of the webhook."""
-    created = studio.client.create_webhook(
+    created = studio.client.webhooks.create_webhook(
         studio.inbox.url, event_types=EVENTS, progress_percents=PERCENTS, kinds=[KIND]
     )
     studio.inbox.secret = created.secret  # it is shown this once

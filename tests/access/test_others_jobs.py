@@ -169,7 +169,7 @@ async def test_the_sdk_and_the_command_line_name_an_owner(
     def use() -> None:
         with JobClient(admin.target, api_key=admin.token) as client:
             assert [one.job_id for one in client.list_jobs(owner=owner)] == [job.job_id]
-            assert client.get_job_stats(owner=owner).total.now.queued == 1
+            assert client.statistics.get_job_stats(owner=owner).total.now.queued == 1
         with JobClient(admin.target, api_key=theirs.token) as client, pytest.raises(RoleMissingError):
             client.list_jobs(owner="default").page()
         place = ("--target", admin.target, "--api-key", admin.token, "--owner", owner)

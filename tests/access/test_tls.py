@@ -31,7 +31,7 @@ from tests.support.keys import first_key
 from tests.support.server import Server
 from tests.test_server import refused_to_start
 
-ONCE = Backoff(initial=3 * BOUND, ceiling=3 * BOUND)
+ONCE = Backoff(initial=3 * BOUND, max_wait=3 * BOUND)
 """With which a call that has failed is not made again: there is no time left."""
 INSISTED = [{"auth": "keys", "tls": "yes"}, {"auth": "keys", "insecure": True}, {"insecure": True}]
 
@@ -143,10 +143,10 @@ def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(
     server, token = guarded
     cert, key = pki.issue("client", "someone")
     with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
-        made = client.create_api_key("sdk", ["caller"], owner="sdk")
-        assert [key.key_id for key in client.list_api_keys(owner="sdk")] == [made.api_key.key_id]
-        rotated = client.rotate_api_key(made.api_key.key_id)
-        assert client.revoke_api_key(rotated.replaced.key_id).HasField("revoke_time")
+        made = client.admin.create_api_key("sdk", ["caller"], owner="sdk")
+        assert [key.key_id for key in client.admin.list_api_keys(owner="sdk")] == [made.api_key.key_id]
+        rotated = client.admin.rotate_api_key(made.api_key.key_id)
+        assert client.admin.revoke_api_key(rotated.replaced.key_id).HasField("revoke_time")
     other = trustme.CA().issue_cert("someone")
     pair = (other.private_key_pem.bytes(), other.cert_chain_pems[0].bytes())
     for credentials in (pki.credentials(), grpc.ssl_channel_credentials(Path(pki.ca_file).read_bytes(), *pair)):
@@ -175,7 +175,7 @@ def test_health_is_told_to_an_admin_with_a_certificate_alone(guarded: tuple[Serv
     nobody = health(*flags)
     assert (nobody.exit_code, "authorization" in nobody.stderr) == (77, True)
     with JobClient(localhost(server), credentials=pki.credentials(cert, key), api_key=token) as client:
-        caller = client.create_api_key("someone", ["caller"]).token
+        caller = client.admin.create_api_key("someone", ["caller"]).token
     assert health(*flags, "--api-key", caller).exit_code == 77
     assert health("--ca-file", pki.ca_file, "--api-key", token, "--timeout", "1").exit_code == 69
     assert health("--api-key", token, "--timeout", "1").exit_code == 69

@@ -176,7 +176,7 @@ def test_the_command_line_shows_usage(
     monkeypatch.setenv("JOBLEDGER_TARGET", keyed.replicas[0].target)
     monkeypatch.setenv("JOBLEDGER_API_KEY", keyed.token)
     with JobClient(keyed.replicas[0].target, api_key=keyed.token, timeout=BOUND) as client:
-        client.create_api_key("shown", ["caller"])
+        client.admin.create_api_key("shown", ["caller"])
     shown = ""
     while "AdminService.CreateApiKey" not in shown:
         assert run(["usage", "--by", "owner", "--by", "method", "--owner", "default"]) == 0

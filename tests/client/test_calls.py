@@ -43,7 +43,7 @@ def test_a_call_has_the_deadline_it_was_given(service: Played):
 
 
 def test_a_claim_may_wait_and_then_has_the_default_deadline(service: Played):
-    got = service.start(lambda client: client.claim_chunks(["a.b"], worker="w", wait=timedelta(seconds=30)))
+    got = service.start(lambda client: client.leases.claim_chunks(["a.b"], worker="w", wait=timedelta(seconds=30)))
     request = service.answer("ClaimChunks", workers.ClaimChunksResponse())
     assert list(got.result()) == []
     assert request.wait.ToTimedelta() == timedelta(seconds=30)
@@ -74,7 +74,7 @@ def test_a_read_is_repeated_with_growing_waits_inside_its_deadline(service: Play
 
 
 def test_a_read_gives_up_when_the_next_attempt_would_be_too_late():
-    service = Played(timeout=1.0, backoff=Backoff(initial=0.4, multiplier=2, ceiling=10))
+    service = Played(timeout=1.0, backoff=Backoff(initial=0.4, multiplier=2, max_wait=10))
     got = service.start(lambda client: client.get_job("one"))
     for _ in range(3):
         service.refuse("GetJob", UNAVAILABLE)
@@ -189,25 +189,25 @@ def test_an_etag_that_is_old_is_never_repeated(service: Played):
 
 
 def test_a_claim_whose_answer_was_lost_is_not_repeated(service: Played):
-    got = service.start(lambda client: client.claim_chunks(["a.b"], worker="w"))
+    got = service.start(lambda client: client.leases.claim_chunks(["a.b"], worker="w"))
     service.refuse("ClaimChunks", UNAVAILABLE)
     assert isinstance(got.exception(), UnavailableError)
 
 
 def test_a_claim_that_a_draining_server_refused_is_repeated(service: Played):
-    got = service.start(lambda client: client.claim_chunks(["a.b"], worker="w"))
+    got = service.start(lambda client: client.leases.claim_chunks(["a.b"], worker="w"))
     service.refuse("ClaimChunks", UNAVAILABLE, "DRAINING")
     service.answer("ClaimChunks", workers.ClaimChunksResponse(chunks=[workers.ClaimedChunk(job_id="one")]))
     assert [chunk.job_id for chunk in got.result()] == ["one"]
 
 
 def test_a_named_claim_is_repeated_only_with_a_task_id(service: Played):
-    got = service.start(lambda client: client.claim_chunk("one", 0, worker="w", task_id="celery-1"))
+    got = service.start(lambda client: client.leases.claim_chunk("one", 0, worker="w", task_id="celery-1"))
     service.refuse("ClaimChunk", UNAVAILABLE)
     service.answer("ClaimChunk", workers.ClaimChunkResponse(chunk=workers.ClaimedChunk(job_id="one")))
     assert got.result().job_id == "one"
 
-    got = service.start(lambda client: client.claim_chunk("one", 0, worker="w"))
+    got = service.start(lambda client: client.leases.claim_chunk("one", 0, worker="w"))
     service.refuse("ClaimChunk", UNAVAILABLE)
     assert isinstance(got.exception(), UnavailableError)
 
@@ -215,10 +215,18 @@ def test_a_named_claim_is_repeated_only_with_a_task_id(service: Played):
 @pytest.mark.parametrize(
     ("method", "call", "response"),
     [
-        ("Heartbeat", lambda c: c.heartbeat([workers.LeaseReport(lease_token="t")]), workers.HeartbeatResponse()),
-        ("CompleteChunks", lambda c: c.complete_chunks(["t"]), workers.CompleteChunksResponse()),
-        ("FailChunks", lambda c: c.fail_chunks([workers.ChunkFailure(lease_token="t")]), workers.FailChunksResponse()),
-        ("ReleaseChunks", lambda c: c.release_chunks(["t"]), workers.ReleaseChunksResponse()),
+        (
+            "Heartbeat",
+            lambda c: c.leases.heartbeat([workers.LeaseReport(lease_token="t")]),
+            workers.HeartbeatResponse(),
+        ),
+        ("CompleteChunks", lambda c: c.leases.complete_chunks(["t"]), workers.CompleteChunksResponse()),
+        (
+            "FailChunks",
+            lambda c: c.leases.fail_chunks([workers.ChunkFailure(lease_token="t")]),
+            workers.FailChunksResponse(),
+        ),
+        ("ReleaseChunks", lambda c: c.leases.release_chunks(["t"]), workers.ReleaseChunksResponse()),
     ],
 )
 def test_reports_on_leases_are_repeated(

@@ -62,8 +62,8 @@ def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 def complete(client: JobClient, kind: str) -> None:
-    claimed = client.claim_chunks([kind], worker="w", max_chunks=100)
-    client.complete_chunks([one.lease.token for one in claimed])
+    claimed = client.leases.claim_chunks([kind], worker="w", max_chunks=100)
+    client.leases.complete_chunks([one.lease.token for one in claimed])
 
 
 def test_create_prints_the_id_alone(shell: Shell, kind: str):
@@ -156,9 +156,9 @@ def test_watch_exits_by_the_state(shell: Shell, sync_client: JobClient, kind: st
 
 def test_watch_of_a_failed_job_exits_with_1_and_says_why(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind).strip()
-    [claimed] = sync_client.claim_chunks([kind], worker="w")
+    [claimed] = sync_client.leases.claim_chunks([kind], worker="w")
     failure = {"lease_token": claimed.lease.token, "error": {"code": "DAMAGED", "message": "no"}, "not_retryable": True}
-    sync_client.fail_chunks([ChunkFailure(**failure)])
+    sync_client.leases.fail_chunks([ChunkFailure(**failure)])
     assert "error: DAMAGED: no (chunk 0)" in shell("watch", job_id, code=1)
 
 
@@ -202,8 +202,8 @@ def test_an_interrupted_watch_exits_with_130(shell: Shell, kind: str):
 
 def test_create_and_wait(shell: Shell, sync_client: JobClient, kind: str):
     creating = shell.start("create", kind, "--wait", "--output", "json")
-    [claimed] = sync_client.claim_chunks([kind], worker="w", wait=timedelta(seconds=BOUND))
-    sync_client.complete_chunks([claimed.lease.token])
+    [claimed] = sync_client.leases.claim_chunks([kind], worker="w", wait=timedelta(seconds=BOUND))
+    sync_client.leases.complete_chunks([claimed.lease.token])
     output, _ = creating.communicate(timeout=BOUND)
     assert creating.returncode == 0
     assert json.loads(output)["state"] == "JOB_STATE_COMPLETED"
@@ -226,9 +226,9 @@ def test_cancel_retry_update_and_delete(shell: Shell, kind: str):
 
 def test_get_and_chunks_show_artifacts(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
-    [claimed] = sync_client.claim_chunks([kind], worker="w")
+    [claimed] = sync_client.leases.claim_chunks([kind], worker="w")
     thumbnails = {"uri": "s3://bucket/thumbs.zip", "content_type": "application/zip", "size_bytes": 1_024}
-    sync_client.heartbeat(
+    sync_client.leases.heartbeat(
         [LeaseReport(lease_token=claimed.lease.token, progress={"artifacts": {"thumbs": thumbnails}})]
     )
     said = "thumbs: s3://bucket/thumbs.zip (application/zip, 1,024 bytes)"
@@ -255,7 +255,7 @@ def test_times_have_a_zone_and_an_eta_is_a_span_and_a_time(shell: Shell, kind: s
 def test_a_job_that_nobody_has_claimed_says_so(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind).strip()
     assert "a worker: no worker has claimed it for" in shell("get", job_id)
-    sync_client.claim_chunks([kind], worker="w")
+    sync_client.leases.claim_chunks([kind], worker="w")
     assert "no worker" not in shell("get", job_id)
 
 
@@ -308,11 +308,11 @@ def test_the_version_is_that_of_the_distribution(shell: Shell):
 
 def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "3", "--chunk-size", "1").strip()
-    sync_client.claim_chunks([kind], worker="w", max_chunks=1)
+    sync_client.leases.claim_chunks([kind], worker="w", max_chunks=1)
     assert [chunk["index"] for chunk in shell.json("chunks", job_id, "--state", "pending")["chunks"]] == [1, 2]
     assert "PROCESSING" in (said := shell("chunks", job_id))
     assert "TASK" not in said
-    sync_client.claim_chunk(job_id, 1, worker="celery", task_id="9f2c")
+    sync_client.leases.claim_chunk(job_id, 1, worker="celery", task_id="9f2c")
     [_, row, _] = shell("get", job_id).splitlines()[-3:]
     assert "9f2c" in row.split()
 
@@ -334,7 +334,7 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
         (["update", "x"], 2, "say what to change"),
         (["create", "a.b", "--backoff", "9999999999d"], 2, "'9999999999d' is longer than"),
         (["list", "--created-since", "900000d"], 2, "'900000d' is beyond the years"),
-        (["list", "--created-since", "0001-01-01T00:00+14:00"], 2, "beyond the years"),
+        (["list", "--created-since", "0001-01-01T00:00+14:00"], 2, "must be in the years"),
         (["list", "--timeout", "soon"], 2, "'soon' is not a span of time"),
         (["list", "--timeout", "0s"], 2, "'0s' is not above 0"),
         (["create", "a.b", "--priority", "11"], 65, "priority: 11 is not within 0 to 10"),

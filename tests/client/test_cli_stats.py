@@ -66,8 +66,8 @@ def test_stats_shows_a_row_for_each_kind(shell: Shell, sync_client: JobClient, k
     shell("create", kind, "--items", "1200")
     complete(sync_client, kind)
     shell("create", kind, "--max-attempts", "1")
-    [claimed] = sync_client.claim_chunks([kind], worker="w")
-    sync_client.fail_chunks([ChunkFailure(lease_token=claimed.lease.token, error={"code": "BOOM"})])
+    [claimed] = sync_client.leases.claim_chunks([kind], worker="w")
+    sync_client.leases.fail_chunks([ChunkFailure(lease_token=claimed.lease.token, error={"code": "BOOM"})])
     shell("create", kind)
     text = shell("stats", "--kind", kind)
     [row] = [line for line in text.splitlines() if kind in line]
@@ -151,9 +151,9 @@ def test_top_cuts_neither_ids_nor_figures_on_a_narrow_terminal():
 def test_top_prints_one_picture(shell: Shell, sync_client: JobClient, kind: str):
     job_id = shell("create", kind, "--items", "4", "--chunk-size", "2", "--display-name", "[bold]cats").strip()
     shell("create", f"{kind}.waits")
-    [claimed] = sync_client.claim_chunks([kind], worker="w", lease_duration=timedelta(minutes=5))
+    [claimed] = sync_client.leases.claim_chunks([kind], worker="w", lease_duration=timedelta(minutes=5))
     progress = {"stage": "resize", "percent": 50}
-    sync_client.heartbeat([LeaseReport(lease_token=claimed.lease.token, progress=progress)])
+    sync_client.leases.heartbeat([LeaseReport(lease_token=claimed.lease.token, progress=progress)])
     text = shell("top", "--once", "--interval", "0.1", "--kind", kind, "--kind", f"{kind}.waits")
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert text.startswith("1 running · 1 queued · 0.0 chunks/s")
@@ -170,11 +170,11 @@ def test_top_follows_what_happens_until_q(shell: Shell, sync_client: JobClient, 
         terminal.until("0 running · 0 queued", "0 workers")
         job_id = shell("create", kind, "--items", "2", "--chunk-size", "1").strip()
         terminal.until("0 running · 1 queued")
-        claimed = sync_client.claim_chunks([kind], worker="ann", max_chunks=2)
+        claimed = sync_client.leases.claim_chunks([kind], worker="ann", max_chunks=2)
         terminal.until("1 running · 0 queued", "1 worker: ann", job_id, "RUNNING")
-        sync_client.complete_chunks([claimed[0].lease.token])
+        sync_client.leases.complete_chunks([claimed[0].lease.token])
         terminal.until("50.0 %", "items/s")
-        sync_client.complete_chunks([claimed[1].lease.token])
+        sync_client.leases.complete_chunks([claimed[1].lease.token])
         terminal.until("0 running · 0 queued")
         os.write(terminal.ours, b"q")
         assert terminal.end() == 0

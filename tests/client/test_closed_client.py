@@ -18,13 +18,13 @@ from tests.support.server import Server
 CALLS: list[Callable[[Any], Any]] = [
     lambda client: client.get_job("one"),
     lambda client: client.create_job("k"),
-    lambda client: client.complete_chunks(["token"]),
+    lambda client: client.leases.complete_chunks(["token"]),
 ]
 STREAMS: list[Callable[[Any], Any]] = [
     lambda client: client.watch("one"),
     lambda client: client.watch_jobs(),
-    lambda client: client.export_jobs("csv"),
-    lambda client: client.watch_leases(worker="w"),
+    lambda client: client.exports.export_jobs("csv"),
+    lambda client: client.leases.watch_leases(worker="w"),
 ]
 
 
@@ -67,7 +67,7 @@ async def test_closing_an_asynchronous_client_ends_what_is_in_flight_as_an_error
     watch = client.watch(job.job_id)
     await anext(watch)
     waiting = [
-        asyncio.create_task(client.claim_chunks([f"{kind}.none"], worker="w", wait=timedelta(seconds=BOUND))),
+        asyncio.create_task(client.leases.claim_chunks([f"{kind}.none"], worker="w", wait=timedelta(seconds=BOUND))),
         asyncio.ensure_future(anext(watch)),
     ]
     await client.get_job(job.job_id)  # both are on their way
@@ -80,8 +80,8 @@ async def test_closing_an_asynchronous_client_ends_what_is_in_flight_as_an_error
 def test_a_client_that_many_threads_share_gives_each_its_own(server: Server, kind: str):
     def work(number: int) -> None:
         job = client.create_job(f"{kind}.{number}", item_count=1, display_name=f"of {number}").job
-        [claimed] = client.claim_chunks([f"{kind}.{number}"], worker=f"w{number}")
-        client.complete_chunks([claimed.lease.token])
+        [claimed] = client.leases.claim_chunks([f"{kind}.{number}"], worker=f"w{number}")
+        client.leases.complete_chunks([claimed.lease.token])
         last = list(client.watch(job.job_id))[-1].job
         assert (last.job_id, last.display_name) == (job.job_id, f"of {number}")
         assert last.state == JobState.JOB_STATE_COMPLETED
@@ -100,7 +100,7 @@ with JobClient(sys.argv[1]) as client:
         try:
             client.get_job(job.job_id)
         except ClientClosedError as error:
-            os._exit(7 if "make one after the fork" in str(error) else 1)
+            os._exit(7 if "create another one after the fork" in str(error) else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     assert client.get_job(job.job_id).job_id == job.job_id

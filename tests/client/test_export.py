@@ -39,7 +39,7 @@ def piece(data: bytes, token: str, rows: int) -> ExportJobsResponse:
 
 def test_an_export_goes_on_where_it_broke(service: Played):
     def work(client: JobClient) -> tuple[bytes, list[int], bytes]:
-        export = client.export_jobs("jsonl", columns=["job_id"], states=["FAILED"])
+        export = client.exports.export_jobs("jsonl", columns=["job_id"], states=["FAILED"])
         got = [(data, export.rows) for data in export]
         return b"".join(data for data, _ in got), [rows for _, rows in got], export.cursor
 
@@ -60,7 +60,7 @@ def test_an_export_goes_on_where_it_broke(service: Played):
 
 
 def test_an_export_that_cannot_go_on_says_why(service: Played):
-    got = service.start(lambda client: list(client.export_jobs("csv")))
+    got = service.start(lambda client: list(client.exports.export_jobs("csv")))
     _, stream = service.send("ExportJobs", piece(b"a\n", "t1", 1))
     service.end(stream, "ExportJobs", grpc.StatusCode.OUT_OF_RANGE, "HISTORY_TRIMMED")
     with pytest.raises(HistoryTrimmedError):
@@ -68,7 +68,7 @@ def test_an_export_that_cannot_go_on_says_why(service: Played):
 
 
 def test_an_export_without_a_server_gives_up_after_its_patience(service: Played):
-    got = service.start(lambda client: list(client.export_jobs("csv", patience=3)))
+    got = service.start(lambda client: list(client.exports.export_jobs("csv", reconnect_timeout=3)))
     _, stream = service.send("ExportJobs", piece(b"a\n", "t1", 1))
     stream.terminate((), UNAVAILABLE, "")
     while not got.done():
@@ -82,19 +82,21 @@ def test_an_export_without_a_server_gives_up_after_its_patience(service: Played)
 
 async def test_both_clients_export_the_same_and_resume_by_token(server: Server, kind: str, jobs: list[str]):
     with JobClient(server.target, timeout=BOUND) as client:
-        export = client.export_jobs("csv", kinds=[kind], columns=["job_id", "display_name"], label_columns=["l0"])
+        export = client.exports.export_jobs(
+            "csv", kinds=[kind], columns=["job_id", "display_name"], label_columns=["l0"]
+        )
         whole = b"".join(export)
         assert (export.rows, export.percent, export.resume_token) == (60, 100, "")
         rows = list(csv.DictReader(whole.decode().splitlines()))
         assert [row["job_id"] for row in rows] == jobs
         assert rows[7]["display_name"] == "'=7"
-        with client.export_jobs("jsonl", kinds=[kind]) as first:
+        with client.exports.export_jobs("jsonl", kinds=[kind]) as first:
             begun = next(first)
             token = first.resume_token
         assert token
     async with AsyncJobClient(server.target, timeout=BOUND) as client:
-        rest = [data async for data in client.export_jobs("jsonl", kinds=[kind], resume_token=token)]
-        again = [data async for data in client.export_jobs("jsonl", kinds=[kind])]
+        rest = [data async for data in client.exports.export_jobs("jsonl", kinds=[kind], resume_token=token)]
+        again = [data async for data in client.exports.export_jobs("jsonl", kinds=[kind])]
     assert begun + b"".join(rest) == b"".join(again)
 
 
@@ -193,4 +195,4 @@ def test_what_the_command_refuses(shell: Shell, kind: str, tmp_path: Path):
 
 def test_a_wrong_column_is_an_error_of_the_sdk(server: Server):
     with JobClient(server.target, timeout=BOUND) as client, pytest.raises(InvalidFieldError):
-        next(client.export_jobs("csv", columns=["stat"]))
+        next(client.exports.export_jobs("csv", columns=["stat"]))

@@ -1,12 +1,17 @@
 """What the package offers: this list is a promise, and a change of it belongs in the changelog."""
 
 import inspect
+import traceback
 
 import jobledger_client
+import pytest
 from jobledger_client import AsyncJobClient, JobClient
+
+NOWHERE = "127.0.0.1:1"
 
 OFFERED = [
     "TERMINAL_STATES",
+    "AdminCalls",
     "AlreadyExistsError",
     "ApiKeyEndedError",
     "ApiKeyExpiredError",
@@ -14,14 +19,25 @@ OFFERED = [
     "ApiKeyNotFoundError",
     "ApiKeyRevokedError",
     "ApiKeyUnknownError",
+    "AsyncAdminCalls",
+    "AsyncBulkCalls",
     "AsyncClock",
     "AsyncEngineTask",
     "AsyncExport",
+    "AsyncExportCalls",
+    "AsyncImportCalls",
+    "AsyncJobCalls",
     "AsyncJobClient",
+    "AsyncLeaseCalls",
+    "AsyncLimitCalls",
     "AsyncPages",
+    "AsyncResumingStream",
+    "AsyncStatisticsCalls",
     "AsyncWatch",
+    "AsyncWebhookCalls",
     "AuthDisabledError",
     "Backoff",
+    "BulkCalls",
     "CancelBridge",
     "ChunkContext",
     "ChunkNotClaimableError",
@@ -39,13 +55,16 @@ OFFERED = [
     "EngineTask",
     "EtagMismatchError",
     "Export",
+    "ExportCalls",
     "FieldViolation",
     "ForeignCursorError",
     "HistoryTrimmedError",
+    "ImportCalls",
     "InternalError",
     "InvalidFieldError",
     "InvalidReplyError",
     "JobAlreadyExistsError",
+    "JobCalls",
     "JobClient",
     "JobEndedError",
     "JobFilterFields",
@@ -53,6 +72,8 @@ OFFERED = [
     "JobNotFoundError",
     "JobUnreadableError",
     "JobledgerError",
+    "LeaseCalls",
+    "LimitCalls",
     "LimitError",
     "MessageTooLargeError",
     "NotFoundError",
@@ -67,8 +88,10 @@ OFFERED = [
     "ReadTooLongError",
     "Relist",
     "RequestIdReusedError",
+    "ResumingStream",
     "RoleMissingError",
     "ServiceNotFoundError",
+    "StatisticsCalls",
     "StoreUnavailableError",
     "TaskToStop",
     "TooManyQueuedJobsError",
@@ -78,22 +101,46 @@ OFFERED = [
     "UnauthenticatedError",
     "UnavailableError",
     "Watch",
+    "WebhookCalls",
     "WebhookNotFoundError",
     "Worker",
+    "__version__",
 ]
 
 
 def test_the_package_offers_exactly_this():
     assert jobledger_client.__all__ == OFFERED
     modules = {name for name, value in vars(jobledger_client).items() if inspect.ismodule(value)}
-    assert {name for name in vars(jobledger_client) if not name.startswith("_")} - modules == set(OFFERED)
+    public = {name for name in vars(jobledger_client) if not name.startswith("_")}
+    assert public - modules == set(OFFERED) - {"__version__"}
     # The extras are modules of their own, seen here once another test has imported them.
     assert not {name for name in modules if not name.startswith("_")} - {"cli", "celery"}
 
 
-def test_the_two_clients_have_the_same_calls():
-    def calls(client: type) -> dict[str, list[str]]:
-        members = inspect.getmembers(client, inspect.isfunction)
-        return {name: list(inspect.signature(one).parameters) for name, one in members if not name.startswith("_")}
+def test_public_names_live_in_the_public_module():
+    classes = [value for value in (getattr(jobledger_client, name) for name in OFFERED) if isinstance(value, type)]
+    assert len(classes) > 60
+    assert {one.__module__ for one in classes} == {"jobledger_client"}
+    with JobClient(NOWHERE) as client:
+        assert repr(client.webhooks).startswith("<jobledger_client.WebhookCalls object")
+        with pytest.raises(jobledger_client.UnavailableError) as error:
+            client.get_job("x", timeout=0.1)
+    assert "jobledger_client.UnavailableError: " in "".join(traceback.format_exception(error.value))
 
-    assert calls(AsyncJobClient) == calls(JobClient)
+
+def calls(group: object) -> dict[str, list[str]]:
+    """Return the public methods of a client or a group of calls, with their parameters."""
+    members = inspect.getmembers(group, callable)
+    return {name: list(inspect.signature(one).parameters) for name, one in members if not name.startswith("_")}
+
+
+async def test_the_two_clients_have_the_same_calls():
+    async with AsyncJobClient(NOWHERE) as asynchronous:
+        with JobClient(NOWHERE) as synchronous:
+            assert calls(asynchronous) == calls(synchronous)
+            groups = [name for name in vars(synchronous) if not name.startswith("_")]
+            assert len(groups) == 9
+            for name in groups:
+                assert calls(getattr(asynchronous, name)) == calls(getattr(synchronous, name))
+            for name, parameters in calls(synchronous.jobs).items():
+                assert calls(synchronous)[name] == parameters, "each call on jobs is a method of the client, too"

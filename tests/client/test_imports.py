@@ -23,7 +23,7 @@ async def test_the_sdk_sends_many_jobs_in_calls_one_after_another(server: Server
     jobs[4_005].retry_count = -1
     sums: list[int] = []
     async with AsyncJobClient(server.target) as client:
-        said = await client.import_jobs(iter(jobs), on_progress=counted(sums))
+        said = await client.imports.import_jobs(iter(jobs), on_progress=counted(sums))
     assert sums == [4_000, 4_010]
     assert (said.imported, [refusal.number for refusal in said.refusals]) == (4_009, [4_005])
 
@@ -31,7 +31,7 @@ async def test_the_sdk_sends_many_jobs_in_calls_one_after_another(server: Server
 def test_the_sdk_sends_no_more_bytes_in_a_message_than_are_taken(server: Server, kind: str):
     heavy = {"input": {"text": "x" * 60_000}}
     with JobClient(server.target) as client:
-        said = client.import_jobs(past(f"{kind}-{n}", kind, job=heavy) for n in range(150))
+        said = client.imports.import_jobs(past(f"{kind}-{n}", kind, job=heavy) for n in range(150))
     assert said == ImportJobsResponse(imported=150)
 
 
@@ -43,7 +43,7 @@ def test_what_was_sent_before_the_jobs_end_with_an_error_is_imported(server: Ser
 
     sums: list[int] = []
     with JobClient(server.target) as client, pytest.raises(LookupError):
-        client.import_jobs(jobs(), on_progress=counted(sums))
+        client.imports.import_jobs(jobs(), on_progress=counted(sums))
     assert sums == [4_000]
 
 

@@ -60,11 +60,11 @@ async def test_a_reply_that_cannot_be_decoded_is_a_typed_error(play: Play):
         for call in (
             lambda: client.get_job("x"),
             lambda: client.create_job("k"),
-            lambda: client.claim_chunks(["k"], worker="w"),
+            lambda: client.leases.claim_chunks(["k"], worker="w"),
             lambda: client.list_jobs().page(),
             lambda: client.watch("x").__anext__(),
             lambda: client.watch_jobs().__anext__(),
-            lambda: client.export_jobs("csv").__anext__(),
+            lambda: client.exports.export_jobs("csv").__anext__(),
         ):
             with pytest.raises(InvalidReplyError, match="cannot be decoded") as failed:
                 await call()
@@ -80,7 +80,7 @@ async def test_so_it_is_for_the_synchronous_client_and_the_command_line(play: Pl
             for call in (
                 lambda: client.get_job("x"),
                 lambda: next(client.watch("x")),
-                lambda: next(client.export_jobs("csv")),
+                lambda: next(client.exports.export_jobs("csv")),
             ):
                 with pytest.raises(InvalidReplyError, match="cannot be decoded"):
                     call()

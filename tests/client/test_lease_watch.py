@@ -88,7 +88,7 @@ class Stream:
     def __init__(self, service: Played) -> None:
         self.service = service
         self.leases = HeldLeases(30.0, 10.0, service.time.monotonic)
-        self.watch = LeaseWatch(service.client, self.leases, "worker-1", ["k"])
+        self.watch = LeaseWatch(service.client.leases, self.leases, "worker-1", ["k"])
 
     def hold(self, name: str) -> Holder:
         holder = Holder(self.leases, name)
@@ -98,12 +98,19 @@ class Stream:
     def due(self) -> list[str]:
         return [lease.holder.lease_token for lease in self.leases.due()]
 
-    def end(self, code: grpc.StatusCode, *messages: WatchLeasesResponse) -> float:
-        """Play one stream; return how long it then waits for the next."""
+    def play(self, code: grpc.StatusCode, *messages: WatchLeasesResponse) -> None:
+        """Play one connection that ends with a code that passes, and refuse the one that follows it."""
         following = self.service.start(lambda _: self.watch.follow())
         request, stream = self.service.send("WatchLeases", *messages)
         assert (request.worker, list(request.kinds)) == ("worker-1", ["k"])
         stream.terminate((), code, "")
+        assert self.service.refuse("WatchLeases", grpc.StatusCode.UNIMPLEMENTED) == request
+        following.result(BOUND)
+
+    def refuse(self, code: grpc.StatusCode) -> float:
+        """Refuse the stream; return after how many seconds the watch tries again."""
+        following = self.service.start(lambda _: self.watch.follow())
+        self.service.refuse("WatchLeases", code)
         return following.result(BOUND)
 
 
@@ -118,17 +125,18 @@ def stream(service: Played) -> Stream:
 
 def test_a_stream_that_begins_has_all_leases_checked_so_that_none_is_missed_over_a_reconnect(stream: Stream):
     assert stream.due() == []
-    assert 0 < stream.end(grpc.StatusCode.UNAVAILABLE, WatchLeasesResponse(check_all=True)) <= 5
+    stream.play(grpc.StatusCode.UNAVAILABLE, WatchLeasesResponse(check_all=True))
     assert stream.due() == ["a", "b"]
+    assert stream.service.time.slept == pytest.approx([0.075])
 
 
 def test_only_the_leases_of_jobs_that_are_named_are_checked(stream: Stream):
-    stream.end(grpc.StatusCode.OK, WatchLeasesResponse(), WatchLeasesResponse(job_ids=["job of b", "job of c"]))
+    stream.play(grpc.StatusCode.OK, WatchLeasesResponse(), WatchLeasesResponse(job_ids=["job of b", "job of c"]))
     assert stream.due() == ["b"]
 
 
 def test_a_lease_whose_claim_was_on_its_way_when_its_job_was_named_is_checked(stream: Stream):
-    stream.end(grpc.StatusCode.OK, WatchLeasesResponse(job_ids=["job of c"]))
+    stream.play(grpc.StatusCode.OK, WatchLeasesResponse(job_ids=["job of c"]))
     stream.hold("c")
     stream.hold("d")
     assert stream.due() == ["c"]
@@ -150,8 +158,8 @@ def test_without_a_stream_heartbeats_go_on_and_it_is_said_once(
     stream: Stream, code: grpc.StatusCode, caplog: pytest.LogCaptureFixture
 ):
     with caplog.at_level(logging.WARNING, "jobledger_client.worker"):
-        assert stream.end(code) >= 60
-        assert stream.end(code) >= 60
+        assert stream.refuse(code) >= 60
+        assert stream.refuse(code) >= 60
     assert len([record for record in caplog.records if "watch of leases" in record.message]) == 1
     stream.service.time.now += 10.0
     assert stream.due() == ["a", "b"]

@@ -84,8 +84,8 @@ async def test_all_that_a_chunk_may_have_is_one_report_and_one_commit(client: As
     taken = holder.pending.take()
     assert taken.is_all
     job = (await client.create_job(kind)).job
-    [claimed] = await client.claim_chunks([kind], worker="w")
-    await client.complete_chunks([ChunkCompletion(lease_token=claimed.lease.token, progress=taken.report)])
+    [claimed] = await client.leases.claim_chunks([kind], worker="w")
+    await client.leases.complete_chunks([ChunkCompletion(lease_token=claimed.lease.token, progress=taken.report)])
     ended = await client.get_job(job.job_id)
     assert (ended.state, ended.revision) == (JobState.JOB_STATE_COMPLETED, 3)  # created, claimed, completed
     assert (len(ended.chunks[0].artifacts), len(ended.artifacts)) == (40, 80)

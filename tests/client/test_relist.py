@@ -8,7 +8,7 @@ import pytest
 from jobledger.v1 import job_service_pb2 as jobs
 from jobledger.v1.job_pb2 import Job
 from jobledger_client import AsyncJobClient, CursorAheadError, HistoryTrimmedError, JobClient, Relist
-from jobledger_client._snapshots import Told
+from jobledger_client._seen_jobs import SeenJobs
 
 from tests.client.controlled import Played
 from tests.client.test_watch_resume import BOOKMARK, CHANGED, DELETED, LEFT, SNAPSHOT, UNAVAILABLE, many
@@ -128,19 +128,19 @@ def test_without_relist_it_is_an_error(service: Played, reason: str):
 
 
 def test_what_is_remembered_is_bounded_and_what_is_forgotten_is_told_again():
-    told = Told(remembered=2)
-    told.begin()
+    seen = SeenJobs(max_jobs=2)
+    seen.begin_snapshots()
     for name in "abc":
-        assert told.is_news(jobs.WatchJobsResponse(type=SNAPSHOT, job=Job(job_id=name, revision=1)))
-    assert told.end() == ([], frozenset({("", "a"), ("", "b"), ("", "c")}))
-    assert told.is_news(jobs.WatchJobsResponse(type=CHANGED, job=Job(job_id="b", revision=2)))
-    assert told.is_news(jobs.WatchJobsResponse(type=CHANGED, job=Job(job_id="d", revision=1)))
-    told.begin()
-    news = {
-        name: told.is_news(jobs.WatchJobsResponse(type=SNAPSHOT, job=Job(job_id=name, revision=revision)))
+        assert seen.add(jobs.WatchJobsResponse(type=SNAPSHOT, job=Job(job_id=name, revision=1)))
+    assert seen.end_snapshots() == ([], frozenset({("", "a"), ("", "b"), ("", "c")}))
+    assert seen.add(jobs.WatchJobsResponse(type=CHANGED, job=Job(job_id="b", revision=2)))
+    assert seen.add(jobs.WatchJobsResponse(type=CHANGED, job=Job(job_id="d", revision=1)))
+    seen.begin_snapshots()
+    new = {
+        name: seen.add(jobs.WatchJobsResponse(type=SNAPSHOT, job=Job(job_id=name, revision=revision)))
         for name, revision in {"a": 1, "b": 2, "c": 1, "d": 1}.items()
     }
-    assert news == {"a": True, "b": False, "c": True, "d": False}
+    assert new == {"a": True, "b": False, "c": True, "d": False}
 
 
 async def watch_until_refused(client: AsyncJobClient, cursor: bytes) -> None:

@@ -42,9 +42,9 @@ def test_a_life_in_the_synchronous_client(sync_client: JobClient, kind: str):
     assert (len(job.chunks), job.input["site"], job.labels["team"]) == (2, "x", "search")
     assert client.update_job(job_id, priority=9, display_name="Crawl").priority == 9
 
-    claimed = client.claim_chunks([kind], worker="w", max_chunks=5, lease_duration=timedelta(seconds=30))
+    claimed = client.leases.claim_chunks([kind], worker="w", max_chunks=5, lease_duration=timedelta(seconds=30))
     assert [one.chunk.index for one in claimed] == [0, 1]
-    results = client.complete_chunks([one.lease.token for one in claimed])
+    results = client.leases.complete_chunks([one.lease.token for one in claimed])
     assert len(results) == 2
     ended = client.wait(job_id, timeout=BOUND)
     assert ended.state == JobState.JOB_STATE_COMPLETED
@@ -60,9 +60,11 @@ async def test_a_life_in_the_asynchronous_client(client: AsyncJobClient, kind: s
     created = await client.create_job(kind, stages={"decode": 1}, failure_policy="FAIL_FAST")
     job_id = created.job.job_id
     assert created.job.failure_policy == FailurePolicy.FAILURE_POLICY_FAIL_FAST
-    claimed = await client.claim_chunk(job_id, 0, worker="w", task_id="celery-1")
-    assert (await client.claim_chunk(job_id, 0, worker="w", task_id="celery-1")).lease.token == claimed.lease.token
-    await client.release_chunks([ChunkRelease(lease_token=claimed.lease.token, reason="not now")])
+    claimed = await client.leases.claim_chunk(job_id, 0, worker="w", task_id="celery-1")
+    assert (
+        await client.leases.claim_chunk(job_id, 0, worker="w", task_id="celery-1")
+    ).lease.token == claimed.lease.token
+    await client.leases.release_chunks([ChunkRelease(lease_token=claimed.lease.token, reason="not now")])
     answer = await client.cancel_job(job_id, reason="enough", grace_period=timedelta(seconds=1))
     assert answer.outcome == CancelOutcome.CANCEL_OUTCOME_CANCELLED
     assert (await client.retry_job(job_id, reason="again")).state == JobState.JOB_STATE_QUEUED
@@ -156,13 +158,13 @@ async def test_errors_come_by_reason(client: AsyncJobClient, kind: str):
     with pytest.raises(JobEndedError):
         await client.retry_job(done.job_id)
     with pytest.raises(ChunkNotClaimableError):
-        await client.claim_chunk(done.job_id, 0, worker="w")
+        await client.leases.claim_chunk(done.job_id, 0, worker="w")
 
 
 async def completed(client: AsyncJobClient, kind: str) -> Job:
     job = (await client.create_job(f"{kind}.done")).job
-    claimed = await client.claim_chunks([f"{kind}.done"], worker="w")
-    await client.complete_chunks([claimed[0].lease.token])
+    claimed = await client.leases.claim_chunks([f"{kind}.done"], worker="w")
+    await client.leases.complete_chunks([claimed[0].lease.token])
     return job
 
 
@@ -189,9 +191,9 @@ async def test_an_expiry_is_set_and_taken_away(client: AsyncJobClient, kind: str
 
 
 async def test_values_that_nobody_can_understand_are_refused_before_they_are_sent(client: AsyncJobClient, kind: str):
-    with pytest.raises(ValueError, match="no time zone"):
+    with pytest.raises(ValueError, match="a datetime must have a time zone"):
         await client.create_job(kind, expire_time=datetime(2100, 1, 1))  # noqa: DTZ001 - that is the case
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="expire_time and keep_forever exclude each other"):
         await client.update_job("x", expire_time=datetime(2100, 1, 1, tzinfo=UTC), keep_forever=True)
 
 
@@ -199,9 +201,9 @@ async def test_a_filter_that_is_spelled_wrong_means_no_jobs_at_all(client: Async
     job = (await client.create_job(kind)).job
     wrong: list[dict[str, Any]] = [{"kind": kind}, {"kinds": [kind], "state": ["FAILED"]}, {"kinds": kind}]
     for fields in wrong:
-        with pytest.raises(TypeError, match=r"a filter has no 'kind'|a filter has no 'state'|give a list"):
-            await client.delete_jobs(states=["QUEUED"], force=True, **fields)
-        for call in (client.list_jobs, client.watch_jobs, partial(client.export_jobs, "csv")):
+        with pytest.raises(TypeError, match=r"must be one of .* got '(kind|state)'|must be a list of strings"):
+            await client.bulk.delete_jobs(states=["QUEUED"], force=True, **fields)
+        for call in (client.list_jobs, client.watch_jobs, partial(client.exports.export_jobs, "csv")):
             with pytest.raises(TypeError):
                 call(**fields)
     assert (await client.get_job(job.job_id)).job_id == job.job_id

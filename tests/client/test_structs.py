@@ -29,27 +29,27 @@ def nested(depth: int) -> dict[str, Any]:
 
 
 WRONG = [
-    ({"losses": [0.5, 0.4, 0.3, nan]}, "input.losses[3]", "nan is not a finite number"),
-    ({"best": {"loss": -inf}}, "input.best.loss", "-inf is not a finite number"),
+    ({"losses": [0.5, 0.4, 0.3, nan]}, "input.losses[3]", "must be a finite number; got nan"),
+    ({"best": {"loss": -inf}}, "input.best.loss", "must be a finite number; got -inf"),
     (
         {"ids": [MAX_INTEGER + 1]},
         "input.ids[0]",
-        "9007199254740993 is beyond ±2**53, where a number is not exact",
+        "must be within ±2**53 to be exact; got 9007199254740993",
     ),
-    ({"id": -MAX_INTEGER - 1}, "input.id", "a number is not exact; send a string"),
-    ({"big": 10**5_000}, "input.big", "an integer of 16610 bits is beyond"),
+    ({"id": -MAX_INTEGER - 1}, "input.id", "must be within ±2**53 to be exact; got -9007199254740993; send a string"),
+    ({"big": 10**5_000}, "input.big", "got an integer of 16610 bits"),
     (
         {"a b": {"when": datetime(2026, 1, 31, tzinfo=UTC)}},
         "input['a b'].when",
-        "a datetime is not JSON; send a str",
+        "JSON has no datetime; send a str",
     ),
-    ({"day": date(2026, 1, 31)}, "input.day", "a date is not JSON; send a string, such as that of isoformat()"),
-    ({"raw": b"x"}, "input.raw", "a bytes is not JSON; send a string, such as that of base64"),
-    ({"tags": {"x"}}, "input.tags", "a set is not JSON; send a list"),
-    ({"z": 1j}, "input.z", "a complex is not JSON; send None, a bool, int"),
-    ({"by_id": {7: "x"}}, "input.by_id", "the key 7 is not a string"),
+    ({"day": date(2026, 1, 31)}, "input.day", "JSON has no date; send a string, such as that of isoformat()"),
+    ({"raw": b"x"}, "input.raw", "JSON has no bytes; send a string, such as that of base64"),
+    ({"tags": {"x"}}, "input.tags", "JSON has no set; send a list"),
+    ({"z": 1j}, "input.z", "JSON has no complex; send None, a bool, int"),
+    ({"by_id": {7: "x"}}, "input.by_id", "a key must be a string; got 7"),
     ({"name": "\ud800"}, "input.name", "half of a surrogate pair"),
-    (nested(MAX_DEPTH + 1), "input" + ".a" * MAX_DEPTH, "nested more than 24 levels deep"),
+    (nested(MAX_DEPTH + 1), "input" + ".a" * MAX_DEPTH, "must have at most 24 levels of nesting"),
 ]
 
 
@@ -71,27 +71,30 @@ def struct_of(number: float) -> Struct:
 def test_messages_that_a_caller_made_are_looked_at_too():
     artifact = Artifact(uri="s3://b/k", metadata=struct_of(nan))
     with JobClient(NOWHERE) as client:
-        with pytest.raises(ValueError, match=r"^input\.losses\[0\]: nan"):
+        with pytest.raises(ValueError, match=r"^input\.losses\[0\]: must be a finite number; got nan"):
             client.create_job("k", input=struct_of(nan))
-        with pytest.raises(ValueError, match=r"^chunks\[0\]\.input\.losses\[0\]: inf"):
+        with pytest.raises(ValueError, match=r"^chunks\[0\]\.input\.losses\[0\]: must be a finite number; got inf"):
             client.create_job("k", chunks=[ChunkSpec(input=struct_of(inf))])
-        with pytest.raises(ValueError, match=r"^stages\[1\]\.weight: nan"):
+        with pytest.raises(ValueError, match=r"^stages\[1\]\.weight: must be a finite number; got nan"):
             client.create_job("k", stages={"a": 1.0, "b": nan})
-        with pytest.raises(ValueError, match=r"^retry_policy\.multiplier: inf"):
+        with pytest.raises(ValueError, match=r"^retry_policy\.multiplier: must be a finite number; got inf"):
             client.create_job("k", retry_policy=RetryPolicy(multiplier=inf))
-        with pytest.raises(ValueError, match=r"^reports\[0\]\.progress\.percent: nan"):
-            client.heartbeat([LeaseReport(progress=ProgressReport(percent=nan))])
-        with pytest.raises(ValueError, match=r"^reports\[0\]\.progress\.artifacts\.a\.metadata\.losses\[0\]: nan"):
-            client.heartbeat([LeaseReport(progress={"artifacts": {"a": artifact}})])
+        with pytest.raises(ValueError, match=r"^reports\[0\]\.progress\.percent: must be a finite number; got nan"):
+            client.leases.heartbeat([LeaseReport(progress=ProgressReport(percent=nan))])
+        with pytest.raises(
+            ValueError,
+            match=r"^reports\[0\]\.progress\.artifacts\.a\.metadata\.losses\[0\]: must be a finite number; got nan",
+        ):
+            client.leases.heartbeat([LeaseReport(progress={"artifacts": {"a": artifact}})])
         with pytest.raises(
             ValueError, match=r"^completions\[1\]\.progress\.job_artifacts\['a b'\]\.metadata\.losses\[0\]"
         ):
-            client.complete_chunks(["token", ChunkCompletion(progress={"job_artifacts": {"a b": artifact}})])
+            client.leases.complete_chunks(["token", ChunkCompletion(progress={"job_artifacts": {"a b": artifact}})])
 
 
 def test_a_time_outside_the_calendar_is_a_value_error():
     late = datetime(9999, 12, 31, 23, tzinfo=timezone(timedelta(hours=-12)))
-    with JobClient(NOWHERE) as client, pytest.raises(ValueError, match="beyond the years 1 to 9999"):
+    with JobClient(NOWHERE) as client, pytest.raises(ValueError, match="must be in the years 1 to 9999 of UTC"):
         client.create_job("k", expire_time=late)
 
 
@@ -113,11 +116,14 @@ def test_what_is_accepted_comes_back_as_it_was(value: dict[str, Any]):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"losses": [0.5, NaN]}', "input.losses[1]: nan is not a finite number"),
-        ('{"loss": 1e999}', "input.loss: inf is not a finite number"),
-        ('{"user": {"id": 9007199254740993}}', "input.user.id: 9007199254740993 is beyond"),
+        ('{"losses": [0.5, NaN]}', "input.losses[1]: must be a finite number; got nan"),
+        ('{"loss": 1e999}', "input.loss: must be a finite number; got inf"),
+        (
+            '{"user": {"id": 9007199254740993}}',
+            "input.user.id: must be within ±2**53 to be exact; got 9007199254740993",
+        ),
         ("[" * 100_000, "--input: is nested too deep"),
-        ('{"a":' * 30 + "1" + "}" * 30, "is nested more than 24 levels deep"),
+        ('{"a":' * 30 + "1" + "}" * 30, "must have at most 24 levels of nesting"),
     ],
 )
 def test_the_command_line_refuses_it_with_its_path(text: str, said: str, tmp_path: Path, capsys: Any):
@@ -138,4 +144,7 @@ def test_an_imported_line_is_looked_at_before_it_is_sent(tmp_path: Path, capsys:
     file = tmp_path / "jobs.jsonl"
     file.write_text('{"job": {"kind": "k", "jobId": "a", "chunks": [{"input": {"ids": [9007199254740993]}}]}}\n')
     assert run(["import", str(file), "--target", NOWHERE]) == 2
-    assert "line 1: job.chunks[0].input.ids[0]: 9007199254740993 is beyond" in capsys.readouterr().err
+    assert (
+        "line 1: job.chunks[0].input.ids[0]: must be within ±2**53 to be exact; got 9007199254740993"
+        in capsys.readouterr().err
+    )

@@ -101,8 +101,8 @@ def test_without_opentelemetry_nothing_is_done():
         ("GetJob", lambda client: client.get_job("one")),
         ("WatchJob", lambda client: next(client.watch("one"))),
         ("WatchJobs", lambda client: next(client.watch_jobs())),
-        ("ExportJobs", lambda client: next(client.export_jobs("csv"))),
-        ("WatchLeases", lambda client: next(client.watch_leases(worker="w"))),
+        ("ExportJobs", lambda client: next(client.exports.export_jobs("csv"))),
+        ("WatchLeases", lambda client: next(client.leases.watch_leases(worker="w"))),
     ],
 )
 def test_every_call_and_every_stream_carries_the_callers_trace(

@@ -168,7 +168,7 @@ def test_a_watch_that_never_began_gives_up_as_a_call_does(service: Played):
 
 
 def test_a_watch_that_began_waits_for_a_server_to_come_back(service: Played):
-    got = service.start(lambda client: revisions(client.watch("one", patience=100)))
+    got = service.start(lambda client: revisions(client.watch("one", reconnect_timeout=100)))
     _, stream = service.send("WatchJob", one(SNAPSHOT, 1, b"c1"))
     service.end(stream, "WatchJob", UNAVAILABLE)
     for _ in range(20):

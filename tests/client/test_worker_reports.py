@@ -115,9 +115,9 @@ async def test_a_report_that_cannot_be_is_an_error_where_it_is_made(
 async def job_with_full_artifacts(client: AsyncJobClient, kind: str) -> str:
     """Create a job of three chunks, the first of which has reported as many artifacts of the job as it may have."""
     job = (await client.create_job(kind, item_count=3, chunk_size=1)).job
-    [claimed] = await client.claim_chunks([kind], worker="w")
+    [claimed] = await client.leases.claim_chunks([kind], worker="w")
     full = ProgressReport(job_artifacts={f"a{n}": Artifact(uri="s3://b/k") for n in range(100)})
-    await client.complete_chunks([ChunkCompletion(lease_token=claimed.lease.token, progress=full)])
+    await client.leases.complete_chunks([ChunkCompletion(lease_token=claimed.lease.token, progress=full)])
     return job.job_id
 
 

@@ -157,10 +157,10 @@ class TestTabs:
 
     def test_every_tab_has_those_of_its_states(self, caller: JobClient):
         jobs = [submit(caller, "barbara", f"Film {number}", 1, priority=10).job_id for number in range(4)]
-        working, done, failed = caller.claim_chunks([KIND], worker="hand", max_chunks=3)
-        caller.complete_chunks([done.lease.token])
+        working, done, failed = caller.leases.claim_chunks([KIND], worker="hand", max_chunks=3)
+        caller.leases.complete_chunks([done.lease.token])
         error = WorkError(code="NO_IDEA")
-        caller.fail_chunks([ChunkFailure(lease_token=failed.lease.token, error=error, not_retryable=True)])
+        caller.leases.fail_chunks([ChunkFailure(lease_token=failed.lease.token, error=error, not_retryable=True)])
         found = {name: [job.job_id for job in tab(caller, "barbara", name)] for name in TABS}
         ids = {"pending": jobs[3], "processing": working.job_id, "completed": done.job_id, "failed": failed.job_id}
         assert found == {name: [job_id] for name, job_id in ids.items()}

@@ -66,20 +66,22 @@ class TestTroubleToday:
 
     def test_counters_do_not_drift(self, caller: JobClient):
         job_id = caller.create_job("crawl.drift", item_count=2_500, retry_policy=AT_ONCE).job.job_id
-        first, second, third = caller.claim_chunks(["crawl.drift"], worker="hand", max_chunks=3)
+        first, second, third = caller.leases.claim_chunks(["crawl.drift"], worker="hand", max_chunks=3)
         token = first.lease.token
         for _ in range(3):  # one that is told again is counted once
-            caller.complete_chunks([token])
-            caller.release_chunks([third.lease.token])
+            caller.leases.complete_chunks([token])
+            caller.leases.release_chunks([third.lease.token])
         failure = ChunkFailure(lease_token=second.lease.token, error=WorkError(code="HTTP_500"))
-        assert [caller.fail_chunks([failure])[0].status for _ in range(3)] == [OK] * 3
-        assert caller.complete_chunks([second.lease.token])[0].status == LEASE_LOST
+        assert [caller.leases.fail_chunks([failure])[0].status for _ in range(3)] == [OK] * 3
+        assert caller.leases.complete_chunks([second.lease.token])[0].status == LEASE_LOST
         job = caller.get_job(job_id)
         assert (summary(job), job.progress.percent) == ({"total": 5, "pending": 4, "completed": 1}, 20)
         done = [token]
         while len(done) < 5:
-            done += [one.lease.token for one in caller.claim_chunks(["crawl.drift"], worker="hand", max_chunks=9)]
-        caller.complete_chunks(done)
+            done += [
+                one.lease.token for one in caller.leases.claim_chunks(["crawl.drift"], worker="hand", max_chunks=9)
+            ]
+        caller.leases.complete_chunks(done)
         job = caller.get_job(job_id)
         assert (job.state, summary(job), job.progress.items_completed) == (
             COMPLETED,
@@ -127,19 +129,19 @@ class TestTroubleToday:
 
     def test_a_silent_worker_has_a_time_out(self, caller: JobClient):
         job_id = caller.create_job("crawl.silent", item_count=10, retry_policy=AT_ONCE).job.job_id
-        [silent] = caller.claim_chunks(["crawl.silent"], worker="silent", lease_duration=timedelta(seconds=1))
-        [heir] = caller.claim_chunks(["crawl.silent"], worker="heir", wait=timedelta(seconds=BOUND))
+        [silent] = caller.leases.claim_chunks(["crawl.silent"], worker="silent", lease_duration=timedelta(seconds=1))
+        [heir] = caller.leases.claim_chunks(["crawl.silent"], worker="heir", wait=timedelta(seconds=BOUND))
         assert (heir.job_id, heir.chunk.attempt, heir.chunk.worker) == (job_id, 2, "heir")
-        assert caller.complete_chunks([silent.lease.token])[0].status == LEASE_LOST
+        assert caller.leases.complete_chunks([silent.lease.token])[0].status == LEASE_LOST
 
     def test_work_goes_over_to_those_who_are_free(self, caller: JobClient):
         caller.create_job("crawl.balance", item_count=2_500)
-        hoard = caller.claim_chunks(["crawl.balance"], worker="slow", max_chunks=5)
-        assert not caller.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
-        caller.release_chunks(
+        hoard = caller.leases.claim_chunks(["crawl.balance"], worker="slow", max_chunks=5)
+        assert not caller.leases.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
+        caller.leases.release_chunks(
             [ChunkRelease(lease_token=one.lease.token, reason="somebody else is free") for one in hoard[2:]]
         )
-        moved = caller.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
+        moved = caller.leases.claim_chunks(["crawl.balance"], worker="free", max_chunks=5)
         told = [(one.chunk.index, one.chunk.attempt, one.chunk.worker) for one in moved]
         assert told == [(index, 1, "free") for index in (2, 3, 4)], "giving back is no failed attempt"
 
@@ -148,7 +150,7 @@ class TestTroubleToday:
         urgent = caller.create_job("crawl.order", item_count=1_000, priority=8).job.job_id
 
         def claims() -> str:
-            return caller.claim_chunks(["crawl.order"], worker="hand")[0].job_id
+            return caller.leases.claim_chunks(["crawl.order"], worker="hand")[0].job_id
 
         assert [claims(), claims()] == [urgent, urgent], "the most urgent first"
         assert claims() == first, "then the oldest"
@@ -158,9 +160,9 @@ class TestTroubleToday:
 
 def test_statistics_count_images(caller: JobClient):
     caller.create_job("crawl.counted", item_count=750)
-    claimed = caller.claim_chunks(["crawl.counted"], worker="hand", max_chunks=2)
-    caller.complete_chunks([one.lease.token for one in claimed])
-    stats = caller.get_job_stats(kinds=["crawl.counted"]).total
+    claimed = caller.leases.claim_chunks(["crawl.counted"], worker="hand", max_chunks=2)
+    caller.leases.complete_chunks([one.lease.token for one in claimed])
+    stats = caller.statistics.get_job_stats(kinds=["crawl.counted"]).total
     done = stats.activity
     assert (done.created, done.completed, done.chunks_completed, done.items_completed) == (1, 1, 2, 750)
     assert (stats.now.completed, stats.now.chunks_pending, done.success_rate) == (1, 0, 1)
@@ -175,12 +177,12 @@ def test_priorities_are_0_to_10_and_may_change(caller: JobClient):
 
 def test_deleting_a_crawl_deletes_its_chunks(caller: JobClient):
     job = caller.create_job("crawl.deleted", item_count=2_500).job
-    [claimed] = caller.claim_chunks(["crawl.deleted"], worker="hand")
+    [claimed] = caller.leases.claim_chunks(["crawl.deleted"], worker="hand")
     caller.delete_job(job.job_id, force=True)
     with pytest.raises(JobNotFoundError):
         caller.list_chunks(job.job_id).page()
-    assert not caller.claim_chunks(["crawl.deleted"], worker="hand", max_chunks=9), "nobody is given one"
-    assert caller.complete_chunks([claimed.lease.token])[0].status == LEASE_LOST
-    assert caller.get_job_stats(kinds=["crawl.deleted"]).total.now.chunks_pending == 0
+    assert not caller.leases.claim_chunks(["crawl.deleted"], worker="hand", max_chunks=9), "nobody is given one"
+    assert caller.leases.complete_chunks([claimed.lease.token])[0].status == LEASE_LOST
+    assert caller.statistics.get_job_stats(kinds=["crawl.deleted"]).total.now.chunks_pending == 0
     again = caller.create_job("crawl.deleted", job_id=job.job_id, item_count=500).job
     assert [chunk.state for chunk in caller.list_chunks(again.job_id)] == [CHUNK_PENDING]

@@ -102,11 +102,12 @@ def mixed(caller: JobClient) -> dict[str, Any]:
     """Return what GetJob answers while one segment waits, one is rendered, one is done and one has failed for good."""
     job_id = caller.create_job("speech.mixed", chunks=[{"segment_id": f"s-{n}"} for n in range(4)]).job.job_id
     leases = [
-        caller.claim_chunk(job_id, index, worker="runpod", task_id=f"runpod-{index}").lease.token for index in range(3)
+        caller.leases.claim_chunk(job_id, index, worker="runpod", task_id=f"runpod-{index}").lease.token
+        for index in range(3)
     ]
-    caller.complete_chunks([leases[0]])
+    caller.leases.complete_chunks([leases[0]])
     error = WorkError(code="CUDA_ERROR", message="out of memory")
-    caller.fail_chunks([ChunkFailure(lease_token=leases[1], error=error, not_retryable=True)])
+    caller.leases.fail_chunks([ChunkFailure(lease_token=leases[1], error=error, not_retryable=True)])
     return answer_of(caller.get_job(job_id))
 
 
@@ -132,10 +133,10 @@ def test_a_segment_has_what_is_known_of_it_and_nothing_else(mixed: dict[str, Any
 )
 def test_local_paths_and_content_are_refused(caller: JobClient, uri: str):
     caller.create_job("speech.path")
-    [claimed] = caller.claim_chunks(["speech.path"], worker="runpod")
+    [claimed] = caller.leases.claim_chunks(["speech.path"], worker="runpod")
     completion = ChunkCompletion(lease_token=claimed.lease.token, progress={"artifacts": {"video": Artifact(uri=uri)}})
     with pytest.raises(InvalidFieldError) as refused:
-        caller.complete_chunks([completion])
+        caller.leases.complete_chunks([completion])
     assert [violation.field for violation in refused.value.field_violations] == [
         'completions[0].progress.artifacts["video"].uri'
     ]

@@ -58,7 +58,7 @@ def studio(stack: ExitStack, folder: Path) -> Studio:
 
 def with_key(stack: ExitStack, studio: Studio, name: str, roles: list[str], owner: str = "") -> tuple[JobClient, str]:
     """Return a client with a new key, and the key's id."""
-    key = studio.operator.create_api_key(name, roles, owner=owner)
+    key = studio.operator.admin.create_api_key(name, roles, owner=owner)
     return stack.enter_context(JobClient(studio.target, api_key=key.token)), key.api_key.key_id
 
 
@@ -137,10 +137,10 @@ class TestTroubleToday:
         assert told == [[percent] for percent in PERCENTS]
         names = [headers["webhook-id"] for headers, body in studio.inbox.attempts if job_id.encode() in body]
         assert names[: AWAY + 1] == names[:1] * (AWAY + 1), "it came again under its name, until it was taken"
-        [webhook] = studio.client.list_webhooks()
-        [*_, first] = studio.client.list_webhook_deliveries(webhook.webhook_id, states=["DELIVERED"])
+        [webhook] = studio.client.webhooks.list_webhooks()
+        [*_, first] = studio.client.webhooks.list_webhook_deliveries(webhook.webhook_id, states=["DELIVERED"])
         assert [attempt.status_code for attempt in first.attempts] == [503] * AWAY + [204]
-        count = studio.client.redeliver_webhook(webhook.webhook_id, since_position=0)
+        count = studio.client.webhooks.redeliver_webhook(webhook.webhook_id, since_position=0)
         assert count >= len(EVENTS), "and all of them on demand"
 
     def test_statistics_do_not_load_rows(self, studio: Studio, gone: Gone):
@@ -338,9 +338,9 @@ def test_only_the_key_that_owns_a_job_may_see_it(studio: Studio, seen: list[Job]
     with pytest.raises(JobNotFoundError):
         rival.list_job_events(job_id).page()
     assert list(rival.list_jobs()) == []
-    assert list(rival.list_webhooks()) == []
-    assert rival.get_job_stats(kinds=[KIND]).total.activity.completed == 0
-    assert b"".join(rival.export_jobs("jsonl")) == b""
+    assert list(rival.webhooks.list_webhooks()) == []
+    assert rival.statistics.get_job_stats(kinds=[KIND]).total.activity.completed == 0
+    assert b"".join(rival.exports.export_jobs("jsonl")) == b""
 
 
 def test_usage_is_told_for_each_key(stack: ExitStack, studio: Studio, seen: list[Job]):
@@ -349,7 +349,7 @@ def test_usage_is_told_for_each_key(stack: ExitStack, studio: Studio, seen: list
     for _ in range(3):
         page.get_job(seen[-1].job_id)
     with pytest.raises(RoleMissingError):
-        list(page.get_usage())
+        list(page.admin.get_usage())
     while (used := console.usage(auditor, key_id)) != {"GetJob": 3, "GetUsage": 1}:
         assert used.get("GetJob", 0) <= 3
 
@@ -374,7 +374,7 @@ def test_health_tells_of_all_that_a_job_depends_on(studio: Studio, files: Bucket
     assert min(told["webhooks_pending"], told["commits_queued"], told["runs"]) >= 0
     assert told["workers"] >= 1, "the engine has reported within a minute"
     with pytest.raises(RoleMissingError):
-        studio.client.get_system_health()
+        studio.client.admin.get_system_health()
 
 
 def test_the_stopwatch_notes_all_that_was_asked_for(caller: JobClient, seen: list[Job]):

@@ -15,41 +15,45 @@ from tests.support.server import Server
 
 async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, kind: str):
     async with AsyncJobClient(hook_server.target, timeout=BOUND) as client:
-        created = await client.create_webhook(receiver.url, kinds=[kind], event_types=["job.created", "JOB_CANCELLED"])
+        created = await client.webhooks.create_webhook(
+            receiver.url, kinds=[kind], event_types=["job.created", "JOB_CANCELLED"]
+        )
         webhook_id = created.webhook.webhook_id
-        assert (await client.ping_webhook(webhook_id)).delivered
+        assert (await client.webhooks.ping_webhook(webhook_id)).delivered
         await client.create_job(kind)
         _, told = await receiver.take(2)
         assert told.verified_by(created.secret)
-        rotated = await client.rotate_webhook_secret(webhook_id, overlap=timedelta(hours=1))
+        rotated = await client.webhooks.rotate_webhook_secret(webhook_id, overlap=timedelta(hours=1))
         assert len(rotated.webhook.secrets) == 2
 
-        while not [one async for one in client.list_webhook_deliveries(webhook_id, states=["DELIVERED"], page_size=1)]:
+        while not [
+            one async for one in client.webhooks.list_webhook_deliveries(webhook_id, states=["DELIVERED"], page_size=1)
+        ]:
             pass
-        assert await client.redeliver_webhook(webhook_id, delivery_id=told.id) == 1
+        assert await client.webhooks.redeliver_webhook(webhook_id, delivery_id=told.id) == 1
         assert (await receiver.next()).id == told.id
         with pytest.raises(DeliveryNotFoundError):
-            await client.redeliver_webhook(webhook_id, delivery_id="x")
+            await client.webhooks.redeliver_webhook(webhook_id, delivery_id="x")
 
-        changed = await client.update_webhook(webhook_id, description="new", labels={"a": "1"}, disabled=True)
+        changed = await client.webhooks.update_webhook(webhook_id, description="new", labels={"a": "1"}, disabled=True)
         assert (changed.description, dict(changed.labels), changed.disabled) == ("new", {"a": "1"}, True)
-        assert changed == await client.get_webhook(webhook_id)
-        assert not (await client.update_webhook(webhook_id, disabled=False)).disabled
+        assert changed == await client.webhooks.get_webhook(webhook_id)
+        assert not (await client.webhooks.update_webhook(webhook_id, disabled=False)).disabled
         with pytest.raises(InvalidFieldError):
-            await client.update_webhook(webhook_id)
-        with pytest.raises(ValueError, match=r"'job\.done' is none of"):
-            await client.create_webhook(receiver.url, event_types=["job.done"])
-        assert webhook_id in [one.webhook_id async for one in client.list_webhooks(page_size=1)]
-        await client.delete_webhook(webhook_id)
+            await client.webhooks.update_webhook(webhook_id)
+        with pytest.raises(ValueError, match=r"event_type must be one of .* got 'job\.done'"):
+            await client.webhooks.create_webhook(receiver.url, event_types=["job.done"])
+        assert webhook_id in [one.webhook_id async for one in client.webhooks.list_webhooks(page_size=1)]
+        await client.webhooks.delete_webhook(webhook_id)
         with pytest.raises(WebhookNotFoundError):
-            await client.delete_webhook(webhook_id)
+            await client.webhooks.delete_webhook(webhook_id)
 
 
 async def test_a_repeated_creation_creates_one_webhook(hook_server: Server, receiver: Receiver, kind: str):
     async with AsyncJobClient(hook_server.target, timeout=BOUND) as client:
-        one, two = [await client.create_webhook(receiver.url, kinds=[kind], request_id=kind) for _ in range(2)]
+        one, two = [await client.webhooks.create_webhook(receiver.url, kinds=[kind], request_id=kind) for _ in range(2)]
         assert (one.secret, one.webhook.webhook_id) == (two.secret, two.webhook.webhook_id)
-        await client.delete_webhook(one.webhook.webhook_id)
+        await client.webhooks.delete_webhook(one.webhook.webhook_id)
 
 
 class Shell:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class AsyncAdminCalls:
-    """What operators ask of the service. Each call needs a key with the role ADMIN."""
+    """API keys, usage and health. Each call needs a key with the role ADMIN."""
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
-        self._admin = AdminServiceStub(channel)
+        self._stub = AdminServiceStub(channel)
         self._caller = caller
 
     async def create_api_key(
@@ -31,18 +31,18 @@ class AsyncAdminCalls:
         expire_time: values.TimestampLike | None = None,
         timeout: float | None = None,
     ) -> rpc.CreateApiKeyResponse:
-        """Make a key; the response has its token, which is not shown again.
+        """Create a key; the response has its token, which no later response shows.
 
-        `owner` is that of the calling key when empty. An attempt whose answer was lost is not repeated: it would make
-        a second key. Raises InvalidFieldError, AuthDisabledError.
+        An empty `owner` means that of the calling key. An attempt whose response was lost is not repeated: it would
+        create a second key. Raises InvalidFieldError, AuthDisabledError.
         """
         request = rpc.CreateApiKeyRequest(
             name=name,
             owner=owner,
-            roles=[values.role(one) for one in roles],
+            roles=[values.role(role) for role in roles],
             expire_time=values.timestamp(expire_time),
         )
-        return await self._caller.call(self._admin.CreateApiKey, request, idempotent=False, timeout=timeout)
+        return await self._caller.call(self._stub.CreateApiKey, request, idempotent=False, timeout=timeout)
 
     def list_api_keys(
         self,
@@ -53,20 +53,14 @@ class AsyncAdminCalls:
         page_token: str = "",
         timeout: float | None = None,
     ) -> AsyncPages[rpc.ListApiKeysResponse, rpc.ApiKey]:
-        """List the keys of an owner, or of all, oldest first; those that were revoked or have expired if asked to."""
-        request = rpc.ListApiKeysRequest(owner=owner, show_ended=show_ended, page_size=page_size)
-
-        async def fetch(token: str) -> rpc.ListApiKeysResponse:
-            page = rpc.ListApiKeysRequest(page_token=token)
-            page.MergeFrom(request)
-            return await self._caller.call(self._admin.ListApiKeys, page, timeout=timeout)
-
-        return AsyncPages(fetch, lambda page: page.api_keys, page_token)
+        """List the keys of an owner, or of all, oldest first; with `show_ended` also revoked and expired ones."""
+        request = rpc.ListApiKeysRequest(owner=owner, show_ended=show_ended, page_size=page_size, page_token=page_token)
+        return AsyncPages(self._caller, self._stub.ListApiKeys, request, lambda page: page.api_keys, timeout)
 
     async def revoke_api_key(self, key_id: str, *, timeout: float | None = None) -> rpc.ApiKey:
-        """End a key for good, within a second on every replica. Raises ApiKeyNotFoundError."""
+        """Revoke a key; every replica refuses it within a second. Raises ApiKeyNotFoundError."""
         request = rpc.RevokeApiKeyRequest(key_id=key_id)
-        return (await self._caller.call(self._admin.RevokeApiKey, request, timeout=timeout)).api_key
+        return (await self._caller.call(self._stub.RevokeApiKey, request, timeout=timeout)).api_key
 
     async def rotate_api_key(
         self,
@@ -76,17 +70,17 @@ class AsyncAdminCalls:
         expire_time: values.TimestampLike | None = None,
         timeout: float | None = None,
     ) -> rpc.RotateApiKeyResponse:
-        """Make a key in place of another one, which goes on for `grace_period` (≤ 30 days), 24 h when None.
+        """Replace a key by a new one; the old one works for `grace_period` (at most 30 days, 24 h when None).
 
-        The new key lives as long as the old one was to live, when there is no `expire_time`. As create_api_key it is
-        not repeated. Raises ApiKeyNotFoundError, ApiKeyEndedError.
+        Without an `expire_time` the new key expires when the old one would have. Like create_api_key this is not
+        repeated. Raises ApiKeyNotFoundError, ApiKeyEndedError.
         """
         request = rpc.RotateApiKeyRequest(
             key_id=key_id,
             grace_period=values.duration(grace_period),
             expire_time=values.timestamp(expire_time),
         )
-        return await self._caller.call(self._admin.RotateApiKey, request, idempotent=False, timeout=timeout)
+        return await self._caller.call(self._stub.RotateApiKey, request, idempotent=False, timeout=timeout)
 
     def get_usage(
         self,
@@ -100,29 +94,24 @@ class AsyncAdminCalls:
         page_token: str = "",
         timeout: float | None = None,
     ) -> AsyncPages[rpc.GetUsageResponse, rpc.Usage]:
-        """List what was called, summed by DAY, OWNER, KEY and METHOD, or by those in `group_by`.
+        """List the calls, summed by DAY, OWNER, KEY and METHOD, or by those in `group_by`.
 
-        Days are those of UTC, as a date or as 2026-01-31, both included. Raises InvalidFieldError.
+        A day is a date or text such as 2026-01-31, in UTC; the range includes both. Raises InvalidFieldError.
         """
         request = rpc.GetUsageRequest(
             start_day=str(start_day),
             end_day=str(end_day),
             owner=owner,
             key_id=key_id,
-            group_by=[values.usage_dimension(one) for one in group_by],
+            group_by=[values.usage_dimension(dimension) for dimension in group_by],
             page_size=page_size,
+            page_token=page_token,
         )
-
-        async def fetch(token: str) -> rpc.GetUsageResponse:
-            page = rpc.GetUsageRequest(page_token=token)
-            page.MergeFrom(request)
-            return await self._caller.call(self._admin.GetUsage, page, timeout=timeout)
-
-        return AsyncPages(fetch, lambda page: page.usage, page_token)
+        return AsyncPages(self._caller, self._stub.GetUsage, request, lambda page: page.usage, timeout)
 
     async def get_system_health(self, *, timeout: float | None = None) -> SystemHealth:
-        """Return how the server that answers fares: its database and disk, commits, feed, workers and webhooks.
+        """Return the health of the server that answers: database, disk, commits, feed, workers and webhooks.
 
-        `reasons` has a sentence for each threshold that is passed; it is empty when the status is HEALTHY.
+        `reasons` has a sentence for each threshold that is exceeded; it is empty when the status is HEALTHY.
         """
-        return (await self._caller.call(self._admin.GetSystemHealth, GetSystemHealthRequest(), timeout=timeout)).health
+        return (await self._caller.call(self._stub.GetSystemHealth, GetSystemHealthRequest(), timeout=timeout)).health

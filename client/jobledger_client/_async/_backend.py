@@ -1,4 +1,4 @@
-"""What differs between the asynchronous and the synchronous client: time, the channel, and reading a stream."""
+"""What differs between the asynchronous and the synchronous client: time, the channel, reading a stream."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ Stream: TypeAlias = grpc.aio.UnaryStreamCall[Any, Response]
 
 @dataclass(frozen=True, slots=True)
 class AsyncClock:
-    """Where a client takes time and chance from; tests set them. Times are in seconds, `random` is 0 to 1."""
+    """A client's source of time and random numbers; tests replace it. Times are in seconds, `random` is 0 to 1."""
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -33,42 +33,42 @@ class AsyncClock:
 
 
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> Channel:
-    """Return a channel, without TLS when there are no credentials."""
+    """Return a channel, without TLS when `credentials` is None."""
     if credentials is None:
         return grpc.aio.insecure_channel(channel_target(target), options=channel_options(target, options))
     return grpc.aio.secure_channel(channel_target(target), credentials, options=channel_options(target, options))
 
 
-class AsyncOngoing(Generic[Response]):
-    """A call that goes on while its caller does something else."""
+class AsyncPendingCall(Generic[Response]):
+    """A call that runs while its caller does something else."""
 
     def __init__(self, call: Call[Response]) -> None:
         self._task = asyncio.ensure_future(call())
 
     async def result(self) -> Response:
-        """Wait for its answer; raises its error."""
+        """Wait for the response; raises the call's error."""
         return await self._task
 
-    def leave(self) -> None:
-        """Cancel it."""
+    def abandon(self) -> None:
+        """Cancel the call."""
         self._task.cancel()
 
 
-async def answer_of(call: Awaitable[Response]) -> Response:
-    """Wait for the answer of a call. Raises ClientClosedError when the client is closed meanwhile."""
+async def result_of(call: Awaitable[Response]) -> Response:
+    """Wait for the response of a call. Raises ClientClosedError when the client is closed meanwhile."""
     try:
         return await call
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        # Nobody cancels this task: the channel ended the call.
+        # The task itself is not cancelled: the channel ended the call.
         raise ClientClosedError("the client was closed during the call", code=grpc.StatusCode.CANCELLED) from None
 
 
 async def read(stream: Stream[Response]) -> Response | None:
-    """Return the next message, or None when the stream has ended well. Raises InvalidReplyError, ClientClosedError."""
-    message = await answer_of(stream.read())
-    if message is None:  # gRPC's word for a message that it could not decode
+    """Return the next message, None after status OK. Raises InvalidReplyError, ClientClosedError."""
+    message = await result_of(stream.read())
+    if message is None:  # gRPC returns None for a message that it could not decode
         raise invalid_reply()
     return None if message is grpc.aio.EOF else cast("Response", message)

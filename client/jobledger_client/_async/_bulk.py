@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 class AsyncBulkCalls:
-    """One verb over many jobs: those of `job_ids` (1 to 10,000), or those that a filter with a condition finds.
+    """One verb over many jobs: those of `job_ids` (1 to 10,000), or those that match a filter with a condition.
 
-    The answer's `job` is the run, a job of kind "jobledger.bulk": `wait(answer.job.job_id)` returns it when it is done,
-    and its artifact "report" says in its metadata what was applied, unchanged and refused. With `dry_run` there is no
-    run, only `matched_count` and a `sample`; there is none either when no job is meant. Without a `request_id` one is
-    made, so that a repeated attempt begins no second run. Each raises InvalidFieldError and RequestIdReusedError beside
-    the errors of every write.
+    The response's `job` is the run, a job of kind "jobledger.bulk": `client.wait(response.job.job_id)` returns it when
+    it has ended, and the metadata of its artifact "report" counts what was applied, unchanged and refused. With
+    `dry_run` there is no run, only `matched_count` and a `sample`; without a matching job there is none either. Without
+    a `request_id` the client makes one, so that a repeated attempt starts no second run. Each call raises
+    InvalidFieldError and RequestIdReusedError beside the errors of every write.
     """
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
-        self._bulk_stub = JobServiceStub(channel)
-        self._bulk_caller = caller
+        self._stub = JobServiceStub(channel)
+        self._caller = caller
 
     async def cancel_jobs(
         self,
@@ -52,7 +52,7 @@ class AsyncBulkCalls:
             grace_period=values.duration(grace_period),
             force=force,
         )
-        return await self._bulk_caller.call(self._bulk_stub.CancelJobs, request, timeout=timeout)
+        return await self._caller.call(self._stub.CancelJobs, request, timeout=timeout)
 
     async def retry_jobs(
         self,
@@ -72,7 +72,7 @@ class AsyncBulkCalls:
             request_id=request_id or str(uuid4()),
             reason=reason,
         )
-        return await self._bulk_caller.call(self._bulk_stub.RetryJobs, request, timeout=timeout)
+        return await self._caller.call(self._stub.RetryJobs, request, timeout=timeout)
 
     async def delete_jobs(
         self,
@@ -85,7 +85,7 @@ class AsyncBulkCalls:
         timeout: float | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> bulk.DeleteJobsResponse:
-        """Remove many jobs, each as delete_job does."""
+        """Delete many jobs, each as delete_job does."""
         request = bulk.DeleteJobsRequest(
             filter=_filter(filter),
             job_ids=job_ids,
@@ -94,7 +94,7 @@ class AsyncBulkCalls:
             force=force,
             delete_artifacts=delete_artifacts,
         )
-        return await self._bulk_caller.call(self._bulk_stub.DeleteJobs, request, timeout=timeout)
+        return await self._caller.call(self._stub.DeleteJobs, request, timeout=timeout)
 
     async def update_job_priorities(
         self,
@@ -106,7 +106,7 @@ class AsyncBulkCalls:
         timeout: float | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> bulk.UpdateJobPrioritiesResponse:
-        """Give many jobs a priority, 0 to 10. A job that has ended refuses it."""
+        """Set the priority of many jobs, 0 to 10. A job that has ended refuses it."""
         request = bulk.UpdateJobPrioritiesRequest(
             filter=_filter(filter),
             job_ids=job_ids,
@@ -114,9 +114,8 @@ class AsyncBulkCalls:
             request_id=request_id or str(uuid4()),
             priority=priority,
         )
-        return await self._bulk_caller.call(self._bulk_stub.UpdateJobPriorities, request, timeout=timeout)
+        return await self._caller.call(self._stub.UpdateJobPriorities, request, timeout=timeout)
 
 
 def _filter(fields: requests.JobFilterFields) -> JobFilter | None:
-    """Return the filter that was given, None when none was."""
     return requests.job_filter(fields) if fields else None

@@ -1,6 +1,8 @@
-"""The client: one channel, and all calls of all services on it."""
+"""The client: one connection, and the calls of each service on it."""
 
-from typing import Self
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
@@ -8,36 +10,45 @@ from jobledger_client._async._admin import AsyncAdminCalls
 from jobledger_client._async._backend import AsyncClock, Channel, open_channel
 from jobledger_client._async._bulk import AsyncBulkCalls
 from jobledger_client._async._caller import AsyncCaller
-from jobledger_client._async._export import AsyncExportCalls
+from jobledger_client._async._exports import AsyncExportCalls
 from jobledger_client._async._imports import AsyncImportCalls
 from jobledger_client._async._jobs import AsyncJobCalls
 from jobledger_client._async._leases import AsyncLeaseCalls
 from jobledger_client._async._limits import AsyncLimitCalls
-from jobledger_client._async._stats import AsyncStatsCalls
+from jobledger_client._async._statistics import AsyncStatisticsCalls
 from jobledger_client._async._webhooks import AsyncWebhookCalls
 from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
-class AsyncJobClient(
-    AsyncJobCalls,
-    AsyncBulkCalls,
-    AsyncStatsCalls,
-    AsyncExportCalls,
-    AsyncLeaseCalls,
-    AsyncLimitCalls,
-    AsyncImportCalls,
-    AsyncWebhookCalls,
-    AsyncAdminCalls,
-):
+
+def _job_call(
+    method: Callable[Concatenate[AsyncJobCalls, Parameters], Result],
+) -> Callable[Concatenate["AsyncJobClient", Parameters], Result]:
+    """Return a method of the client that calls a method of `client.jobs`."""
+
+    @wraps(method)
+    def call(client: "AsyncJobClient", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return method(client.jobs, *args, **kwargs)
+
+    return call
+
+
+class AsyncJobClient:
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
-    `api_key` is the key to call with, JOBLEDGER_API_KEY of the environment when None, none when empty. `credentials`
-    make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function that gives them
-    anew for each attempt. `options` are gRPC channel options over the client's own. `timeout` is the
-    default for each call in seconds, retries included. `channel` is an open channel to use instead of `target`; it is
-    not closed.
+    The calls are in groups: `client.jobs`, `client.bulk`, `client.exports`, `client.statistics`, `client.leases`,
+    `client.limits`, `client.imports`, `client.webhooks` and `client.admin`. Those of `client.jobs` are methods of the
+    client, too: `client.create_job(…)`. A method has the name of its RPC.
+
+    `api_key` is the API key; None means JOBLEDGER_API_KEY of the environment, an empty string no key. `credentials`
+    make the connection TLS; without them it is plain. `metadata` is sent with every call: pairs, or a function that
+    returns them for each attempt. `options` are gRPC channel options that override the client's own. `timeout` is the
+    default for each call in seconds, retries included. `channel` is an open channel to use instead of `target`; the
+    client does not close it.
     """
 
     def __init__(
@@ -54,17 +65,33 @@ class AsyncJobClient(
         clock: AsyncClock | None = None,
     ) -> None:
         self._owns_channel = channel is None
-        self._channel = channel or open_channel(target, credentials, options)
-        caller = AsyncCaller(api_key=api_key, metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
-        AsyncJobCalls.__init__(self, self._channel, caller)
-        AsyncStatsCalls.__init__(self, self._channel, caller)
-        AsyncExportCalls.__init__(self, self._channel, caller)
-        AsyncBulkCalls.__init__(self, self._channel, caller)
-        AsyncLeaseCalls.__init__(self, self._channel, caller)
-        AsyncLimitCalls.__init__(self, self._channel, caller)
-        AsyncImportCalls.__init__(self, self._channel, caller)
-        AsyncAdminCalls.__init__(self, self._channel, caller)
-        AsyncWebhookCalls.__init__(self, self._channel, caller)
+        self._channel = channel = channel or open_channel(target, credentials, options)
+        self._caller = caller = AsyncCaller(
+            api_key=api_key, metadata=metadata, timeout=timeout, backoff=backoff, clock=clock
+        )
+        self.jobs = AsyncJobCalls(channel, caller)
+        self.bulk = AsyncBulkCalls(channel, caller)
+        self.exports = AsyncExportCalls(channel, caller)
+        self.statistics = AsyncStatisticsCalls(channel, caller)
+        self.leases = AsyncLeaseCalls(channel, caller)
+        self.limits = AsyncLimitCalls(channel, caller)
+        self.imports = AsyncImportCalls(channel, caller)
+        self.webhooks = AsyncWebhookCalls(channel, caller)
+        self.admin = AsyncAdminCalls(channel, caller)
+
+    create_job = _job_call(AsyncJobCalls.create_job)
+    get_job = _job_call(AsyncJobCalls.get_job)
+    batch_get_jobs = _job_call(AsyncJobCalls.batch_get_jobs)
+    list_jobs = _job_call(AsyncJobCalls.list_jobs)
+    list_chunks = _job_call(AsyncJobCalls.list_chunks)
+    list_job_events = _job_call(AsyncJobCalls.list_job_events)
+    watch = _job_call(AsyncJobCalls.watch)
+    watch_jobs = _job_call(AsyncJobCalls.watch_jobs)
+    wait = _job_call(AsyncJobCalls.wait)
+    cancel_job = _job_call(AsyncJobCalls.cancel_job)
+    retry_job = _job_call(AsyncJobCalls.retry_job)
+    update_job = _job_call(AsyncJobCalls.update_job)
+    delete_job = _job_call(AsyncJobCalls.delete_job)
 
     async def close(self) -> None:
         """Close the connection. Calls in flight are cancelled; later ones raise ClientClosedError."""

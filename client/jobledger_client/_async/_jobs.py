@@ -1,4 +1,4 @@
-"""The calls of JobService, for those who want work done."""
+"""The calls of JobService on jobs: create, read, watch and change."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Unpack
@@ -17,7 +17,7 @@ from jobledger_client._async._caller import AsyncCaller
 from jobledger_client._async._pages import AsyncPages
 from jobledger_client._async._watch import AsyncWatch
 from jobledger_client._errors import JobNotFoundError
-from jobledger_client._snapshots import Relist
+from jobledger_client._seen_jobs import Relist
 from jobledger_client._structs import struct
 
 if TYPE_CHECKING:
@@ -27,16 +27,15 @@ _DELETED = rpc.WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 
 
 class AsyncJobCalls:
-    """What callers ask of the service.
+    """Jobs.
 
-    A method answers with the one message that the response carries, or with the response when it carries more. Each
-    takes `timeout`, the seconds until it gives up, retries included; None is the client's default. Beside the errors
-    that a method names, each may raise UnavailableError, DeadlineExceededError, InternalError, and for a write
-    QueueFullError.
+    A method returns the one message that the response carries, or the response when it carries more. `timeout` is in
+    seconds, retries included; None means the client's default. Beside the errors that a method names, each may raise
+    UnavailableError, DeadlineExceededError, InternalError, and for a write QueueFullError.
     """
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
-        self._jobs = JobServiceStub(channel)
+        self._stub = JobServiceStub(channel)
         self._caller = caller
 
     async def create_job(
@@ -59,16 +58,16 @@ class AsyncJobCalls:
         request_id: str = "",
         timeout: float | None = None,
     ) -> rpc.CreateJobResponse:
-        """Create a job and its chunks; the response says in `created` whether it is new.
+        """Create a job and its chunks; `created` of the response is True for a new job.
 
-        Give `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
+        Pass `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
         in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `stages` are names, or
-        names with weights. `limits` are concurrency limits that the job brings along: {"kind": 2} for all jobs of its
-        kind, {"label:gpu": 1} for all with its value of that label. Without a `request_id` one is made, so that a
-        repeated attempt creates no second job.
+        names with weights. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
+        {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
+        a repeated attempt creates no second job.
 
-        Inputs are what JSON can hold without loss: a ValueError names the path of what it cannot, such as NaN, an
-        integer beyond ±2**53 (send a string), a date, a set or bytes, and of what is nested more than 24 levels deep.
+        Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
+        NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
 
         Raises ValueError, InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError.
         """
@@ -89,7 +88,7 @@ class AsyncJobCalls:
             expire_time=values.timestamp(expire_time),
             limits=requests.job_limits(limits),
         )
-        return await self._caller.call(self._jobs.CreateJob, request, timeout=timeout)
+        return await self._caller.call(self._stub.CreateJob, request, timeout=timeout)
 
     async def get_job(
         self,
@@ -98,14 +97,14 @@ class AsyncJobCalls:
         view: values.JobViewLike = JobView.JOB_VIEW_FULL,
         timeout: float | None = None,
     ) -> Job:
-        """Return the job with its input and first 1,000 chunks; without both in view BASIC, the least in STATUS.
+        """Return the job with its input and first 1,000 chunks; view BASIC has neither, STATUS has even less.
 
-        Large chunks may be fewer: `list_chunks` goes on from the job's `next_chunks_page_token`, if there is one.
+        Of large chunks there may be fewer: `list_chunks` continues from the job's `next_chunks_page_token`.
 
         Raises InvalidFieldError, JobNotFoundError.
         """
         request = rpc.GetJobRequest(job_id=job_id, view=values.job_view(view))
-        return (await self._caller.call(self._jobs.GetJob, request, timeout=timeout)).job
+        return (await self._caller.call(self._stub.GetJob, request, timeout=timeout)).job
 
     async def batch_get_jobs(
         self,
@@ -116,15 +115,15 @@ class AsyncJobCalls:
     ) -> rpc.BatchGetJobsResponse:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
 
-        They are from one moment, but for large jobs, more than 3 MiB together, which take several calls. View STATUS
-        is for those who ask for hundreds again and again: state, percent, stage, eta and little else.
+        The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
+        repeated reads of hundreds: it has state, percent, stage, eta and little else.
         """
         request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.job_view(view))
-        response = await self._caller.call(self._jobs.BatchGetJobs, request, timeout=timeout)
+        response = await self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)
         while response.unread_job_ids:
             rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view)
             response.ClearField("unread_job_ids")
-            response.MergeFrom(await self._caller.call(self._jobs.BatchGetJobs, rest, timeout=timeout))
+            response.MergeFrom(await self._caller.call(self._stub.BatchGetJobs, rest, timeout=timeout))
         return response
 
     def list_jobs(
@@ -140,23 +139,18 @@ class AsyncJobCalls:
     ) -> AsyncPages[rpc.ListJobsResponse, Job]:
         """List the jobs that match the filter, newest (or highest) first unless `ascending`.
 
-        `page_size` is 1 to 500, 20 when 0. Where a page has fewer, even none, iterating goes on to the
-        next. A page's `cursor` is where watch_jobs goes on without a gap.
+        `page_size` is 1 to 500, 20 when 0. A page may have fewer jobs, even none; iterating then reads the next one.
+        watch_jobs continues without a gap from a page's `cursor`.
         """
         request = rpc.ListJobsRequest(
             filter=requests.job_filter(filter),
             order=values.job_order(order),
             ascending=ascending,
             page_size=page_size,
+            page_token=page_token,
             view=values.job_view(view),
         )
-
-        async def fetch(token: str) -> rpc.ListJobsResponse:
-            page = rpc.ListJobsRequest(page_token=token)
-            page.MergeFrom(request)
-            return await self._caller.call(self._jobs.ListJobs, page, timeout=timeout)
-
-        return AsyncPages(fetch, lambda page: page.jobs, page_token)
+        return AsyncPages(self._caller, self._stub.ListJobs, request, lambda page: page.jobs, timeout)
 
     def list_chunks(
         self,
@@ -167,14 +161,14 @@ class AsyncJobCalls:
         page_token: str = "",
         timeout: float | None = None,
     ) -> AsyncPages[rpc.ListChunksResponse, Chunk]:
-        """List a job's chunks by index, of these states or all. `page_size` is 1 to 1,000, 100 when 0."""
-        wanted = [values.chunk_state(state) for state in states]
-
-        async def fetch(token: str) -> rpc.ListChunksResponse:
-            request = rpc.ListChunksRequest(job_id=job_id, states=wanted, page_size=page_size, page_token=token)
-            return await self._caller.call(self._jobs.ListChunks, request, timeout=timeout)
-
-        return AsyncPages(fetch, lambda page: page.chunks, page_token)
+        """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
+        request = rpc.ListChunksRequest(
+            job_id=job_id,
+            states=[values.chunk_state(state) for state in states],
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return AsyncPages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
 
     def list_job_events(
         self,
@@ -185,12 +179,8 @@ class AsyncJobCalls:
         timeout: float | None = None,
     ) -> AsyncPages[rpc.ListJobEventsResponse, JobEvent]:
         """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0."""
-
-        async def fetch(token: str) -> rpc.ListJobEventsResponse:
-            request = rpc.ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=token)
-            return await self._caller.call(self._jobs.ListJobEvents, request, timeout=timeout)
-
-        return AsyncPages(fetch, lambda page: page.events, page_token)
+        request = rpc.ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=page_token)
+        return AsyncPages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
 
     def watch(
         self,
@@ -200,24 +190,24 @@ class AsyncJobCalls:
         mode: values.WatchModeLike = rpc.WatchMode.WATCH_MODE_LATEST,
         bookmarks: bool = False,
         timeout: float | None = None,
-        patience: float = 300.0,
+        reconnect_timeout: float = 300.0,
     ) -> AsyncWatch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
         """Watch one job: its state now, or what followed `cursor`, and every change until it has ended.
 
-        Iteration ends after the message with the terminal state, or with DELETED; without any message when that came at
-        or before `cursor`. Mode EVERY never merges revisions.
-        Bookmarks (a cursor alone) are left out unless asked for. `timeout` limits the whole watch, None not at all;
-        `patience` is how long no server may be found once the watch has begun. Both are in seconds.
+        Iteration ends after the message with the terminal state, or with DELETED; it yields nothing when that message
+        was at or before `cursor`. Mode EVERY never merges revisions. `bookmarks` adds messages with a cursor alone.
+        `timeout` limits the whole watch, None not at all; `reconnect_timeout` limits how long it looks for a server
+        once it has begun. Both are in seconds.
         """
         request = rpc.WatchJobRequest(job_id=job_id, cursor=cursor, mode=values.watch_mode(mode))
         return AsyncWatch(
             self._caller,
-            self._jobs.WatchJob,
+            self._stub.WatchJob,
             request,
             one_job=True,
             bookmarks=bookmarks,
             timeout=timeout,
-            patience=patience,
+            reconnect_timeout=reconnect_timeout,
         )
 
     def watch_jobs(
@@ -227,7 +217,7 @@ class AsyncJobCalls:
         mode: values.WatchModeLike = rpc.WatchMode.WATCH_MODE_LATEST,
         bookmarks: bool = False,
         timeout: float | None = None,
-        patience: float = 300.0,
+        reconnect_timeout: float = 300.0,
         relist: bool = True,
         on_relist: Callable[[Relist], object] | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
@@ -236,32 +226,32 @@ class AsyncJobCalls:
 
         It has no end of its own; see `watch` for the options.
 
-        When the service no longer has the history after the cursor, the watch begins again from the jobs that match now
-        and tells those that it has not told as they are. Then it calls `on_relist`: events are missing there, and jobs
-        that the caller knew before this watch may have gone. Jobs of this watch that have gone are announced as LEFT
-        with their owner and job_id alone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError.
+        When the service no longer has the history after the cursor, the watch restarts from the jobs that match now: it
+        returns those that are new or changed as SNAPSHOT, calls `on_relist`, and returns LEFT, with owner and job_id
+        alone, for jobs of this watch that are gone. The events in between are missing, and jobs that the caller knew
+        before this watch may be gone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError instead.
         """
         request = rpc.WatchJobsRequest(filter=requests.job_filter(filter), cursor=cursor, mode=values.watch_mode(mode))
         return AsyncWatch(
             self._caller,
-            self._jobs.WatchJobs,
+            self._stub.WatchJobs,
             request,
             one_job=False,
             bookmarks=bookmarks,
             timeout=timeout,
-            patience=patience,
+            reconnect_timeout=reconnect_timeout,
             relist=relist,
             on_relist=on_relist,
         )
 
-    async def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 300.0) -> Job:
+    async def wait(self, job_id: str, *, timeout: float | None = None, reconnect_timeout: float = 300.0) -> Job:
         """Return the job once it is COMPLETED, FAILED or CANCELLED, without its input and chunks.
 
-        `timeout` is in seconds, None for as long as it takes. Raises DeadlineExceededError (a TimeoutError) after it,
-        and JobNotFoundError when there is no such job or it is deleted meanwhile.
+        `timeout` is in seconds, None for no limit. Raises DeadlineExceededError (a TimeoutError) after it, and
+        JobNotFoundError for a job that does not exist or is deleted meanwhile.
         """
         last = Job(job_id=job_id)
-        async with self.watch(job_id, timeout=timeout, patience=patience) as messages:
+        async with self.watch(job_id, timeout=timeout, reconnect_timeout=reconnect_timeout) as messages:
             async for message in messages:
                 last = message.job
                 if message.type == _DELETED:
@@ -286,16 +276,17 @@ class AsyncJobCalls:
         force: bool = False,
         timeout: float | None = None,
     ) -> rpc.CancelJobResponse:
-        """Stop a job; the response says in `outcome` what happened.
+        """Stop a job; the response has the `outcome`.
 
-        Its workers have `grace_period` (0 s to 24 h, 30 s when None) to let go; `force` takes their leases at once.
+        Its workers have `grace_period` (0 s to 24 h, 30 s when None) to release their chunks; `force` ends their leases
+        at once.
 
         Raises InvalidFieldError, JobNotFoundError.
         """
         request = rpc.CancelJobRequest(
             job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force
         )
-        return await self._caller.call(self._jobs.CancelJob, request, timeout=timeout)
+        return await self._caller.call(self._stub.CancelJob, request, timeout=timeout)
 
     async def retry_job(
         self,
@@ -306,7 +297,7 @@ class AsyncJobCalls:
         request_id: str = "",
         timeout: float | None = None,
     ) -> Job:
-        """Run the failed and cancelled chunks again, or those named; return the job in view BASIC.
+        """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
 
         Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, JobNotEndedError,
         JobEndedError (it is COMPLETED), NothingToRetryError.
@@ -314,7 +305,7 @@ class AsyncJobCalls:
         request = rpc.RetryJobRequest(
             job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason
         )
-        return (await self._caller.call(self._jobs.RetryJob, request, timeout=timeout)).job
+        return (await self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
 
     async def update_job(
         self,
@@ -328,12 +319,12 @@ class AsyncJobCalls:
         etag: str = "",
         timeout: float | None = None,
     ) -> Job:
-        """Change what is given and leave what is None; return the job in view BASIC.
+        """Change the fields that are not None; return the job in view BASIC.
 
         `labels` replace all labels; an empty `display_name` removes it; `keep_forever` removes the expiry. With an
-        `etag`, an attempt whose answer was lost is not repeated.
+        `etag`, an attempt whose response was lost is not repeated.
 
-        Raises InvalidFieldError (also when nothing is given), JobNotFoundError, EtagMismatchError, JobEndedError.
+        Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError.
         """
         request = requests.update_request(
             job_id,
@@ -344,7 +335,7 @@ class AsyncJobCalls:
             keep_forever=keep_forever,
             etag=etag,
         )
-        return (await self._caller.call(self._jobs.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
+        return (await self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     async def delete_job(
         self,
@@ -356,11 +347,11 @@ class AsyncJobCalls:
         delete_artifacts: bool = False,
         timeout: float | None = None,
     ) -> rpc.DeleteJobResponse:
-        """Remove a job that has ended, or any with `force`; `reason` goes into its audit trail.
+        """Delete a job that has ended, or any job with `force`; the audit trail records `reason`.
 
-        With `delete_artifacts`, what its artifacts point at is deleted too, under the roots that the operator allowed:
-        the response names the job that does it, `artifact_job`, and counts those that stay. The response is empty when
-        an attempt whose answer was lost deleted the job.
+        `delete_artifacts` also deletes the objects that its artifacts name, under the roots that the operator allows:
+        the response names the job that does this, `artifact_job`, and counts those outside. The response is empty when
+        an attempt whose response was lost deleted the job.
 
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
@@ -368,8 +359,8 @@ class AsyncJobCalls:
             job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts
         )
         try:
-            return await self._caller.call(self._jobs.DeleteJob, request, timeout=timeout)
+            return await self._caller.call(self._stub.DeleteJob, request, timeout=timeout)
         except JobNotFoundError as error:
-            if error.attempts == 1:  # else an earlier attempt deleted it, and its answer was lost
+            if error.attempts == 1:  # else an earlier attempt deleted it, and its response was lost
                 raise
             return rpc.DeleteJobResponse()

@@ -1,4 +1,4 @@
-"""The calls of LimitService, for those who say how many jobs may be in work at once."""
+"""The calls of LimitService: how many jobs may run at once."""
 
 from typing import TYPE_CHECKING
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 class AsyncLimitCalls:
-    """What operators ask of the service. A scope is "kind:KIND" or "label:NAME=VALUE"."""
+    """Concurrency limits. A scope is "kind:KIND" or "label:NAME=VALUE"."""
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
-        self._limits = LimitServiceStub(channel)
+        self._stub = LimitServiceStub(channel)
         self._caller = caller
 
     async def set_limit(self, scope: str, max_running: int, *, timeout: float | None = None) -> rpc.Limit:
-        """Let at most so many jobs of a scope, 1 to 1,000,000, be in work at once. Raises InvalidFieldError."""
+        """Let at most `max_running` jobs of a scope, 1 to 1,000,000, run at once. Raises InvalidFieldError."""
         request = rpc.SetLimitRequest(scope=scope, max_running=max_running)
-        return (await self._caller.call(self._limits.SetLimit, request, timeout=timeout)).limit
+        return (await self._caller.call(self._stub.SetLimit, request, timeout=timeout)).limit
 
     async def list_limits(self, *, timeout: float | None = None) -> list[rpc.Limit]:
-        """Return all limits, by scope, with what they hold and what waits."""
-        answer = await self._caller.call(self._limits.ListLimits, rpc.ListLimitsRequest(), timeout=timeout)
-        return list(answer.limits)
+        """Return all limits by scope, each with its running and waiting jobs."""
+        response = await self._caller.call(self._stub.ListLimits, rpc.ListLimitsRequest(), timeout=timeout)
+        return list(response.limits)
 
     async def delete_limit(self, scope: str, *, timeout: float | None = None) -> None:
-        """Take a limit away: what waits for it goes. Raises InvalidFieldError."""
+        """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError."""
         request = rpc.DeleteLimitRequest(scope=scope)
-        await self._caller.call(self._limits.DeleteLimit, request, timeout=timeout)
+        await self._caller.call(self._stub.DeleteLimit, request, timeout=timeout)

@@ -1,11 +1,16 @@
-"""Lists: item by item over as many pages as there are, or page by page."""
+"""Lists: item by item over all pages, or page by page."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from jobledger_client._async._caller import AsyncCaller
+
+if TYPE_CHECKING:
+    from jobledger_client._async._backend import UnaryCall
 
 
 class Page(Protocol):
-    """What every page has: where the next one is."""
+    """A response with a token for the next page."""
 
     @property
     def next_page_token(self) -> str:
@@ -13,44 +18,40 @@ class Page(Protocol):
 
 
 AnyPage = TypeVar("AnyPage", bound=Page)
-AnyPage_co = TypeVar("AnyPage_co", bound=Page, covariant=True)
 Item = TypeVar("Item")
 
 
-class AsyncFetch(Protocol[AnyPage_co]):
-    """How a page is read."""
-
-    async def __call__(self, page_token: str, /) -> AnyPage_co:
-        """Return the page of this token; the first, for an empty one."""
-
-
 class AsyncPages(Generic[AnyPage, Item]):
-    """A list that has not been read yet. Iterating reads it item by item, asking for the next page when it is needed.
+    """A list that has not been read yet. Iterating reads it item by item and requests pages as it needs them.
 
-    Each iteration begins anew. Errors are those of the list call: InvalidFieldError, PageTokenInvalidError,
-    JobNotFoundError.
+    Each iteration starts at the first page. Errors are those of the list call: InvalidFieldError,
+    PageTokenInvalidError, JobNotFoundError.
     """
 
     def __init__(
         self,
-        fetch: AsyncFetch[AnyPage],
+        caller: AsyncCaller,
+        method: "UnaryCall[Any, AnyPage]",
+        request: Any,  # noqa: ANN401 - a message with a page_token
         items: Callable[[AnyPage], Iterable[Item]],
-        page_token: str = "",
+        timeout: float | None,
     ) -> None:
-        self._fetch = fetch
+        self._caller = caller
+        self._method: UnaryCall[Any, AnyPage] = method
+        self._request = request
         self._items = items
-        self._page_token = page_token
+        self._timeout = timeout
 
     def items(self, page: AnyPage) -> Iterable[Item]:
-        """Return what is on a page. A page of jobs may have few, or none, while there are more to come."""
+        """Return the items of a page. A page of jobs may have few, or none, while more follow."""
         return self._items(page)
 
     async def page(self) -> AnyPage:
-        """Return the first page alone, with what it says beside the items: next_page_token, total_size, cursor."""
-        return await self._fetch(self._page_token)
+        """Return the first page with what it has beside the items: next_page_token, total_size, cursor."""
+        return await self._fetch(self._request.page_token)
 
     async def pages(self) -> AsyncIterator[AnyPage]:
-        """Yield page after page, as the service sent them."""
+        """Yield the pages as the service sends them."""
         page = await self.page()
         yield page
         while page.next_page_token:
@@ -61,3 +62,9 @@ class AsyncPages(Generic[AnyPage, Item]):
         async for page in self.pages():
             for item in self._items(page):
                 yield item
+
+    async def _fetch(self, page_token: str) -> AnyPage:
+        request = type(self._request)()
+        request.CopyFrom(self._request)
+        request.page_token = page_token
+        return await self._caller.call(self._method, request, timeout=self._timeout)

@@ -1,4 +1,4 @@
-"""The calls of WebhookService, for those who want to be told over HTTP."""
+"""The calls of WebhookService: events over HTTP."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class AsyncWebhookCalls:
-    """What callers ask of webhooks. Event types may be given as "job.completed" or JOB_COMPLETED."""
+    """Webhooks and their deliveries. An event type is "job.completed" or JOB_COMPLETED."""
 
     def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
-        self._webhooks = WebhookServiceStub(channel)
+        self._stub = WebhookServiceStub(channel)
         self._caller = caller
 
     async def create_webhook(
@@ -38,40 +38,36 @@ class AsyncWebhookCalls:
         request_id: str = "",
         timeout: float | None = None,
     ) -> rpc.CreateWebhookResponse:
-        """Create a webhook; the response has its `secret`, which is shown this once.
+        """Create a webhook; the response has its `secret`, which no later response shows.
 
-        `event_types` are all but job.progress when empty; `progress_percents` (1 to 99) are 25, 50 and 75. Without a
-        `request_id` one is made, so that a repeated attempt creates no second webhook.
+        Empty `event_types` mean all but job.progress; empty `progress_percents` (1 to 99) mean 25, 50 and 75. Without a
+        `request_id` the client makes one, so that a repeated attempt creates no second webhook.
 
         Raises InvalidFieldError, RequestIdReusedError, TooManyWebhooksError.
         """
         request = rpc.CreateWebhookRequest(
             request_id=request_id or str(uuid4()),
             url=url,
-            event_types=[values.webhook_event_type(one) for one in event_types],
+            event_types=[values.webhook_event_type(event_type) for event_type in event_types],
             progress_percents=progress_percents,
             kinds=kinds,
             labels=labels or {},
             description=description,
             disabled=disabled,
         )
-        return await self._caller.call(self._webhooks.CreateWebhook, request, timeout=timeout)
+        return await self._caller.call(self._stub.CreateWebhook, request, timeout=timeout)
 
     async def get_webhook(self, webhook_id: str, *, timeout: float | None = None) -> Webhook:
         """Return the webhook, without its secrets. Raises InvalidFieldError, WebhookNotFoundError."""
         request = rpc.GetWebhookRequest(webhook_id=webhook_id)
-        return (await self._caller.call(self._webhooks.GetWebhook, request, timeout=timeout)).webhook
+        return (await self._caller.call(self._stub.GetWebhook, request, timeout=timeout)).webhook
 
     def list_webhooks(
         self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
     ) -> AsyncPages[rpc.ListWebhooksResponse, Webhook]:
         """List the caller's webhooks, oldest first. `page_size` is 1 to 100, 100 when 0."""
-
-        async def fetch(token: str) -> rpc.ListWebhooksResponse:
-            request = rpc.ListWebhooksRequest(page_size=page_size, page_token=token)
-            return await self._caller.call(self._webhooks.ListWebhooks, request, timeout=timeout)
-
-        return AsyncPages(fetch, lambda page: page.webhooks, page_token)
+        request = rpc.ListWebhooksRequest(page_size=page_size, page_token=page_token)
+        return AsyncPages(self._caller, self._stub.ListWebhooks, request, lambda page: page.webhooks, timeout)
 
     async def update_webhook(
         self,
@@ -86,9 +82,9 @@ class AsyncWebhookCalls:
         disabled: bool | None = None,
         timeout: float | None = None,
     ) -> Webhook:
-        """Change what is given and leave what is None; return the webhook. `disabled=False` resumes a paused one.
+        """Change the fields that are not None; return the webhook. `disabled=False` resumes a paused one.
 
-        Raises InvalidFieldError (also when nothing is given), WebhookNotFoundError.
+        Raises InvalidFieldError (also when all fields are None), WebhookNotFoundError.
         """
         request = requests.update_webhook_request(
             webhook_id,
@@ -100,26 +96,26 @@ class AsyncWebhookCalls:
             description=description,
             disabled=disabled,
         )
-        return (await self._caller.call(self._webhooks.UpdateWebhook, request, timeout=timeout)).webhook
+        return (await self._caller.call(self._stub.UpdateWebhook, request, timeout=timeout)).webhook
 
     async def delete_webhook(self, webhook_id: str, *, timeout: float | None = None) -> None:
-        """Remove a webhook and its deliveries. Raises InvalidFieldError, WebhookNotFoundError."""
+        """Delete a webhook and its deliveries. Raises InvalidFieldError, WebhookNotFoundError."""
         request = rpc.DeleteWebhookRequest(webhook_id=webhook_id)
         try:
-            await self._caller.call(self._webhooks.DeleteWebhook, request, timeout=timeout)
+            await self._caller.call(self._stub.DeleteWebhook, request, timeout=timeout)
         except WebhookNotFoundError as error:
-            if error.attempts == 1:  # else an earlier attempt deleted it, and its answer was lost
+            if error.attempts == 1:  # else an earlier attempt deleted it, and its response was lost
                 raise
 
     async def rotate_webhook_secret(
         self, webhook_id: str, *, overlap: values.DurationLike | None = None, timeout: float | None = None
     ) -> rpc.RotateWebhookSecretResponse:
-        """Make a new secret, shown this once; the others sign beside it for `overlap` (24 h when None).
+        """Create a new secret, which no later response shows; the old ones still sign for `overlap` (None: 24 h).
 
         Raises InvalidFieldError, WebhookNotFoundError.
         """
         request = rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=values.duration(overlap))
-        return await self._caller.call(self._webhooks.RotateWebhookSecret, request, timeout=timeout)
+        return await self._caller.call(self._stub.RotateWebhookSecret, request, timeout=timeout)
 
     def list_webhook_deliveries(
         self,
@@ -131,15 +127,15 @@ class AsyncWebhookCalls:
         timeout: float | None = None,
     ) -> AsyncPages[rpc.ListWebhookDeliveriesResponse, WebhookDelivery]:
         """List a webhook's deliveries with their attempts, newest first. `page_size` is 1 to 500, 50 when 0."""
-        wanted = [values.webhook_delivery_state(state) for state in states]
-
-        async def fetch(token: str) -> rpc.ListWebhookDeliveriesResponse:
-            request = rpc.ListWebhookDeliveriesRequest(
-                webhook_id=webhook_id, states=wanted, page_size=page_size, page_token=token
-            )
-            return await self._caller.call(self._webhooks.ListWebhookDeliveries, request, timeout=timeout)
-
-        return AsyncPages(fetch, lambda page: page.deliveries, page_token)
+        request = rpc.ListWebhookDeliveriesRequest(
+            webhook_id=webhook_id,
+            states=[values.webhook_delivery_state(state) for state in states],
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return AsyncPages(
+            self._caller, self._stub.ListWebhookDeliveries, request, lambda page: page.deliveries, timeout
+        )
 
     async def redeliver_webhook(
         self,
@@ -150,10 +146,9 @@ class AsyncWebhookCalls:
         states: Iterable[values.WebhookDeliveryStateLike] = (),
         timeout: float | None = None,
     ) -> int:
-        """Deliver one delivery again, or all since a position that are in these states; return how many go.
+        """Repeat one delivery, or all since a position that are in `states`; return how many.
 
-        `states` are DELIVERED and DEAD when empty. Raises InvalidFieldError, WebhookNotFoundError,
-        DeliveryNotFoundError.
+        Empty `states` mean DELIVERED and DEAD. Raises InvalidFieldError, WebhookNotFoundError, DeliveryNotFoundError.
         """
         request = rpc.RedeliverWebhookRequest(
             webhook_id=webhook_id,
@@ -161,12 +156,12 @@ class AsyncWebhookCalls:
             since_position=since_position,
             states=[values.webhook_delivery_state(state) for state in states],
         )
-        return (await self._caller.call(self._webhooks.RedeliverWebhook, request, timeout=timeout)).redelivered
+        return (await self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered
 
     async def ping_webhook(self, webhook_id: str, *, timeout: float | None = 30.0) -> rpc.PingWebhookResponse:
-        """Post a test event and return what happened; the receiver may take as long as the operator allows.
+        """Post a test event and return the outcome. The operator limits how long the receiver may take.
 
         Raises InvalidFieldError, WebhookNotFoundError.
         """
         request = rpc.PingWebhookRequest(webhook_id=webhook_id)
-        return await self._caller.call(self._webhooks.PingWebhook, request, timeout=timeout)
+        return await self._caller.call(self._stub.PingWebhook, request, timeout=timeout)

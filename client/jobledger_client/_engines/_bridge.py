@@ -84,7 +84,7 @@ class CancelBridge(Runnable):
         self._kinds = tuple(kinds)
         self._cursor = cursor
         self._on_cursor = on_cursor
-        self._backoff = Backoff(initial=0.2, ceiling=5.0)
+        self._backoff = Backoff(initial=0.2, max_wait=5.0)
         self._working: dict[str, dict[int, Chunk]] = {}
         self._stopped: dict[str, set[tuple[int, str]]] = {}  # so that each message need not stop them again
 
@@ -108,7 +108,7 @@ class CancelBridge(Runnable):
             cursor=self._cursor,
             mode="EVERY",
             bookmarks=True,
-            patience=inf,
+            reconnect_timeout=inf,
         )
         async with messages:
             async for message in messages:

@@ -73,7 +73,7 @@ class Dispatcher(Runnable):
         self._kinds = tuple(kinds)
         self._push, self._withdraw = push, withdraw
         self._ahead = ahead
-        self._backoff = Backoff(initial=0.2, ceiling=30.0)
+        self._backoff = Backoff(initial=0.2, max_wait=30.0)
         self._backlog = Backlog(push_again.total_seconds())
         self._clock = ServerClock()
         self._wake = asyncio.Event()
@@ -97,7 +97,7 @@ class Dispatcher(Runnable):
         """Hear of all jobs; what is there at the beginning is heard of to its end before any of it is pushed."""
         states = ["QUEUED", "RUNNING"]
         async with client.watch_jobs(
-            kinds=self._kinds, states=states, mode="EVERY", patience=inf, bookmarks=True
+            kinds=self._kinds, states=states, mode="EVERY", reconnect_timeout=inf, bookmarks=True
         ) as messages:
             async for message in messages:
                 if message.HasField("event"):

@@ -131,7 +131,7 @@ class EngineRunner:
             self._running.add(chunk)
         try:
             claimed = side.start(
-                side.client.claim_chunk(
+                side.client.leases.claim_chunk(
                     job_id, chunk_index, worker=self.name, task_id=task_id, lease_duration=self._lease_duration
                 )
             ).result()

@@ -1,4 +1,4 @@
-"""What differs between the synchronous and the asynchronous client: time, the channel, and reading a stream."""
+"""What differs between the synchronous and the asynchronous client: time, the channel, reading a stream."""
 
 import random
 import time
@@ -22,15 +22,15 @@ StreamCall: TypeAlias = grpc.UnaryStreamMultiCallable
 
 
 class Stream(Iterator[Response_co], Protocol[Response_co]):
-    """A stream that is being read."""
+    """A stream of messages."""
 
     def cancel(self) -> object:
-        """End it."""
+        """End the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Where a client takes time and chance from; tests set them. Times are in seconds, `random` is 0 to 1."""
+    """A client's source of time and random numbers; tests replace it. Times are in seconds, `random` is 0 to 1."""
 
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -38,14 +38,14 @@ class Clock:
 
 
 def open_channel(target: str, credentials: grpc.ChannelCredentials | None, options: ChannelOptions) -> Channel:
-    """Return a channel, without TLS when there are no credentials."""
+    """Return a channel, without TLS when `credentials` is None."""
     if credentials is None:
         return grpc.insecure_channel(channel_target(target), options=channel_options(target, options))
     return grpc.secure_channel(channel_target(target), credentials, options=channel_options(target, options))
 
 
-class Ongoing(Generic[Response]):
-    """A call that goes on, in a thread, while its caller does something else."""
+class PendingCall(Generic[Response]):
+    """A call that runs on a thread while its caller does something else."""
 
     def __init__(self, call: Call[Response]) -> None:
         self._call = call
@@ -59,18 +59,18 @@ class Ongoing(Generic[Response]):
             self._future.set_exception(error)
 
     def result(self) -> Response:
-        """Wait for its answer; raises its error."""
+        """Wait for the response; raises the call's error."""
         return self._future.result()
 
-    def leave(self) -> None:
-        """Leave it to itself: it ends at its deadline, or with the channel."""
+    def abandon(self) -> None:
+        """Let the call end by itself, at its deadline or with the channel."""
 
 
-def answer_of(answer: Response) -> Response:
-    """Return the answer of a call, which was waited for already."""
-    return answer
+def result_of(response: Response) -> Response:
+    """Return the response of a call; a synchronous call has waited for it already."""
+    return response
 
 
 def read(stream: Stream[Response]) -> Response | None:
-    """Return the next message, or None when the stream has ended well."""
+    """Return the next message, None after status OK."""
     return next(stream, None)

@@ -1,4 +1,4 @@
-# Generated from _async/_bulk.py by client/generate_sync.py: edit that one, then run `make gen`.
+# Generated from _async/_bulk.py by client/generate_sync.py: edit that module, then run `make gen`.
 """The calls of JobService that act on many jobs at once."""
 
 from collections.abc import Iterable
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class BulkCalls:
-    """One verb over many jobs: those of `job_ids` (1 to 10,000), or those that a filter with a condition finds.
+    """One verb over many jobs: those of `job_ids` (1 to 10,000), or those that match a filter with a condition.
 
-    The answer's `job` is the run, a job of kind "jobledger.bulk": `wait(answer.job.job_id)` returns it when it is done,
-    and its artifact "report" says in its metadata what was applied, unchanged and refused. With `dry_run` there is no
-    run, only `matched_count` and a `sample`; there is none either when no job is meant. Without a `request_id` one is
-    made, so that a repeated attempt begins no second run. Each raises InvalidFieldError and RequestIdReusedError beside
-    the errors of every write.
+    The response's `job` is the run, a job of kind "jobledger.bulk": `client.wait(response.job.job_id)` returns it when
+    it has ended, and the metadata of its artifact "report" counts what was applied, unchanged and refused. With
+    `dry_run` there is no run, only `matched_count` and a `sample`; without a matching job there is none either. Without
+    a `request_id` the client makes one, so that a repeated attempt starts no second run. Each call raises
+    InvalidFieldError and RequestIdReusedError beside the errors of every write.
     """
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
-        self._bulk_stub = JobServiceStub(channel)
-        self._bulk_caller = caller
+        self._stub = JobServiceStub(channel)
+        self._caller = caller
 
     def cancel_jobs(
         self,
@@ -53,7 +53,7 @@ class BulkCalls:
             grace_period=values.duration(grace_period),
             force=force,
         )
-        return self._bulk_caller.call(self._bulk_stub.CancelJobs, request, timeout=timeout)
+        return self._caller.call(self._stub.CancelJobs, request, timeout=timeout)
 
     def retry_jobs(
         self,
@@ -73,7 +73,7 @@ class BulkCalls:
             request_id=request_id or str(uuid4()),
             reason=reason,
         )
-        return self._bulk_caller.call(self._bulk_stub.RetryJobs, request, timeout=timeout)
+        return self._caller.call(self._stub.RetryJobs, request, timeout=timeout)
 
     def delete_jobs(
         self,
@@ -86,7 +86,7 @@ class BulkCalls:
         timeout: float | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> bulk.DeleteJobsResponse:
-        """Remove many jobs, each as delete_job does."""
+        """Delete many jobs, each as delete_job does."""
         request = bulk.DeleteJobsRequest(
             filter=_filter(filter),
             job_ids=job_ids,
@@ -95,7 +95,7 @@ class BulkCalls:
             force=force,
             delete_artifacts=delete_artifacts,
         )
-        return self._bulk_caller.call(self._bulk_stub.DeleteJobs, request, timeout=timeout)
+        return self._caller.call(self._stub.DeleteJobs, request, timeout=timeout)
 
     def update_job_priorities(
         self,
@@ -107,7 +107,7 @@ class BulkCalls:
         timeout: float | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
     ) -> bulk.UpdateJobPrioritiesResponse:
-        """Give many jobs a priority, 0 to 10. A job that has ended refuses it."""
+        """Set the priority of many jobs, 0 to 10. A job that has ended refuses it."""
         request = bulk.UpdateJobPrioritiesRequest(
             filter=_filter(filter),
             job_ids=job_ids,
@@ -115,9 +115,8 @@ class BulkCalls:
             request_id=request_id or str(uuid4()),
             priority=priority,
         )
-        return self._bulk_caller.call(self._bulk_stub.UpdateJobPriorities, request, timeout=timeout)
+        return self._caller.call(self._stub.UpdateJobPriorities, request, timeout=timeout)
 
 
 def _filter(fields: requests.JobFilterFields) -> JobFilter | None:
-    """Return the filter that was given, None when none was."""
     return requests.job_filter(fields) if fields else None

@@ -1,5 +1,5 @@
-# Generated from _async/_caller.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""How one call is made: with a deadline, with metadata, and again when that is safe."""
+# Generated from _async/_caller.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""One call: its deadline, its metadata, and its repetition when that is safe."""
 
 import os
 from math import inf
@@ -9,9 +9,9 @@ import grpc
 
 from jobledger_client._errors import ClientClosedError
 from jobledger_client._metadata import MetadataSource, metadata_reader
-from jobledger_client._retry import Backoff, may_repeat, tells_less
+from jobledger_client._retry import Backoff, is_less_specific, may_repeat
 from jobledger_client._status import error_from_call, invalid_reply
-from jobledger_client._sync._backend import Clock, answer_of
+from jobledger_client._sync._backend import Clock, result_of
 from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Response = TypeVar("Response")
 
 
 class Caller:
-    """What all calls of one client share. Times are in seconds."""
+    """The settings that all calls of one client share. Times are in seconds."""
 
     def __init__(
         self,
@@ -42,12 +42,12 @@ class Caller:
         self.clock = clock or Clock()
 
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
-        """Return what goes with one call or stream, the caller's trace included. Raises ClientClosedError."""
+        """Return the metadata of one call or stream, with the caller's trace. Raises ClientClosedError."""
         if self._closed:
             raise ClientClosedError("the client is closed", code=grpc.StatusCode.CANCELLED)
         if self._process != os.getpid():
-            text = "the client was made before this process was forked: make one after the fork"
-            raise ClientClosedError(text, code=grpc.StatusCode.CANCELLED)
+            message = "the client was created before this process was forked; create another one after the fork"
+            raise ClientClosedError(message, code=grpc.StatusCode.CANCELLED)
         return traced(self._metadata())
 
     def close(self) -> None:
@@ -62,37 +62,37 @@ class Caller:
         idempotent: bool = True,
         timeout: float | None = None,
     ) -> Response:
-        """Send the request, again after failures that allow it, until `timeout` (the client's when None) has passed.
+        """Send the request, and repeat it after failures that allow this, until `timeout` (None: the client's) passes.
 
-        Raises the JobledgerError for the last failure, or for the one before when the last is that time was up.
+        Raises the JobledgerError of the last failure; of the one before it, if the last says only that time was up.
         """
         deadline = self.deadline(self.timeout if timeout is None else timeout)
         failures = 0
-        before: JobledgerError | None = None
+        previous: JobledgerError | None = None
         while True:
             try:
-                call = method(request, timeout=self.left(deadline), metadata=self.metadata())
-                response = answer_of(call)
+                call = method(request, timeout=self.remaining(deadline), metadata=self.metadata())
+                response = result_of(call)
             except grpc.RpcError as failure:
                 failures += 1
                 error = error_from_call(failure, attempts=failures)
-                if before is not None and tells_less(error, before):
-                    before.attempts = failures
-                    raise before from failure
+                if previous is not None and is_less_specific(error, previous):
+                    previous.attempts = failures
+                    raise previous from failure
                 wait = self.backoff.wait(failures, error, self.clock.random)
                 if not may_repeat(error, idempotent=idempotent) or self.clock.monotonic() + wait >= deadline:
                     raise error from failure
-                before = error
+                previous = error
             else:
-                if response is None:  # gRPC's word for a reply that it could not decode
+                if response is None:  # gRPC returns None for a reply that it could not decode
                     raise invalid_reply(attempts=failures + 1)
                 return response
             self.clock.sleep(wait)
 
     def deadline(self, timeout: float | None) -> float:
-        """Return the moment that is `timeout` from now; never, for None."""
+        """Return the monotonic time that is `timeout` from now; infinity for None."""
         return inf if timeout is None else self.clock.monotonic() + timeout
 
-    def left(self, deadline: float) -> float | None:
-        """Return the seconds until the deadline as gRPC wants them: None when there is none."""
+    def remaining(self, deadline: float) -> float | None:
+        """Return the seconds until the deadline; None, as gRPC wants it, for no deadline."""
         return None if deadline == inf else max(deadline - self.clock.monotonic(), 0.0)

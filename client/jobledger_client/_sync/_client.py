@@ -1,7 +1,9 @@
-# Generated from _async/_client.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The client: one channel, and all calls of all services on it."""
+# Generated from _async/_client.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""The client: one connection, and the calls of each service on it."""
 
-from typing import Self
+from collections.abc import Callable
+from functools import wraps
+from typing import Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
@@ -12,33 +14,42 @@ from jobledger_client._sync._admin import AdminCalls
 from jobledger_client._sync._backend import Channel, Clock, open_channel
 from jobledger_client._sync._bulk import BulkCalls
 from jobledger_client._sync._caller import Caller
-from jobledger_client._sync._export import ExportCalls
+from jobledger_client._sync._exports import ExportCalls
 from jobledger_client._sync._imports import ImportCalls
 from jobledger_client._sync._jobs import JobCalls
 from jobledger_client._sync._leases import LeaseCalls
 from jobledger_client._sync._limits import LimitCalls
-from jobledger_client._sync._stats import StatsCalls
+from jobledger_client._sync._statistics import StatisticsCalls
 from jobledger_client._sync._webhooks import WebhookCalls
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
-class JobClient(
-    JobCalls,
-    BulkCalls,
-    StatsCalls,
-    ExportCalls,
-    LeaseCalls,
-    LimitCalls,
-    ImportCalls,
-    WebhookCalls,
-    AdminCalls,
-):
+
+def _job_call(
+    method: Callable[Concatenate[JobCalls, Parameters], Result],
+) -> Callable[Concatenate["JobClient", Parameters], Result]:
+    """Return a method of the client that calls a method of `client.jobs`."""
+
+    @wraps(method)
+    def call(client: "JobClient", /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return method(client.jobs, *args, **kwargs)
+
+    return call
+
+
+class JobClient:
     """A client of Jobledger at `target`, such as "127.0.0.1:7070". It is a context manager; else close it.
 
-    `api_key` is the key to call with, JOBLEDGER_API_KEY of the environment when None, none when empty. `credentials`
-    make the connection TLS; without, it is plain. `metadata` goes with every call: pairs, or a function that gives them
-    anew for each attempt. `options` are gRPC channel options over the client's own. `timeout` is the
-    default for each call in seconds, retries included. `channel` is an open channel to use instead of `target`; it is
-    not closed.
+    The calls are in groups: `client.jobs`, `client.bulk`, `client.exports`, `client.statistics`, `client.leases`,
+    `client.limits`, `client.imports`, `client.webhooks` and `client.admin`. Those of `client.jobs` are methods of the
+    client, too: `client.create_job(…)`. A method has the name of its RPC.
+
+    `api_key` is the API key; None means JOBLEDGER_API_KEY of the environment, an empty string no key. `credentials`
+    make the connection TLS; without them it is plain. `metadata` is sent with every call: pairs, or a function that
+    returns them for each attempt. `options` are gRPC channel options that override the client's own. `timeout` is the
+    default for each call in seconds, retries included. `channel` is an open channel to use instead of `target`; the
+    client does not close it.
     """
 
     def __init__(
@@ -55,17 +66,33 @@ class JobClient(
         clock: Clock | None = None,
     ) -> None:
         self._owns_channel = channel is None
-        self._channel = channel or open_channel(target, credentials, options)
-        caller = Caller(api_key=api_key, metadata=metadata, timeout=timeout, backoff=backoff, clock=clock)
-        JobCalls.__init__(self, self._channel, caller)
-        StatsCalls.__init__(self, self._channel, caller)
-        ExportCalls.__init__(self, self._channel, caller)
-        BulkCalls.__init__(self, self._channel, caller)
-        LeaseCalls.__init__(self, self._channel, caller)
-        LimitCalls.__init__(self, self._channel, caller)
-        ImportCalls.__init__(self, self._channel, caller)
-        AdminCalls.__init__(self, self._channel, caller)
-        WebhookCalls.__init__(self, self._channel, caller)
+        self._channel = channel = channel or open_channel(target, credentials, options)
+        self._caller = caller = Caller(
+            api_key=api_key, metadata=metadata, timeout=timeout, backoff=backoff, clock=clock
+        )
+        self.jobs = JobCalls(channel, caller)
+        self.bulk = BulkCalls(channel, caller)
+        self.exports = ExportCalls(channel, caller)
+        self.statistics = StatisticsCalls(channel, caller)
+        self.leases = LeaseCalls(channel, caller)
+        self.limits = LimitCalls(channel, caller)
+        self.imports = ImportCalls(channel, caller)
+        self.webhooks = WebhookCalls(channel, caller)
+        self.admin = AdminCalls(channel, caller)
+
+    create_job = _job_call(JobCalls.create_job)
+    get_job = _job_call(JobCalls.get_job)
+    batch_get_jobs = _job_call(JobCalls.batch_get_jobs)
+    list_jobs = _job_call(JobCalls.list_jobs)
+    list_chunks = _job_call(JobCalls.list_chunks)
+    list_job_events = _job_call(JobCalls.list_job_events)
+    watch = _job_call(JobCalls.watch)
+    watch_jobs = _job_call(JobCalls.watch_jobs)
+    wait = _job_call(JobCalls.wait)
+    cancel_job = _job_call(JobCalls.cancel_job)
+    retry_job = _job_call(JobCalls.retry_job)
+    update_job = _job_call(JobCalls.update_job)
+    delete_job = _job_call(JobCalls.delete_job)
 
     def close(self) -> None:
         """Close the connection. Calls in flight are cancelled; later ones raise ClientClosedError."""

@@ -1,5 +1,5 @@
-# Generated from _async/_engine_task.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""A chunk that an outside engine works on, reported from outside, call by call."""
+# Generated from _async/_engine_task.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""A chunk that an external engine works on, reported call by call."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -23,12 +23,12 @@ from jobledger_client._sync._client import JobClient
 class EngineTask:
     """An engine's task (a DAG run, a pod, a workflow) that works on one chunk.
 
-    It needs nothing but the three names, so any process may report: each task of a DAG, a callback, a webhook. The
-    first call leases the chunk, or joins the lease that the same `task_id` holds. Each answers with how the lease
-    fared: OK, CANCEL_REQUESTED (stop the work, then `release`) or LEASE_LOST (stop, and report nothing more).
+    Job, chunk and task id are all that it needs, so any process may report: each task of a DAG, a callback, a webhook.
+    The first call leases the chunk, or joins the lease that the same `task_id` holds. Each call returns the status of
+    the lease: OK, CANCEL_REQUESTED (stop the work, then `release`) or LEASE_LOST (stop, and report nothing more).
 
-    `lease_duration`, 1 s to 24 h, is the longest silence between two calls: after it the attempt has failed, and the
-    chunk goes again. A task that reports later than that takes the chunk again, as the next attempt, if nobody has.
+    `lease_duration`, 1 s to 24 h, is the maximum time between two calls: after it the attempt has failed, and the chunk
+    is tried again. A task that reports later claims the chunk as the next attempt, unless another one has.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class EngineTask:
         lease_duration: timedelta = timedelta(minutes=10),
     ) -> None:
         if not task_id:
-            raise ValueError("task_id: an engine's task needs one; without it no other call could join its lease")
+            raise ValueError("task_id must not be empty; other calls join the lease by it")
         self.job_id = job_id
         self.chunk_index = chunk_index
         self.task_id = task_id
@@ -52,11 +52,11 @@ class EngineTask:
         self._token = ""
 
     def begin(self) -> ClaimedChunk:
-        """Lease the chunk, or join the lease in force; return it with its input and the job's.
+        """Lease the chunk, or join the lease in force; return the chunk with its input and the job's.
 
-        Raises ChunkNotClaimableError when it is not to be had: somebody else works on it, or it has ended.
+        Raises ChunkNotClaimableError when another task works on it, or it has ended.
         """
-        claimed = self._client.claim_chunk(
+        claimed = self._client.leases.claim_chunk(
             self.job_id,
             self.chunk_index,
             worker=self._worker,
@@ -77,11 +77,11 @@ class EngineTask:
         artifacts: Mapping[str, Artifact] | None = None,
         job_artifacts: Mapping[str, Artifact] | None = None,
     ) -> LeaseStatus.ValueType:
-        """Report how far the task has come, and extend the lease; what is None stays as it is.
+        """Report progress and extend the lease; None leaves a value unchanged.
 
-        Without arguments it is a sign of life. Raises InvalidFieldError.
+        Without arguments it only extends the lease. Raises InvalidFieldError.
         """
-        if not self._joined():
+        if not self._join():
             return LeaseStatus.LEASE_STATUS_LEASE_LOST
         progress = ProgressReport(
             percent=percent,
@@ -93,7 +93,7 @@ class EngineTask:
             job_artifacts=job_artifacts,
         )
         report = LeaseReport(lease_token=self._token, progress=progress)
-        return (self._client.heartbeat([report], lease_duration=self._lease_duration))[0].status
+        return (self._client.leases.heartbeat([report], lease_duration=self._lease_duration))[0].status
 
     def complete(
         self,
@@ -103,15 +103,15 @@ class EngineTask:
         artifacts: Mapping[str, Artifact] | None = None,
         job_artifacts: Mapping[str, Artifact] | None = None,
     ) -> LeaseStatus.ValueType:
-        """End the task with success, and with a last report. Raises InvalidFieldError."""
-        if not self._joined():
+        """Complete the chunk, with a last report. Raises InvalidFieldError."""
+        if not self._join():
             return LeaseStatus.LEASE_STATUS_LEASE_LOST
         completion = ChunkCompletion(
             lease_token=self._token,
             progress=ProgressReport(message=message, artifacts=artifacts, job_artifacts=job_artifacts),
             result_uri=result_uri,
         )
-        return (self._client.complete_chunks([completion]))[0].status
+        return (self._client.leases.complete_chunks([completion]))[0].status
 
     def fail(
         self,
@@ -123,12 +123,12 @@ class EngineTask:
         retry_delay: timedelta | None = None,
         artifacts: Mapping[str, Artifact] | None = None,
     ) -> LeaseStatus.ValueType:
-        """End the task with a failed attempt; the chunk goes again if it is `retryable` and attempts are left.
+        """Fail the attempt; the chunk is tried again if it is `retryable` and attempts are left.
 
-        `code` is 1 to 128 characters, for programs; `message` up to 4,096, for people. `retry_delay`, up to 7 days, is
-        waited in place of what the job's retry policy says. Raises InvalidFieldError.
+        `code` is 1 to 128 characters, for programs; `message` up to 4,096, for people. `retry_delay`, up to 7 days,
+        replaces the delay of the job's retry policy. Raises InvalidFieldError.
         """
-        if not self._joined():
+        if not self._join():
             return LeaseStatus.LEASE_STATUS_LEASE_LOST
         failure = ChunkFailure(
             lease_token=self._token,
@@ -137,19 +137,19 @@ class EngineTask:
             progress=ProgressReport(artifacts=artifacts),
             retry_delay=values.duration(retry_delay),
         )
-        return (self._client.fail_chunks([failure]))[0].status
+        return (self._client.leases.fail_chunks([failure]))[0].status
 
     def release(self, reason: str = "", *, delay: timedelta | None = None) -> LeaseStatus.ValueType:
-        """Give the chunk back with the attempt not counted; of a job that is to stop, the chunk is then CANCELLED.
+        """Release the chunk without counting the attempt; a chunk of a job that is to stop is then CANCELLED.
 
-        `delay`, up to 7 days, is how long it waits before it may be claimed again.
+        `delay`, up to 7 days, is the time until it may be claimed again.
         """
-        if not self._joined():
+        if not self._join():
             return LeaseStatus.LEASE_STATUS_LEASE_LOST
         release = ChunkRelease(lease_token=self._token, delay=values.duration(delay), reason=reason)
-        return (self._client.release_chunks([release]))[0].status
+        return (self._client.leases.release_chunks([release]))[0].status
 
-    def _joined(self) -> bool:
+    def _join(self) -> bool:
         if self._token:
             return True
         try:

@@ -1,5 +1,5 @@
-# Generated from _async/_imports.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The call of ImportService, for those who bring jobs along from the system that they had."""
+# Generated from _async/_imports.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""The call of ImportService: jobs of another system, with their times and states."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any, Final
 from jobledger.v1 import import_service_pb2 as rpc
 from jobledger.v1.import_service_pb2_grpc import ImportServiceStub
 
-from jobledger_client._sync._backend import Ongoing
+from jobledger_client._sync._backend import PendingCall
 from jobledger_client._sync._caller import Caller
 
 if TYPE_CHECKING:
     from jobledger_client._sync._backend import Call, Channel
 
-JOBS_IN_MESSAGE: Final = 500
-BYTES_IN_MESSAGE: Final = 1024 * 1024
-"""After which a message is full, whatever it holds."""
-MESSAGES_IN_CALL: Final = 8
-SECONDS_OF_CALL: Final = 60.0
-MOST_REFUSALS: Final = 100
+MAX_MESSAGE_JOBS: Final = 500
+FULL_MESSAGE_BYTES: Final = 1024 * 1024
+"""A message of this size takes no further job."""
+MAX_CALL_MESSAGES: Final = 8
+CALL_TIMEOUT_SECONDS: Final = 60.0
+MAX_REFUSALS: Final = 100
 
 
 class ImportCalls:
-    """What those ask of the service who bring jobs along."""
+    """Import jobs of another system."""
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
-        self._imports = ImportServiceStub(channel)
+        self._stub = ImportServiceStub(channel)
         self._caller = caller
 
     def import_jobs(
@@ -33,90 +33,90 @@ class ImportCalls:
         jobs: Iterable[rpc.ImportedJob],
         *,
         on_progress: Callable[[rpc.ImportJobsResponse], object] | None = None,
-        timeout: float = SECONDS_OF_CALL,
+        timeout: float = CALL_TIMEOUT_SECONDS,
     ) -> rpc.ImportJobsResponse:
-        """Import jobs with their times and states; returns what became of them, with the first 100 refusals.
+        """Import jobs with their times and states; return the counts and the first 100 refusals.
 
-        The jobs go in several calls, each of at most 4,000 jobs and repeated when it fails for a reason that may pass:
-        a job that a failed attempt had taken then counts as unchanged. While a call is answered, the jobs of the next
-        are taken from `jobs`. `on_progress` is called with the sums so far. `timeout` is for each call, in seconds.
+        The jobs are sent in several calls, each of at most 4,000 jobs and repeated after a transient failure: a job
+        that a failed attempt had imported then counts as unchanged. While one call runs, the jobs of the next are read
+        from `jobs`. `on_progress` is called with the counts so far. `timeout` limits each call, in seconds.
         """
         calls, requests = Import(on_progress), list[rpc.ImportJobsRequest]()
         try:
             for request in _requests(jobs):
                 requests.append(request)
-                if len(requests) == MESSAGES_IN_CALL:
-                    calls.begin(self._call(requests, timeout), requests)
+                if len(requests) == MAX_CALL_MESSAGES:
+                    calls.start(self._call(requests, timeout), requests)
                     requests = []
                 self._caller.clock.sleep(0)
             if requests:
-                calls.begin(self._call(requests, timeout), requests)
+                calls.start(self._call(requests, timeout), requests)
             calls.finish()
-        except Exception:  # of `jobs`: what was sent before is answered first
+        except Exception:  # raised by `jobs`: the call in flight finishes first
             calls.finish()
             raise
         finally:
-            calls.leave()
-        return calls.said
+            calls.abandon()
+        return calls.counts
 
     def _call(self, requests: Sequence[rpc.ImportJobsRequest], timeout: float) -> "Call[rpc.ImportJobsResponse]":
         method: Any = self._stream
         return lambda: self._caller.call(method, requests, timeout=timeout)
 
     def _stream(self, requests: Sequence[rpc.ImportJobsRequest], **options: Any) -> Any:  # noqa: ANN401 - gRPC's call
-        return self._imports.ImportJobs(iter(requests), **options)
+        return self._stub.ImportJobs(iter(requests), **options)
 
 
 class Import:
-    """The calls of an import, one at a time; `said` is what became of the jobs so far."""
+    """The calls of an import, one at a time; `counts` has the outcome of the jobs so far."""
 
     def __init__(self, on_progress: Callable[[rpc.ImportJobsResponse], object] | None) -> None:
-        self.said = rpc.ImportJobsResponse()
+        self.counts = rpc.ImportJobsResponse()
         self._on_progress = on_progress
-        self._ongoing: Ongoing[rpc.ImportJobsResponse] | None = None
-        self._sent = self._answered = 0
+        self._pending: PendingCall[rpc.ImportJobsResponse] | None = None
+        self._sent_jobs = self._counted_jobs = 0
 
-    def begin(self, call: "Call[rpc.ImportJobsResponse]", requests: Sequence[rpc.ImportJobsRequest]) -> None:
-        """Begin a call with these requests when the one before is answered."""
+    def start(self, call: "Call[rpc.ImportJobsResponse]", requests: Sequence[rpc.ImportJobsRequest]) -> None:
+        """Start a call with these requests once the previous one has its response."""
         self.finish()
-        self._ongoing = Ongoing(call)
-        self._sent += sum(len(request.jobs) for request in requests)
+        self._pending = PendingCall(call)
+        self._sent_jobs += sum(len(request.jobs) for request in requests)
 
     def finish(self) -> None:
-        """Wait for the answer to the call that goes on, if one does; raises its error."""
-        ongoing, self._ongoing = self._ongoing, None
-        if ongoing is None:
+        """Wait for the response of the call in flight, if there is one; raises its error."""
+        pending, self._pending = self._pending, None
+        if pending is None:
             return
-        _add(self.said, ongoing.result(), self._answered)
-        self._answered = self._sent
+        _add(self.counts, pending.result(), self._counted_jobs)
+        self._counted_jobs = self._sent_jobs
         if self._on_progress is not None:
-            self._on_progress(self.said)
+            self._on_progress(self.counts)
 
-    def leave(self) -> None:
-        """Leave the call that goes on to itself, if one does."""
-        if self._ongoing is not None:
-            self._ongoing.leave()
+    def abandon(self) -> None:
+        """Wait no longer for the call in flight, if there is one."""
+        if self._pending is not None:
+            self._pending.abandon()
 
 
-def _add(said: rpc.ImportJobsResponse, more: rpc.ImportJobsResponse, number: int) -> None:
-    """Add what became of some more jobs, of which the first is the `number`th."""
-    said.imported += more.imported
-    said.unchanged += more.unchanged
-    said.refused += more.refused
-    for refusal in more.refusals[: MOST_REFUSALS - len(said.refusals)]:
-        refusal.number += number
-        said.refusals.append(refusal)
+def _add(counts: rpc.ImportJobsResponse, more: rpc.ImportJobsResponse, first_number: int) -> None:
+    """Add the counts of further jobs; `first_number` is the number of the first of them."""
+    counts.imported += more.imported
+    counts.unchanged += more.unchanged
+    counts.refused += more.refused
+    for refusal in more.refusals[: MAX_REFUSALS - len(counts.refusals)]:
+        refusal.number += first_number
+        counts.refusals.append(refusal)
 
 
 def _requests(jobs: Iterable[rpc.ImportedJob]) -> Iterator[rpc.ImportJobsRequest]:
-    """Yield messages of as many jobs, and about as many bytes, as are good for one."""
-    some: list[rpc.ImportedJob] = []
+    """Yield messages within both bounds."""
+    batch: list[rpc.ImportedJob] = []
     size = 0
     for job in jobs:
-        some.append(job)
+        batch.append(job)
         size += job.ByteSize()
-        if len(some) == JOBS_IN_MESSAGE or size >= BYTES_IN_MESSAGE:
-            yield rpc.ImportJobsRequest(jobs=some)
-            some, size = [], 0
-    if some:
-        yield rpc.ImportJobsRequest(jobs=some)
+        if len(batch) == MAX_MESSAGE_JOBS or size >= FULL_MESSAGE_BYTES:
+            yield rpc.ImportJobsRequest(jobs=batch)
+            batch, size = [], 0
+    if batch:
+        yield rpc.ImportJobsRequest(jobs=batch)

@@ -1,5 +1,5 @@
-# Generated from _async/_jobs.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The calls of JobService, for those who want work done."""
+# Generated from _async/_jobs.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""The calls of JobService on jobs: create, read, watch and change."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Unpack
@@ -15,7 +15,7 @@ from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
 from jobledger_client._errors import JobNotFoundError
-from jobledger_client._snapshots import Relist
+from jobledger_client._seen_jobs import Relist
 from jobledger_client._structs import struct
 from jobledger_client._sync._caller import Caller
 from jobledger_client._sync._pages import Pages
@@ -28,16 +28,15 @@ _DELETED = rpc.WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 
 
 class JobCalls:
-    """What callers ask of the service.
+    """Jobs.
 
-    A method answers with the one message that the response carries, or with the response when it carries more. Each
-    takes `timeout`, the seconds until it gives up, retries included; None is the client's default. Beside the errors
-    that a method names, each may raise UnavailableError, DeadlineExceededError, InternalError, and for a write
-    QueueFullError.
+    A method returns the one message that the response carries, or the response when it carries more. `timeout` is in
+    seconds, retries included; None means the client's default. Beside the errors that a method names, each may raise
+    UnavailableError, DeadlineExceededError, InternalError, and for a write QueueFullError.
     """
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
-        self._jobs = JobServiceStub(channel)
+        self._stub = JobServiceStub(channel)
         self._caller = caller
 
     def create_job(
@@ -60,16 +59,16 @@ class JobCalls:
         request_id: str = "",
         timeout: float | None = None,
     ) -> rpc.CreateJobResponse:
-        """Create a job and its chunks; the response says in `created` whether it is new.
+        """Create a job and its chunks; `created` of the response is True for a new job.
 
-        Give `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
+        Pass `item_count` (and `chunk_size`, 500 when None), or `chunks`, or neither for a job of one chunk. A mapping
         in `chunks` is the input of a chunk of one item. `priority` is 0 to 10, 5 when None. `stages` are names, or
-        names with weights. `limits` are concurrency limits that the job brings along: {"kind": 2} for all jobs of its
-        kind, {"label:gpu": 1} for all with its value of that label. Without a `request_id` one is made, so that a
-        repeated attempt creates no second job.
+        names with weights. `limits` are concurrency limits that the job sets: {"kind": 2} for all jobs of its kind,
+        {"label:gpu": 1} for all jobs with its value of that label. Without a `request_id` the client makes one, so that
+        a repeated attempt creates no second job.
 
-        Inputs are what JSON can hold without loss: a ValueError names the path of what it cannot, such as NaN, an
-        integer beyond ±2**53 (send a string), a date, a set or bytes, and of what is nested more than 24 levels deep.
+        Inputs are what JSON can hold without loss. A ValueError names the path of a value that it cannot hold, such as
+        NaN, an integer beyond ±2**53 (send a string), a date, a set or bytes, or more than 24 levels of nesting.
 
         Raises ValueError, InvalidFieldError, JobAlreadyExistsError, RequestIdReusedError.
         """
@@ -90,7 +89,7 @@ class JobCalls:
             expire_time=values.timestamp(expire_time),
             limits=requests.job_limits(limits),
         )
-        return self._caller.call(self._jobs.CreateJob, request, timeout=timeout)
+        return self._caller.call(self._stub.CreateJob, request, timeout=timeout)
 
     def get_job(
         self,
@@ -99,14 +98,14 @@ class JobCalls:
         view: values.JobViewLike = JobView.JOB_VIEW_FULL,
         timeout: float | None = None,
     ) -> Job:
-        """Return the job with its input and first 1,000 chunks; without both in view BASIC, the least in STATUS.
+        """Return the job with its input and first 1,000 chunks; view BASIC has neither, STATUS has even less.
 
-        Large chunks may be fewer: `list_chunks` goes on from the job's `next_chunks_page_token`, if there is one.
+        Of large chunks there may be fewer: `list_chunks` continues from the job's `next_chunks_page_token`.
 
         Raises InvalidFieldError, JobNotFoundError.
         """
         request = rpc.GetJobRequest(job_id=job_id, view=values.job_view(view))
-        return (self._caller.call(self._jobs.GetJob, request, timeout=timeout)).job
+        return (self._caller.call(self._stub.GetJob, request, timeout=timeout)).job
 
     def batch_get_jobs(
         self,
@@ -117,15 +116,15 @@ class JobCalls:
     ) -> rpc.BatchGetJobsResponse:
         """Return 1 to 500 jobs, and the ids that were not found. Raises InvalidFieldError.
 
-        They are from one moment, but for large jobs, more than 3 MiB together, which take several calls. View STATUS
-        is for those who ask for hundreds again and again: state, percent, stage, eta and little else.
+        The jobs are of one moment, unless they exceed 3 MiB together, which takes several calls. View STATUS suits
+        repeated reads of hundreds: it has state, percent, stage, eta and little else.
         """
         request = rpc.BatchGetJobsRequest(job_ids=job_ids, view=values.job_view(view))
-        response = self._caller.call(self._jobs.BatchGetJobs, request, timeout=timeout)
+        response = self._caller.call(self._stub.BatchGetJobs, request, timeout=timeout)
         while response.unread_job_ids:
             rest = rpc.BatchGetJobsRequest(job_ids=response.unread_job_ids, view=request.view)
             response.ClearField("unread_job_ids")
-            response.MergeFrom(self._caller.call(self._jobs.BatchGetJobs, rest, timeout=timeout))
+            response.MergeFrom(self._caller.call(self._stub.BatchGetJobs, rest, timeout=timeout))
         return response
 
     def list_jobs(
@@ -141,23 +140,18 @@ class JobCalls:
     ) -> Pages[rpc.ListJobsResponse, Job]:
         """List the jobs that match the filter, newest (or highest) first unless `ascending`.
 
-        `page_size` is 1 to 500, 20 when 0. Where a page has fewer, even none, iterating goes on to the
-        next. A page's `cursor` is where watch_jobs goes on without a gap.
+        `page_size` is 1 to 500, 20 when 0. A page may have fewer jobs, even none; iterating then reads the next one.
+        watch_jobs continues without a gap from a page's `cursor`.
         """
         request = rpc.ListJobsRequest(
             filter=requests.job_filter(filter),
             order=values.job_order(order),
             ascending=ascending,
             page_size=page_size,
+            page_token=page_token,
             view=values.job_view(view),
         )
-
-        def fetch(token: str) -> rpc.ListJobsResponse:
-            page = rpc.ListJobsRequest(page_token=token)
-            page.MergeFrom(request)
-            return self._caller.call(self._jobs.ListJobs, page, timeout=timeout)
-
-        return Pages(fetch, lambda page: page.jobs, page_token)
+        return Pages(self._caller, self._stub.ListJobs, request, lambda page: page.jobs, timeout)
 
     def list_chunks(
         self,
@@ -168,14 +162,14 @@ class JobCalls:
         page_token: str = "",
         timeout: float | None = None,
     ) -> Pages[rpc.ListChunksResponse, Chunk]:
-        """List a job's chunks by index, of these states or all. `page_size` is 1 to 1,000, 100 when 0."""
-        wanted = [values.chunk_state(state) for state in states]
-
-        def fetch(token: str) -> rpc.ListChunksResponse:
-            request = rpc.ListChunksRequest(job_id=job_id, states=wanted, page_size=page_size, page_token=token)
-            return self._caller.call(self._jobs.ListChunks, request, timeout=timeout)
-
-        return Pages(fetch, lambda page: page.chunks, page_token)
+        """List a job's chunks by index; empty `states` mean all. `page_size` is 1 to 1,000, 100 when 0."""
+        request = rpc.ListChunksRequest(
+            job_id=job_id,
+            states=[values.chunk_state(state) for state in states],
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return Pages(self._caller, self._stub.ListChunks, request, lambda page: page.chunks, timeout)
 
     def list_job_events(
         self,
@@ -186,12 +180,8 @@ class JobCalls:
         timeout: float | None = None,
     ) -> Pages[rpc.ListJobEventsResponse, JobEvent]:
         """List a job's history, oldest first, also of a deleted job. `page_size` is 1 to 500, 100 when 0."""
-
-        def fetch(token: str) -> rpc.ListJobEventsResponse:
-            request = rpc.ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=token)
-            return self._caller.call(self._jobs.ListJobEvents, request, timeout=timeout)
-
-        return Pages(fetch, lambda page: page.events, page_token)
+        request = rpc.ListJobEventsRequest(job_id=job_id, page_size=page_size, page_token=page_token)
+        return Pages(self._caller, self._stub.ListJobEvents, request, lambda page: page.events, timeout)
 
     def watch(
         self,
@@ -201,24 +191,24 @@ class JobCalls:
         mode: values.WatchModeLike = rpc.WatchMode.WATCH_MODE_LATEST,
         bookmarks: bool = False,
         timeout: float | None = None,
-        patience: float = 300.0,
+        reconnect_timeout: float = 300.0,
     ) -> Watch[rpc.WatchJobRequest, rpc.WatchJobResponse]:
         """Watch one job: its state now, or what followed `cursor`, and every change until it has ended.
 
-        Iteration ends after the message with the terminal state, or with DELETED; without any message when that came at
-        or before `cursor`. Mode EVERY never merges revisions.
-        Bookmarks (a cursor alone) are left out unless asked for. `timeout` limits the whole watch, None not at all;
-        `patience` is how long no server may be found once the watch has begun. Both are in seconds.
+        Iteration ends after the message with the terminal state, or with DELETED; it yields nothing when that message
+        was at or before `cursor`. Mode EVERY never merges revisions. `bookmarks` adds messages with a cursor alone.
+        `timeout` limits the whole watch, None not at all; `reconnect_timeout` limits how long it looks for a server
+        once it has begun. Both are in seconds.
         """
         request = rpc.WatchJobRequest(job_id=job_id, cursor=cursor, mode=values.watch_mode(mode))
         return Watch(
             self._caller,
-            self._jobs.WatchJob,
+            self._stub.WatchJob,
             request,
             one_job=True,
             bookmarks=bookmarks,
             timeout=timeout,
-            patience=patience,
+            reconnect_timeout=reconnect_timeout,
         )
 
     def watch_jobs(
@@ -228,7 +218,7 @@ class JobCalls:
         mode: values.WatchModeLike = rpc.WatchMode.WATCH_MODE_LATEST,
         bookmarks: bool = False,
         timeout: float | None = None,
-        patience: float = 300.0,
+        reconnect_timeout: float = 300.0,
         relist: bool = True,
         on_relist: Callable[[Relist], object] | None = None,
         **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
@@ -237,32 +227,32 @@ class JobCalls:
 
         It has no end of its own; see `watch` for the options.
 
-        When the service no longer has the history after the cursor, the watch begins again from the jobs that match now
-        and tells those that it has not told as they are. Then it calls `on_relist`: events are missing there, and jobs
-        that the caller knew before this watch may have gone. Jobs of this watch that have gone are announced as LEFT
-        with their owner and job_id alone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError.
+        When the service no longer has the history after the cursor, the watch restarts from the jobs that match now: it
+        returns those that are new or changed as SNAPSHOT, calls `on_relist`, and returns LEFT, with owner and job_id
+        alone, for jobs of this watch that are gone. The events in between are missing, and jobs that the caller knew
+        before this watch may be gone. With `relist=False` it raises HistoryTrimmedError or CursorAheadError instead.
         """
         request = rpc.WatchJobsRequest(filter=requests.job_filter(filter), cursor=cursor, mode=values.watch_mode(mode))
         return Watch(
             self._caller,
-            self._jobs.WatchJobs,
+            self._stub.WatchJobs,
             request,
             one_job=False,
             bookmarks=bookmarks,
             timeout=timeout,
-            patience=patience,
+            reconnect_timeout=reconnect_timeout,
             relist=relist,
             on_relist=on_relist,
         )
 
-    def wait(self, job_id: str, *, timeout: float | None = None, patience: float = 300.0) -> Job:
+    def wait(self, job_id: str, *, timeout: float | None = None, reconnect_timeout: float = 300.0) -> Job:
         """Return the job once it is COMPLETED, FAILED or CANCELLED, without its input and chunks.
 
-        `timeout` is in seconds, None for as long as it takes. Raises DeadlineExceededError (a TimeoutError) after it,
-        and JobNotFoundError when there is no such job or it is deleted meanwhile.
+        `timeout` is in seconds, None for no limit. Raises DeadlineExceededError (a TimeoutError) after it, and
+        JobNotFoundError for a job that does not exist or is deleted meanwhile.
         """
         last = Job(job_id=job_id)
-        with self.watch(job_id, timeout=timeout, patience=patience) as messages:
+        with self.watch(job_id, timeout=timeout, reconnect_timeout=reconnect_timeout) as messages:
             for message in messages:
                 last = message.job
                 if message.type == _DELETED:
@@ -287,16 +277,17 @@ class JobCalls:
         force: bool = False,
         timeout: float | None = None,
     ) -> rpc.CancelJobResponse:
-        """Stop a job; the response says in `outcome` what happened.
+        """Stop a job; the response has the `outcome`.
 
-        Its workers have `grace_period` (0 s to 24 h, 30 s when None) to let go; `force` takes their leases at once.
+        Its workers have `grace_period` (0 s to 24 h, 30 s when None) to release their chunks; `force` ends their leases
+        at once.
 
         Raises InvalidFieldError, JobNotFoundError.
         """
         request = rpc.CancelJobRequest(
             job_id=job_id, reason=reason, grace_period=values.duration(grace_period), force=force
         )
-        return self._caller.call(self._jobs.CancelJob, request, timeout=timeout)
+        return self._caller.call(self._stub.CancelJob, request, timeout=timeout)
 
     def retry_job(
         self,
@@ -307,7 +298,7 @@ class JobCalls:
         request_id: str = "",
         timeout: float | None = None,
     ) -> Job:
-        """Run the failed and cancelled chunks again, or those named; return the job in view BASIC.
+        """Run the failed and cancelled chunks again, or those in `chunk_indexes`; return the job in view BASIC.
 
         Raises InvalidFieldError, JobNotFoundError, ChunkNotFoundError, RequestIdReusedError, JobNotEndedError,
         JobEndedError (it is COMPLETED), NothingToRetryError.
@@ -315,7 +306,7 @@ class JobCalls:
         request = rpc.RetryJobRequest(
             job_id=job_id, chunk_indexes=chunk_indexes, request_id=request_id or str(uuid4()), reason=reason
         )
-        return (self._caller.call(self._jobs.RetryJob, request, timeout=timeout)).job
+        return (self._caller.call(self._stub.RetryJob, request, timeout=timeout)).job
 
     def update_job(
         self,
@@ -329,12 +320,12 @@ class JobCalls:
         etag: str = "",
         timeout: float | None = None,
     ) -> Job:
-        """Change what is given and leave what is None; return the job in view BASIC.
+        """Change the fields that are not None; return the job in view BASIC.
 
         `labels` replace all labels; an empty `display_name` removes it; `keep_forever` removes the expiry. With an
-        `etag`, an attempt whose answer was lost is not repeated.
+        `etag`, an attempt whose response was lost is not repeated.
 
-        Raises InvalidFieldError (also when nothing is given), JobNotFoundError, EtagMismatchError, JobEndedError.
+        Raises InvalidFieldError (also when all fields are None), JobNotFoundError, EtagMismatchError, JobEndedError.
         """
         request = requests.update_request(
             job_id,
@@ -345,7 +336,7 @@ class JobCalls:
             keep_forever=keep_forever,
             etag=etag,
         )
-        return (self._caller.call(self._jobs.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
+        return (self._caller.call(self._stub.UpdateJob, request, idempotent=not etag, timeout=timeout)).job
 
     def delete_job(
         self,
@@ -357,11 +348,11 @@ class JobCalls:
         delete_artifacts: bool = False,
         timeout: float | None = None,
     ) -> rpc.DeleteJobResponse:
-        """Remove a job that has ended, or any with `force`; `reason` goes into its audit trail.
+        """Delete a job that has ended, or any job with `force`; the audit trail records `reason`.
 
-        With `delete_artifacts`, what its artifacts point at is deleted too, under the roots that the operator allowed:
-        the response names the job that does it, `artifact_job`, and counts those that stay. The response is empty when
-        an attempt whose answer was lost deleted the job.
+        `delete_artifacts` also deletes the objects that its artifacts name, under the roots that the operator allows:
+        the response names the job that does this, `artifact_job`, and counts those outside. The response is empty when
+        an attempt whose response was lost deleted the job.
 
         Raises InvalidFieldError, JobNotFoundError, EtagMismatchError, JobNotEndedError.
         """
@@ -369,8 +360,8 @@ class JobCalls:
             job_id=job_id, force=force, reason=reason, etag=etag, delete_artifacts=delete_artifacts
         )
         try:
-            return self._caller.call(self._jobs.DeleteJob, request, timeout=timeout)
+            return self._caller.call(self._stub.DeleteJob, request, timeout=timeout)
         except JobNotFoundError as error:
-            if error.attempts == 1:  # else an earlier attempt deleted it, and its answer was lost
+            if error.attempts == 1:  # else an earlier attempt deleted it, and its response was lost
                 raise
             return rpc.DeleteJobResponse()

@@ -1,33 +1,32 @@
-# Generated from _async/_leases.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The calls of WorkerService, for those who do the work."""
+# Generated from _async/_leases.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""The calls of WorkerService: claims, heartbeats and reports."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
-import grpc
 from jobledger.v1 import worker_service_pb2 as rpc
 from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 
 from jobledger_client import _requests as requests
 from jobledger_client import _values as values
-from jobledger_client._status import error_from_call
-from jobledger_client._sync._backend import read
 from jobledger_client._sync._caller import Caller
+from jobledger_client._sync._stream import ResumingStream
 
 if TYPE_CHECKING:
     from jobledger_client._sync._backend import Channel
 
 
 class LeaseCalls:
-    """What workers, and the engines that run them, ask of the service. Worker does all of this by itself.
+    """Leases on chunks, for workers and the engines that run them. Worker makes these calls by itself.
 
-    Results come one for each lease, in order. All but the claims are safe to repeat. Each may raise
-    InvalidFieldError, and then nothing of the call was taken.
+    A response has one result for each lease, in order. All calls but the claims are safe to repeat. Each may raise
+    InvalidFieldError; the service then changed nothing.
     """
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
-        self._leases = WorkerServiceStub(channel)
+        self._stub = WorkerServiceStub(channel)
         self._caller = caller
 
     def claim_chunks(
@@ -40,10 +39,10 @@ class LeaseCalls:
         wait: timedelta = timedelta(0),
         timeout: float | None = None,
     ) -> Sequence[rpc.ClaimedChunk]:
-        """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; answer with none after `wait` (≤ 5 min).
+        """Lease up to `max_chunks` (1 to 1,000) chunks, the most urgent first; return none after `wait` (≤ 5 min).
 
-        `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is in seconds and comes on top of `wait`. An
-        attempt whose answer was lost is not repeated: what it leased comes back when the leases expire.
+        `lease_duration` is 1 s to 24 h, 60 s when None. `timeout` is in seconds and is added to `wait`. An attempt
+        whose response was lost is not repeated: its chunks become claimable again when the leases expire.
         """
         request = rpc.ClaimChunksRequest(
             kinds=kinds,
@@ -52,9 +51,8 @@ class LeaseCalls:
             lease_duration=values.duration(lease_duration),
             wait=values.duration(wait),
         )
-        slack = self._caller.timeout if timeout is None else timeout
-        patience = wait.total_seconds() + slack
-        return (self._caller.call(self._leases.ClaimChunks, request, idempotent=False, timeout=patience)).chunks
+        total = wait.total_seconds() + (self._caller.timeout if timeout is None else timeout)
+        return (self._caller.call(self._stub.ClaimChunks, request, idempotent=False, timeout=total)).chunks
 
     def claim_chunk(
         self,
@@ -66,7 +64,7 @@ class LeaseCalls:
         lease_duration: values.DurationLike | None = None,
         timeout: float | None = None,
     ) -> rpc.ClaimedChunk:
-        """Lease one named chunk; with the `task_id` that holds it, answer with the lease in force.
+        """Lease one chunk by name; with the `task_id` that holds it, return the lease in force.
 
         Raises JobNotFoundError, ChunkNotFoundError, ChunkNotClaimableError.
         """
@@ -77,8 +75,8 @@ class LeaseCalls:
             task_id=task_id,
             lease_duration=values.duration(lease_duration),
         )
-        answer = self._caller.call(self._leases.ClaimChunk, request, idempotent=bool(task_id), timeout=timeout)
-        return answer.chunk
+        idempotent = bool(task_id)
+        return (self._caller.call(self._stub.ClaimChunk, request, idempotent=idempotent, timeout=timeout)).chunk
 
     def heartbeat(
         self,
@@ -91,43 +89,39 @@ class LeaseCalls:
         request = rpc.HeartbeatRequest(
             reports=requests.lease_reports(reports), lease_duration=values.duration(lease_duration)
         )
-        return (self._caller.call(self._leases.Heartbeat, request, timeout=timeout)).results
+        return (self._caller.call(self._stub.Heartbeat, request, timeout=timeout)).results
 
     def complete_chunks(
         self, completions: Iterable[rpc.ChunkCompletion | str], *, timeout: float | None = None
     ) -> Sequence[rpc.LeaseResult]:
-        """End 1 to 1,000 leases with success; a string is a lease token with nothing more to say."""
+        """Complete 1 to 1,000 chunks; a string is a lease token without a last report."""
         request = rpc.CompleteChunksRequest(completions=requests.completions(completions))
-        return (self._caller.call(self._leases.CompleteChunks, request, timeout=timeout)).results
+        return (self._caller.call(self._stub.CompleteChunks, request, timeout=timeout)).results
 
     def fail_chunks(
         self, failures: Iterable[rpc.ChunkFailure], *, timeout: float | None = None
     ) -> Sequence[rpc.LeaseResult]:
-        """End 1 to 1,000 leases with a failed attempt; each chunk goes again as its policy, or `retry_delay`, says."""
+        """Fail 1 to 1,000 attempts; the retry policy, or `retry_delay`, decides when each chunk is tried again."""
         request = rpc.FailChunksRequest(failures=failures)
-        return (self._caller.call(self._leases.FailChunks, request, timeout=timeout)).results
+        return (self._caller.call(self._stub.FailChunks, request, timeout=timeout)).results
 
     def release_chunks(
         self, releases: Iterable[rpc.ChunkRelease | str], *, timeout: float | None = None
     ) -> Sequence[rpc.LeaseResult]:
-        """Give 1 to 1,000 chunks back with the attempt not counted; a string is a lease token with nothing more to say.
+        """Release 1 to 1,000 chunks without counting the attempt; a string is a lease token without a last report.
 
-        A chunk goes again at once, or after its release's `delay`.
+        A chunk is claimable again at once, or after the `delay` of its release.
         """
         request = rpc.ReleaseChunksRequest(releases=requests.releases(releases))
-        return (self._caller.call(self._leases.ReleaseChunks, request, timeout=timeout)).results
+        return (self._caller.call(self._stub.ReleaseChunks, request, timeout=timeout)).results
 
-    def watch_leases(self, *, worker: str, kinds: Iterable[str] = ()) -> Iterator[rpc.WatchLeasesResponse]:
-        """Yield which leases to check with a heartbeat: those of jobs that are to stop, of all `kinds` when empty.
+    def watch_leases(self, *, worker: str, kinds: Iterable[str] = ()) -> ResumingStream[rpc.WatchLeasesResponse]:
+        """Watch which leases a worker is to check with a heartbeat: those of jobs that are to stop.
 
-        It is one stream, without an end of its own: after an error, open it again.
+        Empty `kinds` mean all. The stream has no end of its own, and reconnects for as long as it takes; the service
+        names all leases at the start of each connection.
         """
         request = rpc.WatchLeasesRequest(worker=worker, kinds=kinds)
-        stream = self._leases.WatchLeases(request, timeout=None, metadata=self._caller.metadata())
-        try:
-            while (message := read(stream)) is not None:
-                yield message
-        except grpc.RpcError as failure:
-            raise error_from_call(failure) from failure
-        finally:
-            stream.cancel()
+        return ResumingStream(
+            self._caller, self._stub.WatchLeases, lambda: request, timeout=None, reconnect_timeout=inf
+        )

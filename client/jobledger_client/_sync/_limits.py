@@ -1,5 +1,5 @@
-# Generated from _async/_limits.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The calls of LimitService, for those who say how many jobs may be in work at once."""
+# Generated from _async/_limits.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""The calls of LimitService: how many jobs may run at once."""
 
 from typing import TYPE_CHECKING
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 
 class LimitCalls:
-    """What operators ask of the service. A scope is "kind:KIND" or "label:NAME=VALUE"."""
+    """Concurrency limits. A scope is "kind:KIND" or "label:NAME=VALUE"."""
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
-        self._limits = LimitServiceStub(channel)
+        self._stub = LimitServiceStub(channel)
         self._caller = caller
 
     def set_limit(self, scope: str, max_running: int, *, timeout: float | None = None) -> rpc.Limit:
-        """Let at most so many jobs of a scope, 1 to 1,000,000, be in work at once. Raises InvalidFieldError."""
+        """Let at most `max_running` jobs of a scope, 1 to 1,000,000, run at once. Raises InvalidFieldError."""
         request = rpc.SetLimitRequest(scope=scope, max_running=max_running)
-        return (self._caller.call(self._limits.SetLimit, request, timeout=timeout)).limit
+        return (self._caller.call(self._stub.SetLimit, request, timeout=timeout)).limit
 
     def list_limits(self, *, timeout: float | None = None) -> list[rpc.Limit]:
-        """Return all limits, by scope, with what they hold and what waits."""
-        answer = self._caller.call(self._limits.ListLimits, rpc.ListLimitsRequest(), timeout=timeout)
-        return list(answer.limits)
+        """Return all limits by scope, each with its running and waiting jobs."""
+        response = self._caller.call(self._stub.ListLimits, rpc.ListLimitsRequest(), timeout=timeout)
+        return list(response.limits)
 
     def delete_limit(self, scope: str, *, timeout: float | None = None) -> None:
-        """Take a limit away: what waits for it goes. Raises InvalidFieldError."""
+        """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError."""
         request = rpc.DeleteLimitRequest(scope=scope)
-        self._caller.call(self._limits.DeleteLimit, request, timeout=timeout)
+        self._caller.call(self._stub.DeleteLimit, request, timeout=timeout)

@@ -1,12 +1,17 @@
-# Generated from _async/_pages.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""Lists: item by item over as many pages as there are, or page by page."""
+# Generated from _async/_pages.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""Lists: item by item over all pages, or page by page."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from jobledger_client._sync._caller import Caller
+
+if TYPE_CHECKING:
+    from jobledger_client._sync._backend import UnaryCall
 
 
 class Page(Protocol):
-    """What every page has: where the next one is."""
+    """A response with a token for the next page."""
 
     @property
     def next_page_token(self) -> str:
@@ -14,44 +19,40 @@ class Page(Protocol):
 
 
 AnyPage = TypeVar("AnyPage", bound=Page)
-AnyPage_co = TypeVar("AnyPage_co", bound=Page, covariant=True)
 Item = TypeVar("Item")
 
 
-class Fetch(Protocol[AnyPage_co]):
-    """How a page is read."""
-
-    def __call__(self, page_token: str, /) -> AnyPage_co:
-        """Return the page of this token; the first, for an empty one."""
-
-
 class Pages(Generic[AnyPage, Item]):
-    """A list that has not been read yet. Iterating reads it item by item, asking for the next page when it is needed.
+    """A list that has not been read yet. Iterating reads it item by item and requests pages as it needs them.
 
-    Each iteration begins anew. Errors are those of the list call: InvalidFieldError, PageTokenInvalidError,
-    JobNotFoundError.
+    Each iteration starts at the first page. Errors are those of the list call: InvalidFieldError,
+    PageTokenInvalidError, JobNotFoundError.
     """
 
     def __init__(
         self,
-        fetch: Fetch[AnyPage],
+        caller: Caller,
+        method: "UnaryCall[Any, AnyPage]",
+        request: Any,  # noqa: ANN401 - a message with a page_token
         items: Callable[[AnyPage], Iterable[Item]],
-        page_token: str = "",
+        timeout: float | None,
     ) -> None:
-        self._fetch = fetch
+        self._caller = caller
+        self._method: UnaryCall[Any, AnyPage] = method
+        self._request = request
         self._items = items
-        self._page_token = page_token
+        self._timeout = timeout
 
     def items(self, page: AnyPage) -> Iterable[Item]:
-        """Return what is on a page. A page of jobs may have few, or none, while there are more to come."""
+        """Return the items of a page. A page of jobs may have few, or none, while more follow."""
         return self._items(page)
 
     def page(self) -> AnyPage:
-        """Return the first page alone, with what it says beside the items: next_page_token, total_size, cursor."""
-        return self._fetch(self._page_token)
+        """Return the first page with what it has beside the items: next_page_token, total_size, cursor."""
+        return self._fetch(self._request.page_token)
 
     def pages(self) -> Iterator[AnyPage]:
-        """Yield page after page, as the service sent them."""
+        """Yield the pages as the service sends them."""
         page = self.page()
         yield page
         while page.next_page_token:
@@ -62,3 +63,9 @@ class Pages(Generic[AnyPage, Item]):
         for page in self.pages():
             for item in self._items(page):
                 yield item
+
+    def _fetch(self, page_token: str) -> AnyPage:
+        request = type(self._request)()
+        request.CopyFrom(self._request)
+        request.page_token = page_token
+        return self._caller.call(self._method, request, timeout=self._timeout)

@@ -1,5 +1,5 @@
-# Generated from _async/_webhooks.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The calls of WebhookService, for those who want to be told over HTTP."""
+# Generated from _async/_webhooks.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""The calls of WebhookService: events over HTTP."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class WebhookCalls:
-    """What callers ask of webhooks. Event types may be given as "job.completed" or JOB_COMPLETED."""
+    """Webhooks and their deliveries. An event type is "job.completed" or JOB_COMPLETED."""
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
-        self._webhooks = WebhookServiceStub(channel)
+        self._stub = WebhookServiceStub(channel)
         self._caller = caller
 
     def create_webhook(
@@ -39,40 +39,36 @@ class WebhookCalls:
         request_id: str = "",
         timeout: float | None = None,
     ) -> rpc.CreateWebhookResponse:
-        """Create a webhook; the response has its `secret`, which is shown this once.
+        """Create a webhook; the response has its `secret`, which no later response shows.
 
-        `event_types` are all but job.progress when empty; `progress_percents` (1 to 99) are 25, 50 and 75. Without a
-        `request_id` one is made, so that a repeated attempt creates no second webhook.
+        Empty `event_types` mean all but job.progress; empty `progress_percents` (1 to 99) mean 25, 50 and 75. Without a
+        `request_id` the client makes one, so that a repeated attempt creates no second webhook.
 
         Raises InvalidFieldError, RequestIdReusedError, TooManyWebhooksError.
         """
         request = rpc.CreateWebhookRequest(
             request_id=request_id or str(uuid4()),
             url=url,
-            event_types=[values.webhook_event_type(one) for one in event_types],
+            event_types=[values.webhook_event_type(event_type) for event_type in event_types],
             progress_percents=progress_percents,
             kinds=kinds,
             labels=labels or {},
             description=description,
             disabled=disabled,
         )
-        return self._caller.call(self._webhooks.CreateWebhook, request, timeout=timeout)
+        return self._caller.call(self._stub.CreateWebhook, request, timeout=timeout)
 
     def get_webhook(self, webhook_id: str, *, timeout: float | None = None) -> Webhook:
         """Return the webhook, without its secrets. Raises InvalidFieldError, WebhookNotFoundError."""
         request = rpc.GetWebhookRequest(webhook_id=webhook_id)
-        return (self._caller.call(self._webhooks.GetWebhook, request, timeout=timeout)).webhook
+        return (self._caller.call(self._stub.GetWebhook, request, timeout=timeout)).webhook
 
     def list_webhooks(
         self, *, page_size: int = 0, page_token: str = "", timeout: float | None = None
     ) -> Pages[rpc.ListWebhooksResponse, Webhook]:
         """List the caller's webhooks, oldest first. `page_size` is 1 to 100, 100 when 0."""
-
-        def fetch(token: str) -> rpc.ListWebhooksResponse:
-            request = rpc.ListWebhooksRequest(page_size=page_size, page_token=token)
-            return self._caller.call(self._webhooks.ListWebhooks, request, timeout=timeout)
-
-        return Pages(fetch, lambda page: page.webhooks, page_token)
+        request = rpc.ListWebhooksRequest(page_size=page_size, page_token=page_token)
+        return Pages(self._caller, self._stub.ListWebhooks, request, lambda page: page.webhooks, timeout)
 
     def update_webhook(
         self,
@@ -87,9 +83,9 @@ class WebhookCalls:
         disabled: bool | None = None,
         timeout: float | None = None,
     ) -> Webhook:
-        """Change what is given and leave what is None; return the webhook. `disabled=False` resumes a paused one.
+        """Change the fields that are not None; return the webhook. `disabled=False` resumes a paused one.
 
-        Raises InvalidFieldError (also when nothing is given), WebhookNotFoundError.
+        Raises InvalidFieldError (also when all fields are None), WebhookNotFoundError.
         """
         request = requests.update_webhook_request(
             webhook_id,
@@ -101,26 +97,26 @@ class WebhookCalls:
             description=description,
             disabled=disabled,
         )
-        return (self._caller.call(self._webhooks.UpdateWebhook, request, timeout=timeout)).webhook
+        return (self._caller.call(self._stub.UpdateWebhook, request, timeout=timeout)).webhook
 
     def delete_webhook(self, webhook_id: str, *, timeout: float | None = None) -> None:
-        """Remove a webhook and its deliveries. Raises InvalidFieldError, WebhookNotFoundError."""
+        """Delete a webhook and its deliveries. Raises InvalidFieldError, WebhookNotFoundError."""
         request = rpc.DeleteWebhookRequest(webhook_id=webhook_id)
         try:
-            self._caller.call(self._webhooks.DeleteWebhook, request, timeout=timeout)
+            self._caller.call(self._stub.DeleteWebhook, request, timeout=timeout)
         except WebhookNotFoundError as error:
-            if error.attempts == 1:  # else an earlier attempt deleted it, and its answer was lost
+            if error.attempts == 1:  # else an earlier attempt deleted it, and its response was lost
                 raise
 
     def rotate_webhook_secret(
         self, webhook_id: str, *, overlap: values.DurationLike | None = None, timeout: float | None = None
     ) -> rpc.RotateWebhookSecretResponse:
-        """Make a new secret, shown this once; the others sign beside it for `overlap` (24 h when None).
+        """Create a new secret, which no later response shows; the old ones still sign for `overlap` (None: 24 h).
 
         Raises InvalidFieldError, WebhookNotFoundError.
         """
         request = rpc.RotateWebhookSecretRequest(webhook_id=webhook_id, overlap=values.duration(overlap))
-        return self._caller.call(self._webhooks.RotateWebhookSecret, request, timeout=timeout)
+        return self._caller.call(self._stub.RotateWebhookSecret, request, timeout=timeout)
 
     def list_webhook_deliveries(
         self,
@@ -132,15 +128,13 @@ class WebhookCalls:
         timeout: float | None = None,
     ) -> Pages[rpc.ListWebhookDeliveriesResponse, WebhookDelivery]:
         """List a webhook's deliveries with their attempts, newest first. `page_size` is 1 to 500, 50 when 0."""
-        wanted = [values.webhook_delivery_state(state) for state in states]
-
-        def fetch(token: str) -> rpc.ListWebhookDeliveriesResponse:
-            request = rpc.ListWebhookDeliveriesRequest(
-                webhook_id=webhook_id, states=wanted, page_size=page_size, page_token=token
-            )
-            return self._caller.call(self._webhooks.ListWebhookDeliveries, request, timeout=timeout)
-
-        return Pages(fetch, lambda page: page.deliveries, page_token)
+        request = rpc.ListWebhookDeliveriesRequest(
+            webhook_id=webhook_id,
+            states=[values.webhook_delivery_state(state) for state in states],
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return Pages(self._caller, self._stub.ListWebhookDeliveries, request, lambda page: page.deliveries, timeout)
 
     def redeliver_webhook(
         self,
@@ -151,10 +145,9 @@ class WebhookCalls:
         states: Iterable[values.WebhookDeliveryStateLike] = (),
         timeout: float | None = None,
     ) -> int:
-        """Deliver one delivery again, or all since a position that are in these states; return how many go.
+        """Repeat one delivery, or all since a position that are in `states`; return how many.
 
-        `states` are DELIVERED and DEAD when empty. Raises InvalidFieldError, WebhookNotFoundError,
-        DeliveryNotFoundError.
+        Empty `states` mean DELIVERED and DEAD. Raises InvalidFieldError, WebhookNotFoundError, DeliveryNotFoundError.
         """
         request = rpc.RedeliverWebhookRequest(
             webhook_id=webhook_id,
@@ -162,12 +155,12 @@ class WebhookCalls:
             since_position=since_position,
             states=[values.webhook_delivery_state(state) for state in states],
         )
-        return (self._caller.call(self._webhooks.RedeliverWebhook, request, timeout=timeout)).redelivered
+        return (self._caller.call(self._stub.RedeliverWebhook, request, timeout=timeout)).redelivered
 
     def ping_webhook(self, webhook_id: str, *, timeout: float | None = 30.0) -> rpc.PingWebhookResponse:
-        """Post a test event and return what happened; the receiver may take as long as the operator allows.
+        """Post a test event and return the outcome. The operator limits how long the receiver may take.
 
         Raises InvalidFieldError, WebhookNotFoundError.
         """
         request = rpc.PingWebhookRequest(webhook_id=webhook_id)
-        return self._caller.call(self._webhooks.PingWebhook, request, timeout=timeout)
+        return self._caller.call(self._stub.PingWebhook, request, timeout=timeout)

@@ -22,7 +22,7 @@ from jobledger_client._tracing import span_of
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
 from jobledger_client._worker._containment import OWNER, Tasks
 from jobledger_client._worker._context import ChunkContext
-from jobledger_client._worker._failures import log_text, text_of, work_error
+from jobledger_client._worker._failures import error_text, traceback_text, work_error
 from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable
 from jobledger_client._worker._leases import Leaseholder
 from jobledger_client._worker._outbox import Item, Outbox
@@ -210,7 +210,7 @@ class Attempt:
             elif self._stop is not None:
                 await self._release(self._stop)
             elif error is not None:
-                logger.warning("%s failed: %s\n%s", self, text_of(error)[:1_024], log_text(error))
+                logger.warning("%s failed: %s\n%s", self, error_text(error)[:1_024], traceback_text(error))
                 await self._fail(error, retryable=not isinstance(error, NotRetryable))
             else:
                 await self._complete()

@@ -19,23 +19,23 @@ def work_error(error: BaseException, stage: str) -> WorkError:
     code = error.code if isinstance(error, NotRetryable) and isinstance(error.code, str) else ""
     return WorkError(
         code=_clean(code)[:_CODE_LENGTH] or _clean(type(error).__name__)[:_CODE_LENGTH],
-        message=_clean(text_of(error))[:_MESSAGE_LENGTH],
+        message=_clean(error_text(error))[:_MESSAGE_LENGTH],
         stage=stage,
     )
 
 
-def text_of(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return what an exception says; its str may fail, too."""
     if isinstance(error, SystemExit):
         return f"the handler called sys.exit({_part(repr, error.code)})"
     if isinstance(error, asyncio.CancelledError) and not error.args:
         return "the handler was cancelled, but not by the worker"
     if isinstance(error, HandlerExit) and error.__cause__ is not None:
-        return f"{error}: {text_of(error.__cause__)}"
+        return f"{error}: {error_text(error.__cause__)}"
     return _part(str, error)
 
 
-def log_text(error: BaseException) -> str:
+def traceback_text(error: BaseException) -> str:
     """Return the traceback for the log: of bounded length, in characters that every stream takes."""
     try:
         text = "".join(traceback.format_exception(error)).encode(errors="backslashreplace").decode()

@@ -7,7 +7,7 @@ from datetime import timedelta
 from jobledger.v1.worker_service_pb2 import HeartbeatResult, LeaseReport, LeaseStatus
 
 from jobledger_client._errors import JobledgerError
-from jobledger_client._sync._client import JobClient
+from jobledger_client._sync._leases import LeaseCalls
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, batches, is_refusal, is_too_large
 from jobledger_client._worker._leases import HeldLease, HeldLeases
 from jobledger_client._worker._pending import MAX_REPORT_BYTES, Taken
@@ -25,8 +25,8 @@ class Heartbeats:
     It runs on a thread with a connection of its own: a handler that blocks the event loop loses no lease.
     """
 
-    def __init__(self, client: JobClient, leases: HeldLeases) -> None:
-        self._client = client
+    def __init__(self, calls: LeaseCalls, leases: HeldLeases) -> None:
+        self._calls = calls
         self._leases = leases
         self._lease_duration = timedelta(seconds=leases.duration)
         self._timeout = max(leases.interval, min(leases.duration / 3, _MAX_TIMEOUT))
@@ -58,7 +58,7 @@ class Heartbeats:
         sent_at = self._leases.clock()
         reports = [LeaseReport(lease_token=lease.holder.lease_token, progress=taken.report) for lease, taken in batch]
         try:
-            results = self._client.heartbeat(reports, lease_duration=self._lease_duration, timeout=self._timeout)
+            results = self._calls.heartbeat(reports, lease_duration=self._lease_duration, timeout=self._timeout)
         except JobledgerError as error:
             if is_refusal(error):
                 self._send_apart(batch, max_bytes, error)

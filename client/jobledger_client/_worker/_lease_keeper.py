@@ -37,8 +37,8 @@ class LeaseKeeper:
         self.leases = HeldLeases(lease_duration.total_seconds(), interval.total_seconds(), clock)
         self._client = open_client()
         runs = {
-            "jobledger-heartbeats": Heartbeats(self._client, self.leases).run,
-            "jobledger-lease-watch": LeaseWatch(self._client, self.leases, worker, kinds).run,
+            "jobledger-heartbeats": Heartbeats(self._client.leases, self.leases).run,
+            "jobledger-lease-watch": LeaseWatch(self._client.leases, self.leases, worker, kinds).run,
             "jobledger-watchdog": Watchdog(self.leases, monitor).run,
         }
         self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in runs.items()]

@@ -17,10 +17,12 @@ class Reports:
     """The outboxes of one worker. `ahead` is for what is too much for the message that ends a lease."""
 
     def __init__(self, client: AsyncJobClient, backoff: Backoff, lease_duration: timedelta) -> None:
-        self.completions: Outbox[ChunkCompletion] = Outbox(client.complete_chunks, backoff)
-        self.failures: Outbox[ChunkFailure] = Outbox(client.fail_chunks, backoff)
-        self.releases: Outbox[ChunkRelease] = Outbox(client.release_chunks, backoff)
-        self.ahead: Outbox[LeaseReport] = Outbox(partial(client.heartbeat, lease_duration=lease_duration), backoff)
+        self.completions: Outbox[ChunkCompletion] = Outbox(client.leases.complete_chunks, backoff)
+        self.failures: Outbox[ChunkFailure] = Outbox(client.leases.fail_chunks, backoff)
+        self.releases: Outbox[ChunkRelease] = Outbox(client.leases.release_chunks, backoff)
+        self.ahead: Outbox[LeaseReport] = Outbox(
+            partial(client.leases.heartbeat, lease_duration=lease_duration), backoff
+        )
 
     def runs(self) -> dict[str, Coroutine[None, None, NoReturn]]:
         """Return what sends each of them, by name."""

@@ -55,7 +55,7 @@ class Serving:
         self._loop = asyncio.get_running_loop()
         self._handlers = handlers
         self._settings = settings
-        self._backoff = Backoff(initial=0.2, ceiling=5.0)
+        self._backoff = Backoff(initial=0.2, max_wait=5.0)
         self._keeper = LeaseKeeper(
             open_sync_client,
             settings.lease_duration,
@@ -116,7 +116,7 @@ class Serving:
                 await asyncio.sleep(self._backoff.wait(3, None, random))
 
     async def _claim_up_to(self, free: int) -> list[ClaimedChunk]:
-        claimed = await self._client.claim_chunks(
+        claimed = await self._client.leases.claim_chunks(
             list(self._handlers),
             worker=self._settings.name,
             max_chunks=min(free, _LARGEST_CLAIM),

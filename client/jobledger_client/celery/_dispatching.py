@@ -135,12 +135,14 @@ async def _fail(
 ) -> None:
     """Fail the attempt that the task made, or, if it had not begun, the one that it was to make."""
     try:
-        claimed = await client.claim_chunk(job_id, chunk_index, worker=NAME, task_id=task_id, lease_duration=_LEASE)
+        claimed = await client.leases.claim_chunk(
+            job_id, chunk_index, worker=NAME, task_id=task_id, lease_duration=_LEASE
+        )
         token, is_new = claimed.lease.token, claimed.chunk.worker == NAME
         if is_new == had_begun:  # its attempt has ended already: this one is not ours to fail
-            await client.release_chunks([token])
+            await client.leases.release_chunks([token])
         else:
-            await client.fail_chunks([ChunkFailure(lease_token=token, error=error)])
+            await client.leases.fail_chunks([ChunkFailure(lease_token=token, error=error)])
             logger.warning("the task %s failed: %s", task_id, error.message)
     except (ChunkNotClaimableError, NotFoundError):
         return

@@ -88,7 +88,7 @@ def cancel(
     job_id = which.one
     with session.client() as client:
         if job_id is None:
-            call = partial(client.cancel_jobs, reason=reason, grace_period=grace, force=force)
+            call = partial(client.bulk.cancel_jobs, reason=reason, grace_period=grace, force=force)
             return run(session, client, "cancel", call, which)
         answer = client.cancel_job(job_id, reason=reason, grace_period=grace, force=force)
         if wait:
@@ -127,7 +127,7 @@ def retry(
         raise typer.BadParameter("--chunk goes with a single JOB_ID")
     with session.client() as client:
         if job_id is None:
-            return run(session, client, "retry", partial(client.retry_jobs, reason=reason), which)
+            return run(session, client, "retry", partial(client.bulk.retry_jobs, reason=reason), which)
         job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason)
         return wait_for(session, client, job_id) if wait else _answer(session, job, "runs again")
 
@@ -166,7 +166,7 @@ def update(
         if priority is None or keep_forever or etag or any(value is not None for value in others):
             raise typer.BadParameter("of many jobs --priority can be changed, and nothing else")
         with session.client() as client:
-            return run(session, client, "update", partial(client.update_job_priorities, priority), which)
+            return run(session, client, "update", partial(client.bulk.update_job_priorities, priority), which)
     if not keep_forever and priority is None and all(value is None for value in others):
         raise typer.BadParameter("say what to change: --priority, --display-name, --label, --expire or --keep-forever")
     with session.client() as client:
@@ -207,7 +207,7 @@ def delete(
         raise typer.BadParameter("--etag goes with a single JOB_ID")
     with session.client() as client:
         if job_id is None:
-            call = partial(client.delete_jobs, force=force, delete_artifacts=artifacts)
+            call = partial(client.bulk.delete_jobs, force=force, delete_artifacts=artifacts)
             return run(session, client, "delete", call, which)
         answer = client.delete_job(job_id, force=force, reason=reason, etag=etag, delete_artifacts=artifacts)
     if session.as_json:

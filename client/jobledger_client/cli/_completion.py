@@ -33,7 +33,7 @@ def _job_ids(client: JobClient, incomplete: str) -> Iterator[tuple[str, str]]:
 
 
 def _kinds(client: JobClient, incomplete: str) -> Iterator[tuple[str, str]]:
-    for one in client.get_job_stats().kinds:
+    for one in client.statistics.get_job_stats().kinds:
         if one.kind.startswith(incomplete):
             yield one.kind, ""
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from jobledger_client._requests import export_request
-from jobledger_client._sync._export import Export
+from jobledger_client._sync._exports import Export
 from jobledger_client.cli._choices import Format, choice
 from jobledger_client.cli._exits import DONE, INTERRUPTED
 from jobledger_client.cli._filter import add_filter
@@ -92,7 +92,7 @@ def _save(session: Session, part: PartialFile, out: str) -> int:
 
 
 def _write(session: Session, part: PartialFile, out: str) -> int:
-    with part, session.client() as client, client.resume_export(part.request) as pieces:
+    with part, session.client() as client, client.exports.resume_export(part.request) as pieces:
         try:
             with _Bar() as bar:
                 for data in pieces:
@@ -125,7 +125,7 @@ def _say_how_to_go_on(session: Session, pieces: Export, out: str) -> None:
 
 
 def _print(session: Session, request: ExportJobsRequest) -> int:
-    with session.client() as client, client.resume_export(request) as pieces, _Bar() as bar:
+    with session.client() as client, client.exports.resume_export(request) as pieces, _Bar() as bar:
         for data in pieces:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()

@@ -37,7 +37,7 @@ def import_jobs(
     console = Console(stderr=True, force_interactive=None)
     with _opened(file) as lines, session.client() as client, console.status("importing") as status:
         read = _Jobs(lines)
-        said = client.import_jobs(read, on_progress=lambda so_far: status.update(_sentence(so_far)))
+        said = client.imports.import_jobs(read, on_progress=lambda so_far: status.update(_sentence(so_far)))
     if session.as_json:
         _json.document(said)
     else:

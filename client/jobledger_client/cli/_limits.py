@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def list_limits(session: Session) -> None:
     """List the limits, with what they hold and what waits."""
     with session.client() as client:
-        found = client.list_limits()
+        found = client.limits.list_limits()
     if session.as_json:
         _json.document(ListLimitsResponse(limits=found))
     else:
@@ -37,7 +37,7 @@ def set_limit(
 ) -> None:
     """Set a limit, or change it. Jobs that are in work go on."""
     with session.client() as client:
-        limit = client.set_limit(scope, max_running)
+        limit = client.limits.set_limit(scope, max_running)
     if session.as_json:
         _json.document(limit)
     else:
@@ -47,4 +47,4 @@ def set_limit(
 def delete_limit(session: Session, scope: Scope) -> None:
     """Take a limit away: what waits for it goes."""
     with session.client() as client:
-        client.delete_limit(scope)
+        client.limits.delete_limit(scope)

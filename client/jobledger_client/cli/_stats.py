@@ -43,7 +43,7 @@ def stats(
     span = (_parse.moment("--since", since), _parse.moment("--until", until))
     step = StatsStep.STATS_STEP_UNSPECIFIED if by is None else by
     with session.client() as client:
-        found = client.get_job_stats(
+        found = client.statistics.get_job_stats(
             kinds=kind or (),
             time_range=span if any(span) else None,
             step=step,

@@ -151,7 +151,7 @@ class _Stream:
     def _recount(self) -> None:
         owner, kinds = self._wanted["owner"], self._wanted["kinds"]
         asked = self._wanted["include_service_jobs"]
-        stats = self._client.get_job_stats(kinds=kinds, owner=owner, include_service_jobs=asked)
+        stats = self._client.statistics.get_job_stats(kinds=kinds, owner=owner, include_service_jobs=asked)
         with self._lock:
             self._board.count(stats)
 

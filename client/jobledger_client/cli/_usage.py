@@ -44,7 +44,7 @@ def usage(
 ) -> None:
     """Show what was called, and with which keys; it needs the key of an admin."""
     with session.client() as client:
-        pages = client.get_usage(
+        pages = client.admin.get_usage(
             start_day=start,
             end_day=end,
             owner=owner,

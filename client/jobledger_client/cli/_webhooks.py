@@ -75,7 +75,7 @@ def create(
     It is told of all but job.progress, unless events are given.
     """
     with session.client() as client:
-        answer = client.create_webhook(
+        answer = client.webhooks.create_webhook(
             url,
             event_types=event or (),
             progress_percents=percent or (),
@@ -93,7 +93,7 @@ def create(
 def list_webhooks(session: Session) -> None:
     """List webhooks, oldest first."""
     with session.client() as client:
-        page = read_pages(client.list_webhooks(), all_pages=True)
+        page = read_pages(client.webhooks.list_webhooks(), all_pages=True)
     if session.as_json:
         _json.document(page)
     else:
@@ -133,7 +133,7 @@ def update(
             "say what to change: --url, --event, --percent, --kind, --label, --disable or --resume"
         )
     with session.client() as client:
-        webhook = client.update_webhook(webhook_id, **given)
+        webhook = client.webhooks.update_webhook(webhook_id, **given)
     _answer(session, webhook, "updated")
 
 
@@ -147,7 +147,7 @@ def rotate(
 ) -> None:
     """Make a new secret and print it; it is shown this once."""
     with session.client() as client:
-        answer = client.rotate_webhook_secret(webhook_id, overlap=_parse.span("--overlap", overlap))
+        answer = client.webhooks.rotate_webhook_secret(webhook_id, overlap=_parse.span("--overlap", overlap))
     if session.as_json:
         _json.document(answer)
     else:
@@ -157,7 +157,7 @@ def rotate(
 def delete(session: Session, webhook_id: WebhookId) -> None:
     """Remove a webhook and its deliveries."""
     with session.client() as client:
-        client.delete_webhook(webhook_id)
+        client.webhooks.delete_webhook(webhook_id)
     if session.as_json:
         _json.document(DeleteWebhookResponse())
     else:
@@ -175,7 +175,7 @@ def deliveries(
 ) -> None:
     """List a webhook's deliveries, newest first, with what became of them."""
     with session.client() as client:
-        pages = client.list_webhook_deliveries(
+        pages = client.webhooks.list_webhook_deliveries(
             webhook_id, states=state or (), page_size=page_size, page_token=page_token
         )
         page = read_pages(pages, all_pages=all_pages)
@@ -201,7 +201,7 @@ def redeliver(
     Of those since a position the DELIVERED and DEAD ones go, unless states are given.
     """
     with session.client() as client:
-        count = client.redeliver_webhook(
+        count = client.webhooks.redeliver_webhook(
             webhook_id, delivery_id=delivery, since_position=since_position, states=state or ()
         )
     if session.as_json:
@@ -216,7 +216,7 @@ def ping(session: Session, webhook_id: WebhookId) -> int:
     Exits with 0 when the receiver answered with 2xx, else with 1.
     """
     with session.client() as client:
-        answer = client.ping_webhook(webhook_id)
+        answer = client.webhooks.ping_webhook(webhook_id)
     if session.as_json:
         _json.document(answer)
     else:

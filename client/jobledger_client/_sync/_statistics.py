@@ -1,5 +1,5 @@
-# Generated from _async/_stats.py by client/generate_sync.py: edit that one, then run `make gen`.
-"""The calls that ask for figures of many jobs."""
+# Generated from _async/_statistics.py by client/generate_sync.py: edit that module, then run `make gen`.
+"""The call for statistics of many jobs."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from jobledger_client._sync._backend import Channel
 
 
-class StatsCalls:
+class StatisticsCalls:
     """What the service counts and measures."""
 
     def __init__(self, channel: "Channel", caller: Caller) -> None:
-        self._figures = JobServiceStub(channel)
+        self._stub = JobServiceStub(channel)
         self._caller = caller
 
     def get_job_stats(
@@ -31,12 +31,12 @@ class StatsCalls:
         include_service_jobs: bool = False,
         timeout: float | None = None,
     ) -> GetJobStatsResponse:
-        """Return how many jobs there are now, and what happened in a span: in all, and of each kind.
+        """Return how many jobs there are now, and what happened in a time range: in total and by kind.
 
-        `kinds` are at most 100; none is all but the service's own, which `include_service_jobs` adds. `time_range` is
-        (start, end), widened to whole hours of UTC; the last 24 hours when None. `step` is HOUR or DAY for a series of
-        the span too, at most 2,000 points. `owner` is whose jobs, the key's own when empty; another takes an admin's
-        key. It costs the same however many jobs there are. Raises InvalidFieldError, RoleMissingError.
+        `kinds` are at most 100; empty means all but the service's own, which `include_service_jobs` adds. `time_range`
+        is (start, end), widened to whole hours of UTC; the last 24 hours when None. `step`, HOUR or DAY, adds a series
+        of at most 2,000 points. `owner` is whose jobs, the key's own when empty; another owner needs an admin's key.
+        The cost does not depend on the number of jobs. Raises InvalidFieldError, RoleMissingError.
         """
         request = GetJobStatsRequest(
             kinds=kinds,
@@ -45,4 +45,4 @@ class StatsCalls:
             owner=owner,
             include_service_jobs=include_service_jobs,
         )
-        return self._caller.call(self._figures.GetJobStats, request, timeout=timeout)
+        return self._caller.call(self._stub.GetJobStats, request, timeout=timeout)

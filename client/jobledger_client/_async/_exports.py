@@ -1,0 +1,130 @@
+"""Exports of many jobs as a file: the calls, and the stream that resumes from its last token."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Self, Unpack
+
+from jobledger.v1.export_pb2 import ExportJobsRequest, ExportJobsResponse
+from jobledger.v1.job_service_pb2_grpc import JobServiceStub
+
+from jobledger_client import _requests as requests
+from jobledger_client import _values as values
+from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._async._stream import AsyncResumingStream
+
+if TYPE_CHECKING:
+    from jobledger_client._async._backend import Channel, StreamCall
+
+
+class AsyncExport:
+    """The bytes of an export, in pieces of whole lines. It resumes by itself after the last piece returned.
+
+    A piece may be empty: nothing matched for a while, but `percent` has moved. Raises HistoryTrimmedError when the
+    service no longer has the history since the export began, PageTokenInvalidError for a token of another export,
+    InvalidFieldError, DeadlineExceededError after its timeout, and UnavailableError when no server answers for
+    `reconnect_timeout`.
+    """
+
+    def __init__(
+        self,
+        caller: AsyncCaller,
+        method: "StreamCall[ExportJobsRequest, ExportJobsResponse]",
+        request: ExportJobsRequest,
+        *,
+        timeout: float | None,
+        reconnect_timeout: float,
+    ) -> None:
+        self._request = request
+        self._last = ExportJobsResponse(resume_token=request.resume_token)
+        self._is_complete = False
+        self._stream: AsyncResumingStream[ExportJobsResponse] = AsyncResumingStream(
+            caller, method, self._next_request, timeout=timeout, reconnect_timeout=reconnect_timeout
+        )
+
+    @property
+    def resume_token(self) -> str:
+        """Where another export with the same request resumes; empty before the first piece and after the last."""
+        return self._last.resume_token
+
+    @property
+    def cursor(self) -> bytes:
+        """The position at which every job is shown, from which a watch may continue; empty before the first piece."""
+        return self._last.cursor
+
+    @property
+    def rows(self) -> int:
+        """How many jobs were returned, from the beginning of the export."""
+        return self._last.rows
+
+    @property
+    def unreadable_rows(self) -> int:
+        """How many of the rows cannot be shown, because the stored job is damaged."""
+        return self._last.unreadable_rows
+
+    @property
+    def percent(self) -> float:
+        """About how much of the jobs has been read, 0 to 100."""
+        return self._last.percent
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._is_complete:
+            raise StopAsyncIteration
+        piece = await anext(self._stream)
+        self._last, self._is_complete = piece, not piece.resume_token
+        return piece.data
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the export. Further iteration ends at once."""
+        self._stream.close()
+
+    def _next_request(self) -> ExportJobsRequest:
+        request = ExportJobsRequest()
+        request.CopyFrom(self._request)
+        request.resume_token = self._last.resume_token
+        return request
+
+
+class AsyncExportCalls:
+    """Export many jobs as a file."""
+
+    def __init__(self, channel: "Channel", caller: AsyncCaller) -> None:
+        self._stub = JobServiceStub(channel)
+        self._caller = caller
+
+    def export_jobs(
+        self,
+        format: values.ExportFormatLike,  # noqa: A002 - the contract's name for it
+        *,
+        columns: Iterable[str] = (),
+        label_columns: Iterable[str] = (),
+        resume_token: str = "",
+        timeout: float | None = None,
+        reconnect_timeout: float = 300.0,
+        **filter: Unpack[requests.JobFilterFields],  # noqa: A002 - the contract's name for it
+    ) -> AsyncExport:
+        """Export every job that matches the filter, oldest first, all as they were at one position of the ledger.
+
+        `format` is "csv" or "jsonl". `columns` are those to write, all when empty; `label_columns` are labels to write
+        as columns. With the `resume_token` of an earlier export with the same request, it resumes there. `timeout`
+        limits the whole export, None not at all; `reconnect_timeout` limits how long it looks for a server once it has
+        begun. Both are in seconds.
+        """
+        request = requests.export_request(format, columns, label_columns, filter)
+        request.resume_token = resume_token
+        return self.resume_export(request, timeout=timeout, reconnect_timeout=reconnect_timeout)
+
+    def resume_export(
+        self, request: ExportJobsRequest, *, timeout: float | None = None, reconnect_timeout: float = 300.0
+    ) -> AsyncExport:
+        """Resume an export: `request` is the one that it began with, with its last `resume_token`."""
+        return AsyncExport(
+            self._caller, self._stub.ExportJobs, request, timeout=timeout, reconnect_timeout=reconnect_timeout
+        )
