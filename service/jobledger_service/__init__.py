@@ -1,6 +1,7 @@
 """Jobledger: the system of record for long-running jobs, served over gRPC."""
 
-from importlib.metadata import version
 from typing import Final
 
-VERSION: Final = version("jobledger-service")
+__version__ = "0.1.0"
+
+VERSION: Final = __version__

@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Annotated
 
 import typer
 
+from jobledger_client import __version__
 from jobledger_client.cli import (
     _change,
     _create,
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _show_version(asked: bool | None) -> None:  # noqa: FBT001 - typer calls it so
     if asked:
-        typer.echo(f"jobledger {metadata.version('jobledger-client')}")
+        typer.echo(f"jobledger {__version__}")
         raise typer.Exit
 
 
