@@ -71,18 +71,21 @@ class Piped:
 
 
 @pytest.mark.long
-def test_over_a_pipe_a_watch_says_that_it_reconnects_and_goes_on(own_server: Server, client: JobClient, kind: str):
-    job_id = client.create_job(kind).job.job_id
-    with Piped(Shell(own_server.target), "watch", job_id) as watching:
-        assert "QUEUED" in watching.line()
+@pytest.mark.parametrize("command", ["watch", "create --wait"])
+def test_over_a_pipe_it_says_that_it_reconnects_and_goes_on(
+    own_server: Server, client: JobClient, kind: str, command: str
+):
+    words = ["watch", client.create_job(kind).job.job_id] if command == "watch" else ["create", kind, "--wait"]
+    with Piped(Shell(own_server.target), *words) as following:
+        assert "QUEUED" in following.line()  # the watch has its first message before the server dies
         own_server.kill()
-        assert " s ago: " in watching.said("jobledger: reconnecting, last heard ")
+        assert " s ago: " in following.said("jobledger: reconnecting, last heard ")
         own_server.start()
-        watching.said("jobledger: connected again after ")
+        following.said("jobledger: connected again after ")
         complete(client, kind)
-        output, _ = watching.process.communicate(timeout=BOUND)
+        output, _ = following.process.communicate(timeout=BOUND)
         assert "COMPLETED  100.0 %" in output.splitlines()[-1]
-        assert watching.process.returncode == 0
+        assert following.process.returncode == 0
 
 
 @pytest.mark.long

@@ -16,8 +16,10 @@ from jobledger.v1.chunk_pb2 import WorkError
 from jobledger.v1.error_reason_pb2 import ErrorReason
 from jobledger.v1.job_pb2 import JobState
 from jobledger.v1.job_service_pb2 import WatchMessageType
-from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport, ProgressReport
+from jobledger.v1.worker_service_pb2 import ChunkFailure, HeartbeatRequest, LeaseReport, ProgressReport
+from jobledger.v1.worker_service_pb2_grpc import WorkerServiceStub
 from jobledger_client import InvalidFieldError, JobClient, JobledgerError, JobNotFoundError
+from jobledger_client._status import error_from_call
 
 from examples.audio_mixing.__main__ import in_work, make_stems, start
 from examples.audio_mixing.mix import HEADROOM, LOUDEST, aligned, load, mastered, mixed
@@ -94,6 +96,18 @@ class TestTroubleToday:
     def test_a_percent_that_is_no_number_is_not_even_sent(self, wrong: Claimed, percent: float):
         with pytest.raises(ValueError, match=r"progress\.percent: must be a finite number"):
             wrong.report(percent=percent)
+
+    @pytest.mark.parametrize("percent", [float("nan"), float("inf"), float("-inf")])
+    def test_the_server_refuses_a_percent_that_is_no_number(
+        self, server: Server, caller: JobClient, wrong: Claimed, percent: float
+    ):
+        report = LeaseReport(lease_token=wrong.token, progress=ProgressReport(percent=percent))
+        with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as error:
+            WorkerServiceStub(channel).Heartbeat(HeartbeatRequest(reports=[report]), timeout=BOUND)
+        refusal = error_from_call(error.value)
+        assert refusal.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert [violation.field for violation in refusal.field_violations] == ["reports[0].progress.percent"]
+        assert caller.get_job(wrong.job_id).progress.percent == 0
 
     @pytest.mark.parametrize("percent", [140, -1])
     def test_a_percent_is_checked(self, caller: JobClient, wrong: Claimed, percent: float):
