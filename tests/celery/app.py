@@ -102,4 +102,4 @@ def hard(ctx: ChunkContext) -> None:
 
 
 if __name__ == "__main__":
-    chunks.dispatcher(push_again=timedelta(seconds=1)).run()
+    chunks.dispatcher(push_timeout=timedelta(seconds=1)).run()

@@ -74,11 +74,11 @@ async def test_every_chunk_is_pushed_once_and_urgent_ones_first(
 ):
     slow = await create(client, kind, 3)
     urgent = await create(client, kind, 2, priority=9)
-    async with dispatching(ahead=1) as queue:
+    async with dispatching(max_queued=1) as queue:
         pushed = []
         for _ in range(5):
             pushed.append(await queue.take())
-            assert queue.empty(), "no more than `ahead` wait in the engine's queue"
+            assert queue.empty(), "no more than `max_queued` wait in the engine's queue"
             await run_of(client, pushed[-1]).complete()
         assert [message[:2] for message in pushed] == [(urgent, 0), (urgent, 1), (slow, 0), (slow, 1), (slow, 2)]
         assert [(await client.get_job(job_id)).state for job_id in (slow, urgent)] == [COMPLETED, COMPLETED]
@@ -97,7 +97,7 @@ async def test_a_failed_attempt_is_pushed_again(dispatching: Dispatching, client
 
 
 async def test_a_lost_message_is_sent_again(dispatching: Dispatching, client: AsyncJobClient, kind: str):
-    async with dispatching(push_again=timedelta(seconds=0.2), ahead=1) as queue:
+    async with dispatching(push_timeout=timedelta(seconds=0.2), max_queued=1) as queue:
         await create(client, kind, 1)
         lost, again = await queue.take(), await queue.take()
         assert lost[:2] == again[:2]
@@ -139,21 +139,21 @@ async def test_a_dispatcher_begins_with_what_is_there(dispatching: Dispatching, 
 
 
 def test_a_window_has_room(kind: str):
-    with pytest.raises(ValueError, match="ahead: 0"):
-        Dispatcher(kinds=[kind], push=lambda job, chunk: "", ahead=0)
+    with pytest.raises(ValueError, match="max_queued must be 1 or more; got 0"):
+        Dispatcher(kinds=[kind], push=lambda job, chunk: "", max_queued=0)
 
 
 def test_times_of_the_service_are_read_by_its_own_clock():
     now = {"wall": 5_000.0, "monotonic": 10.0}
     clock = ServerClock(lambda: now["wall"], lambda: now["monotonic"])
     assert clock.now() == 5_000.0  # nothing was heard of yet
-    clock.hear(8_600.0)  # the service is an hour ahead
+    clock.observe(8_600.0)  # the service is an hour ahead
     now["monotonic"] += 5.0
     assert clock.now() == 8_605.0
-    clock.hear(8_603.0)  # an event that took longer tells less
+    clock.observe(8_603.0)  # an event that took longer tells less
     assert clock.now() == 8_605.0
     now["monotonic"] += 301.0
-    clock.hear(8_900.0)  # after a while it counts all the same: clocks drift
+    clock.observe(8_900.0)  # after a while it counts all the same: clocks drift
     assert clock.now() == 8_900.0
 
 
@@ -161,16 +161,16 @@ async def test_a_round_counts_once_what_waits_however_many_chunks_it_pushes(
     dispatching: Dispatching, client: AsyncJobClient, kind: str, monkeypatch: pytest.MonkeyPatch
 ):
     counted = 0
-    waiting = Backlog.waiting
+    waiting = Backlog.count_unclaimed
 
     def counting(self: Backlog, now: float) -> int:
         nonlocal counted
         counted += 1
         return waiting(self, now)
 
-    monkeypatch.setattr(Backlog, "waiting", counting)
+    monkeypatch.setattr(Backlog, "count_unclaimed", counting)
     await create(client, kind, 300)
-    async with dispatching(ahead=200) as queue:
+    async with dispatching(max_queued=200) as queue:
         taken = [await queue.take() for _ in range(200)]
         assert len({message[1] for message in taken}) == 200
         assert counted < 20

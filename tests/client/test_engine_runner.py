@@ -71,7 +71,7 @@ def test_a_task_that_comes_twice_is_refused(runner: EngineRunner, server: Server
 def test_heartbeats_keep_the_lease_and_hear_of_cancellation(runner: EngineRunner, sync_client: JobClient, kind: str):
     job_id = sync_client.create_job(kind).job.job_id
     overdue = threading.Event()
-    with runner.attempt(job_id, task_id="a", overdue=overdue.set, cancel_grace=0.01) as ctx:
+    with runner.attempt(job_id, task_id="a", on_overdue=overdue.set, cancel_grace=0.01) as ctx:
         first = sync_client.get_job(job_id).chunks[0].lease_expire_time
         while sync_client.get_job(job_id).chunks[0].lease_expire_time == first:
             assert not ctx.wait_cancelled(0.05)

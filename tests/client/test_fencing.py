@@ -36,7 +36,7 @@ class Holder:
     def lease_lost(self) -> None:
         self.heard.append("lost")
 
-    def lease_over(self, silence: float) -> None:
+    def lease_expired(self, silence: float) -> None:
         self.heard.append(f"over after {silence:g} s")
 
     def refused(self, error: object) -> None:
@@ -66,7 +66,7 @@ def test_a_lease_is_over_its_duration_after_the_call_that_extended_it_was_sent()
     Heartbeats(Answering(time, seconds=4.0), leases).beat()  # the answer comes at 14 s, to what was sent at 10 s
     time.now += 25.9
     watchdog.check()
-    assert (holder.heard, leases.seconds_left(60.0)) == ([], pytest.approx(0.1))
+    assert (holder.heard, leases.seconds_until_expiry(60.0)) == ([], pytest.approx(0.1))
     time.now += 0.1
     watchdog.check()
     assert holder.heard == ["over after 30 s"]
@@ -123,7 +123,7 @@ async def test_work_stops_when_the_server_is_not_reached_for_a_lease(
         for _ in handlers:
             await stopped.acquire()
     assert sorted(cancelled) == ["async", "plain"]
-    assert sum("is over: the service was not reached for" in message for message in caplog.messages) == 2
+    assert sum("has expired: the service was unreachable for" in message for message in caplog.messages) == 2
 
 
 async def test_work_stops_by_the_workers_clock_while_its_loop_is_blocked(

@@ -147,9 +147,9 @@ def test_a_lease_that_is_named_while_a_heartbeat_is_on_its_way_stays_due(stream:
     sent_at = stream.service.time.now
     stream.service.time.now += 1.0
     stream.leases.check(["job of a"])
-    stream.leases.extended(held, sent_at)
+    stream.leases.mark_extended(held, sent_at)
     assert stream.due() == ["a"]
-    stream.leases.extended(held, stream.service.time.now)
+    stream.leases.mark_extended(held, stream.service.time.now)
     assert stream.due() == []
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from jobledger_client._worker._containment import Tasks
-from jobledger_client._worker._loop_monitor import LATE, QUIET_SECONDS, LoopMonitor
+from jobledger_client._worker._handler_tasks import HandlerTasks
+from jobledger_client._worker._loop_monitor import BLOCKED_SECONDS, QUIET_SECONDS, LoopMonitor
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -14,23 +14,23 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_a_late_loop_is_told_once_in_a_while_for_each_kind(caplog: pytest.LogCaptureFixture):
-    culprits: list[Any] = [Tasks("a.b", "the handler of a.b (chunk 0 of job x)")]
+    culprits: list[Any] = [HandlerTasks("a.b", "the handler of a.b (chunk 0 of job x)")]
     monitor = LoopMonitor(asyncio.get_running_loop(), lambda task: culprits[0])
     monitor.check(0.0)
-    monitor.check(LATE - 0.1)
+    monitor.check(BLOCKED_SECONDS - 0.1)
     assert warnings(caplog) == []
-    for now in (LATE, LATE + 1, LATE + QUIET_SECONDS - 0.1):
+    for now in (BLOCKED_SECONDS, BLOCKED_SECONDS + 1, BLOCKED_SECONDS + QUIET_SECONDS - 0.1):
         monitor.check(now)
     assert warnings(caplog) == ["the handler of a.b (chunk 0 of job x) has blocked the event loop for 1.0 s"]
-    culprits[0] = Tasks("c.d", "the handler of c.d (chunk 1 of job y)")
+    culprits[0] = HandlerTasks("c.d", "the handler of c.d (chunk 1 of job y)")
     monitor.check(30.0)
     culprits[0] = None
     monitor.check(31.0)
-    culprits[0] = Tasks("a.b", "the handler of a.b (chunk 2 of job x)")
-    monitor.check(LATE + QUIET_SECONDS)
+    culprits[0] = HandlerTasks("a.b", "the handler of a.b (chunk 2 of job x)")
+    monitor.check(BLOCKED_SECONDS + QUIET_SECONDS)
     assert warnings(caplog)[1:] == [
         "the handler of c.d (chunk 1 of job y) has blocked the event loop for 30.0 s",
-        "something that is no handler has blocked the event loop for 31.0 s",
+        "code outside the handlers has blocked the event loop for 31.0 s",
         "the handler of a.b (chunk 2 of job x) has blocked the event loop for 61.0 s",
     ]
 

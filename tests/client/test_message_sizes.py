@@ -81,7 +81,7 @@ async def test_all_that_a_chunk_may_have_is_one_report_and_one_commit(client: As
         holder.pending.add_artifact(f"a{n}", largest(), job=False)
     for n in range(80):
         holder.pending.add_artifact(f"j{n}", largest(), job=True)
-    taken = holder.pending.take()
+    taken = holder.pending.snapshot()
     assert taken.is_all
     job = (await client.create_job(kind)).job
     [claimed] = await client.leases.claim_chunks([kind], worker="w")

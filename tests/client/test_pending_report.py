@@ -14,7 +14,7 @@ def pending(*, has_plan: bool = False) -> tuple[PendingReport, list[int]]:
 
 def sent(one: PendingReport) -> dict[str, Any]:
     """Return the progress that would be sent now."""
-    report = one.take().report
+    report = one.snapshot().report
     return {
         field.name: value
         for field, value in report.ListFields()
@@ -56,7 +56,7 @@ def test_what_is_confirmed_is_not_sent_again():
     one.add_progress(ProgressReport(percent=40))
     one.add_artifact("a", Artifact(uri="s3://b/a"), job=False)
     one.add_artifact("j", Artifact(uri="s3://b/j"), job=True)
-    taken = one.take()
+    taken = one.snapshot()
     assert (set(taken.report.artifacts), set(taken.report.job_artifacts)) == ({"a"}, {"j"})
     one.confirm(taken)
     assert not one
@@ -66,16 +66,16 @@ def test_what_comes_while_a_report_is_on_its_way_remains():
     one, _ = pending()
     one.add_progress(ProgressReport(percent=40))
     one.add_artifact("a", Artifact(uri="s3://b/old"), job=False)
-    taken = one.take()
+    taken = one.snapshot()
     one.add_progress(ProgressReport(message="newer"))
     one.add_artifact("a", Artifact(uri="s3://b/new"), job=False)
     one.confirm(taken)
     assert sent(one) == {"percent": 40, "message": "newer"}
-    assert one.take().report.artifacts["a"].uri == "s3://b/new"
+    assert one.snapshot().report.artifacts["a"].uri == "s3://b/new"
 
 
 def test_a_report_that_was_lost_is_sent_again():
     one, _ = pending()
     one.add_artifact("a", Artifact(uri="s3://b/a"), job=False)
-    one.take()
-    assert "a" in one.take().report.artifacts
+    one.snapshot()
+    assert "a" in one.snapshot().report.artifacts

@@ -247,7 +247,7 @@ async def test_what_no_waiting_cures_ends_the_worker(server: Server):
 
 async def test_a_worker_needs_handlers_one_for_each_kind():
     worker = Worker("127.0.0.1:1")
-    with pytest.raises(ValueError, match="no handlers"):
+    with pytest.raises(ValueError, match="must have a handler"):
         await worker.serve()
     worker.handler("a.b")(lambda ctx: None)
     with pytest.raises(ValueError, match=r"'a\.b' has a handler"):

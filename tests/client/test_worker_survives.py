@@ -184,7 +184,7 @@ async def test_handlers_that_never_stop_do_not_take_the_workers_slots(
             assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
     finally:
         may_end.set()
-    assert any("does not stop; it is left behind" in message for message in caplog.messages)
+    assert any("does not stop; it is abandoned" in message for message in caplog.messages)
 
 
 class UnblockOnWarning(logging.Handler):

@@ -1,1 +1,1 @@
-"""For work that outside engines run: attempts in an engine's own processes, pushing chunks to it, and stopping it."""
+"""Integrations of external engines: attempts in an engine's processes, pushes to its queue, and stops of its tasks."""

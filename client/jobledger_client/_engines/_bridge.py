@@ -1,4 +1,4 @@
-"""Carries cancellation from the ledger to an outside engine: it stops the engine's tasks of jobs that are to stop."""
+"""Propagates cancellation from the ledger to an external engine: it stops the engine's tasks of jobs that must stop."""
 
 import asyncio
 import logging
@@ -22,11 +22,11 @@ from jobledger_client._errors import JobNotFoundError
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._retry import Backoff
 from jobledger_client._runnable import Runnable
-from jobledger_client._worker._outbox import PASSING
+from jobledger_client._worker._outbox import TRANSIENT_ERRORS
 
 logger = logging.getLogger("jobledger_client.engine")
 
-_TRIES = 5
+_MAX_ATTEMPTS = 5
 _PROCESSING = ChunkState.CHUNK_STATE_PROCESSING
 _CANCELLED = ChunkState.CHUNK_STATE_CANCELLED
 _SNAPSHOT = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
@@ -38,7 +38,7 @@ _ENDED_EARLY = (JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_FAILED)
 
 @dataclass(frozen=True, slots=True)
 class TaskToStop:
-    """A task of the engine whose job is to stop; `reason` is what CancelJob was told, empty when nothing."""
+    """A task of the engine whose job must stop; `reason` is that of CancelJob, empty without one."""
 
     job_id: str
     chunk_index: int
@@ -51,16 +51,16 @@ StopTask: TypeAlias = Callable[[TaskToStop], Awaitable[bool | None] | bool | Non
 
 
 class CancelBridge(Runnable):
-    """Watches for jobs that are to stop, and calls `stop_task` for each task_id that works on one of their chunks.
+    """Watches for jobs that must stop, and calls `stop_task` for each task_id that works on one of their chunks.
 
-    That is: the job is cancelled (also with `force`), deleted, or failed at once by its policy FAIL_FAST. `stop_task`
-    may be `async def` or plain; a plain one is called on a thread. It answers True when the task runs no longer: its
-    chunk is then given back at once, so that the job need not wait for its grace period. It is called again when it
-    raises, five times in all, and may be called again for a task that it has stopped.
+    A job must stop when it is cancelled (also with `force`), deleted, or failed by its policy FAIL_FAST. `stop_task`
+    may be `async def` or plain; a plain one runs on a thread. It returns True when the task no longer runs: the bridge
+    then releases the chunk at once, so that the job need not wait for its grace period. When it raises, it is called
+    again, five times in total; it may also be called again for a task that it has stopped.
 
-    `kinds` are the kinds to watch, all when empty. `on_cursor` is called with the place up to which all has been done;
-    given as `cursor`, a later bridge goes on from there, and misses no cancellation that came between. The rest is as
-    in AsyncJobClient.
+    `kinds` are the kinds to watch, all when empty. `on_cursor` is called with the cursor up to which all stops are
+    done; a later bridge with this `cursor` misses no cancellation in between. For the other parameters see
+    AsyncJobClient.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class CancelBridge(Runnable):
         self._on_cursor = on_cursor
         self._backoff = Backoff(initial=0.2, max_wait=5.0)
         self._working: dict[str, dict[int, Chunk]] = {}
-        self._stopped: dict[str, set[tuple[int, str]]] = {}  # so that each message need not stop them again
+        self._stopped: dict[str, set[tuple[int, str]]] = {}  # so that further messages do not stop them again
 
     async def serve(self) -> None:
-        """Carry cancellations until `stop`. Raises the JobledgerError of a watch that no waiting cures."""
+        """Propagate cancellations until `stop`. Raises the JobledgerError of a watch that is not transient."""
         self._loop = asyncio.get_running_loop()
         async with self._open_client() as client:
             watching = asyncio.create_task(self._watch(client), name="cancel bridge")
@@ -104,7 +104,7 @@ class CancelBridge(Runnable):
     async def _watch(self, client: AsyncJobClient) -> None:
         messages = client.watch_jobs(
             kinds=self._kinds,
-            states=["QUEUED", "RUNNING", "CANCELLING"],  # the snapshots need no job that has ended
+            states=["QUEUED", "RUNNING", "CANCELLING"],  # the snapshots need no jobs that have ended
             cursor=self._cursor,
             mode="EVERY",
             bookmarks=True,
@@ -113,22 +113,22 @@ class CancelBridge(Runnable):
         async with messages:
             async for message in messages:
                 if message.type != _BOOKMARK:
-                    await self._hear_in_the_end(client, message)
+                    await self._handle_with_retries(client, message)
                 if messages.cursor and self._on_cursor is not None:
                     self._on_cursor(messages.cursor)
 
-    async def _hear_in_the_end(self, client: AsyncJobClient, message: WatchJobsResponse) -> None:
+    async def _handle_with_retries(self, client: AsyncJobClient, message: WatchJobsResponse) -> None:
         failures = 0
         while True:
             try:
-                return await self._hear(client, message)
-            except PASSING as error:
+                return await self._handle(client, message)
+            except TRANSIENT_ERRORS as error:
                 failures += 1
                 wait = self._backoff.wait(failures, error, random)
-                logger.warning("could not read job %s, trying again in %.1f s: %s", message.job.job_id, wait, error)
+                logger.warning("could not read job %s; next attempt in %.1f s: %s", message.job.job_id, wait, error)
             await asyncio.sleep(wait)
 
-    async def _hear(self, client: AsyncJobClient, message: WatchJobsResponse) -> None:
+    async def _handle(self, client: AsyncJobClient, message: WatchJobsResponse) -> None:
         job_id = message.job.job_id
         working = self._working.setdefault(job_id, {})
         if message.type == _SNAPSHOT and message.job.state == JobState.JOB_STATE_RUNNING:
@@ -138,17 +138,17 @@ class CancelBridge(Runnable):
                 working[chunk.index] = chunk
             elif chunk.state != _CANCELLED:
                 working.pop(chunk.index, None)
-        for chunk in await self._affected(client, message):
-            await self._carry(client, message.job, chunk)
+        for chunk in await self._chunks_to_stop(client, message):
+            await self._stop_chunk(client, message.job, chunk)
         if message.type in (_DELETED, _LEFT):
             self._working.pop(job_id, None)
             self._stopped.pop(job_id, None)
 
-    async def _affected(self, client: AsyncJobClient, message: WatchJobsResponse) -> list[Chunk]:
-        """Return the chunks whose tasks are to stop. Those known from memory may be gone from the ledger already."""
+    async def _chunks_to_stop(self, client: AsyncJobClient, message: WatchJobsResponse) -> list[Chunk]:
+        """Return the chunks whose tasks must stop. The ledger may no longer have those of earlier messages."""
         job = message.job
         known = self._working.get(job.job_id, {})
-        if message.type == _DELETED or not job.state:  # gone, with its chunks
+        if message.type == _DELETED or not job.state:  # deleted with its chunks
             return list(known.values())
         if job.state == JobState.JOB_STATE_CANCELLING:
             state = _PROCESSING
@@ -159,33 +159,33 @@ class CancelBridge(Runnable):
         found = {chunk.index: chunk async for chunk in _with_task(client, job.job_id, state)}
         return list((found if state == _PROCESSING else known | found).values())
 
-    async def _carry(self, client: AsyncJobClient, job: Job, chunk: Chunk) -> None:
+    async def _stop_chunk(self, client: AsyncJobClient, job: Job, chunk: Chunk) -> None:
         stopped = self._stopped.setdefault(job.job_id, set())
         if (chunk.index, chunk.task_id) in stopped:
             return
         stopped.add((chunk.index, chunk.task_id))
         task = TaskToStop(job.job_id, chunk.index, chunk.task_id, chunk.worker, job.cancel_reason)
-        if await self._stop(task) and job.state == JobState.JOB_STATE_CANCELLING:
+        if await self._call_stop_task(task) and job.state == JobState.JOB_STATE_CANCELLING:
             ended = AsyncEngineTask(client, job.job_id, chunk.index, task_id=chunk.task_id, worker=chunk.worker)
             await ended.release("the engine has stopped its task")
 
-    async def _stop(self, task: TaskToStop) -> bool:
-        """Have the engine stop its task; tell whether it has."""
-        for failures in range(1, _TRIES + 1):
+    async def _call_stop_task(self, task: TaskToStop) -> bool:
+        """Stop a task of the engine; return whether it no longer runs."""
+        for failures in range(1, _MAX_ATTEMPTS + 1):
             try:
                 return bool(await call(self._stop_task, task))
             except Exception:
-                if failures == _TRIES:
-                    logger.exception("gave up to stop the task %s of job %s", task.task_id, task.job_id)
+                if failures == _MAX_ATTEMPTS:
+                    logger.exception("could not stop the task %s of job %s; giving up", task.task_id, task.job_id)
                     break
                 wait = self._backoff.wait(failures, None, random)
-                logger.warning("could not stop the task %s, trying again in %.1f s", task.task_id, wait, exc_info=True)
+                logger.warning("could not stop the task %s; next attempt in %.1f s", task.task_id, wait, exc_info=True)
             await asyncio.sleep(wait)
         return False
 
 
 async def _with_task(client: AsyncJobClient, job_id: str, state: ChunkState.ValueType) -> AsyncIterator[Chunk]:
-    """Yield the job's chunks in this state that an engine works on, or did; none of a job that is gone."""
+    """Yield the job's chunks in this state that have a task of an engine; none for a job that does not exist."""
     try:
         async for chunk in client.list_chunks(job_id, states=[state], page_size=1_000):
             if chunk.task_id:

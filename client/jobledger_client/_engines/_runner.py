@@ -1,4 +1,4 @@
-"""Attempts at named chunks in an engine's own process: the engine calls plain code, and that code is the work."""
+"""Attempts at named chunks in an engine's own process: the engine calls plain code, which does the work."""
 
 import asyncio
 import os
@@ -16,7 +16,7 @@ from jobledger.v1.worker_service_pb2 import ClaimedChunk
 
 from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._channel import ChannelOptions
-from jobledger_client._engines._side import Side
+from jobledger_client._engines._loop_thread import LoopThread
 from jobledger_client._errors import ChunkNotClaimableError
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._sync._client import JobClient
@@ -26,12 +26,11 @@ from jobledger_client._worker._lease_keeper import checked_interval
 
 
 class EngineRunner:
-    """Runs attempts at chunks for an engine that says which: RunPod, Airflow, Celery, a cron job.
+    """Runs attempts at chunks that an engine names: RunPod, Airflow, Celery, a cron job.
 
-    `name` is for people and the audit trail, host and process id when None. `lease_duration` is 1 s to 24 h: how long
-    the chunk of a process that died stays with it; heartbeats come each `heartbeat_interval`, a third of it when None,
-    by themselves. The rest is as in AsyncJobClient. Any thread may use it, and a process that was forked may go on
-    using it.
+    `name` is for people and the audit trail; None means host and process id. `lease_duration`, 1 s to 24 h, is how long
+    a process that died keeps its chunk; a thread sends heartbeats each `heartbeat_interval`, None means a third of
+    `lease_duration`. For the other parameters see AsyncJobClient. Any thread may use it, and so may a forked process.
     """
 
     def __init__(
@@ -49,16 +48,18 @@ class EngineRunner:
         self._name = name
         self._lease_duration = lease_duration
         self._heartbeat_interval = checked_interval(lease_duration, heartbeat_interval)
-        how: dict[str, Any] = {"api_key": api_key, "credentials": credentials, "metadata": metadata, "options": options}
-        self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **how)
-        self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **how)
+        connection: dict[str, Any] = {
+            "api_key": api_key, "credentials": credentials, "metadata": metadata, "options": options
+        }  # fmt: skip
+        self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **connection)
+        self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **connection)
         self._lock = threading.Lock()
-        self._side: Side | None = None
+        self._loop_thread: LoopThread | None = None
         self._running: set[tuple[str, int]] = set()
 
     @property
     def name(self) -> str:
-        """The name of this process, as others see it."""
+        """The name of this process in leases and the audit trail."""
         return self._name or f"{socket.gethostname()}-{os.getpid()}"
 
     @contextmanager
@@ -68,24 +69,24 @@ class EngineRunner:
         chunk_index: int = 0,
         *,
         task_id: str,
-        overdue: Callable[[], object] | None = None,
+        on_overdue: Callable[[], object] | None = None,
         cancel_grace: float = 5.0,
     ) -> Iterator[ChunkContext]:
-        """Lease the chunk under the engine's `task_id`, and report what becomes of the block.
+        """Lease the chunk under the engine's `task_id`, and report the end of the block.
 
-        The chunk is completed when the block ends, failed when it raises (the error goes on to the engine), and given
-        back when it ends after `cancelled`, or with SystemExit or KeyboardInterrupt. `overdue` is called on another
-        thread when the block still runs `cancel_grace` seconds after `cancelled`, to stop it harder.
+        The chunk is completed when the block ends, failed when it raises (the engine gets the error, too), and released
+        when it ends after `cancelled`, or with SystemExit or KeyboardInterrupt. Another thread calls `on_overdue` when
+        the block still runs `cancel_grace` seconds after `cancelled`.
 
-        Raises ChunkNotClaimableError when there is nothing to do: the chunk is done, cancelled, not yet due, or in
-        work, also when another process was given the same `task_id`. JobNotFoundError, ChunkNotFoundError.
+        Raises ChunkNotClaimableError when there is nothing to do: the chunk is completed, cancelled, not yet due, or
+        another process works on it, even under the same `task_id`. Also raises JobNotFoundError, ChunkNotFoundError.
         """
         claimed = self._claim(job_id, chunk_index, task_id)
         ended: Future[None] = Future()
-        handed: Future[tuple[Attempt, ChunkContext]] = Future()
-        side = self._own_side()
-        reported = side.start(_follow(side, claimed, handed, ended, cancel_grace, overdue))
-        attempt, context = handed.result()
+        started: Future[tuple[Attempt, ChunkContext]] = Future()
+        loop_thread = self._get_loop_thread()
+        reported = loop_thread.start(_run_attempt(loop_thread, claimed, started, ended, cancel_grace, on_overdue))
+        attempt, context = started.result()
         try:
             yield context
         except (SystemExit, KeyboardInterrupt):
@@ -103,9 +104,9 @@ class EngineRunner:
     def close(self) -> None:
         """End the connection."""
         with self._lock:
-            if self._side is not None:
-                self._side.close()
-                self._side = None
+            if self._loop_thread is not None:
+                self._loop_thread.close()
+                self._loop_thread = None
 
     def __enter__(self) -> Self:
         return self
@@ -113,25 +114,25 @@ class EngineRunner:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _own_side(self) -> Side:
+    def _get_loop_thread(self) -> LoopThread:
         with self._lock:
-            if self._side is None or not self._side.is_ours:
-                self._side = Side(
+            if self._loop_thread is None or not self._loop_thread.is_usable:
+                self._loop_thread = LoopThread(
                     self._open_client, self._open_sync_client, self._lease_duration, self._heartbeat_interval, self.name
                 )
                 self._running.clear()
-            return self._side
+            return self._loop_thread
 
     def _claim(self, job_id: str, chunk_index: int, task_id: str) -> ClaimedChunk:
-        """Lease the chunk, unless it is in work under the same task_id: engines may deliver a task twice."""
-        side, chunk = self._own_side(), (job_id, chunk_index)
+        """Lease the chunk, unless a task with the same id works on it: engines may deliver a task twice."""
+        loop_thread, chunk = self._get_loop_thread(), (job_id, chunk_index)
         with self._lock:
             if chunk in self._running:
-                raise _in_work(job_id, chunk_index, self.name)
+                raise _already_claimed(job_id, chunk_index, self.name)
             self._running.add(chunk)
         try:
-            claimed = side.start(
-                side.client.leases.claim_chunk(
+            claimed = loop_thread.start(
+                loop_thread.client.leases.claim_chunk(
                     job_id, chunk_index, worker=self.name, task_id=task_id, lease_duration=self._lease_duration
                 )
             ).result()
@@ -140,46 +141,46 @@ class EngineRunner:
             raise
         if claimed.chunk.worker != self.name:
             self._running.discard(chunk)
-            raise _in_work(job_id, chunk_index, claimed.chunk.worker)
+            raise _already_claimed(job_id, chunk_index, claimed.chunk.worker)
         return claimed
 
 
-def _in_work(job_id: str, chunk_index: int, worker: str) -> ChunkNotClaimableError:
+def _already_claimed(job_id: str, chunk_index: int, worker: str) -> ChunkNotClaimableError:
     return ChunkNotClaimableError(
-        f"chunk {chunk_index} of job {job_id} is in work at {worker}, under the same task_id",
+        f"{worker} already works on chunk {chunk_index} of job {job_id} under the same task_id",
         code=grpc.StatusCode.FAILED_PRECONDITION,
         reason="CHUNK_NOT_CLAIMABLE",
         metadata={"job_id": job_id, "chunk_index": str(chunk_index), "state": "PROCESSING"},
     )
 
 
-async def _follow(
-    side: Side,
+async def _run_attempt(
+    loop_thread: LoopThread,
     claimed: ClaimedChunk,
-    handed: Future[tuple[Attempt, ChunkContext]],
+    started: Future[tuple[Attempt, ChunkContext]],
     ended: Future[None],
     cancel_grace: float,
-    overdue: Callable[[], object] | None,
+    on_overdue: Callable[[], object] | None,
 ) -> None:
-    """Keep the lease until the block has ended, and report it."""
+    """Keep the lease until the block has ended, and report its end."""
 
     def block(context: ChunkContext) -> None:
-        handed.set_result((attempt, context))
+        started.set_result((attempt, context))
         ended.result()
 
-    attempt = Attempt(claimed, block, side.keeper, side.reports, cancel_grace)
-    telling = asyncio.create_task(_tell_overdue(handed, cancel_grace, overdue))
+    attempt = Attempt(claimed, block, loop_thread.keeper, loop_thread.reports, cancel_grace)
+    overdue = asyncio.create_task(_call_when_overdue(started, cancel_grace, on_overdue))
     try:
         await attempt.run()
     finally:
-        telling.cancel()
+        overdue.cancel()
 
 
-async def _tell_overdue(
-    handed: Future[tuple[Attempt, ChunkContext]], cancel_grace: float, overdue: Callable[[], object] | None
+async def _call_when_overdue(
+    started: Future[tuple[Attempt, ChunkContext]], cancel_grace: float, on_overdue: Callable[[], object] | None
 ) -> None:
-    _, context = await asyncio.wrap_future(handed)
+    _, context = await asyncio.wrap_future(started)
     await context.until_cancelled()
     await asyncio.sleep(cancel_grace)
-    if overdue is not None:
-        overdue()
+    if on_overdue is not None:
+        on_overdue()

@@ -1,1 +1,1 @@
-"""The runner for workers: claims chunks, calls handlers, and reports what became of them."""
+"""The runner for workers: it claims chunks, calls handlers, and reports their ends."""

@@ -1,4 +1,4 @@
-"""The service's rules for what a handler reports, checked where the handler reports it."""
+"""The service's rules for reports, checked before a handler's report is sent."""
 
 import re
 from collections.abc import Collection
@@ -17,7 +17,7 @@ _MAX_URI_LENGTH = 2_048
 _MAX_CONTENT_TYPE_LENGTH = 255
 _MAX_METADATA_BYTES = 4 * 1024
 _UNSAFE = re.compile(r"[\s\x00-\x1f\x7f\\]")
-_MAX_SHOWN = 60
+_MAX_QUOTED_LENGTH = 60
 
 
 def check_artifact(name: str, artifact: Artifact, schemes: Collection[str]) -> None:
@@ -33,30 +33,30 @@ def check_artifact(name: str, artifact: Artifact, schemes: Collection[str]) -> N
 
 
 def artifact_bytes(name: str, artifact: Artifact) -> int:
-    """Return what an artifact counts for, as the service counts it: its texts, its metadata, and 60 for the rest."""
+    """Return the size of an artifact as the service counts it: its texts, its metadata, and 60 for the rest."""
     texts = (name, artifact.uri, artifact.content_type)
     return sum(len(text.encode()) for text in texts) + artifact.metadata.ByteSize() + 60
 
 
 def check_uri(uri: str, schemes: Collection[str]) -> None:
-    """Raise ValueError for a URI that the service would refuse: `schemes` are those that its operator allows."""
+    """Raise ValueError for a URI that the service would refuse; `schemes` are those that its operator allows."""
     check_text("uri", uri, _MAX_URI_LENGTH, min_length=1)
     parts = urlsplit(uri)
     if "://" not in uri:
-        raise ValueError(f"uri must have a scheme, such as s3://bucket/key or https://host/path; got {_shown(uri)}")
+        raise ValueError(f"uri must have a scheme, such as s3://bucket/key or https://host/path; got {_quote(uri)}")
     if schemes and parts.scheme not in schemes:
-        raise ValueError(f"uri must have one of the schemes {', '.join(schemes)}; got {_shown(uri)}")
+        raise ValueError(f"uri must have one of the schemes {', '.join(schemes)}; got {_quote(uri)}")
     if _UNSAFE.search(uri) or not (parts.netloc or parts.scheme == "file"):
-        raise ValueError(f"uri must name a host or bucket, without spaces and backslashes; got {_shown(uri)}")
+        raise ValueError(f"uri must name a host or bucket, without spaces and backslashes; got {_quote(uri)}")
 
 
 def check_text(name: str, value: str, max_length: int, min_length: int = 0) -> None:
-    """Raise ValueError for a text that is too long, too short, or has what the service refuses in any text."""
+    """Raise ValueError for a text that is too long or too short, or has a NUL character."""
     if not min_length <= len(value) <= max_length:
         raise ValueError(f"{name} must have {min_length} to {max_length} characters; got {len(value)}")
     if "\x00" in value:
-        raise ValueError(f"{name} must have no NUL character; got {_shown(value)}")
+        raise ValueError(f"{name} must have no NUL character; got {_quote(value)}")
 
 
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…")
+def _quote(value: str) -> str:
+    return repr(value if len(value) <= _MAX_QUOTED_LENGTH else value[:_MAX_QUOTED_LENGTH] + "…")

@@ -1,4 +1,4 @@
-"""One attempt at one chunk, from the claim to the report of what became of it."""
+"""One attempt at one chunk, from the claim to the report of its end."""
 
 import asyncio
 import logging
@@ -20,9 +20,9 @@ from jobledger.v1.worker_service_pb2 import (
 from jobledger_client._errors import JobledgerError
 from jobledger_client._tracing import span_of
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
-from jobledger_client._worker._containment import OWNER, Tasks
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._failures import error_text, traceback_text, work_error
+from jobledger_client._worker._handler_tasks import OWNER, HandlerTasks
 from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable
 from jobledger_client._worker._leases import Leaseholder
 from jobledger_client._worker._outbox import Item, Outbox
@@ -32,8 +32,8 @@ from jobledger_client._worker._reports import Reports
 logger = logging.getLogger("jobledger_client.worker")
 
 
-class Stop(Enum):
-    """Why an attempt was told to stop, in words for the audit trail."""
+class StopReason(Enum):
+    """Why an attempt must stop, in words for the audit trail."""
 
     CANCEL_REQUESTED = "the job is cancelled"
     DRAINING = "the worker shuts down"
@@ -41,31 +41,31 @@ class Stop(Enum):
     REFUSED = "the service refused a report"
 
 
-class Leases(Protocol):
-    """Where an attempt has its lease kept."""
+class LeaseRegistry(Protocol):
+    """Extends the leases that are added to it."""
 
     def add(self, holder: Leaseholder) -> None:
-        """Keep this lease from now on."""
+        """Extend this lease from now on."""
 
     def remove(self, holder: Leaseholder) -> None:
-        """Let this lease go."""
+        """Extend this lease no longer."""
 
     def wake(self) -> None:
-        """Note that a holder has something to report."""
+        """Send what a holder has to report."""
 
 
 class Attempt:
-    """Calls the handler and reports: completed when it returns, failed when it raises, released when it was stopped.
+    """Calls the handler and reports: completed when it returns, failed when it raises, released after a stop.
 
-    `cancel_grace` is how many seconds an asynchronous handler has after a stop before it is cancelled. One that does
-    not stop even then is left behind `abandon_after` seconds after the stop; None: never.
+    `cancel_grace` is how many seconds an asynchronous handler has after a stop before it is cancelled. A handler that
+    still runs `abandon_after` seconds after the stop is abandoned; None: never.
     """
 
     def __init__(
         self,
         claimed: ClaimedChunk,
         handler: Handler,
-        leases: Leases,
+        leases: LeaseRegistry,
         reports: Reports,
         cancel_grace: float,
         abandon_after: float | None = None,
@@ -83,11 +83,11 @@ class Attempt:
         self._loop = asyncio.get_running_loop()
         self._abandoned: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[BaseException | None] | None = None
-        self._stop: Stop | None = None
-        self._stops: set[Stop] = set()
+        self._stop: StopReason | None = None
+        self._stops: set[StopReason] = set()
         self._refusal: JobledgerError | None = None
         self._reporting = False
-        self.tasks = Tasks(claimed.kind, f"the handler of {claimed.kind} ({self})")
+        self.tasks = HandlerTasks(claimed.kind, f"the handler of {claimed.kind} ({self})")
 
     def __str__(self) -> str:
         return f"chunk {self._context.chunk.index} of job {self._context.job_id}"
@@ -108,56 +108,55 @@ class Attempt:
             self._leases.remove(self)
             self._task.cancel()
 
-    def left_behind(self) -> "asyncio.Future[Any] | None":
-        """Return what of the handler still runs after the attempt: its thread, or its task; None when it has ended."""
+    def unfinished(self) -> "asyncio.Future[Any] | None":
+        """Return the thread or the task of a handler that still runs after the attempt; None when it has ended."""
         if self._call.thread is not None:
             return self._call.thread
         return self._task if self._task is not None and not self._task.done() else None
 
     async def _work(self) -> BaseException | None:
-        """Run the handler; return what it raised. Nothing that a handler raises goes further, not even SystemExit."""
+        """Run the handler; return what it raised. No exception of a handler propagates, not even SystemExit."""
         try:
             with span_of(self._claimed):
                 await self._call.run()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the chunk fails of it and the worker lives
+        except BaseException as error:  # noqa: BLE001 - any exception fails the chunk, and the worker survives
             return error
         return None
 
     def cancel_requested(self) -> None:
-        """Stop because the job is cancelled: asynchronous handlers are cancelled after the grace."""
-        self._on_loop(self._stop_for, Stop.CANCEL_REQUESTED, self._cancel_grace)
+        """Stop because the job is cancelled: asynchronous handlers are cancelled after the grace period."""
+        self._on_loop(self._stop_for, StopReason.CANCEL_REQUESTED, self._cancel_grace)
 
     def lease_lost(self) -> None:
-        """Stop at once and report nothing: the chunk is somebody else's.
+        """Stop at once and report nothing: another worker may have the chunk.
 
-        Once the end is being reported, its answer tells: a heartbeat that comes after it finds no lease, as it should.
+        While the end is being reported this does nothing: a heartbeat after that report finds no lease.
         """
-        self._on_loop(self._lose, "the lease of %s is lost; its work stops", self)
+        self._on_loop(self._lose_lease, "the lease of %s is lost; its work stops", self)
 
-    def lease_over(self, silence: float) -> None:
-        """Stop at once and report nothing: the service may have given the chunk to somebody else."""
-        self._on_loop(
-            self._lose, "the lease of %s is over: the service was not reached for %.1f s; its work stops", self, silence
-        )
+    def lease_expired(self, silence: float) -> None:
+        """Stop at once and report nothing: another worker may have the chunk."""
+        message = "the lease of %s has expired: the service was unreachable for %.1f s; its work stops"
+        self._on_loop(self._lose_lease, message, self, silence)
 
     def refused(self, error: JobledgerError) -> None:
-        """Stop because the service does not take what the handler reported: the chunk fails."""
-        self._on_loop(self._refuse, error)
+        """Stop because the service refuses what the handler reported: the chunk fails."""
+        self._on_loop(self._fail_refused, error)
 
     def drain(self) -> None:
         """Stop because the worker shuts down."""
-        self._stop_for(Stop.DRAINING, 0.0)
+        self._stop_for(StopReason.DRAINING, 0.0)
 
     def abandon(self) -> None:
-        """Wait no longer for a handler that does not stop; one that has stopped is only waiting for its report."""
+        """Wait no longer for a handler that does not stop. One that has stopped only waits for its report."""
         if self._task is not None and not self._task.done() and not self._abandoned.done():
-            logger.warning("the handler of %s does not stop; it is left behind", self)
+            logger.warning("the handler of %s does not stop; it is abandoned", self)
             self._abandoned.set_result(None)
 
     def _on_loop(self, stop: Callable[..., None], *args: object) -> None:
-        """Stop from any thread: the context is told at once, also while the loop is blocked.
+        """Stop from any thread, also while the loop is blocked.
 
-        The loop hears of it first, so that it never takes the end of a handler that obeys for a completion.
+        The loop receives the stop before the context does, so that a handler which returns after it is not completed.
         """
         if self._reporting:
             return
@@ -165,23 +164,23 @@ class Attempt:
             self._loop.call_soon_threadsafe(stop, *args)
         self._context.cancel()
 
-    def _lose(self, message: str, *args: object) -> None:
+    def _lose_lease(self, message: str, *args: object) -> None:
         if self._reporting:
             return
         logger.warning(message, *args)
-        self._stop_for(Stop.LEASE_LOST, 0.0)
-        self._stop = Stop.LEASE_LOST  # whatever came before: there is nothing left to report
+        self._stop_for(StopReason.LEASE_LOST, 0.0)
+        self._stop = StopReason.LEASE_LOST  # overrides any earlier reason: nothing may be reported
 
-    def _refuse(self, error: JobledgerError) -> None:
+    def _fail_refused(self, error: JobledgerError) -> None:
         if self._reporting:
             return
         logger.error("the service refused what %s reported: %s", self, error)
         if self._stop is None:
             self._refusal = error
-        self._stop_for(Stop.REFUSED, 0.0)
+        self._stop_for(StopReason.REFUSED, 0.0)
 
-    def _stop_for(self, stop: Stop, grace: float) -> None:
-        """Have the handler stop; of several reasons the first one counts."""
+    def _stop_for(self, stop: StopReason, grace: float) -> None:
+        """Stop the handler; of several reasons the first one counts."""
         if stop in self._stops:
             return
         self._stops.add(stop)
@@ -192,7 +191,7 @@ class Attempt:
             self._cancel_handler()
         elif first:
             self._loop.call_later(grace, self._cancel_handler)
-        if first and self._abandon_after is not None and stop is not Stop.DRAINING:
+        if first and self._abandon_after is not None and stop is not StopReason.DRAINING:
             self._loop.call_later(self._abandon_after, self.abandon)
 
     def _cancel_handler(self) -> None:
@@ -202,7 +201,7 @@ class Attempt:
     async def _report(self, task: "asyncio.Task[BaseException | None]") -> None:
         error = _error_of(task)
         try:
-            if self._stop is Stop.LEASE_LOST:
+            if self._stop is StopReason.LEASE_LOST:
                 return
             self._reporting = True
             if self._refusal is not None:
@@ -215,7 +214,7 @@ class Attempt:
             else:
                 await self._complete()
         except JobledgerError:
-            logger.exception("the end of %s could not be reported", self)
+            logger.exception("could not report the end of %s", self)
 
     async def _complete(self) -> None:
         def completion(last: ProgressReport) -> ChunkCompletion:
@@ -230,40 +229,41 @@ class Attempt:
             await self._fail(error, retryable=False)
 
     async def _fail(self, error: BaseException, *, retryable: bool) -> None:
-        why = work_error(error, self.pending.stage)
+        cause = work_error(error, self.pending.stage)
 
         def failure(last: ProgressReport | None) -> ChunkFailure:
-            return ChunkFailure(lease_token=self.lease_token, error=why, not_retryable=not retryable, progress=last)
+            return ChunkFailure(lease_token=self.lease_token, error=cause, not_retryable=not retryable, progress=last)
 
-        await self._end_anyhow(self._reports.failures, failure)
+        await self._end_or_drop_report(self._reports.failures, failure)
 
-    async def _release(self, stop: Stop) -> None:
+    async def _release(self, stop: StopReason) -> None:
         def release(last: ProgressReport | None) -> ChunkRelease:
             return ChunkRelease(lease_token=self.lease_token, progress=last, reason=stop.value)
 
-        await self._end_anyhow(self._reports.releases, release)
+        await self._end_or_drop_report(self._reports.releases, release)
 
-    async def _end_anyhow(self, outbox: Outbox[Item], item: Callable[[ProgressReport | None], Item]) -> None:
-        """End the lease with the last report; without it, when the service refuses it."""
+    async def _end_or_drop_report(self, outbox: Outbox[Item], item: Callable[[ProgressReport | None], Item]) -> None:
+        """End the lease with the last report; without it when the service refuses it."""
         try:
             await self._end(outbox, item)
         except JobledgerError as error:
             if not is_refusal(error):
                 raise
             logger.warning("the service refused the last report of %s: %s", self, error)
-            self._log_if_lost(await outbox.post(item(None)))
+            self._log_if_lost(await outbox.submit(item(None)))
 
     async def _end(self, outbox: Outbox[Item], item: Callable[[ProgressReport], Item]) -> None:
-        """End the lease with the last report, in one call; what is too much for one goes ahead of it."""
+        """End the lease with the last report, in one call; what exceeds one call is sent before it."""
         max_bytes = MAX_REPORT_BYTES
         while True:
             try:
-                taken = self.pending.take(max_bytes)
-                while not taken.is_all:
-                    await self._reports.ahead.post(LeaseReport(lease_token=self.lease_token, progress=taken.report))
-                    self.pending.confirm(taken)
-                    taken = self.pending.take(max_bytes)
-                self._log_if_lost(await outbox.post(item(taken.report)))
+                last = self.pending.snapshot(max_bytes)
+                while not last.is_all:
+                    overflow = LeaseReport(lease_token=self.lease_token, progress=last.report)
+                    await self._reports.overflow.submit(overflow)
+                    self.pending.confirm(last)
+                    last = self.pending.snapshot(max_bytes)
+                self._log_if_lost(await outbox.submit(item(last.report)))
             except JobledgerError as error:
                 max_bytes //= 4
                 if not is_too_large(error) or max_bytes < MIN_REPORT_BYTES:
@@ -277,7 +277,7 @@ class Attempt:
 
 
 def _error_of(task: "asyncio.Task[BaseException | None]") -> BaseException | None:
-    """Return what the handler raised; nothing for one that was left behind."""
+    """Return what the handler raised; None for one that was abandoned."""
     if not task.done():
         return None
     return asyncio.CancelledError() if task.cancelled() else task.result()

@@ -1,4 +1,4 @@
-"""What a handler is given: its chunk, and the means to report on it."""
+"""The argument of a handler: its chunk, and the methods to report on it."""
 
 import asyncio
 import threading
@@ -18,9 +18,9 @@ _MESSAGE_LENGTH = 1_024
 
 
 class ChunkContext:
-    """One attempt at one chunk. Every method may be called from any thread, and returns at once.
+    """One attempt at one chunk. Any thread may call its methods; they return at once.
 
-    What is reported goes out with the next heartbeat, at most about each half second, the latest of each value.
+    The next heartbeat carries the reports, the latest of each value, at most about twice a second.
     """
 
     def __init__(self, claimed: ClaimedChunk, pending: PendingReport) -> None:
@@ -71,30 +71,30 @@ class ChunkContext:
 
     @property
     def stage(self) -> str:
-        """The stage that this attempt named last; empty before."""
+        """The stage that this attempt reported last; empty before the first."""
         return self._pending.stage
 
     @property
     def result_uri(self) -> str:
-        """What `result` was told; empty before."""
+        """The URI last passed to `result`; empty before."""
         return self._result_uri
 
     @property
     def cancelled(self) -> bool:
-        """True when the work is to stop: the job is cancelled, the lease is lost or over, or the worker shuts down.
+        """True when the work must stop: the job is cancelled, the lease is lost or expired, or the worker shuts down.
 
-        A lease is over when the service was not reached for its duration: somebody else may have the chunk then.
+        A lease expires when the service is unreachable for its duration: another worker may then have the chunk.
 
-        What a handler returns or raises after this is not reported: the chunk is given back.
+        What a handler returns or raises after this is not reported: the chunk is released.
         """
         return self._cancelled.is_set()
 
     def wait_cancelled(self, seconds: float | None = None) -> bool:
-        """Block until `cancelled`, or for `seconds`; return `cancelled`. For plain handlers, in place of time.sleep."""
+        """Block until `cancelled`, or for `seconds`; return `cancelled`. It replaces time.sleep in plain handlers."""
         return self._cancelled.wait(seconds)
 
     async def until_cancelled(self) -> None:
-        """Return once `cancelled`. For asynchronous handlers, which are also cancelled a grace period later."""
+        """Return once `cancelled`. Asynchronous handlers use it; they are also cancelled a grace period later."""
         await self._cancelled_on_loop.wait()
 
     def progress(
@@ -106,11 +106,11 @@ class ChunkContext:
         message: str | None = None,
         items_completed: int | None = None,
     ) -> None:
-        """Report how far the chunk has come; what is None stays as it is.
+        """Report progress; None leaves a value unchanged.
 
         `percent` and `stage_percent` are 0 to 100; without `percent` the service computes it from the stage and the
         job's plan, or from `items_completed`. A `message` is cut to 1,024 characters. Raises ValueError for a value
-        outside its range, for a stage that the job's plan does not have, and for a text with a NUL character.
+        outside its range, for a stage that is not in the job's plan, and for a text with a NUL character.
         """
         self._check_percent("percent", percent)
         self._check_percent("stage_percent", stage_percent)
@@ -138,22 +138,22 @@ class ChunkContext:
         metadata: StructLike | None = None,
         job: bool = False,
     ) -> None:
-        """Report an output or preview of the chunk, or with `job` of the job; one of the same name is replaced.
+        """Report an output or preview of the chunk, or with `job` of the job; it replaces one with the same name.
 
         Raises ValueError for what the service would refuse: a name of more than 128 characters, a `uri` with a scheme
         that the operator does not allow or of more than 2,048 characters, a `content_type` of more than 255, `metadata`
-        of more than 4 KiB encoded or that JSON cannot hold without loss, and more than 50 artifacts or
-        256 KiB of them for the chunk, or 100 and 512 KiB for the job.
+        of more than 4 KiB encoded or that JSON cannot hold without loss, and more than 50 artifacts or 256 KiB for the
+        chunk, or 100 and 512 KiB for the job.
         """
         artifact = Artifact(
             uri=uri, content_type=content_type, size_bytes=size_bytes, metadata=struct(metadata, "metadata")
         )
         rules.check_artifact(name, artifact, self._claimed.artifact_schemes)
-        self._check_room(name, artifact, job=job)
+        self._check_artifact_limits(name, artifact, job=job)
         self._pending.add_artifact(name, artifact, job=job)
 
     def result(self, uri: str) -> None:
-        """Declare where the job's result is. It shows once the job is COMPLETED; the last one declared holds.
+        """Set the URI of the job's result. It is visible once the job is COMPLETED; the last one counts.
 
         Raises ValueError for a `uri` that the service would refuse, as `artifact` does.
         """
@@ -161,7 +161,7 @@ class ChunkContext:
         self._result_uri = uri
 
     def cancel(self) -> None:
-        """Set `cancelled`. The worker does this, and tests of handlers may."""
+        """Set `cancelled`. The worker calls this; tests of handlers may, too."""
         self._cancelled.set()
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._cancelled_on_loop.set)
@@ -176,20 +176,20 @@ class ChunkContext:
         rules.check_text("stage", stage, rules.MAX_STAGE_LENGTH, min_length=1)
         plan = [declared.name for declared in self._claimed.stages]
         if plan and stage not in plan:
-            raise ValueError(f"stage must be one of the job's plan: {', '.join(plan)}; got {stage!r}")
+            raise ValueError(f"stage must be one of {', '.join(plan)}, the job's plan; got {stage!r}")
 
-    def _check_room(self, name: str, artifact: Artifact, *, job: bool) -> None:
+    def _check_artifact_limits(self, name: str, artifact: Artifact, *, job: bool) -> None:
         sizes = self._job_artifact_sizes if job else self._artifact_sizes
-        of = "job" if job else "chunk"
-        most = rules.MAX_JOB_ARTIFACTS if job else rules.MAX_CHUNK_ARTIFACTS
-        if name not in sizes and len(sizes) >= most:
-            raise ValueError(f"a {of} must have at most {most} artifacts; {name!r} is one more")
+        owner = "job" if job else "chunk"
+        max_artifacts = rules.MAX_JOB_ARTIFACTS if job else rules.MAX_CHUNK_ARTIFACTS
+        if name not in sizes and len(sizes) >= max_artifacts:
+            raise ValueError(f"a {owner} must have at most {max_artifacts} artifacts; {name!r} is one more")
         size = rules.artifact_bytes(name, artifact)
         total = sum(sizes.values()) - sizes.get(name, 0) + size
-        most = rules.MAX_JOB_ARTIFACT_BYTES if job else rules.MAX_CHUNK_ARTIFACT_BYTES
-        if total > most:
+        max_bytes = rules.MAX_JOB_ARTIFACT_BYTES if job else rules.MAX_CHUNK_ARTIFACT_BYTES
+        if total > max_bytes:
             raise ValueError(
-                f"the artifacts of a {of} must have at most {most:,} bytes; with {name!r} they have {total:,}"
+                f"the artifacts of a {owner} must have at most {max_bytes:,} bytes; with {name!r} they have {total:,}"
             )
         sizes[name] = size
 

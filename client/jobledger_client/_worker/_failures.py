@@ -1,4 +1,4 @@
-"""What a handler raised, as the service and the log take it, whatever it is."""
+"""A handler's exception as a WorkError and as text for the log."""
 
 import asyncio
 import traceback
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from jobledger.v1.chunk_pb2 import WorkError
 
-from jobledger_client._worker._containment import HandlerExit
+from jobledger_client._worker._handler_tasks import HandlerExit
 from jobledger_client._worker._handlers import NotRetryable
 
 _CODE_LENGTH = 128
@@ -15,7 +15,7 @@ _TRACEBACK_LENGTH = 32 * 1024
 
 
 def work_error(error: BaseException, stage: str) -> WorkError:
-    """Return an error as the service takes it: cut to its bounds, without characters that it refuses."""
+    """Return an exception as a WorkError: cut to the service's limits, without characters that it refuses."""
     code = error.code if isinstance(error, NotRetryable) and isinstance(error.code, str) else ""
     return WorkError(
         code=_clean(code)[:_CODE_LENGTH] or _clean(type(error).__name__)[:_CODE_LENGTH],
@@ -25,21 +25,21 @@ def work_error(error: BaseException, stage: str) -> WorkError:
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an exception says; its str may fail, too."""
+    """Return the message of an exception, even if its __str__ fails."""
     if isinstance(error, SystemExit):
-        return f"the handler called sys.exit({_part(repr, error.code)})"
+        return f"the handler called sys.exit({_read_text(repr, error.code)})"
     if isinstance(error, asyncio.CancelledError) and not error.args:
         return "the handler was cancelled, but not by the worker"
     if isinstance(error, HandlerExit) and error.__cause__ is not None:
         return f"{error}: {error_text(error.__cause__)}"
-    return _part(str, error)
+    return _read_text(str, error)
 
 
 def traceback_text(error: BaseException) -> str:
-    """Return the traceback for the log: of bounded length, in characters that every stream takes."""
+    """Return the traceback for the log, limited in length, in characters that every stream accepts."""
     try:
         text = "".join(traceback.format_exception(error)).encode(errors="backslashreplace").decode()
-    except BaseException:  # noqa: BLE001 - an exception may fail at anything that is asked of it
+    except BaseException:  # noqa: BLE001 - any method of an exception may raise
         return f"{type(error).__name__} (its traceback cannot be formatted)"
     if len(text) <= _TRACEBACK_LENGTH:
         return text.rstrip()
@@ -47,7 +47,7 @@ def traceback_text(error: BaseException) -> str:
     return f"{text[:half]}\n… {len(text) - 2 * half} characters left out …\n{text[-half:]}".rstrip()
 
 
-def _part(read: Callable[[object], str], value: object) -> str:
+def _read_text(read: Callable[[object], str], value: object) -> str:
     try:
         return read(value).encode(errors="replace").decode()
     except BaseException as failure:  # noqa: BLE001 - see above
@@ -55,5 +55,5 @@ def _part(read: Callable[[object], str], value: object) -> str:
 
 
 def _clean(text: str) -> str:
-    """Return the text without what protobuf or the service refuses: NUL, and halves of surrogate pairs."""
+    """Return the text without NUL, which the service refuses, and halves of surrogate pairs, which protobuf refuses."""
     return text[: 4 * _MESSAGE_LENGTH].replace("\x00", "�").encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""Handlers: the functions that do the work of a kind, and how they are called."""
+"""Handlers, the functions that do the work of a kind, and one call of a handler."""
 
 import asyncio
 import concurrent.futures
@@ -13,10 +13,10 @@ from jobledger_client._worker._context import ChunkContext
 Handler: TypeAlias = Callable[[ChunkContext], Awaitable[None] | None]
 
 
-class NotRetryable(Exception):  # noqa: N818 - it reads as what it says: raise NotRetryable(...)
-    """Raised by a handler whose chunk would fail again: it is FAILED, whatever attempts are left.
+class NotRetryable(Exception):  # noqa: N818 - reads well: raise NotRetryable(...)
+    """A handler raises it when a retry is useless: the chunk is FAILED, even if attempts are left.
 
-    `code` (1 to 128 characters) is the error's code; the name of the class when None.
+    `code` (1 to 128 characters) is the error's code; None means the name of the class.
     """
 
     def __init__(self, message: str = "", *, code: str | None = None) -> None:
@@ -25,28 +25,28 @@ class NotRetryable(Exception):  # noqa: N818 - it reads as what it says: raise N
 
 
 def check_handler(handler: object) -> None:
-    """Raise TypeError for what could not be run to its end: not callable, or a generator function."""
+    """Raise TypeError for an object that is not callable, and for a generator function."""
     if not callable(handler):
         raise TypeError(f"a handler must be a function that takes a ChunkContext; got {handler!r}")
     for function in (handler, type(handler).__call__):
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
-                f"a handler must return or raise; {handler!r} yields, so that calling it runs nothing: "
-                "remove the yield, or call it in a handler that iterates over it"
+                f"a handler must return or raise; {handler!r} is a generator function, and a call of it runs nothing: "
+                "remove the yield, or iterate over it in a handler"
             )
 
 
 def check_plain(function: object) -> None:
-    """Raise TypeError for what a caller that awaits nothing could not run to its end."""
+    """Raise TypeError for a function that only a caller that awaits can run."""
     check_handler(function)
     if inspect.iscoroutinefunction(function):
         raise TypeError(
-            f"the function must be a plain `def`; {function!r} is async: call asyncio.run(...) in a plain one"
+            f"the function must be a plain `def`; {function!r} is async: call asyncio.run(...) in a plain function"
         )
 
 
 def check_has_run(returned: object) -> None:
-    """Raise TypeError when a plain function returned something that has not run to its end."""
+    """Raise TypeError for a result that has not run: a coroutine, another awaitable, or a generator."""
     if inspect.iscoroutine(returned):
         returned.close()
     if inspect.isawaitable(returned) or inspect.isgenerator(returned) or inspect.isasyncgen(returned):
@@ -54,14 +54,14 @@ def check_has_run(returned: object) -> None:
 
 
 def is_async(handler: Handler) -> bool:
-    """Tell whether calling the handler gives a coroutine, and so belongs on the event loop."""
+    """Return whether a call of the handler returns a coroutine, which runs on the event loop."""
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
 
 
 class HandlerCall:
-    """One call of a handler: on the event loop when it is asynchronous, on a thread of its own when it is plain.
+    """One call of a handler: on the event loop if it is asynchronous, on a thread of its own if it is plain.
 
-    Whatever it returns that is awaitable is awaited, so a decorator that hides an `async def` changes nothing.
+    An awaitable result is awaited, so that a decorator may hide an `async def`.
     """
 
     def __init__(self, handler: Handler, context: ChunkContext) -> None:
@@ -72,12 +72,12 @@ class HandlerCall:
 
     @property
     def can_be_cancelled(self) -> bool:
-        """Tell whether cancelling the task that runs it stops it: nothing stops a thread from outside."""
+        """Whether cancelling its task stops the handler: nothing stops a thread from outside."""
         return not self._in_thread
 
     @property
     def thread(self) -> "asyncio.Future[Any] | None":
-        """The future of the thread that it runs on; None when it runs, or has ended, elsewhere."""
+        """The future of the thread that runs the handler; None when no thread does."""
         return self._thread if self._in_thread else None
 
     async def run(self) -> None:
@@ -87,15 +87,15 @@ class HandlerCall:
             return
         returned = await self._call_in_thread()
         if self._context.cancelled and inspect.iscoroutine(returned):
-            returned.close()  # it has not begun, and is to stop
+            returned.close()  # it has not begun, and must stop
             return
         await _run_to_end(returned)
 
     async def _call_in_thread(self) -> object:
         """Call a plain handler on a daemon thread.
 
-        A pool's threads are joined when the interpreter exits, so one handler that never returns would keep a drained
-        worker alive. The worker's slots bound the number of threads.
+        The interpreter joins the threads of a pool at exit, so that one handler which never returns would keep a
+        drained worker alive. The worker's slots limit the number of threads.
         """
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
@@ -109,7 +109,7 @@ class HandlerCall:
             returned, error = None, None
             try:
                 returned = variables.run(self._handler, self._context)
-            except BaseException as raised:  # noqa: BLE001 - whatever it is, the chunk fails of it and the worker lives
+            except BaseException as raised:  # noqa: BLE001 - any exception fails the chunk, and the worker survives
                 error = raised
             if not loop.is_closed():
                 loop.call_soon_threadsafe(finish, returned, error)
@@ -124,7 +124,7 @@ class HandlerCall:
 
 
 async def _run_to_end(returned: object) -> None:
-    """Await what was returned until nothing is left to await."""
+    """Await the result of a handler until it is no longer awaitable."""
     while True:
         if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
             raise TypeError(

@@ -1,4 +1,4 @@
-"""Keeps the leases of one process: heartbeats, a stream of stops and a watchdog, on threads with a connection."""
+"""Keeps the leases of one process: heartbeats, a watch of leases and a watchdog, on threads with a connection."""
 
 import asyncio
 import threading
@@ -13,13 +13,13 @@ from jobledger_client._worker._leases import HeldLeases, Leaseholder
 from jobledger_client._worker._loop_monitor import LoopMonitor
 from jobledger_client._worker._watchdog import Watchdog
 
-_LAST_CALL = 1.0  # seconds for a thread to end; one that waits to try a call again ends by itself, soon after
+_JOIN_SECONDS = 1.0  # for a thread to end; one that waits to repeat a call ends by itself soon after
 
 
 class LeaseKeeper:
-    """Extends the leases that are added, each `interval`, and stops their holders when they are over.
+    """Extends the leases that are added, each `interval`, and stops their holders when they expire.
 
-    What the service says is to stop is checked at once. `worker` is the name of this process; `kinds` are those that it
+    A lease that the service names is checked at once. `worker` is the name of this process; `kinds` are those that it
     works on, all when empty.
     """
 
@@ -44,31 +44,31 @@ class LeaseKeeper:
         self._threads = [threading.Thread(target=run, name=name, daemon=True) for name, run in runs.items()]
 
     def start(self) -> None:
-        """Begin; nothing is sent before a lease is added."""
+        """Start the threads. They send nothing before a lease is added."""
         for thread in self._threads:
             thread.start()
 
     async def close(self) -> None:
-        """End the threads and the connection. A heartbeat on its way is cut off."""
+        """End the threads and the connection. A heartbeat in flight is cancelled."""
         self.leases.close()
         self._client.close()
-        await asyncio.gather(*(asyncio.to_thread(thread.join, _LAST_CALL) for thread in self._threads))
+        await asyncio.gather(*(asyncio.to_thread(thread.join, _JOIN_SECONDS) for thread in self._threads))
 
     def add(self, holder: Leaseholder) -> None:
-        """Keep this lease from now on."""
+        """Extend this lease from now on."""
         self.leases.add(holder)
 
     def remove(self, holder: Leaseholder) -> None:
-        """Let this lease go."""
+        """Extend this lease no longer."""
         self.leases.remove(holder)
 
     def wake(self) -> None:
-        """Note that a holder has something to report."""
+        """Send what a holder has to report."""
         self.leases.wake()
 
 
 def checked_interval(lease_duration: timedelta, interval: timedelta | None) -> timedelta:
-    """Return the interval, a third of the lease when None. Raises ValueError for one that would lose the lease."""
+    """Return the interval; None means a third of the lease. Raises ValueError for one that would lose the lease."""
     if interval is None:
         return lease_duration / 3
     if not timedelta(0) < interval < lease_duration:

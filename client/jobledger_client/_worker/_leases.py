@@ -1,4 +1,4 @@
-"""The leases that a process holds: when each is to be extended, and when it is over by the process's own clock."""
+"""The leases that a process holds: when each is due for a heartbeat, and when it expires by the process's clock."""
 
 import threading
 import time
@@ -10,16 +10,16 @@ from typing import Protocol
 from jobledger_client._errors import JobledgerError
 from jobledger_client._worker._pending import PendingReport
 
-_REMEMBERED = 10.0  # seconds for which leases to check are remembered: a claim's answer may be on its way
-_MAX_REMEMBERED = 10_000  # jobs; of more, all leases are checked that are added meanwhile
+_REMEMBER_SECONDS = 10.0  # for which jobs to check are remembered: the response of a claim may still be in flight
+_MAX_REMEMBERED_JOBS = 10_000  # with more, all leases that are added meanwhile are checked
 
 
 class Leaseholder(Protocol):
-    """What holds a lease: an attempt at a chunk. Its methods are called from other threads than its own."""
+    """The holder of a lease: an attempt at a chunk. Other threads than its own call its methods."""
 
     @property
     def lease_token(self) -> str:
-        """The lease's name."""
+        """The token of the lease."""
 
     @property
     def job_id(self) -> str:
@@ -27,39 +27,39 @@ class Leaseholder(Protocol):
 
     @property
     def pending(self) -> PendingReport:
-        """What there is to report."""
+        """What the holder has to report."""
 
     def cancel_requested(self) -> None:
         """Stop: the job is cancelled."""
 
     def lease_lost(self) -> None:
-        """Stop: the chunk is somebody else's."""
+        """Stop: another worker may have the chunk."""
 
-    def lease_over(self, silence: float) -> None:
-        """Stop: the service was not reached for so many seconds, and the lease has ended meanwhile."""
+    def lease_expired(self, silence: float) -> None:
+        """Stop: the service was unreachable for `silence` seconds, and the lease has expired."""
 
     def refused(self, error: JobledgerError) -> None:
-        """Stop: the service does not accept what was reported."""
+        """Stop: the service refuses the report."""
 
 
 @dataclass(slots=True)
 class HeldLease:
-    """One lease. Times are of the monotonic clock.
+    """One lease. Times are those of the monotonic clock.
 
-    `extended_at` is when the call was sent that extended it; `named_at` is when it was named to be checked.
+    `extended_at` is when the call that extended it was sent; `check_requested_at` is when the service named it.
     """
 
     holder: Leaseholder
     extended_at: float
     due: float
-    named_at: float = -inf
+    check_requested_at: float = -inf
 
 
 class HeldLeases:
     """All leases of one process. Any thread may use it. Times are in seconds.
 
-    A lease is over `duration` after the call was sent that extended it last: the service counts from a later moment, so
-    nobody else has the chunk before that.
+    A lease expires `duration` after the last call that extended it was sent. The service counts from a later moment, so
+    that no other worker has the chunk before that.
     """
 
     def __init__(self, duration: float, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,32 +68,32 @@ class HeldLeases:
         self.clock = clock
         self._changed = threading.Condition()
         self._held: dict[str, HeldLease] = {}
-        self._named: dict[str, float] = {}
-        self._all_named_at = -inf
+        self._job_checks: dict[str, float] = {}
+        self._all_check_requested_at = -inf
         self._has_reports = False
         self._closed = False
 
     @property
     def closed(self) -> bool:
-        """Whether the process has done with its leases."""
+        """Whether the process has ended its work with leases."""
         return self._closed
 
     def add(self, holder: Leaseholder) -> None:
-        """Keep this lease from now on."""
+        """Extend this lease from now on."""
         now = self.clock()
         with self._changed:
             lease = self._held[holder.lease_token] = HeldLease(holder, now, now + self.interval)
-            if max(self._all_named_at, self._named.get(holder.job_id, -inf)) + _REMEMBERED > now:
-                lease.due = lease.named_at = now
+            if max(self._all_check_requested_at, self._job_checks.get(holder.job_id, -inf)) + _REMEMBER_SECONDS > now:
+                lease.due = lease.check_requested_at = now
             self._changed.notify_all()
 
     def remove(self, holder: Leaseholder) -> None:
-        """Let this lease go."""
+        """Extend this lease no longer."""
         with self._changed:
             self._held.pop(holder.lease_token, None)
 
     def wake(self) -> None:
-        """Note that a holder has something to report."""
+        """Send what a holder has to report."""
         if self._has_reports:
             return  # handlers may report thousands of times a second
         with self._changed:
@@ -104,59 +104,59 @@ class HeldLeases:
         """Make the leases of these jobs due now, and those that are added within seconds."""
         with self._changed:
             now = self.clock()
-            self._named = {job_id: at for job_id, at in self._named.items() if at + _REMEMBERED > now}
-            self._named.update(dict.fromkeys(job_ids, now))
-            if len(self._named) > _MAX_REMEMBERED:
-                self._named.clear()
-                self._all_named_at = now
+            self._job_checks = {job_id: at for job_id, at in self._job_checks.items() if at + _REMEMBER_SECONDS > now}
+            self._job_checks.update(dict.fromkeys(job_ids, now))
+            if len(self._job_checks) > _MAX_REMEMBERED_JOBS:
+                self._job_checks.clear()
+                self._all_check_requested_at = now
             jobs = frozenset(job_ids)
-            self._name([lease for lease in self._held.values() if lease.holder.job_id in jobs], now)
+            self._request_check([lease for lease in self._held.values() if lease.holder.job_id in jobs], now)
 
     def check_all(self) -> None:
         """Make all leases due now, and those that are added within seconds."""
         with self._changed:
-            self._all_named_at = self.clock()
-            self._name(list(self._held.values()), self._all_named_at)
+            self._all_check_requested_at = self.clock()
+            self._request_check(list(self._held.values()), self._all_check_requested_at)
 
-    def _name(self, leases: Collection[HeldLease], now: float) -> None:
+    def _request_check(self, leases: Collection[HeldLease], now: float) -> None:
         for lease in leases:
-            lease.due = lease.named_at = now
+            lease.due = lease.check_requested_at = now
         if leases:
             self._changed.notify_all()
 
     def due(self) -> list[HeldLease]:
-        """Return the leases that are to be extended, or whose holders have something to report."""
+        """Return the leases that are due, and those whose holders have something to report."""
         with self._changed:
             self._has_reports = False
             now = self.clock()
             return [lease for lease in self._held.values() if lease.due <= now or lease.holder.pending]
 
-    def extended(self, lease: HeldLease, sent_at: float) -> bool:
-        """Note that a call sent at `sent_at` extended the lease; return whether it is still held.
+    def mark_extended(self, lease: HeldLease, sent_at: float) -> bool:
+        """Record that a call sent at `sent_at` extended the lease; return whether it is still held.
 
-        A lease that was named after the call was sent stays due: its answer may be from before.
+        A lease that the service named after the call was sent stays due: the response may be older.
         """
         with self._changed:
             lease.extended_at = sent_at
-            if lease.named_at <= sent_at:
+            if lease.check_requested_at <= sent_at:
                 lease.due = sent_at + self.interval
             return lease.holder.lease_token in self._held
 
-    def remove_over(self) -> list[HeldLease]:
-        """Remove and return the leases that are over."""
+    def remove_expired(self) -> list[HeldLease]:
+        """Remove and return the leases that have expired."""
         with self._changed:
             now = self.clock()
-            over = [lease for lease in self._held.values() if now >= lease.extended_at + self.duration]
-            for lease in over:
+            expired = [lease for lease in self._held.values() if now >= lease.extended_at + self.duration]
+            for lease in expired:
                 del self._held[lease.holder.lease_token]
-            return over
+            return expired
 
-    def seconds_left(self, at_most: float) -> float:
-        """Return in how many seconds the first of them is over."""
+    def seconds_until_expiry(self, max_seconds: float) -> float:
+        """Return in how many seconds the first lease expires, at most `max_seconds`."""
         with self._changed:
             now = self.clock()
-            ends = [lease.extended_at + self.duration - now for lease in self._held.values()]
-        return max(0.0, min([at_most, *ends]))
+            seconds = [lease.extended_at + self.duration - now for lease in self._held.values()]
+        return max(0.0, min([max_seconds, *seconds]))
 
     def wait_for_due(self) -> bool:
         """Block until a lease is due or there is something to report; return False once closed."""
@@ -176,13 +176,13 @@ class HeldLeases:
             return not self._closed
 
     def wait_closed(self, seconds: float) -> bool:
-        """Block for so long, or until closed; return whether it is closed."""
+        """Block for `seconds`, or until closed; return whether it is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed, seconds)
             return self._closed
 
     def close(self) -> None:
-        """End the waits."""
+        """End all waits."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

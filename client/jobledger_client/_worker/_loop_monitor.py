@@ -1,4 +1,4 @@
-"""Notices an event loop that is blocked, and says which handler blocks it, where, and what to do."""
+"""Detects a blocked event loop, and logs which handler blocks it, where, and what to do."""
 
 import asyncio
 import logging
@@ -9,54 +9,54 @@ from collections.abc import Callable, Iterable
 from math import inf
 from types import FrameType
 
-from jobledger_client._worker._containment import Tasks
+from jobledger_client._worker._handler_tasks import HandlerTasks
 
 logger = logging.getLogger("jobledger_client.worker")
 
-LATE = 1.0  # seconds after which a loop counts as blocked
+BLOCKED_SECONDS = 1.0  # after which a loop counts as blocked
 QUIET_SECONDS = 60.0  # between two warnings about handlers of one kind
 _MAX_FRAMES = 8
 
-Blame = Callable[["asyncio.Task[object] | None"], Tasks | None]
+FindHandler = Callable[["asyncio.Task[object] | None"], HandlerTasks | None]
 
 
 class LoopMonitor:
-    """Asks the loop for a sign of life, from another thread. It is made on the loop's own thread.
+    """Probes the loop from another thread. Create it on the loop's own thread.
 
-    `blame` finds the handler that a task belongs to, None for a task that is no handler's.
+    `find_handler` returns the handler that a task belongs to, None for a task of no handler.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, blame: Blame) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, find_handler: FindHandler) -> None:
         self._loop = loop
         self._thread_id = threading.get_ident()
-        self._blame = blame
-        self._asked_at: float | None = None
+        self._find_handler = find_handler
+        self._probed_at: float | None = None
         self._warned_at: dict[str, float] = {}
 
     def check(self, now: float) -> None:
-        """Ask, or warn about a loop that owes its answer. `now` is in seconds of a monotonic clock."""
-        asked_at = self._asked_at
-        if asked_at is None:
-            self._asked_at = now
+        """Probe the loop, or warn about one that has not responded. `now` is in seconds of a monotonic clock."""
+        probed_at = self._probed_at
+        if probed_at is None:
+            self._probed_at = now
             if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._answer)
-        elif now - asked_at >= LATE:
-            self._warn(now, now - asked_at)
+                self._loop.call_soon_threadsafe(self._respond)
+        elif now - probed_at >= BLOCKED_SECONDS:
+            self._warn(now, now - probed_at)
 
-    def _answer(self) -> None:
-        self._asked_at = None
+    def _respond(self) -> None:
+        self._probed_at = None
 
     def _warn(self, now: float, seconds: float) -> None:
-        culprit = self._blame(asyncio.current_task(self._loop))
-        kind, name = (culprit.kind, culprit.name) if culprit else ("", "something that is no handler")
+        handler = self._find_handler(asyncio.current_task(self._loop))
+        kind, name = (handler.kind, handler.name) if handler else ("", "code outside the handlers")
         if now - self._warned_at.get(kind, -inf) < QUIET_SECONDS:
             return
         self._warned_at[kind] = now
         place, stack = _place(sys._current_frames().get(self._thread_id))  # noqa: SLF001 - documented, for debuggers
         logger.warning(
             "%s has blocked the event loop for %.1f s, at %s. Until it returns, no other async handler of this worker "
-            "runs. Call what blocks with `await asyncio.to_thread(...)`, or make the handler a plain `def`, which runs "
-            "on a thread.\n%s",
+            "runs. Call blocking code with `await asyncio.to_thread(...)`, or make the handler a plain `def`, which "
+            "runs on a thread.\n%s",
             name,
             seconds,
             place,
@@ -65,7 +65,7 @@ class LoopMonitor:
 
 
 def _place(frame: FrameType | None) -> tuple[str, str]:
-    """Return where the thread is, and how it came there from the event loop."""
+    """Return the line that the thread runs, and its stack since the event loop."""
     if frame is None:
         return "an unknown place", ""
     frames = list(_since_the_loop(traceback.extract_stack(frame)))
@@ -76,6 +76,6 @@ def _place(frame: FrameType | None) -> tuple[str, str]:
 
 
 def _since_the_loop(frames: traceback.StackSummary) -> Iterable[traceback.FrameSummary]:
-    """Return the frames above the one in which the event loop runs its callbacks; all, where it has none."""
+    """Return the frames above the one in which the event loop runs callbacks; all frames without such a one."""
     runs = [place for place, one in enumerate(frames) if one.name == "_run" and one.filename == asyncio.events.__file__]
     return frames[runs[-1] + 1 :] if runs and runs[-1] + 1 < len(frames) else frames

@@ -1,4 +1,4 @@
-"""How the ends of leases are sent: all that came together in few calls, and again until the service has them."""
+"""Sends the ends of leases in batches, and repeats each batch until the service has it."""
 
 import asyncio
 import logging
@@ -25,24 +25,24 @@ logger = logging.getLogger("jobledger_client.worker")
 Item = TypeVar("Item", bound=Message)
 Send: TypeAlias = Callable[[Sequence[Item]], Awaitable[Sequence[Any]]]
 
-# What passes by itself: a worker outlives it.
-PASSING = (UnavailableError, DeadlineExceededError, QueueFullError, RateLimitedError, InternalError)
+# Errors that pass by themselves: a worker repeats the call.
+TRANSIENT_ERRORS = (UnavailableError, DeadlineExceededError, QueueFullError, RateLimitedError, InternalError)
 
 
 @dataclass(frozen=True, slots=True)
 class PendingItem(Generic[Item]):
-    """An item, and the future of its answer."""
+    """An item, and the future of its result."""
 
     item: Item
-    answer: asyncio.Future[Any]
+    result: asyncio.Future[Any]
 
     def size(self) -> int:
-        """Return the bytes that it adds to a call."""
+        """Return the bytes that the item adds to a call."""
         return self.item.ByteSize() + 8
 
 
 class Outbox(Generic[Item]):
-    """Completions, failures or releases on their way. It holds at most one for each slot of the worker."""
+    """Completions, failures or releases in flight. It holds at most one for each slot of the worker."""
 
     def __init__(self, send: Send[Item], backoff: Backoff) -> None:
         self._send = send
@@ -50,15 +50,15 @@ class Outbox(Generic[Item]):
         self._pending: list[PendingItem[Item]] = []
         self._wake = asyncio.Event()
 
-    async def post(self, item: Item) -> Any:  # noqa: ANN401 - the result that belongs to the kind of item
-        """Send the item with the next call; return how its lease fared. Raises the JobledgerError that refuses it."""
+    async def submit(self, item: Item) -> Any:  # noqa: ANN401 - the result type depends on the item type
+        """Send the item with the next call; return the result of its lease. Raises the error that refuses the item."""
         pending = PendingItem(item, asyncio.get_running_loop().create_future())
         self._pending.append(pending)
         self._wake.set()
-        return await pending.answer
+        return await pending.result
 
     async def run(self) -> NoReturn:
-        """Send what is posted, for ever."""
+        """Send submitted items, for ever."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -71,28 +71,28 @@ class Outbox(Generic[Item]):
             results = await self._send_until_answered([one.item for one in batch])
         except JobledgerError as error:
             if is_refusal(error) and len(batch) > 1:
-                for one in batch:  # one bad item refuses its whole call: alone it refuses itself only
+                for one in batch:  # one bad item fails its whole call: send each alone
                     await self._deliver([one])
                 return
             for one in batch:
                 _refuse(one, error)
         else:
             for one, result in zip(batch, results, strict=True):
-                if not one.answer.done():
-                    one.answer.set_result(result)
+                if not one.result.done():
+                    one.result.set_result(result)
 
     async def _send_until_answered(self, items: list[Item]) -> Sequence[Any]:
         failures = 0
         while True:
             try:
                 return await self._send(items)
-            except PASSING as error:
+            except TRANSIENT_ERRORS as error:
                 failures += 1
                 wait = self._backoff.wait(failures, error, random)
-                logger.warning("could not report %d chunks, trying again in %.1f s: %s", len(items), wait, error)
+                logger.warning("could not report %d chunks; next attempt in %.1f s: %s", len(items), wait, error)
             await asyncio.sleep(wait)
 
 
 def _refuse(pending: PendingItem[Item], error: JobledgerError) -> None:
-    if not pending.answer.done():
-        pending.answer.set_exception(error)
+    if not pending.result.done():
+        pending.result.set_exception(error)

@@ -1,4 +1,4 @@
-"""What an attempt has to report and the service has not confirmed yet."""
+"""The reports of an attempt that the service has not confirmed yet."""
 
 import threading
 import time
@@ -11,28 +11,28 @@ from jobledger.v1.chunk_pb2 import Artifact
 from jobledger.v1.worker_service_pb2 import PassedStage, ProgressReport
 
 MAX_REPORT_BYTES = 1024 * 1024
-"""What one report may have, so that a call with it stays well below the server's limit, 4 MiB by default."""
+"""The size of one report; a call with it stays well below the server's limit, 4 MiB by default."""
 
 _MAX_PASSED_STAGES = 100
 _MAX_DURATION = timedelta(days=7)
-_OVERHEAD = 16  # bytes of tags and lengths around an artifact
+_OVERHEAD_BYTES = 16  # tags and lengths around an artifact
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A report on its way, and what it was made of; `is_all` when nothing was left over for another."""
+class ReportSnapshot:
+    """A report to send, and its sources; `is_all` when it contains everything that was pending."""
 
     report: ProgressReport
     is_all: bool
     progress: ProgressReport | None
-    passed: int
+    passed_stages: int
     artifacts: Mapping[str, Artifact]
     job_artifacts: Mapping[str, Artifact]
 
 
 @dataclass(slots=True)
 class _Stages:
-    """The stages since the last confirmed report. `since` is when the latest was entered, None before the first."""
+    """The stages since the last confirmed report. `since` is when the latest began, None before the first."""
 
     since: float | None = None
     is_reported: bool = True
@@ -40,9 +40,9 @@ class _Stages:
 
 
 class PendingReport:
-    """Progress, coalesced to the latest, and artifacts by name. Any thread may add to it.
+    """Progress, merged to the latest values, and artifacts by name. Any thread may add to it.
 
-    What was added is never changed, only replaced, so that a confirmation is told from what came after it.
+    It replaces messages and never changes them, so that a confirmation does not remove what was added later.
     """
 
     def __init__(
@@ -63,15 +63,15 @@ class PendingReport:
 
     @property
     def stage(self) -> str:
-        """The stage that was named last; empty before."""
+        """The stage reported last; empty before the first."""
         return self._stage
 
     def add_progress(self, report: ProgressReport) -> None:
-        """Add a report; what it leaves out stays as it was reported before."""
+        """Add a report; values that it lacks keep their earlier report."""
         with self._lock:
             if report.HasField("stage") and report.stage != self._stage:
                 self._enter(report.stage)
-            self._progress = report if self._progress is None else self._merged(self._progress, report)
+            self._progress = report if self._progress is None else self._merge(self._progress, report)
         self._wake()
 
     def add_artifact(self, name: str, artifact: Artifact, *, job: bool) -> None:
@@ -80,45 +80,45 @@ class PendingReport:
             (self._job_artifacts if job else self._artifacts)[name] = artifact
         self._wake()
 
-    def take(self, max_bytes: int = MAX_REPORT_BYTES) -> Taken:
-        """Return a report with all that is not confirmed, as far as it fits into `max_bytes`; at least one artifact."""
+    def snapshot(self, max_bytes: int = MAX_REPORT_BYTES) -> ReportSnapshot:
+        """Return a report of all that is not confirmed, up to `max_bytes` but with at least one artifact."""
         with self._lock:
             report = ProgressReport()
             if self._progress is not None:
                 report.CopyFrom(self._progress)
                 report.passed_stages.extend(self._stages.passed)
                 if report.HasField("stage") and self._stages.since is not None:
-                    _set(report.stage_duration, self._clock() - self._stages.since)
-            artifacts, room = _first(self._artifacts, max_bytes - report.ByteSize(), at_least=1)
-            job_artifacts, _ = _first(self._job_artifacts, room, at_least=0 if artifacts else 1)
+                    _set_seconds(report.stage_duration, self._clock() - self._stages.since)
+            artifacts, free_bytes = _first(self._artifacts, max_bytes - report.ByteSize(), min_count=1)
+            job_artifacts, _ = _first(self._job_artifacts, free_bytes, min_count=0 if artifacts else 1)
             for name, artifact in artifacts.items():
                 report.artifacts[name].CopyFrom(artifact)
             for name, artifact in job_artifacts.items():
                 report.job_artifacts[name].CopyFrom(artifact)
             is_all = len(artifacts) == len(self._artifacts) and len(job_artifacts) == len(self._job_artifacts)
-            return Taken(report, is_all, self._progress, len(self._stages.passed), artifacts, job_artifacts)
+            return ReportSnapshot(report, is_all, self._progress, len(self._stages.passed), artifacts, job_artifacts)
 
-    def confirm(self, taken: Taken) -> None:
-        """Note that the service has this; what was added meanwhile remains."""
+    def confirm(self, sent: ReportSnapshot) -> None:
+        """Remove what the service has; what was added meanwhile remains."""
         with self._lock:
-            if self._progress is taken.progress:
+            if self._progress is sent.progress:
                 self._progress = None
                 self._stages.is_reported = True
-            del self._stages.passed[: taken.passed]
-            _remove(self._artifacts, taken.artifacts)
-            _remove(self._job_artifacts, taken.job_artifacts)
+            del self._stages.passed[: sent.passed_stages]
+            _remove(self._artifacts, sent.artifacts)
+            _remove(self._job_artifacts, sent.job_artifacts)
 
     def _enter(self, stage: str) -> None:
         now, stages = self._clock(), self._stages
         if not stages.is_reported and stages.since is not None and len(stages.passed) < _MAX_PASSED_STAGES:
             passed = PassedStage(stage=self._stage)
-            _set(passed.duration, now - stages.since)
+            _set_seconds(passed.duration, now - stages.since)
             stages.passed.append(passed)
         self._stage, stages.since, stages.is_reported = stage, now, False
 
-    def _merged(self, before: ProgressReport, report: ProgressReport) -> ProgressReport:
+    def _merge(self, previous: ProgressReport, report: ProgressReport) -> ProgressReport:
         merged = ProgressReport()
-        merged.CopyFrom(before)
+        merged.CopyFrom(previous)
         if report.HasField("stage"):
             merged.ClearField("stage_percent")
         if report.HasField("items_completed") or (self._has_plan and report.HasField("stage")):
@@ -127,18 +127,18 @@ class PendingReport:
         return merged
 
 
-def _first(artifacts: Mapping[str, Artifact], room: int, *, at_least: int) -> tuple[dict[str, Artifact], int]:
-    """Return the first artifacts, as many as there is room for, and the bytes that are left."""
+def _first(artifacts: Mapping[str, Artifact], free_bytes: int, *, min_count: int) -> tuple[dict[str, Artifact], int]:
+    """Return the first artifacts that fit into `free_bytes`, and the bytes that remain."""
     fitting: dict[str, Artifact] = {}
     for name, artifact in artifacts.items():
-        left = room - artifact.ByteSize() - len(name.encode()) - _OVERHEAD
-        if left < 0 and len(fitting) >= at_least:
+        remaining = free_bytes - artifact.ByteSize() - len(name.encode()) - _OVERHEAD_BYTES
+        if remaining < 0 and len(fitting) >= min_count:
             break
-        fitting[name], room = artifact, left
-    return fitting, room
+        fitting[name], free_bytes = artifact, remaining
+    return fitting, free_bytes
 
 
-def _set(duration: Duration, seconds: float) -> None:
+def _set_seconds(duration: Duration, seconds: float) -> None:
     duration.FromTimedelta(min(timedelta(seconds=seconds), _MAX_DURATION))
 
 

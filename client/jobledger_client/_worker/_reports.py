@@ -1,4 +1,4 @@
-"""The ways in which a lease ends by its worker's word, each with its outbox."""
+"""The outboxes of a worker, one for each way in which a worker ends a lease."""
 
 from collections.abc import Coroutine
 from datetime import timedelta
@@ -14,21 +14,20 @@ if TYPE_CHECKING:
 
 
 class Reports:
-    """The outboxes of one worker. `ahead` is for what is too much for the message that ends a lease."""
+    """The outboxes of one worker. `overflow` has what exceeds the message that ends a lease."""
 
     def __init__(self, client: AsyncJobClient, backoff: Backoff, lease_duration: timedelta) -> None:
         self.completions: Outbox[ChunkCompletion] = Outbox(client.leases.complete_chunks, backoff)
         self.failures: Outbox[ChunkFailure] = Outbox(client.leases.fail_chunks, backoff)
         self.releases: Outbox[ChunkRelease] = Outbox(client.leases.release_chunks, backoff)
-        self.ahead: Outbox[LeaseReport] = Outbox(
-            partial(client.leases.heartbeat, lease_duration=lease_duration), backoff
-        )
+        heartbeat = partial(client.leases.heartbeat, lease_duration=lease_duration)
+        self.overflow: Outbox[LeaseReport] = Outbox(heartbeat, backoff)
 
     def runs(self) -> dict[str, Coroutine[None, None, NoReturn]]:
-        """Return what sends each of them, by name."""
+        """Return the coroutines that send, by name."""
         return {
             "completions": self.completions.run(),
             "failures": self.failures.run(),
             "releases": self.releases.run(),
-            "reports ahead": self.ahead.run(),
+            "overflow": self.overflow.run(),
         }

@@ -1,4 +1,4 @@
-"""The watchdog: stops work whose lease is over, and notices an event loop that is blocked."""
+"""The watchdog: it stops work whose lease has expired, and detects a blocked event loop."""
 
 import logging
 
@@ -7,11 +7,11 @@ from jobledger_client._worker._loop_monitor import LoopMonitor
 
 logger = logging.getLogger("jobledger_client.worker")
 
-_TICK = 0.5  # seconds
+_TICK_SECONDS = 0.5
 
 
 class Watchdog:
-    """Runs on a thread of its own, so that neither a call that hangs nor a blocked loop keeps it from its checks."""
+    """Runs on a thread of its own, so that neither a hanging call nor a blocked loop delays its checks."""
 
     def __init__(self, leases: HeldLeases, monitor: LoopMonitor | None) -> None:
         self._leases = leases
@@ -19,7 +19,7 @@ class Watchdog:
 
     def run(self) -> None:
         """Check until the leases are closed."""
-        while not self._leases.wait_closed(self._leases.seconds_left(_TICK)):
+        while not self._leases.wait_closed(self._leases.seconds_until_expiry(_TICK_SECONDS)):
             try:
                 self.check()
             except Exception:
@@ -27,7 +27,7 @@ class Watchdog:
 
     def check(self) -> None:
         """Check once."""
-        for lease in self._leases.remove_over():
-            lease.holder.lease_over(self._leases.clock() - lease.extended_at)
+        for lease in self._leases.remove_expired():
+            lease.holder.lease_expired(self._leases.clock() - lease.extended_at)
         if self._monitor is not None:
             self._monitor.check(self._leases.clock())

@@ -1,4 +1,4 @@
-"""The worker: handlers by kind, and the settings that it serves them with."""
+"""The worker: its handlers by kind, and its settings."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from jobledger_client._runnable import Runnable
 from jobledger_client._sync._client import JobClient
 from jobledger_client._worker._handlers import Handler, check_handler
 from jobledger_client._worker._lease_keeper import checked_interval
-from jobledger_client._worker._serving import Serving, Settings
+from jobledger_client._worker._worker_loop import WorkerLoop, WorkerSettings
 
 logger = logging.getLogger("jobledger_client.worker")
 
@@ -28,17 +28,17 @@ AnyHandler = TypeVar("AnyHandler", bound=Handler)
 class Worker(Runnable):
     """Claims chunks of the kinds that it has handlers for, works on up to `concurrency` at once, and reports.
 
-    `name` is for people and the audit trail, host and process id when None. `lease_duration` is 1 s to 24 h: how long a
-    silent worker keeps its chunks. `heartbeat_interval` is how often it extends them, a third of that when None. A
-    cancelled job is told at once, by a stream; by the next heartbeat where that is not to be had. `claim_wait` is how
-    long one claim waits at the server, up to 5 min. `cancel_grace` is how many seconds an async handler has after
-    `ctx.cancelled` before it is cancelled, and as many again until a handler that does not stop is left behind.
-    `drain_timeout` is how many seconds handlers have to finish when the worker is to stop. The rest is as in
+    `name` is for people and the audit trail; None means host and process id. `lease_duration`, 1 s to 24 h, is how long
+    a silent worker keeps its chunks. `heartbeat_interval` is how often it extends the leases; None means a third of
+    `lease_duration`. A stream reports cancelled jobs at once; without the stream the next heartbeat does. `claim_wait`
+    is how long one claim waits at the server, up to 5 min. `cancel_grace` is how many seconds an async handler has
+    after `ctx.cancelled` before it is cancelled, and as many again before a handler that does not stop is abandoned.
+    `drain_timeout` is how many seconds handlers have to finish when the worker stops. For the other parameters see
     AsyncJobClient.
 
     Heartbeats have a thread and a connection of their own: a handler that blocks loses no lease.
 
-    A server that is away is waited for. A worker serves once.
+    A worker waits for a server that is unreachable. It serves once.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Worker(Runnable):
         super().__init__()
         if concurrency < 1:
             raise ValueError(f"concurrency must be 1 or more; got {concurrency}")
-        self._settings = Settings(
+        self._settings = WorkerSettings(
             name=name or f"{socket.gethostname()}-{os.getpid()}",
             concurrency=concurrency,
             lease_duration=lease_duration,
@@ -69,27 +69,29 @@ class Worker(Runnable):
             cancel_grace=cancel_grace,
             drain_timeout=drain_timeout,
         )
-        how: dict[str, Any] = {"api_key": api_key, "credentials": credentials, "metadata": metadata, "options": options}
-        self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **how)
-        self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **how)
+        connection: dict[str, Any] = {
+            "api_key": api_key, "credentials": credentials, "metadata": metadata, "options": options
+        }  # fmt: skip
+        self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **connection)
+        self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **connection)
         self._handlers: dict[str, Handler] = {}
 
     @property
     def name(self) -> str:
-        """The worker's name, as others see it."""
+        """The worker's name in leases and the audit trail."""
         return self._settings.name
 
     def handler(self, kind: str) -> Callable[[AnyHandler], AnyHandler]:
         """Register the decorated function for a kind. It takes a ChunkContext, and may be `async def` or plain.
 
-        A plain one is called on a thread. What a handler returns that is awaitable is awaited. Its normal end completes
-        the chunk; raising anything, SystemExit included, fails the attempt, with the name of the exception's class as
-        the error's code. Raises ValueError for a kind that has a handler, and TypeError for a generator function.
+        A plain function runs on a thread. An awaitable result is awaited. A normal end completes the chunk; any
+        exception, SystemExit included, fails the attempt, with the name of the exception's class as the error's code.
+        Raises ValueError for a kind that has a handler, and TypeError for a generator function.
         """
 
         def register(handler: AnyHandler) -> AnyHandler:
             if kind in self._handlers:
-                raise ValueError(f"kind: {kind!r} has a handler already")
+                raise ValueError(f"kind must have one handler; {kind!r} has one already")
             check_handler(handler)
             self._handlers[kind] = handler
             return handler
@@ -97,14 +99,14 @@ class Worker(Runnable):
         return register
 
     async def serve(self) -> None:
-        """Serve until `stop`, then drain, then return. Cancelling it drains without waiting for the handlers.
+        """Serve until `stop`, then drain, then return. A cancelled `serve` drains without waiting for the handlers.
 
-        Raises ValueError when there is no handler, and the JobledgerError of a claim that no waiting cures.
+        Raises ValueError without a handler, and the JobledgerError of a claim that is not transient.
         """
         if not self._handlers:
-            raise ValueError("the worker has no handlers; register one with @worker.handler(kind)")
+            raise ValueError("a worker must have a handler; register one with @worker.handler(kind)")
         self._loop = asyncio.get_running_loop()
         async with self._open_client() as client:
             logger.info("%s serves %s", self.name, ", ".join(self._handlers))
-            await Serving(client, self._open_sync_client, self._handlers, self._settings).run(self._stopping)
+            await WorkerLoop(client, self._open_sync_client, self._handlers, self._settings).run(self._stopping)
             logger.info("%s has stopped", self.name)

@@ -9,8 +9,8 @@ chunks = ChunkTasks(app, "127.0.0.1:7070")
 def crawl(ctx): ...
 ```
 
-A worker is `celery -A crawler worker`, as ever. `chunks.dispatcher().run()` is one more process: it gives Celery a task
-for each pending chunk.
+A worker is `celery -A crawler worker`, as usual. `chunks.dispatcher().run()` is one more process: it sends Celery a
+task for each pending chunk.
 """
 
 try:
@@ -23,5 +23,7 @@ from jobledger_client.celery._dispatching import CeleryDispatcher
 from jobledger_client.celery._tasks import ChunkTasks
 
 __all__ = ["CeleryDispatcher", "ChunkTasks"]
+
+CeleryDispatcher.__module__ = ChunkTasks.__module__ = __name__
 
 del _celery

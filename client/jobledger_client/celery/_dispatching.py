@@ -1,4 +1,4 @@
-"""Gives Celery a task for each pending chunk, and tells the ledger what Celery knows of tasks that cannot tell it."""
+"""Sends Celery a task for each pending chunk, and reports to the ledger the losses that Celery's events report."""
 
 import asyncio
 import logging
@@ -26,12 +26,12 @@ from jobledger_client.celery._names import chunk_of, task_id_for
 
 logger = logging.getLogger("jobledger_client.celery")
 
-NAME = "celery-dispatcher"
+WORKER_NAME = "celery-dispatcher"
 REVOKED = "TaskRevoked"
-_LOST = re.compile(r"(?:[\w.]+\.)?(WorkerLostError|TimeLimitExceeded)\b")  # the task's process has gone
-_MESSAGE_LENGTH = 4_096
-_AGAIN = 1.0  # seconds until it listens again after the broker was away
-_LEASE = timedelta(seconds=10)
+_LOST = re.compile(r"(?:[\w.]+\.)?(WorkerLostError|TimeLimitExceeded)\b")  # the task's process is gone
+_MAX_MESSAGE_LENGTH = 4_096
+_RECONNECT_SECONDS = 1.0  # after an error of the broker
+_LEASE_DURATION = timedelta(seconds=10)
 
 
 class CeleryDispatcher(Runnable):
@@ -43,8 +43,8 @@ class CeleryDispatcher(Runnable):
         target: str,
         *,
         tasks: Mapping[str, Task],
-        ahead: int,
-        push_again: timedelta,
+        max_queued: int,
+        push_timeout: timedelta,
         api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
@@ -52,7 +52,7 @@ class CeleryDispatcher(Runnable):
     ) -> None:
         super().__init__()
         if not tasks:
-            raise ValueError("there are no tasks; bind one with @chunks.task(kind), and import its module here")
+            raise ValueError("a dispatcher must have a task; bind one with @chunks.task(kind), and import its module")
         self._app = app
         self._tasks = tasks
         self._open_client = partial(
@@ -63,8 +63,8 @@ class CeleryDispatcher(Runnable):
             kinds=tasks,
             push=self._push,
             withdraw=app.control.revoke,
-            ahead=ahead,
-            push_again=push_again,
+            max_queued=max_queued,
+            push_timeout=push_timeout,
             api_key=api_key,
             credentials=credentials,
             metadata=metadata,
@@ -74,13 +74,13 @@ class CeleryDispatcher(Runnable):
         self._receiver: EventReceiver | None = None
 
     async def serve(self) -> None:
-        """Dispatch until `stop`. A broker that is away is waited for, and so is the service."""
+        """Dispatch until `stop`. It waits for an unreachable broker, and for an unreachable service."""
         self._loop = asyncio.get_running_loop()
         dispatching = asyncio.create_task(self._dispatcher.serve(), name="dispatcher")
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
         async with self._open_client() as client:
-            listening = threading.Thread(target=self._listen, args=(client,), name="celery-events", daemon=True)
-            listening.start()
+            receiving = threading.Thread(target=self._receive, args=(client,), name="celery-events", daemon=True)
+            receiving.start()
             try:
                 await asyncio.wait({dispatching, stop}, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -96,20 +96,22 @@ class CeleryDispatcher(Runnable):
         self._tasks[job.kind].apply_async((job.job_id, chunk.index), task_id=task_id, retry=False)
         return task_id
 
-    def _listen(self, client: AsyncJobClient) -> None:
-        """Hear the events of Celery's workers, on a thread of its own: Celery knows no other way."""
-        handlers = {"task-failed": partial(self._hear, client), "task-revoked": partial(self._hear, client)}
+    def _receive(self, client: AsyncJobClient) -> None:
+        """Receive the events of Celery's workers, on a thread, as Celery's receiver blocks."""
+        handlers = {"task-failed": partial(self._handle, client), "task-revoked": partial(self._handle, client)}
         while not self._ended.is_set():
             try:
                 with self._app.connection_for_read() as connection:
                     receiver = EventReceiver(connection, handlers=handlers, app=self._app)
                     self._receiver = receiver
                     receiver.capture(limit=None, timeout=None, wakeup=False)
-            except Exception as error:  # noqa: BLE001  each transport of Celery has errors of its own
-                logger.warning("cannot hear Celery's events, trying again: %s", error)
-                self._ended.wait(_AGAIN)
+            except Exception as error:  # noqa: BLE001 - each transport of Celery has its own errors
+                logger.warning(
+                    "could not receive Celery's events; next attempt in %.1f s: %s", _RECONNECT_SECONDS, error
+                )
+                self._ended.wait(_RECONNECT_SECONDS)
 
-    def _hear(self, client: AsyncJobClient, event: Mapping[str, Any]) -> None:
+    def _handle(self, client: AsyncJobClient, event: Mapping[str, Any]) -> None:
         loop, task_id = self._loop, str(event.get("uuid", ""))
         chunk, error = chunk_of(task_id), _error_in(event)
         if loop is None or chunk is None or error is None:
@@ -119,27 +121,27 @@ class CeleryDispatcher(Runnable):
 
 
 def _error_in(event: Mapping[str, Any]) -> WorkError | None:
-    """Return what an event tells of a task that cannot tell it itself; nothing of one that has."""
+    """Return the error of a task that could not report it itself; None for one that has."""
     if event["type"] == "task-revoked":
         return WorkError(code=REVOKED, message="the task was revoked in Celery")
-    # Celery 5.7 says ExceptionWithTraceback() here, and what it was in the last line of the traceback alone.
+    # Celery 5.7 has ExceptionWithTraceback() here, and the exception only in the last line of the traceback.
     lines = str(event.get("traceback") or "").strip().splitlines()
     for text in (str(event.get("exception", "")), *lines[-1:]):
         if (found := _LOST.match(text)) is not None:
-            return WorkError(code=found[1], message=text[:_MESSAGE_LENGTH])
+            return WorkError(code=found[1], message=text[:_MAX_MESSAGE_LENGTH])
     return None
 
 
 async def _fail(
     client: AsyncJobClient, job_id: str, chunk_index: int, task_id: str, error: WorkError, *, had_begun: bool
 ) -> None:
-    """Fail the attempt that the task made, or, if it had not begun, the one that it was to make."""
+    """Fail the attempt of the task; if the task had not begun, claim its chunk and fail that attempt."""
     try:
         claimed = await client.leases.claim_chunk(
-            job_id, chunk_index, worker=NAME, task_id=task_id, lease_duration=_LEASE
+            job_id, chunk_index, worker=WORKER_NAME, task_id=task_id, lease_duration=_LEASE_DURATION
         )
-        token, is_new = claimed.lease.token, claimed.chunk.worker == NAME
-        if is_new == had_begun:  # its attempt has ended already: this one is not ours to fail
+        token, is_new = claimed.lease.token, claimed.chunk.worker == WORKER_NAME
+        if is_new == had_begun:  # the attempt of the task has ended already
             await client.leases.release_chunks([token])
         else:
             await client.leases.fail_chunks([ChunkFailure(lease_token=token, error=error)])
@@ -147,4 +149,4 @@ async def _fail(
     except (ChunkNotClaimableError, NotFoundError):
         return
     except JobledgerError:
-        logger.exception("could not report that the task %s failed; its lease will tell", task_id)
+        logger.exception("could not report that the task %s failed; its lease will expire", task_id)

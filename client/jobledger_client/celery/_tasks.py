@@ -1,4 +1,4 @@
-"""Celery tasks that work on chunks: what becomes of the task becomes of the attempt."""
+"""Celery tasks that work on chunks: the outcome of the task is the outcome of the attempt."""
 
 import logging
 import signal
@@ -22,11 +22,11 @@ from jobledger_client._metadata import MetadataSource
 from jobledger_client._worker._context import ChunkContext
 from jobledger_client._worker._handlers import check_has_run, check_plain
 from jobledger_client.celery._dispatching import CeleryDispatcher
-from jobledger_client.celery._names import NAME
+from jobledger_client.celery._names import TASK_NAME_PREFIX
 
 logger = logging.getLogger("jobledger_client.celery")
 
-_ALMOST = 0.9  # Celery's clock of a task starts a little before ours
+_TIME_LIMIT_SHARE = 0.9  # Celery measures a task from a little earlier
 
 Function: TypeAlias = Callable[[ChunkContext], object]
 
@@ -34,12 +34,12 @@ Function: TypeAlias = Callable[[ChunkContext], object]
 class ChunkTasks:
     """The Celery tasks of one app that work on chunks, by kind.
 
-    `lease_duration` is 1 s to 24 h: how long the chunk of a worker that died stays with it; the heartbeats of a running
-    task come each `heartbeat_interval`, a third of it when None. A task hears of a cancellation at once. `cancel_grace`
-    is how many seconds a task has after `ctx.cancelled` before SoftTimeLimitExceeded is raised in it. The rest is as in
-    AsyncJobClient.
+    `lease_duration`, 1 s to 24 h, is how long a worker that died keeps its chunk; a running task sends heartbeats each
+    `heartbeat_interval`, None means a third of `lease_duration`. A stream reports cancellations at once. `cancel_grace`
+    is how many seconds a task has after `ctx.cancelled` before SoftTimeLimitExceeded is raised in it. For the other
+    parameters see AsyncJobClient.
 
-    No connection is opened before the first task runs, so that the module may be imported before Celery forks.
+    It opens no connection before the first task runs, so that a module may be imported before Celery forks.
     """
 
     def __init__(
@@ -76,17 +76,17 @@ class ChunkTasks:
             options=options,
         )
         self._tasks: dict[str, Task] = {}
-        app.add_defaults({"worker_send_task_events": True})  # by which the dispatcher hears of lost workers
+        app.add_defaults({"worker_send_task_events": True})  # report lost workers to the dispatcher
 
     def task(self, kind: str, **options: Any) -> Callable[[Function], Task]:  # noqa: ANN401 - Celery's own options
         """Bind the decorated function, which takes a ChunkContext, to the chunks of a kind.
 
         `options` are those of Celery's own `task`: queue, time_limit, soft_time_limit, rate_limit, acks_late and so on.
-        Returning completes the chunk, raising fails the attempt; see docs/celery.md for what else becomes of what.
-        Raises ValueError for a kind that has a task, and TypeError for an `async def` or a generator function.
+        A return completes the chunk, an exception fails the attempt; docs/celery.md has the other outcomes. Raises
+        ValueError for a kind that has a task, and TypeError for an `async def` or a generator function.
         """
         if kind in self._tasks:
-            raise ValueError(f"kind: {kind!r} has a task already")
+            raise ValueError(f"kind must have one task; {kind!r} has one already")
 
         def bind(function: Function) -> Task:
             check_plain(function)
@@ -94,22 +94,22 @@ class ChunkTasks:
             def run(task: Task, job_id: str, chunk_index: int) -> None:
                 self._run(task, function, job_id, chunk_index)
 
-            given = {"name": NAME + kind, "ignore_result": True, "bind": True} | options
-            self._tasks[kind] = self._app.task(**given)(run)
+            defaults = {"name": TASK_NAME_PREFIX + kind, "ignore_result": True, "bind": True}
+            self._tasks[kind] = self._app.task(**defaults | options)(run)
             return self._tasks[kind]
 
         return bind
 
-    def dispatcher(self, *, ahead: int = 100, push_again: timedelta = timedelta(seconds=60)) -> CeleryDispatcher:
-        """Return what gives Celery a task for each pending chunk; `run` it in a process of its own.
+    def dispatcher(self, *, max_queued: int = 100, push_timeout: timedelta = timedelta(seconds=60)) -> CeleryDispatcher:
+        """Return the dispatcher, which sends Celery a task for each pending chunk; `run` it in a process of its own.
 
-        At most `ahead` tasks wait in Celery's queues. A task that has not begun `push_again` after it was sent is sent
-        again. Raises ValueError when there are no tasks.
+        At most `max_queued` tasks wait in Celery's queues. A task that has not begun `push_timeout` after it was sent
+        is sent again. Raises ValueError without tasks.
         """
-        return self._open_dispatcher(tasks=self._tasks, ahead=ahead, push_again=push_again)
+        return self._open_dispatcher(tasks=self._tasks, max_queued=max_queued, push_timeout=push_timeout)
 
     def _run(self, task: Task, function: Function, job_id: str, chunk_index: int) -> None:
-        """Run a task of Celery as an attempt, and let Celery see how it ended, after the ledger."""
+        """Run a task of Celery as an attempt, and end it for Celery as it ended in the ledger."""
         context: ChunkContext | None = None
         began = time.monotonic()
         try:
@@ -117,13 +117,13 @@ class ChunkTasks:
                 job_id,
                 chunk_index,
                 task_id=task.request.id,
-                overdue=_interrupt_of_this_thread(),
+                on_overdue=_interrupt_of_this_thread(),
                 cancel_grace=self._cancel_grace,
             ) as context:
                 _call(task, function, context, began)
         except BaseException as error:
             if context is None and isinstance(error, ChunkNotClaimableError | NotFoundError):
-                logger.info("the task %s has nothing to do: %s", task.request.id, error)
+                logger.info("the task %s has no chunk to work on: %s", task.request.id, error)
                 raise Ignore from error
             if isinstance(error.__cause__, Retry | SystemExit):
                 raise error.__cause__ from None
@@ -135,21 +135,21 @@ class ChunkTasks:
 
 
 def _call(task: Task, function: Function, context: ChunkContext, began: float) -> None:
-    """Call the function; what Celery raises to steer its own course becomes an error that says what happened."""
+    """Call the function; the exceptions that Celery raises for control flow become errors of the work."""
     try:
         returned = function(context)
     except Retry as retry:
         raise retry.exc or RuntimeError(str(retry)) from retry
     except SystemExit as ended:  # Celery's signal to this process
         limit = (task.request.timelimit or (None,))[0] or task.time_limit
-        if limit and time.monotonic() - began >= limit * _ALMOST:
+        if limit and time.monotonic() - began >= limit * _TIME_LIMIT_SHARE:
             raise TimeLimitExceeded(limit) from ended
-        raise Terminated("the process was told to end while it worked") from ended
+        raise Terminated("a signal ended the process during the task") from ended
     check_has_run(returned)
 
 
 def _interrupt_of_this_thread() -> Callable[[], None] | None:
-    """Return what raises SoftTimeLimitExceeded in the task that this thread runs; None where Celery cannot do that."""
+    """Return a function that raises SoftTimeLimitExceeded in the task on this thread; None where Celery cannot."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGUSR1) is not soft_timeout_sighandler:
         return None

@@ -1,4 +1,4 @@
-"""One life of a worker: claims while it serves, then lets everything go."""
+"""The loop of a worker: it claims chunks and starts attempts until it stops, then drains."""
 
 import asyncio
 import logging
@@ -15,22 +15,22 @@ from jobledger_client._async._client import AsyncJobClient
 from jobledger_client._retry import Backoff
 from jobledger_client._sync._client import JobClient
 from jobledger_client._worker._attempt import Attempt
-from jobledger_client._worker._containment import Containment, Tasks
+from jobledger_client._worker._handler_tasks import HandlerTaskFactory, HandlerTasks
 from jobledger_client._worker._handlers import Handler
 from jobledger_client._worker._lease_keeper import LeaseKeeper
 from jobledger_client._worker._loop_monitor import LoopMonitor
-from jobledger_client._worker._outbox import PASSING
+from jobledger_client._worker._outbox import TRANSIENT_ERRORS
 from jobledger_client._worker._reports import Reports
 
 logger = logging.getLogger("jobledger_client.worker")
 
-_LARGEST_CLAIM = 1_000
-_LAST_REPORTS = 5.0  # seconds for the last reports to reach the service
+_MAX_CLAIM_CHUNKS = 1_000
+_LAST_REPORTS_SECONDS = 5.0  # for the last reports to reach the service
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How a worker works; see Worker. Times without a unit are in seconds."""
+class WorkerSettings:
+    """The settings of a worker; see Worker. Floats are in seconds."""
 
     name: str
     concurrency: int
@@ -41,15 +41,15 @@ class Settings:
     drain_timeout: float
 
 
-class Serving:
-    """Owns every task of a worker: it logs how each ends, and has awaited all of them when `run` returns."""
+class WorkerLoop:
+    """Owns every task of a worker: it logs the end of each, and has awaited all when `run` returns."""
 
     def __init__(
         self,
         client: AsyncJobClient,
         open_sync_client: Callable[[], JobClient],
         handlers: Mapping[str, Handler],
-        settings: Settings,
+        settings: WorkerSettings,
     ) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
@@ -60,21 +60,21 @@ class Serving:
             open_sync_client,
             settings.lease_duration,
             settings.heartbeat_interval,
-            LoopMonitor(self._loop, self._tasks_with),
+            LoopMonitor(self._loop, self._find_handler),
             worker=settings.name,
             kinds=list(handlers),
         )
         self._reports = Reports(client, self._backoff, settings.lease_duration)
-        self._left_behind: set[asyncio.Future[Any]] = set()
-        self._leaky_kinds: set[str] = set()
+        self._abandoned: set[asyncio.Future[Any]] = set()
+        self._leaking_kinds: set[str] = set()
         self._attempts: dict[asyncio.Task[None], Attempt] = {}
         self._slot_freed = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Serve until `stopping`, or until something fails for good; drain; raise what failed."""
+        """Serve until `stopping`, or until a task fails for good; drain; raise the error of that task."""
         self._keeper.start()
         try:
-            with Containment(self._loop):
+            with HandlerTaskFactory(self._loop):
                 await self._serve(stopping)
         finally:
             await self._keeper.close()
@@ -83,12 +83,12 @@ class Serving:
         background = [self._start(name, sending) for name, sending in self._reports.runs().items()]
         claims = self._start("claims", self._claim())
         stop = self._start("stop", stopping.wait())
-        drain_timeout = 0.0  # cancelled from outside: nobody waits for the handlers
+        drain_timeout = 0.0  # of a cancellation from outside
         try:
             await asyncio.wait({stop, claims, *background}, return_when=asyncio.FIRST_COMPLETED)
             drain_timeout = self._settings.drain_timeout
         finally:
-            # A claim that is cut off here may have leased chunks: they come back when their leases expire.
+            # A claim that is cancelled here may have leased chunks: they are claimable again when their leases expire.
             await _end([claims, stop])
             await self._drain(drain_timeout)
             await _end(background)
@@ -103,23 +103,23 @@ class Serving:
             began = time.monotonic()
             try:
                 claimed = await self._claim_up_to(free)
-            except PASSING as error:
+            except TRANSIENT_ERRORS as error:
                 failures += 1
                 wait = self._backoff.wait(failures, error, random)
-                logger.warning("could not claim chunks, trying again in %.1f s: %s", wait, error)
+                logger.warning("could not claim chunks; next attempt in %.1f s: %s", wait, error)
                 await asyncio.sleep(wait)
                 continue
             failures = 0
             for chunk in claimed:
-                self._attempt(chunk)
-            if not claimed and time.monotonic() - began < 1.0:  # a server that does not wait is not to be hammered
+                self._start_attempt(chunk)
+            if not claimed and time.monotonic() - began < 1.0:  # limits the calls to a server that does not wait
                 await asyncio.sleep(self._backoff.wait(3, None, random))
 
     async def _claim_up_to(self, free: int) -> list[ClaimedChunk]:
         claimed = await self._client.leases.claim_chunks(
             list(self._handlers),
             worker=self._settings.name,
-            max_chunks=min(free, _LARGEST_CLAIM),
+            max_chunks=min(free, _MAX_CLAIM_CHUNKS),
             lease_duration=self._settings.lease_duration,
             wait=self._settings.claim_wait,
         )
@@ -132,48 +132,48 @@ class Serving:
         return free
 
     def _count_free_slots(self) -> int:
-        """Handlers that were left behind take no slots, up to as many as there are slots: each may hold a thread."""
+        """Return the free slots. As many abandoned handlers as there are slots use none; each may hold a thread."""
         concurrency = self._settings.concurrency
-        return concurrency - len(self._attempts) - max(0, len(self._left_behind) - concurrency)
+        return concurrency - len(self._attempts) - max(0, len(self._abandoned) - concurrency)
 
-    def _attempt(self, chunk: ClaimedChunk) -> None:
+    def _start_attempt(self, chunk: ClaimedChunk) -> None:
         handler = self._handlers[chunk.kind]
         grace = self._settings.cancel_grace
         attempt = Attempt(chunk, handler, self._keeper, self._reports, grace, abandon_after=2 * grace)
         task = self._start(str(attempt), attempt.run())
         self._attempts[task] = attempt
-        task.add_done_callback(self._free)
+        task.add_done_callback(self._end_attempt)
 
-    def _free(self, task: asyncio.Task[None]) -> None:
+    def _end_attempt(self, task: asyncio.Task[None]) -> None:
         attempt = self._attempts.pop(task)
         self._slot_freed.set()
-        if (left := attempt.left_behind()) is not None:
-            self._left_behind.add(left)
-            left.add_done_callback(self._came_back)
-        elif (leaked := attempt.tasks.running()) and attempt.tasks.kind not in self._leaky_kinds:
-            self._leaky_kinds.add(attempt.tasks.kind)
+        if (unfinished := attempt.unfinished()) is not None:
+            self._abandoned.add(unfinished)
+            unfinished.add_done_callback(self._end_abandoned)
+        elif (leaked := attempt.tasks.running()) and attempt.tasks.kind not in self._leaking_kinds:
+            self._leaking_kinds.add(attempt.tasks.kind)
             logger.warning("%s left %d tasks running, such as %s", attempt.tasks.name, len(leaked), leaked[0])
 
-    def _came_back(self, handler: "asyncio.Future[Any]") -> None:
-        self._left_behind.discard(handler)
+    def _end_abandoned(self, handler: "asyncio.Future[Any]") -> None:
+        self._abandoned.discard(handler)
         self._slot_freed.set()
 
-    def _tasks_with(self, task: asyncio.Task[object] | None) -> Tasks | None:
-        """Return the handler's tasks that a task is among. The watchdog's thread calls this."""
+    def _find_handler(self, task: asyncio.Task[object] | None) -> HandlerTasks | None:
+        """Return the tasks of the handler that a task belongs to. The watchdog's thread calls this."""
         return next((one.tasks for one in list(self._attempts.values()) if task in one.tasks), None)
 
     async def _drain(self, drain_timeout: float) -> None:
-        """Let the handlers finish, then stop them, then leave behind those that do not stop; report all."""
-        await self._settle(drain_timeout)
+        """Wait for the handlers, then stop them, then abandon those that do not stop; report all."""
+        await self._wait_for_attempts(drain_timeout)
         for attempt in self._attempts.values():
             attempt.drain()
-        await self._settle(self._settings.cancel_grace)
+        await self._wait_for_attempts(self._settings.cancel_grace)
         for attempt in self._attempts.values():
             attempt.abandon()
-        await self._settle(_LAST_REPORTS)
+        await self._wait_for_attempts(_LAST_REPORTS_SECONDS)
         await _end(list(self._attempts))
 
-    async def _settle(self, seconds: float) -> None:
+    async def _wait_for_attempts(self, seconds: float) -> None:
         if self._attempts:
             await asyncio.wait(list(self._attempts), timeout=seconds)
 

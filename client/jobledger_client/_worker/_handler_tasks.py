@@ -1,4 +1,4 @@
-"""Contains what handlers start: a task of theirs that exits does not end the worker, and is not forgotten."""
+"""Tracks the tasks that handlers start, and keeps a SystemExit in one of them from ending the worker."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
@@ -9,12 +9,12 @@ from weakref import WeakSet
 TaskFactory: TypeAlias = Callable[..., "asyncio.Future[Any]"]
 
 
-class HandlerExit(Exception):  # noqa: N818 - it reads as what it says
+class HandlerExit(Exception):  # noqa: N818 - named after SystemExit
     """A handler, or a task that it started, raised SystemExit or KeyboardInterrupt, which would end the process."""
 
 
-class Tasks:
-    """The tasks of one call of a handler: its own and those that it started. `name` says whose they are."""
+class HandlerTasks:
+    """The tasks of one call of a handler: its own and those that it started. `name` names the handler."""
 
     def __init__(self, kind: str, name: str) -> None:
         self.kind = kind
@@ -29,52 +29,57 @@ class Tasks:
         return task in self._tasks
 
     def running(self) -> "list[asyncio.Future[Any]]":
-        """Return those that run still."""
+        """Return the tasks that still run."""
         return [task for task in self._tasks if not task.done()]
 
 
-OWNER: ContextVar[Tasks | None] = ContextVar("jobledger_handler_tasks", default=None)
+OWNER: ContextVar[HandlerTasks | None] = ContextVar("jobledger_handler_tasks", default=None)
 
 
-class Containment:
-    """A task factory for the loop on which handlers run. Tasks of others are made as before."""
+class HandlerTaskFactory:
+    """A task factory for the loop on which handlers run; it leaves tasks of others unchanged."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._before: TaskFactory | None = None
+        self._previous: TaskFactory | None = None
 
     def __enter__(self) -> None:
-        self._before = self._loop.get_task_factory()
-        self._loop.set_task_factory(self._make)
+        self._previous = self._loop.get_task_factory()
+        self._loop.set_task_factory(self._create)
 
     def __exit__(self, *_: object) -> None:
-        if self._loop.get_task_factory() == self._make:
-            self._loop.set_task_factory(self._before)
+        if self._loop.get_task_factory() == self._create:
+            self._loop.set_task_factory(self._previous)
 
-    def _make(
+    def _create(
         self,
         loop: asyncio.AbstractEventLoop,
-        work: Any,  # noqa: ANN401 - a coroutine, as asyncio gives it to any task factory
+        work: Any,  # noqa: ANN401 - a coroutine, as asyncio passes it to any task factory
         /,
-        **options: Any,  # noqa: ANN401 - name, context and what later versions of Python add
+        **options: Any,  # noqa: ANN401 - name, context and options of later Python versions
     ) -> "asyncio.Future[Any]":
         context: Context | None = options.get("context")
         owner = OWNER.get() if context is None else context.get(OWNER)
         if owner is not None:
-            work = _Contained(work)
-        task = asyncio.Task(work, loop=loop, **options) if self._before is None else self._before(loop, work, **options)
+            work = _ExitSafeCoroutine(work)
+        create = self._previous or _default_factory
+        task = create(loop, work, **options)
         if owner is not None:
             owner.add(task)
         return task
 
 
-class _Contained(Coroutine[Any, Any, Any]):
-    """A coroutine whose SystemExit and KeyboardInterrupt are an ordinary error: asyncio ends its loop by them."""
+def _default_factory(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Future[Any]":  # noqa: ANN401
+    return asyncio.Task(work, loop=loop, **options)
+
+
+class _ExitSafeCoroutine(Coroutine[Any, Any, Any]):
+    """A coroutine that raises HandlerExit in place of SystemExit and KeyboardInterrupt, which end asyncio's loop."""
 
     def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
         self._work = work
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - cr_frame, __name__ and whatever else tools look at
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - cr_frame, __name__ and others that tools read
         return getattr(self._work, name)
 
     def __await__(self) -> Generator[Any, Any, Any]:

@@ -1,4 +1,4 @@
-"""What runs beside an engine's plain code: an event loop on a thread, with the heartbeats and reports of attempts."""
+"""An event loop on a thread beside an engine's plain code, with the heartbeats and reports of attempts."""
 
 import asyncio
 import logging
@@ -17,13 +17,13 @@ from jobledger_client._worker._reports import Reports
 
 logger = logging.getLogger("jobledger_client.engine")
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-_PATIENCE = 10.0  # seconds for the loop to begin, and to end
+_START_STOP_SECONDS = 10.0  # for the loop to start, and to end
 
 
-class Side:
-    """The loop and its thread, of the process that made it: a child that was forked needs one of its own."""
+class LoopThread:
+    """The loop and its thread. They belong to the process that creates them: a forked child needs its own."""
 
     client: AsyncJobClient
     keeper: LeaseKeeper
@@ -48,22 +48,22 @@ class Side:
         self._closing = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="jobledger-engine", daemon=True)
         self._thread.start()
-        self._ready.wait(_PATIENCE)
+        self._ready.wait(_START_STOP_SECONDS)
 
     @property
-    def is_ours(self) -> bool:
-        """Tell whether this process made it, and it still runs."""
+    def is_usable(self) -> bool:
+        """Whether this process created the thread, and it still runs."""
         return self._pid == os.getpid() and self._thread.is_alive()
 
-    def start(self, work: Coroutine[Any, Any, Answer]) -> Future[Answer]:
-        """Run something on the loop; the future tells its end to any thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    def start(self, coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
+        """Run a coroutine on the loop; any thread may wait for the future."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def close(self) -> None:
         """End the heartbeats and the connection."""
-        if self.is_ours:
+        if self.is_usable:
             self._loop.call_soon_threadsafe(self._closing.set)
-            self._thread.join(_PATIENCE)
+            self._thread.join(_START_STOP_SECONDS)
 
     def _run(self) -> None:
         try:
