@@ -36,7 +36,7 @@ def show(console: Console, *messages: WatchJobResponse) -> None:
     view = JobView()
     with Bars(console, view, lambda: None) as bars:
         for one in messages:
-            view.take(one)
+            view.apply(one)
             bars.show(one)
 
 
@@ -78,9 +78,9 @@ def test_on_a_narrow_terminal_a_job_is_one_line(table: Callable[..., Table]):
 
 
 def test_counts_of_a_report_are_in_one_order():
-    assert _tables.counted({"refused": 1_000, "artifact_jobs": 2, "applied": 3, "refusals": [], "unchanged": 0}) == (
-        "3 applied, 0 unchanged, 1,000 refused, 2 artifact jobs"
-    )
+    assert _tables.report_counts(
+        {"refused": 1_000, "artifact_jobs": 2, "applied": 3, "refusals": [], "unchanged": 0}
+    ) == ("3 applied, 0 unchanged, 1,000 refused, 2 artifact jobs")
 
 
 def test_elsewhere_each_change_is_a_line():
@@ -93,11 +93,11 @@ def test_elsewhere_each_change_is_a_line():
 
 def test_chunks_come_and_go():
     view = JobView()
-    view.take(message(chunk(3), chunk(1)))
+    view.apply(message(chunk(3), chunk(1)))
     assert in_work(view) == [1, 3]
-    view.take(message(chunk(3, COMPLETED), chunk(4)))
+    view.apply(message(chunk(3, COMPLETED), chunk(4)))
     assert in_work(view) == [1, 4]
-    view.take(message(chunk(5), ranges=(ChunkRange(first_index=0, last_index=4),)))
+    view.apply(message(chunk(5), ranges=(ChunkRange(first_index=0, last_index=4),)))
     assert in_work(view) == [5]
-    view.take(message(chunk(6), omitted=True))
+    view.apply(message(chunk(6), omitted=True))
     assert in_work(view) == [6]

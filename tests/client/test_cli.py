@@ -21,7 +21,7 @@ from jobledger.v1.webhook_pb2 import WebhookDeliveryState, WebhookEventType
 from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport
 from jobledger_client import JobClient
 from jobledger_client.cli import _choices as choices
-from jobledger_client.cli import _words as words
+from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._main import run
 
 from tests.support.bounds import BOUND
@@ -107,7 +107,7 @@ def test_list_shows_and_filters(shell: Shell, kind: str):
     assert [line.split()[0] for line in text.splitlines()] == ["JOB", *ids[::-1]]
     assert "[bold]cat 0" in text
     assert notes == "3 of 3 jobs\n"
-    assert shell.both("list", "--kind", kind, "--page-size", "1")[1].startswith("1 of 3 jobs\nthere are more: --all")
+    assert shell.both("list", "--kind", kind, "--page-size", "1")[1].startswith("1 of 3 jobs\nmore follow: --all")
     page = shell.json("list", "--kind", kind, "--page-size", "2", "--state", "queued")
     assert (len(page["jobs"]), page["totalSize"]) == (2, "3")
     more = ["--page-size", "2", "--state", "queued", "--page-token", page["nextPageToken"]]
@@ -129,14 +129,14 @@ def test_status_shows_where_many_jobs_stand(shell: Shell, kind: str):
     assert all(one in text for one in ids)
     assert "QUEUED" in text
     assert [job["jobId"] for job in shell.json("status", *ids[::-1])["jobs"]] == ids[::-1]
-    assert shell.both("status", ids[0], "no-such", code=66)[1] == "there is no job no-such\n"
+    assert shell.both("status", ids[0], "no-such", code=66)[1] == "job no-such does not exist\n"
 
 
 def test_limits_are_set_listed_and_deleted(shell: Shell, kind: str):
     assert shell("limits", "set", f"kind:{kind}", "1") == f"kind:{kind}: at most 1 at once\n"
     shell("create", kind)
     waiting = shell("create", kind, "--label", f"gpu={kind}", "--limit", "label:gpu=3").strip()
-    assert "a slot under the limit" in shell("get", waiting)
+    assert "a slot of the limit" in shell("get", waiting)
     listed = {one["scope"]: one for one in shell.json("limits", "list")["limits"]}
     assert listed[f"kind:{kind}"]["waiting"] == "1"
     assert listed[f"label:gpu={kind}"]["setByJob"]
@@ -214,7 +214,7 @@ def test_cancel_retry_update_and_delete(shell: Shell, kind: str):
     assert shell.json("update", job_id, "--priority", "8", "--no-labels", "--display-name", "New")["priority"] == 8
     assert shell.json("get", job_id, "--basic")["labels"] == {}
     assert shell.json("cancel", job_id)["outcome"] == "CANCEL_OUTCOME_CANCELLED"
-    assert "had ended already (CANCELLED)" in shell("cancel", job_id)
+    assert "had already ended (CANCELLED)" in shell("cancel", job_id)
     assert shell.json("retry", job_id, "--chunk", "0", "--reason", "again")["retryCount"] == 1
     assert "not ended" in shell("delete", job_id, code=65)
     assert shell.json("delete", job_id, "--force") == {"artifactsOutsideRoots": 0}
@@ -244,9 +244,9 @@ def test_times_have_a_zone_and_an_eta_is_a_span_and_a_time(shell: Shell, kind: s
         assert re.fullmatch(r"created +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d JST *", created)
         soon, far = Timestamp(), Timestamp(seconds=253_402_300_799)
         soon.FromDatetime(datetime.now(UTC) + timedelta(minutes=3, seconds=20))
-        assert re.fullmatch(r"in 3 min \(\d\d:\d\d JST\)", words.eta(soon))
-        assert words.eta(far).endswith("(9999-12-31 23:59 UTC)")
-        assert words.eta(Timestamp(seconds=1)) == "any moment"
+        assert re.fullmatch(r"in 3 min \(\d\d:\d\d JST\)", formatting.eta(soon))
+        assert formatting.eta(far).endswith("(9999-12-31 23:59 UTC)")
+        assert formatting.eta(Timestamp(seconds=1)) == "any moment"
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -323,26 +323,26 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
         (["lst"], 2, "No such command 'lst'"),
         (["get"], 2, "Missing argument 'JOB_ID'"),
         (["list", "--state", "paused"], 2, "'paused' is not one of 'queued'"),
-        (["create", "a.b", "--input", "[1]"], 2, "--input: a JSON object is wanted"),
-        (["create", "a.b", "--input", "{"], 2, "--input: not JSON"),
+        (["create", "a.b", "--input", "[1]"], 2, "--input: must be a JSON object"),
+        (["create", "a.b", "--input", "{"], 2, "--input: must be JSON"),
         (["create", "a.b", "--input", "@/no/such/file"], 2, "No such file"),
-        (["create", "a.b", "--label", "x"], 2, "--label: 'x' is not NAME=VALUE"),
-        (["create", "a.b", "--backoff", "soon"], 2, "'soon' is not a span"),
-        (["create", "a.b", "--stage", "x=heavy"], 2, "'x=heavy' is not NAME or NAME=WEIGHT"),
-        (["list", "--created-since", "yesterday"], 2, "'yesterday' is neither a time"),
-        (["watch", "x", "--cursor", "?"], 2, "'?' is not base64"),
-        (["update", "x"], 2, "say what to change"),
-        (["create", "a.b", "--backoff", "9999999999d"], 2, "'9999999999d' is longer than"),
-        (["list", "--created-since", "900000d"], 2, "'900000d' is beyond the years"),
+        (["create", "a.b", "--label", "x"], 2, "--label: must be NAME=VALUE; got 'x'"),
+        (["create", "a.b", "--backoff", "soon"], 2, "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
+        (["create", "a.b", "--stage", "x=heavy"], 2, "must be NAME or NAME=WEIGHT; got 'x=heavy'"),
+        (["list", "--created-since", "yesterday"], 2, "or a duration such as 2h; got 'yesterday'"),
+        (["watch", "x", "--cursor", "?"], 2, "--cursor: must be base64; got '?'"),
+        (["update", "x"], 2, "a change is required"),
+        (["create", "a.b", "--backoff", "9999999999d"], 2, "must be at most 999,999,999 days; got '9999999999d'"),
+        (["list", "--created-since", "900000d"], 2, "must be in the years 1 to 9999; got '900000d'"),
         (["list", "--created-since", "0001-01-01T00:00+14:00"], 2, "must be in the years"),
-        (["list", "--timeout", "soon"], 2, "'soon' is not a span of time"),
-        (["list", "--timeout", "0s"], 2, "'0s' is not above 0"),
+        (["list", "--timeout", "soon"], 2, "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
+        (["list", "--timeout", "0s"], 2, "must be above 0; got '0s'"),
         (["create", "a.b", "--priority", "11"], 65, "priority: 11 is not within 0 to 10"),
         (["get", "no-such-job"], 66, "no-such-job"),
         (["watch", "no-such-job"], 66, "no-such-job"),
-        (["--target", "127.0.0.1:1", "--timeout", "8", "list"], 69, "the server could not be reached"),
-        (["list", "--target", "127.0.0.1:1", "--timeout", "8s"], 69, "the server could not be reached"),
-        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "1s"], 69, "the server could not be reached"),
+        (["--target", "127.0.0.1:1", "--timeout", "8", "list"], 69, "the server is unreachable"),
+        (["list", "--target", "127.0.0.1:1", "--timeout", "8s"], 69, "the server is unreachable"),
+        (["watch", "x", "--target", "127.0.0.1:1", "--timeout", "1s"], 69, "the server is unreachable"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_a_code(shell: Shell, words: list[str], code: int, sentence: str):

@@ -96,8 +96,8 @@ def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str])
 
 
 def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
-    assert shell("delete", "--kind", kind, "--yes") == "no job matches: nothing was begun\n"
-    assert shell("cancel", kind, f"{kind}.2", code=66) == "none of these jobs exists: nothing was begun\n"
+    assert shell("delete", "--kind", kind, "--yes") == "no job matches; there is no run\n"
+    assert shell("cancel", kind, f"{kind}.2", code=66) == "none of these jobs exists: there is no run\n"
     document = shell.json("delete", "--kind", kind, "--yes")
     assert (document["matchedCount"], document.get("job")) == ("0", None)
 
@@ -105,20 +105,20 @@ def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["cancel"], "say which jobs"),
-        (["cancel", "a", "--kind", "k"], "not both"),
-        (["retry", "a", "b", "--chunk", "1"], "--chunk goes with a single"),
-        (["delete", "a", "b", "--etag", "1"], "--etag goes with a single"),
-        (["update", "a", "b", "--display-name", "x"], "--priority can be changed, and nothing else"),
-        (["update", "--kind", "k", "--priority", "1", "--label", "a=b"], "and nothing else"),
-        (["delete", "--kind", "k", "--search", "", "--yes"], "--search: is empty"),
-        (["delete", "--kind", "k", "--ended-before", "", "--yes"], "'' is neither a time"),
-        (["delete", "--label", "a=1", "--label", "a=2", "--yes"], "'a' is given twice"),
-        (["cancel", "--filter", "FAILED"], "'FAILED' is not NAME=VALUE"),
-        (["cancel", "--filter", "stat=FAILED"], "'stat' is none of state, kind, search"),
-        (["cancel", "--filter", "min-priority=high"], "'high' is not a whole number"),
-        (["cancel", "--filter", "search=a", "--search", "b"], "search is given twice"),
-        (["cancel", "--filter", "filter=a"], "'filter' is none of"),
+        (["cancel"], "JOB_ID or a filter is required"),
+        (["cancel", "a", "--kind", "k"], "exclude each other"),
+        (["retry", "a", "b", "--chunk", "1"], "--chunk requires a single"),
+        (["delete", "a", "b", "--etag", "1"], "--etag requires a single"),
+        (["update", "a", "b", "--display-name", "x"], "many jobs require --priority, and no other change"),
+        (["update", "--kind", "k", "--priority", "1", "--label", "a=b"], "and no other change"),
+        (["delete", "--kind", "k", "--search", "", "--yes"], "--search: must not be empty"),
+        (["delete", "--kind", "k", "--ended-before", "", "--yes"], "or a duration such as 2h; got ''"),
+        (["delete", "--label", "a=1", "--label", "a=2", "--yes"], "'a' must have one value"),
+        (["cancel", "--filter", "FAILED"], "must be NAME=VALUE; got 'FAILED'"),
+        (["cancel", "--filter", "stat=FAILED"], "got 'stat'"),
+        (["cancel", "--filter", "min-priority=high"], "must be an integer; got 'high'"),
+        (["cancel", "--filter", "search=a", "--search", "b"], "search must be given once"),
+        (["cancel", "--filter", "filter=a"], "got 'filter'"),
     ],
 )
 def test_a_command_line_that_does_not_say_what_is_meant_is_refused(shell: Shell, words: list[str], said: str):

@@ -81,7 +81,7 @@ def test_over_a_pipe_it_says_that_it_reconnects_and_goes_on(
         own_server.kill()
         assert " s ago: " in following.said("jobledger: reconnecting, last heard ")
         own_server.start()
-        following.said("jobledger: connected again after ")
+        following.said("jobledger: reconnected after ")
         complete(client, kind)
         output, _ = following.process.communicate(timeout=BOUND)
         assert "COMPLETED  100.0 %" in output.splitlines()[-1]

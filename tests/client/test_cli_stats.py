@@ -16,8 +16,8 @@ from jobledger.v1.job_pb2 import Job, JobState, Progress
 from jobledger.v1.stats_pb2 import JobActivity, StatsPoint
 from jobledger.v1.worker_service_pb2 import ChunkFailure, LeaseReport
 from jobledger_client import JobClient
-from jobledger_client.cli import _figures
-from jobledger_client.cli._board import Board
+from jobledger_client.cli import _stats_tables
+from jobledger_client.cli._dashboard import Dashboard
 from rich.console import Console
 
 from tests.client.test_cli import COMMAND, Shell, complete
@@ -94,7 +94,7 @@ def test_stats_shows_the_course(shell: Shell, sync_client: JobClient, kind: str,
     complete(sync_client, kind)
     text = shell("stats", "--kind", kind, "--since", "2d", "--by", by)
     [course] = [line for line in text.splitlines() if line.startswith("completed")]
-    assert course.rstrip().endswith("at most 1, in all 1")
+    assert course.rstrip().endswith("max 1, total 1")
     assert "█" in course
     assert len(shell.json("stats", "--since", "2d", "--by", by)["series"]) in (points - 1, points)
 
@@ -104,7 +104,7 @@ def test_stats_takes_times_and_names_what_is_wrong(shell: Shell):
     assert span == {"startTime": "2026-01-01T00:00:00Z", "endTime": "2026-01-02T01:00:00Z"}
     assert "time_range: ends before it starts" in shell("stats", "--since", "1h", "--until", "2h", code=65)
     assert "'hour', 'day'" in shell("stats", "--by", "week", code=2)
-    assert "neither a time" in shell("stats", "--since", "yesterday", code=2)
+    assert "must be a time" in shell("stats", "--since", "yesterday", code=2)
     assert "more than 2000" in shell("stats", "--since", "90d", "--by", "hour", code=65)
 
 
@@ -112,7 +112,7 @@ def test_stats_takes_times_and_names_what_is_wrong(shell: Shell):
     ("values", "shown"), [([], ""), ([0, 0], "  "), ([1, 0, 1_000_000], "▁ █"), ([3, 6, 8, 2], "▃▆█▂")]
 )
 def test_a_bar_is_empty_only_for_nothing(values: list[int], shown: str):
-    assert _figures.bars(values) == shown
+    assert _stats_tables.bars(values) == shown
 
 
 def test_a_long_course_has_a_bar_for_several_points(shell: Shell, kind: str):
@@ -126,19 +126,19 @@ def test_a_course_is_whole_on_a_narrow_terminal(items: int):
     activity = JobActivity(created=4, completed=3, failed=1, items_completed=items)
     points = [StatsPoint(activity=activity) for _ in range(60)]
     printed = StringIO()
-    Console(file=printed, width=80).print(_figures.course(points, width=80))
+    Console(file=printed, width=80).print(_stats_tables.series_bars(points, width=80))
     lines = printed.getvalue().splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["created", "completed", "failed", "items"]
-    assert lines[3].rstrip().endswith(f"in all {60 * items:,}")
+    assert lines[3].rstrip().endswith(f"total {60 * items:,}")
     assert "…" not in "".join(lines[:4])
 
 
 def test_top_cuts_neither_ids_nor_figures_on_a_narrow_terminal():
-    board = Board(0.0)
+    board = Dashboard(0.0)
     progress = Progress(percent=50, stage="resize", items_per_second=1_234)
     state = JobState.JOB_STATE_CANCELLING
     job = Job(job_id="0" * 36, kind="k" * 40, display_name="a name " * 9, state=state, progress=progress)
-    board.begin([job])
+    board.set_jobs([job])
     printed = StringIO()
     Console(file=printed, width=80).print(board.render(1.0, width=80, rows=20))
     lines = printed.getvalue().splitlines()
@@ -194,4 +194,4 @@ def test_top_without_a_terminal_says_what_to_do(shell: Shell):
 
 def test_top_says_when_the_server_is_away(shell: Shell, tmp_path: Path):
     away = shell("top", "--once", "--target", f"unix:{tmp_path}/nowhere", "--timeout", "5", code=69)
-    assert "could not be reached" in away
+    assert "is unreachable" in away

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest, ExportJobsResponse
 from jobledger_client import AsyncJobClient, HistoryTrimmedError, InvalidFieldError, JobClient, UnavailableError
-from jobledger_client.cli._partial import PartialFile
+from jobledger_client.cli._partial_file import PartialFile
 
 from tests.client import test_cli
 from tests.client.controlled import Played
@@ -133,7 +133,7 @@ def test_the_command_goes_on_after_an_interruption(
     taken = Interrupted()
     monkeypatch.setattr("rich.progress.Progress.update", taken)  # Ctrl-C comes while a library runs
     said = shell(*words, code=130)
-    assert f"jobledger export --out {file} --resume` goes on" in said
+    assert f"jobledger export --out {file} --resume` continues" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jobs.jsonl.part", "jobs.jsonl.part.json"]
     with (tmp_path / "jobs.jsonl.part").open("ab") as part:
         part.write(b"what was written after the last note")
@@ -158,7 +158,7 @@ def test_an_export_that_is_interrupted_at_its_very_end_goes_on_without_repeating
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", Interrupted())  # Ctrl-C comes while the whole file is brought to disk
         said = shell("export", "--out", str(file), "--kind", kind, code=130)
-    assert "--resume` goes on" in said
+    assert "--resume` continues" in said
     assert shell("export", "--out", str(file), "--resume") == f"60 jobs in {file}\n"
     assert [row["job_id"] for row in csv.DictReader(file.read_text().splitlines())] == jobs
     assert list(tmp_path.iterdir()) == [file]
@@ -185,9 +185,9 @@ def test_ctrl_c_ends_the_command_with_its_code(shell: Shell, tmp_path: Path):
 def test_what_the_command_refuses(shell: Shell, kind: str, tmp_path: Path):
     file = str(tmp_path / "jobs.csv")
     assert "is not a column; the nearest is 'state'" in shell("export", "--out", file, "--column", "stat", code=65)
-    assert "--format: say csv or jsonl" in shell("export", "--out", str(tmp_path / "jobs.txt"), code=2)
+    assert "--format must be csv or jsonl" in shell("export", "--out", str(tmp_path / "jobs.txt"), code=2)
     assert "no unfinished export" in shell("export", "--out", file, "--resume", code=2)
-    assert "leave out what picks jobs" in shell("export", "--out", file, "--resume", "--kind", kind, code=2)
+    assert "leave out the filter" in shell("export", "--out", file, "--resume", "--kind", kind, code=2)
     assert "--resume needs a file" in shell("export", "--out", "-", "--resume", code=2)
     assert "No such file" in shell("export", "--out", str(tmp_path / "no" / "jobs.csv"), code=2)
     assert list(tmp_path.iterdir()) == []

@@ -80,8 +80,8 @@ def test_the_command_says_at_which_line_it_ended_and_how_many_jobs_it_had_taken(
     assert run(command) == 2
     said = capsys.readouterr()
     assert said.out == "16 imported, 0 unchanged, 0 refused\n"
-    assert "line 17 is not an ImportedJob in JSON: " in said.err
-    assert "; 16 jobs before it were taken: mend the line and send the file again" in said.err
+    assert "line 17 must be an ImportedJob in JSON: " in said.err
+    assert "; 16 jobs before it were imported: correct the line and send the file again" in said.err
     file.write_bytes(b"\n".join(jobs))
     assert run(command) == 0
     assert capsys.readouterr().out == "4 imported, 16 unchanged, 0 refused\n"

@@ -103,7 +103,7 @@ async def test_the_command_line_has_every_command(shell: Shell, receiver: Receiv
         pass
     [delivery] = shell.json("deliveries", webhook_id, "--state", "DELIVERED")["deliveries"]
     assert delivery["deliveryId"] == told.id
-    assert shell("redeliver", webhook_id, "--delivery", told.id) == "1 go again\n"
+    assert shell("redeliver", webhook_id, "--delivery", told.id) == "1 repeated\n"
     assert (await receiver.next()).id == told.id
 
     _, newer = id_and_secret(shell("rotate", webhook_id, "--overlap", "1h"))
@@ -123,10 +123,10 @@ async def test_the_command_line_has_every_command(shell: Shell, receiver: Receiv
             2,
             "'job.done' is not one of 'job.created'",
         ),
-        (["update", "x"], 2, "say what to change"),
-        (["update", "x", "--resume", "--disable"], 2, "not both"),
+        (["update", "x"], 2, "a change is required"),
+        (["update", "x", "--resume", "--disable"], 2, "exclude each other"),
         (["redeliver", "0"], 65, "delivery_id: is required, or since_position instead"),
-        (["rotate", "0", "--overlap", "soon"], 2, "'soon' is not a span"),
+        (["rotate", "0", "--overlap", "soon"], 2, "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
         (["lst"], 2, "No such command 'lst'"),
     ],
 )

@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from jobledger_client.cli._exits import INTERRUPTED, MISSING_EXTRA
+from jobledger_client.cli._exit_codes import INTERRUPTED, MISSING_EXTRA
 
 
 def main() -> None:

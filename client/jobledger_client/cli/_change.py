@@ -7,25 +7,25 @@ import typer
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import CancelOutcome, DeleteJobResponse
 
+from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _parse
-from jobledger_client.cli import _words as words
-from jobledger_client.cli._filter import add_filter
-from jobledger_client.cli._many import Detach, DryRun, JobIds, Which, Yes, run
+from jobledger_client.cli._bulk import Detach, DryRun, JobIds, JobSelection, Yes, run
+from jobledger_client.cli._filter import add_filter_options
 from jobledger_client.cli._session import Session, command
 from jobledger_client.cli._watch import wait as wait_for
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why, for people and the history.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="The reason, for people and the history.")]
 Etag = Annotated[
     str, typer.Option(metavar="ETAG", help="Only if the job is still at this revision, as `get` shows it.")
 ]
 
 _OUTCOMES = {
     CancelOutcome.CANCEL_OUTCOME_CANCELLED: "cancelled",
-    CancelOutcome.CANCEL_OUTCOME_REQUESTED: "asked to stop; it is CANCELLING until its workers let go",
-    CancelOutcome.CANCEL_OUTCOME_ALREADY_ENDED: "had ended already",
+    CancelOutcome.CANCEL_OUTCOME_REQUESTED: "cancellation requested; it is CANCELLING until its workers stop",
+    CancelOutcome.CANCEL_OUTCOME_ALREADY_ENDED: "had already ended",
 }
 
 
@@ -37,14 +37,14 @@ def register(app: typer.Typer) -> None:
         'jobledger cancel JOB_ID --reason "wrong input"',
         "jobledger cancel JOB_ID --force",
         "jobledger cancel --kind crawl.images --label site=example.org --dry-run",
-    )(add_filter(cancel))
+    )(add_filter_options(cancel))
     command(
         app,
         "retry",
         "jobledger retry JOB_ID --wait",
         "jobledger retry JOB_ID --chunk 3 --chunk 7",
         "jobledger retry --state FAILED --created-since 24h --yes",
-    )(add_filter(retry))
+    )(add_filter_options(retry))
     command(
         app,
         "update",
@@ -52,14 +52,14 @@ def register(app: typer.Typer) -> None:
         "jobledger update JOB_ID --label team=search --label tier=gold",
         "jobledger update JOB_ID --expire 7d",
         "jobledger update --priority 9 --state QUEUED --with-label team=search",
-    )(add_filter(update, label="--with-label"))
+    )(add_filter_options(update, label="--with-label"))
     command(
         app,
         "delete",
         "jobledger delete JOB_ID",
         "jobledger delete JOB_ID --force --artifacts",
         "jobledger delete --state COMPLETED --ended-before 30d --yes",
-    )(add_filter(delete))
+    )(add_filter_options(delete))
 
 
 def cancel(
@@ -68,7 +68,7 @@ def cancel(
     *,
     reason: Reason = "",
     grace_period: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="How long its workers have to let go. [default: 30s]")
+        str | None, typer.Option(metavar="DURATION", help="How long its workers have to stop. [default: 30s]")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Do not wait for its workers.")] = False,
     wait: Annotated[
@@ -77,26 +77,26 @@ def cancel(
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,
-    wanted: "JobFilterFields",
+    filter_fields: "JobFilterFields",
 ) -> int:
     """Stop a job, or many.
 
-    Many jobs, named or picked by a filter, are stopped by one run, which is followed until it is done.
+    One run stops many jobs, given by id or by a filter; the command follows the run until it ends.
     """
-    which = Which(job_ids or (), wanted, dry_run, yes, detach)
-    grace = _parse.span("--grace-period", grace_period)
-    job_id = which.one
+    selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
+    grace = _parse.duration("--grace-period", grace_period)
+    job_id = selection.one
     with session.client() as client:
         if job_id is None:
             call = partial(client.bulk.cancel_jobs, reason=reason, grace_period=grace, force=force)
-            return run(session, client, "cancel", call, which)
-        answer = client.cancel_job(job_id, reason=reason, grace_period=grace, force=force)
+            return run(session, client, "cancel", call, selection)
+        response = client.cancel_job(job_id, reason=reason, grace_period=grace, force=force)
         if wait:
             return wait_for(session, client, job_id)
     if session.as_json:
-        _json.document(answer)
+        _json.print_message(response)
     else:
-        _say(session, answer.job, _OUTCOMES.get(answer.outcome, "changed"))
+        _print_outcome(session, response.job, _OUTCOMES.get(response.outcome, "changed"))
     return 0
 
 
@@ -114,22 +114,22 @@ def retry(
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,
-    wanted: "JobFilterFields",
+    filter_fields: "JobFilterFields",
 ) -> int:
     """Run the failed and cancelled chunks again.
 
-    Those named, or all of them. Completed chunks are kept. Many jobs, named or picked by a filter, are retried by one
-    run, which is followed until it is done.
+    Those given by --chunk, or all of them. Completed chunks are kept. One run retries many jobs, given by id or by a
+    filter; the command follows the run until it ends.
     """
-    which = Which(job_ids or (), wanted, dry_run, yes, detach)
-    job_id = which.one
+    selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
+    job_id = selection.one
     if job_id is None and chunk:
-        raise typer.BadParameter("--chunk goes with a single JOB_ID")
+        raise typer.BadParameter("--chunk requires a single JOB_ID")
     with session.client() as client:
         if job_id is None:
-            return run(session, client, "retry", partial(client.bulk.retry_jobs, reason=reason), which)
+            return run(session, client, "retry", partial(client.bulk.retry_jobs, reason=reason), selection)
         job = client.retry_job(job_id, chunk_indexes=chunk or (), reason=reason)
-        return wait_for(session, client, job_id) if wait else _answer(session, job, "runs again")
+        return wait_for(session, client, job_id) if wait else _print_job(session, job, "runs again")
 
 
 def update(
@@ -145,93 +145,99 @@ def update(
     ] = None,
     no_labels: Annotated[bool, typer.Option("--no-labels", help="Remove all labels.")] = False,
     expire: Annotated[
-        str | None, typer.Option(metavar="SPAN|TIME", help="Delete the job then (7d, or a time), once it has ended.")
+        str | None,
+        typer.Option(metavar="DURATION|TIME", help="Delete the job then (7d, or a time), once it has ended."),
     ] = None,
-    keep_forever: Annotated[bool, typer.Option("--keep-forever", help="Do not delete the job by itself.")] = False,
+    keep_forever: Annotated[bool, typer.Option("--keep-forever", help="Never delete the job automatically.")] = False,
     etag: Etag = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,
-    wanted: "JobFilterFields",
+    filter_fields: "JobFilterFields",
 ) -> int:
     """Change priority, name, labels or expiry.
 
-    What is not given stays as it is. Of many jobs, named or picked by a filter, the priority alone can be changed.
+    Other fields stay unchanged. Of many jobs, given by id or by a filter, only the priority can change.
     """
-    which = Which(job_ids or (), wanted, dry_run, yes, detach)
-    job_id = which.one
+    selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
+    job_id = selection.one
     labels = _parse.pairs("--label", label or ()) if label or no_labels else None
     others = (display_name, labels, expire)
     if job_id is None:
         if priority is None or keep_forever or etag or any(value is not None for value in others):
-            raise typer.BadParameter("of many jobs --priority can be changed, and nothing else")
+            raise typer.BadParameter("many jobs require --priority, and no other change")
         with session.client() as client:
-            return run(session, client, "update", partial(client.bulk.update_job_priorities, priority), which)
+            return run(session, client, "update", partial(client.bulk.update_job_priorities, priority), selection)
     if not keep_forever and priority is None and all(value is None for value in others):
-        raise typer.BadParameter("say what to change: --priority, --display-name, --label, --expire or --keep-forever")
+        raise typer.BadParameter(
+            "a change is required: --priority, --display-name, --label, --expire or --keep-forever"
+        )
     with session.client() as client:
         job = client.update_job(
             job_id,
             priority=priority,
             display_name=display_name,
             labels=labels,
-            expire_time=_parse.later("--expire", expire),
+            expire_time=_parse.future_time("--expire", expire),
             keep_forever=keep_forever,
             etag=etag,
         )
-    return _answer(session, job, "updated")
+    return _print_job(session, job, "updated")
 
 
 def delete(
     session: Session,
     job_ids: JobIds = None,
     *,
-    force: Annotated[bool, typer.Option("--force", help="Also when it has not ended.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Delete it even if it has not ended.")] = False,
     reason: Reason = "",
     artifacts: Annotated[
-        bool, typer.Option("--artifacts", help="Also delete what its artifacts point at, where the operator allows it.")
+        bool,
+        typer.Option(
+            "--artifacts", help="Also delete the objects that its artifacts name, where the operator allows it."
+        ),
     ] = False,
     etag: Etag = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     detach: Detach = False,
-    wanted: "JobFilterFields",
+    filter_fields: "JobFilterFields",
 ) -> int:
-    """Remove a job that has ended, or many.
+    """Delete a job that has ended, or many.
 
-    Many jobs, named or picked by a filter, are removed by one run, which is followed until it is done.
+    One run deletes many jobs, given by id or by a filter; the command follows the run until it ends.
     """
-    which = Which(job_ids or (), wanted, dry_run, yes, detach)
-    job_id = which.one
+    selection = JobSelection(job_ids or (), filter_fields, dry_run, yes, detach)
+    job_id = selection.one
     if job_id is None and etag:
-        raise typer.BadParameter("--etag goes with a single JOB_ID")
+        raise typer.BadParameter("--etag requires a single JOB_ID")
     with session.client() as client:
         if job_id is None:
             call = partial(client.bulk.delete_jobs, force=force, delete_artifacts=artifacts)
-            return run(session, client, "delete", call, which)
-        answer = client.delete_job(job_id, force=force, reason=reason, etag=etag, delete_artifacts=artifacts)
+            return run(session, client, "delete", call, selection)
+        response = client.delete_job(job_id, force=force, reason=reason, etag=etag, delete_artifacts=artifacts)
     if session.as_json:
-        _json.document(answer)
+        _json.print_message(response)
     else:
-        _say(session, Job(job_id=job_id), f"deleted{_of_artifacts(answer)}")
+        _print_outcome(session, Job(job_id=job_id), f"deleted{_artifact_outcome(response)}")
     return 0
 
 
-def _of_artifacts(answer: DeleteJobResponse) -> str:
-    """Return what becomes of the artifacts of a deleted job, where that was asked for."""
-    deletes = f"; job {answer.artifact_job.job_id} deletes its artifacts" if answer.HasField("artifact_job") else ""
-    stay = answer.artifacts_outside_roots
-    return f"{deletes}; {stay:,} of its artifacts stay, under no allowed root" if stay else deletes
+def _artifact_outcome(response: DeleteJobResponse) -> str:
+    """Return what happens to the artifacts of a deleted job, with --artifacts."""
+    run = f"; job {response.artifact_job.job_id} deletes its artifacts" if response.HasField("artifact_job") else ""
+    kept = response.artifacts_outside_roots
+    return f"{run}; {kept:,} of its artifacts stay, outside the allowed roots" if kept else run
 
 
-def _answer(session: Session, job: Job, what: str) -> int:
+def _print_job(session: Session, job: Job, outcome: str) -> int:
     if session.as_json:
-        _json.document(job)
+        _json.print_message(job)
     else:
-        _say(session, job, what)
+        _print_outcome(session, job, outcome)
     return 0
 
 
-def _say(session: Session, job: Job, what: str) -> None:
-    state = f" ({words.job_state(job.state)})" if job.state else ""
-    session.console.print(f"{job.job_id}: {what}{state}", markup=False, highlight=False, soft_wrap=True)
+def _print_outcome(session: Session, job: Job, outcome: str) -> None:
+    state = f" ({formatting.job_state(job.state)})" if job.state else ""
+    session.console.print(f"{job.job_id}: {outcome}{state}", markup=False, highlight=False, soft_wrap=True)

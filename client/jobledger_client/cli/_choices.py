@@ -1,4 +1,4 @@
-"""What can be chosen from: states, orders and the like, shown in the help and completed by the shell."""
+"""The values of options: states, orders and the like, shown in the help and completed by the shell."""
 
 from enum import StrEnum
 from typing import Annotated, Any
@@ -9,9 +9,8 @@ from jobledger_client.cli import _completion as completion
 
 
 def choice(choices: type[StrEnum], text: str, *names: str, panel: str | None = None) -> Any:  # noqa: ANN401 - typer's
-    """Return an option that takes one of these, in capitals or not."""
-    shown = "|".join(choices)
-    return typer.Option(*names, case_sensitive=False, metavar=shown, help=text, rich_help_panel=panel)
+    """Return an option whose value is one of `choices`, in upper or lower case."""
+    return typer.Option(*names, case_sensitive=False, metavar="|".join(choices), help=text, rich_help_panel=panel)
 
 
 class JobStateName(StrEnum):
@@ -44,7 +43,7 @@ class DeliveryStateName(StrEnum):
 
 
 class EventName(StrEnum):
-    """What a webhook can be told of."""
+    """The event types of a webhook."""
 
     JOB_CREATED = "job.created"
     JOB_STARTED = "job.started"
@@ -66,7 +65,7 @@ class OrderName(StrEnum):
 
 
 class Format(StrEnum):
-    """The forms of an export."""
+    """The formats of an export."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -82,7 +81,7 @@ class Step(StrEnum):
 JobId = Annotated[str, typer.Argument(metavar="JOB_ID", help="The job.", autocompletion=completion.job_ids)]
 Kinds = Annotated[
     list[str] | None,
-    typer.Option(metavar="KIND", help="May be repeated; all when left out.", autocompletion=completion.kinds),
+    typer.Option(metavar="KIND", help="May be repeated. [default: all]", autocompletion=completion.kinds),
 ]
 ServiceJobs = Annotated[
     bool | None, typer.Option("--service-jobs", help='Also the service\'s own jobs, of kinds "jobledger.…".')

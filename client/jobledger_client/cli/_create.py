@@ -26,9 +26,9 @@ def register(app: typer.Typer) -> None:
 
 def create(
     session: Session,
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Which workers can do it, such as crawl.images.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="The kind of work, such as crawl.images.")],
     *,
-    job_id: Annotated[str, typer.Option(metavar="ID", help="The name to give the job. [default: a new UUID]")] = "",
+    job_id: Annotated[str, typer.Option(metavar="ID", help="The job's id. [default: a new UUID]")] = "",
     display_name: Annotated[str, typer.Option(metavar="NAME", help="A name for people and for search.")] = "",
     priority: Annotated[
         int | None, typer.Option(metavar="N", help="0 to 10; higher is more urgent. [default: 5]")
@@ -48,28 +48,29 @@ def create(
         list[str] | None, typer.Option(metavar="NAME[=WEIGHT]", help="A stage of each chunk, in order; repeat it.")
     ] = None,
     max_attempts: Annotated[
-        int | None, typer.Option(metavar="N", help="How often a chunk is tried. [default: 3]")
+        int | None, typer.Option(metavar="N", help="The maximum number of attempts at a chunk. [default: 3]")
     ] = None,
     backoff: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="The wait after the first failed attempt. [default: 1s]")
+        str | None, typer.Option(metavar="DURATION", help="The wait after the first failed attempt. [default: 1s]")
     ] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Fail the job with its first failed chunk.")] = False,
     expire: Annotated[
-        str | None, typer.Option(metavar="SPAN|TIME", help="Delete the job then (7d, or a time), once it has ended.")
+        str | None,
+        typer.Option(metavar="DURATION|TIME", help="Delete the job then (7d, or a time), once it has ended."),
     ] = None,
     limit: Annotated[
         list[str] | None,
         typer.Option(metavar="kind=N|label:NAME=N", help="At most N jobs of its kind, or label, at once; repeat it."),
     ] = None,
     request_id: Annotated[
-        str, typer.Option(metavar="ID", help="Makes repeating the command safe. [default: a new UUID]")
+        str, typer.Option(metavar="ID", help="An id that makes it safe to repeat the command. [default: a new UUID]")
     ] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Follow the job; exit as `watch` does.")] = False,
 ) -> int:
     """Create a job and print its id."""
-    policy = RetryPolicy(max_attempts=max_attempts, initial_backoff=duration(_parse.span("--backoff", backoff)))
+    policy = RetryPolicy(max_attempts=max_attempts, initial_backoff=duration(_parse.duration("--backoff", backoff)))
     with session.client() as client:
-        answer = client.create_job(
+        response = client.create_job(
             kind,
             job_id=job_id,
             display_name=display_name,
@@ -81,19 +82,19 @@ def create(
             chunks=_parse.json_objects("--chunks", chunks),
             retry_policy=policy,
             failure_policy="FAIL_FAST" if fail_fast else "RUN_ALL",
-            stages=_parse.weighted("--stage", stage or ()),
-            expire_time=_parse.later("--expire", expire),
+            stages=_parse.weights("--stage", stage or ()),
+            expire_time=_parse.future_time("--expire", expire),
             limits=_parse.numbers("--limit", limit or ()),
             request_id=request_id,
         )
-        return _answer(session, client, answer, wait=wait)
+        return _print_created(session, client, response, wait=wait)
 
 
-def _answer(session: Session, client: JobClient, answer: CreateJobResponse, *, wait: bool) -> int:
+def _print_created(session: Session, client: JobClient, response: CreateJobResponse, *, wait: bool) -> int:
     if wait:
-        return wait_for(session, client, answer.job.job_id)
+        return wait_for(session, client, response.job.job_id)
     if session.as_json:
-        _json.document(answer)
+        _json.print_message(response)
     else:
-        print(answer.job.job_id)
+        print(response.job.job_id)
     return 0

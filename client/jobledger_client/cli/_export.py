@@ -1,4 +1,4 @@
-"""The command that writes many jobs into a file."""
+"""The command that writes many jobs to a file."""
 
 import base64
 import shlex
@@ -14,11 +14,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from jobledger_client._requests import export_request
 from jobledger_client._sync._exports import Export
+from jobledger_client.cli import _json
 from jobledger_client.cli._choices import Format, choice
-from jobledger_client.cli._exits import DONE, INTERRUPTED
-from jobledger_client.cli._filter import add_filter
-from jobledger_client.cli._liveness import Notice
-from jobledger_client.cli._partial import PartialFile
+from jobledger_client.cli._connection import Notice
+from jobledger_client.cli._exit_codes import DONE, INTERRUPTED
+from jobledger_client.cli._filter import add_filter_options
+from jobledger_client.cli._partial_file import PartialFile
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
         "jobledger export --format csv --out jobs.csv --resume",
         "jobledger export --format jsonl --out - --state FAILED --column job_id --column error_message | jq",
         "jobledger export --format csv --out cost.csv --created-since 30d --label-column team",
-    )(add_filter(export, reads=True))
+    )(add_filter_options(export, reads=True))
 
 
 def export(
@@ -51,36 +52,37 @@ def export(
         list[str] | None, typer.Option(metavar="LABEL", help="A label to write in a column of its own; repeat it.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the export to FILE that was interrupted, as it was asked for.")
+        bool, typer.Option("--resume", help="Resume the interrupted export to FILE, with its options.")
     ] = False,
-    wanted: "JobFilterFields",
+    filter_fields: "JobFilterFields",
 ) -> int:
-    """Write every job that matches into a file, oldest first, all as they are at one moment.
+    """Write every job that matches to a file, oldest first, all as they are at one moment.
 
-    While it is being written the file is called FILE.part. After Ctrl-C, --resume goes on, and shows the jobs as they
-    were when it began.
+    An incomplete file is called FILE.part. After Ctrl-C, --resume continues with the jobs as they were at the start.
     """
     if resume:
-        asked = {"--format": format, "--column": column, "--label-column": label_column, "what picks jobs": wanted}
-        return _go_on(session, out, [name for name, given in asked.items() if given])
-    request = export_request(format or _format_of(out), column or (), label_column or (), wanted)
+        options = {
+            "--format": format, "--column": column, "--label-column": label_column, "the filter": filter_fields
+        }  # fmt: skip
+        return _resume(session, out, [name for name, value in options.items() if value])
+    request = export_request(format or _format_of(out), column or (), label_column or (), filter_fields)
     if out == "-":
-        return _print(session, request)
+        return _write_to_stdout(session, request)
     return _save(session, PartialFile(Path(out), request), out)
 
 
-def _go_on(session: Session, out: str, again: Sequence[str]) -> int:
-    if again:
-        raise typer.BadParameter(f"--resume goes on as it was asked for: leave out {', '.join(again)}")
+def _resume(session: Session, out: str, extra_options: Sequence[str]) -> int:
+    if extra_options:
+        raise typer.BadParameter(f"--resume keeps the options of the export; leave out {', '.join(extra_options)}")
     if out == "-":
-        raise typer.BadParameter("--resume needs a file: with --out - there is nothing to go on with")
+        raise typer.BadParameter("--resume requires --out with a file; got '-', standard output")
     return _save(session, PartialFile.resume(Path(out)), out)
 
 
 def _format_of(out: str) -> str:
     ending = Path(out).suffix.lower().removeprefix(".")
     if ending not in ("csv", "jsonl", "ndjson"):
-        raise typer.BadParameter(f"--format: say csv or jsonl; {out!r} does not tell")
+        raise typer.BadParameter(f"--format must be csv or jsonl where FILE has no such ending; got {out!r}")
     return "csv" if ending == "csv" else "jsonl"
 
 
@@ -100,42 +102,42 @@ def _write(session: Session, part: PartialFile, out: str) -> int:
                     bar.show(pieces)
             part.finish()
         except KeyboardInterrupt:
-            if part.can_go_on:
-                _say_how_to_go_on(session, pieces, out)
+            if part.can_resume:
+                _print_how_to_resume(session, pieces, out)
             return INTERRUPTED
     if session.as_json:
         cursor = base64.b64encode(pieces.cursor).decode()
-        session.console.print_json(data={"file": out, "rows": pieces.rows, "cursor": cursor})
+        _json.print_value({"file": out, "rows": pieces.rows, "cursor": cursor})
     else:
         session.console.print(f"{pieces.rows:,} jobs in {out}", highlight=False, markup=False)
-    _say_what_is_unreadable(session, pieces)
+    _print_unreadable_rows(session, pieces)
     return DONE
 
 
-def _say_what_is_unreadable(session: Session, pieces: Export) -> None:
+def _print_unreadable_rows(session: Session, pieces: Export) -> None:
     if pieces.unreadable_rows:
-        said = f"{pieces.unreadable_rows:,} jobs could not be shown; the column export_error says why"
-        session.notice(Notice("EXPORT_UNREADABLE_ROWS", said))
+        message = f"{pieces.unreadable_rows:,} jobs are unreadable; the column export_error has the reason"
+        session.print_notice(Notice("EXPORT_UNREADABLE_ROWS", message))
 
 
-def _say_how_to_go_on(session: Session, pieces: Export, out: str) -> None:
-    reached = f"interrupted at {pieces.percent:.1f} %, {pieces.rows:,} jobs"
-    way = f"`jobledger export --out {shlex.quote(out)} --resume` goes on"
-    session.notice(Notice("EXPORT_INTERRUPTED", f"{reached}; {way}"))
+def _print_how_to_resume(session: Session, pieces: Export, out: str) -> None:
+    progress = f"interrupted at {pieces.percent:.1f} %, {pieces.rows:,} jobs"
+    command = f"`jobledger export --out {shlex.quote(out)} --resume` continues"
+    session.print_notice(Notice("EXPORT_INTERRUPTED", f"{progress}; {command}"))
 
 
-def _print(session: Session, request: ExportJobsRequest) -> int:
+def _write_to_stdout(session: Session, request: ExportJobsRequest) -> int:
     with session.client() as client, client.exports.resume_export(request) as pieces, _Bar() as bar:
         for data in pieces:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             bar.show(pieces)
-    _say_what_is_unreadable(session, pieces)
+    _print_unreadable_rows(session, pieces)
     return DONE
 
 
 class _Bar:
-    """A context manager that shows on standard error how far an export is, when that is a terminal."""
+    """A context manager that shows the progress of an export on standard error, if that is a terminal."""
 
     def __init__(self) -> None:
         self._progress = Progress(
@@ -156,5 +158,5 @@ class _Bar:
         self._progress.stop()
 
     def show(self, pieces: Export) -> None:
-        """Show how far it is."""
+        """Show the progress."""
         self._progress.update(self._task, completed=pieces.percent, rows=pieces.rows)

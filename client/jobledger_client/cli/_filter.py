@@ -1,4 +1,4 @@
-"""The options that pick jobs: the same for a list and for what is done with many."""
+"""The options of a filter of jobs, the same for lists and for verbs over many jobs."""
 
 import functools
 import inspect
@@ -14,7 +14,7 @@ from jobledger_client.cli._choices import JobStateName, choice
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
-_PANEL = "Which jobs"
+_PANEL = "Filter"
 OWNER = "Whose jobs, with an admin's key. [default: the key's own]"
 _SPANS: Final[tuple[tuple[Literal["create_time", "update_time", "end_time"], str], ...]] = (
     ("create_time", "created"),
@@ -26,7 +26,7 @@ _LISTS, _WHOLE = ("state", "kind", "where_label"), ("min_priority", "max_priorit
 _SINCE = "At or after this time, or at most this long ago (2h)."
 _BEFORE = "Before this time, or longer ago."
 
-_SERVICE_JOBS = "Also the service's own jobs, such as runs over many jobs. Naming their --kind shows them too."
+_SERVICE_JOBS = "Also the service's own jobs, such as runs over many jobs. Their --kind selects them, too."
 _FILTER = "Any of the following, such as state=FAILED, label.team=media or created-since=2h; repeat it, all must match."
 
 
@@ -41,7 +41,7 @@ _READS = {
 
 
 def _declared(label: str) -> dict[str, Any]:
-    span = "TIME|SPAN"
+    span = "TIME|DURATION"
     return {
         "filter": _option(list[str], "NAME=VALUE", _FILTER),
         "state": Annotated[list[JobStateName] | None, choice(JobStateName, "May be repeated.", panel=_PANEL)],
@@ -59,53 +59,55 @@ def _declared(label: str) -> dict[str, Any]:
     }
 
 
-def add_filter(function: Callable[..., Any], *, label: str = "--label", reads: bool = False) -> Callable[..., Any]:
-    """Give a function of (…, wanted) the options of a filter as parameters of its own; `label` is what one is called.
+def add_filter_options(
+    function: Callable[..., Any], *, label: str = "--label", reads: bool = False
+) -> Callable[..., Any]:
+    """Add the options of a filter to a function of (…, filter_fields); `label` is the name of the label option.
 
-    `wanted` are the fields that were given, for the SDK. What only `reads` may be of another owner.
+    `filter_fields` are the fields for the SDK. Only `reads` may name another owner.
     """
     declared = _declared(label) | (_READS if reads else {})
 
     @functools.wraps(function)
-    def with_filter(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
-        options = {name: given.pop(name) for name in declared}
-        _take_apart(options.pop("filter") or (), options)
-        return function(*args, wanted=_fields(label, options), **given)
+    def with_filter(*args: Any, **parameters: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
+        options = {name: parameters.pop(name) for name in declared}
+        _add_filters(options.pop("filter") or (), options)
+        return function(*args, filter_fields=_fields(label, options), **parameters)
 
-    own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "wanted"]
+    own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "filter_fields"]
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [inspect.Parameter(name, keyword, default=None, annotation=kind) for name, kind in declared.items()]
     with_filter.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined] # inspect reads it
     return with_filter
 
 
-def _take_apart(words: Iterable[str], options: dict[str, Any]) -> None:
-    """Put NAME=VALUE words where the options of these names have theirs."""
-    for name, value in (_name_and_value(word, options) for word in words):
+def _add_filters(filters: Iterable[str], options: dict[str, Any]) -> None:
+    """Add NAME=VALUE filters to the options with these names."""
+    for name, value in (_name_and_value(one, options) for one in filters):
         if name == "service_jobs":
-            options[name] = _parse.truth("--filter", value)
+            options[name] = _parse.boolean("--filter", value)
         elif name in _LISTS:
             options[name] = [*(options[name] or ()), value]
         elif options[name] is not None:
-            raise typer.BadParameter(f"--filter: {name.replace('_', '-')} is given twice")
+            raise typer.BadParameter(f"--filter: {name.replace('_', '-')} must be given once")
         else:
-            options[name] = _parse.whole("--filter", value) if name in _WHOLE else value
+            options[name] = _parse.integer("--filter", value) if name in _WHOLE else value
 
 
 def _name_and_value(word: str, options: dict[str, Any]) -> tuple[str, str]:
-    given, equals, value = word.partition("=")
+    field, equals, value = word.partition("=")
     if not equals:
-        raise typer.BadParameter(f"--filter: {word!r} is not NAME=VALUE")
-    if given.startswith("label."):
-        return "where_label", f"{given.removeprefix('label.')}={value}"
-    name = given.replace("-", "_")
+        raise typer.BadParameter(f"--filter: must be NAME=VALUE; got {word!r}")
+    if field.startswith("label."):
+        return "where_label", f"{field.removeprefix('label.')}={value}"
+    name = field.replace("-", "_")
     if name not in options or name == "where_label":
-        names = (one.replace("_", "-") for one in options if one != "where_label")
-        raise typer.BadParameter(f"--filter: {given!r} is none of {', '.join(names)} and label.NAME")
+        names = ", ".join(one.replace("_", "-") for one in options if one != "where_label")
+        raise typer.BadParameter(f"--filter: NAME must be one of {names}, label.NAME; got {field!r}")
     return name, value
 
 
-def _fields(label: str, given: dict[str, Any]) -> "JobFilterFields":
+def _fields(label: str, options: dict[str, Any]) -> "JobFilterFields":
     fields: JobFilterFields = {}
     names: tuple[tuple[str, _Field], ...] = (
         ("state", "states"),
@@ -114,18 +116,18 @@ def _fields(label: str, given: dict[str, Any]) -> "JobFilterFields":
         ("service_jobs", "include_service_jobs"),
     )
     for option, field in names:
-        if given.get(option):
-            fields[field] = given[option]
-    if given["where_label"]:
-        fields["labels"] = _parse.pairs(label, given["where_label"])
-    if given["search"] is not None:
-        fields["search"] = _parse.something("--search", given["search"])
-    if given["min_priority"] is not None:
-        fields["min_priority"] = given["min_priority"]
-    if given["max_priority"] is not None:
-        fields["max_priority"] = given["max_priority"]
+        if options.get(option):
+            fields[field] = options[option]
+    if options["where_label"]:
+        fields["labels"] = _parse.pairs(label, options["where_label"])
+    if options["search"] is not None:
+        fields["search"] = _parse.non_empty("--search", options["search"])
+    if options["min_priority"] is not None:
+        fields["min_priority"] = options["min_priority"]
+    if options["max_priority"] is not None:
+        fields["max_priority"] = options["max_priority"]
     for name, word in _SPANS:
-        since, before = given[f"{word}_since"], given[f"{word}_before"]
+        since, before = options[f"{word}_since"], options[f"{word}_before"]
         if since is not None or before is not None:
-            fields[name] = (_parse.moment(f"--{word}-since", since), _parse.moment(f"--{word}-before", before))
+            fields[name] = (_parse.past_time(f"--{word}-since", since), _parse.past_time(f"--{word}-before", before))
     return fields

@@ -1,6 +1,5 @@
-"""The command that brings jobs along from another system."""
+"""The command that imports jobs of another system."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -8,13 +7,13 @@ from pathlib import Path
 from typing import IO, Annotated
 
 import typer
-from google.protobuf.json_format import Parse, ParseError
+from google.protobuf.json_format import ParseError
 from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsResponse
 from rich.console import Console
 
 from jobledger_client._structs import struct
 from jobledger_client.cli import _json
-from jobledger_client.cli._exits import REFUSED
+from jobledger_client.cli._exit_codes import REFUSED
 from jobledger_client.cli._session import Session, command
 
 
@@ -31,25 +30,26 @@ def import_jobs(
 ) -> int:
     """Import jobs with their times and states; importing a file again changes nothing.
 
-    Exits with 65 when a job was refused; the others are taken all the same. A line that is no job ends the import with
-    2: the jobs before it are taken, those after it are not.
+    Exits with 65 if the server refused a job; it imports the others. An invalid line ends the import with 2: the server
+    imports the jobs before it, not those after it.
     """
     console = Console(stderr=True, force_interactive=None)
-    with _opened(file) as lines, session.client() as client, console.status("importing") as status:
-        read = _Jobs(lines)
-        said = client.imports.import_jobs(read, on_progress=lambda so_far: status.update(_sentence(so_far)))
+    with _open(file) as lines, session.client() as client, console.status("importing") as status:
+        jobs = _Jobs(lines)
+        counts = client.imports.import_jobs(jobs, on_progress=lambda so_far: status.update(_summary(so_far)))
     if session.as_json:
-        _json.document(said)
+        _json.print_message(counts)
     else:
-        _say(said, read.numbers)
-    if read.fault:
-        taken = f"{said.imported + said.unchanged:,} jobs before it were taken"
-        again = "mend the line and send the file again, what is taken is not taken twice"
-        raise typer.BadParameter(f"{read.fault}; {taken}: {again}")
-    return REFUSED if said.refused else 0
+        _print_counts(counts, jobs.line_numbers)
+    if jobs.error:
+        imported = f"{counts.imported + counts.unchanged:,} jobs before it were imported"
+        raise typer.BadParameter(
+            f"{jobs.error}; {imported}: correct the line and send the file again, which imports nothing twice"
+        )
+    return REFUSED if counts.refused else 0
 
 
-def _opened(file: Path) -> "nullcontext[IO[bytes]] | IO[bytes]":
+def _open(file: Path) -> "nullcontext[IO[bytes]] | IO[bytes]":
     if str(file) == "-":
         return nullcontext(sys.stdin.buffer)
     try:
@@ -59,15 +59,15 @@ def _opened(file: Path) -> "nullcontext[IO[bytes]] | IO[bytes]":
 
 
 class _Jobs:
-    """The jobs in lines of JSON, up to the first line that is no job.
+    """The jobs in lines of JSON, up to the first invalid line.
 
-    `numbers` are the lines that they are in; `fault` says what is wrong with the line at which they end, if one is.
+    `line_numbers` are the lines of the jobs; `error` is that of the invalid line, empty without one.
     """
 
     def __init__(self, lines: IO[bytes]) -> None:
         self._lines = lines
-        self.numbers: list[int] = []
-        self.fault = ""
+        self.line_numbers: list[int] = []
+        self.error = ""
 
     def __iter__(self) -> Iterator[ImportedJob]:
         for number, line in enumerate(self._lines, 1):
@@ -76,36 +76,36 @@ class _Jobs:
             try:
                 job = _job(line)
             except (ParseError, UnicodeDecodeError, RecursionError) as error:
-                self.fault = f"line {number} is not an ImportedJob in JSON: {str(error).rstrip('.')}"
+                self.error = f"line {number} must be an ImportedJob in JSON: {str(error).rstrip('.')}"
                 return
             except ValueError as error:
-                self.fault = f"line {number}: {error}"
+                self.error = f"line {number}: {error}"
                 return
-            self.numbers.append(number)
+            self.line_numbers.append(number)
             yield job
 
 
 def _job(line: bytes) -> ImportedJob:
     """Return the job of a line. Raises ValueError for an input or metadata that a Struct cannot hold without loss."""
-    job = Parse(line, ImportedJob())
-    as_written = json.loads(line)
-    described = as_written.get("job") or {}
-    struct(described.get("input"), "job.input")
-    for index, chunk in enumerate(described.get("chunks") or ()):
+    job = _json.parse_message(line, ImportedJob())
+    value = _json.loads(line)
+    spec = value.get("job") or {}
+    struct(spec.get("input"), "job.input")
+    for index, chunk in enumerate(spec.get("chunks") or ()):
         struct(chunk.get("input"), f"job.chunks[{index}].input")
-    for name, artifact in (as_written.get("artifacts") or {}).items():
+    for name, artifact in (value.get("artifacts") or {}).items():
         struct(artifact.get("metadata"), f'artifacts["{name}"].metadata')
     return job
 
 
-def _sentence(said: ImportJobsResponse) -> str:
-    return f"{said.imported:,} imported, {said.unchanged:,} unchanged, {said.refused:,} refused"
+def _summary(counts: ImportJobsResponse) -> str:
+    return f"{counts.imported:,} imported, {counts.unchanged:,} unchanged, {counts.refused:,} refused"
 
 
-def _say(said: ImportJobsResponse, numbers: list[int]) -> None:
-    print(_sentence(said))
-    for refusal in said.refusals:
+def _print_counts(counts: ImportJobsResponse, line_numbers: list[int]) -> None:
+    print(_summary(counts))
+    for refusal in counts.refusals:
         print(
-            f"line {numbers[refusal.number]} ({refusal.job_id or 'without a job_id'}): {refusal.message}",
+            f"line {line_numbers[refusal.number]} ({refusal.job_id or 'without a job_id'}): {refusal.message}",
             file=sys.stderr,
         )

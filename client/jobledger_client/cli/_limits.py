@@ -1,4 +1,4 @@
-"""The commands about concurrency limits."""
+"""The commands for concurrency limits: `jobledger limits …`."""
 
 from typing import Annotated
 
@@ -17,15 +17,15 @@ def register(app: typer.Typer) -> None:
     command(group, "list", "jobledger limits list")(list_limits)
     command(group, "set", "jobledger limits set kind:audio.mix 2", "jobledger limits set label:gpu=a100 4")(set_limit)
     command(group, "delete", "jobledger limits delete kind:audio.mix")(delete_limit)
-    app.add_typer(group, name="limits", help="Say how many jobs of a kind or a label may be in work at once.")
+    app.add_typer(group, name="limits", help="Limit how many jobs of a kind or a label may run at once.")
 
 
 def list_limits(session: Session) -> None:
-    """List the limits, with what they hold and what waits."""
+    """List the limits, each with its running and waiting jobs."""
     with session.client() as client:
         found = client.limits.list_limits()
     if session.as_json:
-        _json.document(ListLimitsResponse(limits=found))
+        _json.print_message(ListLimitsResponse(limits=found))
     else:
         session.console.print(_tables.limits(found))
 
@@ -33,18 +33,18 @@ def list_limits(session: Session) -> None:
 def set_limit(
     session: Session,
     scope: Scope,
-    max_running: Annotated[int, typer.Argument(metavar="N", help="How many jobs may be in work at once.")],
+    max_running: Annotated[int, typer.Argument(metavar="N", help="How many jobs may run at once.")],
 ) -> None:
-    """Set a limit, or change it. Jobs that are in work go on."""
+    """Set or change a limit. Running jobs continue."""
     with session.client() as client:
         limit = client.limits.set_limit(scope, max_running)
     if session.as_json:
-        _json.document(limit)
+        _json.print_message(limit)
     else:
         print(f"{limit.scope}: at most {limit.max_running} at once")
 
 
 def delete_limit(session: Session, scope: Scope) -> None:
-    """Take a limit away: what waits for it goes."""
+    """Remove a limit; jobs waiting for it become claimable."""
     with session.client() as client:
         client.limits.delete_limit(scope)

@@ -1,4 +1,4 @@
-"""The command as a whole: what it consists of, and how its errors become a sentence and an exit code."""
+"""The command: its subcommands, its options, and the handling of errors."""
 
 import logging
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from jobledger_client.cli import (
     _watch,
     _webhooks,
 )
-from jobledger_client.cli import _failures as failures
-from jobledger_client.cli._exits import DONE, INTERRUPTED, TABLE, USAGE
+from jobledger_client.cli import _error_output as error_output
+from jobledger_client.cli._exit_codes import DONE, INTERRUPTED, TABLE, USAGE
 from jobledger_client.cli._session import Options, add_options, new_app, with_examples
 
 EXAMPLES = (
@@ -30,26 +30,26 @@ EXAMPLES = (
     """jobledger watch JOB_ID""",
     """jobledger list --output json | jq -r '.jobs[].jobId'""",
 )
-ABOUT = """Create, follow and steer the jobs of a Jobledger server.
+ABOUT = """Create, watch and change the jobs of a Jobledger server.
 
 The server is --target, or JOBLEDGER_TARGET, or 127.0.0.1:7070. With --output json, a command prints one JSON
 document, and `watch` one a line, in the JSON form of the messages in the protos."""
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command and return its exit code. What went wrong is one sentence on standard error, or one JSON object."""
-    logging.getLogger("grpc").addHandler(logging.NullHandler())  # it logs the traceback of each error beside raising it
+    """Run a command and return its exit code. An error is one sentence on standard error, or one JSON object."""
+    logging.getLogger("grpc").addHandler(logging.NullHandler())  # gRPC logs the traceback of each error that it raises
     command = typer.main.get_command(application())
     try:
         return command.main(list(arguments), prog_name="jobledger", standalone_mode=False) or DONE
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except Exception as error:  # noqa: BLE001 - nobody but a developer reads a traceback
-        return failures.tell(error, as_json=failures.asks_for_json(arguments))
+    except Exception as error:  # noqa: BLE001 - only developers read tracebacks
+        return error_output.print_error(error, as_json=error_output.is_json_requested(arguments))
 
 
-def _show_version(asked: bool | None) -> None:  # noqa: FBT001 - typer calls it so
-    if asked:
+def _show_version(is_requested: bool | None) -> None:  # noqa: FBT001 - typer passes it by position
+    if is_requested:
         typer.echo(f"jobledger {__version__}")
         raise typer.Exit
 

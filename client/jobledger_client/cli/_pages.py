@@ -1,4 +1,4 @@
-"""Lists in pages: the options for them, one page or all as one, and where to go on."""
+"""Lists in pages: their options, the reading of one page or all, and the hint for the next page."""
 
 from typing import Annotated, Any, TypeVar
 
@@ -20,8 +20,8 @@ AnyPage = TypeVar(
     GetUsageResponse,
 )
 
-PageToken = Annotated[str, typer.Option(metavar="TOKEN", help="Go on with this page, as the page before says.")]
-AllPages = Annotated[bool, typer.Option("--all", help="Show all, over as many pages as it takes.")]
+PageToken = Annotated[str, typer.Option(metavar="TOKEN", help="The token of the page to show.")]
+AllPages = Annotated[bool, typer.Option("--all", help="Show all pages.")]
 
 
 def read_pages(pages: Pages[AnyPage, Any], *, all_pages: bool) -> AnyPage:
@@ -35,7 +35,7 @@ def read_pages(pages: Pages[AnyPage, Any], *, all_pages: bool) -> AnyPage:
     return page
 
 
-def say_more(session: Session, next_page_token: str) -> None:
-    """Say how to go on, when there is more."""
+def print_next_page(session: Session, next_page_token: str) -> None:
+    """Print how to show the next page, if there is one."""
     if next_page_token:
-        session.note(f"there are more: --all, or --page-token {next_page_token}")
+        session.print_note(f"more follow: --all, or --page-token {next_page_token}")

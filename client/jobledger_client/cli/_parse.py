@@ -1,6 +1,5 @@
-"""From the words of a command line to values: JSON, pairs, times and spans of time."""
+"""The parsing of option values: JSON, pairs, times and durations."""
 
-import json
 import re
 import sys
 from collections.abc import Iterable
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
+from jobledger_client.cli import _json
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
@@ -19,111 +20,113 @@ def pairs(option: str, words: Iterable[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not (name and equals):
-            raise typer.BadParameter(f"{option}: {word!r} is not NAME=VALUE")
+            raise typer.BadParameter(f"{option}: must be NAME=VALUE; got {word!r}")
         if found.get(name, value) != value:
-            raise typer.BadParameter(f"{option}: {name!r} is given twice, as {found[name]!r} and as {value!r}")
+            raise typer.BadParameter(f"{option}: {name!r} must have one value; got {found[name]!r} and {value!r}")
         found[name] = value
     return found
 
 
-def something(option: str, word: str) -> str:
-    """Return the word, unless it is empty: as an unset variable of a script would leave it."""
+def non_empty(option: str, word: str) -> str:
+    """Return the word, unless it is empty, as an unset variable of a script would be."""
     if not word:
-        raise typer.BadParameter(f"{option}: is empty; leave it out, or give words")
+        raise typer.BadParameter(f"{option}: must not be empty")
     return word
 
 
-def whole(option: str, word: str) -> int:
-    """Return a whole number."""
+def integer(option: str, word: str) -> int:
+    """Return an integer."""
     try:
         return int(word)
     except ValueError:
-        raise typer.BadParameter(f"{option}: {word!r} is not a whole number") from None
+        raise typer.BadParameter(f"{option}: must be an integer; got {word!r}") from None
 
 
-def truth(option: str, word: str) -> bool:
-    """Return true or false."""
+def boolean(option: str, word: str) -> bool:
+    """Return True for true, False for false."""
     if word not in ("true", "false"):
         raise typer.BadParameter(f"{option}: must be true or false; got {word!r}")
     return word == "true"
 
 
 def json_value(option: str, word: str | None) -> Any:  # noqa: ANN401 - any JSON value
-    """Return what JSON says: in the word itself, in the file after an @, or on standard input for a dash."""
+    """Return a JSON value: of the word itself, of the file after an @, or of standard input for a dash."""
     if word is None:
         return None
     try:
-        return json.loads(_text(word))
+        return _json.loads(_text(word))
     except RecursionError:
-        raise typer.BadParameter(f"{option}: is nested too deep") from None
+        raise typer.BadParameter(f"{option}: must have fewer levels of nesting") from None
     except OSError as error:
         raise typer.BadParameter(f"{option}: {error.filename}: {error.strerror}") from error
     except ValueError as error:
-        raise typer.BadParameter(f"{option}: not JSON: {error}") from error
+        raise typer.BadParameter(f"{option}: must be JSON: {error}") from error
 
 
 def json_object(option: str, word: str | None) -> dict[str, Any] | None:
-    """Return a JSON object, as json_value."""
+    """Return a JSON object; for the sources see json_value."""
     value = json_value(option, word)
     if value is not None and not isinstance(value, dict):
-        raise typer.BadParameter(f'{option}: a JSON object is wanted, such as {{"site": "example.org"}}')
+        raise typer.BadParameter(f'{option}: must be a JSON object, such as {{"site": "example.org"}}')
     return value
 
 
 def json_objects(option: str, word: str | None) -> list[dict[str, Any]]:
-    """Return a JSON array of objects, as json_value; empty for None."""
+    """Return a JSON array of objects, empty for None; for the sources see json_value."""
     value = json_value(option, word)
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise typer.BadParameter(f'{option}: a JSON array of objects is wanted, such as [{{"page": 1}}, {{"page": 2}}]')
+        raise typer.BadParameter(f'{option}: must be a JSON array of objects, such as [{{"page": 1}}, {{"page": 2}}]')
     return value
 
 
-def span(option: str, word: str | None) -> timedelta | None:
+def duration(option: str, word: str | None) -> timedelta | None:
     """Return 500ms, 30s, 5m, 2h, 7d or 1w as a timedelta; a bare number is in seconds."""
     if word is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw])?", word.strip())
     if match is None:
-        raise typer.BadParameter(_of(option, f"{word!r} is not a span of time such as 30s, 5m, 2h or 7d"))
+        raise typer.BadParameter(_prefixed(option, f"must be a duration such as 30s, 5m, 2h or 7d; got {word!r}"))
     try:
         return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
     except OverflowError:
-        raise typer.BadParameter(_of(option, f"{word!r} is longer than {timedelta.max.days:,} days")) from None
+        max_days = timedelta.max.days
+        raise typer.BadParameter(_prefixed(option, f"must be at most {max_days:,} days; got {word!r}")) from None
 
 
 def seconds(word: str | float) -> float:
-    """Return a span of time that is longer than nothing, in seconds; a default is there as a number already."""
+    """Return a duration above 0 in seconds; a default is a number already."""
     if isinstance(word, float):
         return word
-    found = span("", word)
+    found = duration("", word)
     if not found:
-        raise typer.BadParameter(f"{word!r} is not above 0")
+        raise typer.BadParameter(f"must be above 0; got {word!r}")
     return found.total_seconds()
 
 
-def moment(option: str, word: str | None) -> datetime | None:
-    """Return an ISO 8601 time, or the moment that a span ago was (2h). A time without a zone is local."""
+def past_time(option: str, word: str | None) -> datetime | None:
+    """Return an ISO 8601 time, or the time that was a duration ago (2h). A time without a zone is local."""
     if word is None:
         return None
     if (time := _iso(word)) is not None:
         return time
     try:
-        ago = span(option, word)
+        ago = duration(option, word)
     except typer.BadParameter:
-        raise typer.BadParameter(f"{option}: {word!r} is neither a time such as 2026-01-31T08:00 nor a span") from None
+        rule = "must be a time such as 2026-01-31T08:00 or a duration such as 2h"
+        raise typer.BadParameter(f"{option}: {rule}; got {word!r}") from None
     return None if ago is None else _from_now(option, word, -ago)
 
 
-def later(option: str, word: str | None) -> datetime | None:
-    """Return the moment that is a span from now, or the time that is given in ISO 8601."""
+def future_time(option: str, word: str | None) -> datetime | None:
+    """Return the time that is a duration from now, or an ISO 8601 time."""
     if word is None:
         return None
     if (time := _iso(word)) is not None:
         return time
-    ahead = span(option, word)
-    return None if ahead is None else _from_now(option, word, ahead)
+    after = duration(option, word)
+    return None if after is None else _from_now(option, word, after)
 
 
 def _iso(word: str) -> datetime | None:
@@ -138,27 +141,27 @@ def _iso(word: str) -> datetime | None:
         return time.replace(tzinfo=time.tzinfo or UTC)
 
 
-def _from_now(option: str, word: str, span: timedelta) -> datetime:
+def _from_now(option: str, word: str, difference: timedelta) -> datetime:
     try:
-        return datetime.now().astimezone() + span
+        return datetime.now().astimezone() + difference
     except OverflowError:
-        raise typer.BadParameter(f"{option}: {word!r} is beyond the years 1 to 9999") from None
+        raise typer.BadParameter(f"{option}: must be in the years 1 to 9999; got {word!r}") from None
 
 
-def _of(option: str, rule: str) -> str:
+def _prefixed(option: str, rule: str) -> str:
     return f"{option}: {rule}" if option else rule
 
 
-def weighted(option: str, words: Iterable[str]) -> dict[str, float]:
+def weights(option: str, words: Iterable[str]) -> dict[str, float]:
     """Return NAME or NAME=WEIGHT words as weights by name, in order."""
-    weights = {}
+    found = {}
     for word in words:
         name, equals, weight = word.partition("=")
         try:
-            weights[name] = float(weight) if equals else 1.0
+            found[name] = float(weight) if equals else 1.0
         except ValueError:
-            raise typer.BadParameter(f"{option}: {word!r} is not NAME or NAME=WEIGHT") from None
-    return weights
+            raise typer.BadParameter(f"{option}: must be NAME or NAME=WEIGHT; got {word!r}") from None
+    return found
 
 
 def numbers(option: str, words: Iterable[str]) -> dict[str, int]:
@@ -167,7 +170,7 @@ def numbers(option: str, words: Iterable[str]) -> dict[str, int]:
     for word in words:
         name, _, number = word.rpartition("=")
         if not name or not number.isdecimal():
-            raise typer.BadParameter(f"{option}: {word!r} is not NAME=N with a whole number")
+            raise typer.BadParameter(f"{option}: must be NAME=N with an integer; got {word!r}")
         found[name] = int(number)
     return found
 

@@ -9,9 +9,9 @@ from rich.text import Text
 from jobledger_client.cli import _completion as completion
 from jobledger_client.cli import _json, _tables
 from jobledger_client.cli._choices import ChunkStateName, JobId, OrderName, choice
-from jobledger_client.cli._exits import NOT_FOUND
-from jobledger_client.cli._filter import add_filter
-from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
+from jobledger_client.cli._exit_codes import NOT_FOUND
+from jobledger_client.cli._filter import add_filter_options
+from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def register(app: typer.Typer) -> None:
         "jobledger list --state FAILED --created-since 24h",
         "jobledger list --kind crawl.images --order PRIORITY --page-size 100",
         "jobledger list --all --output json | jq -r '.jobs[] | [.jobId, .state] | @tsv'",
-    )(add_filter(list_jobs, reads=True))
+    )(add_filter_options(list_jobs, reads=True))
     command(app, "chunks", "jobledger chunks JOB_ID --state FAILED")(list_chunks)
     command(app, "events", "jobledger events JOB_ID --all")(list_events)
 
@@ -52,7 +52,7 @@ def get(
     with session.client() as client:
         job = client.get_job(job_id, view="BASIC" if basic else "FULL")
     if session.as_json:
-        _json.document(job)
+        _json.print_message(job)
     elif job.chunks:
         session.console.print(Group(_tables.job(job), Text(), _tables.chunks(job.chunks)))
     else:
@@ -63,15 +63,15 @@ def status(
     session: Session,
     job_ids: JobIdList,
 ) -> None:
-    """Show where up to 500 jobs stand, in the order given: the cheapest way to ask for many."""
+    """Show the state of up to 500 jobs, in the order given; the cheapest way to read many."""
     with session.client() as client:
         found = client.batch_get_jobs(job_ids, view="STATUS")
     if session.as_json:
-        _json.document(found)
+        _json.print_message(found)
     else:
         session.console.print(_tables.statuses(found.jobs, width=session.console.width))
         for job_id in found.missing_job_ids:
-            session.note(f"there is no job {job_id}")
+            session.print_note(f"job {job_id} does not exist")
     if found.missing_job_ids:
         raise typer.Exit(NOT_FOUND)
 
@@ -79,26 +79,26 @@ def status(
 def list_jobs(
     session: Session,
     *,
-    order: Annotated[
-        OrderName, choice(OrderName, "What comes first: the newest, or the most urgent.")
-    ] = OrderName.CREATE_TIME,
+    order: Annotated[OrderName, choice(OrderName, "The field to sort by.")] = OrderName.CREATE_TIME,
     ascending: Annotated[bool, typer.Option("--ascending", help="Oldest, or lowest, first.")] = False,
     page_size: PageSize = 20,
     page_token: PageToken = "",
     all_pages: AllPages = False,
-    wanted: "JobFilterFields",
+    filter_fields: "JobFilterFields",
 ) -> None:
     """List jobs, newest first."""
     with session.client() as client:
-        pages = client.list_jobs(order=order, ascending=ascending, page_size=page_size, page_token=page_token, **wanted)
+        pages = client.list_jobs(
+            order=order, ascending=ascending, page_size=page_size, page_token=page_token, **filter_fields
+        )
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
-        _json.document(page)
+        _json.print_message(page)
     else:
         session.console.print(_tables.jobs(page.jobs, width=session.console.width))
-        more = "at least " if page.total_is_lower_bound else ""
-        session.note(f"{len(page.jobs):,} of {more}{page.total_size:,} jobs")
-        say_more(session, page.next_page_token)
+        at_least = "at least " if page.total_is_lower_bound else ""
+        session.print_note(f"{len(page.jobs):,} of {at_least}{page.total_size:,} jobs")
+        print_next_page(session, page.next_page_token)
 
 
 def list_chunks(
@@ -115,10 +115,10 @@ def list_chunks(
         pages = client.list_chunks(job_id, states=state or (), page_size=page_size, page_token=page_token)
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
-        _json.document(page)
+        _json.print_message(page)
     else:
         session.console.print(_tables.chunks(page.chunks))
-        say_more(session, page.next_page_token)
+        print_next_page(session, page.next_page_token)
 
 
 def list_events(
@@ -129,12 +129,12 @@ def list_events(
     page_token: PageToken = "",
     all_pages: AllPages = False,
 ) -> None:
-    """Show a job's history, oldest first: who did what, and when."""
+    """Show a job's history, oldest first: each change with its actor and time."""
     with session.client() as client:
         pages = client.list_job_events(job_id, page_size=page_size, page_token=page_token)
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
-        _json.document(page)
+        _json.print_message(page)
     else:
         session.console.print(_tables.events(page.events))
-        say_more(session, page.next_page_token)
+        print_next_page(session, page.next_page_token)

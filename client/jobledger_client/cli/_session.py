@@ -1,7 +1,6 @@
-"""The options that every command has: where the server is, who is asking, and in which form to answer."""
+"""The options of every command, its connection, and its output."""
 
 import inspect
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -16,15 +15,16 @@ import typer
 from rich.console import Console
 
 from jobledger_client._sync._client import JobClient
-from jobledger_client.cli._liveness import Notice
+from jobledger_client.cli import _json
+from jobledger_client.cli._connection import Notice
 from jobledger_client.cli._parse import pairs, seconds
 
-_UNFOLDED = 1_000  # columns, where there is no terminal whose width counts
+_PIPE_WIDTH = 1_000  # columns, where no terminal limits the width
 _PANEL = "Connection and output"
 
 
 class Output(StrEnum):
-    """The forms of an answer."""
+    """The formats of the output."""
 
     TEXT = "text"
     JSON = "json"
@@ -32,7 +32,7 @@ class Output(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What was given before the command, or after it; None where nothing was."""
+    """The options before and after the command; None for an option that is absent."""
 
     target: str | None = None
     api_key: str | None = field(default=None, repr=False)
@@ -45,7 +45,7 @@ class Options:
     output: Output | None = None
 
     def over(self, others: "Options") -> "Options":
-        """Return these options, and the others where these say nothing."""
+        """Return these options, with those of `others` where these are absent."""
         names = [one.name for one in fields(Options)]
         return Options(**{name: getattr(self, name) or getattr(others, name) for name in names})
 
@@ -78,7 +78,7 @@ _DECLARED: dict[str, Any] = {
     "cert_file": Annotated[
         Path | None,
         typer.Option(
-            exists=True, dir_okay=False, help="PEM file of our certificate, with TLS.", rich_help_panel=_PANEL
+            exists=True, dir_okay=False, help="PEM file of the client's certificate, with TLS.", rich_help_panel=_PANEL
         ),
     ],
     "key_file": Annotated[
@@ -89,45 +89,44 @@ _DECLARED: dict[str, Any] = {
         float | None,
         typer.Option(
             parser=seconds,
-            metavar="SPAN",
-            help="How long a call may take, such as 30s; with `watch` and --wait, how long to follow the job. "
-            "[default: 10s; without end]",
+            metavar="DURATION",
+            help="The timeout of a call, such as 30s; with `watch` and --wait, how long to follow the job. "
+            "[default: 10s; no limit]",
             rich_help_panel=_PANEL,
         ),
     ],
     "output": Annotated[
         Output | None,
-        typer.Option("--output", "-o", help="The form of the answer. [default: text]", rich_help_panel=_PANEL),
+        typer.Option("--output", "-o", help="The format of the output. [default: text]", rich_help_panel=_PANEL),
     ],
 }
 
 
 class Session:
-    """One command's connection, and where its answer goes."""
+    """The connection and the output of one command."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._began = monotonic()
+        self._started_at = monotonic()
         self.timeout = options.timeout
         self.as_json = options.output is Output.JSON
-        self.console = Console() if sys.stdout.isatty() else Console(width=_UNFOLDED)
+        self.console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
 
-    def left(self) -> float | None:
-        """Return the seconds that are left of --timeout for all that the command does; None without end."""
-        return None if self.timeout is None else max(self._began + self.timeout - monotonic(), 0.001)
+    def remaining(self) -> float | None:
+        """Return the seconds that remain of --timeout for the whole command; None without a limit."""
+        return None if self.timeout is None else max(self._started_at + self.timeout - monotonic(), 0.001)
 
-    def note(self, sentence: str) -> None:
-        """Say to people, beside the answer, what is no part of it; programs have it in the document."""
+    def print_note(self, sentence: str) -> None:
+        """Print a note for people on standard error; the JSON output has its content."""
         if not self.as_json:
             Console(stderr=True).print(sentence, style="dim", markup=False, highlight=False, soft_wrap=True)
 
-    def notice(self, notice: Notice) -> None:
-        """Say on standard error what keeps the answer away."""
+    def print_notice(self, notice: Notice) -> None:
+        """Print a notice on standard error, as JSON if the output is JSON."""
         if self.as_json:
-            said = json.dumps({"notice": {"kind": notice.kind, "message": notice.sentence}})
+            _json.print_line({"notice": {"kind": notice.kind, "message": notice.sentence}}, sys.stderr)
         else:
-            said = f"jobledger: {notice.sentence}"
-        print(said, file=sys.stderr, flush=True)
+            print(f"jobledger: {notice.sentence}", file=sys.stderr, flush=True)
 
     def client(self) -> JobClient:
         """Return a client for the server; a context manager."""
@@ -159,11 +158,11 @@ def new_app() -> typer.Typer:
 
 
 def add_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function of (…, options) the options of `Options` as parameters of its own, as typer reads them."""
+    """Add the options of `Options` to a function of (…, options), as parameters that typer reads."""
 
-    def with_options(*args: Any, **given: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
-        options = Options(**{name: given.pop(name) for name in _DECLARED})
-        return function(*args, options=options, **given)
+    def with_options(*args: Any, **parameters: Any) -> Any:  # noqa: ANN401 - typer calls it by the signature set below
+        options = Options(**{name: parameters.pop(name) for name in _DECLARED})
+        return function(*args, options=options, **parameters)
 
     own = [parameter for name, parameter in inspect.signature(function).parameters.items() if name != "options"]
     keyword = inspect.Parameter.KEYWORD_ONLY
@@ -176,9 +175,9 @@ def command(app: typer.Typer, name: str, *examples: str) -> Callable[[Callable[.
     """Register a function of (session, …) as a command; what it returns is the exit code, None for 0."""
 
     def register(function: Callable[..., int | None]) -> None:
-        def call(context: typer.Context, options: Options, **given: Any) -> int:  # noqa: ANN401 - as above
+        def call(context: typer.Context, options: Options, **parameters: Any) -> int:  # noqa: ANN401 - as above
             session = Session(options.over(context.obj or Options()))
-            return function(session, **given) or 0
+            return function(session, **parameters) or 0
 
         context, options, _ = inspect.signature(call).parameters.values()
         own = [parameter for key, parameter in inspect.signature(function).parameters.items() if key != "session"]
@@ -189,12 +188,12 @@ def command(app: typer.Typer, name: str, *examples: str) -> Callable[[Callable[.
 
 
 def with_examples(text: str, heading: str, *lines: str) -> str:
-    """Return a help text with lines at its end that are not to be folded, which the backspace says."""
+    """Return a help text with further lines; the backspace keeps click from wrapping them."""
     return "\n".join([text, "", "\b", heading, *(f"  {line}" for line in lines)])
 
 
 def _declare(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
-    """Say which parameters a function takes, all by keyword, where inspect and typing look for it."""
+    """Set the signature of a function, all parameters by keyword, for inspect and typing."""
     keyword = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
     function.__signature__ = inspect.Signature(keyword)  # type: ignore[attr-defined] # inspect reads it
     function.__annotations__ = {parameter.name: parameter.annotation for parameter in keyword}

@@ -1,11 +1,11 @@
-"""The command that shows figures: how many jobs there are, what became of them, how long they took."""
+"""The command that shows statistics: how many jobs there are, their outcomes and durations."""
 
 from typing import Annotated
 
 import typer
 from jobledger.v1.stats_pb2 import StatsStep
 
-from jobledger_client.cli import _figures, _json, _parse
+from jobledger_client.cli import _json, _parse, _stats_tables
 from jobledger_client.cli._choices import Kinds, ServiceJobs, Step, choice
 from jobledger_client.cli._filter import OWNER
 from jobledger_client.cli._session import Session, command
@@ -29,29 +29,29 @@ def stats(
     kind: Kinds = None,
     since: Annotated[
         str | None,
-        typer.Option(metavar="TIME|SPAN", help="From this time on, or this long ago (7d). [default: 24h]"),
+        typer.Option(metavar="TIME|DURATION", help="The start, or how long ago (7d). [default: 24h]"),
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME|SPAN", help="Up to this time. [default: now]")] = None,
-    by: Annotated[Step | None, choice(Step, "Show the course too, by hour or by day.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME|DURATION", help="The end. [default: now]")] = None,
+    by: Annotated[Step | None, choice(Step, "Also show a series, by hour or by day.")] = None,
     owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
     service_jobs: ServiceJobs = None,
 ) -> None:
-    """Show how many jobs there are now, and what happened in a span of time, by kind.
+    """Show how many jobs there are now, and what happened in a time range, by kind.
 
-    The span is widened to whole hours. Percentiles are within 4.5 %; all else is exact.
+    The range is widened to whole hours. Percentiles are within 4.5 %; all other numbers are exact.
     """
-    span = (_parse.moment("--since", since), _parse.moment("--until", until))
+    time_range = (_parse.past_time("--since", since), _parse.past_time("--until", until))
     step = StatsStep.STATS_STEP_UNSPECIFIED if by is None else by
     with session.client() as client:
         found = client.statistics.get_job_stats(
             kinds=kind or (),
-            time_range=span if any(span) else None,
+            time_range=time_range if any(time_range) else None,
             step=step,
             owner=owner,
             include_service_jobs=bool(service_jobs),
         )
     if session.as_json:
-        _json.document(found)
+        _json.print_message(found)
     else:
-        for part in _figures.report(found, width=session.console.width):
+        for part in _stats_tables.report(found, width=session.console.width):
             session.console.print(part, highlight=False)

@@ -1,6 +1,5 @@
-"""Answers for people: jobs, chunks, events and webhooks as tables."""
+"""Tables of jobs, chunks, events, webhooks and the like."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 
@@ -14,25 +13,26 @@ from rich.table import Table
 from rich.text import Text
 
 from jobledger_client._structs import plain
-from jobledger_client.cli import _words as words
-from jobledger_client.cli._waiting import seconds_waited, unclaimed, waits
+from jobledger_client.cli import _format as formatting
+from jobledger_client.cli import _json
+from jobledger_client.cli._queue_wait import is_waiting, seconds_waited, unclaimed
 
 _WIDE = 110  # columns
 _VERDICTS = ("applied", "unchanged", "refused")
 
 
 def jobs(found: Iterable[Job], *, width: int) -> Table:
-    """Return jobs, one a row; some of what there is to say needs a terminal that is wide."""
+    """Return jobs, one a row; a wide terminal gets more columns."""
     wide = width >= _WIDE
     more = ("CHUNKS", "PRIORITY", "AGE") if wide else ()
     table = _table("JOB", "STATE", "DONE", *more, "KIND", "NAME", folding=("KIND", "NAME"))
     for job in found:
-        texts = words.one_line(job.kind), words.one_line(job.display_name)
+        texts = formatting.one_line(job.kind), formatting.one_line(job.display_name)
         summary = job.chunks_summary
-        state = words.coloured(words.job_state(job.state))
+        state = formatting.coloured(formatting.job_state(job.state))
         chunks_done = f"{summary.completed:,}/{summary.total:,}"
-        more = (chunks_done, str(job.priority), words.age(job.create_time)) if wide else ()
-        _row(table, job.job_id, state, words.percent(job.progress.percent), *more, *texts)
+        more = (chunks_done, str(job.priority), formatting.age(job.create_time)) if wide else ()
+        _row(table, job.job_id, state, formatting.percent(job.progress.percent), *more, *texts)
     return table
 
 
@@ -46,22 +46,22 @@ def limits(found: Iterable[Limit]) -> Table:
 
 
 def refusals(found: Iterable[Mapping[str, str]]) -> Table:
-    """Return the jobs that refused a verb, one a row, and why."""
-    table = _table("JOB", "REASON", "WHY", folding=("WHY",))
+    """Return the jobs that refused a verb, one a row, with the reason."""
+    table = _table("JOB", "REASON", "MESSAGE", folding=("MESSAGE",))
     for one in found:
         _row(table, one["job_id"], one["reason"], one["message"])
     return table
 
 
-def counted(report: Mapping[str, object]) -> str:
-    """Return a report's counts in one line: what was done with the jobs, and then the rest."""
+def report_counts(report: Mapping[str, object]) -> str:
+    """Return a report's counts in one line: the verdicts first."""
     order = sorted(report, key=lambda name: (_VERDICTS.index(name) if name in _VERDICTS else len(_VERDICTS), name))
     counts = [(name.replace("_", " "), report[name]) for name in order]
     return ", ".join(f"{count:,} {name}" for name, count in counts if isinstance(count, int))
 
 
 def statuses(found: Iterable[Job], *, width: int) -> Table:
-    """Return where jobs stand, one a row; on a narrow terminal without the kind and the ETA's time of day."""
+    """Return the state of jobs, one a row; a narrow terminal gets neither the kind nor the ETA's time of day."""
     wide = width >= _WIDE
     more = ("KIND",) if wide else ()
     table = _table("JOB", "STATE", "DONE", "ETA", "STAGE", *more, "NAME", folding=("STAGE", "KIND", "NAME"))
@@ -70,18 +70,18 @@ def statuses(found: Iterable[Job], *, width: int) -> Table:
         _row(
             table,
             job.job_id,
-            words.coloured(words.job_state(job.state)),
-            words.percent(progress.percent),
-            words.eta(progress.eta, clock=wide) if progress.HasField("eta") else "",
-            words.one_line(progress.stage),
-            *((words.one_line(job.kind),) if wide else ()),
-            words.one_line(job.display_name),
+            formatting.coloured(formatting.job_state(job.state)),
+            formatting.percent(progress.percent),
+            formatting.eta(progress.eta, clock=wide) if progress.HasField("eta") else "",
+            formatting.one_line(progress.stage),
+            *((formatting.one_line(job.kind),) if wide else ()),
+            formatting.one_line(job.display_name),
         )
     return table
 
 
 def chunks(found: Collection[Chunk]) -> Table:
-    """Return chunks, one a row, with artifacts and the ids of an outside engine, if there are any."""
+    """Return chunks, one a row, with artifacts and the ids of an external engine, if there are any."""
     task = ("TASK",) if any(chunk.task_id for chunk in found) else ()
     artifacts = ("ARTIFACTS",) if any(chunk.artifacts for chunk in found) else ()
     columns = ("CHUNK", "STATE", "ITEMS", "DONE", "ATTEMPT", "WORKER", *task, "STAGE", "ERROR", *artifacts)
@@ -90,9 +90,9 @@ def chunks(found: Collection[Chunk]) -> Table:
         _row(
             table,
             str(chunk.index),
-            words.coloured(words.chunk_state(chunk.state)),
+            formatting.coloured(formatting.chunk_state(chunk.state)),
             f"{chunk.first_item}–{chunk.last_item}" if chunk.HasField("first_item") else "",  # noqa: RUF001 - a range
-            words.percent(chunk.progress.percent),
+            formatting.percent(chunk.progress.percent),
             f"{chunk.attempt}/{chunk.max_attempts}",
             chunk.worker,
             *((chunk.task_id,) if task else ()),
@@ -106,7 +106,7 @@ def chunks(found: Collection[Chunk]) -> Table:
 def _artifacts(chunk: Chunk) -> Text:
     """Return a chunk's artifacts, a line each."""
     lines = [_artifact(name, artifact) for name, artifact in sorted(chunk.artifacts.items())]
-    return Text("\n").join(words.literal(line) for line in lines)
+    return Text("\n").join(formatting.literal(line) for line in lines)
 
 
 def events(found: Iterable[JobEvent]) -> Table:
@@ -116,21 +116,21 @@ def events(found: Iterable[JobEvent]) -> Table:
         for change in event.changes:
             _row(
                 table,
-                words.local_time(event.commit_time),
+                formatting.local_time(event.commit_time),
                 str(event.revision),
-                words.change_type(change.type),
+                formatting.change_type(change.type),
                 str(change.chunk_index) if change.HasField("chunk_index") else "",
                 change.actor,
-                _passage(change),
+                _state_change(change),
                 change.reason,
             )
     return table
 
 
-def _passage(change: Change) -> Text:
-    """Return from which state to which a change brought its job; the state alone where it stayed in it."""
+def _state_change(change: Change) -> Text:
+    """Return the states before and after a change, or the one state that did not change."""
     states = [change.from_state, change.to_state] if change.from_state != change.to_state else [change.to_state]
-    return Text(" → ").join(words.coloured(words.job_state(state)) for state in states if state)
+    return Text(" → ").join(formatting.coloured(formatting.job_state(state)) for state in states if state)
 
 
 def usage(found: Iterable[Usage]) -> Table:
@@ -147,8 +147,8 @@ def usage(found: Iterable[Usage]) -> Table:
             sums.method.removeprefix("jobledger.v1."),
             f"{sums.calls:,}",
             f"{sums.errors:,}",
-            words.size(sums.bytes_received),
-            words.size(sums.bytes_sent),
+            formatting.size(sums.bytes_received),
+            formatting.size(sums.bytes_sent),
             f"{mean:,.1f} ms",
         )
     return table
@@ -158,9 +158,9 @@ def webhooks(found: Iterable[Webhook]) -> Table:
     """Return webhooks, one a row."""
     table = _table("WEBHOOK", "STATE", "URL", "EVENTS", "REASON", folding=("URL", "EVENTS", "REASON"))
     for webhook in found:
-        told = ", ".join(map(words.event_type, webhook.event_types))
-        state = words.coloured(words.webhook_state(webhook.state))
-        _row(table, webhook.webhook_id, state, webhook.url, told, webhook.state_reason)
+        event_types = ", ".join(map(formatting.event_type, webhook.event_types))
+        state = formatting.coloured(formatting.webhook_state(webhook.state))
+        _row(table, webhook.webhook_id, state, webhook.url, event_types, webhook.state_reason)
     return table
 
 
@@ -172,75 +172,75 @@ def deliveries(found: Iterable[WebhookDelivery]) -> Table:
         _row(
             table,
             one.delivery_id,
-            words.event_type(one.event_type),
+            formatting.event_type(one.event_type),
             one.job_id,
-            words.coloured(words.delivery_state(one.state)),
+            formatting.coloured(formatting.delivery_state(one.state)),
             str(one.attempt_count),
-            words.attempt(one.attempts[-1]) if one.attempts else "",
-            words.local_time(one.next_attempt_time) if one.HasField("next_attempt_time") else "",
+            formatting.attempt(one.attempts[-1]) if one.attempts else "",
+            formatting.local_time(one.next_attempt_time) if one.HasField("next_attempt_time") else "",
         )
     return table
 
 
 def job(one: Job) -> Table:
-    """Return what there is to say about one job, name by name."""
+    """Return the fields of one job, a row each."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _facts(one):
+    for name, value in _job_fields(one):
         if value:
             _row(table, name, value)
     return table
 
 
 def outcome(one: Job) -> Text:
-    """Return what an ended job left behind, a line each: its result, or why it failed."""
+    """Return the outcome of an ended job, a line each: its result, error and reason of cancellation."""
     lines = [f"result: {one.result_uri}"] if one.result_uri else []
     if one.HasField("error"):
         chunk = f" (chunk {one.error.chunk_index})" if one.error.HasField("chunk_index") else ""
         lines.append(f"error: {one.error.code}: {one.error.message}{chunk}")
     if one.cancel_reason:
         lines.append(f"cancelled: {one.cancel_reason}")
-    return Text("\n").join(words.literal(line) for line in lines)
+    return Text("\n").join(formatting.literal(line) for line in lines)
 
 
-def _facts(one: Job) -> Iterable[tuple[str, str | Text]]:
+def _job_fields(one: Job) -> Iterable[tuple[str, str | Text]]:
     progress = one.progress
     yield "job", one.job_id
     yield "name", one.display_name
     yield "kind", one.kind
     yield "owner", one.owner
-    yield "state", words.coloured(words.job_state(one.state))
+    yield "state", formatting.coloured(formatting.job_state(one.state))
     yield "waits for", _slot_wait(one)
-    yield "progress", ", ".join(filter(None, [words.percent(progress.percent), words.items(one)]))
-    yield "eta", words.eta(progress.eta) if progress.HasField("eta") else ""
+    yield "progress", ", ".join(filter(None, [formatting.percent(progress.percent), formatting.items(one)]))
+    yield "eta", formatting.eta(progress.eta) if progress.HasField("eta") else ""
     yield "stage", f"{progress.stage} {_stage_percent(one)}".strip()
     yield "message", progress.message
-    yield "chunks", words.counts(one)
+    yield "chunks", formatting.counts(one)
     yield "priority", str(one.priority)
     yield "labels", ", ".join(f"{name}={value}" for name, value in sorted(one.labels.items()))
-    yield "input", json.dumps(plain(one.input)) if one.HasField("input") else ""
+    yield "input", _json.dumps(plain(one.input)) if one.HasField("input") else ""
     yield from (("artifact", _artifact(name, artifact)) for name, artifact in sorted(one.artifacts.items()))
     yield "result", one.result_uri
     yield "error", f"{one.error.code}: {one.error.message}" if one.HasField("error") else ""
     yield "cancelled", one.cancel_reason
-    yield "created", words.local_time(one.create_time)
-    yield "started", words.local_time(one.start_time) if one.HasField("start_time") else ""
-    yield "ended", words.local_time(one.end_time) if one.HasField("end_time") else ""
-    yield "expires", words.local_time(one.expire_time) if one.HasField("expire_time") else ""
+    yield "created", formatting.local_time(one.create_time)
+    yield "started", formatting.local_time(one.start_time) if one.HasField("start_time") else ""
+    yield "ended", formatting.local_time(one.end_time) if one.HasField("end_time") else ""
+    yield "expires", formatting.local_time(one.expire_time) if one.HasField("expire_time") else ""
     yield "retries", str(one.retry_count or "")
     yield "etag", one.etag
 
 
 def _slot_wait(one: Job) -> str:
     if not one.HasField("slot_wait"):
-        return f"a worker: {unclaimed(one, seconds_waited(one))}" if waits(one) else ""
+        return f"a worker: {unclaimed(one, seconds_waited(one))}" if is_waiting(one) else ""
     place = f", place {one.slot_wait.place:,}" if one.slot_wait.HasField("place") else ""
-    return f"a slot under the limit {one.slot_wait.scope}{place}"
+    return f"a slot of the limit {one.slot_wait.scope}{place}"
 
 
 def _stage_percent(one: Job) -> str:
-    return words.percent(one.progress.stage_percent) if one.progress.HasField("stage_percent") else ""
+    return formatting.percent(one.progress.stage_percent) if one.progress.HasField("stage_percent") else ""
 
 
 def _artifact(name: str, artifact: Artifact) -> str:
@@ -250,7 +250,7 @@ def _artifact(name: str, artifact: Artifact) -> str:
 
 
 def _table(*columns: str, folding: Collection[str]) -> Table:
-    """Return an empty table, of which only these columns give way on a narrow terminal."""
+    """Return an empty table; only the `folding` columns shrink on a narrow terminal."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=column not in folding, overflow="fold")
@@ -258,4 +258,4 @@ def _table(*columns: str, folding: Collection[str]) -> Table:
 
 
 def _row(table: Table, *cells: str | Text) -> None:
-    table.add_row(*(words.literal(cell) if isinstance(cell, str) else cell for cell in cells))
+    table.add_row(*(formatting.literal(cell) if isinstance(cell, str) else cell for cell in cells))

@@ -1,4 +1,4 @@
-"""The command that shows all that goes on, as it goes on."""
+"""The command that shows queues, running jobs and workers, live."""
 
 import os
 import select
@@ -19,21 +19,21 @@ from rich.text import Text
 from jobledger_client._errors import DeadlineExceededError, JobledgerError
 from jobledger_client._retry import may_resume
 from jobledger_client._sync._client import JobClient
-from jobledger_client.cli import _words as words
-from jobledger_client.cli._board import Board
+from jobledger_client.cli import _format as formatting
 from jobledger_client.cli._choices import Kinds, ServiceJobs
+from jobledger_client.cli._connection import Connection
+from jobledger_client.cli._dashboard import Dashboard
 from jobledger_client.cli._filter import OWNER
-from jobledger_client.cli._liveness import Liveness
 from jobledger_client.cli._parse import seconds
 from jobledger_client.cli._session import Session, command
 
 if TYPE_CHECKING:
     from jobledger_client._requests import JobFilterFields
 
-_RECOUNT = 10.0
-"""Seconds after which the queues are counted anew: merged changes may have left them a little off."""
-_MOST_JOBS = 500
-_MAX_INTERVAL = 60.0
+_RECOUNT_SECONDS = 10.0
+"""The queues are counted again after this time: merged changes make them inexact."""
+_MAX_JOBS = 500
+_MAX_INTERVAL_SECONDS = 60.0
 _TITLE = "jobledger top · q quits"
 
 
@@ -49,26 +49,29 @@ def top(
     owner: Annotated[str, typer.Option(metavar="OWNER", help=OWNER)] = "",
     service_jobs: ServiceJobs = None,
     interval: Annotated[
-        float, typer.Option(parser=seconds, metavar="SPAN", help="How often to draw, at most 60s.", show_default="1s")
+        float,
+        typer.Option(
+            parser=seconds, metavar="DURATION", help="The interval between two updates, at most 60s.", show_default="1s"
+        ),
     ] = 1.0,
-    once: Annotated[bool, typer.Option("--once", help="Print one picture, after one interval, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print once, after one interval, and exit.")] = False,
 ) -> None:
-    """Show the queues by kind, the jobs in work, rates and workers, live. Quit with q.
+    """Show the queues by kind, the running jobs, rates and workers, live. Quit with q.
 
-    Rates are those of the last 10 seconds; workers are those that were heard of in the last minute. While the server
-    is away the picture is dim, and says when it was last heard.
+    Rates are those of the last 10 seconds; workers are those with an event in the last minute. While the server is
+    unreachable, the display is dim and shows when it was last heard.
     """
     if session.as_json:
-        raise typer.BadParameter("top has no JSON form; stats --output json has the figures")
+        raise typer.BadParameter("top has no JSON output; use stats --output json")
     if not once and not (session.console.is_terminal and sys.stdin.isatty()):
-        raise typer.BadParameter("top needs a terminal; with --once it prints one picture and ends")
-    if interval > _MAX_INTERVAL:
-        raise typer.BadParameter(f"--interval: must be at most {_MAX_INTERVAL:.0f}s")
-    wanted: JobFilterFields = {"kinds": kind or (), "owner": owner, "include_service_jobs": bool(service_jobs)}
-    with session.client() as client, _Stream(client, wanted) as stream:
+        raise typer.BadParameter("top requires a terminal; use --once to print once and exit")
+    if interval > _MAX_INTERVAL_SECONDS:
+        raise typer.BadParameter(f"--interval: must be at most {_MAX_INTERVAL_SECONDS:.0f}s; got {interval:g}s")
+    filter_fields: JobFilterFields = {"kinds": kind or (), "owner": owner, "include_service_jobs": bool(service_jobs)}
+    with session.client() as client, _Stream(client, filter_fields) as stream:
         if once:
             stream.follow(interval)
-            session.console.print(stream.picture(width=session.console.width), highlight=False)
+            session.console.print(stream.render(width=session.console.width), highlight=False)
         else:
             _show(session.console, stream, interval)
 
@@ -77,36 +80,36 @@ def _show(console: Console, stream: "_Stream", interval: float) -> None:
     try:
         with _keys(), Live(console=console, screen=True, auto_refresh=False) as live:
             while True:
-                live.update(stream.picture(width=console.width, rows=console.height - 1, title=_TITLE), refresh=True)
+                live.update(stream.render(width=console.width, rows=console.height - 1, title=_TITLE), refresh=True)
                 if _pressed(interval) in (b"q", b"Q"):
                     return
-                stream.look()
+                stream.raise_error()
     except KeyboardInterrupt:
         return
 
 
 class _Stream:
-    """One watch of all jobs and the counts of their queues, each read on a thread of its own, and their board."""
+    """A dashboard, with a watch of all jobs and the counts of their queues, each on a thread of its own."""
 
-    def __init__(self, client: JobClient, wanted: "JobFilterFields") -> None:
+    def __init__(self, client: JobClient, filter_fields: "JobFilterFields") -> None:
         self._client = client
-        self._wanted = wanted
-        self._board = Board(monotonic())
+        self._filter_fields = filter_fields
+        self._dashboard = Dashboard(monotonic())
         self._lock = Lock()
         self._error: Exception | None = None
         self._recount_due = Event()
         self._stopping = False
-        in_work: JobFilterFields = {**wanted, "states": ["RUNNING", "CANCELLING"]}
-        page = next(client.list_jobs(page_size=_MOST_JOBS, **in_work).pages())
-        self._board.begin(page.jobs)
+        in_work: JobFilterFields = {**filter_fields, "states": ["RUNNING", "CANCELLING"]}
+        page = next(client.list_jobs(page_size=_MAX_JOBS, **in_work).pages())
+        self._dashboard.set_jobs(page.jobs)
         self._recount()
         self._watch = client.watch_jobs(
-            cursor=page.cursor, bookmarks=True, on_relist=lambda _: self._recount_due.set(), **wanted
+            cursor=page.cursor, bookmarks=True, on_relist=lambda _: self._recount_due.set(), **filter_fields
         )
-        self._alive = Liveness(self._watch)
-        self._alive.heard()
+        self._connection = Connection(self._watch)
+        self._connection.mark_received()
         self._threads = [
-            Thread(target=self._owned, args=(work,), name=work.__name__, daemon=True)
+            Thread(target=self._run, args=(work,), name=work.__name__, daemon=True)
             for work in (self._read, self._count)
         ]
 
@@ -121,24 +124,24 @@ class _Stream:
         self._watch.close()
         self._threads[0].join()
 
-    def _owned(self, work: Callable[[], None]) -> None:
-        """Do a thread's work; what ends it ends the command."""
+    def _run(self, work: Callable[[], None]) -> None:
+        """Run a thread's work; its error ends the command."""
         try:
             work()
-        except Exception as error:  # noqa: BLE001 - it is raised where it can be told
+        except Exception as error:  # noqa: BLE001 - raise_error raises it on the main thread
             self._error = error
 
     def _read(self) -> None:
         for message in self._watch:
-            self._alive.heard()
+            self._connection.mark_received()
             if message.type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
                 with self._lock:
-                    self._board.take(message, monotonic())
+                    self._dashboard.apply(message, monotonic())
 
     def _count(self) -> None:
-        """Count now and again, and never on the thread that draws: a call may wait for a server that is away."""
+        """Count the queues periodically. A call may wait for an unreachable server, so the main thread makes none."""
         while not self._stopping:
-            self._recount_due.wait(_RECOUNT)
+            self._recount_due.wait(_RECOUNT_SECONDS)
             self._recount_due.clear()
             if self._stopping or self._watch.interruption is not None:
                 continue
@@ -149,42 +152,44 @@ class _Stream:
                     raise
 
     def _recount(self) -> None:
-        owner, kinds = self._wanted["owner"], self._wanted["kinds"]
-        asked = self._wanted["include_service_jobs"]
-        stats = self._client.statistics.get_job_stats(kinds=kinds, owner=owner, include_service_jobs=asked)
+        stats = self._client.statistics.get_job_stats(
+            kinds=self._filter_fields["kinds"],
+            owner=self._filter_fields["owner"],
+            include_service_jobs=self._filter_fields["include_service_jobs"],
+        )
         with self._lock:
-            self._board.count(stats)
+            self._dashboard.set_counts(stats)
 
     def follow(self, seconds: float) -> None:
-        """Read the stream for a while."""
+        """Read the stream for some seconds."""
         self._threads[0].join(seconds)
-        self.look()
+        self.raise_error()
 
-    def look(self) -> None:
-        """Raise what ended a thread."""
+    def raise_error(self) -> None:
+        """Raise the error that ended a thread, if one did."""
         if self._error is not None:
             raise self._error
 
-    def picture(self, *, width: int, rows: int | None = None, title: str = "") -> RenderableType:
-        """Return what is known now, below a title; dim, and with the reason above it, when that may be out of date."""
-        notice = self._alive.notice()
+    def render(self, *, width: int, rows: int | None = None, title: str = "") -> RenderableType:
+        """Return the dashboard below a title; while it may be out of date it is dim, with a notice above."""
+        notice = self._connection.notice()
         head = [Text(title, style="dim")] if title else []
-        left = None if rows is None else rows - 1
+        remaining_rows = None if rows is None else rows - 1
         with self._lock:
-            known = self._board.render(monotonic(), width=width, rows=left)
+            body = self._dashboard.render(monotonic(), width=width, rows=remaining_rows)
         if notice is None:
-            return Group(*head, known)
-        return Group(*head, words.one_line(notice.sentence, "bold yellow"), Styled(known, "dim"))
+            return Group(*head, body)
+        return Group(*head, formatting.one_line(notice.sentence, "bold yellow"), Styled(body, "dim"))
 
 
 @contextmanager
 def _keys() -> Iterator[None]:
-    """Let keys be read one by one, without their echo."""
+    """Read keys one by one, without echo."""
     try:
-        import termios  # noqa: PLC0415  Windows has none, and all other commands work there
+        import termios  # noqa: PLC0415 - Windows has none, and all other commands work there
         import tty  # noqa: PLC0415
     except ImportError:
-        raise typer.BadParameter("top needs a POSIX terminal; with --once it prints one picture and ends") from None
+        raise typer.BadParameter("top requires a POSIX terminal; use --once to print once and exit") from None
     before = termios.tcgetattr(sys.stdin)
     tty.setcbreak(sys.stdin)
     try:
@@ -194,6 +199,6 @@ def _keys() -> Iterator[None]:
 
 
 def _pressed(seconds: float) -> bytes:
-    """Return the next key, or nothing when none is pressed for so long."""
+    """Return the next key, or nothing after `seconds`."""
     ready, _, _ = select.select([sys.stdin], [], [], seconds)
     return os.read(sys.stdin.fileno(), 1) if ready else b""

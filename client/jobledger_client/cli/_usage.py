@@ -1,4 +1,4 @@
-"""The command that shows what was called: usage."""
+"""The command that shows usage: calls, errors and bytes."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
+from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command
 
 
 class By(StrEnum):
-    """What usage is summed by."""
+    """The dimensions of usage."""
 
     DAY = "day"
     OWNER = "owner"
@@ -33,16 +33,18 @@ def register(app: typer.Typer) -> None:
 def usage(
     session: Session,
     *,
-    by: Annotated[list[By] | None, typer.Option(help="What to sum by; may be repeated. [default: all four]")] = None,
+    by: Annotated[
+        list[By] | None, typer.Option(help="The dimension to sum by; may be repeated. [default: all four]")
+    ] = None,
     start: Annotated[str, typer.Option(metavar="DAY", help="The first day (UTC), as 2026-01-31.")] = "",
     end: Annotated[str, typer.Option(metavar="DAY", help="The last day (UTC), included.")] = "",
-    owner: Annotated[str, typer.Option(metavar="OWNER", help="Of this owner alone.")] = "",
-    key: Annotated[str, typer.Option(metavar="KEY_ID", help="Of this key alone.")] = "",
+    owner: Annotated[str, typer.Option(metavar="OWNER", help="Only this owner.")] = "",
+    key: Annotated[str, typer.Option(metavar="KEY_ID", help="Only this key.")] = "",
     page_size: Annotated[int, typer.Option(min=1, max=5_000, metavar="N", help="How many to show.")] = 500,
     page_token: PageToken = "",
     all_pages: AllPages = False,
 ) -> None:
-    """Show what was called, and with which keys; it needs the key of an admin."""
+    """Show the calls by day, owner, key and method; this requires an admin's key."""
     with session.client() as client:
         pages = client.admin.get_usage(
             start_day=start,
@@ -55,7 +57,7 @@ def usage(
         )
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
-        _json.document(page)
+        _json.print_message(page)
     else:
         session.console.print(_tables.usage(page.usage))
-        say_more(session, page.next_page_token)
+        print_next_page(session, page.next_page_token)

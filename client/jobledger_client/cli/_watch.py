@@ -1,4 +1,4 @@
-"""The command that follows a job, and what `--wait` shares with it."""
+"""The command that follows a job, and `--wait` of other commands."""
 
 import base64
 import binascii
@@ -13,12 +13,12 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType, Wat
 
 from jobledger_client._errors import DeadlineExceededError, JobNotFoundError
 from jobledger_client._sync._client import JobClient
+from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _tables
-from jobledger_client.cli import _words as words
 from jobledger_client.cli._bars import Bars, JobView
 from jobledger_client.cli._choices import JobId
-from jobledger_client.cli._exits import BY_STATE
-from jobledger_client.cli._liveness import Liveness, Notice, NoticePrinter
+from jobledger_client.cli._connection import Connection, Notice, NoticePrinter
+from jobledger_client.cli._exit_codes import BY_STATE
 from jobledger_client.cli._session import Session, command
 
 _BOOKMARK = WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
@@ -40,36 +40,37 @@ def watch(
     session: Session,
     job_id: JobId,
     *,
-    every: Annotated[bool, typer.Option("--every", help="Merge no revisions when this end is slow.")] = False,
+    every: Annotated[bool, typer.Option("--every", help="Show every revision, even if the output is slow.")] = False,
     cursor: Annotated[
         str | None, typer.Option(metavar="CURSOR", help="Resume after this cursor, as --output json shows it.")
     ] = None,
     bookmarks: Annotated[bool, typer.Option("--bookmarks", help="With JSON, also print bookmarks.")] = False,
 ) -> int:
-    """Follow a job until it has ended, over restarts of the server, or until --timeout is over.
+    """Follow a job until it has ended, over restarts of the server, or until --timeout has passed.
 
     Exits with 0 when the job is COMPLETED, 1 when FAILED, 4 when CANCELLED, 66 when it was deleted, and 75 when
-    --timeout was over before. What keeps messages away is told beside them, on standard error where there is no
+    --timeout has passed before. Notices about the connection are part of the display, or on standard error without a
     terminal.
     """
     mode = WatchMode.WATCH_MODE_EVERY if every else WatchMode.WATCH_MODE_LATEST
-    after = _cursor(cursor)
+    start_cursor = _cursor(cursor)
     with session.client() as client:
         if not session.as_json:
-            return _show(session, client, job_id, mode=mode, cursor=after)
-
-        last = _follow(session, client, job_id, _json.line, mode=mode, cursor=after, bookmarks=bookmarks)
+            return _show(session, client, job_id, mode=mode, cursor=start_cursor)
+        last = _follow(
+            session, client, job_id, _json.print_message_line, mode=mode, cursor=start_cursor, bookmarks=bookmarks
+        )
         return _exit_code(client, job_id, last)
 
 
 def wait(session: Session, client: JobClient, job_id: str) -> int:
-    """Follow a job until it has ended; for JSON, print the job as it ended. Return the exit code for its state."""
+    """Follow a job until it has ended; with JSON, print only the ended job. Return the exit code of its state."""
     if not session.as_json:
         return _show(session, client, job_id)
     job = _follow(session, client, job_id, lambda _: None).job
     job.ClearField("input")
     job.ClearField("chunks")
-    _json.document(job)
+    _json.print_message(job)
     return BY_STATE[job.state]
 
 
@@ -82,8 +83,8 @@ def _show(
     cursor: bytes = b"",
 ) -> int:
     last = _follow(session, client, job_id, None, mode=mode, cursor=cursor)
-    if left_behind := _tables.outcome(last.job):
-        session.console.print(left_behind)
+    if outcome := _tables.outcome(last.job):
+        session.console.print(outcome)
     return _exit_code(client, job_id, last)
 
 
@@ -97,48 +98,48 @@ def _follow(
     cursor: bytes = b"",
     bookmarks: bool = False,
 ) -> WatchJobResponse:
-    """Follow a watch to its end, and return the last message that is no bookmark; without `show`, show it to people.
+    """Follow a watch to its end; return the last message that is no bookmark. Without `show`, show bars or lines.
 
-    Raises JobNotFoundError when the job is deleted, and DeadlineExceededError when the session's time is over.
+    Raises JobNotFoundError when the job is deleted, and DeadlineExceededError after the session's timeout.
     """
     last, view = WatchJobResponse(), JobView()
-    # Bookmarks tell that the server lives.
-    with client.watch(job_id, mode=mode, cursor=cursor, bookmarks=True, timeout=session.left()) as messages:
-        alive = Liveness(messages)
+    # Bookmarks prove that the server is healthy.
+    with client.watch(job_id, mode=mode, cursor=cursor, bookmarks=True, timeout=session.remaining()) as messages:
+        connection = Connection(messages)
 
         def notice() -> Notice | None:
-            return alive.notice() or view.waiting.notice()
+            return connection.notice() or view.queue_wait.notice()
 
         bars = Bars(session.console, view, notice)
-        present = show or bars.show
+        show_message = show or bars.show
         is_live = show is None and session.console.is_terminal
         try:
-            with bars if is_live else NoticePrinter(notice, session.notice):
+            with bars if is_live else NoticePrinter(notice, session.print_notice):
                 for message in messages:
-                    alive.heard()
+                    connection.mark_received()
                     if message.type != _BOOKMARK:
                         last = message
-                        view.take(message)
+                        view.apply(message)
                     if message.type != _BOOKMARK or bookmarks:
-                        present(message)
+                        show_message(message)
         except DeadlineExceededError as error:
             if messages.interruption is not None and not view.job.job_id:
                 raise messages.interruption from error
-            raise _too_late(session, view.job, error) from error
+            raise _timeout_error(session, view.job, error) from error
     if last.type == _DELETED:
         raise _deleted(job_id)
     return last
 
 
-def _too_late(session: Session, job: Job, error: DeadlineExceededError) -> DeadlineExceededError:
-    """Return the error for a job that had not ended when the time that was given was over."""
+def _timeout_error(session: Session, job: Job, error: DeadlineExceededError) -> DeadlineExceededError:
+    """Return the error for a job that has not ended before --timeout."""
     if session.timeout is None:
         return error
-    given = f"--timeout {words.duration(session.timeout)}"
-    state = f"{words.job_state(job.state)}, {words.percent(job.progress.percent)}"
-    ended = f"the job had not ended after {given} ({state}); it goes on"
+    timeout = f"--timeout {formatting.duration(session.timeout)}"
+    state = f"{formatting.job_state(job.state)}, {formatting.percent(job.progress.percent)}"
+    not_ended = f"the job had not ended after {timeout} ({state}); it continues"
     return DeadlineExceededError(
-        ended if job.job_id else f"the server did not answer within {given}",
+        not_ended if job.job_id else f"the server did not answer within {timeout}",
         code=grpc.StatusCode.DEADLINE_EXCEEDED,
         metadata={"job_id": job.job_id},
     )
@@ -163,4 +164,4 @@ def _cursor(word: str | None) -> bytes:
     try:
         return base64.b64decode(word or "", validate=True)
     except binascii.Error as error:
-        raise typer.BadParameter(f"--cursor: {word!r} is not base64") from error
+        raise typer.BadParameter(f"--cursor: must be base64; got {word!r}") from error

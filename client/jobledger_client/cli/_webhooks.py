@@ -1,4 +1,4 @@
-"""The commands that deal with webhooks: `jobledger webhooks …`."""
+"""The commands for webhooks: `jobledger webhooks …`."""
 
 from typing import Annotated, Any
 
@@ -6,22 +6,22 @@ import typer
 from jobledger.v1.webhook_pb2 import Webhook
 from jobledger.v1.webhook_service_pb2 import DeleteWebhookResponse, RedeliverWebhookResponse
 
+from jobledger_client.cli import _format as formatting
 from jobledger_client.cli import _json, _parse, _tables
-from jobledger_client.cli import _words as words
 from jobledger_client.cli._choices import DeliveryStateName, EventName, choice
-from jobledger_client.cli._pages import AllPages, PageToken, read_pages, say_more
+from jobledger_client.cli._pages import AllPages, PageToken, print_next_page, read_pages
 from jobledger_client.cli._session import Session, command, new_app
 
 FAILED = 1
-"""Exit code of a ping that was not answered with 2xx."""
+"""The exit code of a ping without a 2xx response."""
 
 WebhookId = Annotated[str, typer.Argument(metavar="WEBHOOK_ID", help="The webhook.")]
 Events = Annotated[
     list[EventName] | None,
-    choice(EventName, "What it is told of; may be repeated."),
+    choice(EventName, "An event type to deliver; may be repeated."),
 ]
 Percents = Annotated[
-    list[int] | None, typer.Option(metavar="N", help="A percent at which job.progress is told; may be repeated.")
+    list[int] | None, typer.Option(metavar="N", help="A percent that causes job.progress; may be repeated.")
 ]
 Kinds = Annotated[list[str] | None, typer.Option(metavar="KIND", help="Only jobs of this kind; may be repeated.")]
 Labels = Annotated[
@@ -56,26 +56,26 @@ def register(app: typer.Typer) -> None:
         "jobledger webhooks redeliver WEBHOOK_ID --since-position 1200 --state DEAD",
     )(redeliver)
     command(group, "ping", "jobledger webhooks ping WEBHOOK_ID && echo it listens")(ping)
-    app.add_typer(group, name="webhooks", help="Be told of events over HTTP.", no_args_is_help=True)
+    app.add_typer(group, name="webhooks", help="Receive events over HTTP.", no_args_is_help=True)
 
 
 def create(
     session: Session,
-    url: Annotated[str, typer.Argument(metavar="URL", help="Where to post: an https URL.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="The https URL of the receiver.")],
     *,
     event: Events = None,
     percent: Percents = None,
     kind: Kinds = None,
     label: Labels = None,
-    description: Annotated[str, typer.Option(metavar="TEXT", help="For people.")] = "",
+    description: Annotated[str, typer.Option(metavar="TEXT", help="A description for people.")] = "",
     disabled: Annotated[bool, typer.Option("--disabled", help="Record nothing until it is resumed.")] = False,
 ) -> None:
-    """Create a webhook; print its id and its secret, which is shown this once.
+    """Create a webhook; print its id and its secret, which is not shown again.
 
-    It is told of all but job.progress, unless events are given.
+    Without --event it receives all events but job.progress.
     """
     with session.client() as client:
-        answer = client.webhooks.create_webhook(
+        response = client.webhooks.create_webhook(
             url,
             event_types=event or (),
             progress_percents=percent or (),
@@ -85,9 +85,9 @@ def create(
             disabled=disabled,
         )
     if session.as_json:
-        _json.document(answer)
+        _json.print_message(response)
     else:
-        _print_secret(session, answer.webhook, answer.secret)
+        _print_secret(session, response.webhook, response.secret)
 
 
 def list_webhooks(session: Session) -> None:
@@ -95,7 +95,7 @@ def list_webhooks(session: Session) -> None:
     with session.client() as client:
         page = read_pages(client.webhooks.list_webhooks(), all_pages=True)
     if session.as_json:
-        _json.document(page)
+        _json.print_message(page)
     else:
         session.console.print(_tables.webhooks(page.webhooks))
 
@@ -109,15 +109,19 @@ def update(
     percent: Percents = None,
     kind: Kinds = None,
     label: Labels = None,
-    description: Annotated[str | None, typer.Option(metavar="TEXT", help="The new one; empty removes it.")] = None,
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The new description; an empty one removes it.")
+    ] = None,
     disable: Annotated[bool, typer.Option("--disable", help="Record and deliver nothing.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on, after a pause too; what waits goes.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume it, even after a pause; pending deliveries are sent.")
+    ] = False,
 ) -> None:
     """Change a webhook.
 
-    What is not given stays as it is; lists replace all that there is.
+    Other fields stay unchanged; a list replaces the whole list.
     """
-    given: dict[str, Any] = {
+    changes: dict[str, Any] = {
         "url": url,
         "event_types": event,
         "progress_percents": percent,
@@ -127,14 +131,17 @@ def update(
         "disabled": disable if disable or resume else None,
     }
     if disable and resume:
-        raise typer.BadParameter("give --disable or --resume, not both")
-    if all(value is None for value in given.values()):
+        raise typer.BadParameter("--disable and --resume exclude each other; pass one of them")
+    if all(value is None for value in changes.values()):
         raise typer.BadParameter(
-            "say what to change: --url, --event, --percent, --kind, --label, --disable or --resume"
+            "a change is required: --url, --event, --percent, --kind, --label, --description, --disable or --resume"
         )
     with session.client() as client:
-        webhook = client.webhooks.update_webhook(webhook_id, **given)
-    _answer(session, webhook, "updated")
+        webhook = client.webhooks.update_webhook(webhook_id, **changes)
+    if session.as_json:
+        _json.print_message(webhook)
+    else:
+        _print_line(session, f"{webhook_id}: updated ({formatting.webhook_state(webhook.state)})")
 
 
 def rotate(
@@ -142,26 +149,26 @@ def rotate(
     webhook_id: WebhookId,
     *,
     overlap: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="How long the old secrets sign, too. [default: 24h]")
+        str | None, typer.Option(metavar="DURATION", help="How long the old secrets still sign. [default: 24h]")
     ] = None,
 ) -> None:
-    """Make a new secret and print it; it is shown this once."""
+    """Create a new secret and print it; it is not shown again."""
     with session.client() as client:
-        answer = client.webhooks.rotate_webhook_secret(webhook_id, overlap=_parse.span("--overlap", overlap))
+        response = client.webhooks.rotate_webhook_secret(webhook_id, overlap=_parse.duration("--overlap", overlap))
     if session.as_json:
-        _json.document(answer)
+        _json.print_message(response)
     else:
-        _print_secret(session, answer.webhook, answer.secret)
+        _print_secret(session, response.webhook, response.secret)
 
 
 def delete(session: Session, webhook_id: WebhookId) -> None:
-    """Remove a webhook and its deliveries."""
+    """Delete a webhook and its deliveries."""
     with session.client() as client:
         client.webhooks.delete_webhook(webhook_id)
     if session.as_json:
-        _json.document(DeleteWebhookResponse())
+        _json.print_message(DeleteWebhookResponse())
     else:
-        _say(session, f"{webhook_id}: deleted")
+        _print_line(session, f"{webhook_id}: deleted")
 
 
 def deliveries(
@@ -173,67 +180,60 @@ def deliveries(
     page_token: PageToken = "",
     all_pages: AllPages = False,
 ) -> None:
-    """List a webhook's deliveries, newest first, with what became of them."""
+    """List a webhook's deliveries, newest first, with their outcomes."""
     with session.client() as client:
         pages = client.webhooks.list_webhook_deliveries(
             webhook_id, states=state or (), page_size=page_size, page_token=page_token
         )
         page = read_pages(pages, all_pages=all_pages)
     if session.as_json:
-        _json.document(page)
+        _json.print_message(page)
     else:
         session.console.print(_tables.deliveries(page.deliveries))
-        say_more(session, page.next_page_token)
+        print_next_page(session, page.next_page_token)
 
 
 def redeliver(
     session: Session,
     webhook_id: WebhookId,
     *,
-    delivery: Annotated[str, typer.Option(metavar="DELIVERY_ID", help="This one.")] = "",
+    delivery: Annotated[str, typer.Option(metavar="DELIVERY_ID", help="One delivery.")] = "",
     since_position: Annotated[
-        int | None, typer.Option(min=0, metavar="N", help="All of events at this position and after it.")
+        int | None, typer.Option(min=0, metavar="N", help="All deliveries of events at this position and after it.")
     ] = None,
     state: States = None,
 ) -> None:
-    """Deliver again: one delivery, or all since a position.
+    """Repeat one delivery, or all since a position.
 
-    Of those since a position the DELIVERED and DEAD ones go, unless states are given.
+    Without --state, --since-position repeats the DELIVERED and DEAD ones.
     """
     with session.client() as client:
         count = client.webhooks.redeliver_webhook(
             webhook_id, delivery_id=delivery, since_position=since_position, states=state or ()
         )
     if session.as_json:
-        _json.document(RedeliverWebhookResponse(redelivered=count))
+        _json.print_message(RedeliverWebhookResponse(redelivered=count))
     else:
-        _say(session, f"{count} go again")
+        _print_line(session, f"{count} repeated")
 
 
 def ping(session: Session, webhook_id: WebhookId) -> int:
-    """Post a test event and say what happened.
+    """Post a test event and print the outcome.
 
-    Exits with 0 when the receiver answered with 2xx, else with 1.
+    Exits with 0 when the receiver responds with 2xx, else with 1.
     """
     with session.client() as client:
-        answer = client.webhooks.ping_webhook(webhook_id)
+        response = client.webhooks.ping_webhook(webhook_id)
     if session.as_json:
-        _json.document(answer)
+        _json.print_message(response)
     else:
-        _say(session, f"{webhook_id}: {words.attempt(answer.attempt)}")
-    return 0 if answer.delivered else FAILED
+        _print_line(session, f"{webhook_id}: {formatting.attempt(response.attempt)}")
+    return 0 if response.delivered else FAILED
 
 
 def _print_secret(session: Session, webhook: Webhook, secret: str) -> None:
-    _say(session, f"webhook: {webhook.webhook_id}\nsecret:  {secret}")
+    _print_line(session, f"webhook: {webhook.webhook_id}\nsecret:  {secret}")
 
 
-def _answer(session: Session, webhook: Webhook, what: str) -> None:
-    if session.as_json:
-        _json.document(webhook)
-    else:
-        _say(session, f"{webhook.webhook_id}: {what} ({words.webhook_state(webhook.state)})")
-
-
-def _say(session: Session, sentence: str) -> None:
+def _print_line(session: Session, sentence: str) -> None:
     session.console.print(sentence, markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""How states, times and numbers read."""
+"""The text of states, times and numbers."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -28,7 +28,7 @@ _COLOURS = {
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _KIBI = 1_024
 _MAX_SECONDS = 1e12
-"""More than from the year 1 to 9999."""
+"""More than the years 1 to 9999 have."""
 
 
 def job_state(state: JobState.ValueType) -> str:
@@ -61,15 +61,14 @@ def delivery_state(state: WebhookDeliveryState.ValueType) -> str:
     return WebhookDeliveryState.Name(state).removeprefix("WEBHOOK_DELIVERY_STATE_")
 
 
-def event_type(told: WebhookEventType.ValueType) -> str:
-    """Return the type as the body of a delivery has it: job.completed."""
-    return WebhookEventType.Name(told).removeprefix("WEBHOOK_EVENT_TYPE_").lower().replace("_", ".")
+def event_type(event_type: WebhookEventType.ValueType) -> str:
+    """Return the type in the form of a delivery's body: job.completed."""
+    return WebhookEventType.Name(event_type).removeprefix("WEBHOOK_EVENT_TYPE_").lower().replace("_", ".")
 
 
 def attempt(one: WebhookAttempt) -> str:
-    """Return what came of an attempt, and how long it took."""
-    took = one.duration.ToMilliseconds()
-    return f"{one.error or f'answered {one.status_code}'} ({took:,} ms)"
+    """Return the outcome and the duration of an attempt."""
+    return f"{one.error or f'answered {one.status_code}'} ({one.duration.ToMilliseconds():,} ms)"
 
 
 def coloured(state: str) -> Text:
@@ -78,15 +77,15 @@ def coloured(state: str) -> Text:
 
 
 def literal(text: str) -> Text:
-    """Return text from elsewhere as it is: no markup, and nothing that a terminal would take as a command."""
+    """Return external text without markup and control characters."""
     return Text("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text))
 
 
 def one_line(text: str, style: str = "") -> Text:
-    """Return text from elsewhere for a column that gives way: cut where there is no room for it."""
-    said = literal(text)
-    said.style, said.no_wrap, said.overflow = style, True, "ellipsis"
-    return said
+    """Return external text for a column that may shrink, cut to its width."""
+    line = literal(text)
+    line.style, line.no_wrap, line.overflow = style, True, "ellipsis"
+    return line
 
 
 def percent(value: float) -> str:
@@ -95,7 +94,7 @@ def percent(value: float) -> str:
 
 
 def local_time(time: Timestamp) -> str:
-    """Return a time to the second, in the zone of this machine, with its name; a word for one that no calendar has."""
+    """Return a time to the second with its zone, that of this machine; a phrase for one outside the calendar."""
     try:
         return f"{_local(time):%Y-%m-%d %H:%M:%S %Z}"
     except (ValueError, OverflowError):
@@ -112,11 +111,11 @@ def _local(time: Timestamp) -> datetime:
 
 def age(time: Timestamp) -> str:
     """Return how long ago a time was."""
-    return span(timedelta(seconds=-_seconds_ahead(time)))
+    return two_units(timedelta(seconds=-_seconds_ahead(time)))
 
 
 def eta(time: Timestamp, *, clock: bool = True) -> str:
-    """Return when something will be done: how far ahead that is, and what the clock will say: in 3 min (14:02 UTC)."""
+    """Return an estimated end, relative and as a time of day: in 3 min (14:02 UTC)."""
     ahead = _seconds_ahead(time)
     if ahead <= 0:
         return "any moment"
@@ -126,7 +125,7 @@ def eta(time: Timestamp, *, clock: bool = True) -> str:
 
 
 def spoken(seconds: float) -> str:
-    """Return a span of time as a sentence has it: 7 s, 3 min, 2 h 5 min, 4 d 2 h."""
+    """Return a duration for a sentence: 7 s, 3 min, 2 h 5 min, 4 d 2 h."""
     whole = max(0, round(seconds))
     if whole < _MINUTE:
         return f"{whole} s"
@@ -142,8 +141,8 @@ def _seconds_ahead(time: Timestamp) -> float:
     return max(-_MAX_SECONDS, min(ahead, _MAX_SECONDS))
 
 
-def span(time: timedelta) -> str:
-    """Return a span of time in its largest two units."""
+def two_units(time: timedelta) -> str:
+    """Return a duration in its largest two units."""
     seconds = max(0, round(time.total_seconds()))
     if seconds < _MINUTE:
         return f"{seconds}s"
@@ -158,11 +157,11 @@ def duration(seconds: float) -> str:
     """Return a measured duration: milliseconds below a second, tenths below a minute."""
     if seconds < 1:
         return f"{seconds * 1_000:.0f}ms"
-    return f"{seconds:.1f}s" if seconds < _MINUTE else span(timedelta(seconds=min(seconds, _MAX_SECONDS)))
+    return f"{seconds:.1f}s" if seconds < _MINUTE else two_units(timedelta(seconds=min(seconds, _MAX_SECONDS)))
 
 
 def rate(value: float) -> str:
-    """Return a rate, with a decimal when it is small."""
+    """Return a rate, with one decimal below 100."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"  # noqa: PLR2004  three digits are enough
 
 
@@ -176,7 +175,7 @@ def size(count: int) -> str:
 
 
 def counts(job: Job) -> str:
-    """Return the chunks by state, those states that there are."""
+    """Return the number of chunks in each state that occurs."""
     summary = job.chunks_summary
     names = ("completed", "processing", "pending", "failed", "cancelled")
     parts = [f"{getattr(summary, name):,} {name}" for name in names if getattr(summary, name)]
@@ -184,6 +183,6 @@ def counts(job: Job) -> str:
 
 
 def items(job: Job) -> str:
-    """Return how many items are done; nothing for a job without items."""
+    """Return how many items are completed; empty for a job without items."""
     progress = job.progress
     return f"{progress.items_completed:,} of {progress.items_total:,} items" if progress.items_total else ""

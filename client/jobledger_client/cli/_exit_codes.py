@@ -1,4 +1,4 @@
-"""What the exit code of a command says. 64 and above are those of sysexits.h, 2 is of shells."""
+"""The exit codes of the commands. 64 and above are those of sysexits.h; 2 is a convention of shells."""
 
 import grpc
 from jobledger.v1.job_pb2 import JobState
@@ -35,18 +35,18 @@ _BY_CODE = {
 }
 
 TABLE = (
-    "0    done; with `watch` and `--wait`: the job is COMPLETED",
-    "1    the job is FAILED (`watch`, `--wait`); the receiver did not take it (`webhooks ping`)",
-    "2    the command line is wrong",
-    "3    many jobs: it is done, and some of them refused it",
+    "0    success; `watch`, `--wait`: the job is COMPLETED",
+    "1    the job is FAILED (`watch`, `--wait`); the receiver refused the event (`webhooks ping`)",
+    "2    the command line is invalid",
+    "3    the run over many jobs has ended, and some jobs refused the verb",
     "4    the job is CANCELLED (`watch`, `--wait`)",
     "65   the server refused the request",
-    "66   there is no such job, chunk, webhook or delivery",
-    "69   the server could not be reached",
-    "70   the server failed, or this command did",
+    "66   the job, chunk, webhook or delivery does not exist",
+    "69   the server is unreachable",
+    "70   the server, or this command, has a defect",
     "74   a file or a pipe could not be read or written",
-    "75   --timeout was over, or the server is busy: try again",
-    "77   not permitted",
+    "75   --timeout has passed, or the server is busy: repeat the command",
+    "77   the API key does not permit the call",
     "78   the extra `cli` is not installed",
     "130  interrupted",
 )

@@ -1,0 +1,157 @@
+"""The live state of all jobs, from a stream of changes: queues by kind, running jobs, rates, workers."""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from jobledger.v1.event_pb2 import ChangeType
+from jobledger.v1.job_pb2 import Job, JobState
+from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
+from jobledger.v1.stats_pb2 import GetJobStatsResponse
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jobledger_client.cli import _format as formatting
+from jobledger_client.cli._stats_tables import WIDE, numbers
+
+_WINDOW_SECONDS = 10.0
+"""Rates are those of this number of seconds."""
+_WORKER_SECONDS = 60.0
+"""A worker is shown for this time after its last event."""
+_MAX_NAMES = 8
+_MAX_ENTRIES = 100_000
+_IN_WORK = (JobState.JOB_STATE_RUNNING, JobState.JOB_STATE_CANCELLING)
+_SHOWN = (JobState.JOB_STATE_QUEUED, *_IN_WORK)
+_REMOVED = (WatchMessageType.WATCH_MESSAGE_TYPE_DELETED, WatchMessageType.WATCH_MESSAGE_TYPE_LEFT)
+_COMPLETED = ChangeType.CHANGE_TYPE_CHUNK_COMPLETED
+_BY_WORKERS = (ChangeType.CHANGE_TYPE_CLAIMED, ChangeType.CHANGE_TYPE_PROGRESSED, _COMPLETED)
+
+
+@dataclass(frozen=True, slots=True)
+class _Completed:
+    """Chunks of a kind that were completed, at a time of this machine's monotonic clock."""
+
+    at: float
+    kind: str
+    chunks: int
+    items: int
+
+
+class Dashboard:
+    """Queues, running jobs, rates and workers; times are seconds of a monotonic clock."""
+
+    def __init__(self, started_at: float) -> None:
+        self._started_at = started_at
+        self._queues: dict[str, Counter[JobState.ValueType]] = {}
+        self._jobs: dict[str, Job] = {}
+        self._completed: deque[_Completed] = deque(maxlen=_MAX_ENTRIES)
+        self._workers: dict[str, float] = {}
+
+    def set_jobs(self, jobs: Iterable[Job]) -> None:
+        """Set the running jobs; messages change them from there."""
+        self._jobs = {job.job_id: job for job in jobs}
+
+    def set_counts(self, stats: GetJobStatsResponse) -> None:
+        """Set the number of jobs of each kind; messages change it from there."""
+        self._queues = {}
+        for one in stats.kinds:
+            now = one.stats.now
+            self._queues[one.kind] = Counter(dict(zip(_SHOWN, (now.queued, now.running, now.cancelling), strict=True)))
+
+    def apply(self, message: WatchJobsResponse, at: float) -> None:
+        """Apply one message."""
+        job = message.job
+        if message.type in _REMOVED or job.state not in _IN_WORK:
+            self._jobs.pop(job.job_id, None)
+        else:
+            self._jobs[job.job_id] = job
+        queue = self._queues.setdefault(job.kind, Counter())
+        for change in message.event.changes:
+            if change.from_state != change.to_state:
+                queue[change.from_state] -= 1
+                queue[change.to_state] += 1
+            if change.type in _BY_WORKERS:
+                self._workers[change.actor] = at
+        self._add_completed(message, at)
+
+    def _add_completed(self, message: WatchJobsResponse, at: float) -> None:
+        completed = [change.chunk_index for change in message.event.changes if change.type == _COMPLETED]
+        if completed:
+            sized = [chunk for chunk in message.chunks if chunk.HasField("last_item")]
+            items = {chunk.index: chunk.last_item - chunk.first_item + 1 for chunk in sized}
+            total = sum(items.get(index, 0) for index in completed)
+            self._completed.append(_Completed(at, message.job.kind, len(completed), total))
+
+    def remove_old(self, at: float) -> None:
+        """Remove what is too old to be shown."""
+        while self._completed and self._completed[0].at < at - _WINDOW_SECONDS:
+            self._completed.popleft()
+        self._workers = {name: seen for name, seen in self._workers.items() if seen >= at - _WORKER_SECONDS}
+
+    def render(self, at: float, *, width: int, rows: int | None = None) -> RenderableType:
+        """Return the display at a time, of at most `rows` lines; None means no limit."""
+        self.remove_old(at)
+        kinds = self._kinds(at, None if rows is None else max(rows // 3, 3))
+        max_jobs = None if rows is None else max(rows - kinds.row_count - 6, 1)
+        return Group(self._summary(at), Text(), kinds, Text(), self._in_work(max_jobs, wide=width >= WIDE))
+
+    def _rates(self, at: float) -> dict[str, tuple[float, float]]:
+        """Return chunks and items a second by kind."""
+        seconds = max(min(at - self._started_at, _WINDOW_SECONDS), 1.0)
+        sums: dict[str, tuple[float, float]] = defaultdict(lambda: (0.0, 0.0))
+        for one in self._completed:
+            chunks, items = sums[one.kind]
+            sums[one.kind] = (chunks + one.chunks / seconds, items + one.items / seconds)
+        return sums
+
+    def _summary(self, at: float) -> Text:
+        rates = self._rates(at).values()
+        queued = sum(queue[JobState.JOB_STATE_QUEUED] for queue in self._queues.values())
+        parts = [
+            f"{sum(queue[state] for queue in self._queues.values() for state in _IN_WORK):,} running",
+            f"{queued:,} queued",
+            f"{formatting.rate(sum(chunks for chunks, _ in rates))} chunks/s",
+            f"{formatting.rate(sum(items for _, items in rates))} items/s",
+            self._worker_names(),
+        ]
+        return formatting.literal(" · ".join(parts))
+
+    def _worker_names(self) -> str:
+        names = sorted(self._workers)
+        count = "1 worker" if len(names) == 1 else f"{len(names):,} workers"
+        if not names:
+            return count
+        more = f" and {len(names) - _MAX_NAMES:,} more" if len(names) > _MAX_NAMES else ""
+        return f"{count}: {', '.join(names[:_MAX_NAMES])}{more}"
+
+    def _kinds(self, at: float, max_rows: int | None) -> Table:
+        table = numbers("KIND", "QUEUED", "RUNNING", "CANCELLING", "CHUNKS/S", "ITEMS/S")
+        rates = self._rates(at)
+        busy = [kind for kind in self._queues if rates[kind][0] or any(self._queues[kind][s] > 0 for s in _SHOWN)]
+        busy.sort(key=lambda kind: (-sum(self._queues[kind][state] for state in _SHOWN), kind))
+        for kind in busy[:max_rows]:
+            counts = [f"{max(self._queues[kind][state], 0):,}" for state in _SHOWN]
+            table.add_row(formatting.literal(kind), *counts, *map(formatting.rate, rates[kind]))
+        return table
+
+    def _in_work(self, max_rows: int | None, *, wide: bool) -> Table:
+        """Return the running jobs, one a line. Long lines are cut, but never in an id or a number."""
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for column in ("JOB", "STATE", "DONE", "ETA", *(("ITEMS/S", "KIND", "STAGE") if wide else ()), "NAME"):
+            right = column in ("DONE", "ITEMS/S", "ETA")
+            may_shrink = column in ("KIND", "STAGE", "NAME")
+            table.add_column(column, no_wrap=not may_shrink, justify="right" if right else "left")
+        order = sorted(self._jobs.values(), key=lambda job: (-job.priority, job.start_time.ToNanoseconds(), job.job_id))
+        for job in order[:max_rows]:
+            progress = job.progress
+            rate = formatting.rate(progress.items_per_second) if progress.HasField("items_per_second") else ""
+            table.add_row(
+                formatting.literal(job.job_id),
+                formatting.coloured(formatting.job_state(job.state)),
+                formatting.percent(progress.percent),
+                formatting.eta(progress.eta, clock=wide) if progress.HasField("eta") else "",
+                *((rate, formatting.one_line(job.kind), formatting.one_line(progress.stage)) if wide else ()),
+                formatting.one_line(job.display_name),
+            )
+        return table

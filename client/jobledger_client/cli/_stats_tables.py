@@ -1,0 +1,108 @@
+"""Statistics as text: a table by kind, and a series as bars."""
+
+from collections.abc import Iterator, Sequence
+from math import ceil
+
+from jobledger.v1.stats_pb2 import GetJobStatsResponse, JobActivity, JobStats, StatsPoint
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from jobledger_client.cli import _format as formatting
+
+WIDE = 110  # columns
+_MIN_BARS, _MAX_BARS = 10, 100
+_GAP = 2  # columns after a column
+_BARS = " ▁▂▃▄▅▆▇█"
+_SERIES = {
+    "created": "created",
+    "completed": "completed",
+    "failed": "failed",
+    "items": "items_completed",
+}
+
+
+def report(found: GetJobStatsResponse, *, width: int) -> Iterator[RenderableType]:
+    """Yield the parts to print."""
+    start, end = found.time_range.start_time, found.time_range.end_time
+    yield Text(f"now, and from {formatting.local_time(start)} to {formatting.local_time(end)}", style="dim")
+    yield by_kind(found, width=width)
+    if found.omitted_kinds:
+        yield Text(f"and {found.omitted_kinds:,} more kinds; --kind shows them", style="dim")
+    if found.series:
+        yield Text()
+        yield series_bars(found.series, width=width)
+
+
+def numbers(*columns: str) -> Table:
+    """Return an empty table whose first column is a name, and whose others are numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=bool(place), overflow="fold")
+    return table
+
+
+def by_kind(found: GetJobStatsResponse, *, width: int) -> Table:
+    """Return a row for each kind and one for all; a wide terminal gets more columns."""
+    wide = width >= WIDE
+    more = ("CHUNKS", "OLDEST") if wide else ()
+    times = ("MEAN", "P50", "P95", "P99", "ITEMS/S") if wide else ("P50", "P95")
+    table = numbers("KIND", "QUEUED", "IN WORK", *more, "COMPLETED", "FAILED", "SUCCESS", *times)
+    for one in found.kinds:
+        table.add_row(formatting.literal(one.kind), *_cells(one.stats, wide=wide))
+    if len(found.kinds) != 1:
+        table.add_row("all", *_cells(found.total, wide=wide), style="bold")
+    return table
+
+
+def _cells(stats: JobStats, *, wide: bool) -> Iterator[str]:
+    now, activity = stats.now, stats.activity
+    yield f"{now.queued:,}"
+    yield f"{now.running + now.cancelling:,}"
+    if wide:
+        yield f"{now.chunks_pending:,}+{now.chunks_processing:,}"
+        yield formatting.age(now.oldest_queued_time) if now.HasField("oldest_queued_time") else "–"  # noqa: RUF001 - none
+    yield f"{activity.completed:,}"
+    yield f"{activity.failed:,}"
+    yield formatting.percent(activity.success_rate * 100) if activity.HasField("success_rate") else "–"  # noqa: RUF001
+    durations = activity.processing
+    for name in ("mean", "p50", "p95", "p99") if wide else ("p50", "p95"):
+        seconds = getattr(durations, f"{name}_seconds")
+        yield formatting.duration(seconds) if durations.count else "–"  # noqa: RUF001 - none
+    if wide:
+        yield formatting.rate(activity.items_per_second)
+
+
+def series_bars(series: Sequence[StatsPoint], *, width: int) -> Group:
+    """Return a row of bars for each field; a bar stands for several points when there are many."""
+    table = Table(box=None, padding=(0, _GAP, 0, 0), show_header=False)
+    for column in ("name", "bars", "totals"):
+        table.add_column(column, no_wrap=True)
+    name_width = max(map(len, _SERIES))
+    totals_width = max(len(_totals([_sum(series, field)])) for field in _SERIES.values())
+    free_width = width - name_width - totals_width - 3 * _GAP
+    points_per_bar = ceil(len(series) / min(max(free_width, _MIN_BARS), _MAX_BARS))
+    for name, field in _SERIES.items():
+        starts = range(0, len(series), points_per_bar)
+        values = [_sum(series[start : start + points_per_bar], field) for start in starts]
+        table.add_row(name, Text(bars(values), style="cyan"), Text(_totals(values)))
+    end = formatting.local_time(series[-1].start_time)
+    points = f", {points_per_bar} points a bar" if points_per_bar > 1 else ""
+    time_range = Text(f"{formatting.local_time(series[0].start_time)} … {end}{points}", style="dim")
+    return Group(table, Padding.indent(time_range, name_width + _GAP))
+
+
+def _totals(values: Sequence[int]) -> str:
+    return f"max {max(values):,}, total {sum(values):,}"
+
+
+def _sum(points: Sequence[StatsPoint], field: str) -> int:
+    activities: list[JobActivity] = [point.activity for point in points]
+    return sum(getattr(activity, field) for activity in activities)
+
+
+def bars(values: Sequence[int]) -> str:
+    """Return one character for each value, the highest for the largest; a space only for 0."""
+    highest = max(*values, 1) if values else 1
+    return "".join(_BARS[ceil(value * (len(_BARS) - 1) / highest)] for value in values)
