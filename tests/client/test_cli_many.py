@@ -97,7 +97,7 @@ def test_a_run_need_not_be_followed(shell: Shell, kind: str, job_ids: list[str])
 
 def test_a_run_that_would_change_no_job_is_not_begun(shell: Shell, kind: str):
     assert shell("delete", "--kind", kind, "--yes") == "no job matches; there is no run\n"
-    assert shell("cancel", kind, f"{kind}.2", code=66) == "none of these jobs exists: there is no run\n"
+    assert shell("cancel", kind, f"{kind}.2", code=66) == "none of these jobs exists; there is no run\n"
     document = shell.json("delete", "--kind", kind, "--yes")
     assert (document["matchedCount"], document.get("job")) == ("0", None)
 
