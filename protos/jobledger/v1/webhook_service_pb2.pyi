@@ -494,7 +494,9 @@ class ListWebhookDeliveriesResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_webhook_pb2.WebhookDelivery]:
-        """deliveries are the page, newest first."""
+        """deliveries are the page, newest first. It may be short, even empty, while there are more: a call looks at no more than
+        20,000 deliveries, and an answer has at most 3 MiB.
+        """
 
     def __init__(
         self,
