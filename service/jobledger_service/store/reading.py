@@ -102,7 +102,7 @@ def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _audit() -> Select[Any]:
+def _audit() -> Select[tuple[int, str, bytes]]:
     """Return the query for the audit trail of a job after a position, as far as that for events reads."""
     size = func.length(audit.c.message)
     measured = (
@@ -255,7 +255,8 @@ class SqlReadStore:
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
-            rows = [EventRow(*row, None) for row in connection.execute(_AUDIT, wanted)]
+            kept = connection.execute(_AUDIT, wanted)
+            rows = [EventRow(position, key, message, None) for position, key, message in kept]
             left = limit - len(rows)
             if left and sum(len(row.message) for row in rows) < MAX_EVENT_BYTES:
                 wanted["most"] = left
