@@ -102,7 +102,7 @@ def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
-def _audit() -> Select[tuple[int, str, bytes]]:
+def _audit() -> Select[Any]:
     """Return the query for the audit trail of a job after a position, as far as that for events reads."""
     size = func.length(audit.c.message)
     measured = (
