@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import grpc
@@ -70,6 +70,8 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
     """Return the status of a refusal, with the details that belong to it; `cursor` encodes a position."""
     if isinstance(refusal, errors.QueueFull):
         return _queue_full(refusal.bound, -(-refusal.wait // DELAY_STEP) * DELAY_STEP)
+    if isinstance(refusal, errors.StoreUnavailable):
+        return _store_unavailable()
     code, reason = _TABLE[type(refusal)]
     metadata = dict(refusal.metadata)
     details: list[Message] = []
@@ -81,8 +83,6 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
         details.append(_bad_request((("cursor", str(refusal)),)))
     if isinstance(refusal, errors.HistoryTrimmed):
         metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
-    if isinstance(refusal, errors.StoreUnavailable):
-        details.append(error_details_pb2.RetryInfo(retry_delay=COME_BACK))
     if isinstance(refusal, errors.LimitReached):
         details += _quota(refusal)
     return _status(code, str(refusal), reason, metadata, details)
@@ -95,6 +95,14 @@ def _queue_full(bound: str, delay: int) -> grpc.Status:
     code, reason = _TABLE[errors.QueueFull]
     retry = error_details_pb2.RetryInfo(retry_delay=duration(delay))
     return _status(code, str(refusal), reason, refusal.metadata, [retry])
+
+
+@cache
+def _store_unavailable() -> grpc.Status:
+    """Return the status of a call without a database; all calls get it while that is away."""
+    refusal = errors.StoreUnavailable()
+    code, reason = _TABLE[errors.StoreUnavailable]
+    return _status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=COME_BACK)])
 
 
 def reason_of(refusal: errors.Refusal) -> str:
