@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.domain.errors import QueueFull
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.ledger.batch import Commit
 from jobledger_service.ledger.commands import CreateJob, Heartbeat
 from jobledger_service.ledger.committer import BATCH, UPKEEP_ROWS, Committer, QueueBounds

@@ -10,7 +10,8 @@ import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.job_service_pb2 import ListJobsRequest
-from jobledger_service.domain.errors import ReadTooLong, StoreUnavailable
+from jobledger_service.domain.errors import StoreUnavailable
+from jobledger_service.domain.limit_errors import ReadTooLong
 from jobledger_service.ledger.readers import OWNER_THREADS
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.migrate import upgrade

@@ -13,7 +13,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.domain.errors import Draining, InvalidField, QueueFull, Refusal, StoreUnavailable, TooManyReads
+from jobledger_service.domain.errors import Draining, InvalidField, Refusal, StoreUnavailable
+from jobledger_service.domain.limit_errors import QueueFull, TooManyReads
 from jobledger_service.ledger.incoming import DeadlinePassedError
 from jobledger_service.ledger.usage import Usage
 

@@ -19,13 +19,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobledger_service import VERSION
-from jobledger_service.domain.errors import Draining, ReadTooLong, StoreUnavailable
+from jobledger_service.domain.errors import Draining, StoreUnavailable
+from jobledger_service.domain.limit_errors import ReadTooLong
 from jobledger_service.domain.writer_level import may_write
 from jobledger_service.ledger.readers import OWNER_THREADS
 from jobledger_service.ledger.write_ports import RejectedStatementError
 
 from .availability import Availability
-from .dialects import CHANNEL, Dialect, Postgres, Sqlite
+from .dialects import Dialect
+from .postgres_dialect import CHANNEL, Postgres
+from .sqlite_dialect import Sqlite
 from .time_limits import DEFAULT_LIMITS, GRACE, Deadline, TimeLimits
 from .writer_level import read_writer_level
 
