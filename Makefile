@@ -95,8 +95,9 @@ check: $(READY) ## Do all that CI does, and print how long each stage took
 		took="$$took  $$stage $$(( $$(date +%s) - began )) s"; echo "took so far:$$took"; \
 	done
 
-bench: $(READY) ## Measure against a bare grpc.aio server in the same run
+bench: $(READY) ## Measure against a bare grpc.aio server in the same run, and how soon a cancellation is known
 	$(BIN)/python -m bench --store $(STORE)
+	$(BIN)/python -m bench.cancellation --store $(STORE)
 
 bench-reads: $(READY) ## Measure reads at 10,000 and at JOBS jobs of the seed, on STORE
 	$(BIN)/python -m bench.reads --jobs $(JOBS) --store $(STORE)

@@ -79,7 +79,7 @@ class CreateWebhookRequest(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds of jobs to tell of, at most 100. Empty: all."""
+        """kinds are the kinds of jobs to tell of, at most 100. Empty: all but the service's own, which begin with "jobledger."."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -298,7 +298,7 @@ class UpdateWebhookRequest(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the new ones. Empty: all."""
+        """kinds are the new ones. Empty: all but the service's own."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -128,7 +128,7 @@ class ProtoCodec:
         """Return the message as the one that tells that a job no longer matches; a deletion stays one."""
         return message + _LEFT
 
-    def audited(self, message: bytes) -> bytes | None:
+    def audited(self, position: int, message: bytes) -> bytes | None:
         """Return what the audit trail keeps of a stored message: the event alone, and no mere progress.
 
         Of one that cannot be read it keeps nothing.
@@ -136,7 +136,7 @@ class ProtoCodec:
         try:
             event = Message.FromString(message).event
         except DecodeError as error:
-            self._unreadable.add("retention", f"an event of {len(message)} bytes", error)
+            self._unreadable.add("retention", f"the event at position {position}", error)
             return None
         if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
             return None
