@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from sqlalchemy import (
     ARRAY,
@@ -35,7 +35,10 @@ from jobledger_service.ledger.write_ports import ConflictError, RejectedStatemen
 from .cells import Row, json_text
 from .tables import job_words, search_vector
 
+T = TypeVar("T")
 Rows = Sequence[Mapping[str, Any]]
+Columns = dict[str, list[Any]]
+"""Rows by column."""
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
 
@@ -88,8 +91,11 @@ class Dialect(Protocol):
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can be told what to do on a conflict."""
 
-    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what the driver takes
-        """Return the parameters of `insert`, `update` or `add`, or with `shared` of `insert_alike`."""
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
+        """Return the parameters of `insert`, `update` or `add`."""
+
+    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+        """Yield for how many rows `insert_alike` is to be built, and its parameters, until all rows were in one."""
 
     def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
@@ -164,11 +170,7 @@ class Sqlite:
         The interpreter's lock is let go for each statement and not for each row: another thread that is busy keeps it
         for milliseconds.
         """
-        begin = 0
-        for size in _PARTS:
-            while len(rows) - begin >= size:
-                yield size, rows[begin : begin + size]
-                begin += size
+        return _parts(rows)
 
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:
         return f"INSERT INTO {table.name} ({_listed(names)}) VALUES {_marks(names, count)}"
@@ -190,8 +192,13 @@ class Sqlite:
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
 
-    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        return (*(shared or {}).values(), *chain.from_iterable(row.values() for row in part))
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return tuple(chain.from_iterable(row.values() for row in part))
+
+    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+        same = tuple(shared.values())
+        for count, part in _parts(list(zip(*columns.values(), strict=True))):
+            yield count, (*same, *chain.from_iterable(part))
 
     def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
@@ -293,9 +300,12 @@ class Postgres:
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)
 
-    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        alike = {f"all_{name}": value for name, value in (shared or {}).items()}
-        return {name: [row[name] for row in part] for name in part[0]} | alike
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return {name: [row[name] for row in part] for name in part[0]}
+
+    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+        """Yield them all: one statement takes any number."""
+        yield 1, {f"all_{name}": value for name, value in shared.items()} | columns
 
     def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=ARRAY(Integer if isinstance(column.type, Integer) else Text)))
@@ -381,6 +391,14 @@ _REPLICAS = (
 
 def _lock_number(name: str) -> ColumnElement[int]:
     return func.hashtextextended(f"{CHANNEL}.{name}", 0)
+
+
+def _parts(rows: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
+    begin = 0
+    for size in _PARTS:
+        while len(rows) - begin >= size:
+            yield size, rows[begin : begin + size]
+            begin += size
 
 
 def _marks(names: Sequence[str], count: int) -> str:
