@@ -22,7 +22,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long fuzz check bench bench-reads bench-import bench-isolation seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long fuzz check bench bench-reads bench-import bench-isolation bench-overload seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ bench-import: $(READY) ## Measure an import of JOBS jobs, on STORE
 
 bench-isolation: $(READY) ## Measure an owner's calls alone and beside attacks of another owner, on STORE
 	$(BIN)/python -m bench.isolation --store $(STORE)
+
+bench-overload: $(READY) ## Measure what becomes of calls at four times the rate that the server can do, on STORE
+	$(BIN)/python -m bench.overload --store $(STORE)
 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)
