@@ -18,7 +18,7 @@ from .incoming import SERVICE, DeadlinePassedError, incoming
 Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
 
-BATCH: Final = Bounds(commands=512, rows=2_000, size=8 * 1_048_576)
+BATCH: Final = Bounds(commands=512, rows=2_000, size=4 * 1_048_576)
 """What ends a batch. The executor counts rows when they are loaded, and postpones what is too much."""
 ROWS_OF_COMMAND: Final = 100
 """Rows that wait for each command that may: a bound on what commands of many rows can pile up."""

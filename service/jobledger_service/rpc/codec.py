@@ -5,7 +5,8 @@ together without decoding them: appended fields replace single values, add to re
 (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, cast
 
 from google.protobuf.message import DecodeError
@@ -195,26 +196,32 @@ def _job_message(job: Job) -> bytes:
 def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
     """Return the runs of chunks that are told by their state alone, and the chunks that are told one by one."""
     imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
-    ranges = [_range(run.first, run.last, run.state) for run in record.ranges]
+    swept = [(run.first, run.last, run.state) for run in record.ranges]
     if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
-        return ranges, list(record.chunks)
-    single = []
+        return [_range(*run) for run in swept], list(record.chunks)
+    single: list[Chunk] = []
+    told: list[Chunk] = []
     for chunk in record.chunks:
-        if not imported and not _plain(chunk):
-            single.append(chunk)
-        elif ranges and _follows(ranges[-1], chunk):
-            ranges[-1].last_index = chunk.index
-        else:
-            ranges.append(_range(chunk.index, chunk.index, chunk.state))
-    return ranges, single
+        (told if imported or _plain(chunk) else single).append(chunk)
+    return [_range(*run) for run in chain(swept, _runs(told))], single
+
+
+def _runs(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int, ChunkState]]:
+    """Yield the first and the last index of chunks that follow each other in one state, and that state."""
+    first, last, state = 0, -1, None
+    for chunk in chunks:
+        index = chunk.index
+        if state is not chunk.state or index != last + 1:
+            if state is not None:
+                yield first, last, state
+            first, state = index, chunk.state
+        last = index
+    if state is not None:
+        yield first, last, state
 
 
 def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
     return chunk_pb2.ChunkRange(first_index=first, last_index=last, state=convert.CHUNK_STATES[state])
-
-
-def _follows(run: chunk_pb2.ChunkRange, chunk: Chunk) -> bool:
-    return run.last_index == chunk.index - 1 and run.state == convert.CHUNK_STATES[chunk.state]
 
 
 def _plain(chunk: Chunk) -> bool:

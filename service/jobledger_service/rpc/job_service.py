@@ -13,6 +13,7 @@ from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.errors import JobUnreadable
 from jobledger_service.domain.job import job_id_of, job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
+from jobledger_service.ledger import commands
 from jobledger_service.ledger.backlog import Backlog
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.export import Exports
@@ -48,8 +49,10 @@ class JobService:
     replies: ReplyCache | None = None
     backlog: Backlog | None = None
 
-    async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
-        command = read.create_job(request, caller, self.new_id, traces.current.get())
+    def read_CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> commands.CreateJob:
+        return read.create_job(request, caller, self.new_id, traces.current.get())
+
+    async def CreateJob(self, command: commands.CreateJob, caller: Caller) -> api.CreateJobResponse:
         async with self.backlog.room(caller.owner) if self.backlog else nullcontext():
             job, created = await self.committer.submit(command)
         return api.CreateJobResponse(job=convert.job(job), created=created)

@@ -21,6 +21,7 @@ from jobledger.v1 import (
 )
 
 from .health_service import HealthService
+from .in_flight import HARD
 from .reflection_service import ReflectionService, describe_v1
 from .serving import Serving
 from .tls import Certificates
@@ -70,9 +71,6 @@ OPTIONS: Final = (
     ("grpc.max_connection_age_ms", 2 * 3_600_000),
     ("grpc.max_connection_age_grace_ms", 600_000),
 )
-
-HARD: Final = 2
-"""Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
 
 
 class CannotListenError(OSError):

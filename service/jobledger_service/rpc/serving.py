@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 else:
     Handler = grpc.RpcMethodHandler
 Read = Callable[[bytes], Any]
+Make = Callable[[Any, Caller], Any]
+"""Makes of a request what its method takes, so that the request goes; called on a thread when the request is large."""
 Request = Callable[[Call, Caller, Flight], Awaitable[Any]]
 Answer = Callable[[Any, Caller], Awaitable[Message | bytes]]
 """Receives what a call asks for."""
@@ -156,11 +158,19 @@ class Serving:
         self._strangers.close()
 
     def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
-        """Return the handler of a service whose methods have the names of the descriptor."""
-        methods = {method.name: self._method(method, getattr(service, method.name)) for method in descriptor.methods}
+        """Return the handler of a service whose methods have the names of the descriptor.
+
+        A unary method X takes what the service's `read_X` makes of the request, where there is one.
+        """
+        methods = {
+            method.name: self._method(
+                method, getattr(service, method.name), getattr(service, f"read_{method.name}", None)
+            )
+            for method in descriptor.methods
+        }
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
-    def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any]) -> Handler:
+    def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any], make: Make | None) -> Handler:
         read = partial(_read, GetMessageClass(descriptor.input_type))
         asked, streams = METHODS[descriptor.full_name], descriptor.server_streaming
         observer = self._observer.method(f"{asked.service}/{asked.name}", streams=streams)
@@ -171,7 +181,9 @@ class Serving:
             return grpc.unary_stream_rpc_method_handler(self._stream(method, read, answer))
         if asked.role is None:
             return grpc.unary_unary_rpc_method_handler(self._unary(method, partial(self._answer_anybody, read, answer)))
-        request = partial(self._receive_stream if descriptor.client_streaming else self._receive, read)
+        request = (
+            partial(self._receive_stream, read) if descriptor.client_streaming else partial(self._receive, read, make)
+        )
         # To gRPC a stream of one request, so that it is read when there is room for it, and not before.
         answer_caller = partial(self._answer, request, self._held(asked, answer))
         return grpc.stream_unary_rpc_method_handler(self._unary(method, answer_caller))
@@ -214,29 +226,35 @@ class Serving:
         """Return the reply to a caller with a key, whose request is read when there is room for it."""
         caller = await self._admit(call)
         with self._in_flight.begin(caller.owner, call.method.asked) as flight:
-            call.request = await request(call, caller, flight)
-            call.reply = await answer(call.request, caller)
+            call.reply = await answer(await request(call, caller, flight), caller)
             return _encoded(call.reply)
 
     async def _answer_anybody(self, read: Read, answer: Answer, call: Call, raw: bytes) -> bytes:
         """Return the reply to a small request that needs no key: health is told whatever else waits."""
         caller = await self._admit(call)
-        call.request = self._read(read, raw, call, caller)
-        call.reply = await answer(call.request, caller)
+        call.reply = await answer(self._read(read, raw, call, caller), caller)
         return _encoded(call.reply)
 
-    async def _receive(self, read: Read, call: Call, caller: Caller, flight: Flight) -> Any:  # noqa: ANN401  any message
-        raw = await flight.receive(call.context)
-        return self._read(read, raw, call, caller)
+    async def _receive(self, read: Read, make: Make | None, call: Call, caller: Caller, flight: Flight) -> Any:  # noqa: ANN401  as declared
+        def read_all(raw: bytes) -> Any:  # noqa: ANN401  as declared
+            request = read(raw)
+            call.asks_for(request)
+            return request if make is None else make(request, caller)
+
+        return await flight.receive(call.context, partial(self._check_size, call, caller), read_all)
 
     async def _receive_stream(self, read: Read, call: Call, caller: Caller, flight: Flight) -> AsyncIterator[Any]:
         return (self._read(read, raw, call, caller) async for raw in flight.receive_each(call.context))
 
     def _read(self, read: Read, raw: bytes, call: Call, caller: Caller) -> Any:  # noqa: ANN401  any message
-        size = len(raw) if isinstance(raw, bytes) else 0
+        self._check_size(call, caller, len(raw) if isinstance(raw, bytes) else 0)
+        request = read(raw)
+        call.asks_for(request)
+        return request
+
+    def _check_size(self, call: Call, caller: Caller, size: int) -> None:
         call.tally.received += size
         self._door.check_size(caller, size)
-        return read(raw)
 
     def _stream(
         self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
@@ -246,9 +264,9 @@ class Serving:
                 try:
                     with self._running(method.asked):
                         caller = await self._admit(call)
-                        call.request = self._read(read, raw, call, caller)
+                        request = self._read(read, raw, call, caller)
                         with self._watch(call, caller):
-                            async with aclosing(answer(call.request, caller)) as messages:
+                            async with aclosing(answer(request, caller)) as messages:
                                 async for message in messages:
                                     await _send(context, message)
                                     call.tally.sent += len(message)

@@ -19,6 +19,8 @@ from jobledger_service.ledger.ports import ChunkKey, Queue
 from .cells import Row
 
 Rows = Sequence[Mapping[str, Any]]
+Columns = dict[str, list[Any]]
+"""Rows by column."""
 
 
 class Dialect(Protocol):
@@ -66,8 +68,11 @@ class Dialect(Protocol):
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
         """Return an INSERT that can be told what to do on a conflict."""
 
-    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what the driver takes
-        """Return the parameters of `insert`, `update` or `add`, or with `shared` of `insert_alike`."""
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
+        """Return the parameters of `insert`, `update` or `add`."""
+
+    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+        """Yield for how many rows `insert_alike` is to be built, and its parameters, until all rows were in one."""
 
     def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""

@@ -29,7 +29,7 @@ from jobledger_service.ledger.ports import ChunkKey, Queue
 from jobledger_service.ledger.write_ports import ConflictError, RejectedStatementError
 
 from .cells import Row
-from .dialects import Rows, added, listed
+from .dialects import Columns, Rows, added, listed
 from .tables import job_words, search_vector
 
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
@@ -86,9 +86,12 @@ class Postgres:
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return postgresql.insert(table)
 
-    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        alike = {f"all_{name}": value for name, value in (shared or {}).items()}
-        return {name: [row[name] for row in part] for name in part[0]} | alike
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return {name: [row[name] for row in part] for name in part[0]}
+
+    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+        """Yield them all: one statement takes any number."""
+        yield 1, {f"all_{name}": value for name, value in shared.items()} | columns
 
     def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=ARRAY(Integer if isinstance(column.type, Integer) else Text)))

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -30,8 +30,10 @@ from jobledger_service.ledger.ports import ChunkKey, Queue
 from jobledger_service.ledger.write_ports import RejectedStatementError
 
 from .cells import Row, json_text
-from .dialects import Rows, added, listed
+from .dialects import Columns, Rows, added, listed
 from .tables import job_words
+
+T = TypeVar("T")
 
 _PARTS = (64, 8, 1)
 """Rows of one statement; of 64 jobs the parameters are a tenth of what SQLite takes."""
@@ -66,11 +68,7 @@ class Sqlite:
         The interpreter's lock is let go for each statement and not for each row: another thread that is busy keeps it
         for milliseconds.
         """
-        begin = 0
-        for size in _PARTS:
-            while len(rows) - begin >= size:
-                yield size, rows[begin : begin + size]
-                begin += size
+        return _parts(rows)
 
     def insert(self, table: Table, names: Sequence[str], count: int) -> str:
         return f"INSERT INTO {table.name} ({listed(names)}) VALUES {_marks(names, count)}"
@@ -92,8 +90,13 @@ class Sqlite:
     def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
         return sqlite.insert(table)
 
-    def values(self, part: Rows, shared: Row | None = None) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
-        return (*(shared or {}).values(), *chain.from_iterable(row.values() for row in part))
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return tuple(chain.from_iterable(row.values() for row in part))
+
+    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+        same = tuple(shared.values())
+        for count, part in _parts(list(zip(*columns.values(), strict=True))):
+            yield count, (*same, *chain.from_iterable(part))
 
     def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
@@ -145,6 +148,14 @@ class Sqlite:
         if code is None or code & 0xFF in _SQLITE_REJECTS:
             return RejectedStatementError(str(error.orig))
         return StoreUnavailable()
+
+
+def _parts(rows: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
+    begin = 0
+    for size in _PARTS:
+        while len(rows) - begin >= size:
+            yield size, rows[begin : begin + size]
+            begin += size
 
 
 def _marks(names: Sequence[str], count: int) -> str:
