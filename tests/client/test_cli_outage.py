@@ -18,6 +18,8 @@ from tests.conftest import StartServer
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
+
 
 class Shell:
     """The environment of commands that speak to one server."""

@@ -20,6 +20,8 @@ from tests.support.errors import Refusal, read
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("what waits is bounded in the server")
+
 MIB = 1_048_576
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 

@@ -18,6 +18,8 @@ from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import running
 from tests.support.states import OK
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 ROUNDS, CHUNKS, SKEW, LEASE = 12, 5, 60, 30
 OWNERS = ("alice", "bob")
 Start = Callable[..., "Machines"]

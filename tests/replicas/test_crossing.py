@@ -4,12 +4,15 @@ import asyncio
 import random
 
 import grpc
+import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
 
 from tests.support.api import Api, fresh_kind
 from tests.support.bounds import BOUND
 from tests.support.lives import assert_gapless, ended, live
 from tests.support.watching import DELETED
+
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 EVERY = WatchMode.WATCH_MODE_EVERY
 OBSERVERS = 9

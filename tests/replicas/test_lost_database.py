@@ -22,6 +22,8 @@ from tests.support.postgres import end_connections, shut_off
 from tests.support.server import Server
 from tests.support.states import OK
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 EVERY = WatchMode.WATCH_MODE_EVERY
 Refusals = list[Refusal]
 WAITING = """

@@ -18,6 +18,8 @@ from tests.support.states import CANCELLED, COMPLETED
 from tests.support.watching import BOOKMARK, DELETED, Watch
 from tests.watch.conftest import Watching
 
+pytestmark = pytest.mark.long  # servers are stopped and started, and their history is trimmed
+
 EVERY = WatchMode.WATCH_MODE_EVERY
 Connect = Callable[..., Api]
 

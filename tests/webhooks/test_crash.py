@@ -5,6 +5,7 @@ import signal
 import threading
 
 import grpc
+import pytest
 from jobledger.v1 import webhook_pb2 as hooks
 from jobledger_service.store.engines import open_database
 from jobledger_service.store.tables import webhook_place
@@ -13,6 +14,11 @@ from sqlalchemy import update
 from tests.conftest import QUICK, StartServer
 from tests.support.receiver import Answer, Receiver
 from tests.webhooks.conftest import ALL_TYPES, CREATED, DELIVERED, LOCAL, PENDING, At, Hooks
+
+pytestmark = [
+    pytest.mark.long,  # servers are killed while they deliver
+    pytest.mark.one_store("on PostgreSQL others take over from a server that died: webhooks/test_replicas.py"),
+]
 
 
 async def test_what_was_committed_is_delivered_after_a_crash(

@@ -12,6 +12,8 @@ from tests.support.receiver import Receiver
 from tests.support.server import Server
 from tests.webhooks.conftest import DELIVERED, LOCAL, At
 
+pytestmark = pytest.mark.long  # servers are killed while they deliver
+
 JOBS = 60
 
 
