@@ -29,11 +29,10 @@ from tests.support.server import Server  # noqa: E402
 StartServer = Callable[..., Server]
 
 # So that leases end, and bookmarks come, within a test: the defaults are for people.
-# And so that a machine which stalls is no degraded server.
+# And so that a server is neither degraded nor overloaded because its machine stalls.
 QUICK = {
     "log_format": "json", "duty_interval": "0.2", "expiry_delay": "0.1", "retention_interval": "1",
-    "bookmark_interval": "0.5", "health_database_latency": "60",
-    "health_commit_stall": "60",
+    "bookmark_interval": "0.5", "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
 }  # fmt: skip
 
 
