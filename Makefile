@@ -24,7 +24,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long fuzz check bench bench-reads bench-import bench-isolation seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-reads bench-import bench-isolation seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ types: $(READY) ## Check the types
 
 test: $(READY) ## Run the tests but the long ones, on both stores; T=watch: all of one folder, file or name, on STORE
 	$(TESTS) $(if $(T),--store $(STORE) $(NAMED),--store both -m "not long")
+
+test-fast: $(READY) ## Run the tests that start no server and no database process, in seconds
+	$(BIN)/pytest -q -n 2 --dist worksteal -m fast
 
 test-long: $(READY) ## Run the tests that kill, restart and overload servers, on both stores
 	$(TESTS) --store both -m long

@@ -48,13 +48,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the stores that were asked for, and the first of them where one is enough."""
+    """Keep the stores that were asked for, and the first of them where one is enough; mark what is fast."""
     asked = config.getoption("--store") or STORES[:1]
     stores = STORES if "both" in asked else [store for store in STORES if store in asked]
     others = {item for item in items if not _runs_on(item, stores)}
     if others:
         config.hook.pytest_deselected(items=list(others))
         items[:] = [item for item in items if item not in others]
+    for item in items:
+        if _is_fast(item):
+            item.add_marker("fast")
 
 
 def _runs_on(item: pytest.Item, stores: list[str]) -> bool:
@@ -63,6 +66,13 @@ def _runs_on(item: pytest.Item, stores: list[str]) -> bool:
         return True
     enough = stores[:1] if item.get_closest_marker("one_store") else stores
     return callspec.params["store"] in enough
+
+
+def _is_fast(item: pytest.Item) -> bool:
+    """Whether a test starts no server and no database: those that do need a directory for it, or say so."""
+    given = set(getattr(item, "fixturenames", ()))
+    needs_directory = bool(given & {"tmp_path", "tmp_path_factory"})
+    return not (needs_directory or item.get_closest_marker("process") or item.get_closest_marker("long"))
 
 
 @pytest.fixture(scope="session", params=STORES)
