@@ -24,7 +24,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-reads bench-import bench-isolation seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-reads bench-import bench-isolation bench-overload seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,8 +100,9 @@ check: $(READY) ## Do all that CI does, and print how long each stage took
 		took="$$took  $$stage $$(( $$(date +%s) - began )) s"; echo "took so far:$$took"; \
 	done
 
-bench: $(READY) ## Measure against a bare grpc.aio server in the same run
+bench: $(READY) ## Measure against a bare grpc.aio server in the same run, and how soon a cancellation is known
 	$(BIN)/python -m bench --store $(STORE)
+	$(BIN)/python -m bench.cancellation --store $(STORE)
 
 bench-reads: $(READY) ## Measure reads at 10,000 and at JOBS jobs of the seed, on STORE
 	$(BIN)/python -m bench.reads --jobs $(JOBS) --store $(STORE)
@@ -111,6 +112,9 @@ bench-import: $(READY) ## Measure an import of JOBS jobs, on STORE
 
 bench-isolation: $(READY) ## Measure an owner's calls alone and beside attacks of another owner, on STORE
 	$(BIN)/python -m bench.isolation --store $(STORE)
+
+bench-overload: $(READY) ## Measure what becomes of calls at four times the rate that the server can do, on STORE
+	$(BIN)/python -m bench.overload --store $(STORE)
 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)

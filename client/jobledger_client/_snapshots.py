@@ -54,6 +54,10 @@ class Told:
 
     def is_news(self, message: WatchJobResponse | WatchJobsResponse) -> bool:
         """Tell whether the caller does not know what the message says, and note it."""
+        if isinstance(message, WatchJobsResponse) and message.unreadable_job_ids:
+            unreadable = set(message.unreadable_job_ids)  # they cannot be shown, and have not gone
+            self._present |= {name for name in self._known if name[1] in unreadable}
+            return True
         job, name = message.job, (message.job.owner, message.job.job_id)
         if message.type in _GONE:
             self._present.discard(name)

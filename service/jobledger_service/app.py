@@ -344,7 +344,7 @@ def retention_of(settings: Settings) -> Retention:
 
 def bounds_of(settings: Settings) -> QueueBounds:
     """Return how much may wait for the writer."""
-    return QueueBounds(settings.queue_limit, settings.queue_wait)
+    return QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
 
 
 def tracer_of(settings: Settings) -> Tracer | None:

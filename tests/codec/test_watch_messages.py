@@ -107,7 +107,7 @@ def test_a_message_may_lose_its_cursor_and_its_match(record: Record):
 @few
 @given(records())
 def test_the_audit_trail_keeps_the_event_and_no_mere_progress(record: Record):
-    kept = codec.audited(committed(record).message)
+    kept = codec.audited(7, committed(record).message)
     if all(change.type is ChangeType.PROGRESSED for change in record.changes):
         assert kept is None
     else:
@@ -122,7 +122,7 @@ def test_bytes_that_are_no_event_are_set_aside_and_counted(raw: bytes, position:
     careful = ProtoCodec(UnreadableRows(counted=unreadable.append))
     entry = careful.open(EventRow(position, "alice/j", b"\xff" + raw, None))
     assert (entry.position, entry.is_readable, entry.before, entry.after) == (position, False, None, None)
-    assert careful.audited(b"\xff" + raw) is None
+    assert careful.audited(position, b"\xff" + raw) is None
     assert unreadable == ["feed", "retention"]
 
 

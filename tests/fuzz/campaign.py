@@ -55,7 +55,7 @@ class Campaign:
         return f"{self.calls} calls, {self.rounds} rounds: {most_common(self.hostiles, 6)}"
 
     async def run(self, goes_on: Callable[[int], bool]) -> None:
-        """Run for as long as it goes on, asked with the number of calls so far; every method is called in any case."""
+        """Run for as long as it goes on, asked with the number of calls so far."""
         database = new_database(self.store, self._directory)
         token = first_key(database)
         server = Server(database, self._directory, SETTINGS).start()

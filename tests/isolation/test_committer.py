@@ -1,20 +1,22 @@
 """The writer serves owners in turn, whatever they ask for, and begins nothing that nobody waits for."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.domain.errors import QueueFull
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.ledger.batch import Commit
 from jobledger_service.ledger.commands import CreateJob, Heartbeat
 from jobledger_service.ledger.committer import BATCH, UPKEEP_ROWS, Committer
 from jobledger_service.ledger.incoming import DeadlinePassedError, Incoming, incoming
 from msgspec.structs import replace
 
+from tests.support.bounds import BOUND
 from tests.support.ledger import PATIENT, Ledger
 
 pytestmark = pytest.mark.fast
@@ -108,6 +110,28 @@ async def test_a_flood_of_upkeep_is_refused_and_other_owners_are_not(ledger: Led
     answers = await asyncio.gather(*flood, return_exceptions=True)
     assert {type(answer) for answer in answers} == {bool, QueueFull}
     assert await mine
+
+
+@pytest.mark.parametrize(("stall", "is_stopped"), [(0.0, True), (1_000.0, False)])
+async def test_a_batch_that_runs_for_too_long_is_one_that_the_database_does_not_answer(
+    ledger: Ledger, stall: float, is_stopped: bool
+):
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=replace(PATIENT, stall=stall))
+    begun, answered = threading.Event(), threading.Event()
+
+    def write() -> bool:
+        begun.set()
+        return answered.wait(BOUND)
+
+    running = asyncio.create_task(committer.run())
+    writing = asyncio.create_task(committer.maintain(write))
+    await asyncio.to_thread(begun.wait, BOUND)
+    assert committer.is_stopped is is_stopped
+    answered.set()
+    assert await writing
+    committer.close()
+    await running
+    assert not committer.is_stopped
 
 
 async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_is_let_in_when_that_is_not(

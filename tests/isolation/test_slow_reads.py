@@ -10,7 +10,8 @@ import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
-from jobledger_service.domain.errors import ReadTooLong
+from jobledger_service.domain.errors import StoreUnavailable
+from jobledger_service.domain.limit_errors import ReadTooLong
 from jobledger_service.ledger.readers import OWNER_THREADS
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.migrate import upgrade
@@ -60,6 +61,26 @@ def test_a_read_of_many_statements_is_ended_as_a_whole(limited: Database):
 
     with pytest.raises(ReadTooLong):
         read()
+
+
+def test_a_read_that_is_ended_while_the_database_fails_is_not_told_that_it_takes_too_long(
+    limited: Database, store: str
+):
+    def fail_meanwhile() -> None:
+        with limited.read() as connection:
+            limited.availability.failed()
+            connection.exec_driver_sql(ENDLESS[store])
+
+    with pytest.raises(StoreUnavailable):
+        fail_meanwhile()
+    assert limited.availability.is_away
+    with pytest.raises(StoreUnavailable), limited.read() as connection:
+        connection.exec_driver_sql(ENDLESS[store])
+    with limited.read() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    assert not limited.availability.is_away
+    with pytest.raises(ReadTooLong), limited.read() as connection:
+        connection.exec_driver_sql(ENDLESS[store])
 
 
 def search(api: KeyedApi, kind: str) -> "asyncio.Task[object]":

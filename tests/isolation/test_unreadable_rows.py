@@ -261,6 +261,27 @@ async def test_a_watch_goes_on_but_the_owners_is_told(damaged: Damaged, alice: K
     assert said.metadata == {"job_id": "event"}
 
 
+async def test_the_snapshots_of_a_watch_go_on_and_name_what_cannot_be_shown(alice: KeyedApi, bob: KeyedApi):
+    for api, bad in ((alice, {"nan", "policy"}), (bob, set[str]())):
+        shown, unreadable = list[str](), set[str]()
+        async with api.watch_jobs(KIND) as watch:
+            while (message := await watch.message()).type == rpc.WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT:
+                MessageToJson(message)
+                assert message.HasField("job") != bool(message.unreadable_job_ids)
+                shown += [message.job.job_id] if message.HasField("job") else []
+                unreadable |= set(message.unreadable_job_ids)
+        assert message.type == rpc.WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
+        assert (sorted(shown), unreadable) == (sorted(set(NAMES) - bad), bad)
+
+
+async def test_a_watch_of_one_job_that_cannot_be_shown_is_told(alice: KeyedApi):
+    for job_id in ("nan", "policy", "chunk", "deep"):
+        async with alice.watch_job(job_id) as watch:
+            with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+                await watch.message()
+        assert said.metadata == {"job_id": job_id}
+
+
 async def test_retention_goes_on(alice: KeyedApi, bob: KeyedApi):
     for api, job_ids in ((alice, ["ended"]), (bob, ["ended", "kept"])):
         request = BatchGetJobsRequest(job_ids=job_ids)

@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
-from jobledger_service.domain.errors import Draining, JobAlreadyExists, QueueFull
+from jobledger_service.domain.errors import Draining, JobAlreadyExists
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.ledger.commands import CreateJob
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.write_ports import RejectedStatementError

@@ -134,6 +134,20 @@ async def test_calls_while_the_database_is_away_are_unavailable_and_then_go_on(
     assert server.pid == pid
 
 
+async def test_who_floods_while_the_database_is_away_is_not_told_that_too_much_waits(
+    connect: Connect, tmp_path: Path, kind: str
+):
+    server = Server(new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"queue_limit": "1"}).start()
+    api = connect(server)
+    with shut_off(server.database):
+        await refused_once(api.create(kind))
+        flood = await asyncio.gather(*(api.create(kind) for _ in range(100)), return_exceptions=True)
+    refusals = [read(answer) for answer in flood if isinstance(answer, grpc.aio.AioRpcError)]
+    assert len(refusals) == 100
+    assert {(said.code, said.reason) for said in refusals} == {AWAY}
+    assert server.stop() == 0
+
+
 async def test_connections_that_are_ended_under_load_cost_refusals_and_nothing_else(
     server: Server, connect: Connect, kind: str
 ):

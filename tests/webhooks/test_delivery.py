@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
 import pytest
+from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobEventsRequest, RetryJobRequest
 
 from tests.support.receiver import Answer, Received, Receiver
@@ -71,6 +72,20 @@ async def test_only_what_was_asked_for_is_told(hook: Hooks, receiver: Receiver, 
     told = await receiver.take(2)
     expected = {("job.cancelled", job.job_id), ("job.cancelled", last.job_id)}
     assert {(one.type, one.job_id) for one in told} == expected  # jobs have no order among each other
+
+
+async def test_jobs_of_the_service_are_told_only_to_a_webhook_that_names_their_kind(
+    hook: Hooks, receiver: Receiver, kind: str
+):
+    await hook.api.create(kind)
+    with Receiver() as other:
+        of_all = (await hook.create_at(receiver.url, event_types=CREATED)).webhook.webhook_id
+        await hook.create(other, "jobledger.bulk", event_types=CREATED)
+        run = (await hook.api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))).job
+        mine = await hook.api.create(kind)
+        assert (await other.next()).job_id == run.job_id
+        assert (await receiver.next()).job_id == mine.job_id
+        assert [one.job_id for one in await hook.deliveries(of_all)] == [mine.job_id]
 
 
 async def test_a_webhook_is_told_of_what_follows_its_creation(hook: Hooks, receiver: Receiver, kind: str):

@@ -25,8 +25,13 @@ class AsyncLimitCalls:
 
     async def list_limits(self, *, timeout: float | None = None) -> list[rpc.Limit]:
         """Return all limits, by scope, with what they hold and what waits."""
-        answer = await self._caller.call(self._limits.ListLimits, rpc.ListLimitsRequest(), timeout=timeout)
-        return list(answer.limits)
+        request, found = rpc.ListLimitsRequest(page_size=500), list[rpc.Limit]()
+        while True:
+            answer = await self._caller.call(self._limits.ListLimits, request, timeout=timeout)
+            found.extend(answer.limits)
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token
 
     async def delete_limit(self, scope: str, *, timeout: float | None = None) -> None:
         """Take a limit away: what waits for it goes. Raises InvalidFieldError."""

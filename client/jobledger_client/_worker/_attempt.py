@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from enum import Enum
+from math import inf
 from typing import Any, Protocol
 
 from jobledger.v1.worker_service_pb2 import (
@@ -22,7 +23,7 @@ from jobledger_client._tracing import span_of
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
 from jobledger_client._worker._containment import OWNER, Tasks
 from jobledger_client._worker._context import ChunkContext
-from jobledger_client._worker._failures import log_text, text_of, work_error
+from jobledger_client._worker._failures import HandlerTimeout, log_text, text_of, work_error
 from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable
 from jobledger_client._worker._leases import Leaseholder
 from jobledger_client._worker._outbox import Item, Outbox
@@ -30,6 +31,8 @@ from jobledger_client._worker._pending import MAX_REPORT_BYTES, PendingReport
 from jobledger_client._worker._reports import Reports
 
 logger = logging.getLogger("jobledger_client.worker")
+
+_UNSTOPPABLE = 5.0  # seconds for which a lease is extended further when its handler should have been left behind
 
 
 class Stop(Enum):
@@ -39,13 +42,14 @@ class Stop(Enum):
     DRAINING = "the worker shuts down"
     LEASE_LOST = "the lease is lost"
     REFUSED = "the service refused a report"
+    TIMED_OUT = "the handler ran for longer than its timeout"
 
 
 class Leases(Protocol):
     """Where an attempt has its lease kept."""
 
-    def add(self, holder: Leaseholder) -> None:
-        """Keep this lease from now on."""
+    def add(self, holder: Leaseholder, keep_for: float = inf) -> None:
+        """Keep this lease from now on, for so many seconds at most."""
 
     def remove(self, holder: Leaseholder) -> None:
         """Let this lease go."""
@@ -58,7 +62,9 @@ class Attempt:
     """Calls the handler and reports: completed when it returns, failed when it raises, released when it was stopped.
 
     `cancel_grace` is how many seconds an asynchronous handler has after a stop before it is cancelled. One that does
-    not stop even then is left behind `abandon_after` seconds after the stop; None: never.
+    not stop even then is left behind `abandon_after` seconds after the stop; None: never. A handler that runs for
+    `timeout` seconds is stopped, and the attempt has failed; None: it may run for ever. Where nothing of this can be
+    done, as the handler blocks the event loop, the lease is extended no longer.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Attempt:
         reports: Reports,
         cancel_grace: float,
         abandon_after: float | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.lease_token = claimed.lease.token
         self.job_id = claimed.job_id
@@ -80,6 +87,8 @@ class Attempt:
         self._reports = reports
         self._cancel_grace = cancel_grace
         self._abandon_after = abandon_after
+        self._timeout = timeout
+        self._timed_out: HandlerTimeout | None = None
         self._loop = asyncio.get_running_loop()
         self._abandoned: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[BaseException | None] | None = None
@@ -94,7 +103,12 @@ class Attempt:
 
     async def run(self) -> None:
         """Do the work under the lease, and report it."""
-        self._leases.add(self)
+        timer = None
+        if self._timeout is None:
+            self._leases.add(self)
+        else:
+            self._leases.add(self, self._timeout + (self._abandon_after or 0.0) + _UNSTOPPABLE)
+            timer = self._loop.call_later(self._timeout, self._time_out, self._timeout)
         OWNER.set(self.tasks)
         try:
             self._task = asyncio.create_task(self._work(), name=f"handler of {self}")
@@ -105,6 +119,8 @@ class Attempt:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             await self._report(self._task)
         finally:
+            if timer is not None:
+                timer.cancel()
             self._leases.remove(self)
             self._task.cancel()
 
@@ -180,6 +196,14 @@ class Attempt:
             self._refusal = error
         self._stop_for(Stop.REFUSED, 0.0)
 
+    def _time_out(self, seconds: float) -> None:
+        if self._task is None or self._task.done():
+            return
+        logger.warning("the handler of %s has run for its timeout of %g s; it is stopped", self, seconds)
+        if self._stop is None:
+            self._timed_out = HandlerTimeout(seconds)
+        self._stop_for(Stop.TIMED_OUT, self._cancel_grace)
+
     def _stop_for(self, stop: Stop, grace: float) -> None:
         """Have the handler stop; of several reasons the first one counts."""
         if stop in self._stops:
@@ -207,6 +231,8 @@ class Attempt:
             self._reporting = True
             if self._refusal is not None:
                 await self._fail(self._refusal, retryable=False)
+            elif self._timed_out is not None:
+                await self._fail(self._timed_out, retryable=True)
             elif self._stop is not None:
                 await self._release(self._stop)
             elif error is not None:

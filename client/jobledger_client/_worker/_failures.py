@@ -10,13 +10,23 @@ from jobledger_client._worker._containment import HandlerExit
 from jobledger_client._worker._handlers import NotRetryable
 
 _CODE_LENGTH = 128
+_TIMED_OUT = "HANDLER_TIMEOUT"
 _MESSAGE_LENGTH = 4_096
 _TRACEBACK_LENGTH = 32 * 1024
+
+
+class HandlerTimeout(Exception):  # noqa: N818 - it reads as what it says
+    """A handler ran for longer than it may; nobody raises it, attempts fail with it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the handler was stopped: it ran for longer than its timeout of {seconds:g} s")
 
 
 def work_error(error: BaseException, stage: str) -> WorkError:
     """Return an error as the service takes it: cut to its bounds, without characters that it refuses."""
     code = error.code if isinstance(error, NotRetryable) and isinstance(error.code, str) else ""
+    if isinstance(error, HandlerTimeout):
+        code = _TIMED_OUT
     return WorkError(
         code=_clean(code)[:_CODE_LENGTH] or _clean(type(error).__name__)[:_CODE_LENGTH],
         message=_clean(text_of(error))[:_MESSAGE_LENGTH],

@@ -6,11 +6,20 @@ import contextvars
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from jobledger_client._worker._context import ChunkContext
 
 Handler: TypeAlias = Callable[[ChunkContext], Awaitable[None] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The handler of a kind. `timeout` is how many seconds one call may take, None for as long as it takes."""
+
+    handler: Handler
+    timeout: float | None
 
 
 class NotRetryable(Exception):  # noqa: N818 - it reads as what it says: raise NotRetryable(...)

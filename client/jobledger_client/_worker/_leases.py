@@ -46,12 +46,14 @@ class Leaseholder(Protocol):
 class HeldLease:
     """One lease. Times are of the monotonic clock.
 
-    `extended_at` is when the call was sent that extended it; `named_at` is when it was named to be checked.
+    `extended_at` is when the call was sent that extended it; `named_at` is when it was named to be checked. It is not
+    extended after `kept_until`.
     """
 
     holder: Leaseholder
     extended_at: float
     due: float
+    kept_until: float
     named_at: float = -inf
 
 
@@ -78,11 +80,11 @@ class HeldLeases:
         """Whether the process has done with its leases."""
         return self._closed
 
-    def add(self, holder: Leaseholder) -> None:
-        """Keep this lease from now on."""
+    def add(self, holder: Leaseholder, keep_for: float = inf) -> None:
+        """Keep this lease from now on, for so many seconds at most."""
         now = self.clock()
         with self._changed:
-            lease = self._held[holder.lease_token] = HeldLease(holder, now, now + self.interval)
+            lease = self._held[holder.lease_token] = HeldLease(holder, now, now + self.interval, now + keep_for)
             if max(self._all_named_at, self._named.get(holder.job_id, -inf)) + _REMEMBERED > now:
                 lease.due = lease.named_at = now
             self._changed.notify_all()
@@ -146,10 +148,18 @@ class HeldLeases:
         """Remove and return the leases that are over."""
         with self._changed:
             now = self.clock()
-            over = [lease for lease in self._held.values() if now >= lease.extended_at + self.duration]
-            for lease in over:
-                del self._held[lease.holder.lease_token]
-            return over
+            return self._remove([lease for lease in self._held.values() if now >= lease.extended_at + self.duration])
+
+    def remove_overdue(self) -> list[HeldLease]:
+        """Remove and return the leases that were kept for as long as they may be."""
+        with self._changed:
+            now = self.clock()
+            return self._remove([lease for lease in self._held.values() if now >= lease.kept_until])
+
+    def _remove(self, leases: list[HeldLease]) -> list[HeldLease]:
+        for lease in leases:
+            del self._held[lease.holder.lease_token]
+        return leases
 
     def seconds_left(self, at_most: float) -> float:
         """Return in how many seconds the first of them is over."""

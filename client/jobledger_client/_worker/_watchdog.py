@@ -1,4 +1,4 @@
-"""The watchdog: stops work whose lease is over, and notices an event loop that is blocked."""
+"""The watchdog: stops work whose lease is over, gives up leases, and notices an event loop that is blocked."""
 
 import logging
 
@@ -29,5 +29,7 @@ class Watchdog:
         """Check once."""
         for lease in self._leases.remove_over():
             lease.holder.lease_over(self._leases.clock() - lease.extended_at)
+        for lease in self._leases.remove_overdue():
+            logger.error("%s cannot be stopped after its timeout; its lease is extended no longer", lease.holder)
         if self._monitor is not None:
             self._monitor.check(self._leases.clock())

@@ -182,7 +182,7 @@ class WriteStore(Protocol):
         """Open a transaction that commits, durably, when the block ends without an error."""
 
 
-Reduce = Callable[[bytes], bytes | None]
+Reduce = Callable[[int, bytes], bytes | None]
 """Makes of a stored watch message what the audit trail keeps of it, None when that is nothing."""
 
 

@@ -11,11 +11,12 @@ from typing import Any, Final, cast
 from google.protobuf.message import DecodeError
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
-from jobledger.v1.job_service_pb2 import WatchMessageType
+from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
 from jobledger_service.domain.change import ChangeType
 from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.errors import JobUnreadable
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
@@ -25,6 +26,7 @@ from jobledger_service.ledger.read_ports import EventRow, JobRead
 from jobledger_service.ledger.unreadable import UnreadableRows
 
 from . import convert
+from .aside import check_job
 
 # Looking a value up in its enum takes a call each time.
 _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
@@ -93,24 +95,21 @@ class ProtoCodec:
         )
 
     def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
-        """Return the message that shows a job as it is; without a cursor when that is empty.
+        """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
 
         The last chunks are left out when it would be too large.
         """
-        message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
-        convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
-        parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
-        omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
-        for chunk in read.chunks:
-            part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
-            left -= len(part)
-            if left < 0:
-                omitted = True
-                break
-            parts.append(part)
-        if omitted:
-            parts.append(_CHUNKS_OMITTED)
-        return b"".join(parts)
+        try:
+            check_job(read)
+            return _snapshot(read, cursor)
+        except Exception as error:
+            self._unreadable.add("watch", read.job.key, error)
+            raise JobUnreadable(read.job.spec.job_id) from error
+
+    def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
+        """Return the message of a snapshot of many jobs that names those that cannot be shown."""
+        kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
+        return WatchJobsResponse(type=kind, unreadable_job_ids=job_ids).SerializeToString()
 
     def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
         """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
@@ -129,7 +128,7 @@ class ProtoCodec:
         """Return the message as the one that tells that a job no longer matches; a deletion stays one."""
         return message + _LEFT
 
-    def audited(self, message: bytes) -> bytes | None:
+    def audited(self, position: int, message: bytes) -> bytes | None:
         """Return what the audit trail keeps of a stored message: the event alone, and no mere progress.
 
         Of one that cannot be read it keeps nothing.
@@ -137,7 +136,7 @@ class ProtoCodec:
         try:
             event = Message.FromString(message).event
         except DecodeError as error:
-            self._unreadable.add("retention", f"an event of {len(message)} bytes", error)
+            self._unreadable.add("retention", f"the event at position {position}", error)
             return None
         if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
             return None
@@ -154,6 +153,23 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
     message.revision = record.job.revision
     for change in record.changes:
         convert.fill_change(message.changes.add(), change)
+
+
+def _snapshot(read: JobRead, cursor: bytes) -> bytes:
+    message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
+    convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
+    parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
+    omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
+    for chunk in read.chunks:
+        part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
+        left -= len(part)
+        if left < 0:
+            omitted = True
+            break
+        parts.append(part)
+    if omitted:
+        parts.append(_CHUNKS_OMITTED)
+    return b"".join(parts)
 
 
 def _snapshot_chunk(chunk: Chunk, raw: bytes | None) -> bytes:

@@ -7,7 +7,8 @@ from typing import Any, Final, Self
 
 import grpc
 
-from jobledger_service.domain.errors import InvalidField, QueueFull
+from jobledger_service.domain.errors import InvalidField
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.ledger.incoming import DeadlinePassedError, Incoming, incoming
 from jobledger_service.ledger.shares import Shares

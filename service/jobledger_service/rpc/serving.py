@@ -13,7 +13,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.domain.errors import Draining, InvalidField, QueueFull, Refusal
+from jobledger_service.domain.errors import Draining, InvalidField, Refusal, StoreUnavailable
+from jobledger_service.domain.limit_errors import QueueFull, TooManyReads
 from jobledger_service.ledger.incoming import DeadlinePassedError
 from jobledger_service.ledger.usage import Usage
 
@@ -105,12 +106,16 @@ class _Calls:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who is let in, how much at once, what ends with their keys, and what is counted of them."""
+    """Who is let in, how much at once, what ends with their keys, and what is counted of them.
+
+    `is_database_away` tells whether the database does not answer.
+    """
 
     door: Door
     in_flight: InFlight
     open_calls: OpenCalls
     usage: Usage
+    is_database_away: Callable[[], bool]
 
 
 class Serving:
@@ -130,6 +135,7 @@ class Serving:
         self._in_flight = access.in_flight
         self._open_calls = access.open_calls
         self._usage = access.usage
+        self._is_database_away = access.is_database_away
         self._cursor = cursor
         self._observer = observer
         self._log_of_calls = log_of_calls
@@ -287,7 +293,7 @@ class Serving:
 
     async def _refuse(self, call: Call, refusal: Refusal) -> None:
         call.tally.errors += 1
-        status = status_of(refusal, self._cursor)
+        status = status_of(self._shown(refusal), self._cursor)
         call.code = status.code.name
         if isinstance(refusal, QueueFull):
             self._overload_log.note(call.caller.owner if call.caller else "", refusal.bound)
@@ -297,6 +303,11 @@ class Serving:
             log.info("refused", code=call.code, why=status.details, **call.told())
         call.let_go(refusal)
         await call.context.abort_with_status(status)
+
+    def _shown(self, refusal: Refusal) -> Refusal:
+        """Return what a caller is told: that the database is away, when that is why too much waits."""
+        is_overload = isinstance(refusal, QueueFull | TooManyReads)
+        return StoreUnavailable() if is_overload and self._is_database_away() else refusal
 
     async def _fail(self, call: Call, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
