@@ -76,7 +76,7 @@ def redis(broker: Broker, connect: Connect) -> RedisStorage:
     return connect(broker)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.process)])
 def limiter(request: pytest.FixtureRequest) -> TokenBucketRateLimiter:
     """Return a limiter over either storage."""
     if request.param == "memory":

@@ -18,6 +18,8 @@ from tests.client.controlled import SetTime
 from tests.conftest import StartServer
 from tests.support.bounds import BOUND
 
+pytestmark = pytest.mark.one_store("the worker's own clock knows nothing of the store")
+
 SHORT = timedelta(seconds=4)  # and longer than a machine stalls between two heartbeats
 
 

@@ -23,6 +23,8 @@ from tests.conftest import StartServer
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.long  # servers are stopped and started
+
 SHORT = timedelta(seconds=6)  # and longer than a machine stalls between two heartbeats
 
 

@@ -25,6 +25,8 @@ from jobledger_service.store.writing import SqlWriteStore
 
 from tests.support.databases import new_database
 
+pytestmark = pytest.mark.fast
+
 HOSTILE, BYSTANDER = "mallory", "bob"
 UNFIT_KEYS = [f"{HOSTILE}/x\0", f"{HOSTILE}/\ud800"]
 UNFIT_INDEXES = [2**31, 2**63, -(2**70)]

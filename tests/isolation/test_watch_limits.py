@@ -17,6 +17,8 @@ from tests.support.api import Api
 from tests.support.errors import refused
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("streams are counted in the server")
+
 Connect = Callable[[Server], Api]
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 

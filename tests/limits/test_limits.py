@@ -221,6 +221,7 @@ async def test_a_chunk_of_a_job_that_waits_is_not_claimed_by_name(api: Api, kind
         await api.work.ClaimChunk(ClaimChunkRequest(job_id=second.job_id, worker="w"))
 
 
+@pytest.mark.long  # servers are stopped and started
 async def test_limits_outlive_a_restart(start_server: StartServer, connect: Connect, kind: str):
     server: Server = start_server()
     api = connect(server)

@@ -10,6 +10,7 @@ import grpc
 import psycopg
 import pytest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
+from sqlalchemy import make_url
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api
@@ -21,6 +22,8 @@ from tests.support.postgres import connect as connect_to_database
 from tests.support.postgres import end_connections, shut_off
 from tests.support.server import Server
 from tests.support.states import OK
+
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 EVERY = WatchMode.WATCH_MODE_EVERY
 Refusals = list[Refusal]
@@ -186,7 +189,19 @@ async def refused_once(call: Awaitable[object]) -> None:
         raise AssertionError("a call without a database is answered")
 
 
-async def test_a_deadlock_with_another_transaction_is_tried_again(server: Server, connect: Connect, kind: str):
+@pytest.fixture
+def patient_server(tmp_path: Path) -> Iterator[Server]:
+    """Return a replica whose transactions look for a deadlock after 5 s, within which a slow machine makes one."""
+    database = new_database("postgresql", tmp_path)
+    with connect_to_database(database) as connection:
+        connection.execute(f"ALTER DATABASE {make_url(database).database} SET deadlock_timeout = '5s'")
+    one = Server(database, tmp_path, SETTINGS | {"database_lock_timeout": "60", "database_statement_timeout": "60"})
+    yield one.start()
+    assert one.stop() == 0
+
+
+async def test_a_deadlock_with_another_transaction_is_tried_again(patient_server: Server, connect: Connect, kind: str):
+    server = patient_server
     api = connect(server)
     jobs = sorted([(await api.create(kind, item_count=1)).job_id for _ in range(2)])
     claimed = {one.job_id: one for one in await api.claim(kind, 2)}

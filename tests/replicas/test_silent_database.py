@@ -20,9 +20,11 @@ from tests.support.proxy import SilentProxy, proxied
 from tests.support.server import Server
 from tests.support.states import OK
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 LIMITS = {
-    "database_connect_timeout": "2", "database_statement_timeout": "1", "database_lock_timeout": "0.9",
-    "database_idle_timeout": "1", "database_read_timeout": "1", "database_export_timeout": "1",
+    "database_connect_timeout": "3", "database_statement_timeout": "3", "database_lock_timeout": "2.9",
+    "database_idle_timeout": "3", "database_read_timeout": "3", "database_export_timeout": "3",
 }  # fmt: skip
 EVERY = WatchMode.WATCH_MODE_EVERY
 LISTENING = """

@@ -16,15 +16,17 @@ from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.webhooks import SqlWebhookStore
 from msgspec.structs import replace
 
-from tests.support.databases import STORES, new_database
+from tests.support.databases import new_database
+
+pytestmark = pytest.mark.fast
 
 ALL = frozenset(DeliveryState)
 ROOM = Room(total=10, of_one=10, busy={})
 
 
-@pytest.fixture(params=STORES)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(new_database(request.param, tmp_path))
+@pytest.fixture
+def database(store: str, tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(new_database(store, tmp_path))
     with closing(opened):
         upgrade(opened)
         yield opened

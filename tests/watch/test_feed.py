@@ -24,6 +24,8 @@ from tests.support.bounds import BOUND
 from tests.support.feeds import FeedLedger, codec, entry_of, event_of, read_to
 from tests.support.watching import BOOKMARK
 
+pytestmark = pytest.mark.fast
+
 OWNERS, KINDS, LABELS = ("alice", "bob"), ("a", "b"), ({}, {"x": "1"}, {"x": "2"}, {"x": "1", "y": "1"})
 STATES = (JobState.QUEUED, JobState.RUNNING)
 
