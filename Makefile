@@ -5,10 +5,12 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 PROTOS := $(wildcard protos/jobledger/v1/*.proto)
 STUBS  ?= protos
-# What `make bench` and the like measure on: sqlite or postgresql.
+# What `make bench` and the like measure on, and `make test T=…` runs on: sqlite or postgresql; for tests, both too.
 STORE  ?= sqlite
 # The tests start hundreds of servers, and so these are compiled first.
 TESTS   = $(BIN)/python -m compileall -q protos client service && $(BIN)/pytest -n 3 --dist worksteal
+# What T names: a folder, a file or a test (file.py::name) of tests/, or else a part of names.
+NAMED   = $(if $(wildcard tests/$(firstword $(subst ::, ,$(T)))),'tests/$(T)',-k '$(T)')
 # How long `make fuzz` runs, on both stores or on FUZZED alone.
 MINUTES ?= 2
 # How many jobs `make seed` makes, `make bench-reads` reads and `make bench-import` sends; where the first makes them.
@@ -22,7 +24,7 @@ AGAINST ?= $(or $(shell git describe --tags --abbrev=0 --match 'v*' 2>/dev/null)
 EXAMPLES := speech_video ad_video transcoding image_crawler audio_mixing
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-long fuzz check bench bench-reads bench-import bench-isolation seed clean
+.PHONY: help setup run demo demo-replicas example examples gen gen-check fmt lint types test test-fast test-long fuzz check bench bench-reads bench-import bench-isolation bench-overload seed clean
 
 help: ## Print the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,11 +82,14 @@ lint: $(READY) ## Check style, layers and the contract
 types: $(READY) ## Check the types
 	$(BIN)/mypy
 
-test: $(READY) ## Run the tests, but for the long ones
-	$(TESTS) -m "not long"
+test: $(READY) ## Run the tests but the long ones, on both stores; T=watch: all of one folder, file or name, on STORE
+	$(TESTS) $(if $(T),--store $(STORE) $(NAMED),--store both -m "not long")
 
-test-long: $(READY) ## Run the tests that kill, restart and overload servers
-	$(TESTS) -m long
+test-fast: $(READY) ## Run the tests that start no server and no database process, in seconds
+	$(BIN)/pytest -q -n 2 --dist worksteal -m fast
+
+test-long: $(READY) ## Run the tests that kill, restart and overload servers, on both stores
+	$(TESTS) --store both -m long
 
 fuzz: $(READY) ## Send anything to everything for MINUTES, from SEED; SEND='METHOD FILE' repeats one request
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(FUZZED),--store $(FUZZED)) $(if $(SEND),--send $(SEND))
@@ -95,8 +100,9 @@ check: $(READY) ## Do all that CI does, and print how long each stage took
 		took="$$took  $$stage $$(( $$(date +%s) - began )) s"; echo "took so far:$$took"; \
 	done
 
-bench: $(READY) ## Measure against a bare grpc.aio server in the same run
+bench: $(READY) ## Measure against a bare grpc.aio server in the same run, and how soon a cancellation is known
 	$(BIN)/python -m bench --store $(STORE)
+	$(BIN)/python -m bench.cancellation --store $(STORE)
 
 bench-reads: $(READY) ## Measure reads at 10,000 and at JOBS jobs of the seed, on STORE
 	$(BIN)/python -m bench.reads --jobs $(JOBS) --store $(STORE)
@@ -106,6 +112,9 @@ bench-import: $(READY) ## Measure an import of JOBS jobs, on STORE
 
 bench-isolation: $(READY) ## Measure an owner's calls alone and beside attacks of another owner, on STORE
 	$(BIN)/python -m bench.isolation --store $(STORE)
+
+bench-overload: $(READY) ## Measure what becomes of calls at four times the rate that the server can do, on STORE
+	$(BIN)/python -m bench.overload --store $(STORE)
 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db
 	$(BIN)/python -m bench.seed --jobs $(JOBS) --database $(DATABASE)

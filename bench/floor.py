@@ -1,7 +1,7 @@
 """The floor: a bare grpc.aio server that answers each call, and feeds each stream, with bytes that it was given.
 
 It has Jobledger's event loop and server options, and nothing of Jobledger behind them. Two calls of its own steer it:
-`Load` takes the reply of a method, `Flow` starts and stops the streams.
+`Load` takes the reply of a method, none for a refusal, `Flow` starts and stops the streams.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class Floor:
     """The replies by method, and whether the streams flow."""
 
     def __init__(self) -> None:
-        self.replies: dict[str, bytes] = {}
+        self.replies: dict[str, bytes | None] = {}
         self.flows = asyncio.Event()
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
@@ -61,8 +61,11 @@ class Floor:
     def _unary(self, path: str) -> Callable[[bytes, Context], Awaitable[bytes]]:
         replies = self.replies
 
-        async def behaviour(_request: bytes, _context: Context) -> bytes:
-            return replies[path]
+        async def behaviour(_request: bytes, context: Context) -> bytes:
+            reply = replies[path]
+            if reply is None:
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "refused")
+            return reply
 
         return behaviour
 
@@ -73,7 +76,7 @@ class Floor:
 
     def _stream(self, path: str) -> Callable[[bytes, Context], Awaitable[None]]:
         async def behaviour(_request: bytes, context: Context) -> None:
-            message = self.replies[path]
+            message = self.replies[path] or b""
             await context.write(message)
             while True:
                 if not self.flows.is_set():
@@ -84,7 +87,7 @@ class Floor:
 
     async def _load(self, request: bytes, _context: Context) -> bytes:
         given: dict[str, Any] = json.loads(request)
-        self.replies[given["path"]] = b64decode(given["reply"])
+        self.replies[given["path"]] = None if given["reply"] is None else b64decode(given["reply"])
         return b""
 
     async def _flow(self, request: bytes, _context: Context) -> bytes:

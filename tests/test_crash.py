@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import grpc
+import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, WatchJobsResponse, WatchMode
 
@@ -12,6 +13,8 @@ from tests.support.api import Api, fresh_kind
 from tests.support.lives import assert_gapless
 from tests.support.states import CHUNK_COMPLETED
 from tests.support.watching import Watch
+
+pytestmark = pytest.mark.long  # servers are killed under load
 
 EVERY = WatchMode.WATCH_MODE_EVERY
 CALLERS = 24

@@ -67,6 +67,7 @@ async def test_the_health_of_a_service_that_there_is_not_is_not_found(api: Api):
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
+@pytest.mark.long  # servers are drained
 async def test_a_draining_server_is_not_serving(start_server: StartServer, connect: Connect):
     server = start_server()
     health = HealthStub(connect(server).channel)
@@ -94,6 +95,7 @@ async def test_a_deadline_that_has_passed_ends_the_call(api: Api, kind: str):
     assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+@pytest.mark.long  # servers are drained
 async def test_a_drain_finishes_what_it_took_in(start_server: StartServer, connect: Connect, kind: str):
     server = start_server(drain_timeout="600")
     api = connect(server)
@@ -110,6 +112,7 @@ async def test_a_drain_finishes_what_it_took_in(start_server: StartServer, conne
     assert {job.job_id for job in answer.jobs} >= {job.job_id for job in created} | {first.job_id}
 
 
+@pytest.mark.long  # servers are drained
 async def test_callers_that_go_on_during_a_drain_hear_unavailable(
     start_server: StartServer, connect: Connect, kind: str
 ):
@@ -136,6 +139,7 @@ async def test_callers_that_go_on_during_a_drain_hear_unavailable(
     assert not found
 
 
+@pytest.mark.long  # servers are drained
 async def test_a_drain_does_not_wait_for_those_who_wait_for_work(
     start_server: StartServer, connect: Connect, kind: str
 ):
@@ -150,6 +154,7 @@ async def test_a_drain_does_not_wait_for_those_who_wait_for_work(
     assert await asyncio.to_thread(server.wait) == 0
 
 
+@pytest.mark.long  # servers are stopped and started
 async def test_what_was_written_is_there_after_a_drain_and_a_start(
     start_server: StartServer, connect: Connect, kind: str
 ):

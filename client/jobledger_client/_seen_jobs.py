@@ -54,6 +54,10 @@ class SeenJobs:
 
     def add(self, message: WatchJobResponse | WatchJobsResponse) -> bool:
         """Add the job of a message; return whether the message is new to the caller."""
+        if isinstance(message, WatchJobsResponse) and message.unreadable_job_ids:
+            unreadable = set(message.unreadable_job_ids)  # they cannot be shown, but still exist
+            self._present |= {name for name in self._versions if name[1] in unreadable}
+            return True
         job, name = message.job, (message.job.owner, message.job.job_id)
         if message.type in _REMOVED:
             self._present.discard(name)

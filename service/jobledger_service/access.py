@@ -61,7 +61,13 @@ class Access:
         self.in_flight = InFlight(
             settings.calls_limit, settings.memory_limit, settings.message_limit, committer.check_owner
         )
-        self.calls = CallAccess(door, self.in_flight, self._open_calls, self._usage)
+        self.calls = CallAccess(
+            door,
+            self.in_flight,
+            self._open_calls,
+            self._usage,
+            lambda: committer.is_stopped or database.availability.is_away,
+        )
         self._usages = SqlUsageStore(database)
         kept = settings.usage_retention / DAY
         self._noting = UsageDuty(self._usage, self._usages, self._keyring, self._keys, committer, clock, kept)

@@ -99,7 +99,7 @@ class App:
         self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
         work = self._metrics.work
         self._unreadable = UnreadableRows(work.unreadable)
-        codec, writes = ProtoCodec(self._unreadable), SqlWriteStore(self._database)
+        codec, writes = ProtoCodec(self._unreadable), SqlWriteStore(self._database, self._unreadable)
         self._reads = SqlReadStore(self._database, unreadable=self._unreadable)
         self._queries = Queries(self._reads, settings.reads_per_owner)
         self._feed = LiveFeed(
@@ -344,7 +344,7 @@ def retention_of(settings: Settings) -> Retention:
 
 def bounds_of(settings: Settings) -> QueueBounds:
     """Return how much may wait for the writer."""
-    return QueueBounds(settings.queue_limit, settings.queue_wait)
+    return QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
 
 
 def tracer_of(settings: Settings) -> Tracer | None:

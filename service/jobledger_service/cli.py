@@ -156,6 +156,8 @@ def backup_command(
 def recount_command(database: Annotated[str | None, option("database")] = None) -> None:
     """Make counts of jobs, words for searches and what limits count right again, from the jobs.
 
+    It prints a line for each derived table, also for those that cannot be derived again.
+
     On PostgreSQL servers may run and write meanwhile; on SQLite stop the server first.
     """
     settings = _settings({"database": database} if database else {})
@@ -164,7 +166,8 @@ def recount_command(database: Annotated[str | None, option("database")] = None) 
         with closing(open_database(settings.database, UNLIMITED)) as opened:
             prepare(opened)
             done = Recount(opened, partial(typer.echo, err=True)).run()
-    typer.echo(f"corrected: {done.counts:,} counts, {done.limits:,} limits, words of {done.words:,} jobs")
+    for line in done.lines():
+        typer.echo(line)
     if done.unreadable:
         say(f"{done.unreadable:,} jobs cannot be read: the log names them; their words stayed as they were")
 

@@ -66,7 +66,9 @@ class Settings(BaseSettings):
     queue_wait: Seconds = Field(1, gt=0, description="How long an owner's writes may wait before more are refused.")
     calls_limit: int = Field(10_000, ge=1, description="How many reads, and how many writes, may be in flight.")
     memory_limit: int = Field(
-        268_435_456, ge=16_777_216, description="How many bytes may wait: requests that are received or in flight."
+        268_435_456,
+        ge=16_777_216,
+        description="How many bytes all that waits may take: requests that are received, in flight or written.",
     )
     usage_interval: Seconds = Field(10, gt=0, description="How often usage, and when keys were last used, is noted.")
     usage_retention: Seconds = Field(400 * 86_400, ge=86_400, description="How long usage is kept.")

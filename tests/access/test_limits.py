@@ -23,6 +23,8 @@ from tests.support.errors import Refusal, invalid, read, refused
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("calls, watches and bytes are counted in the server")
+
 LIMITS = {
     "rate_limit_read": "5/second",
     "rate_limit_write": "30/day",
@@ -182,6 +184,7 @@ async def healthy(server: Server) -> None:
         pass
 
 
+@pytest.mark.long  # a store of rates goes away and comes back
 async def test_two_servers_share_one_bucket_and_count_alone_while_there_is_none(
     start_server: StartServer, connect: Connect, redis: Broker, kind: str
 ):
@@ -209,6 +212,7 @@ async def test_two_servers_share_one_bucket_and_count_alone_while_there_is_none(
         assert server.defects() == []
 
 
+@pytest.mark.long  # a store of rates hangs
 async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_server(
     start_server: StartServer, connect: Connect, redis: Broker, kind: str
 ):

@@ -13,7 +13,11 @@ from tests.access.conftest import As, Keyed
 from tests.support.errors import Refusal, read
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
 
-OPEN = {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+OPEN = {
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+}
 NEEDED = {
     "JobService": "CALLER",
     "Operations": "CALLER",

@@ -31,6 +31,8 @@ from tests.support.keys import first_key
 from tests.support.server import Server
 from tests.test_server import refused_to_start
 
+pytestmark = pytest.mark.one_store("connections know nothing of the store")
+
 ONCE = Backoff(initial=3 * BOUND, max_wait=3 * BOUND)
 """With which a call that has failed is not made again: there is no time left."""
 INSISTED = [{"auth": "keys", "tls": "yes"}, {"auth": "keys", "insecure": True}, {"insecure": True}]

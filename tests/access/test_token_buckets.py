@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.domain.access import Caller
-from jobledger_service.domain.errors import RateLimited
+from jobledger_service.domain.limit_errors import RateLimited
 from jobledger_service.rpc.methods import Kind
 from jobledger_service.rpc.rates import Rates
 from jobledger_service.rpc.token_buckets import FORGET_EACH, SECOND, MemoryBuckets, TokenBucketRateLimiter
@@ -76,7 +76,7 @@ def redis(broker: Broker, connect: Connect) -> RedisStorage:
     return connect(broker)
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.process)])
 def limiter(request: pytest.FixtureRequest) -> TokenBucketRateLimiter:
     """Return a limiter over either storage."""
     if request.param == "memory":

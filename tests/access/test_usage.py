@@ -146,6 +146,7 @@ async def test_usage_that_cannot_be_asked_for_is_refused(admin: KeyedApi, fields
         await usage(admin, **fields)
 
 
+@pytest.mark.long  # servers are stopped and started
 async def test_the_first_key_is_printed_alone_and_the_last_usage_is_noted_when_the_server_stops(
     store: str, tmp_path: Path, start_server: StartServer, as_holder: As, kind: str
 ):

@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from jobledger.v1.bulk_pb2 import RetryJobsRequest
 from jobledger.v1.event_pb2 import ChangeType
 
@@ -14,6 +15,8 @@ from tests.replicas.conftest import Connect, serving
 from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.states import COMPLETED
+
+pytestmark = pytest.mark.long  # servers are killed while they work
 
 JOBS = 80
 SLOW, FAST = "10", "10000"

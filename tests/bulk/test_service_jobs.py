@@ -29,6 +29,8 @@ from tests.support.errors import invalid, refused
 from tests.support.server import Server
 from tests.support.states import CANCELLED, COMPLETED, LEASE_LOST, QUEUED, RUNNING
 
+pytestmark = pytest.mark.long  # runs are stopped, and leases of killed servers run out
+
 CANCEL_REQUESTED = ChangeType.CHANGE_TYPE_CANCEL_REQUESTED
 
 

@@ -10,6 +10,8 @@ from jobledger_client import ChunkContext
 from jobledger_client._worker._handlers import check_has_run
 from jobledger_client.celery import ChunkTasks
 
+pytestmark = pytest.mark.one_store("Celery's workers see messages, not the store")
+
 
 async def asynchronous(ctx: ChunkContext) -> None:
     pass

@@ -14,6 +14,11 @@ from tests.support.bounds import BOUND
 from tests.support.server import Server
 from tests.support.states import COMPLETED, summary
 
+pytestmark = [
+    pytest.mark.long,  # workers and brokers are killed
+    pytest.mark.one_store("Celery's workers see messages, not the store"),
+]
+
 SOON = RetryPolicy(initial_backoff=Duration(nanos=50_000_000))
 
 

@@ -12,6 +12,8 @@ from tests.celery.conftest import Plant
 from tests.support.bounds import BOUND
 from tests.support.states import CANCELLED, COMPLETED, FAILED, summary
 
+pytestmark = pytest.mark.one_store("Celery's workers see messages, not the store")
+
 SOON = RetryPolicy(initial_backoff=Duration(nanos=50_000_000))
 
 

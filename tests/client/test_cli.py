@@ -27,6 +27,8 @@ from jobledger_client.cli._main import run
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
+
 COMMAND = Path(sys.executable).with_name("jobledger")
 
 

@@ -10,6 +10,8 @@ from tests.client.test_cli import Shell
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the command line sees messages, not the store")
+
 
 @pytest.fixture
 def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Shell:

@@ -17,6 +17,8 @@ from tests.client.conftest import Serving
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("handlers know nothing of the store")
+
 ONCE = RetryPolicy(max_attempts=1)
 
 Work = Callable[[ChunkContext], Awaitable[None]]

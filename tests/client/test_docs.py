@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 from sybil import Document, Example, Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
 from tests.support.server import Server
+
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
 
 PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 

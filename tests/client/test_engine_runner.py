@@ -85,6 +85,7 @@ def test_heartbeats_keep_the_lease_and_hear_of_cancellation(runner: EngineRunner
     assert (job.state, job.chunks[0].state, job.chunks[0].HasField("error")) == (CANCELLED, CHUNK_CANCELLED, False)
 
 
+@pytest.mark.long  # servers are stopped and started
 def test_a_service_that_is_away_is_told_when_it_is_back(start_server: StartServer, kind: str):
     server = start_server()
     with JobClient(server.target, timeout=BOUND) as client, EngineRunner(server.target) as runner:

@@ -20,6 +20,8 @@ from tests.client.test_cli import Shell
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK and the command line see messages, not the store")
+
 COMMAND = Path(sys.executable).with_name("jobledger")
 shell = test_cli.shell
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE

@@ -18,6 +18,8 @@ from tests.client.controlled import SetTime
 from tests.conftest import StartServer
 from tests.support.bounds import BOUND
 
+pytestmark = pytest.mark.one_store("the worker's own clock knows nothing of the store")
+
 SHORT = timedelta(seconds=4)  # and longer than a machine stalls between two heartbeats
 
 
@@ -55,6 +57,25 @@ class Answering:
         self.calls.append(list(reports))
         self.time.now += self.seconds
         return [HeartbeatResult(status=LeaseStatus.LEASE_STATUS_OK) for _ in reports]
+
+
+def test_a_lease_whose_handler_cannot_be_stopped_is_extended_no_longer(caplog: pytest.LogCaptureFixture):
+    time = SetTime()
+    leases = HeldLeases(30.0, 10.0, time.monotonic)
+    bounded, other = Holder(leases, "bounded"), Holder(leases, "other")
+    leases.add(bounded, 25.0)
+    leases.add(other)
+    service = Answering(time)
+    for _ in range(3):
+        time.now += 10.0
+        Heartbeats(service, leases).beat()
+        Watchdog(leases, None).check()
+    Heartbeats(service, leases).beat()
+    time.now += 10.0
+    Heartbeats(service, leases).beat()
+    assert [[one.lease_token for one in call] for call in service.calls] == [["bounded", "other"]] * 3 + [["other"]]
+    assert (bounded.heard, other.heard) == ([], [])
+    assert [one.message.partition("; ")[2] for one in caplog.records] == ["its lease is extended no longer"]
 
 
 def test_a_lease_is_over_its_duration_after_the_call_that_extended_it_was_sent():

@@ -13,6 +13,8 @@ from jobledger_client.cli._main import run
 from tests.imports.test_import import past
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK and the command line see messages, not the store")
+
 
 def counted(sums: list[int]) -> Callable[[ImportJobsResponse], None]:
     return lambda said: sums.append(said.imported + said.refused)

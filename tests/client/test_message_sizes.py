@@ -18,6 +18,8 @@ from tests.client.test_fencing import Answering, Holder
 from tests.conftest import StartServer
 from tests.support.bounds import BOUND
 
+pytestmark = pytest.mark.one_store("messages are bounded before the store")
+
 SERVER_LIMIT = 4 * 1024 * 1024
 LARGEST = {  # what one artifact may have
     "uri": "s3://" + "b" * 2_043,

@@ -17,6 +17,8 @@ from tests.support.bounds import BOUND
 from tests.support.databases import new_database
 from tests.support.server import Server
 
+pytestmark = pytest.mark.long  # servers are killed and drained
+
 End = Callable[[Server], object]
 
 

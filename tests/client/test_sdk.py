@@ -103,6 +103,7 @@ async def test_a_watch_goes_on_after_a_read_was_given_up(client: AsyncJobClient,
         assert (await anext(messages)).job.revision == 2
 
 
+@pytest.mark.long  # servers are stopped and started
 async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServer, kind: str):
     server = start_server()
     async with AsyncJobClient(server.target, timeout=BOUND) as client:
@@ -118,6 +119,7 @@ async def test_a_watch_outlives_a_restart_of_the_server(start_server: StartServe
     assert rest == [2, 3, 4]
 
 
+@pytest.mark.long  # servers are drained
 def test_a_synchronous_watch_outlives_a_drain_of_the_server(start_server: StartServer, kind: str):
     server = start_server()
     with JobClient(server.target, timeout=BOUND) as client:

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from datetime import timedelta
+from math import inf
 
 import grpc
 import pytest
-from jobledger.v1.chunk_pb2 import ChunkState
+from jobledger.v1.chunk_pb2 import ChunkState, RetryPolicy
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import JobState
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseResult, LeaseStatus
@@ -20,6 +22,8 @@ from tests.client.conftest import Serving, changes
 from tests.conftest import StartServer
 from tests.support.bounds import BOUND
 from tests.support.server import Server
+
+pytestmark = pytest.mark.long  # servers are stopped and started
 
 SHORT = timedelta(seconds=6)  # and longer than a machine stalls between two heartbeats
 
@@ -84,6 +88,60 @@ async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJ
     assert ChangeType.CHANGE_TYPE_CHUNK_FAILED not in types
 
 
+async def test_a_handler_that_runs_for_longer_than_its_timeout_fails_its_attempt(
+    client: AsyncJobClient, serving: Serving, kind: str
+):
+    released = threading.Event()
+
+    async def hangs(ctx: ChunkContext) -> None:
+        await asyncio.Event().wait()
+
+    async def swallows(ctx: ChunkContext) -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    def obeys(ctx: ChunkContext) -> None:
+        assert ctx.wait_cancelled(BOUND)
+
+    def ignores(ctx: ChunkContext) -> None:
+        assert released.wait(BOUND)
+
+    handlers = {f"{kind}.{one.__name__}": one for one in (hangs, swallows, obeys, ignores)}
+    jobs = [(await client.create_job(one, retry_policy=RetryPolicy(max_attempts=1))).job for one in handlers]
+    async with serving(handlers, handler_timeout=timedelta(seconds=0.05)):
+        ended = [await client.wait(job.job_id, timeout=BOUND) for job in jobs]
+        released.set()
+    assert [(job.state, job.error.code) for job in ended] == [(JobState.JOB_STATE_FAILED, "HANDLER_TIMEOUT")] * 4
+
+
+async def test_a_timeout_of_a_kind_goes_before_the_workers_and_the_attempt_is_retried(
+    client: AsyncJobClient, server: Server, kind: str
+):
+    attempts: list[int] = []
+    worker = Worker(server.target, cancel_grace=0.05, handler_timeout=timedelta(hours=1))
+
+    @worker.handler(kind, timeout=timedelta(seconds=0.05))
+    async def handler(ctx: ChunkContext) -> None:
+        attempts.append(ctx.chunk.attempt)
+        if ctx.chunk.attempt == 1:
+            await asyncio.Event().wait()
+
+    retried = RetryPolicy(max_attempts=2, initial_backoff={})
+    job = (await client.create_job(kind, retry_policy=retried)).job
+    serving = asyncio.create_task(worker.serve())
+    ended = await client.wait(job.job_id, timeout=BOUND)
+    worker.stop()
+    await serving
+    assert (ended.state, attempts) == (JobState.JOB_STATE_COMPLETED, [1, 2])
+
+
+def test_a_timeout_is_more_than_nothing():
+    with pytest.raises(ValueError, match="handler_timeout must be more than 0 s; got 0 s"):
+        Worker(handler_timeout=timedelta(0))
+    with pytest.raises(ValueError, match="timeout must be more than 0 s; got -1 s"):
+        Worker().handler("a", timeout=timedelta(seconds=-1))
+
+
 class Crossing:
     """Heartbeats and reports in one: the answer to a completion is overtaken by that to a later heartbeat."""
 
@@ -92,7 +150,7 @@ class Crossing:
         self.completions = self
         self.attempt: Attempt | None = None
 
-    def add(self, attempt: Attempt) -> None:
+    def add(self, attempt: Attempt, keep_for: float = inf) -> None:
         self.attempt = attempt
 
     def remove(self, attempt: Attempt) -> None:

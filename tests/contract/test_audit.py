@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import grpc
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.event_pb2 import Change, ChangeType, JobEvent
 from jobledger.v1.job_pb2 import Job
@@ -14,6 +15,8 @@ from tests.support.errors import invalid, read, refused
 from tests.support.server import Server
 from tests.support.states import CANCELLED, COMPLETED, FAILED, QUEUED, RUNNING
 from tests.support.watching import DELETED
+
+pytestmark = pytest.mark.long  # history and jobs are outlived
 
 Connect = Callable[[Server], Api]
 SERVICE = "jobledger"

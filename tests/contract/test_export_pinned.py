@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 import grpc
+import pytest
 from jobledger.v1.export_pb2 import ExportJobsResponse
 from jobledger.v1.job_pb2 import Job, JobState
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, RetryJobRequest, UpdateJobRequest, WatchMode
@@ -20,6 +21,8 @@ from tests.support.exports import JSON_LINES, json_rows, pieces
 from tests.support.server import Server
 from tests.support.states import FAILED, QUEUED
 from tests.support.watching import BOOKMARK, DELETED
+
+pytestmark = pytest.mark.long  # servers are killed and drained while an export runs
 
 Connect = Callable[[Server], Api]
 NAME = "n" * 1_000

@@ -3,6 +3,10 @@
 import re
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
+
 ROOT = Path(__file__).parents[2]
 DEFINED = {
     name

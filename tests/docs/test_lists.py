@@ -12,6 +12,8 @@ from jobledger_service.settings import Settings
 
 from tests.docs.documents import DOCUMENTS, ROOT, name_of
 
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
+
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 

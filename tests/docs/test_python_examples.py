@@ -22,6 +22,8 @@ from tests.docs.documents import DOCUMENTS, TARGET, name_of
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
+
 PROGRAM = re.compile(r"# (\w+\.py)\n")
 
 

@@ -22,6 +22,8 @@ from tests.foreign.test_buf_curl import BUF, FLAGS
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
+
 ADMIN_TARGET = "127.0.0.1:7071"
 SERVICES = (
     admin_service_pb2,

@@ -19,6 +19,8 @@ from examples.bucket import read
 from tests.examples.answers import assert_no_local_paths
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
+
 SCENES = 3
 
 

@@ -31,6 +31,8 @@ from tests.examples.answers import answer_of, assert_no_local_paths
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
+
 SONGS = ["overture", "ballad", "march", "waltz", "fugue"]
 JOB_SERVICE = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 WORKER_SERVICE = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]

@@ -22,6 +22,8 @@ from tests.support.bounds import BOUND
 from tests.support.server import Server
 from tests.support.states import CHUNK_FAILED, CHUNK_PENDING, COMPLETED, FAILED, LEASE_LOST, OK, summary
 
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
+
 IMAGES = 1_250
 AT_ONCE = RetryPolicy(initial_backoff=Duration(nanos=1_000_000))
 

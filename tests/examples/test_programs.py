@@ -11,6 +11,11 @@ import pytest
 
 from tests.support.bounds import BOUND
 
+pytestmark = [
+    pytest.mark.long,  # whole examples run
+    pytest.mark.one_store("the examples see messages, not the store"),
+]
+
 ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130
 

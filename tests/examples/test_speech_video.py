@@ -21,6 +21,8 @@ from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
 from tests.support.bounds import BOUND
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the examples see messages, not the store")
+
 SEGMENTS = 3
 COUNTS = ("total", "pending", "processing", "completed", "failed")
 

@@ -31,6 +31,11 @@ from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
 from tests.support.bounds import BOUND
 from tests.support.states import CANCELLED, COMPLETED, FAILED
 
+pytestmark = [
+    pytest.mark.long,  # a whole example runs
+    pytest.mark.one_store("the examples see messages, not the store"),
+]
+
 SECONDS = 1.0
 TRANSCRIPTS = [f"transcript.{extension}" for extension in ("json", "srt", "txt", "vtt")]
 HLS = ["hls", "hls_360p", "hls_360p_segments", "hls_720p", "hls_720p_segments"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest
@@ -15,6 +16,8 @@ from jobledger.v1.job_service_pb2 import DeleteJobRequest, UpdateJobRequest
 from tests.support.api import Api
 from tests.support.bounds import BOUND
 from tests.support.server import Server
+
+pytestmark = pytest.mark.one_store("a foreign client sees messages, not the store")
 
 BUF = Path(sys.executable).with_name("buf")
 FLAGS = ["--protocol", "grpc", "--http2-prior-knowledge", "--reflect"]

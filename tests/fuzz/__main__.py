@@ -9,6 +9,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import grpc
@@ -25,6 +26,8 @@ EVERY = 5.0
 """Seconds between two lines that tell how far it is."""
 SLICE = 60.0
 """Seconds that a store has before the next one's turn; each turn is on a new database."""
+SHORTEST = 20.0
+"""Seconds of a turn at least: a shorter one is little more than the start of its server."""
 MACHINES_SHARE = 0.3
 KEPT = Path(".fuzz")
 """Where requests that something came of are kept."""
@@ -59,15 +62,18 @@ class Fuzzing:
         self._totals = {"calls": 0, "rounds": 0, "lives": 0}
 
     def run(self) -> None:
-        """Take turns until the time is over; what was found is kept and told at once."""
-        while self._clock.left() > 0:
-            for number, store in enumerate(self._stores):
-                share = min(SLICE, self._clock.left() / (len(self._stores) - number))
-                with tempfile.TemporaryDirectory(prefix="jobledger-fuzz-") as directory:
-                    print(f"SEED={self._seed} on {store}", flush=True)
-                    self._attack(store, Path(directory), share * (1 - MACHINES_SHARE))
-                    self._compare(store, Path(directory), share * MACHINES_SHARE)
-            self._seed += 1
+        """Take turns until the time is over, at least one on each store; what was found is kept and told at once."""
+        count = len(self._stores)
+        for turn, store in enumerate(cycle(self._stores)):
+            left = self._clock.left()
+            if left < SHORTEST and turn >= count:
+                return
+            share = min(SLICE, max(SHORTEST, left / max(1, count - turn)))
+            with tempfile.TemporaryDirectory(prefix="jobledger-fuzz-") as directory:
+                print(f"SEED={self._seed} on {store}", flush=True)
+                self._attack(store, Path(directory), share * (1 - MACHINES_SHARE))
+                self._compare(store, Path(directory), share * MACHINES_SHARE)
+            self._seed += turn % count == count - 1
 
     def told(self) -> str:
         """Return what was done."""

@@ -20,8 +20,8 @@ from tests.support.server import Server
 
 SETTINGS = {
     "auth": "keys", "channelz": "main", "log_format": "json", "duty_interval": "0.2", "retention_interval": "1",
-    "bookmark_interval": "0.5", "health_database_latency": "60", "health_commit_stall": "60", "webhook_timeout": "1",
-    "webhook_allow_http": "true", "webhook_allow_private_networks": "true",
+    "bookmark_interval": "0.5", "queue_wait": "60", "health_database_latency": "60", "health_commit_stall": "60",
+    "webhook_timeout": "1", "webhook_allow_http": "true", "webhook_allow_private_networks": "true",
 }  # fmt: skip
 HOSTILES = {"mallory": (CALLER, WORKER), "mallory-2": (CALLER, WORKER), "operator": (ADMIN,)}
 """The hostile callers and their roles: two keys of one owner, and an admin."""
@@ -55,7 +55,7 @@ class Campaign:
         return f"{self.calls} calls, {self.rounds} rounds: {most_common(self.hostiles, 6)}"
 
     async def run(self, goes_on: Callable[[int], bool]) -> None:
-        """Run for as long as it goes on, asked with the number of calls so far; every method is called in any case."""
+        """Run for as long as it goes on, asked with the number of calls so far."""
         database = new_database(self.store, self._directory)
         token = first_key(database)
         server = Server(database, self._directory, SETTINGS).start()

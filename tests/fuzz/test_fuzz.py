@@ -14,7 +14,8 @@ CALLS = 2_500
 SEED = 1
 SERVICES = [
     "google.longrunning.Operations", "grpc.channelz.v1.Channelz", "grpc.health.v1.Health",
-    "grpc.reflection.v1alpha.ServerReflection", "jobledger.v1.AdminService", "jobledger.v1.ImportService",
+    "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
+    "jobledger.v1.AdminService", "jobledger.v1.ImportService",
     "jobledger.v1.JobService", "jobledger.v1.LimitService", "jobledger.v1.WebhookService", "jobledger.v1.WorkerService",
 ]  # fmt: skip
 

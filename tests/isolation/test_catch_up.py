@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
 
 from tests.conftest import StartServer
 from tests.isolation.conftest import Tenants
 from tests.support.api import Api
 from tests.support.lives import FAT, assert_ordered
+
+pytestmark = pytest.mark.long  # megabytes are written, and servers are stopped and started
 
 EVERY, LATEST = WatchMode.WATCH_MODE_EVERY, WatchMode.WATCH_MODE_LATEST
 Connect = Callable[..., Api]

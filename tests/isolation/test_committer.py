@@ -1,20 +1,25 @@
 """The writer serves owners in turn, whatever they ask for, and begins nothing that nobody waits for."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.domain.errors import QueueFull
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.ledger.batch import Commit
 from jobledger_service.ledger.commands import CreateJob, Heartbeat
-from jobledger_service.ledger.committer import BATCH, UPKEEP_ROWS, Committer, QueueBounds
+from jobledger_service.ledger.committer import BATCH, UPKEEP_ROWS, Committer
 from jobledger_service.ledger.incoming import DeadlinePassedError, Incoming, incoming
+from msgspec.structs import replace
 
-from tests.support.ledger import Ledger
+from tests.support.bounds import BOUND
+from tests.support.ledger import PATIENT, Ledger
+
+pytestmark = pytest.mark.fast
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ async def queued(committer: Committer, count: int) -> None:
 
 
 async def test_an_owner_who_floods_is_served_in_turn_with_another_one(ledger: Ledger):
-    committer = Committer(ledger.executor, ledger.commits.append)
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
     flood = [asyncio.create_task(committer.submit(create("flood", f"job-{n}", 100))) for n in range(60)]
     mine = asyncio.create_task(committer.submit(create("bystander", "mine", 100)))
     await queued(committer, 61)
@@ -64,7 +69,7 @@ async def test_upkeep_waits_in_its_callers_queue_and_a_flood_of_it_delays_nobody
     def committed(_: Commit) -> None:
         done.append("mine")
 
-    committer = Committer(ledger.executor, committed)
+    committer = Committer(ledger.executor, committed, bounds=PATIENT)
     incoming.set(Incoming("flood"))
     flood = [asyncio.create_task(committer.maintain(lambda: done.append("flood"))) for _ in range(200)]
     incoming.set(Incoming("bystander"))
@@ -81,7 +86,7 @@ async def test_upkeep_that_fails_fails_for_its_caller_alone(ledger: Ledger):
     def fail() -> None:
         raise LookupError("this one")
 
-    committer = Committer(ledger.executor, ledger.commits.append)
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
     failing = asyncio.create_task(committer.maintain(fail))
     other = asyncio.create_task(committer.maintain(lambda: "done"))
     await queued(committer, 2)
@@ -93,7 +98,7 @@ async def test_upkeep_that_fails_fails_for_its_caller_alone(ledger: Ledger):
 
 
 async def test_a_flood_of_upkeep_is_refused_and_other_owners_are_not(ledger: Ledger):
-    committer = Committer(ledger.executor, ledger.commits.append, bounds=QueueBounds(commands=20))
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=replace(PATIENT, commands=20))
     incoming.set(Incoming("flood"))
     flood = [asyncio.create_task(committer.maintain(lambda: True)) for _ in range(50)]
     await asyncio.sleep(0)  # all have been let in, or refused
@@ -107,10 +112,32 @@ async def test_a_flood_of_upkeep_is_refused_and_other_owners_are_not(ledger: Led
     assert await mine
 
 
+@pytest.mark.parametrize(("stall", "is_stopped"), [(0.0, True), (1_000.0, False)])
+async def test_a_batch_that_runs_for_too_long_is_one_that_the_database_does_not_answer(
+    ledger: Ledger, stall: float, is_stopped: bool
+):
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=replace(PATIENT, stall=stall))
+    begun, answered = threading.Event(), threading.Event()
+
+    def write() -> bool:
+        begun.set()
+        return answered.wait(BOUND)
+
+    running = asyncio.create_task(committer.run())
+    writing = asyncio.create_task(committer.maintain(write))
+    await asyncio.to_thread(begun.wait, BOUND)
+    assert committer.is_stopped is is_stopped
+    answered.set()
+    assert await writing
+    committer.close()
+    await running
+    assert not committer.is_stopped
+
+
 async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_is_let_in_when_that_is_not(
     ledger: Ledger,
 ):
-    committer = Committer(ledger.executor, ledger.commits.append, bounds=QueueBounds(commands=8))
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=replace(PATIENT, commands=8))
     creating = [asyncio.create_task(committer.submit(create("a", f"job-{n}", BATCH.rows))) for n in range(20)]
     await asyncio.sleep(0)  # as many wait as may
     with pytest.raises(QueueFull):
@@ -128,7 +155,7 @@ async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_i
 
 
 async def test_a_command_whose_deadline_is_over_is_not_begun(ledger: Ledger):
-    committer = Committer(ledger.executor, ledger.commits.append)
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
     incoming.set(Incoming("a", deadline=asyncio.get_running_loop().time()))
     late = asyncio.create_task(committer.submit(create("a", "late")))
     incoming.set(Incoming("a"))
@@ -143,7 +170,7 @@ async def test_a_command_whose_deadline_is_over_is_not_begun(ledger: Ledger):
 
 
 async def test_a_caller_that_leaves_is_out_of_the_queue_and_its_sums_at_once(ledger: Ledger):
-    committer = Committer(ledger.executor, ledger.commits.append)
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
     incoming.set(Incoming("a", size=1_000))
     tasks = [asyncio.create_task(committer.submit(create("a", f"job-{n}"))) for n in range(3)]
     await queued(committer, 3)

@@ -18,6 +18,8 @@ from jobledger_service.ledger.touched import MAX_EVENT_BYTES
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database
 
+pytestmark = pytest.mark.fast
+
 COUNT = 40
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobledger_service.domain.errors import QueueFull
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.ledger.admission import Admission, Pace
 from jobledger_service.ledger.fair_queue import COMMAND_COST, TURN, Bounds, FairQueue, Waiting
 from jobledger_service.ledger.shares import Shares

@@ -24,6 +24,8 @@ from jobledger_service.ledger.commands import (
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database
 
+pytestmark = pytest.mark.fast
+
 DELAY = 2_000_000
 REPORTS = ["heartbeat", "complete", "fail", "release"]
 

@@ -37,6 +37,7 @@ from jobledger_service.rpc.worker_requests import Given
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.bounds import BOUND
 from tests.support.databases import new_database
+from tests.support.ledger import PATIENT
 
 SIZE = 900
 """Chunks of a job: two such jobs have room in one transaction, three have not."""
@@ -143,7 +144,7 @@ async def test_an_import_goes_in_steps_another_owner_lands_between_them_and_a_re
         ledger.commits.append(commit)
         begun.set()
 
-    committer = Committer(ledger.executor, committed)
+    committer = Committer(ledger.executor, committed, bounds=PATIENT)
     running = asyncio.create_task(committer.run())
     service = ImportService(committer, Given(lambda: ledger.now, lambda: 0.5, (), ledger.reads.epoch))
 

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from jobledger.v1.job_service_pb2 import ListJobsRequest
 
@@ -19,7 +20,8 @@ from tests.support.tenants import Shared, shared_server
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 MALFORMED = [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x0b" * 200]
 STRANGERS = 200
-HEALTH, REFLECTION = "/grpc.health.v1.Health", "/grpc.reflection.v1alpha.ServerReflection"
+HEALTH, REFLECTION = "/grpc.health.v1.Health", "/grpc.reflection.v1.ServerReflection"
+REFLECTION_V1ALPHA = "/grpc.reflection.v1alpha.ServerReflection"
 CHANNELZ = "/grpc.channelz.v1.Channelz"
 Send = Callable[[grpc.aio.Channel, bytes], object]
 
@@ -51,13 +53,16 @@ async def watch(channel: grpc.aio.Channel, raw: bytes) -> None:
     assert await channel.unary_stream(f"{HEALTH}/Watch")(raw).read()
 
 
-async def reflect(channel: grpc.aio.Channel, raw: bytes) -> None:
-    async for _ in channel.stream_stream(f"{REFLECTION}/ServerReflectionInfo")(iter([raw])):
-        pass
+async def reflect(channel: grpc.aio.Channel, raw: bytes, service: str = REFLECTION) -> list[bytes]:
+    return [reply async for reply in channel.stream_stream(f"{service}/ServerReflectionInfo")(iter([raw]))]
+
+
+async def reflect_v1alpha(channel: grpc.aio.Channel, raw: bytes) -> list[bytes]:
+    return await reflect(channel, raw, REFLECTION_V1ALPHA)
 
 
 @pytest.mark.parametrize("raw", MALFORMED, ids=range(len(MALFORMED)))
-@pytest.mark.parametrize("send", [check, watch, reflect])
+@pytest.mark.parametrize("send", [check, watch, reflect, reflect_v1alpha])
 async def test_bytes_that_are_no_message_are_invalid_and_tell_nothing(
     channel: grpc.aio.Channel, send: Send, raw: bytes
 ):
@@ -84,6 +89,19 @@ async def test_a_service_that_there_is_not_has_no_health(channel: grpc.aio.Chann
     assert len(said.metadata["service"]) == 128
     call = HealthStub(channel).Watch(HealthCheckRequest(service="nothing"))
     assert (await call.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
+
+
+@pytest.mark.parametrize("ask", [reflect, reflect_v1alpha])
+async def test_both_versions_of_reflection_list_and_describe_both(channel: grpc.aio.Channel, ask: Send):
+    names = {service.removeprefix("/") for service in (REFLECTION, REFLECTION_V1ALPHA)}
+    [listed] = await ask(channel, ServerReflectionRequest(list_services="*").SerializeToString())
+    services = ServerReflectionResponse.FromString(listed).list_services_response.service
+    assert {one.name for one in services} >= names
+    for name in names:
+        [reply] = await ask(channel, ServerReflectionRequest(file_containing_symbol=name).SerializeToString())
+        [raw] = ServerReflectionResponse.FromString(reply).file_descriptor_response.file_descriptor_proto
+        file = FileDescriptorProto.FromString(raw)
+        assert f"{file.package}.{file.service[0].name}" == name
 
 
 async def test_reflection_answers_what_it_does_not_know_by_name(channel: grpc.aio.Channel):

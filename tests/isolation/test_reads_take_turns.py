@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from jobledger_service.domain.errors import TooManyReads
+from jobledger_service.domain.limit_errors import TooManyReads
 from jobledger_service.ledger.readers import OWNER_THREADS, SharedReaders
 
 from tests.support.bounds import BOUND

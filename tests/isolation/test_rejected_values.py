@@ -25,6 +25,8 @@ from jobledger_service.store.writing import SqlWriteStore
 
 from tests.support.databases import new_database
 
+pytestmark = pytest.mark.fast
+
 HOSTILE, BYSTANDER = "mallory", "bob"
 UNFIT_KEYS = [f"{HOSTILE}/x\0", f"{HOSTILE}/\ud800"]
 UNFIT_INDEXES = [2**31, 2**63, -(2**70)]
@@ -85,7 +87,7 @@ async def test_a_poisoned_read_fails_alone_among_those_that_it_shares_a_statemen
         asked = [*keys[:7], UNFIT_KEYS[0], *keys[7:13], UNFIT_KEYS[1], *keys[13:]]
 
         async def found(key: str) -> str | None:
-            read, _ = await queries.find_job(key, full=True)
+            read = await queries.show_job(key, lambda read, _: read, full=True)
             return read.job.key if read else None
 
         answers = await asyncio.gather(*map(found, asked), return_exceptions=True)

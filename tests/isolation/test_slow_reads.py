@@ -9,8 +9,9 @@ from pathlib import Path
 import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
-from jobledger.v1.job_service_pb2 import ListJobsRequest
-from jobledger_service.domain.errors import ReadTooLong
+from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
+from jobledger_service.domain.errors import StoreUnavailable
+from jobledger_service.domain.limit_errors import ReadTooLong
 from jobledger_service.ledger.readers import OWNER_THREADS
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.migrate import upgrade
@@ -21,7 +22,7 @@ from tests.support.databases import new_database
 from tests.support.errors import refused
 from tests.support.keys import CALLER, WORKER, KeyedApi, first_key
 from tests.support.postgres import connect as connect_to_database
-from tests.support.states import CHUNK_PROCESSING, OK, chunk_states
+from tests.support.states import CHUNK_PENDING, OK, chunk_states
 
 BLOCKED = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -38,14 +39,14 @@ A_MOMENT = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE
 
 @pytest.fixture
 def limited(store: str, tmp_path: Path) -> Iterator[Database]:
-    """Return a database of which a read may take half a second."""
-    with closing(open_database(new_database(store, tmp_path), TimeLimits(read=0.5))) as opened:
+    """Return a database of which a read may take a second."""
+    with closing(open_database(new_database(store, tmp_path), TimeLimits(read=1))) as opened:
         upgrade(opened)
         yield opened
 
 
 def test_a_read_that_does_not_end_is_ended(limited: Database, store: str):
-    for _ in range(3):  # as often as it is asked for, and the connection is good for others afterwards
+    for _ in range(2):  # as often as it is asked for, and the connection is good for others afterwards
         with pytest.raises(ReadTooLong), limited.read() as connection:
             connection.exec_driver_sql(ENDLESS[store])
         with limited.read() as connection:
@@ -60,6 +61,26 @@ def test_a_read_of_many_statements_is_ended_as_a_whole(limited: Database):
 
     with pytest.raises(ReadTooLong):
         read()
+
+
+def test_a_read_that_is_ended_while_the_database_fails_is_not_told_that_it_takes_too_long(
+    limited: Database, store: str
+):
+    def fail_meanwhile() -> None:
+        with limited.read() as connection:
+            limited.availability.failed()
+            connection.exec_driver_sql(ENDLESS[store])
+
+    with pytest.raises(StoreUnavailable):
+        fail_meanwhile()
+    assert limited.availability.is_away
+    with pytest.raises(StoreUnavailable), limited.read() as connection:
+        connection.exec_driver_sql(ENDLESS[store])
+    with limited.read() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    assert not limited.availability.is_away
+    with pytest.raises(ReadTooLong), limited.read() as connection:
+        connection.exec_driver_sql(ENDLESS[store])
 
 
 def search(api: KeyedApi, kind: str) -> "asyncio.Task[object]":
@@ -99,23 +120,28 @@ async def test_lists_that_are_stuck_delay_nobody_else(tmp_path: Path, opened: As
         return one
 
     # The second server looks after no leases: those that end are the first one's.
-    near = serving(database, tmp_path, 1, auth="keys", database_read_timeout="60")
-    with near as [first], serving(database, tmp_path, 1, auth="keys", duty_interval="3600") as [second]:
+    # Nothing that is stuck gives up within the test.
+    patient = {f"database_{name}_timeout": "300" for name in ("read", "statement", "lock")}
+    with (
+        serving(database, tmp_path, 1, auth="keys", **patient) as [first],
+        serving(database, tmp_path, 1, auth="keys", duty_interval="3600") as [second],
+    ):
         admin = api(second.target, token)
         made = {owner: await admin.make(CALLER, WORKER, owner=owner) for owner in ("alice", "bob", "carol")}
         alice, bob, carol = (api(first.target, made[owner].token) for owner in ("alice", "bob", "carol"))
         elsewhere = api(second.target, made["bob"].token)
         job = await bob.create(kind, retry_policy=AT_ONCE)
-        await bob.claim(kind, lease_duration={"seconds": 2})
-        async with bob.watch_job(job.job_id) as watch:
-            assert (await watch.change()).job.chunks_summary.processing == 1
+        async with bob.watch_job(job.job_id, mode=WatchMode.WATCH_MODE_EVERY) as watch:
+            await watch.change()
             with search_is_stuck(database):
                 lists = [search(alice, kind) for _ in range(10)]
                 await asyncio.to_thread(stuck, database, OWNER_THREADS - 1)
                 # Of bob, at the same server: a list and a job; a lease that ends; a change that another server makes.
                 listed = await bob.jobs.ListJobs(ListJobsRequest(filter={"kinds": [kind]}))
                 assert [one.job_id for one in listed.jobs] == [job.job_id]
-                assert chunk_states(await bob.get(job.job_id)) == [CHUNK_PROCESSING]
+                assert chunk_states(await bob.get(job.job_id)) == [CHUNK_PENDING]
+                await bob.claim(kind, lease_duration={"seconds": 1})
+                assert (await watch.change()).job.chunks_summary.processing == 1
                 assert (await watch.change()).job.chunks_summary.processing == 0
                 [again] = await elsewhere.claim(kind, wait={"seconds": 30})
                 await watch.until(lambda message: message.job.chunks_summary.processing == 1)

@@ -39,6 +39,7 @@ from tests.bulk.runs import ended
 from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
 from tests.support.keys import CALLER, KeyedApi
+from tests.support.ledger import PATIENT
 from tests.support.states import COMPLETED
 
 from .conftest import Tenants
@@ -93,7 +94,7 @@ async def forgetting(
     reads, codec = SqlReadStore(database), ProtoCodec()
     queries = Queries(reads)
     executor = Executor(SqlWriteStore(database), codec, lambda: clock[0], queries.cursor, Retention(), quiet=0)
-    committer = Committer(executor, lambda _: None)
+    committer = Committer(executor, lambda _: None, bounds=PATIENT)
     running = asyncio.create_task(committer.run())
     upkeep, kept = SqlUpkeep(database, codec.audited), Kept(events=DAY, audit=2 * DAY, statistics=3 * DAY)
     yield [

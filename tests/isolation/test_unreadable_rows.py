@@ -24,6 +24,7 @@ from jobledger.v1.bulk_pb2 import UpdateJobPrioritiesRequest
 from jobledger.v1.job_pb2 import Job, JobState, JobView
 from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, ListChunksRequest, ListJobsRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
+from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseStatus
 from jobledger_service.store.engines import open_database
 from sqlalchemy import text
 
@@ -35,6 +36,7 @@ from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi, first_key
 from tests.support.server import Server
 
 KIND = "k"
+QUEUE = "queue"
 NAMES = ["nan", "policy", "deep", "event", "chunk", "told", "good"]
 BAD = {"nan", "policy", "chunk"}
 """Jobs whose rows cannot be read, or shown as JSON, in view FULL."""
@@ -81,6 +83,8 @@ async def _fill(server: Server, admin: str) -> tuple[str, str, bytes, dict[str, 
             await api.create(KIND, job_id=name, input={"n": 1})
         for name, priority in (("deeper", 9), ("fine", 1)):
             await api.create("deeper", job_id=name, priority=priority, input={"n": 1})
+        for name, priority in (("no-job", 9), ("no-chunk", 8), ("after", 1)):
+            await api.create(QUEUE, job_id=name, priority=priority, item_count=3, chunk_size=1)
         for name in ("ended", "kept"):  # these are outlived, and one of alice's cannot be removed
             await api.create("other", job_id=name)
             await api.cancel(name)
@@ -117,6 +121,8 @@ def _damage(database: str) -> None:
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deep'", to=_deep())
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deeper'", to=_deep())
         change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/chunk'")
+        change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/no-job'")
+        change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
         junk = {"to": b"\xff\xff\xff"}
         change("UPDATE events SET message = :to WHERE job_key = 'alice/event'", **junk)
         raw = connection.execute(text("SELECT message FROM events WHERE job_key = 'alice/told'")).scalar_one()
@@ -261,6 +267,27 @@ async def test_a_watch_goes_on_but_the_owners_is_told(damaged: Damaged, alice: K
     assert said.metadata == {"job_id": "event"}
 
 
+async def test_the_snapshots_of_a_watch_go_on_and_name_what_cannot_be_shown(alice: KeyedApi, bob: KeyedApi):
+    for api, bad in ((alice, {"nan", "policy"}), (bob, set[str]())):
+        shown, unreadable = list[str](), set[str]()
+        async with api.watch_jobs(KIND) as watch:
+            while (message := await watch.message()).type == rpc.WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT:
+                MessageToJson(message)
+                assert message.HasField("job") != bool(message.unreadable_job_ids)
+                shown += [message.job.job_id] if message.HasField("job") else []
+                unreadable |= set(message.unreadable_job_ids)
+        assert message.type == rpc.WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
+        assert (sorted(shown), unreadable) == (sorted(set(NAMES) - bad), bad)
+
+
+async def test_a_watch_of_one_job_that_cannot_be_shown_is_told(alice: KeyedApi):
+    for job_id in ("nan", "policy", "chunk", "deep"):
+        async with alice.watch_job(job_id) as watch:
+            with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+                await watch.message()
+        assert said.metadata == {"job_id": job_id}
+
+
 async def test_retention_goes_on(alice: KeyedApi, bob: KeyedApi):
     for api, job_ids in ((alice, ["ended"]), (bob, ["ended", "kept"])):
         request = BatchGetJobsRequest(job_ids=job_ids)
@@ -285,6 +312,33 @@ async def test_a_claim_goes_on_and_a_chunk_that_cannot_be_shown_fails(alice: Key
     basic = GetJobRequest(job_id="deeper", view=JobView.JOB_VIEW_BASIC)
     job = (await alice.jobs.GetJob(basic)).job
     assert (job.state, job.error.code) == (JobState.JOB_STATE_FAILED, "INPUT_UNREADABLE")
+
+
+async def test_a_claim_passes_over_what_cannot_be_read_and_gets_what_waits_behind_it(
+    damaged: Damaged, alice: KeyedApi, bob: KeyedApi
+):
+    def places(claimed: list[ClaimedChunk]) -> list[tuple[str, int]]:
+        return [(one.job_id, one.chunk.index) for one in claimed]
+
+    behind = [("no-chunk", 1), ("no-chunk", 2), *(("after", index) for index in range(3))]
+    first = await alice.claim(QUEUE, 1)
+    assert places(first) == behind[:1]
+    assert places(await alice.claim(QUEUE, 10)) == behind[1:]
+    assert [job_id for job_id, _ in places(await bob.claim(QUEUE, 10))] == ["no-job"] * 3 + ["no-chunk"] * 3 + [
+        "after"
+    ] * 3
+    assert (await alice.report(first[0])).status == LeaseStatus.LEASE_STATUS_OK
+    lines = [json.loads(line) for line in damaged.server.log.read_text().splitlines()]
+    aside = {(line["place"], line["row"]) for line in lines if line["event"] == "a row cannot be read and is set aside"}
+    assert {("job", "alice/no-job"), ("chunk", "('alice/no-chunk', 0)")} <= aside
+
+
+async def test_a_verb_on_a_job_that_cannot_be_read_says_so(alice: KeyedApi, bob: KeyedApi):
+    for verb in (alice.cancel("policy"), alice.create("other", job_id="policy")):
+        with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:
+            await verb
+        assert said.metadata == {"job_id": "policy"}
+    assert (await bob.get("policy")).state == JobState.JOB_STATE_QUEUED
 
 
 async def test_what_is_set_aside_is_counted_and_logged_with_its_place(damaged: Damaged, alice: KeyedApi):

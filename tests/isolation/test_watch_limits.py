@@ -8,7 +8,7 @@ import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from jobledger_client import AsyncJobClient
-from jobledger_service.domain.errors import TooManyWatches
+from jobledger_service.domain.limit_errors import TooManyWatches
 from jobledger_service.rpc.public_streams import MAX_PER_CONNECTION, PublicStreams
 from jobledger_service.settings import Settings
 
@@ -16,6 +16,8 @@ from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.errors import refused
 from tests.support.server import Server
+
+pytestmark = pytest.mark.one_store("streams are counted in the server")
 
 Connect = Callable[[Server], Api]
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -15,7 +15,9 @@ from jobledger_service.ledger.commands import ClaimChunks, Claimed, CreateJob
 from jobledger_service.ledger.committer import Committer
 
 from tests.support.bounds import BOUND
-from tests.support.ledger import Ledger, create
+from tests.support.ledger import PATIENT, Ledger, create
+
+pytestmark = pytest.mark.fast
 
 MINUTE = 60_000_000
 Task = asyncio.Task[list[Claimed]]
@@ -38,7 +40,7 @@ class Ledgered:
     """A committer and its claims; `on_commit` may be set, to act between a commit and its answers."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.committer = Committer(ledger.executor, self._committed)
+        self.committer = Committer(ledger.executor, self._committed, bounds=PATIENT)
         self.claims = ClaimQueue(self.committer)
         self.on_commit: Callable[[Commit], None] = lambda _: None
 

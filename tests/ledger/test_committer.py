@@ -3,14 +3,18 @@
 import asyncio
 
 import pytest
-from jobledger_service.domain.errors import Draining, JobAlreadyExists, QueueFull
+from jobledger_service.domain.errors import Draining, JobAlreadyExists
 from jobledger_service.domain.job import JobSpec
 from jobledger_service.domain.lifecycle import NewJob
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.ledger.commands import CreateJob
-from jobledger_service.ledger.committer import Committer, QueueBounds
+from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.write_ports import RejectedStatementError
+from msgspec.structs import replace
 
-from tests.support.ledger import Ledger, create
+from tests.support.ledger import PATIENT, Ledger, create
+
+pytestmark = pytest.mark.fast
 
 UNKNOWN_TO_THE_STORE = 99
 """A priority that no caller can give; the store's check constraint rejects it."""
@@ -38,7 +42,7 @@ def test_a_refusal_fails_its_own_caller_and_a_later_command_sees_an_earlier_one(
 
 
 async def test_a_caller_that_left_before_its_batch_costs_nothing(ledger: Ledger):
-    committer = Committer(ledger.executor, ledger.commits.append)
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
     leaving = asyncio.create_task(committer.submit(create("left")))
     staying = asyncio.create_task(committer.submit(create("stayed")))
     await asyncio.sleep(0)  # both are in the queue
@@ -53,7 +57,7 @@ async def test_a_caller_that_left_before_its_batch_costs_nothing(ledger: Ledger)
 
 
 async def test_a_full_queue_refuses_and_a_closed_one_drains(ledger: Ledger):
-    committer = Committer(ledger.executor, ledger.commits.append, bounds=QueueBounds(commands=3))
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=replace(PATIENT, commands=3))
     waiting = [asyncio.create_task(committer.submit(create(name))) for name in ("a", "b")]
     await asyncio.sleep(0)  # both are in the queue
     with pytest.raises(QueueFull):
@@ -67,7 +71,7 @@ async def test_a_full_queue_refuses_and_a_closed_one_drains(ledger: Ledger):
 
 
 async def test_commands_that_come_together_are_one_transaction_and_a_heavy_one_ends_it(ledger: Ledger):
-    committer = Committer(ledger.executor, ledger.commits.append)
+    committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
     heavy = CreateJob(NewJob(JobSpec("me", "heavy", "k", b""), [1] * 10_000), "caller")
     waiting = [asyncio.create_task(committer.submit(c)) for c in (create("a"), create("b"), heavy, create("c"))]
     await asyncio.sleep(0)  # all are in the queue

@@ -34,8 +34,19 @@ async def set_limit(api: Api, scope: str, most: int) -> Limit:
 
 
 async def limit(api: Api, scope: str) -> Limit | None:
-    found = (await LimitServiceStub(api.channel).ListLimits(ListLimitsRequest())).limits
-    return next((one for one in found if one.scope == scope), None)
+    return next((one for one in await listed_limits(api) if one.scope == scope), None)
+
+
+async def listed_limits(api: Api, page_size: int = 0) -> list[Limit]:
+    """Return all limits, page by page."""
+    request, found = ListLimitsRequest(page_size=page_size), list[Limit]()
+    while True:
+        page = await LimitServiceStub(api.channel).ListLimits(request)
+        assert len(page.limits) <= (page_size or 100)
+        found += page.limits
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            return found
 
 
 async def granted(api: Api, job_id: str) -> Job:
@@ -210,6 +221,7 @@ async def test_a_chunk_of_a_job_that_waits_is_not_claimed_by_name(api: Api, kind
         await api.work.ClaimChunk(ClaimChunkRequest(job_id=second.job_id, worker="w"))
 
 
+@pytest.mark.long  # servers are stopped and started
 async def test_limits_outlive_a_restart(start_server: StartServer, connect: Connect, kind: str):
     server: Server = start_server()
     api = connect(server)
@@ -281,3 +293,17 @@ async def test_a_broken_scope_is_named(api: Api, scope: str):
 async def test_a_broken_number_is_named(api: Api, kind: str, most: int):
     with invalid("max_running"):
         await set_limit(api, f"kind:{kind}", most)
+
+
+async def test_limits_are_listed_page_by_page(api: Api, kind: str):
+    scopes = [f"label:{kind}={n}" for n in range(5)]
+    for scope in scopes:
+        await set_limit(api, scope, 1)
+    await LimitServiceStub(api.channel).DeleteLimit(DeleteLimitRequest(scope=scopes[2]))
+    listed = [one.scope for one in await listed_limits(api, page_size=2)]
+    assert listed == sorted(listed)
+    assert [scope for scope in listed if kind in scope] == [*scopes[:2], *scopes[3:]]
+    with invalid("page_size"):
+        await LimitServiceStub(api.channel).ListLimits(ListLimitsRequest(page_size=-1))
+    with refused(grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_INVALID", "page_token"):
+        await LimitServiceStub(api.channel).ListLimits(ListLimitsRequest(page_token="x"))

@@ -29,6 +29,7 @@ from tests.test_server import refused_to_start
 CHANNELZ = "grpc.channelz.v1.Channelz"
 OF_ADMINS = {
     "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "jobledger.v1.AdminService",
 }

@@ -8,21 +8,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import grpc
-import psycopg
 import pytest
 from click.testing import Result
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_service_pb2 import ListChunksRequest
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
 from jobledger_service import cli
-from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK
 from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.errors import refused
-from tests.support.postgres import address
+from tests.support.postgres import address, run_program
 from tests.support.server import Server
 from tests.support.states import CHUNK_PENDING, COMPLETED, LEASE_LOST, OK
 
@@ -36,22 +34,22 @@ def run(*words: str) -> Result:
 
 
 def backed_up(database: str, directory: Path) -> str:
-    """Return a back-up of a database that no server has open: a file, or a database beside it."""
+    """Return the file of a back-up, made as the documentation says."""
+    file = str(directory / "backup")
     if database.startswith("sqlite"):
-        assert run("backup", str(directory / "backup.db"), "--database", database).exit_code == 0
-        return str(directory / "backup.db")
-    url = make_url(database)
-    with psycopg.connect(address(database, "postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {url.database}_backup TEMPLATE {url.database}")
-    return url.set(database=f"{url.database}_backup").render_as_string(hide_password=False)
+        assert run("backup", file, "--database", database).exit_code == 0
+    else:
+        run_program("pg_dump", "--format=custom", f"--file={file}", address(database))
+    return file
 
 
-def restored(backup: str, directory: Path) -> str:
-    """Return a database made of a back-up as the documentation says."""
-    if backup.startswith("postgresql"):
-        said = run("new-epoch", "--database", backup)
+def restored(backup: str, lost: str, directory: Path) -> str:
+    """Return a database made of a back-up as the documentation says, on PostgreSQL in place of what is there."""
+    if lost.startswith("postgresql"):
+        run_program("pg_restore", "--clean", "--if-exists", f"--dbname={address(lost)}", backup)
+        said = run("new-epoch", "--database", lost)
         assert said.exit_code == 0, said.output
-        return backup
+        return lost
     database = f"sqlite:///{directory / 'restored.db'}"
     said = run("restore", backup, "--database", database)
     assert said.exit_code == 0, said.output
@@ -100,7 +98,7 @@ async def test_what_was_carried_from_before_a_restore_is_refused_for_ever(
     lost = await Carried.away(connect(first), f"{kind}.lost")  # after it
     assert first.stop() == 0
 
-    second = Server(restored(backup, tmp_path), tmp_path, QUICK).start()
+    second = Server(restored(backup, first.database, tmp_path), tmp_path, QUICK).start()
     api = connect(second)
     # The same keys and positions come again, with leases of the same numbers.
     again = await api.create(f"{kind}.lost", job_id=lost.job_id, item_count=2, chunk_size=1)
@@ -123,7 +121,8 @@ async def test_a_chunk_that_was_held_at_the_back_up_is_claimable_when_its_lease_
     first = Server(new_database(store, tmp_path), tmp_path, QUICK).start()
     held = await Carried.away(connect(first), kind)
     assert first.stop() == 0
-    second = Server(restored(backed_up(first.database, tmp_path), tmp_path), tmp_path, QUICK).start()
+    backup = backed_up(first.database, tmp_path)
+    second = Server(restored(backup, first.database, tmp_path), tmp_path, QUICK).start()
     api = connect(second)
     async with api.watch_job(held.job_id) as watch:
         message = await watch.until(

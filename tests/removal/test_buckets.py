@@ -14,6 +14,8 @@ from tests.support.databases import new_database
 from tests.support.server import Server
 from tests.support.states import COMPLETED
 
+pytestmark = pytest.mark.long  # object stores are started, and go away
+
 ROOTS = ("media/out/", "whole", "absent")
 
 

@@ -7,17 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import QUICK
 from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.server import Server, running
 
-SETTINGS = {
-    "log_format": "json",
-    "duty_interval": "0.2",
-    "expiry_delay": "0.1",
-    "retention_interval": "0.2",
-    "bookmark_interval": "0.5",
-}
+SETTINGS = QUICK | {"retention_interval": "0.2"}
 
 Connect = Callable[..., Api]
 

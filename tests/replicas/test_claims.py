@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 
 import grpc
+import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import ListJobEventsRequest
@@ -16,6 +17,8 @@ from tests.support.errors import read
 from tests.support.postgres import connect as connect_to_database
 from tests.support.server import Server
 from tests.support.states import COMPLETED, OK, summary
+
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 CLAIMED, CHUNK_COMPLETED = ChangeType.CHANGE_TYPE_CLAIMED, ChangeType.CHANGE_TYPE_CHUNK_COMPLETED
 WORKERS, JOBS, CHUNKS = 24, 3, 100

@@ -21,6 +21,8 @@ from tests.support.errors import read
 from tests.support.server import Server
 from tests.support.streams import Faults, faults
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 EVERY = WatchMode.WATCH_MODE_EVERY
 
 

@@ -4,6 +4,7 @@ import asyncio
 import random
 
 import grpc
+import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobsRequest, UpdateJobRequest, WatchMode
 
 from tests.support.api import Api, fresh_kind
@@ -11,8 +12,11 @@ from tests.support.bounds import BOUND
 from tests.support.lives import assert_gapless, ended, live
 from tests.support.watching import DELETED
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 EVERY = WatchMode.WATCH_MODE_EVERY
 OBSERVERS = 9
+KEPT = 50  # of each writer, so that all that are kept have room in one page
 
 
 async def test_a_read_after_an_acknowledged_write_sees_it_at_every_replica(apis: list[Api], kind: str):
@@ -70,10 +74,12 @@ async def test_lists_and_watches_at_different_replicas_fit_together_while_all_wr
         while len(observers) < OBSERVERS:
             round_ += 1
             api = apis[round_ % 3]
-            await live(api, await api.create(fresh_kind(), labels=labels, item_count=2, chunk_size=1), reports=2)
+            lived = await api.create(fresh_kind(), labels=labels, item_count=2, chunk_size=1)
+            await live(api, lived, reports=2)
             job = await api.create(fresh_kind(), labels=labels)
             await apis[n % 3].cancel(job.job_id)
-            await apis[(n + 1) % 3].jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
+            for gone in (job, lived) if round_ > n + KEPT else (job,):
+                await apis[(n + 1) % 3].jobs.DeleteJob(DeleteJobRequest(job_id=gone.job_id))
 
     async def observe(n: int) -> dict[str, int]:
         listed = await apis[n % 3].jobs.ListJobs(listing)

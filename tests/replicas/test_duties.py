@@ -27,6 +27,8 @@ from tests.support.server import Server
 from tests.support.states import CANCELLED, CANCELLING, FAILED, QUEUED
 from tests.support.watching import CHANGED, DELETED, Watch
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 EVERY = WatchMode.WATCH_MODE_EVERY
 EAGER = {"duty_interval": "0.02", "retention_interval": "0.02"}
 SECOND = timedelta(seconds=1)

@@ -17,6 +17,8 @@ from tests.support.states import COMPLETED, OK
 from tests.support.streams import Faults, faults
 from tests.support.watching import Watch
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 EVERY = WatchMode.WATCH_MODE_EVERY
 LAST = "the last"
 

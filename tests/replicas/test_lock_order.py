@@ -5,6 +5,7 @@ import random
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from jobledger.v1.job_service_pb2 import JobLimit
 from jobledger.v1.limit_service_pb2 import SetLimitRequest
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
@@ -16,6 +17,8 @@ from tests.support.databases import new_database
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi, first_key
 from tests.support.postgres import connect as connect_to_database
 from tests.support.states import CANCELLED, LEASE_LOST
+
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 LABELS = [f"{name}{number}" for name in "zyxw" for number in range(4)]
 WRITERS, JOBS = 12, 40

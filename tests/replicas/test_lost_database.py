@@ -10,6 +10,7 @@ import grpc
 import psycopg
 import pytest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
+from sqlalchemy import make_url
 
 from tests.replicas.conftest import SETTINGS, Connect
 from tests.support.api import Api
@@ -21,6 +22,8 @@ from tests.support.postgres import connect as connect_to_database
 from tests.support.postgres import end_connections, shut_off
 from tests.support.server import Server
 from tests.support.states import OK
+
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 EVERY = WatchMode.WATCH_MODE_EVERY
 Refusals = list[Refusal]
@@ -131,6 +134,20 @@ async def test_calls_while_the_database_is_away_are_unavailable_and_then_go_on(
     assert server.pid == pid
 
 
+async def test_who_floods_while_the_database_is_away_is_not_told_that_too_much_waits(
+    connect: Connect, tmp_path: Path, kind: str
+):
+    server = Server(new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"queue_limit": "1"}).start()
+    api = connect(server)
+    with shut_off(server.database):
+        await refused_once(api.create(kind))
+        flood = await asyncio.gather(*(api.create(kind) for _ in range(100)), return_exceptions=True)
+    refusals = [read(answer) for answer in flood if isinstance(answer, grpc.aio.AioRpcError)]
+    assert len(refusals) == 100
+    assert {(said.code, said.reason) for said in refusals} == {AWAY}
+    assert server.stop() == 0
+
+
 async def test_connections_that_are_ended_under_load_cost_refusals_and_nothing_else(
     server: Server, connect: Connect, kind: str
 ):
@@ -172,7 +189,19 @@ async def refused_once(call: Awaitable[object]) -> None:
         raise AssertionError("a call without a database is answered")
 
 
-async def test_a_deadlock_with_another_transaction_is_tried_again(server: Server, connect: Connect, kind: str):
+@pytest.fixture
+def patient_server(tmp_path: Path) -> Iterator[Server]:
+    """Return a replica whose transactions look for a deadlock after 5 s, within which a slow machine makes one."""
+    database = new_database("postgresql", tmp_path)
+    with connect_to_database(database) as connection:
+        connection.execute(f"ALTER DATABASE {make_url(database).database} SET deadlock_timeout = '5s'")
+    one = Server(database, tmp_path, SETTINGS | {"database_lock_timeout": "60", "database_statement_timeout": "60"})
+    yield one.start()
+    assert one.stop() == 0
+
+
+async def test_a_deadlock_with_another_transaction_is_tried_again(patient_server: Server, connect: Connect, kind: str):
+    server = patient_server
     api = connect(server)
     jobs = sorted([(await api.create(kind, item_count=1)).job_id for _ in range(2)])
     claimed = {one.job_id: one for one in await api.claim(kind, 2)}

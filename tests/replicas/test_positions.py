@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 
+import pytest
 from jobledger.v1.job_service_pb2 import ListJobsRequest, WatchMode
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, HeartbeatRequest, LeaseReport
 
@@ -14,6 +15,8 @@ from tests.support.postgres import connect as connect_to_database
 from tests.support.server import Server
 from tests.support.states import OK
 from tests.support.streams import Faults, faults
+
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 EVERY = WatchMode.WATCH_MODE_EVERY
 WRITERS, JOBS, BURSTS = 12, 50, 34  # 12 × 50 × 34 = 20,400 events, and those of creating and claiming

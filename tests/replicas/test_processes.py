@@ -20,6 +20,8 @@ from tests.support.lives import assert_gapless, ended, live
 from tests.support.server import Server
 from tests.test_server import refused_to_start
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 EVERY = WatchMode.WATCH_MODE_EVERY
 OWN = {"processes": "2", "metrics_listen": "127.0.0.1:0", "admin_listen": "127.0.0.1:0"}
 MANY = 24  # connections: that all of them go to one of two processes has a chance of one in 8 million

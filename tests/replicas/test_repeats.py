@@ -10,6 +10,8 @@ from tests.support.api import Api
 from tests.support.errors import read
 from tests.support.states import FAILED
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 ROUNDS = 25
 
 

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
 
@@ -21,12 +20,12 @@ from tests.support.proxy import SilentProxy, proxied
 from tests.support.server import Server
 from tests.support.states import OK
 
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
+
 LIMITS = {
-    "database_connect_timeout": "2", "database_statement_timeout": "1", "database_lock_timeout": "0.9",
-    "database_idle_timeout": "1", "database_read_timeout": "1", "database_export_timeout": "1",
+    "database_connect_timeout": "3", "database_statement_timeout": "3", "database_lock_timeout": "2.9",
+    "database_idle_timeout": "3", "database_read_timeout": "3", "database_export_timeout": "3",
 }  # fmt: skip
-TOO_LONG = (grpc.StatusCode.RESOURCE_EXHAUSTED, "READ_TOO_LONG")
-FULL = grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL"
 EVERY = WatchMode.WATCH_MODE_EVERY
 LISTENING = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query IN ('LISTEN jobledger', 'SELECT 1')
@@ -79,10 +78,7 @@ async def test_calls_while_nothing_comes_through_are_unavailable_and_then_all_ow
         messages += await watch.through(ended)
     assert_gapless(messages)
     for callers in (ours, others):
-        # A read whose time ran out just before the network came back was too long, and says so. A write behind one that
-        # has waited for long is refused at once.
-        assert {(said.code, said.reason) for said in callers.refusals} - {TOO_LONG, FULL} == {AWAY}
-        callers.refusals = [said for said in callers.refusals if (said.code, said.reason) not in (TOO_LONG, FULL)]
+        assert {(said.code, said.reason) for said in callers.refusals} == {AWAY}
     await assert_kept(alice, ours)
     await assert_kept(bob, others)
     assert distant.server.pid == pid

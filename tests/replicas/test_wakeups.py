@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import pytest
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
@@ -13,6 +14,8 @@ from tests.support.lives import assert_gapless, ended, live
 from tests.support.postgres import connect as connect_to_database
 from tests.support.postgres import end_connections
 from tests.support.server import Server
+
+pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
 EVERY = WatchMode.WATCH_MODE_EVERY
 LISTENING = "LISTEN %"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import grpc
+import pytest
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import (
@@ -26,6 +27,8 @@ from tests.support.api import Api, fresh_kind
 from tests.support.server import Server
 from tests.support.states import CANCELLED, CANCELLING, COMPLETED, FAILED, QUEUED, RUNNING
 from tests.support.watching import DELETED
+
+pytestmark = pytest.mark.long  # random lives of jobs
 
 Connect = Callable[[Server], Api]
 TASKS, STEPS = 12, 40

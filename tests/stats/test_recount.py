@@ -28,6 +28,7 @@ DERIVED = (
     WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0""",
     "SELECT limit_key, most, running, waiting FROM limits",
 )
+RECOUNTED, KEPT = {"counts", "limits", "job_words"}, {"rollups", "running_totals"}
 
 
 def derived(database: Database) -> list[list[Any]]:
@@ -137,7 +138,9 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
                 await lives(api, chance)
         said, progress = (stream.decode() for stream in await ended)
         assert process.returncode == 0, progress
-        assert said.startswith("corrected: ")
+        became = dict(line.split(": ", 1) for line in said.splitlines())
+        assert {name for name, what in became.items() if what.endswith("rows corrected")} == RECOUNTED
+        assert {name for name, what in became.items() if what.startswith("not recounted; ")} == KEPT
         assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "words"}
         assert recount(database) == Recounted()
         for api in apis:

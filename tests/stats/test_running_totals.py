@@ -87,6 +87,7 @@ def plain(activity: Activity) -> dict[object, int]:
     return counts | {measure: total for measure, total in activity.totals.items() if total}
 
 
+@pytest.mark.long  # random lives of jobs
 @pytest.mark.parametrize("seed", range(3))
 def test_the_figures_do_not_depend_on_what_was_folded(database: Database, seed: int):
     model = Model(database, random.Random(seed))

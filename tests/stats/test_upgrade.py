@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 from jobledger.v1.job_service_pb2 import RetryJobRequest
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, JobActivity
 from jobledger_service.store.engines import open_database
@@ -17,6 +18,8 @@ from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.server import Server
 from tests.support.states import COMPLETED, FAILED, QUEUED, RUNNING
+
+pytestmark = pytest.mark.long  # databases of an earlier version are migrated
 
 FIRST = "0001"
 

@@ -14,16 +14,19 @@ from jobledger_service.store.deliveries import OUTLIVED, SqlDeliveryStore
 from jobledger_service.store.engines import Database, open_database
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.webhooks import SqlWebhookStore
+from msgspec.structs import replace
 
-from tests.support.databases import STORES, new_database
+from tests.support.databases import new_database
+
+pytestmark = pytest.mark.fast
 
 ALL = frozenset(DeliveryState)
 ROOM = Room(total=10, of_one=10, busy={})
 
 
-@pytest.fixture(params=STORES)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    opened = open_database(new_database(request.param, tmp_path))
+@pytest.fixture
+def database(store: str, tmp_path: Path) -> Iterator[Database]:
+    opened = open_database(new_database(store, tmp_path))
     with closing(opened):
         upgrade(opened)
         yield opened
@@ -55,7 +58,7 @@ def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(datab
     assert claim(kept, 6, delivered, failed) == []
 
     assert kept.trim_deliveries(before=10, limit=100, now=20) == 2
-    left = {one.position: one for one in kept.deliveries(webhook.key, ALL, None, 10)}
+    left = {one.position: one for one in kept.deliveries(webhook.key, ALL, None, 10).deliveries}
     assert sorted(left) == [1, 2, 4]
     assert (left[1].state, left[2].state) == (DeliveryState.PENDING, DeliveryState.PENDING)  # one is being attempted
     assert (left[4].state, left[4].end_time, left[4].next_attempt_time) == (DeliveryState.DEAD, 20, None)
@@ -63,7 +66,9 @@ def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(datab
 
     assert kept.trim_deliveries(before=10, limit=100, now=200) == 1  # its lease is over
     assert [one.position for one in claim(kept, 200)] == [2]
-    assert [one.position for one in kept.deliveries(webhook.key, frozenset({DeliveryState.DEAD}), None, 10)] == [4, 1]
+    assert [
+        one.position for one in kept.deliveries(webhook.key, frozenset({DeliveryState.DEAD}), None, 10).deliveries
+    ] == [4, 1]
 
 
 def test_an_attempt_that_comes_too_late_changes_nothing(database: Database):
@@ -76,9 +81,9 @@ def test_an_attempt_that_comes_too_late_changes_nothing(database: Database):
     assert (first.fence, second.fence) == (1, 2)
     late = Finished(first, Attempt(5, 1, 410, "answered 410"), DeliveryState.DEAD, None)
     claim(kept, 16, late)
-    assert kept.deliveries(webhook.key, ALL, None, 10)[0].state is DeliveryState.PENDING
+    assert kept.deliveries(webhook.key, ALL, None, 10).deliveries[0].state is DeliveryState.PENDING
     claim(kept, 17, Finished(second, Attempt(15, 1, 200, ""), DeliveryState.DELIVERED, None))
-    assert kept.deliveries(webhook.key, ALL, None, 10)[0].state is DeliveryState.DELIVERED
+    assert kept.deliveries(webhook.key, ALL, None, 10).deliveries[0].state is DeliveryState.DELIVERED
 
 
 def test_what_was_broken_off_can_be_claimed_at_once(database: Database):
@@ -113,8 +118,8 @@ def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Da
     assert store.fill(filled, None, 5)
     assert not store.fill(filled, None, 5)
     assert store.place().position == 3
-    assert len(kept.deliveries(active.key, ALL, None, 10)) == 1
-    assert kept.deliveries(disabled.key, ALL, None, 10) == []
+    assert len(kept.deliveries(active.key, ALL, None, 10).deliveries) == 1
+    assert kept.deliveries(disabled.key, ALL, None, 10).deliveries == []
 
 
 def test_what_was_missed_is_told_to_those_that_recorded(database: Database):
@@ -124,3 +129,32 @@ def test_what_was_missed_is_told_to_those_that_recorded(database: Database):
     assert store.fill(Filled(7, 9, 9, []), Missed(8, 9, 10), 10)
     found = [store.find(webhook.key) for webhook in (active, disabled)]
     assert [one.missed for one in found if one] == [Missed(8, 9, 10), None]
+
+
+def test_a_page_of_some_states_looks_at_so_many_deliveries_and_says_where_it_ended(database: Database):
+    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database, max_look=3)
+    webhook = store.create(made("w"), 1)
+    assert store.fill(Filled(0, 8, None, [draft(webhook, n, f"job-{n}") for n in range(1, 9)]), None, 5)
+    [first, *_] = sorted(claim(kept, 5), key=lambda one: one.position)
+    claim(kept, 6, Finished(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None))
+    pages, place = list[list[int]](), None
+    while not pages or place:
+        read = kept.deliveries(webhook.key, frozenset({DeliveryState.DELIVERED}), place, 2)
+        pages.append([one.position for one in read.deliveries])
+        place = read.last
+    assert pages == [[], [], [1]]
+    everything = kept.deliveries(webhook.key, frozenset(), None, 5)
+    assert [one.position for one in everything.deliveries] == [8, 7, 6, 5, 4]
+    assert everything.last == (4, 0)
+
+
+def test_a_page_of_deliveries_fits_into_a_reply(database: Database):
+    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    webhook = store.create(made("w"), 1)
+    told = (Attempt(5, 1, 500, "x" * 100_000),) * 20  # far more than the service itself notes
+    drafts = [draft(webhook, n, f"job-{n}") for n in range(1, 5)]
+    drafts = [Draft(replace(one.delivery, attempts=told), one.body) for one in drafts]
+    assert store.fill(Filled(0, 4, None, drafts), None, 5)
+    read = kept.deliveries(webhook.key, frozenset(), None, 10)
+    assert [one.position for one in read.deliveries] == [4]
+    assert read.last == (4, 0)

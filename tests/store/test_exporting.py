@@ -30,6 +30,8 @@ from tests.support.api import Api
 from tests.support.databases import new_database
 from tests.support.server import Server
 
+pytestmark = pytest.mark.long  # many jobs are exported
+
 EVERYTHING = JobFilter("default")
 SECOND = 1_000_000
 

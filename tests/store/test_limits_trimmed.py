@@ -13,6 +13,8 @@ from sqlalchemy import insert, select, update
 
 from tests.support.databases import new_database
 
+pytestmark = pytest.mark.fast
+
 OLD = 1
 
 

@@ -28,6 +28,8 @@ from bench.crowd import Crowd
 from tests.support.crowds import END
 from tests.support.databases import new_database
 
+pytestmark = pytest.mark.long  # random lists of a crowd of jobs
+
 DAY = 86_400_000_000
 LETTERS = "aAÀàßſİıǅﬃŉ०1²٣日ー゛한ก็e\u0301\u200d_-§*\"'\\&|!:() 😀xyz"  # noqa: RUF001  on purpose
 BUDGETS = (Budget(), Budget(0, 30, 0), Budget(0, 1, 1_000))

@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+import pytest
 from jobledger_service.domain.filter import JobFilter, TimeRange
 from jobledger_service.domain.states import ENDED, JobState
 from jobledger_service.ledger.read_ports import Listing, Order, PageKey
@@ -12,6 +13,8 @@ from msgspec.structs import replace
 from sqlalchemy import event
 
 from tests.support.crowds import END
+
+pytestmark = pytest.mark.long  # 100,000 jobs are made
 
 OWNERS = ("default", "acme", "globex", "initech")
 DAY = 86_400_000_000

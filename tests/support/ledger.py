@@ -8,12 +8,18 @@ from jobledger_service.domain.lifecycle import NewJob
 from jobledger_service.domain.retention import Retention
 from jobledger_service.ledger.batch import Commit, Executor
 from jobledger_service.ledger.commands import CreateJob
+from jobledger_service.ledger.committer import QueueBounds
 from jobledger_service.ledger.cursor import Cursor
 from jobledger_service.rpc.codec import ProtoCodec
 from jobledger_service.store.engines import open_database
 from jobledger_service.store.migrate import upgrade
 from jobledger_service.store.reading import SqlReadStore
 from jobledger_service.store.writing import SqlWriteStore
+
+from tests.support.bounds import BOUND
+
+PATIENT = QueueBounds(wait=BOUND)
+"""Nothing that waits is refused because a machine stalls."""
 
 
 class Ledger:

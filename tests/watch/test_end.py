@@ -82,6 +82,7 @@ async def test_a_deadline_ends_a_watch(api: Api, kind: str):
     assert watch.cursor, "it was open before"
 
 
+@pytest.mark.long  # servers are drained
 async def test_a_draining_server_ends_watches_with_a_bookmark_and_then_unavailable(
     start_server: StartServer, connect: Connect, kind: str, watching: Watching
 ):

@@ -17,11 +17,14 @@ from jobledger_service.feed.ring import Ring
 from jobledger_service.feed.subscription import FeedSubscription
 from jobledger_service.ledger.read_ports import EventRow
 from jobledger_service.ledger.watch import Mode, Watch
+from jobledger_service.rpc.codec import ProtoCodec
 from jobledger_service.store.upkeep import SqlUpkeep
 
 from tests.support.bounds import BOUND
 from tests.support.feeds import FeedLedger, codec, entry_of, event_of, read_to
 from tests.support.watching import BOOKMARK
+
+pytestmark = pytest.mark.fast
 
 OWNERS, KINDS, LABELS = ("alice", "bob"), ("a", "b"), ({}, {"x": "1"}, {"x": "2"}, {"x": "1", "y": "1"})
 STATES = (JobState.QUEUED, JobState.RUNNING)
@@ -204,11 +207,19 @@ async def test_an_event_that_cannot_be_read_reaches_its_owners_watches_and_stops
     assert (damaged.position, damaged.is_readable) == (2, False)
 
 
-async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: FeedLedger):
-    good = rows([("alice", 10)] * 3)
-    ledger.append([good[0], EventRow(2, "alice/broken", b"\xff", None), good[2]])
-    assert SqlUpkeep(ledger.database, codec.audited).trim_events(1, 10) == 3
-    assert ledger.reads.events(3, 10).trimmed == 3
+async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(
+    ledger: FeedLedger, caplog: pytest.LogCaptureFixture
+):
+    good = rows([("alice", 10)] * 4)
+    damaged = [EventRow(position, "alice/broken", b"\xff", None) for position in (2, 3)]
+    ledger.append([good[0], *damaged, good[3]])
+    assert SqlUpkeep(ledger.database, ProtoCodec().audited).trim_events(1, 10) == 4
+    assert ledger.reads.events(4, 10).trimmed == 4
+    logged = [vars(record) for record in caplog.records if "cannot be read" in record.message]
+    assert [(one["place"], one["row"]) for one in logged] == [
+        ("retention", "the event at position 2"),
+        ("retention", "the event at position 3"),
+    ]
 
 
 async def test_a_long_way_on_which_nothing_matches_is_told_of_by_bookmarks_that_rise(ledger: FeedLedger):

@@ -100,6 +100,7 @@ async def test_05_atomic(api: Api, other: Api, kind: str, watching: Watching, mo
     assert set(message.job.artifacts) == {"a"}
 
 
+@pytest.mark.long  # servers are stopped and started
 @modes
 async def test_06_resumable(start_server: StartServer, connect: Connect, kind: str, watching: Watching, mode: int):
     server = start_server()
@@ -201,6 +202,7 @@ async def test_09_ends_well(api: Api, other: Api, kind: str, mode: int, end: int
     assert end in (last.type, last.job.state)
 
 
+@pytest.mark.long  # 200 MB are written past watchers that do not read
 async def test_10_bounded(start_server: StartServer, connect: Connect, kind: str):
     server = start_server()
     api, process = connect(server), psutil.Process(server.pid)

@@ -13,6 +13,8 @@ from tests.support.states import CHUNK_COMPLETED, COMPLETED
 from tests.support.watching import DELETED, LEFT, SNAPSHOT
 from tests.watch.conftest import Watching
 
+pytestmark = pytest.mark.long  # thousands of large messages
+
 LATEST, EVERY = WatchMode.WATCH_MODE_LATEST, WatchMode.WATCH_MODE_EVERY
 Connect = Callable[..., Api]
 MANY = 250  # changes of 20 kB each: far more than a connection holds

@@ -14,6 +14,8 @@ from tests.support.errors import invalid
 from tests.support.receiver import Receiver
 from tests.webhooks.conftest import Hooks
 
+pytestmark = pytest.mark.one_store("addresses are checked before anything is posted, whatever the store")
+
 REFUSED = "the host has no address, or one that is not public: deliveries go to public ones alone"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -24,6 +24,8 @@ from tests.support.server import Server
 from tests.webhooks.conftest import CREATED, DELIVERED, LOCAL, At, Hooks
 from tests.webhooks.test_addresses import REFUSED
 
+pytestmark = pytest.mark.one_store("what a receiver answers comes before the store")
+
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 

@@ -12,6 +12,8 @@ from tests.support.bounds import BOUND
 from tests.support.receiver import Receiver
 from tests.support.server import Server
 
+pytestmark = pytest.mark.one_store("the SDK and the command line see messages, not the store")
+
 
 async def test_the_sdk_has_every_call(hook_server: Server, receiver: Receiver, kind: str):
     async with AsyncJobClient(hook_server.target, timeout=BOUND) as client:

@@ -2,13 +2,14 @@
 
 import base64
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
 import pytest
+from jobledger.v1.bulk_pb2 import CancelJobsRequest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, ListJobEventsRequest, RetryJobRequest
 
-from tests.support.receiver import Answer, Receiver
+from tests.support.receiver import Answer, Received, Receiver
 from tests.support.states import CANCELLED
 from tests.webhooks.conftest import CREATED, DELIVERED, PENDING, TYPES, Hooks, types_of
 
@@ -73,6 +74,20 @@ async def test_only_what_was_asked_for_is_told(hook: Hooks, receiver: Receiver, 
     assert {(one.type, one.job_id) for one in told} == expected  # jobs have no order among each other
 
 
+async def test_jobs_of_the_service_are_told_only_to_a_webhook_that_names_their_kind(
+    hook: Hooks, receiver: Receiver, kind: str
+):
+    await hook.api.create(kind)
+    with Receiver() as other:
+        of_all = (await hook.create_at(receiver.url, event_types=CREATED)).webhook.webhook_id
+        await hook.create(other, "jobledger.bulk", event_types=CREATED)
+        run = (await hook.api.jobs.CancelJobs(CancelJobsRequest(filter={"kinds": [kind]}))).job
+        mine = await hook.api.create(kind)
+        assert (await other.next()).job_id == run.job_id
+        assert (await receiver.next()).job_id == mine.job_id
+        assert [one.job_id for one in await hook.deliveries(of_all)] == [mine.job_id]
+
+
 async def test_a_webhook_is_told_of_what_follows_its_creation(hook: Hooks, receiver: Receiver, kind: str):
     before = await hook.api.create(kind)
     await hook.create(receiver, kind)
@@ -117,8 +132,15 @@ async def test_percents_of_a_job_that_was_under_way_are_those_reached_since(hook
 
 
 async def test_every_event_arrives_in_order_for_its_job_whatever_fails(hook: Hooks, receiver: Receiver, kind: str):
-    chance = random.Random(11)
-    receiver.answer = lambda _: Answer(chance.choice((200, 200, 200, 500, 503)))
+    chance, failures = random.Random(11), Counter[str]()
+
+    def answer(one: Received) -> Answer:
+        # Each wait is three times as long as the one before: nothing fails so often that it takes minutes.
+        status = chance.choice((200, 200, 200, 500, 503)) if failures[one.id] < 5 else 200
+        failures[one.id] += status != 200
+        return Answer(status)
+
+    receiver.answer = answer
     created = await hook.create(receiver, kind)
     jobs = [await hook.api.create(kind) for _ in range(12)]
     for claimed in await hook.api.claim(kind, 12):

@@ -4,12 +4,15 @@ from datetime import timedelta
 from itertools import pairwise
 
 import grpc
+import pytest
 from jobledger.v1 import webhook_pb2 as hooks
 
 from tests.conftest import QUICK, StartServer
 from tests.support.errors import invalid, refused
 from tests.support.receiver import Answer, Receiver
 from tests.webhooks.conftest import CREATED, DEAD, DELIVERED, LOCAL, PENDING, TYPES, At, Hooks, types_of
+
+pytestmark = pytest.mark.long  # receivers fail until they are given up
 
 ENDS = [TYPES.WEBHOOK_EVENT_TYPE_JOB_CREATED, TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED]
 ACTIVE, DISABLED, PAUSED = hooks.WEBHOOK_STATE_ACTIVE, hooks.WEBHOOK_STATE_DISABLED, hooks.WEBHOOK_STATE_PAUSED

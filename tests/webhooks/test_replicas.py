@@ -3,6 +3,8 @@
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,14 +14,29 @@ from tests.support.receiver import Receiver
 from tests.support.server import Server
 from tests.webhooks.conftest import DELIVERED, LOCAL, At
 
+pytestmark = pytest.mark.long  # servers are killed while they deliver
+
 JOBS = 60
 
 
-@pytest.fixture(scope="module")
-def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
-    """Return three replicas that may deliver to this machine."""
-    directory = tmp_path_factory.mktemp("webhooks")
-    with serving(new_database("postgresql", directory), directory, 3, **LOCAL | {"webhook_timeout": "5"}) as servers:
+@contextmanager
+def delivering(directory: Path, timeout: str) -> Iterator[list[Server]]:
+    """Start three replicas that may deliver to this machine, to receivers that may take so many seconds."""
+    with serving(new_database("postgresql", directory), directory, 3, **LOCAL | {"webhook_timeout": timeout}) as three:
+        yield three
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Iterator[list[Server]]:
+    """Return three replicas that give no receiver up."""
+    with delivering(tmp_path, "100") as servers:
+        yield servers
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Iterator[list[Server]]:
+    """Return three replicas whose deliveries, when they were killed, are left alone for twice 5 s."""
+    with delivering(tmp_path, "5") as servers:
         yield servers
 
 
@@ -43,13 +60,13 @@ async def test_each_event_is_delivered_once(three: list[Server], at: At, receive
 
 
 async def test_a_replica_that_is_killed_leaves_its_work_to_the_others(
-    three: list[Server], at: At, receiver: Receiver, kind: str
+    hasty: list[Server], at: At, receiver: Receiver, kind: str
 ):
-    hooks = [at(server) for server in three]
+    hooks = [at(server) for server in hasty]
     receiver.fail(500, times=JOBS // 2)
     created = await hooks[0].create(receiver, kind)
     jobs = [await hooks[number % 3].api.create(kind) for number in range(JOBS)]
-    three[0].kill()
+    hasty[0].kill()
     for job in jobs:
         await hooks[1].api.cancel(job.job_id)
     taken: set[str] = set()

@@ -6,6 +6,7 @@ from jobledger.v1 import limit_service_pb2 as rpc
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
 from jobledger_client._async._caller import AsyncCaller
+from jobledger_client._async._pages import AsyncPages
 
 if TYPE_CHECKING:
     from jobledger_client._async._backend import Channel
@@ -25,8 +26,10 @@ class AsyncLimitCalls:
 
     async def list_limits(self, *, timeout: float | None = None) -> list[rpc.Limit]:
         """Return all limits by scope, each with its running and waiting jobs."""
-        response = await self._caller.call(self._stub.ListLimits, rpc.ListLimitsRequest(), timeout=timeout)
-        return list(response.limits)
+        pages = AsyncPages(
+            self._caller, self._stub.ListLimits, rpc.ListLimitsRequest(page_size=500), lambda page: page.limits, timeout
+        )
+        return [limit async for limit in pages]
 
     async def delete_limit(self, scope: str, *, timeout: float | None = None) -> None:
         """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError."""

@@ -32,7 +32,6 @@ _CANCELLED = ChunkState.CHUNK_STATE_CANCELLED
 _SNAPSHOT = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
 _DELETED = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT = WatchMessageType.WATCH_MESSAGE_TYPE_LEFT
-_BOOKMARK = WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK
 _ENDED_EARLY = (JobState.JOB_STATE_CANCELLED, JobState.JOB_STATE_FAILED)
 
 
@@ -112,7 +111,7 @@ class CancelBridge(Runnable):
         )
         async with messages:
             async for message in messages:
-                if message.type != _BOOKMARK:
+                if message.HasField("job"):
                     await self._handle_with_retries(client, message)
                 if messages.cursor and self._on_cursor is not None:
                     self._on_cursor(messages.cursor)

@@ -7,6 +7,7 @@ from jobledger.v1 import limit_service_pb2 as rpc
 from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 
 from jobledger_client._sync._caller import Caller
+from jobledger_client._sync._pages import Pages
 
 if TYPE_CHECKING:
     from jobledger_client._sync._backend import Channel
@@ -26,8 +27,10 @@ class LimitCalls:
 
     def list_limits(self, *, timeout: float | None = None) -> list[rpc.Limit]:
         """Return all limits by scope, each with its running and waiting jobs."""
-        response = self._caller.call(self._stub.ListLimits, rpc.ListLimitsRequest(), timeout=timeout)
-        return list(response.limits)
+        pages = Pages(
+            self._caller, self._stub.ListLimits, rpc.ListLimitsRequest(page_size=500), lambda page: page.limits, timeout
+        )
+        return [limit for limit in pages]
 
     def delete_limit(self, scope: str, *, timeout: float | None = None) -> None:
         """Remove a limit; jobs waiting for it become claimable. Raises InvalidFieldError."""

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from enum import Enum
+from math import inf
 from typing import Any, Protocol
 
 from jobledger.v1.worker_service_pb2 import (
@@ -21,7 +22,7 @@ from jobledger_client._errors import JobledgerError
 from jobledger_client._tracing import span_of
 from jobledger_client._worker._batches import MIN_REPORT_BYTES, is_refusal, is_too_large
 from jobledger_client._worker._context import ChunkContext
-from jobledger_client._worker._failures import error_text, traceback_text, work_error
+from jobledger_client._worker._failures import HandlerTimeout, error_text, traceback_text, work_error
 from jobledger_client._worker._handler_tasks import OWNER, HandlerTasks
 from jobledger_client._worker._handlers import Handler, HandlerCall, NotRetryable
 from jobledger_client._worker._leases import Leaseholder
@@ -31,6 +32,8 @@ from jobledger_client._worker._reports import Reports
 
 logger = logging.getLogger("jobledger_client.worker")
 
+_UNSTOPPABLE_SECONDS = 5.0  # for which a lease is still extended after its handler should have been abandoned
+
 
 class StopReason(Enum):
     """Why an attempt must stop, in words for the audit trail."""
@@ -39,13 +42,14 @@ class StopReason(Enum):
     DRAINING = "the worker shuts down"
     LEASE_LOST = "the lease is lost"
     REFUSED = "the service refused a report"
+    TIMED_OUT = "the handler exceeded its timeout"
 
 
 class LeaseRegistry(Protocol):
     """Extends the leases that are added to it."""
 
-    def add(self, holder: Leaseholder) -> None:
-        """Extend this lease from now on."""
+    def add(self, holder: Leaseholder, max_seconds: float = inf) -> None:
+        """Extend this lease from now on, for at most `max_seconds`."""
 
     def remove(self, holder: Leaseholder) -> None:
         """Extend this lease no longer."""
@@ -58,7 +62,9 @@ class Attempt:
     """Calls the handler and reports: completed when it returns, failed when it raises, released after a stop.
 
     `cancel_grace` is how many seconds an asynchronous handler has after a stop before it is cancelled. A handler that
-    still runs `abandon_after` seconds after the stop is abandoned; None: never.
+    still runs `abandon_after` seconds after the stop is abandoned; None: never. A handler that runs for `timeout`
+    seconds is stopped, and the attempt fails; None: no limit. When the handler blocks the event loop, so that it cannot
+    be stopped, the lease is extended no longer.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class Attempt:
         reports: Reports,
         cancel_grace: float,
         abandon_after: float | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.lease_token = claimed.lease.token
         self.job_id = claimed.job_id
@@ -80,6 +87,8 @@ class Attempt:
         self._reports = reports
         self._cancel_grace = cancel_grace
         self._abandon_after = abandon_after
+        self._timeout = timeout
+        self._timed_out: HandlerTimeout | None = None
         self._loop = asyncio.get_running_loop()
         self._abandoned: asyncio.Future[None] = self._loop.create_future()
         self._task: asyncio.Task[BaseException | None] | None = None
@@ -94,7 +103,12 @@ class Attempt:
 
     async def run(self) -> None:
         """Do the work under the lease, and report it."""
-        self._leases.add(self)
+        timer = None
+        if self._timeout is None:
+            self._leases.add(self)
+        else:
+            self._leases.add(self, self._timeout + (self._abandon_after or 0.0) + _UNSTOPPABLE_SECONDS)
+            timer = self._loop.call_later(self._timeout, self._time_out, self._timeout)
         OWNER.set(self.tasks)
         try:
             self._task = asyncio.create_task(self._work(), name=f"handler of {self}")
@@ -105,6 +119,8 @@ class Attempt:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             await self._report(self._task)
         finally:
+            if timer is not None:
+                timer.cancel()
             self._leases.remove(self)
             self._task.cancel()
 
@@ -179,6 +195,14 @@ class Attempt:
             self._refusal = error
         self._stop_for(StopReason.REFUSED, 0.0)
 
+    def _time_out(self, seconds: float) -> None:
+        if self._task is None or self._task.done():
+            return
+        logger.warning("the handler of %s has exceeded its timeout of %g s; it is stopped", self, seconds)
+        if self._stop is None:
+            self._timed_out = HandlerTimeout(seconds)
+        self._stop_for(StopReason.TIMED_OUT, self._cancel_grace)
+
     def _stop_for(self, stop: StopReason, grace: float) -> None:
         """Stop the handler; of several reasons the first one counts."""
         if stop in self._stops:
@@ -206,6 +230,8 @@ class Attempt:
             self._reporting = True
             if self._refusal is not None:
                 await self._fail(self._refusal, retryable=False)
+            elif self._timed_out is not None:
+                await self._fail(self._timed_out, retryable=True)
             elif self._stop is not None:
                 await self._release(self._stop)
             elif error is not None:

@@ -10,13 +10,23 @@ from jobledger_client._worker._handler_tasks import HandlerExit
 from jobledger_client._worker._handlers import NotRetryable
 
 _CODE_LENGTH = 128
+_TIMED_OUT = "HANDLER_TIMEOUT"
 _MESSAGE_LENGTH = 4_096
 _TRACEBACK_LENGTH = 32 * 1024
+
+
+class HandlerTimeout(Exception):  # noqa: N818 - internal, never raised
+    """The error of an attempt whose handler exceeded its timeout."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the handler was stopped: it ran for longer than its timeout of {seconds:g} s")
 
 
 def work_error(error: BaseException, stage: str) -> WorkError:
     """Return an exception as a WorkError: cut to the service's limits, without characters that it refuses."""
     code = error.code if isinstance(error, NotRetryable) and isinstance(error.code, str) else ""
+    if isinstance(error, HandlerTimeout):
+        code = _TIMED_OUT
     return WorkError(
         code=_clean(code)[:_CODE_LENGTH] or _clean(type(error).__name__)[:_CODE_LENGTH],
         message=_clean(error_text(error))[:_MESSAGE_LENGTH],

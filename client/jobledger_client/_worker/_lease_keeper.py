@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from math import inf
 
 from jobledger_client._sync._client import JobClient
 from jobledger_client._worker._heartbeats import Heartbeats
@@ -54,9 +55,9 @@ class LeaseKeeper:
         self._client.close()
         await asyncio.gather(*(asyncio.to_thread(thread.join, _JOIN_SECONDS) for thread in self._threads))
 
-    def add(self, holder: Leaseholder) -> None:
-        """Extend this lease from now on."""
-        self.leases.add(holder)
+    def add(self, holder: Leaseholder, max_seconds: float = inf) -> None:
+        """Extend this lease from now on, for at most `max_seconds`."""
+        self.leases.add(holder, max_seconds)
 
     def remove(self, holder: Leaseholder) -> None:
         """Extend this lease no longer."""

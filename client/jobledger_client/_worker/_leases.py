@@ -46,12 +46,14 @@ class Leaseholder(Protocol):
 class HeldLease:
     """One lease. Times are those of the monotonic clock.
 
-    `extended_at` is when the call that extended it was sent; `check_requested_at` is when the service named it.
+    `extended_at` is when the call that extended it was sent; `check_requested_at` is when the service named it. It is
+    not extended after `kept_until`.
     """
 
     holder: Leaseholder
     extended_at: float
     due: float
+    kept_until: float
     check_requested_at: float = -inf
 
 
@@ -78,11 +80,11 @@ class HeldLeases:
         """Whether the process has ended its work with leases."""
         return self._closed
 
-    def add(self, holder: Leaseholder) -> None:
-        """Extend this lease from now on."""
+    def add(self, holder: Leaseholder, max_seconds: float = inf) -> None:
+        """Extend this lease from now on, for at most `max_seconds`."""
         now = self.clock()
         with self._changed:
-            lease = self._held[holder.lease_token] = HeldLease(holder, now, now + self.interval)
+            lease = self._held[holder.lease_token] = HeldLease(holder, now, now + self.interval, now + max_seconds)
             if max(self._all_check_requested_at, self._job_checks.get(holder.job_id, -inf)) + _REMEMBER_SECONDS > now:
                 lease.due = lease.check_requested_at = now
             self._changed.notify_all()
@@ -146,10 +148,18 @@ class HeldLeases:
         """Remove and return the leases that have expired."""
         with self._changed:
             now = self.clock()
-            expired = [lease for lease in self._held.values() if now >= lease.extended_at + self.duration]
-            for lease in expired:
-                del self._held[lease.holder.lease_token]
-            return expired
+            return self._remove([lease for lease in self._held.values() if now >= lease.extended_at + self.duration])
+
+    def remove_overdue(self) -> list[HeldLease]:
+        """Remove and return the leases that have reached their maximum time."""
+        with self._changed:
+            now = self.clock()
+            return self._remove([lease for lease in self._held.values() if now >= lease.kept_until])
+
+    def _remove(self, leases: list[HeldLease]) -> list[HeldLease]:
+        for lease in leases:
+            del self._held[lease.holder.lease_token]
+        return leases
 
     def seconds_until_expiry(self, max_seconds: float) -> float:
         """Return in how many seconds the first lease expires, at most `max_seconds`."""

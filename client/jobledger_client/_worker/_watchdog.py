@@ -1,4 +1,4 @@
-"""The watchdog: it stops work whose lease has expired, and detects a blocked event loop."""
+"""The watchdog: it stops work whose lease has expired, drops overdue leases, and detects a blocked event loop."""
 
 import logging
 
@@ -29,5 +29,7 @@ class Watchdog:
         """Check once."""
         for lease in self._leases.remove_expired():
             lease.holder.lease_expired(self._leases.clock() - lease.extended_at)
+        for lease in self._leases.remove_overdue():
+            logger.error("%s cannot be stopped after its timeout; its lease is extended no longer", lease.holder)
         if self._monitor is not None:
             self._monitor.check(self._leases.clock())

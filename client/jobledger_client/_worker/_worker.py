@@ -16,7 +16,7 @@ from jobledger_client._channel import ChannelOptions
 from jobledger_client._metadata import MetadataSource
 from jobledger_client._runnable import Runnable
 from jobledger_client._sync._client import JobClient
-from jobledger_client._worker._handlers import Handler, check_handler
+from jobledger_client._worker._handlers import Handler, RegisteredHandler, check_handler
 from jobledger_client._worker._lease_keeper import checked_interval
 from jobledger_client._worker._worker_loop import WorkerLoop, WorkerSettings
 
@@ -33,8 +33,9 @@ class Worker(Runnable):
     `lease_duration`. A stream reports cancelled jobs at once; without the stream the next heartbeat does. `claim_wait`
     is how long one claim waits at the server, up to 5 min. `cancel_grace` is how many seconds an async handler has
     after `ctx.cancelled` before it is cancelled, and as many again before a handler that does not stop is abandoned.
-    `drain_timeout` is how many seconds handlers have to finish when the worker stops. For the other parameters see
-    AsyncJobClient.
+    `drain_timeout` is how many seconds handlers have to finish when the worker stops. `handler_timeout` is the maximum
+    time of one call of a handler, after which it is stopped and its attempt fails with the code HANDLER_TIMEOUT; None
+    means no limit. For the other parameters see AsyncJobClient.
 
     Heartbeats have a thread and a connection of their own: a handler that blocks loses no lease.
 
@@ -52,6 +53,7 @@ class Worker(Runnable):
         claim_wait: timedelta = timedelta(seconds=20),
         cancel_grace: float = 5.0,
         drain_timeout: float = 10.0,
+        handler_timeout: timedelta | None = None,
         api_key: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         metadata: MetadataSource = None,
@@ -74,26 +76,29 @@ class Worker(Runnable):
         }  # fmt: skip
         self._open_client: Callable[[], AsyncJobClient] = partial(AsyncJobClient, target, **connection)
         self._open_sync_client: Callable[[], JobClient] = partial(JobClient, target, **connection)
-        self._handlers: dict[str, Handler] = {}
+        self._handler_timeout = _checked_timeout("handler_timeout", handler_timeout)
+        self._handlers: dict[str, RegisteredHandler] = {}
 
     @property
     def name(self) -> str:
         """The worker's name in leases and the audit trail."""
         return self._settings.name
 
-    def handler(self, kind: str) -> Callable[[AnyHandler], AnyHandler]:
+    def handler(self, kind: str, *, timeout: timedelta | None = None) -> Callable[[AnyHandler], AnyHandler]:
         """Register the decorated function for a kind. It takes a ChunkContext, and may be `async def` or plain.
 
         A plain function runs on a thread. An awaitable result is awaited. A normal end completes the chunk; any
         exception, SystemExit included, fails the attempt, with the name of the exception's class as the error's code.
-        Raises ValueError for a kind that has a handler, and TypeError for a generator function.
+        `timeout` None means the worker's `handler_timeout`. Raises ValueError for a kind that has a handler and for a
+        timeout of 0 s or less, and TypeError for a generator function.
         """
+        seconds = self._handler_timeout if timeout is None else _checked_timeout("timeout", timeout)
 
         def register(handler: AnyHandler) -> AnyHandler:
             if kind in self._handlers:
                 raise ValueError(f"kind must have one handler; {kind!r} has one already")
             check_handler(handler)
-            self._handlers[kind] = handler
+            self._handlers[kind] = RegisteredHandler(handler, seconds)
             return handler
 
         return register
@@ -110,3 +115,11 @@ class Worker(Runnable):
             logger.info("%s serves %s", self.name, ", ".join(self._handlers))
             await WorkerLoop(client, self._open_sync_client, self._handlers, self._settings).run(self._stopping)
             logger.info("%s has stopped", self.name)
+
+
+def _checked_timeout(name: str, timeout: timedelta | None) -> float | None:
+    if timeout is None:
+        return None
+    if timeout <= timedelta(0):
+        raise ValueError(f"{name} must be more than 0 s; got {timeout.total_seconds():g} s")
+    return timeout.total_seconds()

@@ -16,7 +16,7 @@ from jobledger_client._retry import Backoff
 from jobledger_client._sync._client import JobClient
 from jobledger_client._worker._attempt import Attempt
 from jobledger_client._worker._handler_tasks import HandlerTaskFactory, HandlerTasks
-from jobledger_client._worker._handlers import Handler
+from jobledger_client._worker._handlers import RegisteredHandler
 from jobledger_client._worker._lease_keeper import LeaseKeeper
 from jobledger_client._worker._loop_monitor import LoopMonitor
 from jobledger_client._worker._outbox import TRANSIENT_ERRORS
@@ -48,7 +48,7 @@ class WorkerLoop:
         self,
         client: AsyncJobClient,
         open_sync_client: Callable[[], JobClient],
-        handlers: Mapping[str, Handler],
+        handlers: Mapping[str, RegisteredHandler],
         settings: WorkerSettings,
     ) -> None:
         self._client = client
@@ -137,9 +137,17 @@ class WorkerLoop:
         return concurrency - len(self._attempts) - max(0, len(self._abandoned) - concurrency)
 
     def _start_attempt(self, chunk: ClaimedChunk) -> None:
-        handler = self._handlers[chunk.kind]
+        registered = self._handlers[chunk.kind]
         grace = self._settings.cancel_grace
-        attempt = Attempt(chunk, handler, self._keeper, self._reports, grace, abandon_after=2 * grace)
+        attempt = Attempt(
+            chunk,
+            registered.handler,
+            self._keeper,
+            self._reports,
+            grace,
+            abandon_after=2 * grace,
+            timeout=registered.timeout,
+        )
         task = self._start(str(attempt), attempt.run())
         self._attempts[task] = attempt
         task.add_done_callback(self._end_attempt)

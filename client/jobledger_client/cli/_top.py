@@ -10,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
-from jobledger.v1.job_service_pb2 import WatchMessageType
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.styled import Styled
@@ -134,7 +133,7 @@ class _Stream:
     def _read(self) -> None:
         for message in self._watch:
             self._connection.mark_received()
-            if message.type != WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK:
+            if message.HasField("job"):
                 with self._lock:
                     self._dashboard.apply(message, monotonic())
 

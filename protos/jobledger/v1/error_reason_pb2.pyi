@@ -92,7 +92,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: a watch on a replica that is being replaced.
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 17
-    """ERROR_REASON_STORE_UNAVAILABLE (UNAVAILABLE) is a database that cannot be reached; RetryInfo says when to come back.
+    """ERROR_REASON_STORE_UNAVAILABLE (UNAVAILABLE) is a database that cannot be reached or does not answer; RetryInfo says
+    when to come back. While it is away, calls are refused with this reason and not with QUEUE_FULL or TOO_MANY_READS.
     Example: a full disk, or a database that is failing over.
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 18
@@ -261,7 +262,8 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16
 Example: a watch on a replica that is being replaced.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 17
-"""ERROR_REASON_STORE_UNAVAILABLE (UNAVAILABLE) is a database that cannot be reached; RetryInfo says when to come back.
+"""ERROR_REASON_STORE_UNAVAILABLE (UNAVAILABLE) is a database that cannot be reached or does not answer; RetryInfo says
+when to come back. While it is away, calls are refused with this reason and not with QUEUE_FULL or TOO_MANY_READS.
 Example: a full disk, or a database that is failing over.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18

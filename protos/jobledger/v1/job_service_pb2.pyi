@@ -92,7 +92,9 @@ class _WatchMessageTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Watc
     WATCH_MESSAGE_TYPE_UNSPECIFIED: _WatchMessageType.ValueType  # 0
     """WATCH_MESSAGE_TYPE_UNSPECIFIED is never returned."""
     WATCH_MESSAGE_TYPE_SNAPSHOT: _WatchMessageType.ValueType  # 1
-    """WATCH_MESSAGE_TYPE_SNAPSHOT is the state of a job at the start of a watch without a cursor."""
+    """WATCH_MESSAGE_TYPE_SNAPSHOT is the state of a job at the start of a watch without a cursor. In WatchJobs one with
+    unreadable_job_ids has no job.
+    """
     WATCH_MESSAGE_TYPE_CHANGED: _WatchMessageType.ValueType  # 2
     """WATCH_MESSAGE_TYPE_CHANGED is a change of a job."""
     WATCH_MESSAGE_TYPE_LEFT: _WatchMessageType.ValueType  # 3
@@ -108,7 +110,9 @@ class WatchMessageType(_WatchMessageType, metaclass=_WatchMessageTypeEnumTypeWra
 WATCH_MESSAGE_TYPE_UNSPECIFIED: WatchMessageType.ValueType  # 0
 """WATCH_MESSAGE_TYPE_UNSPECIFIED is never returned."""
 WATCH_MESSAGE_TYPE_SNAPSHOT: WatchMessageType.ValueType  # 1
-"""WATCH_MESSAGE_TYPE_SNAPSHOT is the state of a job at the start of a watch without a cursor."""
+"""WATCH_MESSAGE_TYPE_SNAPSHOT is the state of a job at the start of a watch without a cursor. In WatchJobs one with
+unreadable_job_ids has no job.
+"""
 WATCH_MESSAGE_TYPE_CHANGED: WatchMessageType.ValueType  # 2
 """WATCH_MESSAGE_TYPE_CHANGED is a change of a job."""
 WATCH_MESSAGE_TYPE_LEFT: WatchMessageType.ValueType  # 3
@@ -722,7 +726,9 @@ Global___WatchJobRequest: _TypeAlias = WatchJobRequest  # noqa: Y015
 
 @_typing.final
 class WatchJobResponse(_message.Message):
-    """WatchJobResponse is one message of a watch. Its fields are those of WatchJobsResponse, number by number."""
+    """WatchJobResponse is one message of a watch. Its fields are those of WatchJobsResponse, number by number, but for
+    unreadable_job_ids: a job that cannot be shown ends its own watch with DATA_LOSS.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -825,7 +831,7 @@ Global___WatchJobsRequest: _TypeAlias = WatchJobsRequest  # noqa: Y015
 @_typing.final
 class WatchJobsResponse(_message.Message):
     """WatchJobsResponse is one message of a watch. Its fields are those of WatchJobResponse, number by number, so that one
-    encoded event serves both.
+    encoded event serves both; unreadable_job_ids is its own.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -838,6 +844,7 @@ class WatchJobsResponse(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     MERGED_REVISIONS_FIELD_NUMBER: _builtins.int
     CHUNKS_OMITTED_FIELD_NUMBER: _builtins.int
+    UNREADABLE_JOB_IDS_FIELD_NUMBER: _builtins.int
     type: Global___WatchMessageType.ValueType
     """type is what the message is."""
     cursor: _builtins.bytes
@@ -854,7 +861,9 @@ class WatchJobsResponse(_message.Message):
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the job after the change, without input and chunks. Absent in a BOOKMARK."""
+        """job is the job after the change, without input and chunks. Absent in a BOOKMARK, and in a SNAPSHOT with
+        unreadable_job_ids.
+        """
 
     @_builtins.property
     def chunks(self) -> _containers.RepeatedCompositeFieldContainer[_chunk_pb2.Chunk]:
@@ -872,6 +881,12 @@ class WatchJobsResponse(_message.Message):
     def event(self) -> _event_pb2.JobEvent:
         """event is the ledger's entry: who did what. Absent in SNAPSHOT and BOOKMARK."""
 
+    @_builtins.property
+    def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """unreadable_job_ids are jobs that match now and cannot be shown, as what is stored of them is damaged. They come in
+        SNAPSHOT messages of their own, which have nothing else, before the first bookmark. Empty, as a rule.
+        """
+
     def __init__(
         self,
         *,
@@ -883,10 +898,11 @@ class WatchJobsResponse(_message.Message):
         event: _event_pb2.JobEvent | None = ...,
         merged_revisions: _builtins.int = ...,
         chunks_omitted: _builtins.bool = ...,
+        unreadable_job_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ranges", b"chunk_ranges", "chunks", b"chunks", "chunks_omitted", b"chunks_omitted", "cursor", b"cursor", "event", b"event", "job", b"job", "merged_revisions", b"merged_revisions", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk_ranges", b"chunk_ranges", "chunks", b"chunks", "chunks_omitted", b"chunks_omitted", "cursor", b"cursor", "event", b"event", "job", b"job", "merged_revisions", b"merged_revisions", "type", b"type", "unreadable_job_ids", b"unreadable_job_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/limit_service.proto\x12\x0cjobledger.v1\"a\n\x05Limit\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x03\x12\x12\n\nset_by_job\x18\x05 \x01(\x08\"5\n\x0fSetLimitRequest\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\"6\n\x10SetLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.jobledger.v1.Limit\"\x13\n\x11ListLimitsRequest\"9\n\x12ListLimitsResponse\x12#\n\x06limits\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Limit\"#\n\x12\x44\x65leteLimitRequest\x12\r\n\x05scope\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteLimitResponse2\xfe\x01\n\x0cLimitService\x12I\n\x08SetLimit\x12\x1d.jobledger.v1.SetLimitRequest\x1a\x1e.jobledger.v1.SetLimitResponse\x12O\n\nListLimits\x12\x1f.jobledger.v1.ListLimitsRequest\x1a .jobledger.v1.ListLimitsResponse\x12R\n\x0b\x44\x65leteLimit\x12 .jobledger.v1.DeleteLimitRequest\x1a!.jobledger.v1.DeleteLimitResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n jobledger/v1/limit_service.proto\x12\x0cjobledger.v1\"a\n\x05Limit\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\x12\x0f\n\x07running\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x03\x12\x12\n\nset_by_job\x18\x05 \x01(\x08\"5\n\x0fSetLimitRequest\x12\r\n\x05scope\x18\x01 \x01(\t\x12\x13\n\x0bmax_running\x18\x02 \x01(\x05\"6\n\x10SetLimitResponse\x12\"\n\x05limit\x18\x01 \x01(\x0b\x32\x13.jobledger.v1.Limit\":\n\x11ListLimitsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListLimitsResponse\x12#\n\x06limits\x18\x01 \x03(\x0b\x32\x13.jobledger.v1.Limit\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"#\n\x12\x44\x65leteLimitRequest\x12\r\n\x05scope\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteLimitResponse2\xfe\x01\n\x0cLimitService\x12I\n\x08SetLimit\x12\x1d.jobledger.v1.SetLimitRequest\x1a\x1e.jobledger.v1.SetLimitResponse\x12O\n\nListLimits\x12\x1f.jobledger.v1.ListLimitsRequest\x1a .jobledger.v1.ListLimitsResponse\x12R\n\x0b\x44\x65leteLimit\x12 .jobledger.v1.DeleteLimitRequest\x1a!.jobledger.v1.DeleteLimitResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,13 +38,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SETLIMITRESPONSE']._serialized_start=204
   _globals['_SETLIMITRESPONSE']._serialized_end=258
   _globals['_LISTLIMITSREQUEST']._serialized_start=260
-  _globals['_LISTLIMITSREQUEST']._serialized_end=279
-  _globals['_LISTLIMITSRESPONSE']._serialized_start=281
-  _globals['_LISTLIMITSRESPONSE']._serialized_end=338
-  _globals['_DELETELIMITREQUEST']._serialized_start=340
-  _globals['_DELETELIMITREQUEST']._serialized_end=375
-  _globals['_DELETELIMITRESPONSE']._serialized_start=377
-  _globals['_DELETELIMITRESPONSE']._serialized_end=398
-  _globals['_LIMITSERVICE']._serialized_start=401
-  _globals['_LIMITSERVICE']._serialized_end=655
+  _globals['_LISTLIMITSREQUEST']._serialized_end=318
+  _globals['_LISTLIMITSRESPONSE']._serialized_start=320
+  _globals['_LISTLIMITSRESPONSE']._serialized_end=402
+  _globals['_DELETELIMITREQUEST']._serialized_start=404
+  _globals['_DELETELIMITREQUEST']._serialized_end=439
+  _globals['_DELETELIMITRESPONSE']._serialized_start=441
+  _globals['_DELETELIMITRESPONSE']._serialized_end=462
+  _globals['_LIMITSERVICE']._serialized_start=465
+  _globals['_LIMITSERVICE']._serialized_end=719
 # @@protoc_insertion_point(module_scope)

@@ -80,9 +80,9 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLimits(self, request, context):
-        """ListLimits returns all limits of the caller's owner, by scope, with what they hold and what waits.
+        """ListLimits returns a page of the limits of the caller's owner, by scope, with what they hold and what waits.
 
-        Errors: none of its own. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

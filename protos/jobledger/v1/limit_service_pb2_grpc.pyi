@@ -47,9 +47,9 @@ class LimitServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
     ListLimits: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]
-    """ListLimits returns all limits of the caller's owner, by scope, with what they hold and what waits.
+    """ListLimits returns a page of the limits of the caller's owner, by scope, with what they hold and what waits.
 
-    Errors: none of its own. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]
     """DeleteLimit takes a limit away: what waits for it goes. Deleting one that is not there changes nothing.
@@ -76,9 +76,9 @@ class LimitServiceAsyncStub(LimitServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
     ListLimits: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.ListLimitsRequest, _limit_service_pb2.ListLimitsResponse]  # type: ignore[assignment]
-    """ListLimits returns all limits of the caller's owner, by scope, with what they hold and what waits.
+    """ListLimits returns a page of the limits of the caller's owner, by scope, with what they hold and what waits.
 
-    Errors: none of its own. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]  # type: ignore[assignment]
     """DeleteLimit takes a limit away: what waits for it goes. Deleting one that is not there changes nothing.
@@ -114,9 +114,9 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.ListLimitsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.ListLimitsResponse, _abc.Awaitable[_limit_service_pb2.ListLimitsResponse]]:
-        """ListLimits returns all limits of the caller's owner, by scope, with what they hold and what waits.
+        """ListLimits returns a page of the limits of the caller's owner, by scope, with what they hold and what waits.
 
-        Errors: none of its own. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
 
     @_abc_1.abstractmethod

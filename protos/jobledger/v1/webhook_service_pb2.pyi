@@ -79,7 +79,7 @@ class CreateWebhookRequest(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds of jobs to tell of, at most 100. Empty: all."""
+        """kinds are the kinds of jobs to tell of, at most 100. Empty: all but the service's own, which begin with "jobledger."."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -298,7 +298,7 @@ class UpdateWebhookRequest(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the new ones. Empty: all."""
+        """kinds are the new ones. Empty: all but the service's own."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -494,7 +494,9 @@ class ListWebhookDeliveriesResponse(_message.Message):
     """next_page_token leads to the next page. Empty: this was the last."""
     @_builtins.property
     def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[_webhook_pb2.WebhookDelivery]:
-        """deliveries are the page, newest first."""
+        """deliveries are the page, newest first. It may be short, even empty, while there are more: a call looks at no more than
+        20,000 deliveries, and an answer has at most 3 MiB.
+        """
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from .errors import ApiKeyExpired, ApiKeyMissing, ApiKeyRevoked
+from .access_errors import ApiKeyExpired, ApiKeyMissing, ApiKeyRevoked
 
 TOKEN: Final = re.compile(r"jl_([0-9a-f]{12})_([0-9a-f]{64})")
 KEY_ID: Final = re.compile(r"[0-9a-f]{12}")

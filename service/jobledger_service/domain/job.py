@@ -8,7 +8,7 @@ from typing import Final, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from .chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, WorkError
+from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
@@ -281,11 +281,4 @@ def counts_of(chunks: Iterable[Chunk]) -> Counts:
         completed=count(ChunkState.COMPLETED),
         failed=count(ChunkState.FAILED),
         cancelled=count(ChunkState.CANCELLED),
-    )
-
-
-def sums_of(chunks: list[Chunk]) -> JobProgress:
-    """Return the progress of a job that begins with these chunks."""
-    return JobProgress(
-        work_total=sum(chunk.weight for chunk in chunks) * WHOLE, items_total=sum(chunk.items for chunk in chunks)
     )

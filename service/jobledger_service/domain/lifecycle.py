@@ -8,9 +8,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from .change import SERVICE, Change, ChangeType, Step
-from .chunk import Chunk
+from .chunk import WHOLE, Chunk
 from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
-from .job import NO_LABELS, Counts, Job, JobSpec, sums_of
+from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
 from .limits import DEFAULT_PRIORITY
 from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
@@ -38,10 +38,10 @@ def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
 def create(new: NewJob, actor: str, now: int) -> Step:
     """Return the job and its chunks as they begin."""
     spec = replace(new.spec, create_time=now)
-    chunks = list(_chunks(spec, new.sizes))
+    chunks = tuple(_chunks(spec, new.sizes))
     job = Job(
         spec=spec,
-        progress=sums_of(chunks),
+        progress=JobProgress(work_total=WHOLE * sum(size or 1 for size in new.sizes), items_total=sum(new.sizes)),
         counts=Counts(pending=len(chunks)),
         update_time=now,
         display_name=new.display_name,
@@ -49,16 +49,17 @@ def create(new: NewJob, actor: str, now: int) -> Step:
         labels=new.labels,
         expire_time=new.expire_time,
     )
-    return Step(job, tuple(chunks), Change(ChangeType.CREATED, actor, None, job.state))
+    return Step(job, chunks, Change(ChangeType.CREATED, actor, None, job.state))
 
 
 def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
-    blank = Chunk(spec.key, 0, spec.create_time, spec.retry_policy.max_attempts)
-    first = 0
+    key, now, attempts, first = spec.key, spec.create_time, spec.retry_policy.max_attempts, 0
     for index, size in enumerate(sizes):
-        items = {"first_item": first, "last_item": first + size - 1} if size else {}
-        yield replace(blank, index=index, **items)
-        first += size
+        if size:
+            yield Chunk(key, index, now, attempts, first, first + size - 1)
+            first += size
+        else:
+            yield Chunk(key, index, now, attempts)
 
 
 def check_etag(job: Job, etag: str) -> None:

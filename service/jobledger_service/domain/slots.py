@@ -17,6 +17,9 @@ FORGOTTEN: Final = 7 * FRESH
 MOST_PLACE: Final = 10_000
 """Where counting the jobs that wait ahead stops."""
 
+LAST_SCOPE: Final = "m"
+"""Comes after every scope: they begin with "kind:" or "label:"."""
+
 
 class Limit(Struct, frozen=True):
     """At most `most` jobs of a scope hold a slot, None for any number; `waiting` ones are parked for it."""

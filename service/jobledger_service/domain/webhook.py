@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from .errors import InvalidField
 from .job import NO_LABELS
 from .limits import SECOND
+from .service_kinds import is_reserved
 from .webhook_events import DEFAULT_EVENT_TYPES, DEFAULT_PERCENTS, WebhookEventType
 
 MAX_WEBHOOKS: Final = 100
@@ -80,10 +81,10 @@ class Webhook(Struct, frozen=True):
         return webhook_key(self.owner, self.webhook_id)
 
     def concerns(self, owner: str, kind: str, labels: Mapping[str, str]) -> bool:
-        """Whether it is told of a job."""
+        """Whether it is told of a job: of the service's own only when their kind is named."""
         return (
             owner == self.owner
-            and (not self.kinds or kind in self.kinds)
+            and (kind in self.kinds if self.kinds else not is_reserved(kind))
             and all(labels.get(name) == value for name, value in self.labels.items())
         )
 

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final
 
 from jobledger_service.domain.chunk import WorkError
-from jobledger_service.domain.errors import Draining, QueueFull, Refusal, StoreUnavailable
+from jobledger_service.domain.errors import Draining, Refusal, StoreUnavailable
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.domain.service_kinds import is_reserved
 from jobledger_service.domain.work import NOTHING_NEW, Claim, Failure, Release

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from jobledger_service.domain.errors import QueueFull
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.domain.limits import SECOND
 
 from .fair_queue import FairQueue, Waiting, cost_of

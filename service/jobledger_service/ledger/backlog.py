@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from jobledger_service.domain.errors import TooManyQueuedJobs
+from jobledger_service.domain.limit_errors import TooManyQueuedJobs
 
 from .loader import Loader
 

@@ -78,7 +78,7 @@ class Executor:
         try:
             outcomes, commit = self._attempt(commands)
         except Refusal as error:
-            return [error] * len(commands), []
+            return [error.with_traceback(None)] * len(commands), []
         except ConflictError:
             return [StoreUnavailable()] * len(commands), []
         except Exception as error:
@@ -108,6 +108,7 @@ class Executor:
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
             room = _Room(work)
             decided = [room.decide(command) for command in commands]
+            work.keep()
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
@@ -185,7 +186,8 @@ def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
         return Postponed()
     except Refusal as refusal:
         work.rollback()
-        return refusal
+        # It is an answer: the frames that it was raised in would keep the whole batch in memory, in a cycle with it.
+        return refusal.with_traceback(None)
     except Exception as error:
         work.rollback()
         log.exception("a command fails", extra={"command": type(command).__name__})

@@ -18,7 +18,7 @@ from .incoming import SERVICE, DeadlinePassedError, incoming
 Answer = TypeVar("Answer")
 Kept = TypeVar("Kept")
 
-BATCH: Final = Bounds(commands=512, rows=2_000, size=8 * 1_048_576)
+BATCH: Final = Bounds(commands=512, rows=2_000, size=4 * 1_048_576)
 """What ends a batch. The executor counts rows when they are loaded, and postpones what is too much."""
 ROWS_OF_COMMAND: Final = 100
 """Rows that wait for each command that may: a bound on what commands of many rows can pile up."""
@@ -27,10 +27,14 @@ UPKEEP_ROWS: Final = 150
 
 
 class QueueBounds(Struct, frozen=True):
-    """How much may wait for the writer: commands, and for how many seconds an owner's oldest."""
+    """How much may wait for the writer: commands, and for how many seconds an owner's oldest.
+
+    A batch that has run for `stall` seconds is one that the database does not answer.
+    """
 
     commands: int = 10_000
     wait: float = 1.0
+    stall: float = 5.0
 
 
 class Batch(Struct, frozen=True):
@@ -64,6 +68,7 @@ class Committer:
         self.last: Batch | None = None
         self.failed: float | None = None
         self.limit = bounds.commands
+        self._stall = bounds.stall
         self.busy_since: float | None = None
         self._queue = FairQueue(bounds.commands, bounds.commands * ROWS_OF_COMMAND)
         self._pace = Pace()
@@ -132,6 +137,13 @@ class Committer:
     def check_owner(self, owner: str) -> None:
         """Raise QueueFull when a command of an owner would be refused, whatever it is, unless it has a reserve."""
         self._admission.check_owner(owner, asyncio.get_running_loop().time())
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the database takes no writes: it failed the last batch, or does not answer the one that runs."""
+        if self.failed is not None:
+            return True
+        return self.busy_since is not None and asyncio.get_running_loop().time() > self.busy_since + self._stall
 
     @property
     def queued(self) -> int:

@@ -24,7 +24,10 @@ class Codec(Protocol):
         """Return the entry of a stored event."""
 
     def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
-        """Return the message that shows a job as it is; without a cursor when that is empty."""
+        """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable."""
+
+    def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
+        """Return the message of a snapshot of many jobs that names those that cannot be shown."""
 
     def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
         """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from jobledger_service.domain.access import TOKEN, ApiKey, Caller, digest_of
-from jobledger_service.domain.errors import ApiKeyUnknown
+from jobledger_service.domain.access_errors import ApiKeyUnknown
 
 from .loader import Loader
 from .ports import Clock

@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeVar, cast
 from msgspec import Struct
 
 from jobledger_service.domain.access import ID_BYTES, SECRET_BYTES, ApiKey, Role, digest_of, token_of
-from jobledger_service.domain.errors import ApiKeyEnded, ApiKeyNotFound
+from jobledger_service.domain.access_errors import ApiKeyEnded, ApiKeyNotFound
 from jobledger_service.domain.limits import SECOND
 
 from .keyring import KeyChanges

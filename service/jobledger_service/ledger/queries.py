@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from jobledger_service.domain.errors import JobNotFound, JobUnreadable
-from jobledger_service.domain.job import job_id_of, job_key
+from jobledger_service.domain.job import job_id_of, job_key, owner_of
 from jobledger_service.domain.limits import MAX_REPLY_BYTES
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
@@ -24,6 +24,8 @@ from .stats import Figures, StatsQuery
 P = ParamSpec("P")
 R = TypeVar("R")
 JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
+ShowJob = Callable[[JobRead | None, int], R]
+"""Makes a reply of a job, None when there is none, and of the position at which that is true."""
 
 COUNT_TO: Final = 1_000
 """Where counting stops when it cannot be exact."""
@@ -56,8 +58,15 @@ class EventPage(Struct, frozen=True):
     next_page_token: str
 
 
-class _Found(NamedTuple):
-    """What was read of a job, if it exists and can be read, and when."""
+class LimitPage(Struct, frozen=True):
+    """A page of limits."""
+
+    limits: Sequence[Limit]
+    next_page_token: str
+
+
+class _SmallJob(NamedTuple):
+    """What was read of a job that is small, None if it is not, or not there, or cannot be read; and when."""
 
     read: JobRead | None
     position: int
@@ -67,7 +76,9 @@ class _Found(NamedTuple):
 class Queries:
     """Reads on threads of their own. Each raises StoreUnavailable when the database is away.
 
-    Owners take turns. Reads of single jobs, which go together, and those of the server's own duties wait for no owner.
+    Owners take turns. Single jobs that are small are read together, whoever asks, and wait for no owner; neither do the
+    reads of the server's own duties. A function that shows what was read runs on the thread that read it, unless all
+    that it shows is a small job: so the event loop builds no large reply.
     """
 
     def __init__(self, store: ReadStore, reads_per_owner: int = READS_PER_OWNER) -> None:
@@ -80,8 +91,10 @@ class Queries:
         self.run_for_feed = self._feed.run
         self.run_for = self._owners.run
         self.run_for_watch = self._owners.run_for_watch
-        self._statuses = Loader(self._fetch_statuses)
-        self._loaders = {full: Loader(partial(self._fetch_jobs, full)) for full in (False, True)}
+        self._statuses = Loader(self._fetch_statuses, owner_of=owner_of)
+        self._small_jobs = {
+            full: Loader(partial(self._fetch_small_jobs, full), owner_of=owner_of) for full in (False, True)
+        }
 
     def close(self) -> None:
         """Let the reads that run finish."""
@@ -100,33 +113,45 @@ class Queries:
         """Carry out a read that the server itself needs: of a duty, of keys, of its health."""
         return await self._duties.run(read, *args, **kwargs)
 
-    async def _fetch_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _Found]:  # noqa: FBT001  bound by partial
-        read = await self._single_jobs.run(self._store.read_jobs, keys, full=full)
+    async def _fetch_small_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _SmallJob]:  # noqa: FBT001  bound by partial
+        read = await self._single_jobs.run(self._store.read_small_jobs, keys, full=full)
         unread = set(read.unread)
 
-        def found(key: str) -> _Found:
+        def found(key: str) -> _SmallJob:
             if key in unread:
                 raise NotReadError
-            return _Found(self._with_next(read.jobs.get(key)), read.position, key in read.unreadable)
+            return _SmallJob(read.jobs.get(key), read.position, key in read.unreadable)
 
         return found
 
-    async def find_job(self, key: str, *, full: bool) -> tuple[JobRead | None, int]:
-        """Return a job, None when there is none, and the position at which that is true; gathered with other calls.
+    async def show_job(self, key: str, show: ShowJob[R], *, full: bool, for_watch: bool = False) -> R:
+        """Return what `show` makes of a job, as it is after every acknowledged write; raises JobUnreadable.
 
-        Raises JobUnreadable.
+        Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there.
         """
-        found = await self._loaders[full].load(key)
-        if found.unreadable:
+        small = await self._small_jobs[full].load(key)
+        if small.unreadable:
             raise JobUnreadable(job_id_of(key))
-        return found.read, found.position
+        if small.read is not None:
+            return show(small.read, small.position)
+        run = self.run_for_watch if for_watch else self.run_for
+        return await run(owner_of(key), self._read_and_show, key, show, full)
 
-    async def job(self, owner: str, job_id: str, *, full: bool) -> JobRead:
-        """Return a job, as it is after every acknowledged write; raises JobNotFound, JobUnreadable."""
-        read, _ = await self.find_job(job_key(owner, job_id), full=full)
-        if read is None:
-            raise JobNotFound(job_id)
-        return read
+    def _read_and_show(self, key: str, show: ShowJob[R], full: bool) -> R:  # noqa: FBT001  given by position to a thread
+        read = self._store.read_jobs([key], full=full)
+        if key in read.unreadable:
+            raise JobUnreadable(job_id_of(key))
+        return show(self._with_next(read.jobs.get(key)), read.position)
+
+    async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], *, full: bool) -> R:
+        """Return what `show` makes of a job; raises JobNotFound, JobUnreadable."""
+
+        def shown(read: JobRead | None, _: int) -> R:
+            if read is None:
+                raise JobNotFound(job_id)
+            return show(read)
+
+        return await self.show_job(job_key(owner, job_id), shown, full=full)
 
     async def _fetch_statuses(self, keys: Sequence[str]) -> Callable[[str], JobStatus | JobUnreadable | None]:
         read = await self._single_jobs.run(self._store.read_statuses, keys)
@@ -142,16 +167,20 @@ class Queries:
             raise found
         return found
 
-    async def statuses(self, owner: str, job_ids: Sequence[str]) -> StatusesRead:
-        """Return the statuses of the jobs that exist, all from one moment."""
+    async def statuses(self, owner: str, job_ids: Sequence[str], show: Callable[[StatusesRead], R]) -> R:
+        """Return what `show` makes of the statuses of the jobs that exist, all from one moment."""
         keys = [job_key(owner, job_id) for job_id in job_ids]
-        return await self.run_for(owner, self._store.read_statuses, keys)
+        return await self.run_for(owner, lambda: show(self._store.read_statuses(keys)))
 
-    async def jobs(self, owner: str, job_ids: Sequence[str], *, full: bool) -> JobsRead:
-        """Return the jobs that exist, as many as fit into a reply, by key, all from one moment."""
+    async def jobs(self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], *, full: bool) -> R:
+        """Return what `show` makes of the jobs that exist, as many as fit into a reply, all from one moment."""
         keys = [job_key(owner, job_id) for job_id in job_ids]
-        read = await self.run_for(owner, self._store.read_jobs, keys, full=full)
-        return replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()})
+
+        def read_and_show() -> R:
+            read = self._store.read_jobs(keys, full=full)
+            return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
+
+        return await self.run_for(owner, read_and_show)
 
     def _with_next(self, read: JobReadT) -> JobReadT:
         """Return a job with the page token of its chunks that were not read."""
@@ -160,18 +189,24 @@ class Queries:
         last = read.chunks[-1].index if read.chunks else -1
         return replace(read, next_chunks=self.tokens.encode(_chunks_mark(read.job.key, frozenset()), last))
 
-    async def list_jobs(self, listing: Listing, page_token: str) -> JobPage:
-        """Return a page of jobs; every page carries the first one's total and cursor. Raises PageTokenInvalid."""
-        owner = listing.filter.owner
+    async def list_jobs(self, listing: Listing, page_token: str, show: Callable[[JobPage], R]) -> R:
+        """Return what `show` makes of a page of jobs; raises PageTokenInvalid.
+
+        Every page carries the first one's total and cursor.
+        """
         mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
         place = self.tokens.parse(page_token, mark, int, int, str, int, int, int)
+        return await self.run_for(
+            listing.filter.owner, lambda: show(self._job_page(listing, mark, cast("_ListPlace | None", place)))
+        )
+
+    def _job_page(self, listing: Listing, mark: str, place: "_ListPlace | None") -> JobPage:
         if place is None:
-            listed = await self.run_for(owner, self._store.list_jobs, replace(listing, count_to=COUNT_TO))
+            listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO))
             count, more, position = listed.count, int(listed.more), listed.position
         else:
-            value, create_time, key, count, more, position = cast("tuple[int, int, str, int, int, int]", place)
-            after = PageKey(value, create_time, key)
-            listed = await self.run_for(owner, self._store.list_jobs, replace(listing, after=after))
+            value, create_time, key, count, more, position = place
+            listed = self._store.list_jobs(replace(listing, after=PageKey(value, create_time, key)))
         token = ""
         if listed.next:
             page = listed.next
@@ -179,39 +214,62 @@ class Queries:
         jobs, cursor = [self._with_next(one) for one in listed.jobs], self.cursor(position)
         return JobPage(jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
 
-    async def figures(self, query: StatsQuery) -> Figures:
-        """Return statistics."""
-        return await self.run_for(query.owner, self._store.figures, query)
+    async def figures(self, query: StatsQuery, show: Callable[[Figures], R]) -> R:
+        """Return what `show` makes of statistics."""
+        return await self.run_for(query.owner, lambda: show(self._store.figures(query)))
 
-    async def limits(self, owner: str) -> list[Limit]:
-        """Return the concurrency limits that are in force, by scope."""
-        return await self.run_for(owner, self._store.limits, owner)
+    async def limits(self, owner: str, limit: int, page_token: str) -> LimitPage:
+        """Return a page of the concurrency limits that are in force, by scope; raises PageTokenInvalid."""
+        mark = request_mark("limits", owner)
+        place = self.tokens.parse(page_token, mark, str)
+        after = cast("str", place[0]) if place else ""
+        read = await self.run_for(owner, self._store.limits, owner, after, limit)
+        return LimitPage(read.limits, "" if read.last is None else self.tokens.encode(mark, read.last))
 
     async def list_chunks(
-        self, owner: str, job_id: str, states: frozenset[ChunkState], limit: int, page_token: str
-    ) -> ChunkPage:
-        """Return a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
+        self,
+        owner: str,
+        job_id: str,
+        states: frozenset[ChunkState],
+        limit: int,
+        page_token: str,
+        show: Callable[[ChunkPage], R],
+    ) -> R:
+        """Return what `show` makes of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = _chunks_mark(key, states)
         place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else -1
-        read = await self.run_for(owner, self._store.list_chunks, key, states, after, limit)
-        if read is None:
-            raise JobNotFound(job_id)
-        return ChunkPage(read, self.tokens.encode(mark, read.last) if read.more else "")
 
-    async def list_events(self, owner: str, job_id: str, limit: int, page_token: str) -> EventPage:
-        """Return a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
+        def read_and_show() -> R:
+            read = self._store.list_chunks(key, states, after, limit)
+            if read is None:
+                raise JobNotFound(job_id)
+            return show(ChunkPage(read, self.tokens.encode(mark, read.last) if read.more else ""))
+
+        return await self.run_for(owner, read_and_show)
+
+    async def list_events(
+        self, owner: str, job_id: str, limit: int, page_token: str, show: Callable[[EventPage], R]
+    ) -> R:
+        """Return what `show` makes of a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = request_mark("events", key)
         place = self.tokens.parse(page_token, mark, int)
         after = cast("int", place[0]) if place else 0
-        read = await self.run_for(owner, self._store.job_events, key, after, limit + 1)
-        if not read.rows and place is None and (await self.find_job(key, full=False))[0] is None:
-            raise JobNotFound(job_id)
-        rows = _fitting(read.rows[:limit])
-        more = len(read.rows) > len(rows) or not read.complete
-        return EventPage(rows, self.tokens.encode(mark, rows[-1].position) if more else "")
+
+        def read_and_show() -> R:
+            read = self._store.job_events(key, after, limit + 1)
+            if not read.rows and place is None and not self._store.read_statuses([key]).exist:
+                raise JobNotFound(job_id)
+            rows = _fitting(read.rows[:limit])
+            more = len(read.rows) > len(rows) or not read.complete
+            return show(EventPage(rows, self.tokens.encode(mark, rows[-1].position) if more else ""))
+
+        return await self.run_for(owner, read_and_show)
+
+
+_ListPlace = tuple[int, int, str, int, int, int]
 
 
 def _chunks_mark(key: str, states: frozenset[ChunkState]) -> str:

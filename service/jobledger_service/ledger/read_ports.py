@@ -127,6 +127,11 @@ class StatusesRead(Struct, frozen=True):
     statuses: Sequence[JobStatus]
     unreadable: Collection[str] = ()
 
+    @property
+    def exist(self) -> int:
+        """How many of the jobs exist."""
+        return len(self.statuses) + len(self.unreadable)
+
 
 class ChunksRead(Struct, frozen=True):
     """A page of chunks with their inputs; `more` says that others follow `last`, the index of the last one looked at.
@@ -139,6 +144,13 @@ class ChunksRead(Struct, frozen=True):
     last: int = -1
     more: bool = False
     unreadable: Sequence[int] = ()
+
+
+class LimitsRead(Struct, frozen=True):
+    """A page of limits; `last` is the scope of the last one that was looked at, None on the last page."""
+
+    limits: Sequence[Limit]
+    last: str | None
 
 
 class EventRow(Struct, frozen=True):
@@ -192,6 +204,9 @@ class ReadStore(Protocol):
     def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
 
+    def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
+        """Return the jobs that exist and are small, of any owners, by few rows and bytes, whatever the keys are."""
+
     def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
         """Return the statuses of the jobs that exist."""
 
@@ -231,8 +246,8 @@ class ReadStore(Protocol):
     def free_slots(self, limit: int) -> list[str]:
         """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
 
-    def limits(self, owner: str) -> list[Limit]:
-        """Return the limits that are in force, by scope."""
+    def limits(self, owner: str, after: str, limit: int) -> LimitsRead:
+        """Return the limits that are in force, by scope, after one; among as many as `limit` that are known."""
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose time to be deleted has come."""

@@ -12,7 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 import msgspec
 from msgspec import Struct
 
-from jobledger_service.domain.errors import TooManyReads
+from jobledger_service.domain.limit_errors import TooManyReads
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -5,6 +5,8 @@ import bisect
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import closing
 from enum import StrEnum
+from functools import partial
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -15,7 +17,7 @@ from jobledger_service.domain.job import job_id_of, job_key
 from .entry import Entry
 from .feed_ports import Codec, Feed, Subscription
 from .queries import Queries
-from .read_ports import JobRead, Listing, PageKey, ReadStore
+from .read_ports import JobRead, Listed, Listing, PageKey, ReadStore
 
 PAGE = 500
 
@@ -25,6 +27,15 @@ class Mode(StrEnum):
 
     LATEST = "LATEST"
     EVERY = "EVERY"
+
+
+class _JobFound(NamedTuple):
+    """What a watch of one job begins with: the position at which it was true, and the snapshot if that is wanted."""
+
+    exists: bool
+    ended: bool
+    position: int
+    snapshot: bytes = b""
 
 
 class Watch:
@@ -53,28 +64,32 @@ class Watch:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
         key = job_key(owner, job_id)
         after = await self._position(owner, cursor) if cursor else None
-        read, at = await self._queries.find_job(key, full=after is None)
+        found = await self._queries.show_job(
+            key, partial(self._begin, with_snapshot=after is None), full=after is None, for_watch=True
+        )
         if after is None:
-            if read is None:
+            if not found.exists:
                 raise JobNotFound(job_id)
-            yield self._codec.snapshot(read, self._cursor(at))
-            if read.job.ended:
+            yield found.snapshot
+            if found.ended:
                 return
-        with closing(self._feed.subscribe_to_job(at if after is None else after, key)) as subscription:
+        with closing(self._feed.subscribe_to_job(found.position if after is None else after, key)) as subscription:
             if after is not None:
-                entries = await self._missed(subscription, at)
-                for message in self._messages(entries, mode) or [self._nothing_missed(subscription, read, job_id)]:
+                entries = await self._missed(subscription, found.position)
+                if not entries and not found.exists:
+                    raise JobNotFound(job_id)
+                for message in self._messages(entries, mode) or [self._bookmark(subscription)]:
                     yield message
-                if _is_last(entries[-1]) if entries else read is None or read.job.ended:
+                if _is_last(entries[-1]) if entries else found.ended:
                     return
             async for message in self._follow_job(subscription, mode):
                 yield message
 
-    def _nothing_missed(self, subscription: Subscription, read: JobRead | None, job_id: str) -> bytes:
-        """Return the bookmark that tells a watcher that it has missed nothing; raises JobNotFound for no job at all."""
+    def _begin(self, read: JobRead | None, position: int, *, with_snapshot: bool) -> "_JobFound":
         if read is None:
-            raise JobNotFound(job_id)
-        return self._bookmark(subscription)
+            return _JobFound(exists=False, ended=False, position=position)
+        snapshot = self._codec.snapshot(read, self._cursor(position)) if with_snapshot else b""
+        return _JobFound(exists=True, ended=read.job.ended, position=position, snapshot=snapshot)
 
     async def _missed(self, subscription: Subscription, through: int) -> Sequence[Entry]:
         """Return the first entries after a cursor, none when none follow up to the position `through`."""
@@ -145,13 +160,26 @@ class Watch:
         after: PageKey | None = None
         while True:
             listing = Listing(jobs, limit=PAGE, after=after)
-            page = await self._queries.run_for_watch(jobs.owner, self._store.list_jobs, listing)
+            messages, page = await self._queries.run_for_watch(jobs.owner, self._snapshot_page, listing)
             seen.add(page.next, page.position)
-            for read in page.jobs:
-                yield self._codec.snapshot(read, b"")
+            for message in messages:
+                yield message
             if page.next is None:
                 return
             after = page.next
+
+    def _snapshot_page(self, listing: Listing) -> tuple[list[bytes], Listed]:
+        """Return the messages of a page, the last of which names the jobs that cannot be shown; runs on a reader."""
+        page = self._store.list_jobs(listing)
+        messages, unreadable = [], [job_id_of(key) for key in page.unreadable]
+        for read in page.jobs:
+            try:
+                messages.append(self._codec.snapshot(read, b""))
+            except JobUnreadable:
+                unreadable.append(read.job.spec.job_id)
+        if unreadable:
+            messages.append(self._codec.unreadable_jobs(unreadable))
+        return messages, page
 
     def _matching(self, jobs: JobFilter, entries: Sequence[Entry], mode: Mode, seen: "_Seen") -> list[bytes]:
         """Return what is to be sent of many jobs' entries, in the order of their positions; raises JobUnreadable."""

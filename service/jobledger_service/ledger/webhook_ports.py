@@ -161,13 +161,20 @@ class WebhookStore(Protocol):
         """Record deliveries and the place that was reached; False when another process was there before, or is now."""
 
 
+class DeliveriesRead(Struct, frozen=True):
+    """A page of deliveries, which may be short; `last` is the last place that was looked at, None on the last page."""
+
+    deliveries: Sequence[Delivery]
+    last: tuple[int, int] | None
+
+
 class DeliveryStore(Protocol):
     """Deliveries. Called as WebhookStore is."""
 
     def deliveries(
         self, webhook_key: str, states: frozenset[DeliveryState], before: tuple[int, int] | None, limit: int
-    ) -> list[Delivery]:
-        """Return deliveries before a place (position, ordinal), newest first."""
+    ) -> DeliveriesRead:
+        """Return deliveries before a place (position, ordinal), newest first, as many as fit into a reply."""
 
     def is_due(self, now: int) -> bool:
         """Return whether a delivery is to be attempted."""

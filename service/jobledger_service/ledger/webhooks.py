@@ -151,10 +151,8 @@ class Webhooks:
         webhook = await self.get(owner, webhook_id)
         mark = request_mark("deliveries", webhook.key, states)
         place = cast("tuple[int, int] | None", self.queries.tokens.parse(page_token, mark, int, int))
-        found = await self.queries.run_for(owner, self.kept.deliveries, webhook.key, states, place, limit + 1)
-        page = found[:limit]
-        last = page[-1] if len(found) > limit else None
-        return page, self.queries.tokens.encode(mark, last.position, last.ordinal) if last else ""
+        read = await self.queries.run_for(owner, self.kept.deliveries, webhook.key, states, place, limit)
+        return read.deliveries, self.queries.tokens.encode(mark, *read.last) if read.last else ""
 
     async def redeliver_one(self, owner: str, webhook_id: str, delivery: str) -> int:
         """Make one delivery go again; return 1. Raises WebhookNotFound, DeliveryNotFound."""

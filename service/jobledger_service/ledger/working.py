@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from jobledger_service.domain.change import Change, ChangeType, Step
 from jobledger_service.domain.chunk import Chunk
-from jobledger_service.domain.errors import ChunkNotFound, JobNotFound
-from jobledger_service.domain.job import Job, job_key
+from jobledger_service.domain.errors import ChunkNotFound, JobNotFound, JobUnreadable
+from jobledger_service.domain.job import Job, job_id_of, job_key
 from jobledger_service.domain.limits import CHUNK_RANGES_FROM
 from jobledger_service.domain.retention import Retention
 from jobledger_service.domain.run import NEW_RUN, Run
@@ -28,6 +28,10 @@ from .write_ports import ConflictError, Demand, Request, SweptRows, Transaction,
 
 MAX_BATCH_ROWS: Final = 2_000
 """Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
+
+
+MAX_LOOKS: Final = 5
+"""How often one batch looks for other chunks when some that it found cannot be read."""
 
 
 class PostponedError(Exception):
@@ -87,11 +91,7 @@ class WorkingSet:
         self._lock(jobs)
         if self._jobs.keys() & {key for need in needs if need.requests for key in need.jobs}:
             self._look_again(requests - self._requests.keys())
-        found = self._pick(needs)
-        self._lock({key for key, _ in found} - jobs)
-        if chunks or found:
-            for (key, index), chunk in self._transaction.chunks(chunks | found).items():
-                self._chunks.setdefault(key, {})[index] = chunk
+        self._pick([need.demand for need in needs if need.demand], chunks)
         self._load_limits(needs)
         runs = {key for need in needs for key in need.runs}
         if runs:
@@ -124,28 +124,54 @@ class WorkingSet:
         if jobs:
             self._jobs |= self._transaction.jobs(jobs)
 
-    def _pick(self, needs: Sequence[Needs]) -> set[ChunkKey]:
-        """Find the chunks for the claims, in the order of the claims."""
-        demands = [need.demand for need in needs if need.demand]
+    def _load_chunks(self, keys: set[ChunkKey]) -> None:
+        if keys:
+            for (key, index), chunk in self._transaction.chunks(keys).items():
+                self._chunks.setdefault(key, {})[index] = chunk
+
+    def _pick(self, demands: Sequence[Demand], wanted: set[ChunkKey]) -> None:
+        """Find the chunks for the claims, in the order of the claims, and load them with their jobs, and those wanted.
+
+        Those that cannot be read are set aside, and others are looked for: a few times, for the others it is contended.
+        """
         if not demands:
-            return set()
+            self._load_chunks(wanted)
+            return
         transaction = self._transaction
-        picked = pick(demands, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared)
+        for _ in range(MAX_LOOKS):
+            known = len(transaction.unreadable)
+            picked = pick(demands, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared)
+            found = {key for one in picked for key in one.chunks}
+            self._lock({key for key, _ in found} - self._jobs.keys())
+            self._load_chunks(wanted.union(found))
+            if len(transaction.unreadable) == known:
+                break
+        else:
+            picked = [Picked([*filter(self._is_readable, one.chunks)], contended=True) for one in picked]
         for demand, one in zip(demands, picked, strict=True):
             self._picked.setdefault(demand, deque()).append(one)
-        return {key for one in picked for key in one.chunks}
+
+    def _is_readable(self, chunk: ChunkKey) -> bool:
+        return chunk not in self._transaction.unreadable and chunk[0] not in self._transaction.unreadable
 
     # What commands read
 
     def job(self, owner: str, job_id: str) -> Job:
-        """Return the owner's job as the commands before this one left it; raises JobNotFound."""
-        job = self.find(job_key(owner, job_id))
+        """Return the owner's job as the commands before this one left it; raises JobNotFound, JobUnreadable."""
+        key = job_key(owner, job_id)
+        job = self.find(key)
         if job is None:
+            self.check_readable(key)
             raise JobNotFound(job_id)
         return job
 
+    def check_readable(self, key: str) -> None:
+        """Raise JobUnreadable for a job that exists and cannot be read."""
+        if key in self._transaction.unreadable:
+            raise JobUnreadable(job_id_of(key))
+
     def find(self, key: str) -> Job | None:
-        """Return a job that was loaded, or None."""
+        """Return a job that was loaded, or None, also for one that cannot be read."""
         touched = self._touched.get(key)
         return None if touched and touched.deleted else self._jobs.get(key)
 
@@ -154,9 +180,11 @@ class WorkingSet:
         return self._jobs[key]
 
     def chunk(self, job: Job, index: int) -> Chunk:
-        """Return a chunk that was loaded; raises ChunkNotFound."""
+        """Return a chunk that was loaded; raises ChunkNotFound, JobUnreadable."""
         chunk = self._chunks.get(job.key, {}).get(index)
         if chunk is None:
+            if (job.key, index) in self._transaction.unreadable:
+                raise JobUnreadable(job.spec.job_id)
             raise ChunkNotFound(job.spec.job_id, index, job.counts.total)
         return chunk
 
@@ -207,9 +235,13 @@ class WorkingSet:
     # What commands do
 
     def create(self, step: Step, inputs: Inputs) -> None:
-        """Add a new job with its chunks; raises PostponedError when this batch deleted one of the same name."""
+        """Add a new job with its chunks; raises PostponedError when this batch deleted one of the same name.
+
+        Raises JobUnreadable when there is one of the same name, which cannot be read.
+        """
         if self.is_deleted(step.job.key):
             raise PostponedError
+        self.check_readable(step.job.key)
         self.apply(step)
         self._touched[step.job.key].inputs = inputs
 
@@ -305,6 +337,14 @@ class WorkingSet:
     def rollback(self, place: int = 0) -> None:
         """Undo what was done since the mark, or since a place in the command."""
         self._undo.rollback(place)
+
+    def keep(self) -> None:
+        """End the last command: nothing is rolled back any more.
+
+        What could be undone names this very object, which would be kept in memory with all rows and inputs of the
+        batch until the garbage collector comes by, which is seldom.
+        """
+        self._undo.mark()
 
     # What the batch leaves
 

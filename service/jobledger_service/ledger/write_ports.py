@@ -119,13 +119,17 @@ class Transaction(Protocol):
         """
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
-        """Return those that exist, locked in the order of their keys."""
+        """Return those that exist and can be read, locked in the order of their keys."""
 
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
-        """Return those that exist, of jobs that are locked."""
+        """Return those that exist and can be read, of jobs that are locked."""
+
+    @property
+    def unreadable(self) -> Collection[str | ChunkKey]:
+        """The jobs and chunks that were asked for, exist, and cannot be read. No claim finds them for a minute."""
 
     def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
-        """Return the chunks of a locked job that a sweep covers."""
+        """Return the chunks of a locked job that a sweep covers, but for those that cannot be read."""
 
     def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
         """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
@@ -182,7 +186,7 @@ class WriteStore(Protocol):
         """Open a transaction that commits, durably, when the block ends without an error."""
 
 
-Reduce = Callable[[bytes], bytes | None]
+Reduce = Callable[[int, bytes], bytes | None]
 """Makes of a stored watch message what the audit trail keeps of it, None when that is nothing."""
 
 

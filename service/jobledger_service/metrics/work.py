@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jobledger_service.domain.change import ChangeType
-from jobledger_service.domain.errors import QUEUE_BOUNDS
+from jobledger_service.domain.limit_errors import QUEUE_BOUNDS
 from jobledger_service.ledger.batch import Commit
 from jobledger_service.ledger.committer import Batch, Committer
 from jobledger_service.ledger.feed_ports import WatchedFeed

@@ -61,7 +61,10 @@ class AccessLog:
 
 
 class Call:
-    """One call, while it runs. Until better is known, the code is that of a caller who left, and the tally nobody's."""
+    """One call, while it runs. Until better is known, the code is that of a caller who left, and the tally nobody's.
+
+    Its request is not kept here: what waits for the writer is the command that was made of it.
+    """
 
     __slots__ = (
         "_access",
@@ -72,16 +75,16 @@ class Call:
         "caller",
         "code",
         "context",
+        "job_id",
         "method",
         "reply",
-        "request",
         "tally",
     )
 
     def __init__(self, method: Served, context: Context, access: AccessLog, tracer: Tracer | None) -> None:
         self.method = method
         self.context = context
-        self.request: Any = None
+        self.job_id = ""
         self.reply: Any = None
         self.caller: Caller | None = None
         self.code = LEFT
@@ -114,12 +117,12 @@ class Call:
             log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.told())
 
     def let_go(self, error: Exception) -> None:
-        """Drop the request, and the frames that the error holds.
+        """Drop the reply, and the frames that the error holds.
 
         gRPC keeps the exception that ends a call in a cycle with the call; until the collector comes by, which is
         seldom, it would keep the messages of all refused calls in memory.
         """
-        self.request = self.reply = None
+        self.reply = None
         error.__cause__ = error.__context__ = None
         error.with_traceback(None)
 
@@ -127,15 +130,18 @@ class Call:
         """Return what each line about this call says."""
         return {
             "method": self.method.asked.name,
-            "job_id": self._job_id(),
+            "job_id": self._named() or None,
             "request_id": self.request_id(),
             "key_id": (self.caller and self.caller.key_id) or None,
         }
 
-    def _job_id(self) -> str | None:
+    def asks_for(self, request: object) -> None:
+        """Note the job that a request names, if it names one; of the request itself nothing is kept."""
+        self.job_id = getattr(request, "job_id", "")[:LONGEST]
+
+    def _named(self) -> str:
         """Return the job that was named, or the one that was made."""
-        named = getattr(self.request, "job_id", None) or getattr(getattr(self.reply, "job", None), "job_id", None)
-        return named[:LONGEST] if named else None
+        return self.job_id or getattr(getattr(self.reply, "job", None), "job_id", "")
 
     def _metadata(self) -> Iterable[tuple[str, Any]]:
         return self.context.invocation_metadata() or ()

@@ -5,17 +5,19 @@ together without decoding them: appended fields replace single values, add to re
 (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, cast
 
 from google.protobuf.message import DecodeError
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
-from jobledger.v1.job_service_pb2 import WatchMessageType
+from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
 from jobledger_service.domain.change import ChangeType
 from jobledger_service.domain.chunk import Chunk
+from jobledger_service.domain.errors import JobUnreadable
 from jobledger_service.domain.filter import Facts
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
@@ -25,6 +27,7 @@ from jobledger_service.ledger.read_ports import EventRow, JobRead
 from jobledger_service.ledger.unreadable import UnreadableRows
 
 from . import convert
+from .aside import check_job
 
 # Looking a value up in its enum takes a call each time.
 _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
@@ -93,24 +96,21 @@ class ProtoCodec:
         )
 
     def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
-        """Return the message that shows a job as it is; without a cursor when that is empty.
+        """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
 
         The last chunks are left out when it would be too large.
         """
-        message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
-        convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
-        parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
-        omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
-        for chunk in read.chunks:
-            part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
-            left -= len(part)
-            if left < 0:
-                omitted = True
-                break
-            parts.append(part)
-        if omitted:
-            parts.append(_CHUNKS_OMITTED)
-        return b"".join(parts)
+        try:
+            check_job(read)
+            return _snapshot(read, cursor)
+        except Exception as error:
+            self._unreadable.add("watch", read.job.key, error)
+            raise JobUnreadable(read.job.spec.job_id) from error
+
+    def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
+        """Return the message of a snapshot of many jobs that names those that cannot be shown."""
+        kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
+        return WatchJobsResponse(type=kind, unreadable_job_ids=job_ids).SerializeToString()
 
     def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
         """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
@@ -129,7 +129,7 @@ class ProtoCodec:
         """Return the message as the one that tells that a job no longer matches; a deletion stays one."""
         return message + _LEFT
 
-    def audited(self, message: bytes) -> bytes | None:
+    def audited(self, position: int, message: bytes) -> bytes | None:
         """Return what the audit trail keeps of a stored message: the event alone, and no mere progress.
 
         Of one that cannot be read it keeps nothing.
@@ -137,7 +137,7 @@ class ProtoCodec:
         try:
             event = Message.FromString(message).event
         except DecodeError as error:
-            self._unreadable.add("retention", f"an event of {len(message)} bytes", error)
+            self._unreadable.add("retention", f"the event at position {position}", error)
             return None
         if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
             return None
@@ -154,6 +154,23 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
     message.revision = record.job.revision
     for change in record.changes:
         convert.fill_change(message.changes.add(), change)
+
+
+def _snapshot(read: JobRead, cursor: bytes) -> bytes:
+    message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
+    convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
+    parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
+    omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
+    for chunk in read.chunks:
+        part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
+        left -= len(part)
+        if left < 0:
+            omitted = True
+            break
+        parts.append(part)
+    if omitted:
+        parts.append(_CHUNKS_OMITTED)
+    return b"".join(parts)
 
 
 def _snapshot_chunk(chunk: Chunk, raw: bytes | None) -> bytes:
@@ -179,26 +196,32 @@ def _job_message(job: Job) -> bytes:
 def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
     """Return the runs of chunks that are told by their state alone, and the chunks that are told one by one."""
     imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
-    ranges = [_range(run.first, run.last, run.state) for run in record.ranges]
+    swept = [(run.first, run.last, run.state) for run in record.ranges]
     if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
-        return ranges, list(record.chunks)
-    single = []
+        return [_range(*run) for run in swept], list(record.chunks)
+    single: list[Chunk] = []
+    told: list[Chunk] = []
     for chunk in record.chunks:
-        if not imported and not _plain(chunk):
-            single.append(chunk)
-        elif ranges and _follows(ranges[-1], chunk):
-            ranges[-1].last_index = chunk.index
-        else:
-            ranges.append(_range(chunk.index, chunk.index, chunk.state))
-    return ranges, single
+        (told if imported or _plain(chunk) else single).append(chunk)
+    return [_range(*run) for run in chain(swept, _runs(told))], single
+
+
+def _runs(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int, ChunkState]]:
+    """Yield the first and the last index of chunks that follow each other in one state, and that state."""
+    first, last, state = 0, -1, None
+    for chunk in chunks:
+        index = chunk.index
+        if state is not chunk.state or index != last + 1:
+            if state is not None:
+                yield first, last, state
+            first, state = index, chunk.state
+        last = index
+    if state is not None:
+        yield first, last, state
 
 
 def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
     return chunk_pb2.ChunkRange(first_index=first, last_index=last, state=convert.CHUNK_STATES[state])
-
-
-def _follows(run: chunk_pb2.ChunkRange, chunk: Chunk) -> bool:
-    return run.last_index == chunk.index - 1 and run.state == convert.CHUNK_STATES[chunk.state]
 
 
 def _plain(chunk: Chunk) -> bool:

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Final
 
 from jobledger_service.domain.access import Caller, token_in
-from jobledger_service.domain.errors import MessageTooLarge, RoleMissing
+from jobledger_service.domain.access_errors import RoleMissing
+from jobledger_service.domain.limit_errors import MessageTooLarge
 from jobledger_service.ledger.keyring import KeyRing
 
 from .call import Context

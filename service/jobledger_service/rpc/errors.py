@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import grpc
@@ -13,7 +13,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
-from jobledger_service.domain import errors
+from jobledger_service.domain import access_errors, errors, limit_errors
 from jobledger_service.domain.limits import SECOND
 
 from .convert import duration
@@ -41,26 +41,26 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.ForeignCursor: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_FOREIGN_CURSOR),
     errors.CursorAhead: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_CURSOR_AHEAD),
     errors.PageTokenInvalid: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID),
-    errors.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
-    errors.ApiKeyUnknown: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_UNKNOWN),
-    errors.ApiKeyExpired: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_EXPIRED),
-    errors.ApiKeyRevoked: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_REVOKED),
-    errors.RoleMissing: (code_pb2.PERMISSION_DENIED, ErrorReason.ERROR_REASON_ROLE_MISSING),
-    errors.ApiKeyNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_API_KEY_NOT_FOUND),
-    errors.ApiKeyEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_API_KEY_ENDED),
-    errors.AuthDisabled: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_AUTH_DISABLED),
-    errors.RateLimited: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED),
-    errors.TooManyWatches: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_WATCHES),
-    errors.TooManyQueuedJobs: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_QUEUED_JOBS),
-    errors.TooManyReads: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_READS),
-    errors.MessageTooLarge: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
+    access_errors.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
+    access_errors.ApiKeyUnknown: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_UNKNOWN),
+    access_errors.ApiKeyExpired: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_EXPIRED),
+    access_errors.ApiKeyRevoked: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_REVOKED),
+    access_errors.RoleMissing: (code_pb2.PERMISSION_DENIED, ErrorReason.ERROR_REASON_ROLE_MISSING),
+    access_errors.ApiKeyNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_API_KEY_NOT_FOUND),
+    access_errors.ApiKeyEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_API_KEY_ENDED),
+    access_errors.AuthDisabled: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_AUTH_DISABLED),
+    limit_errors.RateLimited: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED),
+    limit_errors.TooManyWatches: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_WATCHES),
+    limit_errors.TooManyQueuedJobs: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_QUEUED_JOBS),
+    limit_errors.TooManyReads: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_READS),
+    limit_errors.MessageTooLarge: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
     errors.WebhookNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_WEBHOOK_NOT_FOUND),
     errors.DeliveryNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
-    errors.TooManyWebhooks: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_TOO_MANY_WEBHOOKS),
+    limit_errors.TooManyWebhooks: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_TOO_MANY_WEBHOOKS),
     errors.ConnectionNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CONNECTION_NOT_FOUND),
     errors.ServiceNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_SERVICE_NOT_FOUND),
-    errors.ReadTooLong: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_READ_TOO_LONG),
-    errors.QueueFull: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL),
+    limit_errors.ReadTooLong: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_READ_TOO_LONG),
+    limit_errors.QueueFull: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL),
     errors.Draining: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING),
     errors.StoreUnavailable: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
 }
@@ -68,8 +68,10 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
 
 def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.Status:
     """Return the status of a refusal, with the details that belong to it; `cursor` encodes a position."""
-    if isinstance(refusal, errors.QueueFull):
+    if isinstance(refusal, limit_errors.QueueFull):
         return _queue_full(refusal.bound, -(-refusal.wait // DELAY_STEP) * DELAY_STEP)
+    if isinstance(refusal, errors.StoreUnavailable):
+        return _store_unavailable()
     code, reason = _TABLE[type(refusal)]
     metadata = dict(refusal.metadata)
     details: list[Message] = []
@@ -81,9 +83,7 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
         details.append(_bad_request((("cursor", str(refusal)),)))
     if isinstance(refusal, errors.HistoryTrimmed):
         metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
-    if isinstance(refusal, errors.StoreUnavailable):
-        details.append(error_details_pb2.RetryInfo(retry_delay=COME_BACK))
-    if isinstance(refusal, errors.LimitReached):
+    if isinstance(refusal, limit_errors.LimitReached):
         details += _quota(refusal)
     return _status(code, str(refusal), reason, metadata, details)
 
@@ -91,10 +91,18 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
 @lru_cache(maxsize=1_024)
 def _queue_full(bound: str, delay: int) -> grpc.Status:
     """Return the status of a call that is refused for overload, which must cost little."""
-    refusal = errors.QueueFull(bound, delay)
-    code, reason = _TABLE[errors.QueueFull]
+    refusal = limit_errors.QueueFull(bound, delay)
+    code, reason = _TABLE[limit_errors.QueueFull]
     retry = error_details_pb2.RetryInfo(retry_delay=duration(delay))
     return _status(code, str(refusal), reason, refusal.metadata, [retry])
+
+
+@cache
+def _store_unavailable() -> grpc.Status:
+    """Return the status of a call without a database; all calls get it while that is away."""
+    refusal = errors.StoreUnavailable()
+    code, reason = _TABLE[errors.StoreUnavailable]
+    return _status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=COME_BACK)])
 
 
 def reason_of(refusal: errors.Refusal) -> str:
@@ -114,7 +122,7 @@ def internal_status(request_id: str) -> grpc.Status:
     return _status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])
 
 
-def _quota(refusal: errors.LimitReached) -> list[Message]:
+def _quota(refusal: limit_errors.LimitReached) -> list[Message]:
     violation = error_details_pb2.QuotaFailure.Violation(subject=refusal.subject, description=str(refusal))
     failure = error_details_pb2.QuotaFailure(violations=[violation])
     if refusal.wait is None:

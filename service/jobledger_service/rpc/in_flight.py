@@ -3,25 +3,37 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import grpc
 
-from jobledger_service.domain.errors import InvalidField, QueueFull
+from jobledger_service.domain.errors import InvalidField
+from jobledger_service.domain.limit_errors import QueueFull
 from jobledger_service.domain.limits import SECOND
 from jobledger_service.ledger.incoming import DeadlinePassedError, Incoming, incoming
 from jobledger_service.ledger.shares import Shares
 
 from .call import Context
+from .large_requests import LargeRequests
 from .methods import Kind, Method
 from .receiving import Receiving
 
+T = TypeVar("T")
+
 RESERVE: Final = 4
 """What is kept for reports on held leases: a quarter of the bytes, and a quarter more calls."""
+HARD: Final = 2
+"""Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
+RECEIVED: Final = 4
+"""The part of the setting, 1 / RECEIVED, for requests of the largest size that are being received and read."""
+WRITTEN: Final = 8
+"""The part of the setting, 1 / WRITTEN, for the batch that is carried out: 32 MiB of 256.
+
+A batch has 4 MiB of requests. While it is written they are there as rows, as parameters, as the driver has encoded them
+and, for a moment, as the database's own copy; and 12,000 rows without any input take 12 MiB.
+"""
 COPIES: Final = 2
-"""How often a request is in memory while its call waits: as its message, and as what is made of that."""
-RECEIVED_AT_ONCE: Final = 2
-"""Requests of the largest size that are being received take up this part of the bytes: 1 / RECEIVED_AT_ONCE."""
+"""How often one request of a stream is in memory: as its message, and as what is made of that."""
 UNREAD: Final = 65_536
 """Bytes that a sender may have sent of a request that is not being received yet."""
 RETURN_AFTER: Final = SECOND
@@ -37,9 +49,11 @@ class InFlight:
     def __init__(self, max_calls: int, max_bytes: int, message_limit: int, check_writer: Callable[[str], None]) -> None:
         self._reads = Shares(max_calls, max_calls // RESERVE)
         self._writes = Shares(max_calls, max_calls // RESERVE)
-        self.bytes = Shares(max_bytes - max_bytes // RESERVE, max_bytes // RESERVE)
+        waiting = max_bytes - max_bytes // RECEIVED - max_bytes // WRITTEN
+        self.bytes = Shares(waiting - waiting // RESERVE, waiting // RESERVE)
         self._check_writer = check_writer
-        self.receiving = Receiving(max(max_bytes // (RECEIVED_AT_ONCE * message_limit), 2))
+        self.receiving = Receiving(max(max_bytes // (RECEIVED * HARD * message_limit), 2))
+        self.large_requests = LargeRequests()
 
     @property
     def calls(self) -> int:
@@ -83,40 +97,44 @@ class Flight:
             self._calls.remove(self._owner, 1)
         self._in_flight.bytes.remove(self._owner, self._held)
 
-    async def receive(self, context: Context) -> bytes:
-        """Return the request, and note that what follows is done for it.
+    async def receive(self, context: Context, check: Callable[[int], None], read: Callable[[bytes], T]) -> T:
+        """Return what is read of the request, and note that what follows is done for it.
 
-        Raises InvalidField when there is none; QueueFull when its bytes are too many; RequestMissingError;
-        DeadlinePassedError when nobody waits for the answer any more.
+        `check` is called with its size, and may refuse it; `read` perhaps on another thread. Raises InvalidField when
+        there is none; QueueFull when its bytes are too many; RequestMissingError; DeadlinePassedError when nobody waits
+        for the answer any more; and what `check` and `read` raise.
         """
         receiving = self._in_flight.receiving
         unread = 0 if receiving.has_place(self._owner) else UNREAD
         self._hold(unread)
-        raw = await receiving.receive(self._owner, context)
-        self._give(unread)
-        if raw is grpc.aio.EOF:
-            raise InvalidField(("request", "is missing"))
-        return self._accept(raw, context)
+
+        async def arrived(raw: Any) -> T:  # noqa: ANN401  bytes, or gRPC's EOF
+            self._give(unread)
+            if raw is grpc.aio.EOF:
+                raise InvalidField(("request", "is missing"))
+            check(len(raw))
+            self._accept(raw, len(raw), context)
+            return await self._in_flight.large_requests.read(read, raw)
+
+        return await receiving.receive(self._owner, context, arrived)
 
     async def receive_each(self, context: Context) -> AsyncIterator[bytes]:
         """Yield the requests of a stream, as the caller sends them; two are counted: one is written, one is read."""
         sizes = deque((0,))
         while (raw := await context.read()) is not grpc.aio.EOF:
             sizes.append(COPIES * len(raw))
-            self._accept(raw, context)
+            self._accept(raw, sizes[-1], context)
             yield raw
             self._give(sizes.popleft())
 
-    def _accept(self, raw: Any, context: Context) -> bytes:  # noqa: ANN401  gRPC's type is open
+    def _accept(self, raw: bytes, size: int, context: Context) -> None:
         left = context.time_remaining()
         if left is not None and left <= 0:
             raise DeadlinePassedError
-        self._hold(COPIES * len(raw))
+        self._hold(size)
         incoming.set(
             Incoming(self._owner, len(raw), None if left is None else asyncio.get_running_loop().time() + left)
         )
-        received: bytes = raw
-        return received
 
     def _hold(self, amount: int) -> None:
         if not self._in_flight.bytes.admits(self._owner, amount, reserved=self._reserved):

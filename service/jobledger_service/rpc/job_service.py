@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from jobledger.v1 import bulk_pb2, chunk_pb2, event_pb2, export_pb2, job_pb2, stats_pb2
@@ -12,12 +13,13 @@ from jobledger_service.domain.chunk import Chunk
 from jobledger_service.domain.errors import JobUnreadable
 from jobledger_service.domain.job import job_id_of, job_key
 from jobledger_service.domain.lifecycle import CancelOutcome
+from jobledger_service.ledger import commands
 from jobledger_service.ledger.backlog import Backlog
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.export import Exports
 from jobledger_service.ledger.ports import Clock
-from jobledger_service.ledger.queries import Queries
-from jobledger_service.ledger.read_ports import EventRow, JobRead, View
+from jobledger_service.ledger.queries import ChunkPage, EventPage, JobPage, Queries
+from jobledger_service.ledger.read_ports import EventRow, JobRead, JobsRead, StatusesRead, View
 from jobledger_service.ledger.unreadable import UnreadableRows
 from jobledger_service.ledger.watch import Watch
 
@@ -47,8 +49,10 @@ class JobService:
     replies: ReplyCache | None = None
     backlog: Backlog | None = None
 
-    async def CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> api.CreateJobResponse:
-        command = read.create_job(request, caller, self.new_id, traces.current.get())
+    def read_CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> commands.CreateJob:
+        return read.create_job(request, caller, self.new_id, traces.current.get())
+
+    async def CreateJob(self, command: commands.CreateJob, caller: Caller) -> api.CreateJobResponse:
         async with self.backlog.room(caller.owner) if self.backlog else nullcontext():
             job, created = await self.committer.submit(command)
         return api.CreateJobResponse(job=convert.job(job), created=created)
@@ -76,29 +80,36 @@ class JobService:
             status = api.GetJobResponse()
             convert.fill_status(status.job, await self.queries.status(owner, job_id))
             return status.SerializeToString(), True
-        read = await self.queries.job(owner, job_id, full=view is View.FULL)
+        return await self.queries.job(owner, job_id, self._encoded_job, full=view is View.FULL)
+
+    def _encoded_job(self, read: JobRead) -> tuple[bytes, bool]:
         try:
             reply = api.GetJobResponse()
             convert.fill_full_job(reply.job, read)
             return reply.SerializeToString(), read.place is None
         except Exception as error:
             self.unreadable.add("GetJob", read.job.key, error)
-            raise JobUnreadable(job_id) from error
+            raise JobUnreadable(read.job.spec.job_id) from error
 
-    async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> api.BatchGetJobsResponse:
+    async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> bytes:
         job_ids = read.batch_ids(request)
         view = views.view(request.view, absent=View.FULL)
         if view is View.STATUS:
-            statuses = await self.queries.statuses(caller.owner, job_ids)
-            by_id = {one.job_id: one for one in statuses.statuses}
-            return self._batch(job_ids, by_id, statuses.unreadable, convert.fill_status)
-        found = await self.queries.jobs(caller.owner, job_ids, full=view is View.FULL)
+            return await self.queries.statuses(caller.owner, job_ids, partial(self._batch_of_statuses, job_ids))
+        show = partial(self._batch_of_jobs, job_ids)
+        return await self.queries.jobs(caller.owner, job_ids, show, full=view is View.FULL)
+
+    def _batch_of_statuses(self, job_ids: Sequence[str], found: StatusesRead) -> bytes:
+        by_id = {one.job_id: one for one in found.statuses}
+        return self._batch(job_ids, by_id, found.unreadable, convert.fill_status).SerializeToString()
+
+    def _batch_of_jobs(self, job_ids: Sequence[str], found: JobsRead) -> bytes:
         jobs = {one.job.spec.job_id: one for one in found.jobs.values()}
         unread = set(map(job_id_of, found.unread))
         looked_for = [job_id for job_id in job_ids if job_id not in unread]
         response = self._batch(looked_for, jobs, found.unreadable, _fill_shown)
         response.unread_job_ids.extend(job_id for job_id in job_ids if job_id in unread)
-        return response
+        return response.SerializeToString()
 
     def _batch(
         self,
@@ -115,8 +126,10 @@ class JobService:
         response.missing_job_ids.extend(job_id for job_id in job_ids if job_id not in bad and job_id not in found)
         return response
 
-    async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> api.ListJobsResponse:
-        page = await self.queries.list_jobs(lists.listing(request, caller), request.page_token)
+    async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> bytes:
+        return await self.queries.list_jobs(lists.listing(request, caller), request.page_token, self._encoded_page)
+
+    def _encoded_page(self, page: JobPage) -> bytes:
         response = api.ListJobsResponse(
             next_page_token=page.next_page_token,
             total_size=page.total,
@@ -128,13 +141,15 @@ class JobService:
         response.unreadable_job_ids.extend([*map(job_id_of, page.unreadable), *bad])
         for status in page.statuses:
             convert.fill_status(response.jobs.add(), status)
-        return response
+        return response.SerializeToString()
 
-    async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> api.ListChunksResponse:
+    async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, most=1_000)
-        page = await self.queries.list_chunks(
-            caller.owner, read.job_id(request), lists.chunk_states(request), limit, request.page_token
-        )
+        job_id, states = read.job_id(request), lists.chunk_states(request)
+        show = partial(self._encoded_chunks, job_id)
+        return await self.queries.list_chunks(caller.owner, job_id, states, limit, request.page_token, show)
+
+    def _encoded_chunks(self, job_id: str, page: ChunkPage) -> bytes:
         inputs = page.read.inputs.chunks
         response = api.ListChunksResponse(next_page_token=page.next_page_token)
 
@@ -143,18 +158,21 @@ class JobService:
             convert.fill_chunk(message, chunk, inputs.get(chunk.index))
 
         chunks = ((chunk.index, chunk) for chunk in page.read.chunks)
-        bad = fill_each(response.chunks, chunks, fill, self.unreadable, f"ListChunks of {request.job_id}")
+        bad = fill_each(response.chunks, chunks, fill, self.unreadable, f"ListChunks of {job_id}")
         response.unreadable_chunk_indexes.extend(sorted([*page.read.unreadable, *bad]))
-        return response
+        return response.SerializeToString()
 
-    async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> api.ListJobEventsResponse:
+    async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, most=500)
-        page = await self.queries.list_events(caller.owner, read.job_id(request), limit, request.page_token)
+        job_id = read.job_id(request)
+        return await self.queries.list_events(caller.owner, job_id, limit, request.page_token, self._encoded_events)
+
+    def _encoded_events(self, page: EventPage) -> bytes:
         response = api.ListJobEventsResponse(next_page_token=page.next_page_token)
         rows = ((row.position, row) for row in page.rows)
         bad = fill_each(response.events, rows, _fill_event, self.unreadable, "ListJobEvents")
         response.unreadable_positions.extend(bad)
-        return response
+        return response.SerializeToString()
 
     def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
         mode = views.watch_mode(request.mode)
@@ -181,10 +199,12 @@ class JobService:
             artifact_job=None if artifacts is None else convert.job(artifacts), artifacts_outside_roots=outside
         )
 
-    async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> stats_pb2.GetJobStatsResponse:
+    async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> bytes:
         now = self.clock()
         query = stats_requests.query(request, caller, now)
-        return stats_replies.reply(query, await self.queries.figures(query), now)
+        return await self.queries.figures(
+            query, lambda figures: stats_replies.reply(query, figures, now).SerializeToString()
+        )
 
     def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
         return export_requests.pieces(self.exports, request, caller)

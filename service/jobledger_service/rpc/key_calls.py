@@ -6,7 +6,7 @@ import structlog
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.domain.access import Caller
-from jobledger_service.domain.errors import AuthDisabled
+from jobledger_service.domain.access_errors import AuthDisabled
 from jobledger_service.ledger.keys import Keys
 from jobledger_service.ledger.ports import Clock
 

@@ -10,6 +10,7 @@ from jobledger_service.ledger.queries import Queries
 
 from . import limit_requests as read
 from .identity import Caller
+from .list_requests import checked_page_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,10 @@ class LimitService:
         limit = await self.committer.submit(read.set_limit(request, caller))
         return api.SetLimitResponse(limit=_limit(limit) if limit else None)
 
-    async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:  # noqa: ARG002  it has no fields
-        found = await self.queries.limits(caller.owner)
-        return api.ListLimitsResponse(limits=[_limit(one) for one in found])
+    async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
+        limit = checked_page_size(request.page_size, default=100, most=500)
+        page = await self.queries.limits(caller.owner, limit, request.page_token)
+        return api.ListLimitsResponse(limits=map(_limit, page.limits), next_page_token=page.next_page_token)
 
     async def DeleteLimit(self, request: api.DeleteLimitRequest, caller: Caller) -> api.DeleteLimitResponse:
         await self.committer.submit(read.delete_limit(request, caller))

@@ -14,7 +14,8 @@ WEBHOOK_SERVICE: Final = "jobledger.v1.WebhookService"
 LIMIT_SERVICE: Final = "jobledger.v1.LimitService"
 IMPORT_SERVICE: Final = "jobledger.v1.ImportService"
 HEALTH: Final = "grpc.health.v1.Health"
-REFLECTION: Final = "grpc.reflection.v1alpha.ServerReflection"
+REFLECTION: Final = "grpc.reflection.v1.ServerReflection"
+REFLECTION_V1ALPHA: Final = "grpc.reflection.v1alpha.ServerReflection"
 CHANNELZ: Final = "grpc.channelz.v1.Channelz"
 OPERATIONS: Final = "google.longrunning.Operations"
 
@@ -107,6 +108,7 @@ _PUBLIC: Final = (
     Method(HEALTH, "Check", None, Kind.READ),
     Method(HEALTH, "Watch", None, Kind.WATCH),
     Method(REFLECTION, "ServerReflectionInfo", None, Kind.WATCH),
+    Method(REFLECTION_V1ALPHA, "ServerReflectionInfo", None, Kind.WATCH),
 )
 METHODS: Final = {method.full_name: method for method in (*_methods(), *_PUBLIC)}
 """By the full name of the descriptor. A server does not start with a method that is not here."""

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from jobledger_service.domain.access import Caller
-from jobledger_service.domain.errors import Refusal, TooManyWatches
+from jobledger_service.domain.errors import Refusal
+from jobledger_service.domain.limit_errors import TooManyWatches
 
 
 @dataclass(slots=True, eq=False)

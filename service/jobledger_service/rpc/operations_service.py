@@ -13,7 +13,7 @@ from jobledger_service.domain.lifecycle import Cancellation
 from jobledger_service.domain.limits import DEFAULT_GRACE, SECOND
 from jobledger_service.ledger.commands import CancelJob, DeleteJob
 from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.queries import JobPage, Queries
 from jobledger_service.ledger.read_ports import JobRead
 from jobledger_service.ledger.unreadable import UnreadableRows
 from jobledger_service.ledger.watch import Mode, Watch
@@ -36,16 +36,19 @@ class OperationsService:
     watch: Watch
     unreadable: UnreadableRows
 
-    async def GetOperation(self, request: lro.GetOperationRequest, caller: Caller) -> lro.Operation:
+    async def GetOperation(self, request: lro.GetOperationRequest, caller: Caller) -> bytes:
         return await self._read(named_job(request.name), caller)
 
-    async def ListOperations(self, request: lro.ListOperationsRequest, caller: Caller) -> lro.ListOperationsResponse:
-        page = await self.queries.list_jobs(listing(request, caller), request.page_token)
+    async def ListOperations(self, request: lro.ListOperationsRequest, caller: Caller) -> bytes:
+        return await self.queries.list_jobs(listing(request, caller), request.page_token, self._encoded_page)
+
+    def _encoded_page(self, page: JobPage) -> bytes:
         response = lro.ListOperationsResponse(next_page_token=page.next_page_token)
         jobs = ((one.job.spec.job_id, one) for one in page.jobs)
         bad = fill_each(response.operations, jobs, _fill, self.unreadable, "ListOperations")
         response.operations.extend(unreadable_operation(job_id) for job_id in [*map(job_id_of, page.unreadable), *bad])
-        return response
+        raw: bytes = response.SerializeToString()
+        return raw
 
     async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
         how = Cancellation(DEFAULT_GRACE, "", force=False)
@@ -56,7 +59,7 @@ class OperationsService:
         await self.committer.submit(DeleteJob(caller.owner, named_job(request.name), caller.name))
         return Empty()
 
-    async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> lro.Operation:
+    async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> bytes:
         job_id = named_job(request.name)
         try:
             async with asyncio.timeout(_patience(request)):
@@ -65,13 +68,18 @@ class OperationsService:
             pass
         return await self._read(job_id, caller)
 
-    async def _read(self, job_id: str, caller: Caller) -> lro.Operation:
-        return operation((await self.queries.job(caller.owner, job_id, full=False)).job)
+    async def _read(self, job_id: str, caller: Caller) -> bytes:
+        return await self.queries.job(caller.owner, job_id, _encoded, full=False)
 
     async def _until_ended(self, job_id: str, caller: Caller) -> None:
         async with aclosing(self.watch.job(caller.owner, job_id, b"", Mode.LATEST)) as messages:
             async for _ in messages:
                 pass  # the watch ends when the job does
+
+
+def _encoded(read: JobRead) -> bytes:
+    raw: bytes = operation(read.job).SerializeToString()
+    return raw
 
 
 def _fill(message: lro.Operation, read: JobRead) -> None:

@@ -1,7 +1,7 @@
 """Whose jobs a request is about: the caller's own, or with an admin's key those of an owner that it names."""
 
 from jobledger_service.domain.access import Caller, Role
-from jobledger_service.domain.errors import RoleMissing
+from jobledger_service.domain.access_errors import RoleMissing
 
 from .checks import Checks
 

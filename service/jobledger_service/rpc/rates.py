@@ -11,7 +11,7 @@ from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
 
 from jobledger_service.domain.access import Caller
-from jobledger_service.domain.errors import RateLimited
+from jobledger_service.domain.limit_errors import RateLimited
 
 from .methods import Kind
 from .token_buckets import SECOND, MemoryBuckets, TokenBucketRateLimiter

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections import OrderedDict, deque
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 from .call import Context
+
+T = TypeVar("T")
 
 SECONDS: Final = 30.0
 """A request that has not arrived by then is given up when others wait for its place."""
@@ -33,6 +36,7 @@ class Receiving:
     """Places for requests that are being received; a call that finds none waits for one, owners in turn."""
 
     def __init__(self, places: int) -> None:
+        self.places = places
         self._free = places
         self._max_of_owner = max(places - max(places // OTHERS, 1), 1)
         self._held: dict[str, int] = {}
@@ -40,8 +44,11 @@ class Receiving:
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def receive(self, owner: str, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
-        """Return a call's request, EOF when there is none; raises RequestMissingError."""
+    async def receive(self, owner: str, context: Context, read: Callable[[Any], Awaitable[T]]) -> T:
+        """Return what is read of a call's request, EOF when there is none; raises RequestMissingError.
+
+        The place is held until the request is read: till then it may be in memory several times.
+        """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one
         if self.has_place(owner):
@@ -49,16 +56,22 @@ class Receiving:
         else:
             await self._wait(owner)
         place = _Place(task, asyncio.get_running_loop().time())
+        try:
+            raw = await self._arrive(place, context)
+            return await read(raw)
+        finally:
+            self._give(owner)
+
+    async def _arrive(self, place: _Place, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
         self._places[place] = None
         try:
             return await context.read()
         except asyncio.CancelledError:
-            if not place.given_up or task.uncancel():
+            if not place.given_up or place.task.uncancel():
                 raise
             raise RequestMissingError from None
         finally:
             del self._places[place]
-            self._give(owner)
 
     def has_place(self, owner: str) -> bool:
         """Whether a request of an owner would be received at once."""

@@ -1,23 +1,45 @@
-"""grpc.reflection.v1alpha: the contract of the services that a listener has, for clients that have no stubs."""
+"""grpc.reflection: the contract of the services that a listener has, for clients that have no stubs.
+
+The installed package has v1alpha alone. v1, which many clients ask first, is the same under another name.
+"""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from typing import Any
 
+from google.protobuf import descriptor_pool, text_format
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import Message
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from .identity import Caller
 
 
+def describe_v1() -> ServiceDescriptor:
+    """Return the descriptor of v1, made from that of v1alpha."""
+    file = FileDescriptorProto()
+    reflection_pb2.DESCRIPTOR.CopyToProto(file)
+    renamed = text_format.Parse(text_format.MessageToString(file).replace("v1alpha", "v1"), FileDescriptorProto())
+    added: Any = descriptor_pool.Default().AddSerializedFile(renamed.SerializeToString())
+    service: ServiceDescriptor = added.services_by_name["ServerReflection"]
+    return service
+
+
 class ReflectionService:
-    """Answers as gRPC's own servicer does, which knows nothing of keys, sizes and logs."""
+    """Answers both versions as gRPC's own servicer does, which knows nothing of keys, sizes and logs."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._servicer: Any = reflection.aio.ReflectionServicer(names)
 
     async def ServerReflectionInfo(
         self,
-        requests: AsyncIterator[reflection_pb2.ServerReflectionRequest],
+        requests: AsyncIterator[Message],
         caller: Caller,  # noqa: ARG002  anybody
     ) -> AsyncGenerator[bytes]:
-        async for reply in self._servicer.ServerReflectionInfo(requests, None):
+        async for reply in self._servicer.ServerReflectionInfo(_as_v1alpha(requests), None):
             yield reply.SerializeToString()
+
+
+async def _as_v1alpha(requests: AsyncIterator[Message]) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    async for request in requests:
+        yield reflection_pb2.ServerReflectionRequest.FromString(request.SerializeToString())

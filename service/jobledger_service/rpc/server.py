@@ -21,7 +21,8 @@ from jobledger.v1 import (
 )
 
 from .health_service import HealthService
-from .reflection_service import ReflectionService
+from .in_flight import HARD
+from .reflection_service import ReflectionService, describe_v1
 from .serving import Serving
 from .tls import Certificates
 
@@ -34,7 +35,8 @@ IMPORT_SERVICE: Final = import_service_pb2.DESCRIPTOR.services_by_name["ImportSe
 OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
 # The stubs of these name protobuf's classes in C.
 HEALTH: Final[ServiceDescriptor] = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
-REFLECTION: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
+REFLECTION: Final = describe_v1()
+REFLECTION_V1ALPHA: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
 CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment]
 SERVICES: Final = (
     JOB_SERVICE,
@@ -69,9 +71,6 @@ OPTIONS: Final = (
     ("grpc.max_connection_age_ms", 2 * 3_600_000),
     ("grpc.max_connection_age_grace_ms", 600_000),
 )
-
-HARD: Final = 2
-"""Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
 
 
 class CannotListenError(OSError):
@@ -155,7 +154,8 @@ def _listener(
     served: dict[ServiceDescriptor, object] = {descriptor: services[descriptor] for descriptor in port.services}
     served[HEALTH] = health
     if port.reflection:
-        served[REFLECTION] = ReflectionService([one.full_name for one in (*served, REFLECTION)])
+        both = (REFLECTION, REFLECTION_V1ALPHA)
+        served |= dict.fromkeys(both, ReflectionService([one.full_name for one in (*served, *both)]))
     server.add_generic_rpc_handlers([serving.handler(descriptor, service) for descriptor, service in served.items()])
     return Listener(server, _bind(server, port))
 

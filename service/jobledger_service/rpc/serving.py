@@ -13,7 +13,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.domain.errors import Draining, InvalidField, QueueFull, Refusal
+from jobledger_service.domain.errors import Draining, InvalidField, Refusal, StoreUnavailable
+from jobledger_service.domain.limit_errors import QueueFull, TooManyReads
 from jobledger_service.ledger.incoming import DeadlinePassedError
 from jobledger_service.ledger.usage import Usage
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 else:
     Handler = grpc.RpcMethodHandler
 Read = Callable[[bytes], Any]
+Make = Callable[[Any, Caller], Any]
+"""Makes of a request what its method takes, so that the request goes; called on a thread when the request is large."""
 Request = Callable[[Call, Caller, Flight], Awaitable[Any]]
 Answer = Callable[[Any, Caller], Awaitable[Message | bytes]]
 """Receives what a call asks for."""
@@ -105,12 +108,16 @@ class _Calls:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who is let in, how much at once, what ends with their keys, and what is counted of them."""
+    """Who is let in, how much at once, what ends with their keys, and what is counted of them.
+
+    `is_database_away` tells whether the database does not answer.
+    """
 
     door: Door
     in_flight: InFlight
     open_calls: OpenCalls
     usage: Usage
+    is_database_away: Callable[[], bool]
 
 
 class Serving:
@@ -130,6 +137,7 @@ class Serving:
         self._in_flight = access.in_flight
         self._open_calls = access.open_calls
         self._usage = access.usage
+        self._is_database_away = access.is_database_away
         self._cursor = cursor
         self._observer = observer
         self._log_of_calls = log_of_calls
@@ -150,11 +158,19 @@ class Serving:
         self._strangers.close()
 
     def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
-        """Return the handler of a service whose methods have the names of the descriptor."""
-        methods = {method.name: self._method(method, getattr(service, method.name)) for method in descriptor.methods}
+        """Return the handler of a service whose methods have the names of the descriptor.
+
+        A unary method X takes what the service's `read_X` makes of the request, where there is one.
+        """
+        methods = {
+            method.name: self._method(
+                method, getattr(service, method.name), getattr(service, f"read_{method.name}", None)
+            )
+            for method in descriptor.methods
+        }
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
-    def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any]) -> Handler:
+    def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any], make: Make | None) -> Handler:
         read = partial(_read, GetMessageClass(descriptor.input_type))
         asked, streams = METHODS[descriptor.full_name], descriptor.server_streaming
         observer = self._observer.method(f"{asked.service}/{asked.name}", streams=streams)
@@ -165,7 +181,9 @@ class Serving:
             return grpc.unary_stream_rpc_method_handler(self._stream(method, read, answer))
         if asked.role is None:
             return grpc.unary_unary_rpc_method_handler(self._unary(method, partial(self._answer_anybody, read, answer)))
-        request = partial(self._receive_stream if descriptor.client_streaming else self._receive, read)
+        request = (
+            partial(self._receive_stream, read) if descriptor.client_streaming else partial(self._receive, read, make)
+        )
         # To gRPC a stream of one request, so that it is read when there is room for it, and not before.
         answer_caller = partial(self._answer, request, self._held(asked, answer))
         return grpc.stream_unary_rpc_method_handler(self._unary(method, answer_caller))
@@ -208,29 +226,35 @@ class Serving:
         """Return the reply to a caller with a key, whose request is read when there is room for it."""
         caller = await self._admit(call)
         with self._in_flight.begin(caller.owner, call.method.asked) as flight:
-            call.request = await request(call, caller, flight)
-            call.reply = await answer(call.request, caller)
+            call.reply = await answer(await request(call, caller, flight), caller)
             return _encoded(call.reply)
 
     async def _answer_anybody(self, read: Read, answer: Answer, call: Call, raw: bytes) -> bytes:
         """Return the reply to a small request that needs no key: health is told whatever else waits."""
         caller = await self._admit(call)
-        call.request = self._read(read, raw, call, caller)
-        call.reply = await answer(call.request, caller)
+        call.reply = await answer(self._read(read, raw, call, caller), caller)
         return _encoded(call.reply)
 
-    async def _receive(self, read: Read, call: Call, caller: Caller, flight: Flight) -> Any:  # noqa: ANN401  any message
-        raw = await flight.receive(call.context)
-        return self._read(read, raw, call, caller)
+    async def _receive(self, read: Read, make: Make | None, call: Call, caller: Caller, flight: Flight) -> Any:  # noqa: ANN401  as declared
+        def read_all(raw: bytes) -> Any:  # noqa: ANN401  as declared
+            request = read(raw)
+            call.asks_for(request)
+            return request if make is None else make(request, caller)
+
+        return await flight.receive(call.context, partial(self._check_size, call, caller), read_all)
 
     async def _receive_stream(self, read: Read, call: Call, caller: Caller, flight: Flight) -> AsyncIterator[Any]:
         return (self._read(read, raw, call, caller) async for raw in flight.receive_each(call.context))
 
     def _read(self, read: Read, raw: bytes, call: Call, caller: Caller) -> Any:  # noqa: ANN401  any message
-        size = len(raw) if isinstance(raw, bytes) else 0
+        self._check_size(call, caller, len(raw) if isinstance(raw, bytes) else 0)
+        request = read(raw)
+        call.asks_for(request)
+        return request
+
+    def _check_size(self, call: Call, caller: Caller, size: int) -> None:
         call.tally.received += size
         self._door.check_size(caller, size)
-        return read(raw)
 
     def _stream(
         self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
@@ -240,9 +264,9 @@ class Serving:
                 try:
                     with self._running(method.asked):
                         caller = await self._admit(call)
-                        call.request = self._read(read, raw, call, caller)
+                        request = self._read(read, raw, call, caller)
                         with self._watch(call, caller):
-                            async with aclosing(answer(call.request, caller)) as messages:
+                            async with aclosing(answer(request, caller)) as messages:
                                 async for message in messages:
                                     await _send(context, message)
                                     call.tally.sent += len(message)
@@ -287,7 +311,7 @@ class Serving:
 
     async def _refuse(self, call: Call, refusal: Refusal) -> None:
         call.tally.errors += 1
-        status = status_of(refusal, self._cursor)
+        status = status_of(self._shown(refusal), self._cursor)
         call.code = status.code.name
         if isinstance(refusal, QueueFull):
             self._overload_log.note(call.caller.owner if call.caller else "", refusal.bound)
@@ -297,6 +321,11 @@ class Serving:
             log.info("refused", code=call.code, why=status.details, **call.told())
         call.let_go(refusal)
         await call.context.abort_with_status(status)
+
+    def _shown(self, refusal: Refusal) -> Refusal:
+        """Return what a caller is told: that the database is away, when that is why too much waits."""
+        is_overload = isinstance(refusal, QueueFull | TooManyReads)
+        return StoreUnavailable() if is_overload and self._is_database_away() else refusal
 
     async def _fail(self, call: Call, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):

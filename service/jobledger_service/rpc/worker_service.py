@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import worker_service_pb2 as api
@@ -14,7 +14,7 @@ from jobledger_service.domain.limits import MAX_REPLY_BYTES
 from jobledger_service.domain.work import Failure, Release, WorkReport
 from jobledger_service.ledger.attendance import Attendance
 from jobledger_service.ledger.claims import ClaimQueue
-from jobledger_service.ledger.commands import Claimed, FailChunks, LeaseAnswer, LeaseStatus
+from jobledger_service.ledger.commands import Claimed, Command, FailChunks, LeaseAnswer, LeaseStatus
 from jobledger_service.ledger.committer import Committer
 from jobledger_service.ledger.lease_watch import LeaseWatch
 from jobledger_service.ledger.unreadable import UnreadableRows
@@ -28,6 +28,13 @@ UNREADABLE: Final = "INPUT_UNREADABLE"
 """The code of the error of a chunk that no worker can be shown."""
 
 NO_ROOM: Final = Release("the answer to the claim had no room for it")
+
+
+class Reports(NamedTuple):
+    """What a call reports on some leases: their tokens, as they were sent, and the command."""
+
+    tokens: Sequence[str]
+    command: Command[Any, Sequence[LeaseAnswer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +88,44 @@ class WorkerService:
             await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
         return None
 
-    async def Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> api.HeartbeatResponse:
-        answers = await self.committer.submit(read.heartbeat(request, caller, self.given))
+    def read_Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> Reports:
+        return Reports([one.lease_token for one in request.reports], read.heartbeat(request, caller, self.given))
+
+    async def Heartbeat(self, reports: Reports, caller: Caller) -> api.HeartbeatResponse:
+        answers = await self.committer.submit(reports.command)
         for worker in {answer.chunk.worker for answer in answers if answer.chunk is not None}:
             self.attendance.note(caller.owner, worker)
-        tokens = [report.lease_token for report in request.reports]
         return api.HeartbeatResponse(
             results=[
                 api.HeartbeatResult(
                     lease_token=token, status=_STATUSES[answer.status], expire_time=_expire_time(answer)
                 )
-                for token, answer in zip(tokens, answers, strict=True)
+                for token, answer in zip(reports.tokens, answers, strict=True)
             ]
         )
 
-    async def CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> api.CompleteChunksResponse:
-        answers = await self.committer.submit(read.complete_chunks(request, caller, self.given))
-        tokens = [one.lease_token for one in request.completions]
-        return api.CompleteChunksResponse(results=_results(tokens, answers))
+    def read_CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Reports:
+        return Reports(
+            [one.lease_token for one in request.completions], read.complete_chunks(request, caller, self.given)
+        )
 
-    async def FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> api.FailChunksResponse:
-        answers = await self.committer.submit(read.fail_chunks(request, caller, self.given))
-        tokens = [one.lease_token for one in request.failures]
-        return api.FailChunksResponse(results=_results(tokens, answers))
+    async def CompleteChunks(self, reports: Reports, caller: Caller) -> api.CompleteChunksResponse:  # noqa: ARG002  the form of a method
+        answers = await self.committer.submit(reports.command)
+        return api.CompleteChunksResponse(results=_results(reports.tokens, answers))
 
-    async def ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> api.ReleaseChunksResponse:
-        answers = await self.committer.submit(read.release_chunks(request, caller, self.given))
-        tokens = [one.lease_token for one in request.releases]
-        return api.ReleaseChunksResponse(results=_results(tokens, answers))
+    def read_FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Reports:
+        return Reports([one.lease_token for one in request.failures], read.fail_chunks(request, caller, self.given))
+
+    async def FailChunks(self, reports: Reports, caller: Caller) -> api.FailChunksResponse:  # noqa: ARG002  the form of a method
+        answers = await self.committer.submit(reports.command)
+        return api.FailChunksResponse(results=_results(reports.tokens, answers))
+
+    def read_ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Reports:
+        return Reports([one.lease_token for one in request.releases], read.release_chunks(request, caller, self.given))
+
+    async def ReleaseChunks(self, reports: Reports, caller: Caller) -> api.ReleaseChunksResponse:  # noqa: ARG002  the form of a method
+        answers = await self.committer.submit(reports.command)
+        return api.ReleaseChunksResponse(results=_results(reports.tokens, answers))
 
     def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
         kinds = read.watch_leases(request)

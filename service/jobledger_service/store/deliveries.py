@@ -1,13 +1,15 @@
 """Deliveries on disk: listed, claimed, concluded, made to go again, and forgotten."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import closing
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, or_, select, update
 
 from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
+from jobledger_service.domain.limits import MAX_REPLY_BYTES
 from jobledger_service.domain.webhook import Webhook, WebhookState
-from jobledger_service.ledger.webhook_ports import Claimed, Finished, Room
+from jobledger_service.ledger.webhook_ports import Claimed, DeliveriesRead, Finished, Room
 
 from . import waiting
 from .engines import Database
@@ -46,6 +48,10 @@ _DIE = (
     .where(_IS_ROW)
     .values(state="DEAD", attempts=bindparam("list"), next_attempt_time=None, end_time=bindparam("end"))
 )
+MAX_LOOK: Final = 20_000
+"""Deliveries that a page of some states looks at."""
+OF_DELIVERY: Final = 2_000
+"""Bytes of a delivery in a reply, beside its attempts in JSON: its texts, and what an attempt takes beside those."""
 OUTLIVED = "it was not delivered within the time for which deliveries are kept"
 
 
@@ -69,6 +75,18 @@ def _in(states: frozenset[DeliveryState]) -> ColumnElement[bool]:
     return dead if states == {DeliveryState.DEAD} else deliveries.c.state.in_(sorted(states))
 
 
+def _before(place: tuple[int, int]) -> ColumnElement[bool]:
+    position, ordinal = place
+    same = and_(deliveries.c.position == position, deliveries.c.ordinal < ordinal)
+    return and_(deliveries.c.position <= position, or_(deliveries.c.position < position, same))
+
+
+def _from(place: tuple[int, int]) -> ColumnElement[bool]:
+    position, ordinal = place
+    same = and_(deliveries.c.position == position, deliveries.c.ordinal >= ordinal)
+    return and_(deliveries.c.position >= position, or_(deliveries.c.position > position, same))
+
+
 def _after(place: tuple[int, int]) -> ColumnElement[bool]:
     position, ordinal = place
     same = and_(deliveries.c.position == position, deliveries.c.ordinal > ordinal)
@@ -78,23 +96,39 @@ def _after(place: tuple[int, int]) -> ColumnElement[bool]:
 class SqlDeliveryStore:
     """The deliveries of one database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, max_look: int = MAX_LOOK) -> None:
         self._database = database
+        self._max_look = max_look
 
     def deliveries(
         self, webhook_key: str, states: frozenset[DeliveryState], before: tuple[int, int] | None, limit: int
-    ) -> list[Delivery]:
-        """Return deliveries before a place (position, ordinal), newest first."""
-        wanted = select(*DELIVERY_COLUMNS).where(deliveries.c.webhook_key == webhook_key)
-        if states:
-            wanted = wanted.where(_in(states))
+    ) -> DeliveriesRead:
+        """Return deliveries before a place (position, ordinal), newest first, as many as fit into a reply.
+
+        A page of some states looks at no more than MAX_LOOK deliveries; of the dead ones there is an index.
+        """
+        mine = deliveries.c.webhook_key == webhook_key
         if before is not None:
-            position, ordinal = before
-            same = and_(deliveries.c.position == position, deliveries.c.ordinal < ordinal)
-            wanted = wanted.where(deliveries.c.position <= position, or_(deliveries.c.position < position, same))
+            mine = and_(mine, _before(before))
         newest_first = (deliveries.c.position.desc(), deliveries.c.ordinal.desc())
+        wanted = select(*DELIVERY_COLUMNS).where(mine)
+        last: tuple[int, int] | None = None
         with self._database.read() as connection:
-            return [delivery_of(row) for row in connection.execute(wanted.order_by(*newest_first).limit(limit))]
+            if states and states != {DeliveryState.DEAD}:
+                place = select(deliveries.c.position, deliveries.c.ordinal).where(mine).order_by(*newest_first)
+                if (row := connection.execute(place.offset(self._max_look - 1).limit(1)).first()) is not None:
+                    last = row.position, row.ordinal
+                    wanted = wanted.where(_from(last))
+            if states:
+                wanted = wanted.where(_in(states))
+            found, size = list[Delivery](), 0
+            with closing(connection.execute(wanted.order_by(*newest_first).limit(limit + 1))) as rows:
+                for row in rows:
+                    size += OF_DELIVERY + len(row.attempts.encode())
+                    if found and (len(found) == limit or size > MAX_REPLY_BYTES):
+                        return DeliveriesRead(found, (found[-1].position, found[-1].ordinal))
+                    found.append(delivery_of(row))
+        return DeliveriesRead(found, last)
 
     def is_due(self, now: int) -> bool:
         """Return whether a delivery is to be attempted."""

@@ -4,6 +4,7 @@ import fcntl
 import logging
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -18,12 +19,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from jobledger_service import VERSION
-from jobledger_service.domain.errors import Draining, ReadTooLong, StoreUnavailable
+from jobledger_service.domain.errors import Draining, StoreUnavailable
+from jobledger_service.domain.limit_errors import ReadTooLong
 from jobledger_service.domain.writer_level import may_write
 from jobledger_service.ledger.readers import OWNER_THREADS
 from jobledger_service.ledger.write_ports import RejectedStatementError
 
-from .dialects import CHANNEL, Dialect, Postgres, Sqlite
+from .availability import Availability
+from .dialects import Dialect
+from .postgres_dialect import CHANNEL, Postgres
+from .sqlite_dialect import Sqlite
 from .time_limits import DEFAULT_LIMITS, GRACE, Deadline, TimeLimits
 from .writer_level import read_writer_level
 
@@ -103,6 +108,7 @@ class Database:
         self.limits = limits
         self.file = file
         self.on_outdated: Callable[[int], object] = lambda _level: None
+        self.availability = Availability()
         self.exports = ReadAccess(self, engines.exporter, limits.export)
         self._reads = ReadAccess(self, engines.reader, limits.read)
         self.engines = engines
@@ -147,14 +153,21 @@ class Database:
 
     @contextmanager
     def translated(self, read_seconds: float | None = None) -> Iterator[None]:
-        """Raise the ledger's errors in place of the database's; what is cancelled is a read that took too long."""
+        """Raise the ledger's errors in place of the database's; what is cancelled is a read that took too long.
+
+        It was not the read that took too long when the database was away at its beginning, or failed meanwhile.
+        """
+        began, was_away = time.monotonic(), self.availability.is_away
         try:
             yield
         except DBAPIError as error:
             if read_seconds is not None and self.dialect.was_cancelled(error):
+                if was_away or self.availability.has_failed_since(began):
+                    raise StoreUnavailable from error.orig
                 raise ReadTooLong(read_seconds) from error.orig
             meaning = self.dialect.meaning(error)
             if isinstance(meaning, StoreUnavailable):
+                self.availability.failed()
                 log.error("the database fails: %s", error.orig)  # noqa: TRY400  a sentence says it all
             raise meaning from error.orig
         except PoolTimeoutError as error:
@@ -162,6 +175,7 @@ class Database:
             raise StoreUnavailable from error
         except StatementError as error:
             raise RejectedStatementError(str(error)) from error
+        self.availability.succeeded()
 
 
 def without_password(url: str) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    literal,
     null,
     select,
     true,
@@ -33,6 +34,9 @@ from .walks import condition
 
 MOST_BYTES: Final = 8 * 1024 * 1024
 """A page ends with the job that makes it this large, so that large jobs are not many at once."""
+
+MAX_COUNTED: Final = 100_000
+"""Jobs of a span of time that are counted to tell how far an export is."""
 
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 
@@ -69,11 +73,17 @@ class SqlExportStore:
         """Return where an export begins: the ledger's position, and how many jobs there are to look at."""
         with self._database.exports.read() as connection:
             position: int = connection.execute(select(ledger.c.position)).scalar_one()
-            counted = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(counts.c.owner == wanted.owner)
-            if wanted.create_time != TimeRange():
-                span = _span(jobs, wanted.owner, *_bounds(wanted))
-                counted = select(func.count()).select_from(jobs).where(*span)
-            return ExportStart(position, int(connection.execute(counted).scalar_one()))
+            return ExportStart(position, self._count(connection, wanted))
+
+    def _count(self, connection: Connection, wanted: JobFilter) -> int:
+        """Return how many jobs there are to look at; when those of a span are many, all of the owner's."""
+        if wanted.create_time != TimeRange():
+            span = select(literal(1)).select_from(jobs).where(*_span(jobs, wanted.owner, *_bounds(wanted)))
+            counted = select(func.count()).select_from(span.limit(MAX_COUNTED + 1).subquery())
+            if (count := int(connection.execute(counted).scalar_one())) <= MAX_COUNTED:
+                return count
+        all_jobs = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(counts.c.owner == wanted.owner)
+        return int(connection.execute(all_jobs).scalar_one())
 
     def export_page(self, wanted: JobFilter, position: int, after: Place, limit: int) -> ExportPage:
         """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""

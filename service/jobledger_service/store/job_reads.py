@@ -70,8 +70,15 @@ class JobsWithin(Struct):
     unread: Sequence[str] = ()
     bad: set[str] = set()
 
+    def before(self, key: str, keys: Sequence[str]) -> "JobsWithin":
+        """Return what was read of `keys` before one of them; it and all after it are unread."""
+        unread = keys[keys.index(key) :]
+        left_out = set(unread)
+        jobs = {one: read for one, read in self.jobs.items() if one not in left_out}
+        return JobsWithin(jobs, unread, self.bad - left_out)
 
-class _Chunks(Struct):
+
+class Chunks(Struct):
     """The chunks of some jobs, and their inputs; `complete` unless there was no room for all.
 
     `bad` are the jobs and the indexes of chunks that cannot be read.
@@ -101,9 +108,9 @@ def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
 
 def read_chunks(
     connection: Connection, wanted: Select[Any], values: dict[str, object], room: Room, reader: RowReader
-) -> _Chunks:
+) -> Chunks:
     """Return chunks, of CHUNK_COLUMNS and their input, as far as there is room."""
-    read = _Chunks()
+    read = Chunks()
     with closing(connection.execute(wanted, values | {"room": room.left})) as rows:
         for *row, raw in rows:
             measured = reader.read("chunk", _measured_chunk, row, (row[0], row[1]), read.bad)
@@ -150,8 +157,7 @@ class JobReads:
                 within.jobs[shown.job.key] = shown
             left_out = (job.key for job, _ in ordered if job.key not in within.jobs and job.key not in within.bad)
             if first := next(left_out, None):
-                unread = keys[keys.index(first) :]
-                return JobsWithin(within.jobs, unread, within.bad.difference(unread))
+                return within.before(first, keys)
             begin += len(part)
             average = max(1, sum(size for _, size in ordered) // max(1, len(ordered)))
             size = max(1, min(4 * size, room.left // average))
@@ -192,7 +198,7 @@ class JobReads:
         rows = connection.execute(self._inputs, {"keys": self._dialect.key_values(keys)})
         return {key: raw for key, raw in rows}  # noqa: C416  rows are no pairs to mypy
 
-    def _chunks_of(self, connection: Connection, keys: Sequence[str], room: Room) -> _Chunks:
+    def _chunks_of(self, connection: Connection, keys: Sequence[str], room: Room) -> Chunks:
         return read_chunks(connection, self._chunks, {"keys": self._dialect.key_values(keys)}, room, self._reader)
 
 
@@ -218,7 +224,7 @@ def _groups(ordered: Sequence[tuple[Job, int]]) -> Iterator[list[tuple[Job, int]
         yield group
 
 
-def _shown(job: Job, read: _Chunks, inputs: dict[str, bytes]) -> JobRead:
+def _shown(job: Job, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
     shown = read.of_job.get(job.key, [])
     return JobRead(
         job,

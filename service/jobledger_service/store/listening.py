@@ -11,9 +11,9 @@ from psycopg.conninfo import conninfo_to_dict
 
 from jobledger_service.ledger.ports import Queue
 
-from .dialects import CHANNEL
 from .engines import Database
 from .postgres import bounded
+from .postgres_dialect import CHANNEL
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 from sqlalchemy import (
@@ -25,7 +25,7 @@ from jobledger_service.domain.health import MOST_DELIVERIES, StoreVitals
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.limits import MAX_REPLY_BYTES
 from jobledger_service.domain.run import Run
-from jobledger_service.domain.slots import MOST_PLACE, Limit
+from jobledger_service.domain.slots import LAST_SCOPE, MOST_PLACE, limit_key
 from jobledger_service.domain.states import ENDED, ChunkState, JobState
 from jobledger_service.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.ledger.read_ports import (
@@ -33,6 +33,7 @@ from jobledger_service.ledger.read_ports import (
     EventRow,
     EventsRead,
     JobsRead,
+    LimitsRead,
     Listed,
     Listing,
     StatusesRead,
@@ -50,6 +51,7 @@ from .job_rows import STATUS_COLUMNS, status_of
 from .listing import BUDGET, Budget, list_keys
 from .row_reader import RowReader
 from .running import RunningTotals
+from .small_jobs import SmallJobReads
 from .statistics import Statistics
 from .tables import (
     audit,
@@ -100,15 +102,31 @@ def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
     )
 
 
+def _audit() -> Select[Any]:
+    """Return the query for the audit trail of a job after a position, as far as that for events reads."""
+    size = func.length(audit.c.message)
+    measured = (
+        select(
+            audit.c.job_key, audit.c.position, (func.sum(size).over(order_by=audit.c.position) - size).label("before")
+        )
+        .where(audit.c.job_key == bindparam("key"), audit.c.position > bindparam("after"))
+        .order_by(audit.c.position)
+        .limit(bindparam("most"))
+        .subquery()
+    )
+    same = and_(audit.c.job_key == measured.c.job_key, audit.c.position == measured.c.position)
+    return (
+        select(audit.c.position, audit.c.job_key, audit.c.message)
+        .join_from(measured, audit, same)
+        .where(measured.c.before < MAX_EVENT_BYTES)
+        .order_by(measured.c.position)
+    )
+
+
 _EVENTS = _events()
 _EVENTS_OF_OWNER = _events(event_owner == bindparam("owner"))
 _EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
-_AUDIT = (
-    select(audit.c.position, audit.c.job_key, audit.c.message)
-    .where(audit.c.job_key == bindparam("key"), audit.c.position > bindparam("after"))
-    .order_by(audit.c.position)
-    .limit(bindparam("most"))
-)
+_AUDIT = _audit()
 
 
 class SqlReadStore:
@@ -122,6 +140,7 @@ class SqlReadStore:
         self._statistics = Statistics(database.dialect)
         self._running = RunningTotals(database.dialect)
         self._jobs = JobReads(database.dialect, self._reader)
+        self._small_jobs = SmallJobReads(database.dialect, self._reader)
         self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
         with database.read() as connection:
             self._epoch = read_epoch(connection)
@@ -142,11 +161,23 @@ class SqlReadStore:
             read = self._jobs_of(connection, keys, full=full, room=Room(_ROOM if bounded else sys.maxsize))
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
+    def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
+        """Return the jobs that exist and are small, of any owners, by few rows and bytes, whatever the keys are."""
+        with self._database.read() as connection:
+            read = self._small_jobs.read(connection, keys, full=full)
+            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
+
     def _jobs_of(self, connection: Connection, keys: Sequence[str], *, full: bool, room: Room) -> JobsWithin:
         read = self._jobs.read(connection, keys, room, full=full)
-        for key, one in read.jobs.items() if full else ():
-            if one.job.parked_for:
-                read.jobs[key] = replace(one, place=_place(connection, one.job))
+        counted = 0
+        for key, one in list(read.jobs.items()) if full else ():
+            if not one.job.parked_for:
+                continue
+            if counted >= MAX_PLACES:
+                return read.before(key, keys)
+            place = _place(connection, one.job)
+            read.jobs[key] = replace(one, place=place)
+            counted += place
         return read
 
     def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
@@ -224,8 +255,10 @@ class SqlReadStore:
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
-            rows = [EventRow(*row, before=None) for row in connection.execute(_AUDIT, wanted)]
-            if left := limit - len(rows):
+            kept = connection.execute(_AUDIT, wanted)
+            rows = [EventRow(position, key, message, None) for position, key, message in kept]
+            left = limit - len(rows)
+            if left and sum(len(row.message) for row in rows) < MAX_EVENT_BYTES:
                 wanted["most"] = left
                 rows += [EventRow(*row) for row in connection.execute(_EVENTS_OF_JOB, wanted)]
         return _events_read(rows, after, limit, position, trimmed)
@@ -274,11 +307,15 @@ class SqlReadStore:
                 found += connection.execute(first.order_by(*_PARKED).limit(most)).tuples()
         return [key for _, _, key in sorted(found)[:limit]]
 
-    def limits(self, owner: str) -> list[Limit]:
-        """Return the limits that are in force, by scope."""
-        wanted = select(*LIMIT_COLUMNS).where(limits.c.owner == owner, limits.c.most.is_not(None))
+    def limits(self, owner: str, after: str, limit: int) -> LimitsRead:
+        """Return the limits that are in force, by scope, after one; among as many as `limit` that are known."""
+        key = limits.c.limit_key
+        mine = (key > limit_key(owner, after), key < limit_key(owner, LAST_SCOPE))
+        wanted = select(*LIMIT_COLUMNS).where(*mine).order_by(key).limit(limit + 1)
         with self._database.read() as connection:
-            return [limit_of(row) for row in connection.execute(wanted.order_by(limits.c.limit_key))]
+            found = [limit_of(row) for row in connection.execute(wanted)]
+        page = found[:limit]
+        return LimitsRead([one for one in page if one.most is not None], page[-1].scope if len(found) > limit else None)
 
     def vitals(self) -> StoreVitals:
         """Return how the database fares."""
@@ -324,6 +361,8 @@ _JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger
 _WAITING = select(deliveries.c.create_time).where(pending).limit(MOST_DELIVERIES).subquery()
 _DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
 _PARKED = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
+MAX_PLACES: Final = 20_000
+"""Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
 _ROOM = MAX_REPLY_BYTES - 128 * 1024
 """Bytes of what is read for a reply, which is a little longer for what stands around it."""
 

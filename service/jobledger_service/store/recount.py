@@ -8,7 +8,7 @@ are compared in pages of jobs that are locked, in the order of their keys.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from msgspec import Struct, json
@@ -38,10 +38,15 @@ from jobledger_service.domain.states import JobState
 from .cells import Row, error_of
 from .engines import Database
 from .row_sets import RowSets
-from .tables import counts, job_words, jobs, limits
+from .tables import counts, job_words, jobs, limits, rollups, running_totals
 
 log = logging.getLogger(__name__)
 
+NOT_DERIVED: Final = (
+    "neither jobs nor their history hold every wait, run, attempt and artifact of an hour: "
+    "jobs are deleted, runs are retried, and history is trimmed"
+)
+"""Why the statistics of past hours are not made again."""
 PAGE: Final = 500
 """Jobs whose words are compared in one transaction, which locks them."""
 
@@ -67,6 +72,14 @@ class Recounted(Struct):
     limits: int = 0
     words: int = 0
     unreadable: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """Yield what became of each derived table, and why nothing did of those that cannot be derived again."""
+        yield f"counts: {self.counts:,} rows corrected"
+        yield f"limits: {self.limits:,} rows corrected"
+        yield f"job_words: {self.words:,} rows corrected"
+        for table in (rollups, running_totals):
+            yield f"{table.name}: not recounted; {NOT_DERIVED}"
 
 
 class Recount:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from sqlalchemy import Connection, Table
 
 from .cells import Row
-from .dialects import Dialect, Rows
+from .dialects import Columns, Dialect, Rows
 from .tables import job_words
 
 
@@ -21,11 +21,11 @@ class RowSets:
             statement = _insert(self._dialect, table, tuple(part[0]), count)
             connection.exec_driver_sql(statement, self._dialect.values(part))
 
-    def insert_alike(self, connection: Connection, table: Table, shared: Row, rows: Rows) -> None:
-        """Insert rows that have the values of `shared` in common."""
-        for count, part in self._dialect.parts(rows):
-            statement = _insert_alike(self._dialect, table, tuple(shared), tuple(part[0]), count)
-            connection.exec_driver_sql(statement, self._dialect.values(part, shared))
+    def insert_alike(self, connection: Connection, table: Table, shared: Row, columns: Columns) -> None:
+        """Insert rows that have the values of `shared` in common, and the others by column."""
+        for count, values in self._dialect.alike(shared, columns):
+            statement = _insert_alike(self._dialect, table, tuple(shared), tuple(columns), count)
+            connection.exec_driver_sql(statement, values)
 
     def add(self, connection: Connection, table: Table, rows: Rows) -> None:
         """Add rows to those that have their primary key, number by number; insert those that are new."""

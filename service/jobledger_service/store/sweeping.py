@@ -28,6 +28,7 @@ from jobledger_service.ledger.write_ports import SweptRows
 from .cells import artifacts_of, error_of
 from .chunk_rows import CHUNK_COLUMNS, chunk_of
 from .dialects import Dialect
+from .row_reader import RowReader
 from .tables import chunks
 
 _KEY: Final = chunks.c.job_key == bindparam("key")
@@ -102,15 +103,20 @@ class SweepStatements:
 class JobSweeps:
     """Reads and changes the chunks of a locked job as a set."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, statements: SweepStatements) -> None:
+    def __init__(
+        self, connection: Connection, dialect: Dialect, statements: SweepStatements, reader: RowReader
+    ) -> None:
         self._connection = connection
         self._dialect = dialect
         self._statements = statements
+        self._reader = reader
 
     def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
-        """Return the chunks of a job that a sweep covers."""
+        """Return the chunks of a job that a sweep covers, but for those that cannot be read."""
         rows = self._connection.execute(self._of(sweep).rows, self._values(job_key, sweep, ()))
-        return [chunk_of(row) for row in rows]
+        bad: set[tuple[str, int]] = set()
+        read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in rows)
+        return [chunk for chunk in read if chunk is not None]
 
     def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
         """Return which chunks of a job a sweep covers, but for some, as they are after it, by index."""

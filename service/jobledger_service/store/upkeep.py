@@ -29,7 +29,7 @@ class SqlUpkeep:
 
     Each call is one transaction; of all servers one at a time.
 
-    `reduce` makes of an event's message what the audit trail keeps, None when that is nothing.
+    `reduce` makes of an event's position and message what the audit trail keeps, None when that is nothing.
     """
 
     def __init__(self, database: Database, reduce: Reduce) -> None:
@@ -61,7 +61,7 @@ class SqlUpkeep:
         rows = [
             {"job_key": event.job_key, "position": event.position, "message": reduced}
             for event in old
-            if (reduced := self._reduce(event.message)) is not None
+            if (reduced := self._reduce(event.position, event.message)) is not None
         ]
         self._row_sets.insert(connection, audit, rows)
 

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
-from jobledger_service.domain.errors import TooManyWebhooks
+from jobledger_service.domain.limit_errors import TooManyWebhooks
 from jobledger_service.domain.webhook import Missed, Webhook, WebhookState
 from jobledger_service.ledger.webhook_ports import Filled, Place
 

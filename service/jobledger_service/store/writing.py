@@ -19,13 +19,14 @@ from sqlalchemy import (
 
 from jobledger_service.domain.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.domain.filter import Facts, facts_diff
-from jobledger_service.domain.job import Job
+from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.run import NEW_RUN, Run
 from jobledger_service.domain.slots import Limit
 from jobledger_service.domain.states import ChunkState
 from jobledger_service.domain.sweep import Sweep, Totals
 from jobledger_service.ledger.entry import ChunkRange, Encoded, Place, Record
 from jobledger_service.ledger.ports import ChunkKey, Inputs, Queue
+from jobledger_service.ledger.unreadable import UnreadableRows
 from jobledger_service.ledger.write_ports import Request, Seal, Transaction, WaitingChunk, Writes
 
 from .cells import json_text
@@ -35,7 +36,9 @@ from .duty_rows import LIMIT_COLUMNS, limit_of, limit_row, run_of, run_row
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
+from .row_reader import RowReader
 from .row_sets import RowSets
+from .set_aside import SetAside
 from .sweeping import JobSweeps, SweepStatements
 from .tables import (
     chunks,
@@ -123,18 +126,28 @@ class Statements:
             .where(limits.c.limit_key == bindparam("of"))
             .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
         )
-        self.waiting = WaitingChunks()
+        self.waiting = WaitingChunks(dialect)
 
 
 class SqlTransaction:
     """The transaction of one batch."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, statements: Statements) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        statements: Statements,
+        reader: RowReader,
+        set_aside: SetAside,
+    ) -> None:
         self._connection = connection
         self._dialect = dialect
         self._statements = statements
+        self._reader = reader
+        self._set_aside = set_aside
+        self._bad: set[str | ChunkKey] = set()
         self._row_sets = RowSets(dialect)
-        self._sweeps = JobSweeps(connection, dialect, statements.sweeps)
+        self._sweeps = JobSweeps(connection, dialect, statements.sweeps, reader)
 
     @property
     def shared(self) -> bool:
@@ -142,8 +155,11 @@ class SqlTransaction:
         return self._dialect.has_row_locks
 
     def waiting_chunks(self, wanted: Mapping[Queue, int]) -> dict[Queue, list[WaitingChunk]]:
-        """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's."""
-        return self._statements.waiting.read(self._connection, wanted)
+        """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's.
+
+        Those that could not be read of late are passed over.
+        """
+        return self._statements.waiting.read(self._connection, wanted, self._set_aside.names())
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
         """Lock those of some jobs that no other replica holds, and return them.
@@ -159,12 +175,30 @@ class SqlTransaction:
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
         found = self._connection.execute(self._statements.jobs, {"keys": self._dialect.key_values(keys)})
-        return {job.key: job for job in map(job_of, found)}
+        bad: set[str] = set()
+        read = (self._reader.read("job", job_of, row, job_key(row.owner, row.job_id), bad) for row in found)
+        jobs = {job.key: job for job in read if job is not None}
+        self._put_aside(bad)
+        return jobs
 
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
         """Return those that exist, of jobs that are locked."""
         found = self._connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
-        return {(chunk.job_key, chunk.index): chunk for chunk in map(chunk_of, found)}
+        bad: set[ChunkKey] = set()
+        read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
+        chunks = {(chunk.job_key, chunk.index): chunk for chunk in read if chunk is not None}
+        self._put_aside(bad)
+        return chunks
+
+    def _put_aside(self, bad: Iterable[str | ChunkKey]) -> None:
+        for key in bad:
+            self._bad.add(key)
+            self._set_aside.add(key)
+
+    @property
+    def unreadable(self) -> Collection[str | ChunkKey]:
+        """The jobs and chunks that were asked for, exist, and cannot be read."""
+        return self._bad
 
     def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
         """Return the chunks of a locked job that a sweep covers."""
@@ -312,9 +346,11 @@ def _request_row(key: str, request: Request, now: int) -> dict[str, object]:
 class SqlWriteStore:
     """The writing half of the store."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, unreadable: UnreadableRows | None = None) -> None:
         self._database = database
         self._statements = Statements(database.dialect)
+        self._reader = RowReader(unreadable or UnreadableRows())
+        self._set_aside = SetAside()
 
     @property
     def single_writer(self) -> bool:
@@ -325,4 +361,4 @@ class SqlWriteStore:
     def transaction(self) -> Iterator[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
         with self._database.write() as connection:
-            yield SqlTransaction(connection, self._database.dialect, self._statements)
+            yield SqlTransaction(connection, self._database.dialect, self._statements, self._reader, self._set_aside)

@@ -24,12 +24,16 @@ def request_key(owner: str, request_id: str) -> tuple[str, ...]:
 
 
 def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprint: bytes) -> str | None:
-    """Return the job of the same request that took effect before; raises RequestIdReused when another one did."""
+    """Return the job of the same request that took effect before.
+
+    Raises RequestIdReused when another one did; JobUnreadable.
+    """
     known = work.request(keys[0]) if keys else None
     if known is None:
         return None
     if known.fingerprint != fingerprint:
         raise RequestIdReused(request_id, job_id_of(known.job_key))
+    work.check_readable(known.job_key)
     return known.job_key
 
 

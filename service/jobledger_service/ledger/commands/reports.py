@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from jobledger_service.domain import work as rules
 from jobledger_service.domain.change import Step
 from jobledger_service.domain.chunk import Chunk, LeaseEnd
-from jobledger_service.domain.errors import InvalidField
+from jobledger_service.domain.errors import InvalidField, JobUnreadable
 from jobledger_service.domain.job import Job
 from jobledger_service.domain.leases import Lease, ended_by, holds
 from jobledger_service.domain.service_kinds import is_reserved
@@ -42,13 +42,19 @@ class LeaseAnswer(Struct, frozen=True):
 
 
 def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tuple[Job, Chunk] | None:
-    """Return the lease's job and chunk when both are there, of this owner, and not the service's own but for itself."""
+    """Return the lease's job and chunk when both are there, of this owner, and not the service's own but for itself.
+
+    What cannot be read is not there: its worker is told that it has lost the lease.
+    """
     job = work.find(lease.job_key)
     if job is None or job.spec.owner != owner or lease.index >= job.counts.total:
         return None
     if is_reserved(job.spec.kind) and not by_service:
         return None
-    return job, work.chunk(job, lease.index)
+    try:
+        return job, work.chunk(job, lease.index)
+    except JobUnreadable:
+        return None
 
 
 Rule = Callable[[Job, Chunk], Step]

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -10,6 +11,7 @@ from msgspec import Struct
 from jobledger_service.domain import lifecycle
 from jobledger_service.domain import work as rules
 from jobledger_service.domain.change import SERVICE, Step
+from jobledger_service.domain.errors import JobUnreadable
 from jobledger_service.domain.states import UNFINISHED, ChunkState
 from jobledger_service.ledger.ports import ChunkKey
 from jobledger_service.ledger.working import Needs, WorkingSet
@@ -38,7 +40,11 @@ class _Upkeep(OfService, Generic[Item]):
 
     def decide(self, work: WorkingSet) -> int:
         """Do what there is room for."""
-        return len(portion(work, self.items, partial(self._one, work), partial(self._rows, work)))
+        return len(portion(work, self.items, partial(self._one_readable, work), partial(self._rows, work)))
+
+    def _one_readable(self, work: WorkingSet, item: Item) -> None:
+        with suppress(JobUnreadable):  # it is counted and logged where it was read
+            self._one(work, item)
 
     def answer(self, decided: int, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
         """Return how many items it came to: the others are for the next time."""

@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from jobledger_service.domain import work as rules
 from jobledger_service.domain.chunk import Chunk
-from jobledger_service.domain.errors import ChunkNotClaimable
+from jobledger_service.domain.errors import ChunkNotClaimable, JobUnreadable
 from jobledger_service.domain.job import Job, job_key
 from jobledger_service.domain.leases import Lease, holds, lease_of
 from jobledger_service.domain.service_kinds import is_reserved
@@ -86,7 +86,7 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
         return False
     try:
         work.apply(rules.claim(job, work.chunk(job, key[1]), by, work.now))
-    except ChunkNotClaimable:
+    except (ChunkNotClaimable, JobUnreadable):
         return False
     return True
 

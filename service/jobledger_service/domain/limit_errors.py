@@ -1,0 +1,145 @@
+"""Refusals of what is too many, too large or too long.
+
+Refusal
+├── LimitReached          as much as the operator allows
+│   ├── RateLimited       too many calls with one key
+│   ├── TooManyWatches    too many open watches of a key or an owner
+│   ├── TooManyQueuedJobs too many jobs of an owner wait
+│   ├── TooManyReads      too many reads of an owner wait
+│   └── MessageTooLarge   the request has too many bytes
+├── TooManyWebhooks       the owner has as many as one may have
+├── ReadTooLong           the read was not done within its time
+└── QueueFull             too much of the owner waits
+"""
+
+from typing import Self
+
+from .errors import Refusal
+from .limits import SECOND
+
+
+class LimitReached(Refusal):
+    """As much as the operator allows; `subject` is whose limit it is, `wait` microseconds until another try helps."""
+
+    def __init__(self, message: str, subject: str, wait: int | None, **metadata: str) -> None:
+        super().__init__(message, **metadata)
+        self.subject = subject
+        self.wait = wait
+
+
+class RateLimited(LimitReached):
+    """Too many calls of one kind with one key."""
+
+    def __init__(self, key_id: str, kind: str, rate: str, wait: int) -> None:
+        super().__init__(
+            f"more {kind} calls than {rate} with one key: come back in {wait / SECOND:.2f} s",
+            _key(key_id),
+            wait,
+            kind=kind,
+            limit=rate,
+        )
+
+
+class TooManyWatches(LimitReached):
+    """As many watches are open as one key, or one owner, may have."""
+
+    def __init__(self, subject: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} watches of the {subject} are open, as many as may be: end one first",
+            subject,
+            SECOND,
+            limit=str(limit),
+        )
+
+    @classmethod
+    def of_key(cls, key_id: str, limit: int) -> Self:
+        """Return the refusal of a key's watch."""
+        return cls(_key(key_id), limit)
+
+    @classmethod
+    def of_owner(cls, owner: str, limit: int) -> Self:
+        """Return the refusal of an owner's watch."""
+        return cls(_owner(owner), limit)
+
+
+class TooManyQueuedJobs(LimitReached):
+    """As many jobs of an owner wait as may."""
+
+    def __init__(self, owner: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} jobs of the {_owner(owner)} are QUEUED, as many as may be: come back when some have begun",
+            _owner(owner),
+            SECOND,
+            limit=str(limit),
+        )
+
+
+class TooManyReads(LimitReached):
+    """As many reads of an owner wait as may."""
+
+    def __init__(self, owner: str, limit: int) -> None:
+        super().__init__(
+            f"{limit} reads of the {_owner(owner)} are waiting, as many as may be: come back a little later",
+            _owner(owner),
+            SECOND,
+            limit=str(limit),
+        )
+
+
+class MessageTooLarge(LimitReached):
+    """The request has more bytes than the operator allows."""
+
+    def __init__(self, key_id: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"the request has {size} bytes, more than {limit}: send less at once",
+            _key(key_id),
+            None,
+            size=str(size),
+            limit=str(limit),
+        )
+
+
+def _key(key_id: str) -> str:
+    return f"key:{key_id}"
+
+
+def _owner(owner: str) -> str:
+    return f"owner:{owner}"
+
+
+class TooManyWebhooks(Refusal):
+    """The owner has as many webhooks as one may have."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"there are {limit} webhooks already, the most there may be: delete one", limit=str(limit))
+
+
+class ReadTooLong(Refusal):
+    """The database was not done with a read within the time that one may take."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the read was not done within {seconds:g} s: narrow the filter, or ask for smaller pages",
+            seconds=f"{seconds:g}",
+        )
+
+
+class QueueFull(Refusal):
+    """As much of an owner waits as may; `wait` is microseconds until another try may help."""
+
+    def __init__(self, bound: str, wait: int) -> None:
+        super().__init__(f"{_BOUNDS[bound]}: come back after retry_delay", bound=bound)
+        self.bound = bound
+        self.wait = wait
+
+
+_BOUNDS = {
+    "age": "this owner's oldest write has been waiting for too long",
+    "share": "more of this owner's writes are waiting than can be carried out in time",
+    "commands": "too many of this owner's writes are waiting",
+    "rows": "this owner's writes that are waiting change too many rows",
+    "bytes": "this owner's requests that are in flight have too many bytes",
+    "calls": "too many calls of this owner are in flight",
+}
+QUEUE_BOUNDS = tuple(_BOUNDS)
+"""What may be reached when a call is refused as QueueFull."""

@@ -1,0 +1,31 @@
+"""Whether the database answers, by how the newest transactions ended, whatever connections they had."""
+
+import time
+from math import inf
+
+
+class Availability:
+    """When a transaction succeeded last, and when the database failed one last. Any thread may use it."""
+
+    __slots__ = ("_failed_at", "_succeeded_at")
+
+    def __init__(self) -> None:
+        self._failed_at = -inf
+        self._succeeded_at = -inf
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the database failed a transaction, and none has succeeded since."""
+        return self._failed_at > self._succeeded_at
+
+    def failed(self) -> None:
+        """Note that the database failed a transaction: it cannot be reached, or did not answer."""
+        self._failed_at = time.monotonic()
+
+    def succeeded(self) -> None:
+        """Note that a transaction succeeded."""
+        self._succeeded_at = time.monotonic()
+
+    def has_failed_since(self, moment: float) -> bool:
+        """Whether the database failed a transaction at or after a moment of the monotonic clock."""
+        return self._failed_at >= moment

@@ -1,0 +1,153 @@
+"""Watch messages are put together as bytes: what comes out is what a decoder that did it field by field would make."""
+
+from collections.abc import Sequence
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
+from jobledger_service.domain.change import ChangeType
+from jobledger_service.domain.filter import Facts, facts_diff
+from jobledger_service.domain.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
+from jobledger_service.ledger.entry import Entry, Place, Record
+from jobledger_service.ledger.read_ports import EventRow
+from jobledger_service.ledger.unreadable import UnreadableRows
+from jobledger_service.rpc.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, facts
+from jobledger_service.rpc.convert import fill_change, fill_chunk, fill_job
+from msgspec import json
+from msgspec.structs import replace
+
+from tests.codec.jobs import NOW, changes, chunks, jobs, records
+from tests.support.watching import BOOKMARK, CHANGED, DELETED, LEFT
+
+CURSOR = b"c" * 25
+codec = ProtoCodec()
+few = settings(max_examples=30)  # a record has many parts to draw
+
+
+def committed(record: Record, position: int = 7) -> Entry:
+    """Return the entry of a record as another process reads it from the store."""
+    message = codec.seal(codec.encode(record), CURSOR, Place(position, NOW))
+    before = None if record.before is None else facts_diff(record.before, Facts.of(record.job))
+    stored = None if before is None else json.decode(json.encode(before))
+    return codec.open(EventRow(position, record.job.key, message, stored))
+
+
+@few
+@given(records())
+def test_an_event_says_what_the_commit_did(record: Record):
+    entry = committed(record)
+    message = WatchJobResponse.FromString(entry.message)
+    job = WatchJobResponse()
+    fill_job(job.job, record.job)
+    assert message.job == job.job
+    assert (message.type, message.cursor) == (DELETED if record.deleted else CHANGED, CURSOR)
+    event = message.event
+    assert (event.position, event.revision, event.commit_time.ToMicroseconds()) == (7, record.job.revision, NOW)
+    assert [change.actor for change in event.changes] == [change.actor for change in record.changes]
+    assert [chunk.index for chunk in message.chunks] == [chunk.index for chunk in record.chunks]
+    assert message == WatchJobResponse.FromString(WatchJobsResponse.FromString(entry.message).SerializeToString()), (
+        "one encoding is that of both watches"
+    )
+
+
+@few
+@given(records())
+def test_a_stored_event_is_filtered_as_the_job_was_and_is(record: Record):
+    entry = committed(record)
+    assert entry.is_readable
+    assert entry.after == (None if record.deleted else Facts.of(record.job))
+    if record.before is None:
+        assert entry.before is None
+    else:
+        spec = record.job.spec  # what a job is from its creation on does not change, and is not stored twice
+        same = {"owner": spec.owner, "kind": spec.kind, "create_time": spec.create_time}
+        assert entry.before == replace(record.before, **same)
+
+
+@few
+@given(st.lists(records(), min_size=1, max_size=4))
+def test_merged_messages_say_all_that_the_last_says_and_how_many_they_are(of_one_job: Sequence[Record]):
+    entries = [committed(record, position) for position, record in enumerate(of_one_job, 1)]
+    *earlier, latest = entries
+    merged = WatchJobResponse.FromString(codec.merge(latest, earlier, CURSOR))
+    alone = WatchJobResponse.FromString(latest.message)
+    assert merged.merged_revisions == len(earlier)
+    assert (merged.job, merged.event, merged.type, merged.cursor) == (alone.job, alone.event, alone.type, CURSOR)
+    told: dict[int, object] = {}
+    for entry in entries:
+        told |= {chunk.index: chunk for chunk in WatchJobResponse.FromString(entry.message).chunks}
+    assert {chunk.index: chunk for chunk in merged.chunks} == told
+    assert not merged.chunks_omitted
+
+
+@few
+@given(records(), st.integers(1, 3))
+def test_a_message_that_would_be_too_large_leaves_out_the_chunks_of_earlier_ones(record: Record, count: int):
+    latest = committed(record)
+    large = replace(latest, chunks=b"x" * MAX_MERGED_BYTES, chunk_count=1)
+    many = replace(latest, chunks=b"", chunk_count=TOO_MANY)
+    for earlier in ([large] * count, [many] * count):
+        merged = WatchJobResponse.FromString(codec.merge(latest, earlier, CURSOR))
+        assert merged.chunks_omitted
+        assert merged.merged_revisions == count
+        assert list(merged.chunks) == list(WatchJobResponse.FromString(latest.message).chunks)
+
+
+@few
+@given(records())
+def test_a_message_may_lose_its_cursor_and_its_match(record: Record):
+    entry = committed(record)
+    assert WatchJobResponse.FromString(codec.merge(entry, [], b"")).cursor == b""
+    left = WatchJobResponse.FromString(codec.left(entry.message))
+    assert left.type == LEFT
+    left.type = WatchJobResponse.FromString(entry.message).type
+    assert left == WatchJobResponse.FromString(entry.message)
+
+
+@few
+@given(records())
+def test_the_audit_trail_keeps_the_event_and_no_mere_progress(record: Record):
+    kept = codec.audited(7, committed(record).message)
+    if all(change.type is ChangeType.PROGRESSED for change in record.changes):
+        assert kept is None
+    else:
+        assert kept is not None
+        event = WatchJobResponse.FromString(committed(record).message).event
+        assert WatchJobResponse.FromString(kept) == WatchJobResponse(event=event)
+
+
+@given(st.binary(min_size=1, max_size=40), st.integers(1, 9))
+def test_bytes_that_are_no_event_are_set_aside_and_counted(raw: bytes, position: int):
+    unreadable = list[str]()
+    careful = ProtoCodec(UnreadableRows(counted=unreadable.append))
+    entry = careful.open(EventRow(position, "alice/j", b"\xff" + raw, None))
+    assert (entry.position, entry.is_readable, entry.before, entry.after) == (position, False, None, None)
+    assert careful.audited(position, b"\xff" + raw) is None
+    assert unreadable == ["feed", "retention"]
+
+
+def test_a_bookmark_is_a_cursor_alone():
+    message = WatchJobResponse.FromString(codec.bookmark(CURSOR))
+    assert message == WatchJobResponse(type=BOOKMARK, cursor=CURSOR)
+
+
+@few
+@given(jobs())
+def test_a_filter_sees_in_a_message_what_it_sees_in_the_job(job: object):
+    message = WatchJobResponse()
+    fill_job(message.job, job)
+    assert facts(message.job) == Facts.of(job)
+
+
+@few
+@given(jobs(), chunks, changes)
+def test_what_is_encoded_is_never_larger_than_it_was_taken_for(job: object, chunk: object, change: object):
+    message = WatchJobResponse()
+    fill_job(message.job, job)
+    assert message.ByteSize() <= bytes_of_job(job)
+    of_chunk = WatchJobResponse()
+    fill_chunk(of_chunk.chunks.add(), chunk)
+    assert of_chunk.ByteSize() <= bytes_of_chunk(chunk)
+    of_change = WatchJobResponse()
+    fill_change(of_change.event.changes.add(), change)
+    assert of_change.ByteSize() <= bytes_of_change(change)

@@ -1,0 +1,1 @@
+"""The feed in memory alone: no server, no database."""

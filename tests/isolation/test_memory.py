@@ -1,0 +1,88 @@
+"""What waits, and what was written, is in memory no more than is counted for it."""
+
+import gc
+import sys
+import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+
+import pytest
+from jobledger_service.domain.job import JobSpec
+from jobledger_service.domain.lifecycle import Cancellation, NewJob
+from jobledger_service.ledger.commands import CancelJob, CreateJob
+from jobledger_service.ledger.committer import BATCH
+from jobledger_service.ledger.ports import Inputs
+from jobledger_service.ledger.working import WorkingSet
+from jobledger_service.rpc.in_flight import HARD, WRITTEN, InFlight
+from jobledger_service.rpc.large_requests import LARGE, LargeRequests
+
+from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, is_refused, large_ledger
+from tests.support.databases import new_database
+
+MIB = 1_048_576
+COPIES = 8
+"""How often a batch is in memory while it is written, from above: as rows, as parameters, encoded, in the database."""
+
+current: ContextVar[str] = ContextVar("current", default="")
+
+
+@pytest.fixture
+def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
+    with large_ledger(new_database(store, tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Do without the garbage collector: the server lets it come by seldom."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def new_job(owner: str, job_id: str, inputs: Inputs) -> CreateJob:
+    return CreateJob(NewJob(JobSpec(owner, job_id, "k", b"same"), [1, 1]), "caller", inputs=inputs)
+
+
+@pytest.mark.usefixtures("no_collection")
+def test_nothing_of_a_batch_stays_when_it_is_written_or_refused(ledger: LargeLedger):
+    kept, refused = Inputs(None, {0: b"one"}), Inputs(None, {1: b"other"})
+    counts = sys.getrefcount(kept), sys.getrefcount(refused)
+    ledger.create("there", [1], BOB)
+    outcomes = ledger.batch(
+        new_job(ALICE, "new", kept),
+        CancelJob(ALICE, "none", Cancellation(0), "caller"),
+        CreateJob(NewJob(JobSpec(BOB, "there", "k", b"other"), [1]), "caller", inputs=refused),
+    )
+    assert [is_refused(one) for one in outcomes] == [False, True, True]
+    del outcomes
+    assert (sys.getrefcount(kept), sys.getrefcount(refused)) == counts
+    assert not [one for one in gc.get_objects() if isinstance(one, WorkingSet)]
+
+
+@pytest.mark.parametrize(("setting", "message"), [(256 * MIB, 4 * MIB), (64 * MIB, 4 * MIB), (16 * MIB, 1 * MIB)])
+def test_what_is_received_and_what_waits_and_what_is_written_are_together_within_the_setting(
+    setting: int, message: int
+):
+    in_flight = InFlight(100, setting, message, lambda _: None)
+    waiting = in_flight.bytes.limit + in_flight.bytes.reserve
+    assert waiting > setting // 2
+    assert waiting + in_flight.receiving.places * HARD * message + setting // WRITTEN <= setting
+
+
+def test_a_batch_is_within_its_part_of_the_default():
+    assert COPIES * BATCH.size <= 256 * MIB // WRITTEN
+
+
+async def test_a_large_request_is_read_on_a_thread_with_the_calls_trace_and_a_small_one_where_it_is():
+    def read(raw: bytes) -> tuple[int, str, bool]:
+        return len(raw), current.get(), threading.current_thread() is threading.main_thread()
+
+    requests = LargeRequests()
+    current.set("trace")
+    assert await requests.read(read, b"x" * LARGE) == (LARGE, "trace", False)
+    assert await requests.read(read, b"x" * (LARGE - 1)) == (LARGE - 1, "trace", True)
+    with pytest.raises(ZeroDivisionError):
+        await requests.read(lambda raw: len(raw) // 0, b"x" * LARGE)

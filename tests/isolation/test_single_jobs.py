@@ -1,0 +1,142 @@
+"""A read of single jobs is small, whatever jobs callers ask for: the large ones wait for their owner's turn alone."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from jobledger_service.domain.filter import JobFilter
+from jobledger_service.domain.job import job_key, owner_of
+from jobledger_service.ledger.loader import Loader
+from jobledger_service.ledger.queries import Queries
+from jobledger_service.ledger.read_ports import JobRead, Listing
+from jobledger_service.ledger.readers import OWNER_THREADS
+from jobledger_service.store.small_jobs import MAX_CHUNKS, MAX_JOB_CHUNKS
+
+from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, large_ledger
+from tests.support.bounds import BOUND
+from tests.support.databases import new_database
+
+
+@pytest.fixture
+def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
+    with large_ledger(new_database(store, tmp_path)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def queries(ledger: LargeLedger) -> Iterator[Queries]:
+    with closing(Queries(ledger.reads)) as opened:
+        yield opened
+
+
+class Sets:
+    """Reads whose sets of keys are noted; each returns its key."""
+
+    def __init__(self) -> None:
+        self.read: list[list[str]] = []
+
+    async def fetch(self, keys: Sequence[str]) -> Callable[[str], str]:
+        self.read.append(list(keys))
+        return lambda key: key
+
+
+async def test_keys_of_different_owners_go_into_a_read_in_turn():
+    sets = Sets()
+    loader = Loader(sets.fetch, limit=3, owner_of=owner_of)
+    asked = [f"alice/{n}" for n in range(5)] + ["bob/0", "bob/1", "carol/0"]
+    assert await asyncio.gather(*map(loader.load, asked)) == asked
+    assert sets.read == [["alice/0", "bob/0", "carol/0"], ["alice/1", "bob/1", "alice/2"], ["alice/3", "alice/4"]]
+
+
+async def test_a_key_whose_callers_have_left_is_not_read():
+    sets = Sets()
+    loader = Loader(sets.fetch, owner_of=owner_of)
+    left, stays = (asyncio.create_task(loader.load(key)) for key in ("alice/left", "alice/stays"))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert await stays == "alice/stays"
+    assert sets.read == [["alice/stays"]]
+
+
+def test_a_read_of_single_jobs_has_few_chunks_and_leaves_large_jobs_out(ledger: LargeLedger):
+    ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1))
+    for n in range(7):
+        ledger.create(f"small-{n}", [1] * MAX_JOB_CHUNKS)
+    ledger.create("bystander", [1] * 5, BOB)
+    keys = [job_key(ALICE, "large"), job_key(BOB, "bystander"), *(job_key(ALICE, f"small-{n}") for n in range(7))]
+    read = ledger.reads.read_small_jobs(keys, full=True)
+    assert sum(len(one.chunks) for one in read.jobs.values()) <= MAX_CHUNKS
+    assert list(read.jobs) == [job_key(BOB, "bystander"), *(job_key(ALICE, f"small-{n}") for n in range(4))]
+    assert read.unread == [job_key(ALICE, f"small-{n}") for n in range(4, 7)]
+    assert set(ledger.reads.read_small_jobs(keys, full=False).jobs) == set(keys)
+    shown = [len(one.chunks) for one in read.jobs.values()]
+    assert shown == [one.job.counts.total for one in read.jobs.values()]
+
+
+async def test_small_jobs_that_a_read_has_no_room_for_are_in_the_next(ledger: LargeLedger, queries: Queries):
+    names = [f"small-{n}" for n in range(12)]
+    for name in names:
+        ledger.create(name, [1] * MAX_JOB_CHUNKS)
+    got = await asyncio.gather(*(queries.job(ALICE, name, lambda read: read, full=True) for name in names))
+    assert [(one.job.spec.job_id, len(one.chunks)) for one in got] == [(name, MAX_JOB_CHUNKS) for name in names]
+
+
+def thread_name(_: JobRead | None, __: int) -> str:
+    return threading.current_thread().name
+
+
+async def test_a_large_job_is_shown_on_a_thread_of_its_owners_turn(ledger: LargeLedger, queries: Queries):
+    ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1))
+    ledger.create("small", [1] * MAX_JOB_CHUNKS)
+    here = threading.current_thread().name
+    assert await queries.show_job(job_key(ALICE, "small"), thread_name, full=True) == here
+    assert await queries.show_job(job_key(ALICE, "large"), thread_name, full=False) == here
+    assert (await queries.show_job(job_key(ALICE, "large"), thread_name, full=True)).startswith("owners")
+    assert (await queries.show_job(job_key(ALICE, "nothing"), thread_name, full=True)).startswith("owners")
+
+
+async def test_large_reads_that_do_not_end_delay_no_other_owner(ledger: LargeLedger, queries: Queries):
+    for owner in (ALICE, BOB):
+        ledger.create("large", [1] * (MAX_JOB_CHUNKS + 1), owner)
+        ledger.create("small", [1] * 5, owner)
+    end = threading.Event()
+
+    def held(read: JobRead | None, _: int) -> int:
+        assert end.wait(BOUND)
+        return len(read.chunks) if read else 0
+
+    def counted(read: JobRead | None, _: int) -> int:
+        return len(read.chunks) if read else 0
+
+    large = [asyncio.create_task(queries.show_job(job_key(ALICE, "large"), held, full=True)) for _ in range(10)]
+    try:
+        async with asyncio.timeout(BOUND):
+            for name, chunks in (("small", 5), ("large", MAX_JOB_CHUNKS + 1)):
+                assert await queries.show_job(job_key(BOB, name), counted, full=True) == chunks
+            # Small jobs of the one whose large ones do not end wait for nobody either.
+            assert await queries.show_job(job_key(ALICE, "small"), counted, full=True) == 5
+        assert not any(one.done() for one in large)
+    finally:
+        end.set()
+    assert await asyncio.gather(*large) == [MAX_JOB_CHUNKS + 1] * 10
+    assert len(large) > OWNER_THREADS
+
+
+@pytest.mark.parametrize("read", ["ListJobs", "BatchGetJobs", "ListChunks"])
+async def test_a_reply_of_many_is_made_on_the_thread_that_read_it(ledger: LargeLedger, queries: Queries, read: str):
+    ledger.create("job", [1] * 3)
+
+    def thread(_: object) -> str:
+        return threading.current_thread().name
+
+    match read:
+        case "ListJobs":
+            name = await queries.list_jobs(Listing(JobFilter(ALICE)), "", thread)
+        case "BatchGetJobs":
+            name = await queries.jobs(ALICE, ["job"], thread, full=True)
+        case _:
+            name = await queries.list_chunks(ALICE, "job", frozenset(), 10, "", thread)
+    assert name.startswith("owners")
