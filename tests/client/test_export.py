@@ -190,7 +190,7 @@ def test_what_the_command_refuses(shell: Shell, kind: str, tmp_path: Path):
     assert "--format must be csv or jsonl" in shell("export", "--out", str(tmp_path / "jobs.txt"), code=2)
     assert "has no interrupted export" in shell("export", "--out", file, "--resume", code=2)
     assert "leave out the filter" in shell("export", "--out", file, "--resume", "--kind", kind, code=2)
-    assert "--resume needs a file" in shell("export", "--out", "-", "--resume", code=2)
+    assert "--resume requires --out with a file" in shell("export", "--out", "-", "--resume", code=2)
     assert "No such file" in shell("export", "--out", str(tmp_path / "no" / "jobs.csv"), code=2)
     assert list(tmp_path.iterdir()) == []
 
