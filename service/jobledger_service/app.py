@@ -14,57 +14,58 @@ import structlog
 import uuid_utils
 
 from . import VERSION
-from .access import Access
-from .clock import clock_of
-from .domain.health import Thresholds, outdated
-from .domain.limits import SECOND
-from .domain.retention import Retention
-from .duties.duty import perform
-from .duties.health import HealthDuty
-from .duty_app import DutyApp
-from .exits import DEFECT, OUTDATED
-from .feed.feed import LiveFeed
-from .ledger.attendance import Attendance
-from .ledger.backlog import Backlog
-from .ledger.batch import Commit, Executor
-from .ledger.claims import ClaimQueue
-from .ledger.committer import Committer, QueueBounds
-from .ledger.entry import Entry
-from .ledger.export import Exports
-from .ledger.health import Checkup
-from .ledger.lease_watch import LeaseWatch
-from .ledger.queries import Queries
-from .ledger.unreadable import UnreadableRows
-from .ledger.watch import Watch
-from .listeners import admin_port_of, main_port_of
-from .metrics.metrics import Metrics
-from .rpc import server, worker_requests
-from .rpc.bulk_calls import BulkCalls
-from .rpc.call import AccessLog
-from .rpc.channelz_service import ChannelzService
-from .rpc.checks import SCHEMES
-from .rpc.codec import ProtoCodec
-from .rpc.health_replies import About
-from .rpc.import_service import ImportService
-from .rpc.job_service import JobService
-from .rpc.limit_service import LimitService
-from .rpc.observe import Unobserved
-from .rpc.operations_service import OperationsService
-from .rpc.replies import ReplyCache
-from .rpc.serving import Serving
-from .rpc.traces import Tracer
-from .rpc.worker_service import WorkerService
+from .cli.exits import DEFECT, OUTDATED
+from .cli.startup_checks import roots_of
+from .core.api import worker_requests
+from .core.api.checks import SCHEMES
+from .core.api.codec import ProtoCodec
+from .core.api.job_service import JobService
+from .core.api.reply_cache import ReplyCache
+from .core.api.worker_service import WorkerService
+from .core.ledger.active_workers import Attendance
+from .core.ledger.backlog import Backlog
+from .core.ledger.batch import Commit, Executor
+from .core.ledger.claims import ClaimQueue
+from .core.ledger.committer import Committer, QueueBounds
+from .core.ledger.duty import perform
+from .core.ledger.entry import Entry
+from .core.ledger.feed.live_feed import LiveFeed
+from .core.ledger.lease_watch import LeaseWatch
+from .core.ledger.queries import Queries
+from .core.ledger.unreadable_rows import UnreadableRows
+from .core.ledger.watch import Watch
+from .core.model.limits import SECOND
+from .core.model.retention import Retention
+from .core.store.clock import clock_of
+from .core.store.database_clock import DatabaseClock
+from .core.store.engines import open_database
+from .core.store.migrate import prepare
+from .core.store.reading import SqlReadStore
+from .core.store.time_limits import TimeLimits
+from .core.store.upkeep import SqlUpkeep
+from .core.store.writing import SqlWriteStore
+from .features.access.feature import Access
+from .features.access.listeners import admin_port_of, main_port_of
+from .features.bulk.api import BulkCalls
+from .features.duties import DutyApp
+from .features.exports.export import Exports
+from .features.exports.store import SqlExportStore
+from .features.health.checker import Checkup
+from .features.health.duty import HealthDuty
+from .features.health.replies import About
+from .features.health.rules import Thresholds, outdated
+from .features.imports.api import ImportService
+from .features.limits.api import LimitService
+from .features.metrics.feature import Metrics
+from .features.operations.api import OperationsService
+from .features.webhooks.feature import WebhookApp
 from .settings import Settings
-from .startup_checks import roots_of
-from .store.database_clock import DatabaseClock
-from .store.engines import open_database
-from .store.exporting import SqlExportStore
-from .store.migrate import prepare
-from .store.reading import SqlReadStore
-from .store.time_limits import TimeLimits
-from .store.upkeep import SqlUpkeep
-from .store.writing import SqlWriteStore
-from .webhook_app import WebhookApp
+from .transport import server
+from .transport.call import AccessLog
+from .transport.channelz_service import ChannelzService
+from .transport.observers import Unobserved
+from .transport.serving import Serving
+from .transport.trace_context import Tracer
 
 log = structlog.get_logger(__name__)
 
@@ -254,7 +255,7 @@ class App:
             *(self._own(name, duty) for name, duty in self._duties.all(self._metrics.work.duty)),
         ]
         if not self._database.single_writer:
-            from .store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
+            from .core.store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint, self._claims.wake)))
         if isinstance(self._clock, DatabaseClock):
@@ -351,7 +352,7 @@ def tracer_of(settings: Settings) -> Tracer | None:
     """Return what makes spans of calls, None when that is off."""
     if not settings.tracing:
         return None
-    from .tracing import CallTracer  # noqa: PLC0415  an extra
+    from .transport.tracing import CallTracer  # noqa: PLC0415  an extra
 
     return CallTracer()
 

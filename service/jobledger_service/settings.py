@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from .spans import MaybeSeconds, Seconds
+from .settings_durations import MaybeSeconds, Seconds
 
 
 class WrongSettingError(ValueError):

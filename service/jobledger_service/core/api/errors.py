@@ -1,0 +1,154 @@
+"""The one table from the ledger's refusals to gRPC statuses."""
+
+import base64
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import Any, Final
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from jobledger.v1.error_reason_pb2 import ErrorReason
+
+from jobledger_service.core.model import access_errors, errors, limit_errors
+from jobledger_service.core.model.limits import SECOND
+
+from .convert import duration
+
+DOMAIN: Final = "jobledger"
+MOST_TOLD: Final = 8
+"""As many broken rules are told at once."""
+COME_BACK: Final = Duration(seconds=1)
+DELAY_STEP: Final = SECOND // 10
+"""To so many microseconds is the delay of a QueueFull rounded up: of thousands a second, most have the same status."""
+
+_TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
+    errors.InvalidField: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
+    errors.JobNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_JOB_NOT_FOUND),
+    errors.JobUnreadable: (code_pb2.DATA_LOSS, ErrorReason.ERROR_REASON_JOB_UNREADABLE),
+    errors.ChunkNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CHUNK_NOT_FOUND),
+    errors.JobAlreadyExists: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_JOB_ALREADY_EXISTS),
+    errors.RequestIdReused: (code_pb2.ALREADY_EXISTS, ErrorReason.ERROR_REASON_REQUEST_ID_REUSED),
+    errors.EtagMismatch: (code_pb2.ABORTED, ErrorReason.ERROR_REASON_ETAG_MISMATCH),
+    errors.JobNotEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_NOT_ENDED),
+    errors.JobEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_JOB_ENDED),
+    errors.NothingToRetry: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_NOTHING_TO_RETRY),
+    errors.ChunkNotClaimable: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_CHUNK_NOT_CLAIMABLE),
+    errors.HistoryTrimmed: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_HISTORY_TRIMMED),
+    errors.ForeignCursor: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_FOREIGN_CURSOR),
+    errors.CursorAhead: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_CURSOR_AHEAD),
+    errors.PageTokenInvalid: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID),
+    access_errors.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
+    access_errors.ApiKeyUnknown: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_UNKNOWN),
+    access_errors.ApiKeyExpired: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_EXPIRED),
+    access_errors.ApiKeyRevoked: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_REVOKED),
+    access_errors.RoleMissing: (code_pb2.PERMISSION_DENIED, ErrorReason.ERROR_REASON_ROLE_MISSING),
+    access_errors.ApiKeyNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_API_KEY_NOT_FOUND),
+    access_errors.ApiKeyEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_API_KEY_ENDED),
+    access_errors.AuthDisabled: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_AUTH_DISABLED),
+    limit_errors.RateLimited: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED),
+    limit_errors.TooManyWatches: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_WATCHES),
+    limit_errors.TooManyQueuedJobs: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_QUEUED_JOBS),
+    limit_errors.TooManyReads: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_READS),
+    limit_errors.MessageTooLarge: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
+    errors.WebhookNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_WEBHOOK_NOT_FOUND),
+    errors.DeliveryNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
+    limit_errors.TooManyWebhooks: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_TOO_MANY_WEBHOOKS),
+    errors.ConnectionNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CONNECTION_NOT_FOUND),
+    errors.ServiceNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_SERVICE_NOT_FOUND),
+    limit_errors.ReadTooLong: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_READ_TOO_LONG),
+    limit_errors.QueueFull: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL),
+    errors.Draining: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING),
+    errors.StoreUnavailable: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
+}
+
+
+def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.Status:
+    """Return the status of a refusal, with the details that belong to it; `cursor` encodes a position."""
+    if isinstance(refusal, limit_errors.QueueFull):
+        return _queue_full(refusal.bound, -(-refusal.wait // DELAY_STEP) * DELAY_STEP)
+    if isinstance(refusal, errors.StoreUnavailable):
+        return _store_unavailable()
+    code, reason = _TABLE[type(refusal)]
+    metadata = dict(refusal.metadata)
+    details: list[Message] = []
+    if isinstance(refusal, errors.InvalidField):
+        details.append(_bad_request(refusal.violations))
+    if isinstance(refusal, errors.PageTokenInvalid):
+        details.append(_bad_request(((refusal.field, str(refusal)),)))
+    if isinstance(refusal, errors.ForeignCursor):
+        details.append(_bad_request((("cursor", str(refusal)),)))
+    if isinstance(refusal, errors.HistoryTrimmed):
+        metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
+    if isinstance(refusal, limit_errors.LimitReached):
+        details += _quota(refusal)
+    return _status(code, str(refusal), reason, metadata, details)
+
+
+@lru_cache(maxsize=1_024)
+def _queue_full(bound: str, delay: int) -> grpc.Status:
+    """Return the status of a call that is refused for overload, which must cost little."""
+    refusal = limit_errors.QueueFull(bound, delay)
+    code, reason = _TABLE[limit_errors.QueueFull]
+    retry = error_details_pb2.RetryInfo(retry_delay=duration(delay))
+    return _status(code, str(refusal), reason, refusal.metadata, [retry])
+
+
+@cache
+def _store_unavailable() -> grpc.Status:
+    """Return the status of a call without a database; all calls get it while that is away."""
+    refusal = errors.StoreUnavailable()
+    code, reason = _TABLE[errors.StoreUnavailable]
+    return _status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=COME_BACK)])
+
+
+def reason_of(refusal: errors.Refusal) -> str:
+    """Return the name of a refusal's reason."""
+    _, reason = _TABLE[type(refusal)]
+    return _name(reason)
+
+
+def _name(reason: Any) -> str:  # noqa: ANN401  an enum value
+    return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+
+
+def internal_status(request_id: str) -> grpc.Status:
+    """Return the status of a defect: nothing leaks; the log has the detail under the request id."""
+    reason = ErrorReason.ERROR_REASON_INTERNAL
+    message = f"the service failed at this; its log has the detail under the request id {request_id}"
+    return _status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])
+
+
+def _quota(refusal: limit_errors.LimitReached) -> list[Message]:
+    violation = error_details_pb2.QuotaFailure.Violation(subject=refusal.subject, description=str(refusal))
+    failure = error_details_pb2.QuotaFailure(violations=[violation])
+    if refusal.wait is None:
+        return [failure]
+    return [failure, error_details_pb2.RetryInfo(retry_delay=duration(refusal.wait))]
+
+
+def _bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.BadRequest:
+    """Return the first violations, cut so that the status fits into the 8 KiB that gRPC gives trailing metadata."""
+    violation = error_details_pb2.BadRequest.FieldViolation
+    return error_details_pb2.BadRequest(
+        field_violations=[
+            violation(field=_cut(field, 150), description=_cut(rule, 300)) for field, rule in violations[:MOST_TOLD]
+        ]
+    )
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values
+    name = _name(reason)
+    status = status_pb2.Status(code=code, message=_cut(message, 1_000))
+    for detail in (error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata), *details):
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return rpc_status.to_status(status)

@@ -1,0 +1,140 @@
+"""The part of the composition root that lets callers in and keeps account of them: keys, TLS, rates, usage."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.store.engines import Database
+from jobledger_service.features.health.api import AdminService
+from jobledger_service.features.health.checker import Checkup
+from jobledger_service.features.health.replies import About
+from jobledger_service.features.usage.duty import UsageDuty
+from jobledger_service.features.usage.queries import Usage, UsageQueries
+from jobledger_service.features.usage.store import SqlUsageStore
+from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.transport.authenticator import Door
+from jobledger_service.transport.in_flight import InFlight
+from jobledger_service.transport.methods import Kind
+from jobledger_service.transport.open_calls import OpenCalls
+from jobledger_service.transport.serving import Access as CallAccess
+from jobledger_service.transport.tls import Certificates, Files
+
+from .commands import Keys
+from .duty import KeyDuty
+from .keyring import READ_EVERY, KeyChanges, KeyRing
+from .store import SqlKeyStore
+
+if TYPE_CHECKING:
+    from jobledger_service.transport.rate_limiter import Rates
+
+log = structlog.get_logger(__name__)
+
+DAY = 86_400
+OPERATORS = ""
+"""Whose reads the lists of operators are: they take turns with the owners, and no owner has an empty name."""
+
+
+class Access:
+    """What of a server concerns who calls. Without `--auth keys` there is no key ring, and everybody is let in."""
+
+    def __init__(
+        self, settings: Settings, database: Database, committer: Committer, queries: Queries, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._shared = not database.single_writer
+        self._committer = committer
+        self._queries = queries
+        self._clock = clock
+        self._keys = SqlKeyStore(database)
+        self._keyring = self._open_keyring() if settings.auth == "keys" else None
+        self._usage = Usage()
+        per_key = settings.watches_without_keys if self._keyring is None else settings.watches_per_key
+        self._open_calls = OpenCalls(per_key, settings.watches_per_owner)
+        self._rates = rates_of(settings)
+        door = Door(self._keyring, self._rates, settings.message_limit)
+        self.in_flight = InFlight(
+            settings.calls_limit, settings.memory_limit, settings.message_limit, committer.check_owner
+        )
+        self.calls = CallAccess(
+            door,
+            self.in_flight,
+            self._open_calls,
+            self._usage,
+            lambda: committer.is_stopped or database.availability.is_away,
+        )
+        self._usages = SqlUsageStore(database)
+        kept = settings.usage_retention / DAY
+        self._noting = UsageDuty(self._usage, self._usages, self._keyring, self._keys, committer, clock, kept)
+
+    def admin_service(self, checkup: Checkup, about: About) -> AdminService:
+        """Return the calls of operators: over keys, usage, and the health of the server that this is about."""
+        usage = UsageQueries(self._usages, partial(self._queries.run_for, OPERATORS), self._queries.tokens)
+        return AdminService(self._key_calls(), self._clock, usage, checkup, about)
+
+    def _open_keyring(self) -> KeyRing:
+        async def read(after: int) -> KeyChanges:
+            return await self._queries.run(self._keys.changes, after)
+
+        return KeyRing(read, self._clock, self._keys.changes(0), shared=self._shared)
+
+    def _key_calls(self) -> Keys | None:
+        keyring = self._keyring
+        if keyring is None:
+            return None
+
+        async def changed() -> None:
+            await keyring.read_on()
+            self._open_calls.sweep(keyring.check)
+
+        writing, reading = self._committer.maintain, partial(self._queries.run_for, OPERATORS)
+        return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed, self._queries.tokens)
+
+    async def counts_together(self) -> bool:
+        """Whether calls are counted where the operator wants it; always when there are no rates."""
+        return self._rates is None or await self._rates.look()
+
+    def duties(self) -> Iterator[tuple[str, Callable[[], Awaitable[bool]], float]]:
+        """Yield what is to be done over and over: its name, how, and every how many seconds."""
+        yield "usage", self._noting.once, self._settings.usage_interval
+        if self._keyring is not None:
+            sweep = partial(self._open_calls.sweep, self._keyring.check)
+            yield "keys", KeyDuty(self._keyring, self._shared, sweep).once, READ_EVERY
+
+    async def note_last_usage(self) -> None:
+        """Note what was called since it was last noted; for the end, when no call runs any more."""
+        try:
+            await self._noting.once()
+        except Refusal as refusal:
+            log.warning("the last usage is lost", why=str(refusal))
+
+
+def certificates_of(settings: Settings) -> Certificates | None:
+    """Return what TLS is spoken with, None for no TLS; raises CertificateError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+
+
+def rates_of(settings: Settings) -> "Rates | None":
+    """Return how often keys may call, None when there is no bound; raises WrongSettingError."""
+    given = {
+        Kind.READ: settings.rate_limit_read,
+        Kind.WRITE: settings.rate_limit_write,
+        Kind.WATCH: settings.rate_limit_watch,
+    }
+    rates = {kind: rate for kind, rate in given.items() if rate is not None}
+    if not rates:
+        return None
+    from jobledger_service.transport.rate_limiter import Rates, WrongRateError  # noqa: PLC0415  most servers start 40 ms earlier without it
+
+    try:
+        return Rates(rates, settings.rate_limit_store)
+    except WrongRateError as error:
+        raise WrongSettingError(f"--rate-limit-…: {error}") from error

@@ -1,0 +1,47 @@
+"""What was called, and when keys were last used, goes from memory into the database."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.features.access.commands import KeyStore
+from jobledger_service.features.access.keyring import KeyRing
+
+from .queries import Usage, UsageRow, UsageStore, day_before, day_of
+
+
+@dataclass(frozen=True, slots=True)
+class UsageDuty:
+    """Notes what is new, and forgets what is older than `kept` days. What a crash takes away is lost."""
+
+    usage: Usage
+    store: UsageStore
+    keyring: KeyRing | None
+    keys: KeyStore
+    committer: Committer
+    clock: Clock
+    kept: float
+
+    async def once(self) -> bool:
+        """Do it; there is never more at once."""
+        now = self.clock()
+        rows = self.usage.take(day_of(now))
+        used = self.keyring.take_used() if self.keyring else {}
+        if rows or used:
+            try:
+                await self.committer.maintain(self._note(rows, used, day_before(now, self.kept)))
+            except BaseException:
+                self.usage.give_back(rows)
+                raise
+        return False
+
+    def _note(self, rows: list[UsageRow], used: dict[str, int], oldest: str) -> Callable[[], None]:
+        def note() -> None:
+            if rows:
+                self.store.add(rows)
+                self.store.forget(oldest)
+            if used:
+                self.keys.note_used(used)
+
+        return note
