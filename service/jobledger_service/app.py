@@ -36,6 +36,7 @@ from .core.ledger.unreadable_rows import UnreadableRows
 from .core.ledger.watch import Watch
 from .core.model.limits import SECOND
 from .core.model.retention import Retention
+from .core.model.writer_level import outdated
 from .core.store.clock import clock_of
 from .core.store.database_clock import DatabaseClock
 from .core.store.engines import open_database
@@ -53,7 +54,7 @@ from .features.exports.store import SqlExportStore
 from .features.health.checker import Checkup
 from .features.health.duty import HealthDuty
 from .features.health.replies import About
-from .features.health.rules import Thresholds, outdated
+from .features.health.rules import Thresholds
 from .features.imports.api import ImportService
 from .features.limits.api import LimitService
 from .features.metrics.feature import Metrics

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.model.limit_errors import RateLimited
-from jobledger_service.features.access.rules import Caller
+from jobledger_service.transport.identity import Caller
 from jobledger_service.transport.methods import Kind
 from jobledger_service.transport.rate_limiter import Rates
 from jobledger_service.transport.token_buckets import FORGET_EACH, SECOND, MemoryBuckets, TokenBucketRateLimiter

@@ -29,9 +29,9 @@ from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJ
 from jobledger_service.core.model.slots import kind_scope
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Failure
-from jobledger_service.features.access.rules import Caller, Role
 from jobledger_service.features.imports.api import ImportService
 from jobledger_service.features.limits.commands import GrantSlots, SetLimit
+from jobledger_service.transport.identity import Caller, Role
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.bounds import BOUND

@@ -13,11 +13,12 @@ import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
 from jobledger_service.cli.exits import OUTDATED
 from jobledger_service.core.model.errors import Draining, StoreUnavailable
+from jobledger_service.core.model.vitals import StoreVitals
 from jobledger_service.core.model.writer_level import WRITER_LEVEL, may_write
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.writer_level import raise_writer_level
-from jobledger_service.features.health.rules import Status, StoreVitals, Thresholds, Vitals, findings
+from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings
 from sqlalchemy import make_url, text
 
 from tests.conftest import StartServer

@@ -6,13 +6,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryState
+from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import OUTLIVED, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.ports import Claimed, Draft, Filled, Finished, Room
-from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook, WebhookState
+from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
 from jobledger_service.features.webhooks.store import SqlWebhookStore
 from msgspec.structs import replace
 

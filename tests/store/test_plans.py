@@ -10,7 +10,7 @@ from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.rollup import HOUR, Tally
-from jobledger_service.core.model.states import JobState
+from jobledger_service.core.model.states import DeliveryState, JobState
 from jobledger_service.core.store.due import SqlLookout
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
@@ -21,7 +21,7 @@ from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.export import Place
 from jobledger_service.features.exports.store import SqlExportStore
-from jobledger_service.features.webhooks.deliveries import Attempt, Delivery, DeliveryState
+from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.ports import Draft, Filled, Finished, Room

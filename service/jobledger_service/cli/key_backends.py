@@ -18,8 +18,8 @@ from jobledger_service.core.store.epochs import read_epoch
 from jobledger_service.core.store.migrate import prepare
 from jobledger_service.features.access.api import KeyCalls
 from jobledger_service.features.access.commands import Keys
-from jobledger_service.features.access.rules import DEFAULT_OWNER, Caller, Role
 from jobledger_service.features.access.store import SqlKeyStore
+from jobledger_service.transport.identity import DEFAULT_OWNER, Caller, Role
 
 from .connection import REFUSED, Connection, RefusedError
 

@@ -12,9 +12,8 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import admin_service_pb2 as api
 
-from jobledger_service.features.access.rules import DEFAULT_OWNER
-from jobledger_service.settings import Settings
-from jobledger_service.settings_durations import seconds_of
+from jobledger_service.settings import Settings, seconds_of
+from jobledger_service.transport.identity import DEFAULT_OWNER
 
 from . import logs
 from .connection import PLACE, ApiKey, CaFile, CertFile, Connection, KeyFile, Tls, credentials_of

@@ -20,8 +20,7 @@ from jobledger_service.core.store.epochs import begin_epoch
 from jobledger_service.core.store.migrate import SchemaError, check, prepare, upgrade
 from jobledger_service.core.store.recount import Recount
 from jobledger_service.core.store.time_limits import UNLIMITED
-from jobledger_service.settings import Settings, WrongSettingError
-from jobledger_service.settings_durations import seconds_of
+from jobledger_service.settings import Settings, WrongSettingError, seconds_of
 
 from . import logs
 from .configuration import Form, masked, render

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 import typer
 from pydantic.fields import FieldInfo
 
-from jobledger_service.settings import Settings
-from jobledger_service.settings_durations import SPAN, text_of
+from jobledger_service.settings import SPAN, Settings, text_of
 
 from .environment import variable
 

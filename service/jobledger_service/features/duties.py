@@ -28,6 +28,7 @@ from jobledger_service.settings import Settings
 
 from .artifacts.duty import ArtifactDeletions
 from .artifacts.objects import remove
+from .artifacts.requests import uris
 from .bulk import requests as bulk_requests
 from .bulk.api import BulkCalls
 from .bulk.duty import BulkRuns
@@ -59,7 +60,7 @@ class DutyApp:
         self._settings = settings
         self._news = {Due.LEASES: asyncio.Event(), Due.SLOTS: asyncio.Event()}
         self._deletions = ArtifactDeletions(
-            reads, queries, committer, bulk_requests.uris, remove, bulk.roots, encoded_struct, random.random
+            reads, queries, committer, uris, remove, bulk.roots, encoded_struct, random.random
         )
         runs = BulkRuns(
             reads, queries, committer, bulk_requests.order, bulk.removal, encoded_struct, settings.bulk_rate

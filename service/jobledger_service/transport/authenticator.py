@@ -2,13 +2,12 @@
 
 from typing import TYPE_CHECKING, Final
 
-from jobledger_service.core.model.access_errors import RoleMissing
+from jobledger_service.core.model.access_errors import ApiKeyMissing, RoleMissing
 from jobledger_service.core.model.limit_errors import MessageTooLarge
 from jobledger_service.features.access.keyring import KeyRing
-from jobledger_service.features.access.rules import Caller, token_in
 
 from .call import Context
-from .identity import ANYBODY, NOBODY
+from .identity import ANYBODY, NOBODY, Caller
 from .methods import Method
 
 if TYPE_CHECKING:
@@ -58,3 +57,11 @@ def _authorization(context: Context) -> str:
         if name == AUTHORIZATION:
             return str(value)
     return ""
+
+
+def token_in(authorization: str) -> str:
+    """Return what an `authorization` header says is a token; raises ApiKeyMissing."""
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise ApiKeyMissing
+    return token.strip()

@@ -12,12 +12,12 @@ import grpc
 import structlog
 
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.features.usage.queries import Tally
 
 from . import trace_context as traces
 from .methods import Method
 from .observers import MethodObserver
 from .trace_context import Span, Tracer
+from .usage import Tally
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from jobledger_service.features.access.rules import Role
+from .identity import Role
 
 JOB_SERVICE: Final = "jobledger.v1.JobService"
 WORKER_SERVICE: Final = "jobledger.v1.WorkerService"

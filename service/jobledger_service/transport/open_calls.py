@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.limit_errors import TooManyWatches
-from jobledger_service.features.access.rules import Caller
+
+from .identity import Caller
 
 
 @dataclass(slots=True, eq=False)

@@ -11,8 +11,8 @@ from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
 
 from jobledger_service.core.model.limit_errors import RateLimited
-from jobledger_service.features.access.rules import Caller
 
+from .identity import Caller
 from .methods import Kind
 from .token_buckets import SECOND, MemoryBuckets, TokenBucketRateLimiter
 

@@ -17,7 +17,6 @@ from jobledger_service.core.api.errors import internal_status, status_of
 from jobledger_service.core.ledger.incoming import DeadlinePassedError
 from jobledger_service.core.model.errors import Draining, InvalidField, Refusal, StoreUnavailable
 from jobledger_service.core.model.limit_errors import QueueFull, TooManyReads
-from jobledger_service.features.usage.queries import Usage
 
 from .authenticator import Door
 from .call import AccessLog, Call, Context, Served
@@ -31,6 +30,7 @@ from .public_streams import PublicStreams
 from .receiving import RequestMissingError
 from .trace_context import Tracer
 from .unauthenticated_log import RefusedStrangers
+from .usage import Usage
 
 log = structlog.get_logger(__name__)
 

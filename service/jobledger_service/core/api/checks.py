@@ -12,9 +12,8 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import KEY_ID, OWNER, SECOND
 from jobledger_service.core.model.service_kinds import RESERVED, is_reserved
-from jobledger_service.features.access.rules import OWNER
 from jobledger_service.transport.structs import broken_rules
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -150,3 +149,8 @@ class Checks:
             self.fault(field, f"{shown(value)} is not a URI with an allowed scheme: {allowed}")
         elif _UNSAFE.search(value) or not (parts.netloc or parts.scheme == "file"):
             self.fault(field, f"{shown(value)} is not a URI with a host or bucket and without spaces")
+
+
+def check_key_id(checks: Checks, given: str) -> None:
+    """A key_id must have its form."""
+    checks.form("key_id", given, KEY_ID, "the 12 hexadecimal digits of a key's id (never its token)")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from google.protobuf.message import Message
-from jobledger.v1 import chunk_pb2, job_pb2
+from jobledger.v1 import chunk_pb2, job_pb2, job_service_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
@@ -15,7 +15,7 @@ from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.features.limits.requests import limits_of_job
+from jobledger_service.core.model.slots import MOST_RUNNING, Limit, kind_scope, label_scope
 from jobledger_service.transport.identity import Caller
 
 from .checks import JOB_ID, Checks
@@ -289,3 +289,23 @@ def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
         checks.job_id(f"job_ids[{index}]", name)
     checks.done()
     return list(dict.fromkeys(request.job_ids))
+
+
+MOST_LIMITS: Final = 8
+
+
+def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest, owner: str) -> list[Limit]:
+    """Return the limits that a job brings along."""
+    checks.count("limits", len(request.limits), MOST_LIMITS)
+    labels = request.labels
+    found: dict[str, Limit] = {}
+    for index, given in enumerate(request.limits):
+        checks.within(f"limits[{index}].max_running", given.max_running, 1, MOST_RUNNING)
+        if given.label and given.label not in labels:
+            checks.fault(f"limits[{index}].label", f"{given.label!r} is not one of the job's labels")
+            continue
+        scope = label_scope(given.label, labels[given.label]) if given.label else kind_scope(request.kind)
+        if scope in found:
+            checks.fault(f"limits[{index}]", f"is the second one over {scope!r}")
+        found[scope] = Limit(owner, scope, given.max_running, by_job=True)
+    return list(found.values())

@@ -10,8 +10,7 @@ from jobledger_service.core.ledger.read_ports import Listing, Order, View
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, TimeRange
 from jobledger_service.core.model.search import MOST_SEARCHED, words
-from jobledger_service.core.model.states import ChunkState, JobState
-from jobledger_service.features.webhooks.deliveries import DeliveryState
+from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
 from jobledger_service.transport.identity import Caller
 
 from .checks import LABEL, Checks

@@ -1,6 +1,10 @@
 """Messages of the contract as values of the domain."""
 
+from typing import Any
+
+from google.protobuf import json_format
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, job_pb2
 
@@ -73,3 +77,8 @@ def _artifact(message: chunk_pb2.Artifact) -> Artifact:
 def _error(message: chunk_pb2.WorkError) -> WorkError:
     index = message.chunk_index if message.HasField("chunk_index") else None
     return WorkError(message.code, message.message, message.stage, index)
+
+
+def struct_content(raw: bytes | None) -> dict[str, Any]:
+    """Return the names and JSON values of an encoded Struct."""
+    return json_format.MessageToDict(Struct.FromString(raw or b""))

@@ -13,7 +13,7 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.run import Run
 from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState, JobState
-from jobledger_service.features.health.rules import StoreVitals
+from jobledger_service.core.model.vitals import StoreVitals
 
 from .ports import ChunkKey, Inputs, Queue
 from .statistics import Figures, StatsQuery

@@ -1,5 +1,6 @@
 """The bounds that the contract states, each in one place."""
 
+import re
 from typing import Final
 
 ITEMS_PER_CHUNK: Final = 500
@@ -35,3 +36,8 @@ MAX_REPLY_BYTES: Final = 3 * 1024 * 1024
 CHUNKS_IN_VIEW: Final = 1_000
 CHUNK_RANGES_FROM: Final = 50
 """Chunks that went to one state together are told as ranges when there are this many."""
+
+
+KEY_ID: Final = re.compile(r"[0-9a-f]{12}")
+
+OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct
 
-from jobledger_service.features.access.rules import OWNER
+from .limits import OWNER
 
 FILE: Final = "file"
 OWNER_SEGMENT: Final = "{owner}"

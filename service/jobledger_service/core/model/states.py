@@ -75,3 +75,25 @@ def check_chunk_transition(old: ChunkState, new: ChunkState) -> None:
     """Raise IllegalTransitionError unless a chunk may go from `old` to `new`."""
     if new not in CHUNK_TRANSITIONS[old]:
         raise IllegalTransitionError(f"a chunk cannot go from {old} to {new}")
+
+
+class DeliveryState(StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "PENDING"
+    """Waits: for its time, for an earlier delivery of its job, or for the webhook to be resumed."""
+    DELIVERED = "DELIVERED"
+    """Was answered with 2xx."""
+    DEAD = "DEAD"
+    """Is not tried again, unless it is asked for."""
+
+
+class WebhookState(StrEnum):
+    """Whether a webhook gets deliveries."""
+
+    ACTIVE = "ACTIVE"
+    """Records events and delivers them."""
+    DISABLED = "DISABLED"
+    """Records nothing and delivers nothing."""
+    PAUSED = "PAUSED"
+    """Records events and delivers none."""

@@ -13,3 +13,11 @@ incomplete, such as one that adds a table that every commit has to keep.
 def may_write(lowest: int) -> bool:
     """Return whether this server may write to a database that names this lowest level."""
     return lowest <= WRITER_LEVEL
+
+
+def outdated(lowest: int) -> str:
+    """Return the sentence for a server that a database takes no more writes from."""
+    return (
+        f"the database takes writes of servers of writer level {lowest} or above, and this one has {WRITER_LEVEL}:"
+        " it drains and ends"
+    )

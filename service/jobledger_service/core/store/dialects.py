@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobledger_service.core.ledger.ports import ChunkKey, Queue
 from jobledger_service.core.model.rollup import MOST
-from jobledger_service.features.health.rules import Replica
+from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
 

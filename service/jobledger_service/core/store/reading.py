@@ -40,7 +40,7 @@ from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import Run
 from jobledger_service.core.model.slots import LAST_SCOPE, MOST_PLACE, limit_key
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
-from jobledger_service.features.health.rules import MOST_DELIVERIES, StoreVitals
+from jobledger_service.core.model.vitals import MOST_DELIVERIES, StoreVitals
 
 from .chunk_rows import CHUNK_COLUMNS
 from .duty_rows import LIMIT_COLUMNS, limit_of, run_of

@@ -27,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from jobledger_service.core.ledger.ports import ChunkKey, Queue
 from jobledger_service.core.ledger.write_ports import RejectedStatementError
 from jobledger_service.core.model.errors import StoreUnavailable
-from jobledger_service.features.health.rules import Replica
+from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row, json_text
 from .dialects import Columns, Rows, added, listed

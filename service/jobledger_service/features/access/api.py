@@ -8,10 +8,10 @@ from jobledger.v1 import admin_service_pb2 as api
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.access_errors import AuthDisabled
+from jobledger_service.transport.identity import Caller
 
 from . import requests as read
 from .commands import Keys
-from .rules import Caller
 
 log = structlog.get_logger(__name__)
 

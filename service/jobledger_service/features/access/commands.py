@@ -10,9 +10,10 @@ from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.transport.identity import Role
 
 from .keyring import KeyChanges
-from .rules import ID_BYTES, SECRET_BYTES, ApiKey, Role, digest_of, token_of
+from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
 
 GRACE: Final = 24 * 3_600 * SECOND
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from jobledger_service.features.health.api import AdminService
 from jobledger_service.features.health.checker import Checkup
 from jobledger_service.features.health.replies import About
 from jobledger_service.features.usage.duty import UsageDuty
-from jobledger_service.features.usage.queries import Usage, UsageQueries
+from jobledger_service.features.usage.queries import UsageQueries
 from jobledger_service.features.usage.store import SqlUsageStore
 from jobledger_service.settings import Settings, WrongSettingError
 from jobledger_service.transport.authenticator import Door
@@ -25,6 +25,7 @@ from jobledger_service.transport.methods import Kind
 from jobledger_service.transport.open_calls import OpenCalls
 from jobledger_service.transport.serving import Access as CallAccess
 from jobledger_service.transport.tls import Certificates, Files
+from jobledger_service.transport.usage import Usage
 
 from .commands import Keys
 from .duty import KeyDuty

@@ -9,8 +9,9 @@ from msgspec import Struct
 from jobledger_service.core.ledger.loader import Loader
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.access_errors import ApiKeyUnknown
+from jobledger_service.transport.identity import Caller
 
-from .rules import TOKEN, ApiKey, Caller, digest_of
+from .rules import TOKEN, ApiKey, digest_of
 
 READ_EVERY: Final = 0.4
 """Seconds between two looks for what other processes changed: a revocation is to be known everywhere within one."""

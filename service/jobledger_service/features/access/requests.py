@@ -1,27 +1,19 @@
 """Requests of AdminService as values of the ledger, and its keys as messages."""
 
-import re
 from typing import Any, Final
 
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import convert
-from jobledger_service.core.api.checks import Checks, shown
+from jobledger_service.core.api.checks import Checks, check_key_id, shown
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.features.usage.queries import DIMENSIONS, UsageQuery, UsageRow
+from jobledger_service.transport.identity import Caller, Role
 
 from .commands import GRACE, NewKey
-from .rules import KEY_ID, ApiKey, Caller, Role
+from .rules import ApiKey
 
 MOST_GRACE: Final = 30 * 86_400 * SECOND
 ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
-DAY: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
-_DIMENSIONS: Final = {
-    api.USAGE_DIMENSION_DAY: "day",
-    api.USAGE_DIMENSION_OWNER: "owner",
-    api.USAGE_DIMENSION_KEY: "key_id",
-    api.USAGE_DIMENSION_METHOD: "method",
-}
 _NUMBERS: Final = {role: number for number, role in ROLES.items()}
 
 
@@ -57,7 +49,7 @@ def listed_owner(given: str) -> str:
 def key_id(request: Any) -> str:  # noqa: ANN401  revoke and rotate
     """Return the key that a request names."""
     checks = Checks()
-    _check_key_id(checks, request.key_id)
+    check_key_id(checks, request.key_id)
     checks.done()
     return str(request.key_id)
 
@@ -65,17 +57,13 @@ def key_id(request: Any) -> str:  # noqa: ANN401  revoke and rotate
 def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int | None]:
     """Return the key that RotateApiKey names, how long it goes on in microseconds, and when the new one ends."""
     checks = Checks()
-    _check_key_id(checks, request.key_id)
+    check_key_id(checks, request.key_id)
     grace = GRACE
     if request.HasField("grace_period"):
         grace = checks.micros("grace_period", request.grace_period, 0, MOST_GRACE)
     expire_time = _expire_time(checks, request, now)
     checks.done()
     return request.key_id, grace, expire_time
-
-
-def _check_key_id(checks: Checks, given: str) -> None:
-    checks.form("key_id", given, KEY_ID, "the 12 hexadecimal digits of a key's id (never its token)")
 
 
 def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa: ANN401  create and rotate
@@ -85,41 +73,6 @@ def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa:
     if time <= now:
         checks.fault("expire_time", "is not in the future")
     return time
-
-
-def usage(request: api.GetUsageRequest) -> UsageQuery:
-    """Return the usage that GetUsage asks for."""
-    checks = Checks()
-    for field, day in (("start_day", request.start_day), ("end_day", request.end_day)):
-        if day:
-            checks.form(field, day, DAY, "a day such as 2026-01-31")
-    if request.owner:
-        checks.owner("owner", request.owner)
-    if request.key_id:
-        _check_key_id(checks, request.key_id)
-    for index, number in enumerate(request.group_by):
-        if number not in _DIMENSIONS:
-            checks.fault(f"group_by[{index}]", f"{number} is not a dimension")
-    checks.done()
-    asked = {_DIMENSIONS[number] for number in request.group_by}
-    by = tuple(name for name in DIMENSIONS if name in asked) or DIMENSIONS
-    return UsageQuery(by, request.start_day, request.end_day, request.owner, request.key_id)
-
-
-def used(row: UsageRow) -> api.Usage:
-    """Return a sum as a message."""
-    tally = row.tally
-    return api.Usage(
-        day=row.day,
-        owner=row.owner,
-        key_id=row.key_id,
-        method=row.method,
-        calls=tally.calls,
-        errors=tally.errors,
-        bytes_received=tally.received,
-        bytes_sent=tally.sent,
-        duration=convert.duration(tally.micros),
-    )
 
 
 def api_key(key: ApiKey) -> api.ApiKey:

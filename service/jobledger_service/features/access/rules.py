@@ -4,43 +4,14 @@ import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
-
-from jobledger_service.core.model.access_errors import ApiKeyExpired, ApiKeyMissing, ApiKeyRevoked
+from jobledger_service.core.model.access_errors import ApiKeyExpired, ApiKeyRevoked
+from jobledger_service.transport.identity import Caller, Role
 
 TOKEN: Final = re.compile(r"jl_([0-9a-f]{12})_([0-9a-f]{64})")
-KEY_ID: Final = re.compile(r"[0-9a-f]{12}")
-OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-DEFAULT_OWNER: Final = "default"
 ID_BYTES: Final = 6
 SECRET_BYTES: Final = 32
-
-
-class Role(StrEnum):
-    """What a key is for."""
-
-    CALLER = "CALLER"
-    """May call JobService, WebhookService and the operations."""
-    WORKER = "WORKER"
-    """May call WorkerService."""
-    ADMIN = "ADMIN"
-    """May call everything."""
-
-
-class Caller(Struct, frozen=True):
-    """Who calls: the tenant, the name for the audit trail, and the key; no key on a server without keys."""
-
-    owner: str
-    name: str
-    key_id: str = ""
-    roles: frozenset[Role] = frozenset()
-
-    def may(self, role: Role) -> bool:
-        """Whether the caller has a role, or all of them as an admin."""
-        return role in self.roles or Role.ADMIN in self.roles
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +57,3 @@ def token_of(key_id: str, secret: bytes) -> str:
 def digest_of(token: str) -> bytes:
     """Return what is kept of a token. 256 random bits need no slow hash: there is nothing to guess."""
     return hashlib.sha256(token.encode()).digest()
-
-
-def token_in(authorization: str) -> str:
-    """Return what an `authorization` header says is a token; raises ApiKeyMissing."""
-    scheme, _, token = authorization.partition(" ")
-    if scheme.lower() != "bearer":
-        raise ApiKeyMissing
-    return token.strip()

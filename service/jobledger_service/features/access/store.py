@@ -7,10 +7,11 @@ from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, upda
 
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import api_keys
+from jobledger_service.transport.identity import Role
 
 from .commands import Decide, KeyListing
 from .keyring import KeyChanges
-from .rules import ApiKey, Role
+from .rules import ApiKey
 
 COLUMNS = [column for column in api_keys.c if column.name != "change"]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Struct
 from jobledger.v1 import bulk_pb2
 from msgspec.structs import replace
 
@@ -14,6 +13,7 @@ from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.api.job_requests import cancellation, fingerprint, read_priority, request_id
 from jobledger_service.core.api.list_requests import filter_of
+from jobledger_service.core.api.parse import struct_content
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.commands import Claimed
 from jobledger_service.core.ledger.ports import Inputs
@@ -168,8 +168,8 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
 def order(claimed: Claimed) -> BulkOrder:
     """Return what a chunk of a run is to do; raises ValueError for an input that is no order."""
     spec = claimed.job.spec
-    content = _content(claimed.inputs.job)
-    named = _content(claimed.inputs.chunks.get(claimed.chunk.index))
+    content = struct_content(claimed.inputs.job)
+    named = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
     try:
         request = json_format.ParseDict(content["request"], _FORMS[content["method"]]())
         caller = Caller(spec.owner, content["called_by"])
@@ -186,15 +186,3 @@ def order(claimed: Claimed) -> BulkOrder:
         matched=int(content["matched"]) if "matched" in content else None,
         delete_artifacts=getattr(request, "delete_artifacts", False),
     )
-
-
-def uris(claimed: Claimed) -> Sequence[str]:
-    """Return what a chunk is to delete; raises ValueError for an input that does not say so."""
-    content = _content(claimed.inputs.chunks.get(claimed.chunk.index))
-    if "uris" not in content:
-        raise ValueError(f"chunk {claimed.chunk.index} of job {claimed.job.spec.job_id!r} names no URIs")
-    return [str(uri) for uri in content["uris"]]
-
-
-def _content(raw: bytes | None) -> dict[str, Any]:
-    return json_format.MessageToDict(Struct.FromString(raw or b""))

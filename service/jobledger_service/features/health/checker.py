@@ -15,8 +15,9 @@ from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.vitals import StoreVitals
 
-from .rules import Finding, Status, StoreVitals, Thresholds, Vitals, findings, verdict
+from .rules import Finding, Status, Thresholds, Vitals, findings, verdict
 
 PATIENCE: Final = 3.0
 """Seconds after which a database that has not answered counts as silent."""

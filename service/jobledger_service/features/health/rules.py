@@ -1,16 +1,15 @@
 """How a server fares: what a look at it found, and the verdict on it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from itertools import chain
 from typing import Final
 
 from msgspec import Struct
 
-from jobledger_service.core.model.writer_level import WRITER_LEVEL, may_write
+from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.core.model.writer_level import may_write, outdated
 
-MOST_DELIVERIES: Final = 10_000
-"""Where counting the deliveries that wait stops."""
 FAILED_LATELY: Final = 60.0
 """Seconds for which a write that failed is told when none has come since."""
 ALMOST_NONE: Final = 10
@@ -23,31 +22,6 @@ class Status(IntEnum):
     HEALTHY = 0
     DEGRADED = 1
     UNHEALTHY = 2
-
-
-class Replica(Struct, frozen=True):
-    """A server that is connected to the database."""
-
-    name: str
-    version: str
-
-
-class StoreVitals(Struct, frozen=True):
-    """What the database said: sizes in bytes, the newest position; `disk_free` None where that cannot be known."""
-
-    position: int
-    schema_version: str
-    size: int
-    disk_free: int | None = None
-    replicas: Sequence[Replica] = ()
-    jobs: Mapping[str, int] = {}
-    """How many jobs there are, by state."""
-    deliveries: int = 0
-    """Webhook deliveries that wait, as far as they were counted."""
-    oldest_delivery: int | None = None
-    """When the oldest of these was recorded, in microseconds since 1970."""
-    writer_level: int = 0
-    """The lowest writer level that may write to the database."""
 
 
 class Vitals(Struct, frozen=True):
@@ -96,14 +70,6 @@ def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
     """Return what is past a threshold, the worst first."""
     found = (_of_database(vitals, limits), _of_committer(vitals, limits), _of_feed(vitals, limits), _of_rates(vitals))
     return sorted(chain.from_iterable(found), key=lambda finding: -finding.status)
-
-
-def outdated(lowest: int) -> str:
-    """Return the sentence for a server that a database takes no more writes from."""
-    return (
-        f"the database takes writes of servers of writer level {lowest} or above, and this one has {WRITER_LEVEL}:"
-        " it drains and ends"
-    )
 
 
 def verdict(found: Sequence[Finding]) -> Status:

@@ -2,17 +2,15 @@
 
 from typing import Final
 
-from jobledger.v1 import job_service_pb2
 from jobledger.v1 import limit_service_pb2 as api
 
 from jobledger_service.core.api.checks import LABEL, Checks
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.model.slots import MOST_RUNNING, Limit, kind_scope, label_scope
+from jobledger_service.core.model.slots import MOST_RUNNING
 from jobledger_service.transport.identity import Caller
 
 from .commands import SetLimit
 
-MOST_LIMITS: Final = 8
 _FORM: Final = 'is not a scope: "kind:KIND" or "label:NAME=VALUE"'
 
 
@@ -45,20 +43,3 @@ def _check_scope(checks: Checks, scope: str) -> None:
         checks.at_most("scope", value, 255)
     else:
         checks.fault("scope", f"{scope!r} {_FORM}")
-
-
-def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest, owner: str) -> list[Limit]:
-    """Return the limits that a job brings along."""
-    checks.count("limits", len(request.limits), MOST_LIMITS)
-    labels = request.labels
-    found: dict[str, Limit] = {}
-    for index, given in enumerate(request.limits):
-        checks.within(f"limits[{index}].max_running", given.max_running, 1, MOST_RUNNING)
-        if given.label and given.label not in labels:
-            checks.fault(f"limits[{index}].label", f"{given.label!r} is not one of the job's labels")
-            continue
-        scope = label_scope(given.label, labels[given.label]) if given.label else kind_scope(request.kind)
-        if scope in found:
-            checks.fault(f"limits[{index}]", f"is the second one over {scope!r}")
-        found[scope] = Limit(owner, scope, given.max_running, by_job=True)
-    return list(found.values())

@@ -7,8 +7,9 @@ from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.features.access.commands import KeyStore
 from jobledger_service.features.access.keyring import KeyRing
+from jobledger_service.transport.usage import Usage, UsageRow
 
-from .queries import Usage, UsageRow, UsageStore, day_before, day_of
+from .queries import UsageStore, day_before, day_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ from sqlalchemy import BigInteger, cast, delete, func, select, tuple_
 
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import usage
+from jobledger_service.transport.usage import Tally, UsageRow
 
-from .queries import DIMENSIONS, Tally, UsageQuery, UsageRow
+from .queries import DIMENSIONS, UsageQuery
 
 SUMS = ("calls", "errors", "received", "sent", "micros")
 

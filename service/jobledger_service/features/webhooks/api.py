@@ -9,12 +9,13 @@ from jobledger_service.core.api.convert import duration, timestamp
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.job import job_id_of
+from jobledger_service.core.model.states import WebhookState
 from jobledger_service.transport.identity import Caller
 
 from . import requests as read
 from .commands import Webhooks
 from .deliveries import Attempt, Delivery, delivery_id
-from .rules import Missed, Webhook, WebhookState
+from .rules import Missed, Webhook
 
 _WEBHOOK_STATES = {state: webhook_pb2.WebhookState.Value(f"WEBHOOK_STATE_{state}") for state in WebhookState}
 

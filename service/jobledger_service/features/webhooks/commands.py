@@ -13,10 +13,11 @@ from jobledger_service.core.ledger.paging import request_mark
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
+from jobledger_service.core.model.states import DeliveryState, WebhookState
 
-from .deliveries import Attempt, Delivery, DeliveryState, parse_delivery_id
+from .deliveries import Attempt, Delivery, parse_delivery_id
 from .ports import DeliveryStore, Post, SecretCipher, UnreadableSecretError, WebhookCodec, WebhookStore
-from .rules import MAX_WEBHOOKS, Secret, Webhook, WebhookState, WebhookUpdate, percents_of, rotate, update, webhook_key
+from .rules import MAX_WEBHOOKS, Secret, Webhook, WebhookUpdate, percents_of, rotate, update, webhook_key
 
 log = logging.getLogger(__name__)
 

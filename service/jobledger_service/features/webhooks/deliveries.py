@@ -1,29 +1,18 @@
 """A delivery: one event for one webhook, and when it is tried again."""
 
-from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
 
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.states import DeliveryState
 
 from .event_types import WebhookEventType
 
 ATTEMPTS_KEPT: Final = 20
 OK: Final = range(200, 300)
 GONE: Final = 410
-
-
-class DeliveryState(StrEnum):
-    """Where a delivery stands."""
-
-    PENDING = "PENDING"
-    """Waits: for its time, for an earlier delivery of its job, or for the webhook to be resumed."""
-    DELIVERED = "DELIVERED"
-    """Was answered with 2xx."""
-    DEAD = "DEAD"
-    """Is not tried again, unless it is asked for."""
 
 
 class Attempt(Struct, frozen=True):

@@ -7,14 +7,15 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, delete, exists, or_, select, update
 
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import dead, deliveries, over, pending, scheduled, webhooks
 
 from . import scheduling as waiting
-from .deliveries import Attempt, Delivery, DeliveryState
+from .deliveries import Attempt, Delivery
 from .ports import Claimed, DeliveriesRead, Finished, Room
 from .rows import DELIVERY_COLUMNS, WEBHOOK_COLUMNS, attempts_of, attempts_text, delivery_of, webhook_of
-from .rules import Webhook, WebhookState
+from .rules import Webhook
 from .store import save
 
 _IS_ROW = and_(

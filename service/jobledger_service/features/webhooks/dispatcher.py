@@ -13,10 +13,11 @@ from jobledger_service.core.ledger.duty import Ran, perform
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.states import DeliveryState, WebhookState
 
-from .deliveries import DeliveryState, Schedule, delivery_id
+from .deliveries import Schedule, delivery_id
 from .ports import Claimed, DeliveryStore, Finished, Post, Room
-from .rules import Webhook, WebhookState, answered
+from .rules import Webhook, answered
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,9 @@ from jobledger_service.core.ledger.read_ports import EventRow, ReadStore
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.states import DeliveryState
 
-from .deliveries import Attempt, Delivery, DeliveryState
+from .deliveries import Attempt, Delivery
 from .event_types import WebhookEventType, event_types, reached
 from .ports import Draft, Filled, Happening, WebhookCodec, WebhookStore
 from .rules import Missed, Webhook

@@ -8,8 +8,9 @@ from msgspec import Struct
 
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.change import Change
+from jobledger_service.core.model.states import DeliveryState
 
-from .deliveries import Attempt, Delivery, DeliveryState
+from .deliveries import Attempt, Delivery
 from .event_types import WebhookEventType
 from .rules import Missed, Webhook, owner_of
 

@@ -13,10 +13,10 @@ from jobledger_service.core.api.checks import Checks, shown
 from jobledger_service.core.api.job_requests import fingerprint, request_id
 from jobledger_service.core.api.list_requests import labels, states
 from jobledger_service.core.model import limits
+from jobledger_service.core.model.states import DeliveryState
 from jobledger_service.transport.identity import Caller
 
 from .commands import NewWebhook
-from .deliveries import DeliveryState
 from .event_types import DEFAULT_EVENT_TYPES, WebhookEventType
 from .rules import WebhookUpdate
 

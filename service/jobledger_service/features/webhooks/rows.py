@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from jobledger_service.core.model.job import NO_LABELS
+from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.tables import deliveries, webhooks
 
-from .deliveries import ATTEMPTS_KEPT, Attempt, Delivery, DeliveryState
+from .deliveries import ATTEMPTS_KEPT, Attempt, Delivery
 from .event_types import WebhookEventType
-from .rules import Missed, Secret, Webhook, WebhookState
+from .rules import Missed, Secret, Webhook
 
 WEBHOOK_COLUMNS: Final = list(webhooks.c)
 DELIVERY_COLUMNS: Final = [

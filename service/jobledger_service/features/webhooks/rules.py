@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct
@@ -12,6 +11,7 @@ from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import NO_LABELS
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.states import WebhookState
 
 from .event_types import DEFAULT_EVENT_TYPES, DEFAULT_PERCENTS, WebhookEventType
 
@@ -19,17 +19,6 @@ MAX_WEBHOOKS: Final = 100
 MAX_SECRETS: Final = 5
 SECRET_SHOWN: Final = 24 * 3_600 * SECOND
 """How long a repeated, equal CreateWebhook is answered with the secret."""
-
-
-class WebhookState(StrEnum):
-    """Whether a webhook gets deliveries."""
-
-    ACTIVE = "ACTIVE"
-    """Records events and delivers them."""
-    DISABLED = "DISABLED"
-    """Records nothing and delivers nothing."""
-    PAUSED = "PAUSED"
-    """Records events and delivers none."""
 
 
 @dataclass(frozen=True, slots=True)

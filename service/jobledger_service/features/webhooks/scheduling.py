@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable
 
 from sqlalchemy import Connection, and_, bindparam, exists, literal_column, or_, select, update
 
+from jobledger_service.core.model.states import WebhookState
 from jobledger_service.core.store.tables import deliveries, pending, scheduled, webhooks
 
 from .rows import WEBHOOK_COLUMNS, webhook_of
-from .rules import Webhook, WebhookState
+from .rules import Webhook
 
 _earlier = deliveries.alias("earlier")
 _has_earlier = exists(

@@ -7,13 +7,14 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, Select, delete, func, insert, select, update
 
 from jobledger_service.core.model.limit_errors import TooManyWebhooks
+from jobledger_service.core.model.states import WebhookState
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_place, webhooks
 
 from . import scheduling as waiting
 from .ports import Filled, Place
 from .rows import WEBHOOK_COLUMNS, delivery_row, webhook_of, webhook_row
-from .rules import Missed, Webhook, WebhookState
+from .rules import Missed, Webhook
 
 _WEBHOOKS = select(*WEBHOOK_COLUMNS)
 _PLACE = select(webhook_place.c.position)

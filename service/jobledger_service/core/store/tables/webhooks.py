@@ -14,8 +14,7 @@ from sqlalchemy import (
     literal_column,
 )
 
-from jobledger_service.features.webhooks.deliveries import DeliveryState
-from jobledger_service.features.webhooks.rules import WebhookState
+from jobledger_service.core.model.states import DeliveryState, WebhookState
 
 from .schema import Key, metadata, one_of
 
