@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import sys
@@ -14,8 +15,6 @@ import structlog
 import uuid_utils
 
 from . import VERSION
-from .cli.exits import DEFECT, OUTDATED
-from .cli.startup_checks import roots_of
 from .core.api import worker_requests
 from .core.api.checks import SCHEMES
 from .core.api.codec import ProtoCodec
@@ -35,8 +34,7 @@ from .core.ledger.queries import Queries
 from .core.ledger.unreadable_rows import UnreadableRows
 from .core.ledger.watch import Watch
 from .core.model.limits import SECOND
-from .core.model.retention import Retention
-from .core.model.writer_level import outdated
+from .core.model.writer_level import OUTDATED, outdated
 from .core.store.clock import clock_of
 from .core.store.database_clock import DatabaseClock
 from .core.store.engines import open_database
@@ -47,18 +45,20 @@ from .core.store.upkeep import SqlUpkeep
 from .core.store.writing import SqlWriteStore
 from .features.access.feature import Access
 from .features.access.listeners import admin_port_of, main_port_of
+from .features.artifacts.feature import roots_of
 from .features.bulk.api import BulkCalls
 from .features.duties import DutyApp
 from .features.exports.export import Exports
 from .features.exports.store import SqlExportStore
 from .features.health.checker import Checkup
 from .features.health.duty import HealthDuty
+from .features.health.feature import thresholds_of
 from .features.health.replies import About
-from .features.health.rules import Thresholds
 from .features.imports.api import ImportService
 from .features.limits.api import LimitService
 from .features.metrics.feature import Metrics
 from .features.operations.api import OperationsService
+from .features.retention.feature import retention_of
 from .features.webhooks.feature import WebhookApp
 from .settings import Settings
 from .transport import server
@@ -295,7 +295,7 @@ class App:
         def ended(done: asyncio.Task[None]) -> None:
             if not done.cancelled() and (error := done.exception()) is not None:
                 log.error("a task ends that should not: the server stops", task=name, exc_info=error)
-                self._status = DEFECT
+                self._status = os.EX_SOFTWARE
                 self.stop()
 
         task.add_done_callback(ended)
@@ -338,12 +338,6 @@ def time_limits_of(settings: Settings) -> TimeLimits:
     )
 
 
-def retention_of(settings: Settings) -> Retention:
-    """Return how long ended jobs are kept."""
-    kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
-    return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
-
-
 def bounds_of(settings: Settings) -> QueueBounds:
     """Return how much may wait for the writer."""
     return QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
@@ -356,17 +350,6 @@ def tracer_of(settings: Settings) -> Tracer | None:
     from .transport.tracing import CallTracer  # noqa: PLC0415  an extra
 
     return CallTracer()
-
-
-def thresholds_of(settings: Settings) -> Thresholds:
-    """Return where the server is no longer healthy."""
-    return Thresholds(
-        settings.health_database_latency,
-        settings.health_commit_stall,
-        settings.health_queue_share,
-        settings.health_feed_lag,
-        settings.health_disk_free,
-    )
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> int:

@@ -11,10 +11,9 @@ from typing import Any
 import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
-from jobledger_service.cli.exits import OUTDATED
 from jobledger_service.core.model.errors import Draining, StoreUnavailable
 from jobledger_service.core.model.vitals import StoreVitals
-from jobledger_service.core.model.writer_level import WRITER_LEVEL, may_write
+from jobledger_service.core.model.writer_level import OUTDATED, WRITER_LEVEL, may_write
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.writer_level import raise_writer_level

@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 USAGE: Final = 2
 """The command line cannot be read."""
 INTERRUPTED: Final = 130
-OUTDATED: Final = 76
-"""The database takes writes of newer servers alone; the server drained (EX_PROTOCOL)."""
 INPUT_OUTPUT: Final = 74
 """A file or a pipe could not be read or written (EX_IOERR)."""
 DEFECT: Final = 70

@@ -5,8 +5,7 @@ import ipaddress
 import socket
 from typing import Any, Final
 
-from jobledger_service.core.model.roots import NotARootError, Roots, parse_root
-from jobledger_service.features.artifacts.objects import NoDriverError, check_driver
+from jobledger_service.features.artifacts.feature import roots_of
 from jobledger_service.features.webhooks.sealing import cipher_of
 from jobledger_service.settings import Settings, WrongSettingError
 
@@ -124,20 +123,3 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def roots_of(settings: Settings) -> Roots:
-    """Return where artifacts may be deleted.
-
-    Raises WrongSettingError for a root that is none or has no driver, and, where there are keys, for one that owners
-    share.
-    """
-    try:
-        roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
-        for root in roots.all:
-            check_driver(root)
-        if settings.auth == "keys" and not settings.artifact_roots_shared_by_all_owners:
-            roots.check_owned()
-    except (NotARootError, NoDriverError) as error:
-        raise WrongSettingError(f"--artifact-roots: {error}") from None
-    return roots

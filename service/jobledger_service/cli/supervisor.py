@@ -10,10 +10,9 @@ from contextlib import contextmanager
 
 import structlog
 
+from jobledger_service.core.model.writer_level import OUTDATED
 from jobledger_service.settings import Settings
 from jobledger_service.transport.server import CannotListenError
-
-from .exits import OUTDATED
 
 log = structlog.get_logger(__name__)
 

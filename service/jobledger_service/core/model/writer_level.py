@@ -21,3 +21,7 @@ def outdated(lowest: int) -> str:
         f"the database takes writes of servers of writer level {lowest} or above, and this one has {WRITER_LEVEL}:"
         " it drains and ends"
     )
+
+
+OUTDATED: Final = 76
+"""The database takes writes of newer servers alone; the server drained (EX_PROTOCOL)."""
