@@ -18,6 +18,7 @@ from . import VERSION
 from .core.api import worker_requests
 from .core.api.checks import SCHEMES
 from .core.api.codec import ProtoCodec
+from .core.api.errors import status_of
 from .core.api.job_service import JobService
 from .core.api.reply_cache import ReplyCache
 from .core.api.worker_service import WorkerService
@@ -210,7 +211,7 @@ class App:
         }
         self._serving = Serving(
             access.calls,
-            lambda position: self._queries.cursor(position).encode(),
+            partial(status_of, cursor=lambda position: self._queries.cursor(position).encode()),
             self._metrics.calls if settings.metrics_listen else Unobserved(),
             AccessLog(settings.access_log),
             tracer_of(settings),

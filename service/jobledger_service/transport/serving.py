@@ -13,13 +13,13 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.core.api.errors import internal_status, status_of
 from jobledger_service.core.ledger.incoming import DeadlinePassedError
 from jobledger_service.core.model.errors import Draining, InvalidField, Refusal, StoreUnavailable
 from jobledger_service.core.model.limit_errors import QueueFull, TooManyReads
 
 from .authenticator import Door
 from .call import AccessLog, Call, Context, Served
+from .errors import internal_status
 from .identity import NOBODY, Caller
 from .in_flight import Flight, InFlight
 from .methods import METHODS, Kind, Method
@@ -126,7 +126,7 @@ class Serving:
     def __init__(
         self,
         access: Access,
-        cursor: Callable[[int], bytes],
+        status_of: Callable[[Refusal], grpc.Status],
         observer: CallsObserver,
         log_of_calls: AccessLog,
         tracer: Tracer | None = None,
@@ -138,7 +138,7 @@ class Serving:
         self._open_calls = access.open_calls
         self._usage = access.usage
         self._is_database_away = access.is_database_away
-        self._cursor = cursor
+        self._status_of = status_of
         self._observer = observer
         self._log_of_calls = log_of_calls
         self._tracer = tracer
@@ -311,7 +311,7 @@ class Serving:
 
     async def _refuse(self, call: Call, refusal: Refusal) -> None:
         call.tally.errors += 1
-        status = status_of(self._shown(refusal), self._cursor)
+        status = self._status_of(self._shown(refusal))
         call.code = status.code.name
         if isinstance(refusal, QueueFull):
             self._overload_log.note(call.caller.owner if call.caller else "", refusal.bound)

@@ -6,21 +6,17 @@ from functools import cache, lru_cache
 from typing import Any, Final
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
-from grpc_status import rpc_status
+from google.rpc import code_pb2, error_details_pb2
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
 from jobledger_service.core.model import access_errors, errors, limit_errors
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.transport.errors import bad_request, make_status, reason_name
 
 from .convert import duration
 
-DOMAIN: Final = "jobledger"
-MOST_TOLD: Final = 8
-"""As many broken rules are told at once."""
 COME_BACK: Final = Duration(seconds=1)
 DELAY_STEP: Final = SECOND // 10
 """To so many microseconds is the delay of a QueueFull rounded up: of thousands a second, most have the same status."""
@@ -76,16 +72,16 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
     metadata = dict(refusal.metadata)
     details: list[Message] = []
     if isinstance(refusal, errors.InvalidField):
-        details.append(_bad_request(refusal.violations))
+        details.append(bad_request(refusal.violations))
     if isinstance(refusal, errors.PageTokenInvalid):
-        details.append(_bad_request(((refusal.field, str(refusal)),)))
+        details.append(bad_request(((refusal.field, str(refusal)),)))
     if isinstance(refusal, errors.ForeignCursor):
-        details.append(_bad_request((("cursor", str(refusal)),)))
+        details.append(bad_request((("cursor", str(refusal)),)))
     if isinstance(refusal, errors.HistoryTrimmed):
         metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
     if isinstance(refusal, limit_errors.LimitReached):
         details += _quota(refusal)
-    return _status(code, str(refusal), reason, metadata, details)
+    return make_status(code, str(refusal), reason, metadata, details)
 
 
 @lru_cache(maxsize=1_024)
@@ -94,7 +90,7 @@ def _queue_full(bound: str, delay: int) -> grpc.Status:
     refusal = limit_errors.QueueFull(bound, delay)
     code, reason = _TABLE[limit_errors.QueueFull]
     retry = error_details_pb2.RetryInfo(retry_delay=duration(delay))
-    return _status(code, str(refusal), reason, refusal.metadata, [retry])
+    return make_status(code, str(refusal), reason, refusal.metadata, [retry])
 
 
 @cache
@@ -102,24 +98,13 @@ def _store_unavailable() -> grpc.Status:
     """Return the status of a call without a database; all calls get it while that is away."""
     refusal = errors.StoreUnavailable()
     code, reason = _TABLE[errors.StoreUnavailable]
-    return _status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=COME_BACK)])
+    return make_status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=COME_BACK)])
 
 
 def reason_of(refusal: errors.Refusal) -> str:
     """Return the name of a refusal's reason."""
     _, reason = _TABLE[type(refusal)]
-    return _name(reason)
-
-
-def _name(reason: Any) -> str:  # noqa: ANN401  an enum value
-    return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
-
-
-def internal_status(request_id: str) -> grpc.Status:
-    """Return the status of a defect: nothing leaks; the log has the detail under the request id."""
-    reason = ErrorReason.ERROR_REASON_INTERNAL
-    message = f"the service failed at this; its log has the detail under the request id {request_id}"
-    return _status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])
+    return reason_name(reason)
 
 
 def _quota(refusal: limit_errors.LimitReached) -> list[Message]:
@@ -128,27 +113,3 @@ def _quota(refusal: limit_errors.LimitReached) -> list[Message]:
     if refusal.wait is None:
         return [failure]
     return [failure, error_details_pb2.RetryInfo(retry_delay=duration(refusal.wait))]
-
-
-def _bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.BadRequest:
-    """Return the first violations, cut so that the status fits into the 8 KiB that gRPC gives trailing metadata."""
-    violation = error_details_pb2.BadRequest.FieldViolation
-    return error_details_pb2.BadRequest(
-        field_violations=[
-            violation(field=_cut(field, 150), description=_cut(rule, 300)) for field, rule in violations[:MOST_TOLD]
-        ]
-    )
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values
-    name = _name(reason)
-    status = status_pb2.Status(code=code, message=_cut(message, 1_000))
-    for detail in (error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN, metadata=metadata), *details):
-        packed = AnyMessage()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return rpc_status.to_status(status)
