@@ -49,8 +49,10 @@ from .features.access.listeners import admin_port_of, main_port_of
 from .features.artifacts.feature import roots_of
 from .features.bulk.api import BulkCalls
 from .features.duties import DutyApp
+from .features.exports.api import ExportCalls
 from .features.exports.export import Exports
 from .features.exports.store import SqlExportStore
+from .features.health.api import HealthCalls
 from .features.health.checker import Checkup
 from .features.health.duty import HealthDuty
 from .features.health.feature import thresholds_of
@@ -60,11 +62,13 @@ from .features.limits.api import LimitService
 from .features.metrics.feature import Metrics
 from .features.operations.api import OperationsService
 from .features.retention.feature import retention_of
+from .features.statistics.api import StatisticsCalls
 from .features.webhooks.feature import WebhookApp
 from .settings import Settings
 from .transport import server
 from .transport.call import AccessLog
 from .transport.channelz_service import ChannelzService
+from .transport.joined import Joined
 from .transport.observers import Unobserved
 from .transport.serving import Serving
 from .transport.trace_context import Tracer
@@ -180,17 +184,20 @@ class App:
         given = worker_requests.Given(clock, random.random, sorted(schemes), self._reads.epoch)
         backlog = self._build_backlog()
         services = {
-            server.JOB_SERVICE: JobService(
-                self._committer,
-                self._queries,
-                watch,
-                self._exports,
-                _new_id,
-                clock,
+            server.JOB_SERVICE: Joined(
+                JobService(
+                    self._committer,
+                    self._queries,
+                    watch,
+                    _new_id,
+                    bulk.removal,
+                    self._unreadable,
+                    self._replies,
+                    backlog,
+                ),
+                StatisticsCalls(self._queries, clock),
+                ExportCalls(self._exports),
                 bulk,
-                self._unreadable,
-                self._replies,
-                backlog,
             ),
             server.WORKER_SERVICE: WorkerService(
                 self._committer,
@@ -200,8 +207,10 @@ class App:
                 self._unreadable,
                 LeaseWatch(self._feed, settings.bookmark_interval),
             ),
-            server.ADMIN_SERVICE: access.admin_service(
-                self._checkup, About(VERSION, self._database.dialect.kind, clock())
+            server.ADMIN_SERVICE: Joined(
+                access.key_calls(),
+                access.usage_calls(),
+                HealthCalls(self._checkup, About(VERSION, self._database.dialect.kind, clock())),
             ),
             server.WEBHOOK_SERVICE: self._webhooks.service,
             server.LIMIT_SERVICE: LimitService(self._committer, self._queries),

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from jobledger.v1 import bulk_pb2, chunk_pb2, event_pb2, export_pb2, job_pb2, stats_pb2
+from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.backlog import Backlog
+from jobledger_service.core.ledger.commands import Removal
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import ChunkPage, EventPage, JobPage, Queries
 from jobledger_service.core.ledger.read_ports import EventRow, JobRead, JobsRead, StatusesRead, View
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
@@ -21,11 +21,6 @@ from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
-from jobledger_service.features.bulk.api import BulkCalls
-from jobledger_service.features.exports import api as export_requests
-from jobledger_service.features.exports.export import Exports
-from jobledger_service.features.statistics import replies as stats_replies
-from jobledger_service.features.statistics import requests as stats_requests
 from jobledger_service.transport import trace_context as traces
 from jobledger_service.transport.identity import Caller
 
@@ -45,10 +40,8 @@ class JobService:
     committer: Committer
     queries: Queries
     watch: Watch
-    exports: Exports
     new_id: read.NewId
-    clock: Clock
-    bulk: BulkCalls
+    removal: Callable[[], Removal]
     unreadable: UnreadableRows
     replies: ReplyCache | None = None
     backlog: Backlog | None = None
@@ -198,34 +191,10 @@ class JobService:
         return api.UpdateJobResponse(job=convert.job(job))
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> api.DeleteJobResponse:
-        artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.bulk.removal))
+        artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.removal))
         return api.DeleteJobResponse(
             artifact_job=None if artifacts is None else convert.job(artifacts), artifacts_outside_roots=outside
         )
-
-    async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> bytes:
-        now = self.clock()
-        query = stats_requests.query(request, caller, now)
-        return await self.queries.figures(
-            query, lambda figures: stats_replies.reply(query, figures, now).SerializeToString()
-        )
-
-    def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
-        return export_requests.pieces(self.exports, request, caller)
-
-    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bulk_pb2.CancelJobsResponse:
-        return await self.bulk.run(request, caller, bulk_pb2.CancelJobsResponse())
-
-    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bulk_pb2.RetryJobsResponse:
-        return await self.bulk.run(request, caller, bulk_pb2.RetryJobsResponse())
-
-    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bulk_pb2.DeleteJobsResponse:
-        return await self.bulk.run(request, caller, bulk_pb2.DeleteJobsResponse())
-
-    async def UpdateJobPriorities(
-        self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller
-    ) -> bulk_pb2.UpdateJobPrioritiesResponse:
-        return await self.bulk.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
 
 
 def _fill_shown(message: job_pb2.Job, read: JobRead) -> None:

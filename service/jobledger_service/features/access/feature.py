@@ -12,9 +12,7 @@ from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.store.engines import Database
-from jobledger_service.features.health.api import AdminService
-from jobledger_service.features.health.checker import Checkup
-from jobledger_service.features.health.replies import About
+from jobledger_service.features.usage.api import UsageCalls
 from jobledger_service.features.usage.duty import UsageDuty
 from jobledger_service.features.usage.queries import UsageQueries
 from jobledger_service.features.usage.store import SqlUsageStore
@@ -27,6 +25,7 @@ from jobledger_service.transport.serving import Access as CallAccess
 from jobledger_service.transport.tls import Certificates, Files
 from jobledger_service.transport.usage import Usage
 
+from .api import KeyCalls
 from .commands import Keys
 from .duty import KeyDuty
 from .keyring import READ_EVERY, KeyChanges, KeyRing
@@ -74,10 +73,13 @@ class Access:
         kept = settings.usage_retention / DAY
         self._noting = UsageDuty(self._usage, self._usages, self._keyring, self._keys, committer, clock, kept)
 
-    def admin_service(self, checkup: Checkup, about: About) -> AdminService:
-        """Return the calls of operators: over keys, usage, and the health of the server that this is about."""
-        usage = UsageQueries(self._usages, partial(self._queries.run_for, OPERATORS), self._queries.tokens)
-        return AdminService(self._key_calls(), self._clock, usage, checkup, about)
+    def key_calls(self) -> KeyCalls:
+        """Return the calls of operators about keys."""
+        return KeyCalls(self._open_keys(), self._clock)
+
+    def usage_calls(self) -> UsageCalls:
+        """Return the calls of operators about usage."""
+        return UsageCalls(UsageQueries(self._usages, partial(self._queries.run_for, OPERATORS), self._queries.tokens))
 
     def _open_keyring(self) -> KeyRing:
         async def read(after: int) -> KeyChanges:
@@ -85,7 +87,7 @@ class Access:
 
         return KeyRing(read, self._clock, self._keys.changes(0), shared=self._shared)
 
-    def _key_calls(self) -> Keys | None:
+    def _open_keys(self) -> Keys | None:
         keyring = self._keyring
         if keyring is None:
             return None

@@ -68,6 +68,20 @@ class BulkCalls:
                 convert.fill_job(response.job, job)
         return response
 
+    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bulk_pb2.CancelJobsResponse:
+        return await self.run(request, caller, bulk_pb2.CancelJobsResponse())
+
+    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bulk_pb2.RetryJobsResponse:
+        return await self.run(request, caller, bulk_pb2.RetryJobsResponse())
+
+    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bulk_pb2.DeleteJobsResponse:
+        return await self.run(request, caller, bulk_pb2.DeleteJobsResponse())
+
+    async def UpdateJobPriorities(
+        self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller
+    ) -> bulk_pb2.UpdateJobPrioritiesResponse:
+        return await self.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
+
     async def _begin(self, one: read.Asked, caller: Caller, matched: Matched) -> Job | None:
         """Return the run, None when no job is meant: then that of an earlier attempt of the request, if any."""
         exact = None if matched.is_lower_bound else matched.count

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
@@ -73,3 +74,13 @@ async def pieces(exports: Exports, request: export_pb2.ExportJobsRequest, caller
                 percent=piece.percent,
                 unreadable_rows=piece.unreadable,
             ).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportCalls:
+    """The part of JobService that exports."""
+
+    exports: Exports
+
+    def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
+        return pieces(self.exports, request, caller)

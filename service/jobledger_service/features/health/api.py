@@ -1,14 +1,9 @@
-"""AdminService: read the request, submit, query or look, map, return."""
+"""GetSystemHealth, a method of AdminService."""
 
 from dataclasses import dataclass
 
-from jobledger.v1 import admin_service_pb2 as api
 from jobledger.v1 import system_health_pb2
 
-from jobledger_service.core.api.list_requests import checked_page_size
-from jobledger_service.features.access.api import KeyCalls
-from jobledger_service.features.usage.queries import UsageQueries
-from jobledger_service.features.usage.requests import usage, used
 from jobledger_service.transport.identity import Caller
 
 from .checker import Checkup
@@ -16,17 +11,11 @@ from .replies import About, system_health
 
 
 @dataclass(frozen=True, slots=True)
-class AdminService(KeyCalls):
-    """The calls of operators: those about keys, about usage, and about the health of the server."""
+class HealthCalls:
+    """What AdminService tells of the health of the server that this is about."""
 
-    usage: UsageQueries
     checkup: Checkup
     about: About
-
-    async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> api.GetUsageResponse:  # noqa: ARG002  of all owners
-        limit = checked_page_size(request.page_size, default=500, most=5_000)
-        page = await self.usage.page(usage(request), limit, request.page_token)
-        return api.GetUsageResponse(usage=map(used, page.rows), next_page_token=page.next_page_token)
 
     async def GetSystemHealth(
         self,
