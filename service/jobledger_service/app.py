@@ -56,6 +56,7 @@ from .features.health.api import HealthCalls
 from .features.health.checker import Checkup
 from .features.health.duty import HealthDuty
 from .features.health.feature import thresholds_of
+from .features.health.metrics import VitalsCollector
 from .features.health.replies import About
 from .features.imports.api import ImportService
 from .features.limits.api import LimitService
@@ -103,7 +104,7 @@ class App:
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         clock = clock_of(self._database)
         self._clock = clock
-        self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
+        self._metrics = Metrics(VERSION, self._database.dialect.kind, VitalsCollector(lambda: self._checkup.latest))
         work = self._metrics.work
         self._unreadable = UnreadableRows(work.unreadable)
         codec, writes = ProtoCodec(self._unreadable), SqlWriteStore(self._database, self._unreadable)

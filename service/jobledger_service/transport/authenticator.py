@@ -1,10 +1,9 @@
 """Lets callers in: says who they are, and turns away those that may not make a call."""
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from jobledger_service.core.model.access_errors import ApiKeyMissing, RoleMissing
 from jobledger_service.core.model.limit_errors import MessageTooLarge
-from jobledger_service.features.access.keyring import KeyRing
 
 from .call import Context
 from .identity import ANYBODY, NOBODY, Caller
@@ -16,13 +15,20 @@ if TYPE_CHECKING:
 AUTHORIZATION: Final = "authorization"
 
 
+class Keys(Protocol):
+    """Who knows the keys."""
+
+    async def caller(self, token: str) -> Caller:
+        """Return who calls with a token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
+
+
 class Door:
     """Where every call comes in; without a key ring everybody is let in as ANYBODY, without rates as often as wanted.
 
     `message_limit` is in bytes.
     """
 
-    def __init__(self, keyring: KeyRing | None, rates: "Rates | None", message_limit: int) -> None:
+    def __init__(self, keyring: Keys | None, rates: "Rates | None", message_limit: int) -> None:
         self._keyring = keyring
         self._rates = rates
         self._message_limit = message_limit

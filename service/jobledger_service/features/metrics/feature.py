@@ -1,15 +1,13 @@
 """All metrics of one process, and the address where Prometheus reads them."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Info, disable_created_metrics, start_http_server
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
-from jobledger_service.features.health.checker import Health
-from jobledger_service.features.health.metrics import VitalsCollector
 from jobledger_service.transport.metrics import CallMetrics
 
 from .work import WorkMetrics
@@ -24,7 +22,7 @@ PROCESS: Final = (ProcessCollector, PlatformCollector, GCCollector)
 class Metrics:
     """Made once a process: what is counted is counted from the start, whether or not anybody reads it."""
 
-    def __init__(self, version: str, database: str, latest: Callable[[], Health | None]) -> None:
+    def __init__(self, version: str, database: str, vitals: Collector) -> None:
         # Without a second series for each, which says when it began.
         disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
         self.registry = CollectorRegistry()
@@ -36,7 +34,7 @@ class Metrics:
         self.calls = CallMetrics()
         self.registry.register(self.calls)
         self.work = WorkMetrics(self.registry)
-        self.registry.register(VitalsCollector(latest))
+        self.registry.register(vitals)
         self._serving: tuple[WSGIServer, Thread] | None = None
 
     def listen(self, host: str, port: int) -> int:
