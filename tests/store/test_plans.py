@@ -23,6 +23,7 @@ from jobledger_service.features.exports.export import Place
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
+from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.ports import Draft, Filled, Finished, Room
 from jobledger_service.features.webhooks.rules import Secret, Webhook
@@ -82,14 +83,14 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
 
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
-    assert SqlLookout(database, 0).due(1) == []
+    assert SqlLookout(database, 0, WEBHOOKS_DUE).due(1) == []
     for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
         plans.hold(index)
 
 
 def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
     plans = Plans(database)
-    assert SqlLookout(database, 0).due(1) == []
+    assert SqlLookout(database, 0, WEBHOOKS_DUE).due(1) == []
     assert SqlReadStore(database).free_slots(10) == []
     assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
     found = [step for step in plans.steps if " limits" in step]

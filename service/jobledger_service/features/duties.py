@@ -24,6 +24,7 @@ from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.service_kinds import ARTIFACTS, BULK
 from jobledger_service.core.store.due import SqlLookout
 from jobledger_service.core.store.engines import Database
+from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
 from jobledger_service.settings import Settings
 
 from .artifacts.duty import ArtifactDeletions
@@ -80,7 +81,7 @@ class DutyApp:
         self._folding = FoldingDuty(reads, upkeep, queries, committer, clock)
         wakes = {due: event.set for due, event in self._news.items()}
         wakes[Due.SERVICE_JOBS] = self._service_jobs.wake
-        self._lookout = Lookout(SqlLookout(database, delay), queries, clock, {**wakes, **others})
+        self._lookout = Lookout(SqlLookout(database, delay, WEBHOOKS_DUE), queries, clock, {**wakes, **others})
 
     def committed(self, commit: Commit) -> None:
         """Hear of a commit of this process."""

@@ -12,9 +12,9 @@ from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.ledger.service_jobs import LEASE
 from jobledger_service.core.model.roots import Roots
-from jobledger_service.features.bulk.orders import ReadUris
 
 from .commands import ArtifactsStep, Failed
+from .requests import ReadUris
 
 AT_ONCE: Final = 20
 THREADS: Final = 4

@@ -1,6 +1,6 @@
 """The input of a chunk that deletes artifacts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from jobledger_service.core.api.parse import struct_content
 from jobledger_service.core.ledger.commands import Claimed
@@ -12,3 +12,7 @@ def uris(claimed: Claimed) -> Sequence[str]:
     if "uris" not in content:
         raise ValueError(f"chunk {claimed.chunk.index} of job {claimed.job.spec.job_id!r} names no URIs")
     return [str(uri) for uri in content["uris"]]
+
+
+ReadUris = Callable[[Claimed], Sequence[str]]
+"""Reads what is to be deleted from a chunk's inputs; raises ValueError for what is none."""

@@ -25,6 +25,3 @@ class BulkOrder(Struct, frozen=True):
 
 ReadOrder = Callable[[Claimed], BulkOrder]
 """Reads the order from a chunk's inputs; raises ValueError for what is none."""
-
-ReadUris = Callable[[Claimed], Sequence[str]]
-"""Reads what is to be deleted from a chunk's inputs; raises ValueError for what is none."""
