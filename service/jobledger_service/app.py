@@ -64,6 +64,7 @@ from .features.metrics.feature import Metrics
 from .features.operations.api import OperationsService
 from .features.retention.feature import retention_of
 from .features.statistics.api import StatisticsCalls
+from .features.usage.feature import UsageFeature
 from .features.webhooks.feature import WebhookApp
 from .settings import Settings
 from .transport import server
@@ -73,6 +74,7 @@ from .transport.joined import Joined
 from .transport.observers import Unobserved
 from .transport.serving import Serving
 from .transport.trace_context import Tracer
+from .transport.usage import Usage
 
 log = structlog.get_logger(__name__)
 
@@ -125,7 +127,18 @@ class App:
         )
         bulk = BulkCalls(self._committer, self._queries, _new_id, roots_of(settings))
         self._open_metrics()
-        self._access = Access(settings, self._database, self._committer, self._queries, clock)
+        counted = Usage()
+        self._access = Access(settings, self._database, self._committer, self._queries, clock, counted)
+        self._usage = UsageFeature(
+            settings,
+            self._database,
+            self._committer,
+            self._queries,
+            clock,
+            counted,
+            self._access.take_used,
+            self._access.note_used,
+        )
         work.show(self._committer, self._feed, self._access.in_flight)
         self._attendance = Attendance(time.monotonic)
         self._checkup = Checkup(
@@ -210,7 +223,7 @@ class App:
             ),
             server.ADMIN_SERVICE: Joined(
                 access.key_calls(),
-                access.usage_calls(),
+                self._usage.calls,
                 HealthCalls(self._checkup, About(VERSION, self._database.dialect.kind, clock())),
             ),
             server.WEBHOOK_SERVICE: self._webhooks.service,
@@ -262,6 +275,7 @@ class App:
         others = [
             self._own("feed", self._feed.run()),
             self._duty("health", self._health.once, settings.health_interval),
+            self._duty("usage", self._usage.once, settings.usage_interval),
             *(self._duty(name, once, every) for name, once, every in self._access.duties()),
             *(self._own(name, duty) for name, duty in self._webhooks.duties(self._metrics.work.duty).items()),
             *(self._own(name, duty) for name, duty in self._duties.all(self._metrics.work.duty)),
@@ -325,7 +339,7 @@ class App:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         self._duties.close()
-        await self._access.note_last_usage()
+        await self._usage.note_last()
         await self._webhooks.close()
         await self._claims.settle()
         self._committer.close()

@@ -24,7 +24,6 @@ from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.service_kinds import ARTIFACTS, BULK
 from jobledger_service.core.store.due import SqlLookout
 from jobledger_service.core.store.engines import Database
-from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
 from jobledger_service.settings import Settings
 
 from .artifacts.duty import ArtifactDeletions
@@ -36,6 +35,7 @@ from .bulk.duty import BulkRuns
 from .limits.duty import SlotDuty
 from .retention.duty import Kept, RetentionDuty
 from .statistics.duty import FoldingDuty
+from .webhooks.due import WEBHOOKS_DUE
 
 Once = Callable[[], Awaitable[bool]]
 

@@ -1,6 +1,7 @@
 """What the rooms have in common: names of rows, the clock, and what the world outside is asked for."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -34,3 +35,13 @@ class Inputs(Struct, frozen=True):
 
     job: bytes | None = None
     chunks: Mapping[int, bytes] = {}
+
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Carries out work of the store: a write on the writer's thread, a read on a reader's."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Return what the work returns."""

@@ -280,3 +280,7 @@ def _fitting(rows: Sequence[EventRow]) -> Sequence[EventRow]:
     """Return the first rows, at least one, that fit into a reply."""
     sizes = accumulate(len(row.message) for row in rows)
     return rows[: max(1, sum(size <= MAX_REPLY_BYTES for size in sizes))]
+
+
+OPERATORS = ""
+"""Whose reads the lists of operators are: they take turns with the owners, and no owner has an empty name."""

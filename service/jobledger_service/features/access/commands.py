@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, Protocol, cast
 
 from msgspec import Struct
 
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
-from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.ledger.ports import Clock, Run
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.identity import Role
@@ -16,7 +16,6 @@ from .keyring import KeyChanges
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
 
 GRACE: Final = 24 * 3_600 * SECOND
-T = TypeVar("T")
 Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
 """What becomes of a key: the rows to write. It may raise a Refusal, and then nothing is written."""
 
@@ -45,13 +44,6 @@ class KeyStore(Protocol):
 
     def note_used(self, used: dict[str, int]) -> None:
         """Note when keys were last used."""
-
-
-class Run(Protocol):
-    """Carries out work of the store: a write on the writer's thread, a read on a reader's."""
-
-    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """Return what the work returns."""
 
 
 class Made(Struct, frozen=True):

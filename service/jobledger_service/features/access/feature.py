@@ -9,13 +9,8 @@ import structlog
 
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.ledger.queries import OPERATORS, Queries
 from jobledger_service.core.store.engines import Database
-from jobledger_service.features.usage.api import UsageCalls
-from jobledger_service.features.usage.duty import UsageDuty
-from jobledger_service.features.usage.queries import UsageQueries
-from jobledger_service.features.usage.store import SqlUsageStore
 from jobledger_service.settings import Settings, WrongSettingError
 from jobledger_service.transport.authenticator import Door
 from jobledger_service.transport.in_flight import InFlight
@@ -36,16 +31,12 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DAY = 86_400
-OPERATORS = ""
-"""Whose reads the lists of operators are: they take turns with the owners, and no owner has an empty name."""
-
 
 class Access:
     """What of a server concerns who calls. Without `--auth keys` there is no key ring, and everybody is let in."""
 
     def __init__(
-        self, settings: Settings, database: Database, committer: Committer, queries: Queries, clock: Clock
+        self, settings: Settings, database: Database, committer: Committer, queries: Queries, clock: Clock, usage: Usage
     ) -> None:
         self._settings = settings
         self._shared = not database.single_writer
@@ -54,7 +45,6 @@ class Access:
         self._clock = clock
         self._keys = SqlKeyStore(database)
         self._keyring = self._open_keyring() if settings.auth == "keys" else None
-        self._usage = Usage()
         per_key = settings.watches_without_keys if self._keyring is None else settings.watches_per_key
         self._open_calls = OpenCalls(per_key, settings.watches_per_owner)
         self._rates = rates_of(settings)
@@ -66,20 +56,21 @@ class Access:
             door,
             self.in_flight,
             self._open_calls,
-            self._usage,
+            usage,
             lambda: committer.is_stopped or database.availability.is_away,
         )
-        self._usages = SqlUsageStore(database)
-        kept = settings.usage_retention / DAY
-        self._noting = UsageDuty(self._usage, self._usages, self._keyring, self._keys, committer, clock, kept)
 
     def key_calls(self) -> KeyCalls:
         """Return the calls of operators about keys."""
         return KeyCalls(self._open_keys(), self._clock)
 
-    def usage_calls(self) -> UsageCalls:
-        """Return the calls of operators about usage."""
-        return UsageCalls(UsageQueries(self._usages, partial(self._queries.run_for, OPERATORS), self._queries.tokens))
+    def take_used(self) -> dict[str, int]:
+        """Return which keys were used since this was last asked, and when."""
+        return self._keyring.take_used() if self._keyring else {}
+
+    def note_used(self, used: dict[str, int]) -> None:
+        """Note when keys were last used, in a transaction of the writer's."""
+        self._keys.note_used(used)
 
     def _open_keyring(self) -> KeyRing:
         async def read(after: int) -> KeyChanges:
@@ -105,17 +96,9 @@ class Access:
 
     def duties(self) -> Iterator[tuple[str, Callable[[], Awaitable[bool]], float]]:
         """Yield what is to be done over and over: its name, how, and every how many seconds."""
-        yield "usage", self._noting.once, self._settings.usage_interval
         if self._keyring is not None:
             sweep = partial(self._open_calls.sweep, self._keyring.check)
             yield "keys", KeyDuty(self._keyring, self._shared, sweep).once, READ_EVERY
-
-    async def note_last_usage(self) -> None:
-        """Note what was called since it was last noted; for the end, when no call runs any more."""
-        try:
-            await self._noting.once()
-        except Refusal as refusal:
-            log.warning("the last usage is lost", why=str(refusal))
 
 
 def certificates_of(settings: Settings) -> Certificates | None:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.features.access.commands import KeyStore
-from jobledger_service.features.access.keyring import KeyRing
 from jobledger_service.transport.usage import Usage, UsageRow
 
 from .queries import UsageStore, day_before, day_of
@@ -18,8 +16,8 @@ class UsageDuty:
 
     usage: Usage
     store: UsageStore
-    keyring: KeyRing | None
-    keys: KeyStore
+    take_used: Callable[[], dict[str, int]]
+    note_used: Callable[[dict[str, int]], None]
     committer: Committer
     clock: Clock
     kept: float
@@ -28,7 +26,7 @@ class UsageDuty:
         """Do it; there is never more at once."""
         now = self.clock()
         rows = self.usage.take(day_of(now))
-        used = self.keyring.take_used() if self.keyring else {}
+        used = self.take_used()
         if rows or used:
             try:
                 await self.committer.maintain(self._note(rows, used, day_before(now, self.kept)))
@@ -43,6 +41,6 @@ class UsageDuty:
                 self.store.add(rows)
                 self.store.forget(oldest)
             if used:
-                self.keys.note_used(used)
+                self.note_used(used)
 
         return note

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 from msgspec import Struct
 
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
+from jobledger_service.core.ledger.ports import Run
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.features.access.commands import Run
 from jobledger_service.transport.usage import UsageRow
 
 DIMENSIONS: Final = ("day", "owner", "key_id", "method")
