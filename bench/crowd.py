@@ -7,12 +7,12 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from jobledger_service.domain.filter import Facts
-from jobledger_service.domain.job import Job, JobSpec
-from jobledger_service.domain.lifecycle import NewJob, create
-from jobledger_service.domain.states import JobState
-from jobledger_service.ledger.ports import Inputs
-from jobledger_service.ledger.write_ports import Writes
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.write_ports import Writes
+from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.job import Job, JobSpec
+from jobledger_service.core.model.lifecycle import NewJob, create
+from jobledger_service.core.model.states import JobState
 
 from .stories import DAY, ERRORS, STAGES, Plot, moved_chunk, played, tell
 

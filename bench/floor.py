@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import grpc
 import uvloop
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from jobledger_service.rpc.server import IMPORT_SERVICE, JOB_SERVICE, OPTIONS, WORKER_SERVICE
+from jobledger_service.transport.server import IMPORT_SERVICE, JOB_SERVICE, OPTIONS, WORKER_SERVICE
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[bytes, bytes]  # generic in its stubs only

@@ -8,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final
 
-from jobledger_service.domain.rollup import HOUR
-from jobledger_service.ledger.write_ports import Writes
-from jobledger_service.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.running import RunningTotals
-from jobledger_service.store.tables import job_words, jobs, ledger
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.ledger.write_ports import Writes
+from jobledger_service.core.model.rollup import HOUR
+from jobledger_service.core.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.running_totals import RunningTotals
+from jobledger_service.core.store.tables import job_words, jobs, ledger
+from jobledger_service.core.store.writing import SqlWriteStore
 from sqlalchemy import select, text, update
 
 from .crowd import Crowd

@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
 
-from jobledger_service.domain.change import Change, Step
-from jobledger_service.domain.chunk import Chunk, WorkError
-from jobledger_service.domain.job import Job, JobSpec, Stage
-from jobledger_service.domain.lifecycle import Cancellation, NewJob, cancel, create
-from jobledger_service.domain.limits import SECOND
-from jobledger_service.domain.progress import ProgressReport
-from jobledger_service.domain.rollup import Passage, Tally
-from jobledger_service.domain.states import JobState
-from jobledger_service.domain.work import NOTHING_NEW, Claim, Failure, WorkReport, claim, complete, fail, heartbeat
-from jobledger_service.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.model.change import Change, Step
+from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.job import Job, JobSpec, Stage
+from jobledger_service.core.model.lifecycle import Cancellation, NewJob, cancel, create
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.rollup import Passage, Tally
+from jobledger_service.core.model.states import JobState
+from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, WorkReport, claim, complete, fail, heartbeat
 from msgspec.structs import replace
 
 DAY: Final = 86_400 * SECOND

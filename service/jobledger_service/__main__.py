@@ -1,5 +1,5 @@
 """`python -m jobledger_service` is `jobledger-server`."""
 
-from .cli import main
+from .cli.main import main
 
 main()

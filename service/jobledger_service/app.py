@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import sys
@@ -14,57 +15,66 @@ import structlog
 import uuid_utils
 
 from . import VERSION
-from .access import Access
-from .clock import clock_of
-from .domain.health import Thresholds, outdated
-from .domain.limits import SECOND
-from .domain.retention import Retention
-from .duties.duty import perform
-from .duties.health import HealthDuty
-from .duty_app import DutyApp
-from .exits import DEFECT, OUTDATED
-from .feed.feed import LiveFeed
-from .ledger.attendance import Attendance
-from .ledger.backlog import Backlog
-from .ledger.batch import Commit, Executor
-from .ledger.claims import ClaimQueue
-from .ledger.committer import Committer, QueueBounds
-from .ledger.entry import Entry
-from .ledger.export import Exports
-from .ledger.health import Checkup
-from .ledger.lease_watch import LeaseWatch
-from .ledger.queries import Queries
-from .ledger.unreadable import UnreadableRows
-from .ledger.watch import Watch
-from .listeners import admin_port_of, main_port_of
-from .metrics.metrics import Metrics
-from .rpc import server, worker_requests
-from .rpc.bulk_calls import BulkCalls
-from .rpc.call import AccessLog
-from .rpc.channelz_service import ChannelzService
-from .rpc.checks import SCHEMES
-from .rpc.codec import ProtoCodec
-from .rpc.health_replies import About
-from .rpc.import_service import ImportService
-from .rpc.job_service import JobService
-from .rpc.limit_service import LimitService
-from .rpc.observe import Unobserved
-from .rpc.operations_service import OperationsService
-from .rpc.replies import ReplyCache
-from .rpc.serving import Serving
-from .rpc.traces import Tracer
-from .rpc.worker_service import WorkerService
+from .core.api import worker_requests
+from .core.api.checks import SCHEMES
+from .core.api.codec import ProtoCodec
+from .core.api.errors import status_of
+from .core.api.job_service import JobService
+from .core.api.reply_cache import ReplyCache
+from .core.api.worker_service import WorkerService
+from .core.ledger.active_workers import Attendance
+from .core.ledger.backlog import Backlog
+from .core.ledger.batch import Commit, Executor
+from .core.ledger.claims import ClaimQueue
+from .core.ledger.committer import Committer, QueueBounds
+from .core.ledger.duty import perform
+from .core.ledger.entry import Entry
+from .core.ledger.feed.live_feed import LiveFeed
+from .core.ledger.lease_watch import LeaseWatch
+from .core.ledger.queries import Queries
+from .core.ledger.unreadable_rows import UnreadableRows
+from .core.ledger.watch import Watch
+from .core.model.limits import SECOND
+from .core.model.writer_level import OUTDATED, outdated
+from .core.store.clock import clock_of
+from .core.store.database_clock import DatabaseClock
+from .core.store.engines import open_database
+from .core.store.migrate import prepare
+from .core.store.reading import SqlReadStore
+from .core.store.time_limits import TimeLimits
+from .core.store.upkeep import SqlUpkeep
+from .core.store.writing import SqlWriteStore
+from .features.access.feature import Access
+from .features.access.listeners import admin_port_of, main_port_of
+from .features.artifacts.feature import roots_of
+from .features.bulk.api import BulkCalls
+from .features.duties import DutyApp
+from .features.exports.api import ExportCalls
+from .features.exports.export import Exports
+from .features.exports.store import SqlExportStore
+from .features.health.api import HealthCalls
+from .features.health.checker import Checkup
+from .features.health.duty import HealthDuty
+from .features.health.feature import thresholds_of
+from .features.health.metrics import VitalsCollector
+from .features.health.replies import About
+from .features.imports.api import ImportService
+from .features.limits.api import LimitService
+from .features.metrics.feature import Metrics
+from .features.operations.api import OperationsService
+from .features.retention.feature import retention_of
+from .features.statistics.api import StatisticsCalls
+from .features.usage.feature import UsageFeature
+from .features.webhooks.feature import WebhookApp
 from .settings import Settings
-from .startup_checks import roots_of
-from .store.database_clock import DatabaseClock
-from .store.engines import open_database
-from .store.exporting import SqlExportStore
-from .store.migrate import prepare
-from .store.reading import SqlReadStore
-from .store.time_limits import TimeLimits
-from .store.upkeep import SqlUpkeep
-from .store.writing import SqlWriteStore
-from .webhook_app import WebhookApp
+from .transport import server
+from .transport.call import AccessLog
+from .transport.channelz_service import ChannelzService
+from .transport.joined import Joined
+from .transport.observers import Unobserved
+from .transport.serving import Serving
+from .transport.trace_context import Tracer
+from .transport.usage import Usage
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +106,7 @@ class App:
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         clock = clock_of(self._database)
         self._clock = clock
-        self._metrics = Metrics(VERSION, self._database.dialect.kind, lambda: self._checkup.latest)
+        self._metrics = Metrics(VERSION, self._database.dialect.kind, VitalsCollector(lambda: self._checkup.latest))
         work = self._metrics.work
         self._unreadable = UnreadableRows(work.unreadable)
         codec, writes = ProtoCodec(self._unreadable), SqlWriteStore(self._database, self._unreadable)
@@ -117,7 +127,18 @@ class App:
         )
         bulk = BulkCalls(self._committer, self._queries, _new_id, roots_of(settings))
         self._open_metrics()
-        self._access = Access(settings, self._database, self._committer, self._queries, clock)
+        counted = Usage()
+        self._access = Access(settings, self._database, self._committer, self._queries, clock, counted)
+        self._usage = UsageFeature(
+            settings,
+            self._database,
+            self._committer,
+            self._queries,
+            clock,
+            counted,
+            self._access.take_used,
+            self._access.note_used,
+        )
         work.show(self._committer, self._feed, self._access.in_flight)
         self._attendance = Attendance(time.monotonic)
         self._checkup = Checkup(
@@ -177,17 +198,20 @@ class App:
         given = worker_requests.Given(clock, random.random, sorted(schemes), self._reads.epoch)
         backlog = self._build_backlog()
         services = {
-            server.JOB_SERVICE: JobService(
-                self._committer,
-                self._queries,
-                watch,
-                self._exports,
-                _new_id,
-                clock,
+            server.JOB_SERVICE: Joined(
+                JobService(
+                    self._committer,
+                    self._queries,
+                    watch,
+                    _new_id,
+                    bulk.removal,
+                    self._unreadable,
+                    self._replies,
+                    backlog,
+                ),
+                StatisticsCalls(self._queries, clock),
+                ExportCalls(self._exports),
                 bulk,
-                self._unreadable,
-                self._replies,
-                backlog,
             ),
             server.WORKER_SERVICE: WorkerService(
                 self._committer,
@@ -197,8 +221,10 @@ class App:
                 self._unreadable,
                 LeaseWatch(self._feed, settings.bookmark_interval),
             ),
-            server.ADMIN_SERVICE: access.admin_service(
-                self._checkup, About(VERSION, self._database.dialect.kind, clock())
+            server.ADMIN_SERVICE: Joined(
+                access.key_calls(),
+                self._usage.calls,
+                HealthCalls(self._checkup, About(VERSION, self._database.dialect.kind, clock())),
             ),
             server.WEBHOOK_SERVICE: self._webhooks.service,
             server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
@@ -208,7 +234,7 @@ class App:
         }
         self._serving = Serving(
             access.calls,
-            lambda position: self._queries.cursor(position).encode(),
+            partial(status_of, cursor=lambda position: self._queries.cursor(position).encode()),
             self._metrics.calls if settings.metrics_listen else Unobserved(),
             AccessLog(settings.access_log),
             tracer_of(settings),
@@ -249,12 +275,13 @@ class App:
         others = [
             self._own("feed", self._feed.run()),
             self._duty("health", self._health.once, settings.health_interval),
+            self._duty("usage", self._usage.once, settings.usage_interval),
             *(self._duty(name, once, every) for name, once, every in self._access.duties()),
             *(self._own(name, duty) for name, duty in self._webhooks.duties(self._metrics.work.duty).items()),
             *(self._own(name, duty) for name, duty in self._duties.all(self._metrics.work.duty)),
         ]
         if not self._database.single_writer:
-            from .store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
+            from .core.store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
             others.append(self._own("wake-ups", listen(self._database, self._feed.hint, self._claims.wake)))
         if isinstance(self._clock, DatabaseClock):
@@ -293,7 +320,7 @@ class App:
         def ended(done: asyncio.Task[None]) -> None:
             if not done.cancelled() and (error := done.exception()) is not None:
                 log.error("a task ends that should not: the server stops", task=name, exc_info=error)
-                self._status = DEFECT
+                self._status = os.EX_SOFTWARE
                 self.stop()
 
         task.add_done_callback(ended)
@@ -312,7 +339,7 @@ class App:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         self._duties.close()
-        await self._access.note_last_usage()
+        await self._usage.note_last()
         await self._webhooks.close()
         await self._claims.settle()
         self._committer.close()
@@ -336,12 +363,6 @@ def time_limits_of(settings: Settings) -> TimeLimits:
     )
 
 
-def retention_of(settings: Settings) -> Retention:
-    """Return how long ended jobs are kept."""
-    kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
-    return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))
-
-
 def bounds_of(settings: Settings) -> QueueBounds:
     """Return how much may wait for the writer."""
     return QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
@@ -351,20 +372,9 @@ def tracer_of(settings: Settings) -> Tracer | None:
     """Return what makes spans of calls, None when that is off."""
     if not settings.tracing:
         return None
-    from .tracing import CallTracer  # noqa: PLC0415  an extra
+    from .transport.tracing import CallTracer  # noqa: PLC0415  an extra
 
     return CallTracer()
-
-
-def thresholds_of(settings: Settings) -> Thresholds:
-    """Return where the server is no longer healthy."""
-    return Thresholds(
-        settings.health_database_latency,
-        settings.health_commit_stall,
-        settings.health_queue_share,
-        settings.health_feed_lag,
-        settings.health_disk_free,
-    )
 
 
 async def serve(settings: Settings, ready: Callable[[str], None]) -> int:

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from jobledger.v1.admin_service_pb2 import RevokeApiKeyRequest
 from jobledger_client import ApiKeyRevokedError, AsyncJobClient, RoleMissingError, UnauthenticatedError, Worker
-from jobledger_service.ledger.keyring import READ_EVERY
+from jobledger_service.features.access.keyring import READ_EVERY
 
 from tests.access.conftest import As, Keyed
 from tests.access.test_keys import later

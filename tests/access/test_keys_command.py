@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from jobledger_service.cli import cli
-from jobledger_service.connecting import Connection
-from jobledger_service.key_desk import ServerDesk
+from jobledger_service.cli.connection import Connection
+from jobledger_service.cli.key_backends import ServerDesk
+from jobledger_service.cli.main import cli
 from typer.testing import CliRunner, Result
 
 from tests.access.conftest import Keyed

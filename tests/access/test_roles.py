@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from jobledger_service.rpc.methods import METHODS
+from jobledger_service.transport.methods import METHODS
 
 from tests.access.conftest import As, Keyed
 from tests.support.errors import Refusal, read

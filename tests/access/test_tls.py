@@ -17,11 +17,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from jobledger_client import AsyncJobClient, Backoff, JobClient, UnavailableError, Worker
 from jobledger_client.cli._main import run
-from jobledger_service.access import certificates_of
-from jobledger_service.cli import cli
-from jobledger_service.rpc.tls import CertificateError
+from jobledger_service.cli.main import cli
+from jobledger_service.cli.startup_checks import check_settings
+from jobledger_service.features.access.feature import certificates_of
 from jobledger_service.settings import Settings, WrongSettingError
-from jobledger_service.startup_checks import check_settings
+from jobledger_service.transport.tls import CertificateError
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK

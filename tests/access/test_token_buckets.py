@@ -12,11 +12,11 @@ from types import NoneType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.domain.access import Caller
-from jobledger_service.domain.limit_errors import RateLimited
-from jobledger_service.rpc.methods import Kind
-from jobledger_service.rpc.rates import Rates
-from jobledger_service.rpc.token_buckets import FORGET_EACH, SECOND, MemoryBuckets, TokenBucketRateLimiter
+from jobledger_service.core.model.limit_errors import RateLimited
+from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.methods import Kind
+from jobledger_service.transport.rate_limiter import Rates
+from jobledger_service.transport.token_buckets import FORGET_EACH, SECOND, MemoryBuckets, TokenBucketRateLimiter
 from limits import RateLimitItem, parse, parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.errors import StorageError

@@ -1,7 +1,7 @@
 """What a report calls a refusal is what a call that is refused carries."""
 
 from jobledger.v1.error_reason_pb2 import ErrorReason
-from jobledger_service.rpc.errors import _TABLE
+from jobledger_service.core.api.errors import _TABLE
 
 
 def test_a_refusal_knows_the_name_of_its_reason():

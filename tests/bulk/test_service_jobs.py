@@ -17,8 +17,8 @@ from jobledger.v1.worker_service_pb2 import (
     LeaseReport,
     ReleaseChunksRequest,
 )
-from jobledger_service.domain.leases import Lease
-from jobledger_service.store.epochs import read_epoch
+from jobledger_service.core.model.leases import Lease
+from jobledger_service.core.store.epochs import read_epoch
 from sqlalchemy import create_engine
 
 from tests.bulk.runs import changes, create_many, ended, report

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from jobledger_client.cli._main import run
-from jobledger_service.rpc.errors import internal_status
+from jobledger_service.transport.errors import internal_status
 
 from tests.client.test_cli import Shell
 from tests.support.bounds import BOUND

@@ -1,12 +1,12 @@
 """Jobs, chunks and changes of every shape, as the ledger may have to tell of them."""
 
 from hypothesis import strategies as st
-from jobledger_service.domain.change import Change, ChangeType
-from jobledger_service.domain.chunk import Artifact, Chunk, ChunkProgress, WorkError
-from jobledger_service.domain.filter import Facts
-from jobledger_service.domain.job import Counts, Job, JobProgress, JobSpec, Stage, StageTiming
-from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.ledger.entry import Record
+from jobledger_service.core.ledger.entry import Record
+from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.model.chunk import Artifact, Chunk, ChunkProgress, WorkError
+from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec, Stage, StageTiming
+from jobledger_service.core.model.states import ChunkState, JobState
 
 SECOND = 1_000_000
 NOW = 1_700_000_000 * SECOND

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
-from jobledger_service.domain.change import ChangeType
-from jobledger_service.domain.filter import Facts, facts_diff
-from jobledger_service.domain.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
-from jobledger_service.ledger.entry import Entry, Place, Record
-from jobledger_service.ledger.read_ports import EventRow
-from jobledger_service.ledger.unreadable import UnreadableRows
-from jobledger_service.rpc.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, facts
-from jobledger_service.rpc.convert import fill_change, fill_chunk, fill_job
+from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, facts
+from jobledger_service.core.api.convert import fill_change, fill_chunk, fill_job
+from jobledger_service.core.ledger.entry import Entry, Place, Record
+from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.model.filter import Facts, facts_diff
+from jobledger_service.core.model.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
 from msgspec import json
 from msgspec.structs import replace
 

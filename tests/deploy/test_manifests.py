@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 from jobledger.v1 import job_service_pb2, worker_service_pb2
-from jobledger_service.cli import cli
-from jobledger_service.exits import CONFIGURATION
+from jobledger_service.cli.exits import CONFIGURATION
+from jobledger_service.cli.main import cli
 from jobledger_service.settings import Settings
 from typer.testing import CliRunner
 

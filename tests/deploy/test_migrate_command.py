@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from jobledger_service.cli import cli
-from jobledger_service.exits import CONFIGURATION, UNAVAILABLE
+from jobledger_service.cli.exits import CONFIGURATION, UNAVAILABLE
+from jobledger_service.cli.main import cli
 from typer.testing import CliRunner
 
 

@@ -14,7 +14,7 @@ from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from jobledger.v1 import admin_service_pb2, job_service_pb2, webhook_service_pb2, worker_service_pb2
 from jobledger_client.cli._main import application
-from jobledger_service.cli import cli as server_cli
+from jobledger_service.cli.main import cli as server_cli
 
 from tests.conftest import StartServer
 from tests.docs.documents import ROOT, SHELL_COMMANDS, TARGET, Command

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.domain.filter import Facts, JobFilter, TimeRange, facts_diff
-from jobledger_service.domain.search import LONGEST, MOST_WORDS, begins, label_marks, owner_mark, words
-from jobledger_service.domain.states import JobState
+from jobledger_service.core.model.filter import Facts, JobFilter, TimeRange, facts_diff
+from jobledger_service.core.model.search import LONGEST, MOST_WORDS, begins, label_marks, owner_mark, words
+from jobledger_service.core.model.states import JobState
 from msgspec.structs import asdict, replace
 
 times = st.integers(0, 5)

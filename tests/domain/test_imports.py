@@ -4,17 +4,17 @@ from collections import Counter
 
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
-from jobledger_service.domain import lifecycle, work
-from jobledger_service.domain.change import Step
-from jobledger_service.domain.chunk import Chunk, WorkError
-from jobledger_service.domain.errors import InvalidField
-from jobledger_service.domain.import_rules import check
-from jobledger_service.domain.imports import ChunkEnd, PastJob, imported, usual_end
-from jobledger_service.domain.job import FailurePolicy, Job, JobSpec
-from jobledger_service.domain.lifecycle import NewJob
-from jobledger_service.domain.retry import RetryPolicy
-from jobledger_service.domain.states import ChunkState, JobState
-from jobledger_service.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model.change import Step
+from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.states import ChunkState, JobState
+from jobledger_service.features.imports.imported_job import ChunkEnd, PastJob, imported, usual_end
+from jobledger_service.features.imports.rules import check
 from msgspec.structs import replace
 
 CREATED, NOW = 1_000, 10_000

@@ -5,15 +5,15 @@ from collections import Counter
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from jobledger_service.domain import lifecycle, work
-from jobledger_service.domain.change import Step
-from jobledger_service.domain.chunk import Chunk, WorkError
-from jobledger_service.domain.job import FailurePolicy, JobSpec, Stage
-from jobledger_service.domain.leases import Lease, holds, lease_of
-from jobledger_service.domain.progress import ProgressReport
-from jobledger_service.domain.retry import RetryPolicy
-from jobledger_service.domain.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
-from jobledger_service.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model.change import Step
+from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
+from jobledger_service.core.model.leases import Lease, holds, lease_of
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.states import CHUNK_TRANSITIONS, ENDED, JOB_TRANSITIONS, ChunkState, JobState
 from msgspec.structs import replace
 
 PLAN = (Stage("fetch", 5), Stage("work", 25), Stage("store", 10))

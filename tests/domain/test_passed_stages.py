@@ -1,9 +1,9 @@
 """Stages that a worker passed between two reports are timed by what it says, within what the service knows."""
 
-from jobledger_service.domain import lifecycle, work
-from jobledger_service.domain.chunk import Chunk
-from jobledger_service.domain.job import Job, JobSpec
-from jobledger_service.domain.progress import ProgressReport
+from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.job import Job, JobSpec
+from jobledger_service.core.model.progress import ProgressReport
 
 SECOND = 1_000_000
 BEGIN = 1_000 * SECOND

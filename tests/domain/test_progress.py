@@ -6,12 +6,12 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.domain.job import Stage
-from jobledger_service.domain.lifecycle import sizes_of
-from jobledger_service.domain.limits import SECOND
-from jobledger_service.domain.progress import staged
-from jobledger_service.domain.rate import Rate
-from jobledger_service.domain.retry import RetryPolicy
+from jobledger_service.core.model.job import Stage
+from jobledger_service.core.model.lifecycle import sizes_of
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.progress import staged
+from jobledger_service.core.model.rate import Rate
+from jobledger_service.core.model.retry import RetryPolicy
 
 
 @given(items=st.integers(1, 10**6), size=st.integers(1, 10**4))

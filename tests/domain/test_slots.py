@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from jobledger_service.domain.job import Counts, Job, JobProgress, JobSpec
-from jobledger_service.domain.slots import (
+from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec
+from jobledger_service.core.model.slots import (
     FRESH,
     Limit,
     admitted,

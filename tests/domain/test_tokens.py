@@ -7,11 +7,11 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.domain.epoch import Epoch
-from jobledger_service.domain.errors import ForeignCursor, InvalidField, PageTokenInvalid
-from jobledger_service.domain.leases import Lease
-from jobledger_service.ledger.cursor import Cursor
-from jobledger_service.ledger.paging import PageTokens
+from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.paging import PageTokens
+from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.errors import ForeignCursor, InvalidField, PageTokenInvalid
+from jobledger_service.core.model.leases import Lease
 
 EPOCH = Epoch(UUID(int=1), b"s" * 32)
 RESTORED = [Epoch(UUID(int=2), EPOCH.secret), Epoch(EPOCH.id, b"t" * 32)]

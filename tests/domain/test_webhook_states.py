@@ -3,18 +3,18 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.domain.errors import InvalidField
-from jobledger_service.domain.webhook import (
+from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.model.states import WebhookState
+from jobledger_service.features.webhooks.event_types import DEFAULT_PERCENTS, WebhookEventType
+from jobledger_service.features.webhooks.rules import (
     SECRET_SHOWN,
     Secret,
     Webhook,
-    WebhookState,
     WebhookUpdate,
     answered,
     rotate,
     update,
 )
-from jobledger_service.domain.webhook_events import DEFAULT_PERCENTS, WebhookEventType
 from msgspec.structs import asdict, replace
 
 PAUSE_AFTER = 10

@@ -4,12 +4,12 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.domain.change import Change, ChangeType
-from jobledger_service.domain.delivery import Attempt, delivery_id, parse_delivery_id, schedule
-from jobledger_service.domain.limits import SECOND
-from jobledger_service.domain.states import JobState
-from jobledger_service.domain.webhook import MAX_SECRETS, Secret, Webhook, rotate
-from jobledger_service.domain.webhook_events import WebhookEventType, event_types, reached
+from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.states import JobState
+from jobledger_service.features.webhooks.deliveries import Attempt, delivery_id, parse_delivery_id, schedule
+from jobledger_service.features.webhooks.event_types import WebhookEventType, event_types, reached
+from jobledger_service.features.webhooks.rules import MAX_SECRETS, Secret, Webhook, rotate
 from msgspec.structs import replace
 
 from tests.docs.documents import ROOT

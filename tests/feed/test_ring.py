@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.feed.entry_log import EntryLog
-from jobledger_service.feed.page import MAX_PAGE_BYTES, PAGE, count_of_page
-from jobledger_service.feed.ring import Ring
-from jobledger_service.ledger.entry import Entry
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.ledger.feed.entry_log import EntryLog
+from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, PAGE, count_of_page
+from jobledger_service.core.ledger.feed.ring import Ring
 
 OWNERS = ("alice", "bob", "carol")
 MAX_ENTRIES, MAX_BYTES = 32, 3_200

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.domain.errors import Draining
-from jobledger_service.domain.filter import JobFilter
-from jobledger_service.feed.page import MAX_PAGE_BYTES, Page, count_of_page
-from jobledger_service.feed.ring import Ring
-from jobledger_service.feed.subscribers import FeedCounts, Subscribers
-from jobledger_service.feed.subscription import MAX_JOB_QUEUE, FeedSubscription
-from jobledger_service.feed.wakeup import Wakeup
-from jobledger_service.ledger.entry import Entry
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, Page, count_of_page
+from jobledger_service.core.ledger.feed.ring import Ring
+from jobledger_service.core.ledger.feed.subscribers import FeedCounts, Subscribers
+from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, FeedSubscription
+from jobledger_service.core.ledger.feed.wakeup import Wakeup
+from jobledger_service.core.model.errors import Draining
+from jobledger_service.core.model.filter import JobFilter
 
 from tests.feed.test_ring import entry
 from tests.support.bounds import BOUND

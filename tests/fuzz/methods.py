@@ -20,8 +20,8 @@ from jobledger.v1 import (  # noqa: F401
     webhook_service_pb2,
     worker_service_pb2,
 )
-from jobledger_service.rpc import server as _  # noqa: F401 - makes grpc.reflection.v1 known
-from jobledger_service.rpc.methods import METHODS
+from jobledger_service.transport import server as _  # noqa: F401 - makes grpc.reflection.v1 known
+from jobledger_service.transport.methods import METHODS
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
 
-from jobledger_service.domain.chunk import Chunk
-from jobledger_service.domain.errors import Refusal
-from jobledger_service.domain.job import FailurePolicy, Job, JobSpec, job_key
-from jobledger_service.domain.lifecycle import NewJob
-from jobledger_service.domain.retention import Retention
-from jobledger_service.domain.retry import RetryPolicy
-from jobledger_service.domain.work import Claim
-from jobledger_service.ledger.batch import Commit, Executor, Postponed
-from jobledger_service.ledger.commands import ClaimChunk, ClaimChunks, Claimed, CreateJob
-from jobledger_service.ledger.cursor import Cursor
-from jobledger_service.rpc.codec import ProtoCodec
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.batch import Commit, Executor, Postponed
+from jobledger_service.core.ledger.commands import ClaimChunk, ClaimChunks, Claimed, CreateJob
+from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec, job_key
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.retention import Retention
+from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.work import Claim
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.writing import SqlWriteStore
 from sqlalchemy import event
 
 ALICE: Final = "alice"

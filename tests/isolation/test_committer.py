@@ -7,13 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.domain.job import JobSpec
-from jobledger_service.domain.lifecycle import NewJob
-from jobledger_service.domain.limit_errors import QueueFull
-from jobledger_service.ledger.batch import Commit
-from jobledger_service.ledger.commands import CreateJob, Heartbeat
-from jobledger_service.ledger.committer import BATCH, UPKEEP_ROWS, Committer
-from jobledger_service.ledger.incoming import DeadlinePassedError, Incoming, incoming
+from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.ledger.commands import CreateJob, Heartbeat
+from jobledger_service.core.ledger.committer import BATCH, UPKEEP_ROWS, Committer
+from jobledger_service.core.ledger.incoming import DeadlinePassedError, Incoming, incoming
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.limit_errors import QueueFull
 from msgspec.structs import replace
 
 from tests.support.bounds import BOUND

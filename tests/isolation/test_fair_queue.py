@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobledger_service.domain.limit_errors import QueueFull
-from jobledger_service.ledger.admission import Admission, Pace
-from jobledger_service.ledger.fair_queue import COMMAND_COST, TURN, Bounds, FairQueue, Waiting
-from jobledger_service.ledger.shares import Shares
+from jobledger_service.core.ledger.admission import Admission, Pace
+from jobledger_service.core.ledger.fair_queue import COMMAND_COST, TURN, Bounds, FairQueue, Waiting
+from jobledger_service.core.ledger.shares import Shares
+from jobledger_service.core.model.limit_errors import QueueFull
 
 NOBODY = cast("Any", None)
 """Who waits is nothing to the queue."""

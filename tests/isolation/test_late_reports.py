@@ -5,12 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.domain.chunk import WorkError
-from jobledger_service.domain.lifecycle import Cancellation
-from jobledger_service.domain.states import ChunkState
-from jobledger_service.domain.work import NOTHING_NEW, Failure, Release, WorkReport
-from jobledger_service.ledger.batch import Postponed
-from jobledger_service.ledger.commands import (
+from jobledger_service.core.ledger.batch import Postponed
+from jobledger_service.core.ledger.commands import (
     CancelJob,
     Claimed,
     CompleteChunks,
@@ -20,6 +16,10 @@ from jobledger_service.ledger.commands import (
     LeaseStatus,
     ReleaseChunks,
 )
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.lifecycle import Cancellation
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.work import NOTHING_NEW, Failure, Release, WorkReport
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.databases import new_database

@@ -10,29 +10,28 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsRequest, ImportJobsResponse
 from jobledger.v1.job_pb2 import JobState as State
 from jobledger.v1.job_service_pb2 import CreateJobRequest
-from jobledger_service.domain.access import Caller, Role
-from jobledger_service.domain.chunk import WorkError
-from jobledger_service.domain.job import JobSpec, job_key
-from jobledger_service.domain.lifecycle import Cancellation, JobUpdate, NewJob
-from jobledger_service.domain.slots import kind_scope
-from jobledger_service.domain.states import JobState
-from jobledger_service.domain.work import NOTHING_NEW, Failure
-from jobledger_service.ledger.batch import Commit
-from jobledger_service.ledger.commands import (
+from jobledger_service.core.api.worker_requests import Given
+from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.ledger.commands import (
     CancelJob,
     CreateJob,
     ExpireLeases,
     FailChunks,
-    GrantSlots,
     RemoveExpired,
-    SetLimit,
     StopOverdue,
     UpdateJob,
 )
-from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.working import MAX_BATCH_ROWS
-from jobledger_service.rpc.import_service import ImportService
-from jobledger_service.rpc.worker_requests import Given
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.job import JobSpec, job_key
+from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob
+from jobledger_service.core.model.slots import kind_scope
+from jobledger_service.core.model.states import JobState
+from jobledger_service.core.model.work import NOTHING_NEW, Failure
+from jobledger_service.features.imports.api import ImportService
+from jobledger_service.features.limits.commands import GrantSlots, SetLimit
+from jobledger_service.transport.identity import Caller, Role
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger
 from tests.support.bounds import BOUND

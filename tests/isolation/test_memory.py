@@ -8,14 +8,14 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
-from jobledger_service.domain.job import JobSpec
-from jobledger_service.domain.lifecycle import Cancellation, NewJob
-from jobledger_service.ledger.commands import CancelJob, CreateJob
-from jobledger_service.ledger.committer import BATCH
-from jobledger_service.ledger.ports import Inputs
-from jobledger_service.ledger.working import WorkingSet
-from jobledger_service.rpc.in_flight import HARD, WRITTEN, InFlight
-from jobledger_service.rpc.large_requests import LARGE, LargeRequests
+from jobledger_service.core.ledger.commands import CancelJob, CreateJob
+from jobledger_service.core.ledger.committer import BATCH
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.working_set import WorkingSet
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import Cancellation, NewJob
+from jobledger_service.transport.in_flight import HARD, WRITTEN, InFlight
+from jobledger_service.transport.large_requests import LARGE, LargeRequests
 
 from tests.isolation.large_jobs import ALICE, BOB, LargeLedger, is_refused, large_ledger
 from tests.support.databases import new_database

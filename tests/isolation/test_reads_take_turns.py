@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from jobledger_service.domain.limit_errors import TooManyReads
-from jobledger_service.ledger.readers import OWNER_THREADS, SharedReaders
+from jobledger_service.core.ledger.readers import OWNER_THREADS, SharedReaders
+from jobledger_service.core.model.limit_errors import TooManyReads
 
 from tests.support.bounds import BOUND
 

@@ -7,21 +7,21 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from jobledger_service.domain.errors import Refusal
-from jobledger_service.domain.job import JobSpec, job_key
-from jobledger_service.domain.leases import Lease
-from jobledger_service.domain.lifecycle import NewJob
-from jobledger_service.domain.retention import Retention
-from jobledger_service.domain.work import WorkReport
-from jobledger_service.ledger.batch import Executor
-from jobledger_service.ledger.commands import CompleteChunks, CreateJob, LeaseStatus
-from jobledger_service.ledger.cursor import Cursor
-from jobledger_service.ledger.queries import Queries
-from jobledger_service.rpc.codec import ProtoCodec
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.batch import Executor
+from jobledger_service.core.ledger.commands import CompleteChunks, CreateJob, LeaseStatus
+from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.job import JobSpec, job_key
+from jobledger_service.core.model.leases import Lease
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.retention import Retention
+from jobledger_service.core.model.work import WorkReport
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.writing import SqlWriteStore
 
 from tests.support.databases import new_database
 

@@ -8,15 +8,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobResponse
-from jobledger_service.domain import lifecycle, work
-from jobledger_service.domain.change import Step
-from jobledger_service.domain.chunk import Chunk, WorkError
-from jobledger_service.domain.job import Job
-from jobledger_service.domain.lifecycle import Cancellation
-from jobledger_service.domain.progress import ProgressReport
-from jobledger_service.domain.states import ChunkState
-from jobledger_service.domain.work import NOTHING_NEW, Failure, Release, WorkReport
-from jobledger_service.ledger.commands import (
+from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER
+from jobledger_service.core.ledger.commands import (
     CancelJob,
     CompleteChunks,
     FailChunks,
@@ -25,8 +18,15 @@ from jobledger_service.ledger.commands import (
     RetryJob,
     StopOverdue,
 )
-from jobledger_service.ledger.stored_chunks import StoredChunks
-from jobledger_service.rpc.convert import CHUNK_STATES_BY_NUMBER
+from jobledger_service.core.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model.change import Step
+from jobledger_service.core.model.chunk import Chunk, WorkError
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.lifecycle import Cancellation
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.work import NOTHING_NEW, Failure, Release, WorkReport
 from msgspec.structs import replace
 
 from tests.isolation.large_jobs import ALICE, BOB, LEASE, LargeLedger, large_ledger

@@ -15,24 +15,24 @@ from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from jobledger_service.domain.limits import SECOND
-from jobledger_service.domain.retention import Retention
-from jobledger_service.duties.folding import FoldingDuty
-from jobledger_service.duties.retention import Kept, RetentionDuty
-from jobledger_service.duties.webhook_retention import WebhookRetention
-from jobledger_service.ledger.batch import Executor
-from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.queries import Queries
-from jobledger_service.ledger.unreadable import UnreadableRows
-from jobledger_service.ledger.usage import day_of
-from jobledger_service.rpc.codec import ProtoCodec
-from jobledger_service.store.deliveries import SqlDeliveryStore
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.tables import metadata
-from jobledger_service.store.upkeep import SqlUpkeep
-from jobledger_service.store.usage import SqlUsageStore
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.batch import Executor
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.retention import Retention
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.tables import metadata
+from jobledger_service.core.store.upkeep import SqlUpkeep
+from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.retention.duty import Kept, RetentionDuty
+from jobledger_service.features.statistics.duty import FoldingDuty
+from jobledger_service.features.usage.queries import day_of
+from jobledger_service.features.usage.store import SqlUsageStore
+from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
+from jobledger_service.features.webhooks.retention_duty import WebhookRetention
 from sqlalchemy import func, select
 
 from tests.bulk.runs import ended

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-from jobledger_service.domain.job import JobSpec
-from jobledger_service.domain.lifecycle import NewJob
-from jobledger_service.domain.work import Claim
-from jobledger_service.ledger import claims
-from jobledger_service.ledger.batch import Commit
-from jobledger_service.ledger.claims import ClaimQueue
-from jobledger_service.ledger.commands import ClaimChunks, Claimed, CreateJob
-from jobledger_service.ledger.committer import Committer
+from jobledger_service.core.ledger import claims
+from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.ledger.claims import ClaimQueue
+from jobledger_service.core.ledger.commands import ClaimChunks, Claimed, CreateJob
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.work import Claim
 
 from tests.support.bounds import BOUND
 from tests.support.ledger import PATIENT, Ledger, create

@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from jobledger_service.domain.errors import Draining, JobAlreadyExists
-from jobledger_service.domain.job import JobSpec
-from jobledger_service.domain.lifecycle import NewJob
-from jobledger_service.domain.limit_errors import QueueFull
-from jobledger_service.ledger.commands import CreateJob
-from jobledger_service.ledger.committer import Committer
-from jobledger_service.ledger.write_ports import RejectedStatementError
+from jobledger_service.core.ledger.commands import CreateJob
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.write_ports import RejectedStatementError
+from jobledger_service.core.model.errors import Draining, JobAlreadyExists
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.limit_errors import QueueFull
 from msgspec.structs import replace
 
 from tests.support.ledger import PATIENT, Ledger, create

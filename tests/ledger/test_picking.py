@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.ledger.picking import FIRST_LOOK, pick
-from jobledger_service.ledger.ports import Queue
-from jobledger_service.ledger.write_ports import Demand, WaitingChunk
+from jobledger_service.core.ledger.picking import FIRST_LOOK, pick
+from jobledger_service.core.ledger.ports import Queue
+from jobledger_service.core.ledger.write_ports import Demand, WaitingChunk
 
 KINDS = ("a", "b", "c")
 

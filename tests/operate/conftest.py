@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from jobledger_service import cli
+from jobledger_service.cli import main as cli
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 

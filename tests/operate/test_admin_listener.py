@@ -12,8 +12,8 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from jobledger.v1.job_service_pb2 import ListJobsRequest
+from jobledger_service.cli.startup_checks import check_settings
 from jobledger_service.settings import Settings, WrongSettingError
-from jobledger_service.startup_checks import check_settings
 
 from tests.conftest import QUICK
 from tests.foreign.test_buf_curl import buf_curl

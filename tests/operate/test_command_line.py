@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from jobledger_client.cli import _parse
-from jobledger_service import cli
-from jobledger_service.exits import exit_status
-from jobledger_service.options import flag
-from jobledger_service.settings import Settings
-from jobledger_service.spans import SPAN, seconds_of, text_of
+from jobledger_service.cli import main as cli
+from jobledger_service.cli.exits import exit_status
+from jobledger_service.cli.options import flag
+from jobledger_service.settings import SPAN, Settings, seconds_of, text_of
 from typer.testing import CliRunner
 
 from tests.support.bounds import BOUND

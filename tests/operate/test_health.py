@@ -18,7 +18,8 @@ from jobledger.v1.system_health_pb2 import (
     GetSystemHealthRequest,
     SystemHealth,
 )
-from jobledger_service.domain.health import Status, StoreVitals, Thresholds, Vitals, findings, verdict
+from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings, verdict
 
 from tests.conftest import QUICK
 from tests.foreign.test_buf_curl import buf_curl

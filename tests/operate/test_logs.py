@@ -64,7 +64,7 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_pat
 
 PRETTY = """
 import logging
-from jobledger_service import logs
+from jobledger_service.cli import logs
 logs.set_up("debug", "pretty")
 def fails(authorization):
     raise RuntimeError("no")
@@ -94,15 +94,15 @@ async def test_a_line_is_short_whatever_was_asked_for(server: Server, api: Api):
 def test_at_debug_libraries_tell_nothing_of_their_requests():
     program = """
 import logging
-from jobledger_service import logs
+from jobledger_service.cli import logs
 logs.set_up("debug", "json")
-for name in ("jobledger_service.rpc.call", "botocore.auth", "httpcore.http11"):
+for name in ("jobledger_service.transport.call", "botocore.auth", "httpcore.http11"):
     logging.getLogger(name).debug("of %s", name)
 logging.getLogger("botocore.credentials").info("found")
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert [json.loads(line)["event"] for line in ended.stderr.splitlines()] == [
-        "of jobledger_service.rpc.call",
+        "of jobledger_service.transport.call",
         "found",
     ]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import WatchJobRequest
+from jobledger_service.cli.startup_checks import check_settings
 from jobledger_service.settings import Settings, WrongSettingError
-from jobledger_service.startup_checks import check_settings
 
 from tests.operate.conftest import Start, scrape
 from tests.support.api import Api

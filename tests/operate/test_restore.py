@@ -13,7 +13,7 @@ from click.testing import Result
 from jobledger.v1.event_pb2 import ChangeType
 from jobledger.v1.job_service_pb2 import ListChunksRequest
 from jobledger.v1.worker_service_pb2 import ClaimedChunk
-from jobledger_service import cli
+from jobledger_service.cli import main as cli
 from typer.testing import CliRunner
 
 from tests.conftest import QUICK

@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from jobledger_service import cli
-from jobledger_service.environment import OF_CLIENTS, unknown_names
+from jobledger_service.cli import main as cli
+from jobledger_service.cli.environment import OF_CLIENTS, unknown_names
+from jobledger_service.core.store.engines import without_password
 from jobledger_service.settings import Settings
-from jobledger_service.store.engines import without_password
 from typer.testing import CliRunner
 
 from tests.docs.documents import ROOT

@@ -103,7 +103,7 @@ WITHOUT = """
 import sys
 sys.modules["opentelemetry"] = None  # as if it were not installed
 sys.argv = ["jobledger-server", "serve", "--tracing", "--listen", "127.0.0.1:0"]
-from jobledger_service.cli import main
+from jobledger_service.cli.main import main
 main()
 """
 

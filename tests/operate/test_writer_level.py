@@ -11,13 +11,13 @@ from typing import Any
 import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
-from jobledger_service.domain.errors import Draining, StoreUnavailable
-from jobledger_service.domain.health import Status, StoreVitals, Thresholds, Vitals, findings
-from jobledger_service.domain.writer_level import WRITER_LEVEL, may_write
-from jobledger_service.exits import OUTDATED
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.writer_level import raise_writer_level
+from jobledger_service.core.model.errors import Draining, StoreUnavailable
+from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.core.model.writer_level import OUTDATED, WRITER_LEVEL, may_write
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.writer_level import raise_writer_level
+from jobledger_service.features.health.rules import Status, Thresholds, Vitals, findings
 from sqlalchemy import make_url, text
 
 from tests.conftest import StartServer

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from jobledger.v1.job_service_pb2 import WatchMode
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.tables import events
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.tables import events
 from sqlalchemy import select
 
 from tests.replicas.conftest import SETTINGS

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.tables import metadata
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.tables import metadata
 
 from tests.replicas.conftest import SETTINGS
 from tests.support.bounds import BOUND

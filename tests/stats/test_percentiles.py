@@ -5,9 +5,9 @@ from math import ceil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobledger_service.domain.activity import Activity
-from jobledger_service.domain.rollup import MOST, UNMEASURED, Measure, bucket_of, clamped, middle_of
-from jobledger_service.store.running import activity_of, text_of
+from jobledger_service.core.model.activity import Activity
+from jobledger_service.core.model.rollup import MOST, UNMEASURED, Measure, bucket_of, clamped, middle_of
+from jobledger_service.core.store.running_totals import activity_of, text_of
 
 MILLISECOND = 1_000
 YEARS = 10 * 365 * 86_400_000_000

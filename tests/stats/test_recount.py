@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from jobledger.v1.job_service_pb2 import DeleteJobRequest, JobLimit
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.recount import Recount, Recounted
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.recount import Recount, Recounted
 from sqlalchemy import Connection, text
 
 from tests.conftest import StartServer

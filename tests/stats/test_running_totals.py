@@ -6,17 +6,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.domain.activity import Activity
-from jobledger_service.domain.rollup import HOUR, MOST, Measure, Tally
-from jobledger_service.domain.service_kinds import BULK
-from jobledger_service.ledger.stats import StatsQuery
-from jobledger_service.ledger.write_ports import Writes
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.tables import counts, running_totals
-from jobledger_service.store.upkeep import SqlUpkeep
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.ledger.statistics import StatsQuery
+from jobledger_service.core.ledger.write_ports import Writes
+from jobledger_service.core.model.activity import Activity
+from jobledger_service.core.model.rollup import HOUR, MOST, Measure, Tally
+from jobledger_service.core.model.service_kinds import BULK
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.tables import counts, running_totals
+from jobledger_service.core.store.upkeep import SqlUpkeep
+from jobledger_service.core.store.writing import SqlWriteStore
 from sqlalchemy import select
 
 from tests.support.databases import new_database

@@ -1,12 +1,12 @@
 """What one batch did to a job is counted step by step, also what it undid again."""
 
-from jobledger_service.domain import lifecycle, work
-from jobledger_service.domain.change import Change, Step
-from jobledger_service.domain.chunk import NO_ARTIFACTS, Artifact, Chunk, WorkError
-from jobledger_service.domain.job import Job, JobSpec
-from jobledger_service.domain.retry import RetryPolicy
-from jobledger_service.domain.rollup import HOUR, UNMEASURED, Measure, Passage, Tally, bucket_of, happened
-from jobledger_service.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.ledger.stored_chunks import StoredChunks
+from jobledger_service.core.model import lifecycle, work
+from jobledger_service.core.model.change import Change, Step
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Chunk, WorkError
+from jobledger_service.core.model.job import Job, JobSpec
+from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.rollup import HOUR, UNMEASURED, Measure, Passage, Tally, bucket_of, happened
 
 CREATED, NOW = 480_000 * HOUR, 480_000 * HOUR + 90_000_000
 CLAIM = work.Claim("w", 60_000_000)

@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 from jobledger.v1.job_service_pb2 import RetryJobRequest
 from jobledger.v1.stats_pb2 import GetJobStatsRequest, JobActivity
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.migrate import migrate, upgrade
-from jobledger_service.store.tables import chunks, jobs, ledger
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.migrate import migrate, upgrade
+from jobledger_service.core.store.tables import chunks, jobs, ledger
 from sqlalchemy import insert, inspect, select, text
 
 from tests.conftest import StartServer

@@ -6,14 +6,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
-from jobledger_service.domain.webhook import Missed, Secret, Webhook, WebhookState
-from jobledger_service.domain.webhook_events import WebhookEventType
-from jobledger_service.ledger.webhook_ports import Claimed, Draft, Filled, Finished, Room
-from jobledger_service.store.deliveries import OUTLIVED, SqlDeliveryStore
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.webhooks import SqlWebhookStore
+from jobledger_service.core.model.states import DeliveryState, WebhookState
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
+from jobledger_service.features.webhooks.delivery_store import OUTLIVED, SqlDeliveryStore
+from jobledger_service.features.webhooks.event_types import WebhookEventType
+from jobledger_service.features.webhooks.ports import Claimed, Draft, Filled, Finished, Room
+from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
+from jobledger_service.features.webhooks.store import SqlWebhookStore
 from msgspec.structs import replace
 
 from tests.support.databases import new_database

@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
-from jobledger_service.domain.errors import HistoryTrimmed
-from jobledger_service.domain.filter import JobFilter
-from jobledger_service.domain.job import JobSpec
-from jobledger_service.domain.lifecycle import JobUpdate, NewJob
-from jobledger_service.domain.retention import Retention
-from jobledger_service.ledger.batch import Executor
-from jobledger_service.ledger.commands import CreateJob, DeleteJob, UpdateJob
-from jobledger_service.ledger.cursor import Cursor
-from jobledger_service.ledger.export import BEGIN, ExportPage
-from jobledger_service.ledger.ports import Inputs
-from jobledger_service.rpc.codec import ProtoCodec
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.exporting import SqlExportStore
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.upkeep import SqlUpkeep
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.batch import Executor
+from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
+from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.model.errors import HistoryTrimmed
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
+from jobledger_service.core.model.retention import Retention
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.upkeep import SqlUpkeep
+from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.exports.export import BEGIN, ExportPage
+from jobledger_service.features.exports.store import SqlExportStore
 
 from tests.conftest import StartServer
 from tests.support.api import Api

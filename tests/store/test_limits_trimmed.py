@@ -5,10 +5,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.tables import limits
-from jobledger_service.store.upkeep import SqlUpkeep
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.tables import limits
+from jobledger_service.core.store.upkeep import SqlUpkeep
 from sqlalchemy import insert, select, update
 
 from tests.support.databases import new_database

@@ -8,20 +8,20 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jobledger_service.domain.filter import Facts, JobFilter, TimeRange
-from jobledger_service.domain.job import JobSpec
-from jobledger_service.domain.lifecycle import NewJob, create
-from jobledger_service.domain.search import MOST_SEARCHED, words
-from jobledger_service.domain.service_kinds import BULK
-from jobledger_service.domain.states import JobState
-from jobledger_service.ledger.ports import Inputs
-from jobledger_service.ledger.read_ports import Listing, Order, View
-from jobledger_service.ledger.write_ports import Writes
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.listing import Budget
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.read_ports import Listing, Order, View
+from jobledger_service.core.ledger.write_ports import Writes
+from jobledger_service.core.model.filter import Facts, JobFilter, TimeRange
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import NewJob, create
+from jobledger_service.core.model.search import MOST_SEARCHED, words
+from jobledger_service.core.model.service_kinds import BULK
+from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.listing import Budget
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.writing import SqlWriteStore
 from msgspec.structs import replace
 
 from bench.crowd import Crowd

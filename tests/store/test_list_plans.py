@@ -3,12 +3,12 @@
 from typing import Any, Self
 
 import pytest
-from jobledger_service.domain.filter import JobFilter, TimeRange
-from jobledger_service.domain.states import ENDED, JobState
-from jobledger_service.ledger.read_ports import Listing, Order, PageKey
-from jobledger_service.store.engines import Database
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.routes import Steps, routes
+from jobledger_service.core.ledger.read_ports import Listing, Order, PageKey
+from jobledger_service.core.model.filter import JobFilter, TimeRange
+from jobledger_service.core.model.states import ENDED, JobState
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.routes import Steps, routes
 from msgspec.structs import replace
 from sqlalchemy import event
 

@@ -6,27 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.domain.delivery import Attempt, Delivery, DeliveryState
-from jobledger_service.domain.filter import JobFilter, TimeRange
-from jobledger_service.domain.rollup import HOUR, Tally
-from jobledger_service.domain.states import JobState
-from jobledger_service.domain.webhook import Secret, Webhook
-from jobledger_service.domain.webhook_events import WebhookEventType
-from jobledger_service.ledger.export import Place
-from jobledger_service.ledger.stats import StatsQuery
-from jobledger_service.ledger.webhook_ports import Draft, Filled, Finished, Room
-from jobledger_service.ledger.write_ports import Writes
-from jobledger_service.store.deliveries import SqlDeliveryStore
-from jobledger_service.store.due import SqlLookout
-from jobledger_service.store.engines import Database, open_database
-from jobledger_service.store.exporting import SqlExportStore
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.row_sets import RowSets
-from jobledger_service.store.tables import chunks, job_words, jobs
-from jobledger_service.store.upkeep import SqlUpkeep
-from jobledger_service.store.webhooks import SqlWebhookStore
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.ledger.statistics import StatsQuery
+from jobledger_service.core.ledger.write_ports import Writes
+from jobledger_service.core.model.filter import JobFilter, TimeRange
+from jobledger_service.core.model.rollup import HOUR, Tally
+from jobledger_service.core.model.states import DeliveryState, JobState
+from jobledger_service.core.store.due import SqlLookout
+from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.row_sets import RowSets
+from jobledger_service.core.store.tables import chunks, job_words, jobs
+from jobledger_service.core.store.upkeep import SqlUpkeep
+from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.exports.export import Place
+from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
+from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
+from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
+from jobledger_service.features.webhooks.event_types import WebhookEventType
+from jobledger_service.features.webhooks.ports import Draft, Filled, Finished, Room
+from jobledger_service.features.webhooks.rules import Secret, Webhook
+from jobledger_service.features.webhooks.store import SqlWebhookStore
 from sqlalchemy import event
 
 
@@ -82,14 +83,14 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
 
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
-    assert SqlLookout(database, 0).due(1) == []
+    assert SqlLookout(database, 0, WEBHOOKS_DUE).due(1) == []
     for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
         plans.hold(index)
 
 
 def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
     plans = Plans(database)
-    assert SqlLookout(database, 0).due(1) == []
+    assert SqlLookout(database, 0, WEBHOOKS_DUE).due(1) == []
     assert SqlReadStore(database).free_slots(10) == []
     assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
     found = [step for step in plans.steps if " limits" in step]

@@ -8,8 +8,8 @@ from pathlib import Path
 from uuid import uuid4
 
 import psycopg
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.migrate import upgrade
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.migrate import upgrade
 
 STORES = ["sqlite", "postgresql"]
 TEMPLATE = "jobledger_template"

@@ -6,16 +6,16 @@ from typing import Self
 
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse
-from jobledger_service.feed.feed import LiveFeed
-from jobledger_service.ledger.entry import Entry
-from jobledger_service.ledger.feed_ports import Subscription
-from jobledger_service.ledger.queries import Queries
-from jobledger_service.ledger.read_ports import EventRow
-from jobledger_service.rpc.codec import ProtoCodec
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.tables import events, ledger
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.ledger.feed.live_feed import LiveFeed
+from jobledger_service.core.ledger.feed_ports import Subscription
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.tables import events, ledger
 from sqlalchemy import delete, insert, update
 
 from tests.support.databases import new_database

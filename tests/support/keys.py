@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from jobledger.v1.admin_service_pb2 import CreateApiKeyRequest, CreateApiKeyResponse, Role
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
-from jobledger_service.key_desk import DatabaseDesk
+from jobledger_service.cli.key_backends import DatabaseDesk
 
 from tests.support.api import Api
 

@@ -3,18 +3,18 @@
 from itertools import count
 from pathlib import Path
 
-from jobledger_service.domain.job import JobSpec
-from jobledger_service.domain.lifecycle import NewJob
-from jobledger_service.domain.retention import Retention
-from jobledger_service.ledger.batch import Commit, Executor
-from jobledger_service.ledger.commands import CreateJob
-from jobledger_service.ledger.committer import QueueBounds
-from jobledger_service.ledger.cursor import Cursor
-from jobledger_service.rpc.codec import ProtoCodec
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.migrate import upgrade
-from jobledger_service.store.reading import SqlReadStore
-from jobledger_service.store.writing import SqlWriteStore
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.batch import Commit, Executor
+from jobledger_service.core.ledger.commands import CreateJob
+from jobledger_service.core.ledger.committer import QueueBounds
+from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.retention import Retention
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.writing import SqlWriteStore
 
 from tests.support.bounds import BOUND
 

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
-from jobledger_service.domain.errors import HistoryTrimmed
-from jobledger_service.domain.filter import JobFilter
-from jobledger_service.domain.states import JobState
-from jobledger_service.feed.page import MAX_PAGE_BYTES, PAGE, NoProgressError, Page
-from jobledger_service.feed.ring import Ring
-from jobledger_service.feed.subscription import FeedSubscription
-from jobledger_service.ledger.read_ports import EventRow
-from jobledger_service.ledger.watch import Mode, Watch
-from jobledger_service.rpc.codec import ProtoCodec
-from jobledger_service.store.upkeep import SqlUpkeep
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, PAGE, NoProgressError, Page
+from jobledger_service.core.ledger.feed.ring import Ring
+from jobledger_service.core.ledger.feed.subscription import FeedSubscription
+from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.ledger.watch import Mode, Watch
+from jobledger_service.core.model.errors import HistoryTrimmed
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.upkeep import SqlUpkeep
 
 from tests.support.bounds import BOUND
 from tests.support.feeds import FeedLedger, codec, entry_of, event_of, read_to

@@ -4,9 +4,9 @@ import socket
 from typing import Any
 
 import pytest
-from jobledger_service.duties.addresses import is_public
-from jobledger_service.duties.name_lookups import NameLookups
-from jobledger_service.duties.webhook_post import HttpPost
+from jobledger_service.features.webhooks.addresses import is_public
+from jobledger_service.features.webhooks.http_post import HttpPost
+from jobledger_service.features.webhooks.name_lookups import NameLookups
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND

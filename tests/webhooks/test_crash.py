@@ -7,8 +7,8 @@ import threading
 import grpc
 import pytest
 from jobledger.v1 import webhook_pb2 as hooks
-from jobledger_service.store.engines import open_database
-from jobledger_service.store.tables import events, ledger, webhook_place
+from jobledger_service.core.store.engines import open_database
+from jobledger_service.core.store.tables import events, ledger, webhook_place
 from sqlalchemy import delete, update
 
 from tests.conftest import QUICK, StartServer

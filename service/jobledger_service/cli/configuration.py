@@ -1,0 +1,81 @@
+"""The settings in force, as people and programs read them; what is secret is masked."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Final
+
+from pydantic import SecretStr
+
+from jobledger_service.core.store.engines import without_password
+from jobledger_service.settings import Settings
+
+from .environment import variable
+
+MASK: Final = "***"
+_SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")
+
+
+class Form(StrEnum):
+    """How the settings are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    ENV = "env"
+
+
+def shown(settings: Settings) -> dict[str, object]:
+    """Return the settings, secrets masked."""
+    return {name: masked(name, value) for name, value in settings.model_dump(mode="json").items()}
+
+
+def masked(name: str, value: object) -> object:
+    """Return the value of a setting as it may be shown."""
+    if value in (None, ""):
+        return value
+    if isinstance(value, SecretStr) or _SECRET.search(name):
+        return MASK
+    return without_password(value) if isinstance(value, str) else value
+
+
+def render(settings: Settings, sources: Mapping[str, str], form: Form) -> str:
+    """Return the settings with where each comes from, as text."""
+    return _FORMS[form](shown(settings), sources)
+
+
+def _json(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
+    return json.dumps({name: {"value": value, "source": sources[name]} for name, value in values.items()}, indent=2)
+
+
+def _env(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
+    """Return lines that a shell or an env file takes; what is not set or is masked is commented out."""
+    return "\n".join(
+        f"{_comment(value)}{variable(name)}={shlex.quote(_text(value))}  # {sources[name]}"
+        for name, value in values.items()
+    )
+
+
+def _comment(value: object) -> str:
+    return "# " if value is None or MASK in str(value) else ""
+
+
+def _table(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
+    rows = [("SETTING", "VALUE", "FROM")]
+    rows += [(name, "none" if value is None else _text(value), sources[name]) for name, value in values.items()]
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    return "\n".join(f"{name:{widths[0]}}  {value:{widths[1]}}  {source}" for name, value, source in rows)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+_FORMS: Final[Mapping[Form, Callable[[Mapping[str, object], Mapping[str, str]], str]]] = {
+    Form.TABLE: _table,
+    Form.JSON: _json,
+    Form.ENV: _env,
+}

@@ -1,0 +1,37 @@
+"""Names in the environment that look like settings of a server, and are none."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+from jobledger_service.settings import Settings
+
+PREFIX: Final = "JOBLEDGER_"
+TRACEBACK: Final = "JOBLEDGER_TRACEBACK"
+"""Asks the command lines for the traceback of a defect."""
+OF_CLIENTS: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
+"""What the SDK's command line reads: a machine may well have all of them."""
+
+
+def variable(setting: str) -> str:
+    """Return the environment variable of a setting."""
+    return PREFIX + setting.upper()
+
+
+NAMES: Final = tuple(sorted(variable(name) for name in Settings.model_fields))
+
+
+def unknown_names(environment: Iterable[str]) -> list[str]:
+    """Return a sentence for each variable that begins like a setting and is none, with the nearest that is one."""
+    known = OF_CLIENTS.union(NAMES)
+    strays = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
+    return [_sentence(name) for name in strays]
+
+
+def _sentence(name: str) -> str:
+    # Without the prefix, which makes all of them alike.
+    nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1)
+    advice = (
+        f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists those that there are"
+    )
+    return f"{name} in the environment is not a setting: {advice}"

@@ -1,0 +1,51 @@
+"""Structured logs on standard error: JSON for machines, colours for a terminal."""
+
+import logging
+import sys
+from typing import Final, Literal
+
+import structlog
+
+OWN: Final = "jobledger_service"
+"""The logger above all of ours."""
+
+
+def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
+    """Send everything that is logged, here and in libraries, through structlog.
+
+    At debug, libraries stay at info: those of buckets would tell the tokens that their requests carry.
+    """
+    pretty = form == "pretty" or (form == "auto" and sys.stderr.isatty())
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    rendered: list[structlog.typing.Processor] = (
+        # Its own choice of tracebacks shows local variables, with what callers sent and the database's URL.
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if pretty
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel("INFO" if level == "debug" else level.upper())
+    logging.getLogger(OWN).setLevel(level.upper())
+    logging.getLogger("alembic").setLevel("WARNING")
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *(one for one in shared if not isinstance(one, structlog.stdlib.ExtraAdder)),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )

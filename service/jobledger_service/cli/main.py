@@ -1,0 +1,296 @@
+"""The command line of the server."""
+
+import sys
+from contextlib import closing
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import uvloop
+from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
+from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
+from pydantic import ValidationError
+
+from jobledger_service import VERSION
+from jobledger_service.core.store.backup import back_up, restore
+from jobledger_service.core.store.engines import must_exist, open_database
+from jobledger_service.core.store.epochs import begin_epoch
+from jobledger_service.core.store.migrate import SchemaError, check, prepare, upgrade
+from jobledger_service.core.store.recount import Recount
+from jobledger_service.core.store.time_limits import UNLIMITED
+from jobledger_service.settings import Settings, WrongSettingError, seconds_of
+
+from . import logs
+from .configuration import Form, masked, render
+from .connection import ApiKey, CaFile, CertFile, Connection, File, KeyFile, Tls, credentials_of
+from .exits import CONFIGURATION, exit_status, logged, refuse_unknown_names, say, told
+from .health_report import HEALTHY, as_json, as_text
+from .keys import keys
+from .options import flag, option, source_of, takes_settings
+from .own_tls import name_in
+from .startup_checks import check_ports_are_free, check_settings
+from .supervisor import supervise
+
+cli = typer.Typer(
+    name="jobledger-server",
+    help="Jobledger: the system of record for long-running jobs.",
+    no_args_is_help=True,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+cli.add_typer(keys)
+
+
+def _seconds(word: str | float) -> float:
+    """Return a span of time in seconds; a default is there as a number already."""
+    try:
+        return seconds_of(word) if isinstance(word, str) else word
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+class Report(StrEnum):
+    """How the health is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def _show_version(asked: bool | None) -> None:  # noqa: FBT001  typer calls it so
+    if asked:
+        typer.echo(f"jobledger-server {VERSION}")
+        raise typer.Exit
+
+
+Version = Annotated[bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")]
+
+
+@cli.callback()
+def _root(version: Version = None) -> None:
+    """Jobledger: the system of record for long-running jobs."""
+
+
+@cli.command("serve")
+@takes_settings
+def serve_command(given: dict[str, Any]) -> None:
+    """Serve until SIGTERM or Ctrl-C, then drain.
+
+    Begin with: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
+    """
+    settings = _settings(given)
+    logs.set_up(settings.log_level, settings.log_format)
+    with told():
+        check_settings(settings)
+        if settings.tracing and settings.processes == 1:
+            _export_traces()
+        from jobledger_service.app import serve  # noqa: PLC0415  what the server is made of takes half of the start
+
+        if settings.processes == 1:
+            check_ports_are_free(settings)
+        serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
+        with logged():
+            status = uvloop.run(serving)
+        raise typer.Exit(status)
+
+
+@cli.command("config")
+@takes_settings
+def config_command(
+    context: typer.Context,
+    given: dict[str, Any],
+    output: Annotated[Form, typer.Option("--output", "-o", help="How to print them.")] = Form.TABLE,
+) -> None:
+    """Print the settings that `serve` would have with the same flags and environment, and where each comes from.
+
+    Passwords are masked. Begin with: jobledger-server config --output env
+    """
+    settings = _settings(given)
+    with told():
+        check_settings(settings)
+    sources = {name: source_of(context, name) for name in type(settings).model_fields}
+    typer.echo(render(settings, sources, output))
+
+
+@cli.command()
+def migrate(
+    database: Annotated[str | None, option("database")] = None,
+    *,
+    check_only: Annotated[bool, typer.Option("--check", help="Only say whether the schema fits.")] = False,
+) -> None:
+    """Bring the database's schema to this version; with --check, exit with 1 if it is not.
+
+    A server does this by itself on SQLite. On PostgreSQL, run it before the servers of a new version start.
+    """
+    given: dict[str, Any] = {"database": database} if database else {}
+    settings = _settings(given)
+    with told(), closing(open_database(settings.database, UNLIMITED)) as opened:
+        try:
+            done = check(opened) if check_only else upgrade(opened)
+        except SchemaError as error:
+            say(str(error))
+            raise typer.Exit(1) from None
+    typer.echo("the schema was brought to this version" if done else "the schema is of this version")
+
+
+@cli.command("backup")
+def backup_command(
+    file: Annotated[Path, typer.Argument(help="Where to write the copy; it must not exist yet.")],
+    database: Annotated[str | None, option("database")] = None,
+) -> None:
+    """Copy an SQLite database to a file, also while a server writes to it.
+
+    The copy is the state of one moment, is checked, and appears under its name only when it is whole.
+    Begin with: jobledger-server backup jobledger-backup.db
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        position = back_up(settings.database, file, _Progress())
+    typer.echo(f"{file} holds the ledger up to position {position}")
+
+
+@cli.command("recount")
+def recount_command(database: Annotated[str | None, option("database")] = None) -> None:
+    """Make counts of jobs, words for searches and what limits count right again, from the jobs.
+
+    It prints a line for each derived table, also for those that cannot be derived again.
+
+    On PostgreSQL servers may run and write meanwhile; on SQLite stop the server first.
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        must_exist(settings.database)
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
+            prepare(opened)
+            done = Recount(opened, partial(typer.echo, err=True)).run()
+    for line in done.lines():
+        typer.echo(line)
+    if done.unreadable:
+        say(f"{done.unreadable:,} jobs cannot be read: the log names them; their words stayed as they were")
+
+
+@cli.command("restore")
+def restore_command(
+    file: Annotated[Path, typer.Argument(help="The back-up, which stays as it is.")],
+    database: Annotated[str | None, option("database")] = None,
+) -> None:
+    """Make an SQLite database of a back-up, where there is none, and begin a new epoch.
+
+    Cursors, page tokens and lease tokens from before the restore are refused from then on, whatever is written next.
+    Begin with: jobledger-server restore jobledger-backup.db --database sqlite:///jobledger.db
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        position = restore(file, settings.database, _Progress())
+    typer.echo(f"{settings.database} holds the ledger up to position {position}, in a new epoch")
+
+
+@cli.command("new-epoch")
+def new_epoch_command(database: Annotated[str | None, option("database")] = None) -> None:
+    """Begin a new epoch in a database that was restored by other means, such as pg_restore; no server may run on it.
+
+    Cursors, page tokens and lease tokens from before are refused from then on, whatever is written next.
+    """
+    settings = _settings({"database": database} if database else {})
+    with told():
+        must_exist(settings.database)
+        with closing(open_database(settings.database, UNLIMITED)) as opened:
+            prepare(opened)
+            position = begin_epoch(opened)
+    typer.echo(f"a new epoch begins after position {position}")
+
+
+class _Progress:
+    """Shows how much was copied, a line for each tenth."""
+
+    def __init__(self) -> None:
+        self._shown = -1
+
+    def __call__(self, copied: int, pages: int) -> None:
+        tenth = copied * 10 // max(pages, 1)
+        if tenth > self._shown:
+            self._shown = tenth
+            typer.echo(f"{tenth * 10:3} %  {copied:,} of {pages:,} pages", err=True)
+
+
+@cli.command("health")
+def health_command(
+    target: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The server. [default: where `serve` would listen]")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(parser=_seconds, metavar="SPAN", help="Until the server counts as unreachable.")
+    ] = 5.0,
+    api_key: ApiKey = "",
+    *,
+    tls: Tls = False,
+    ca_file: CaFile = None,
+    cert_file: CertFile = None,
+    key_file: KeyFile = None,
+    output: Annotated[Report, typer.Option("--output", "-o", help="How to print it.")] = Report.TEXT,
+) -> None:
+    """Ask a running server how it fares; exit with 0 when healthy, 1 when not, and 69 when there is no answer.
+
+    A server with keys tells an admin alone; exit with 77 for others. Without --target it asks the server that has the
+    same settings, over TLS when it has a certificate, which is then trusted by itself.
+    """
+    with told():
+        if target:
+            connection = Connection(target, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
+        else:
+            connection = _own_server(_settings({}), api_key, (ca_file, cert_file, key_file), tls=tls)
+        health = connection.ask(AdminServiceStub, "GetSystemHealth", GetSystemHealthRequest(), timeout).health
+    typer.echo(as_json(health) if output is Report.JSON else as_text(health))
+    raise typer.Exit(int(health.status != HEALTHY))
+
+
+def _own_server(settings: Settings, api_key: str, files: tuple[File, File, File], *, tls: bool) -> Connection:
+    """Return where `serve` would listen, over TLS when it would speak that: then its own certificate is trusted."""
+    ca_file, cert_file, key_file = files
+    where, name = _reachable(settings.listen), ""
+    if settings.tls_cert and settings.tls_key and not ca_file:
+        ca_file, name = settings.tls_cert, name_in(settings.tls_cert, settings.tls_key)
+    if settings.tls_client_ca and not cert_file:
+        raise WrongSettingError("--tls-client-ca: the server asks for a certificate: give --cert-file and --key-file")
+    return Connection(where, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls), name)
+
+
+def _reachable(listen: str) -> str:
+    """Return where to call a server that listens there: one on all addresses is on the loopback one too."""
+    host, _, port = listen.rpartition(":")
+    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host) + f":{port}"  # noqa: S104  it is not bound to
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    """Return the settings: what was given, else what the environment says; exit where either cannot be."""
+    refuse_unknown_names()
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = str(problem["loc"][0])
+            value, rule = repr(masked(name, problem["input"])), problem["msg"].removeprefix("Value error, ")
+            say(f"{flag(name)}: {rule}" if value in rule else f"{flag(name)}: {value}: {rule}")
+        raise typer.Exit(CONFIGURATION) from None
+
+
+def _export_traces() -> None:
+    try:
+        from jobledger_service.transport.tracing import export  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise WrongSettingError(f"--tracing needs the extra: pip install 'jobledger-service[otel]' ({error})") from None
+    export()
+
+
+def _ready(address: str) -> None:
+    print(f"jobledger listening on {address}", flush=True)  # noqa: T201
+
+
+def main() -> None:
+    """Run the command line."""
+    command = typer.main.get_command(cli)
+    sys.exit(exit_status(lambda: command.main(prog_name="jobledger-server", standalone_mode=False)))

@@ -1,0 +1,1 @@
+"""Jobs, chunks and their ledger: why Jobledger exists."""

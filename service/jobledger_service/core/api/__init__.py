@@ -1,0 +1,1 @@
+"""JobService and WorkerService: requests to commands, values to messages."""

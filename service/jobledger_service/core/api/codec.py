@@ -1,0 +1,258 @@
+"""Watch messages as bytes: an event is encoded once, whoever many watch it.
+
+The messages of WatchJob and WatchJobs have the same fields, so that one encoding serves both. Encoded messages are put
+together without decoding them: appended fields replace single values, add to repeated ones and merge into nested ones
+(https://protobuf.dev/programming-guides/encoding/#last-one-wins).
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, Final, cast
+
+from google.protobuf.message import DecodeError
+from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
+from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
+from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
+from msgspec.structs import replace
+
+from jobledger_service.core.ledger.entry import Encoded, Entry, Place, Record
+from jobledger_service.core.ledger.read_ports import EventRow, JobRead
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.errors import JobUnreadable
+from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
+from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+
+from . import convert
+from .unreadable import check_job
+
+# Looking a value up in its enum takes a call each time.
+_CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
+_DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+_LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
+_CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
+_NO_CURSOR: Final = b"\x12\x00"
+"""Field 2, of length 0: takes a cursor away from a message that has one."""
+
+MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024
+"""What a message of a watch may have at most: clients of gRPC take 4 MiB, unless they say otherwise."""
+MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
+"""Where merging leaves chunks out; the message that is merged into may have as much again as the bound leaves."""
+
+TOO_MANY: Final = CHUNKS_IN_VIEW + 1
+"""As a chunk_count: these chunks cannot be merged into another message."""
+
+
+class ProtoCodec:
+    """Makes and reads the messages that the ledger stores and the feed hands out."""
+
+    def __init__(self, unreadable: UnreadableRows | None = None) -> None:
+        self._unreadable = unreadable or UnreadableRows()
+
+    def encode(self, record: Record) -> Encoded:
+        """Return the message of a record, without its position and the time of its commit."""
+        ranged, single = _ranges(record)
+        head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
+        convert.fill_job(head.job, record.job)
+        _fill_event(head.event, record)
+        chunks = _chunks_message(single) if single else b""
+        previous = None if record.previous is None else _job_message(record.previous)
+        return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single), previous)
+
+    def seal(self, encoded: Encoded, cursor: bytes, place: Place) -> bytes:
+        """Return the finished message."""
+        end = Message(cursor=cursor)
+        end.event.position = place.position
+        convert.fill_time(end.event.commit_time, place.commit_time)
+        return encoded.head + encoded.chunks + end.SerializeToString()
+
+    def open(self, row: EventRow) -> Entry:
+        """Return the entry of a stored event; one that cannot be read has an empty message, and no facts."""
+        try:
+            return self._entry(row)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
+            self._unreadable.add("feed", f"the event at position {row.position}", error)
+            return Entry(row.position, row.job_key, 0, None, None, ended=False, message=b"", chunks=b"", chunk_count=0)
+
+    def _entry(self, row: EventRow) -> Entry:
+        message = Message.FromString(row.message)
+        last = facts(message.job)
+        deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
+        count = TOO_MANY if message.chunk_ranges else len(message.chunks)
+        return Entry(
+            position=row.position,
+            job_key=row.job_key,
+            revision=message.job.revision,
+            before=None if row.before is None else facts(message.job, row.before),
+            after=None if deleted else last,
+            ended=last.state in ENDED,
+            message=row.message,
+            chunks=Message(chunks=message.chunks).SerializeToString() if message.chunks else b"",
+            chunk_count=count,
+            ready=_ready(message),
+        )
+
+    def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
+        """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
+
+        The last chunks are left out when it would be too large.
+        """
+        try:
+            check_job(read)
+            return _snapshot(read, cursor)
+        except Exception as error:
+            self._unreadable.add("watch", read.job.key, error)
+            raise JobUnreadable(read.job.spec.job_id) from error
+
+    def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
+        """Return the message of a snapshot of many jobs that names those that cannot be shown."""
+        kind = WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT
+        return WatchJobsResponse(type=kind, unreadable_job_ids=job_ids).SerializeToString()
+
+    def merge(self, latest: Entry, earlier: Sequence[Entry], cursor: bytes) -> bytes:
+        """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
+        message = latest.message
+        if earlier:
+            count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
+            size = sum(len(entry.chunks) for entry in earlier)
+            omitted = count >= TOO_MANY or size + len(message) > MAX_MERGED_BYTES
+            chunks = b"" if omitted else b"".join(entry.chunks for entry in earlier)
+            message = (
+                chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
+            )
+        return message if cursor else message + _NO_CURSOR
+
+    def left(self, message: bytes) -> bytes:
+        """Return the message as the one that tells that a job no longer matches; a deletion stays one."""
+        return message + _LEFT
+
+    def audited(self, position: int, message: bytes) -> bytes | None:
+        """Return what the audit trail keeps of a stored message: the event alone, and no mere progress.
+
+        Of one that cannot be read it keeps nothing.
+        """
+        try:
+            event = Message.FromString(message).event
+        except DecodeError as error:
+            self._unreadable.add("retention", f"the event at position {position}", error)
+            return None
+        if all(change.type == event_pb2.CHANGE_TYPE_PROGRESSED for change in event.changes):
+            return None
+        return Message(event=event).SerializeToString()
+
+    def bookmark(self, cursor: bytes) -> bytes:
+        """Return a message that is a cursor alone."""
+        return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()
+
+
+def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
+    message.job_id = record.job.spec.job_id
+    message.owner = record.job.spec.owner
+    message.revision = record.job.revision
+    for change in record.changes:
+        convert.fill_change(message.changes.add(), change)
+
+
+def _snapshot(read: JobRead, cursor: bytes) -> bytes:
+    message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
+    convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
+    parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
+    omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
+    for chunk in read.chunks:
+        part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
+        left -= len(part)
+        if left < 0:
+            omitted = True
+            break
+        parts.append(part)
+    if omitted:
+        parts.append(_CHUNKS_OMITTED)
+    return b"".join(parts)
+
+
+def _snapshot_chunk(chunk: Chunk, raw: bytes | None) -> bytes:
+    """Return what adds a chunk to the job of an encoded message."""
+    message = Message()
+    convert.fill_chunk(message.job.chunks.add(), chunk, raw)
+    return message.SerializeToString()
+
+
+def _chunks_message(chunks: Sequence[Chunk]) -> bytes:
+    message = Message()
+    for chunk in chunks:
+        convert.fill_chunk(message.chunks.add(), chunk)
+    return message.SerializeToString()
+
+
+def _job_message(job: Job) -> bytes:
+    message = Message()
+    convert.fill_job(message.job, job)
+    return message.SerializeToString()
+
+
+def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
+    """Return the runs of chunks that are told by their state alone, and the chunks that are told one by one."""
+    imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
+    swept = [(run.first, run.last, run.state) for run in record.ranges]
+    if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
+        return [_range(*run) for run in swept], list(record.chunks)
+    single: list[Chunk] = []
+    told: list[Chunk] = []
+    for chunk in record.chunks:
+        (told if imported or _plain(chunk) else single).append(chunk)
+    return [_range(*run) for run in chain(swept, _runs(told))], single
+
+
+def _runs(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int, ChunkState]]:
+    """Yield the first and the last index of chunks that follow each other in one state, and that state."""
+    first, last, state = 0, -1, None
+    for chunk in chunks:
+        index = chunk.index
+        if state is not chunk.state or index != last + 1:
+            if state is not None:
+                yield first, last, state
+            first, state = index, chunk.state
+        last = index
+    if state is not None:
+        yield first, last, state
+
+
+def _range(first: int, last: int, state: ChunkState) -> chunk_pb2.ChunkRange:
+    return chunk_pb2.ChunkRange(first_index=first, last_index=last, state=convert.CHUNK_STATES[state])
+
+
+def _plain(chunk: Chunk) -> bool:
+    return chunk.state is ChunkState.CANCELLED or (chunk.state is ChunkState.PENDING and chunk.not_before is None)
+
+
+def _ready(message: Message) -> int:
+    if message.job.HasField("slot_wait"):
+        return 0
+    if any(change.type == event_pb2.CHANGE_TYPE_SLOT_GRANTED for change in message.event.changes):
+        return int(message.job.chunks_summary.pending)
+    pending = chunk_pb2.ChunkState.CHUNK_STATE_PENDING
+    ranges = sum(run.last_index - run.first_index + 1 for run in message.chunk_ranges if run.state == pending)
+    return ranges + sum(chunk.state == pending and not chunk.HasField("not_before") for chunk in message.chunks)
+
+
+def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message with times
+    return getattr(message, name).ToMicroseconds() if message.HasField(name) else None
+
+
+def facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mapping from JSON
+    """Return what a filter looks at, with the values in `but` in place of the job's."""
+    values = {
+        "state": convert.JOB_STATES_BY_NUMBER[job.state],
+        "priority": job.priority,
+        "display_name": job.display_name,
+        "error": job.error.message,
+        "labels": dict(job.labels),
+        "update_time": job.update_time.ToMicroseconds(),
+        "end_time": _micros(job, "end_time"),
+        **(but or {}),
+    }
+    values["state"] = JobState(cast("str", values["state"]))
+    return Facts(owner=job.owner, kind=job.kind, create_time=job.create_time.ToMicroseconds(), **cast("Any", values))

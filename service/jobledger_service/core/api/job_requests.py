@@ -1,0 +1,311 @@
+"""Requests of JobService as commands and queries."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from google.protobuf.message import Message
+from jobledger.v1 import chunk_pb2, job_pb2, job_service_pb2
+from jobledger.v1 import job_service_pb2 as api
+
+from jobledger_service.core.ledger import commands
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.model import limits
+from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
+from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.slots import MOST_RUNNING, Limit, kind_scope, label_scope
+from jobledger_service.transport.identity import Caller
+
+from .checks import JOB_ID, Checks
+from .list_requests import labels
+
+DAY: Final = 86_400 * SECOND
+MOST_INPUT_OF_JOB: Final = 2 * 1024 * 1024
+_DEFAULT: Final = RetryPolicy()
+
+
+NewId = Callable[[], str]
+
+
+def fingerprint(request: Message, *, but: Iterable[str] = ()) -> bytes:
+    """Return a mark of what a request asks for, apart from some texts, which are taken out of it for a moment."""
+    texts = {name: getattr(request, name) for name in but}
+    for name in texts:
+        request.ClearField(name)
+    mark = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+    for name, text in texts.items():
+        setattr(request, name, text)
+    return mark
+
+
+def create_job(
+    request: api.CreateJobRequest, caller: Caller, new_id: NewId, traceparent: str = ""
+) -> commands.CreateJob:
+    """Return the command of CreateJob; `traceparent` is the trace that the call belongs to."""
+    checks = Checks()
+    mark = fingerprint(request, but=["request_id"])
+    new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark, traceparent)
+    limits_along = limits_of_job(checks, request, caller.owner)
+    checks.done()
+    return commands.CreateJob(new, caller.name, request.request_id, inputs, limits_along)
+
+
+def new_job(
+    checks: Checks, request: api.CreateJobRequest, owner: str, job_id: str, mark: bytes, traceparent: str = ""
+) -> tuple[NewJob, Inputs]:
+    """Return the job that a request describes, and its inputs."""
+    _check_names(checks, request)
+    sizes = _sizes(checks, request)
+    spec = JobSpec(
+        owner=owner,
+        job_id=job_id,
+        kind=request.kind,
+        fingerprint=mark,
+        retry_policy=_retry_policy(checks, request.retry_policy) if request.HasField("retry_policy") else _DEFAULT,
+        failure_policy=_failure_policy(checks, request.failure_policy),
+        stages=_stages(checks, request.stages) if request.stages else (),
+        traceparent=traceparent,
+    )
+    new = NewJob(
+        spec=spec,
+        sizes=sizes,
+        display_name=request.display_name,
+        priority=read_priority(checks, request),
+        labels=labels(checks, "labels", request.labels),
+        expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+    )
+    return new, _inputs(checks, request)
+
+
+def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
+    request_id(checks, request.request_id)
+    if request.job_id:
+        checks.job_id("job_id", request.job_id)
+    checks.kind("kind", request.kind)
+    checks.not_reserved("kind", request.kind)
+    checks.at_most("display_name", request.display_name, 1_024)
+
+
+def request_id(checks: Checks, value: str) -> None:
+    """A request_id is empty or not too long."""
+    checks.at_most("request_id", value, 128)
+
+
+def read_priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  several messages have one
+    """Return the priority that a request gives, else the one of jobs that say nothing."""
+    if not request.HasField("priority"):
+        return limits.DEFAULT_PRIORITY
+    checks.within("priority", request.priority, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    return int(request.priority)
+
+
+def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
+    if request.chunks:
+        return _sizes_of_chunks(checks, request)
+    if not request.HasField("item_count"):
+        if request.HasField("chunk_size"):
+            checks.fault("chunk_size", "is given without item_count")
+        return sizes_of(None, 1)
+    size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
+    checks.within("chunk_size", size, 1, limits.MAX_ITEMS)
+    checks.within("item_count", request.item_count, 1, limits.MAX_ITEMS)
+    total = -(-request.item_count // max(size, 1))
+    if total > limits.MAX_CHUNKS:
+        least = -(-request.item_count // limits.MAX_CHUNKS)
+        checks.fault("chunk_size", f"{size} makes {total} chunks, more than {limits.MAX_CHUNKS}: {least} is the least")
+        return ()
+    return sizes_of(request.item_count, max(size, 1))
+
+
+def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
+    checks.count("chunks", len(request.chunks), limits.MAX_CHUNKS)
+    if request.HasField("item_count"):
+        checks.fault("item_count", "is given beside chunks, which have their own")
+    if request.HasField("chunk_size"):
+        checks.fault("chunk_size", "is given beside chunks, which are what they are")
+    sizes = []
+    for index, chunk in enumerate(request.chunks):
+        size = chunk.item_count if chunk.HasField("item_count") else 1
+        checks.within(f"chunks[{index}].item_count", size, 1, limits.MAX_ITEMS)
+        sizes.append(size)
+    if sum(sizes) > limits.MAX_ITEMS_OF_JOB:
+        checks.fault("chunks", f"have {sum(sizes)} items together, more than {limits.MAX_ITEMS_OF_JOB}")
+    return sizes
+
+
+def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
+    most = limits.MAX_INPUT_BYTES
+    own = checks.struct("input", request.input, most) if request.HasField("input") else None
+    if not request.chunks:
+        return Inputs(own)
+    of_chunks = {
+        index: checks.struct(f"chunks[{index}].input", chunk.input, most)
+        for index, chunk in enumerate(request.chunks)
+        if chunk.HasField("input")
+    }
+    together = sum(map(len, of_chunks.values()))
+    if together > MOST_INPUT_OF_JOB:
+        checks.fault("chunks", f"have {together} bytes of input together, more than {MOST_INPUT_OF_JOB}")
+    return Inputs(own, of_chunks)
+
+
+def _retry_policy(checks: Checks, given: chunk_pb2.RetryPolicy) -> RetryPolicy:
+    own, field = _DEFAULT, "retry_policy"
+    attempts = given.max_attempts if given.HasField("max_attempts") else own.max_attempts
+    checks.within(f"{field}.max_attempts", attempts, 1, 100)
+    multiplier = given.multiplier if given.HasField("multiplier") else own.multiplier
+    checks.within(f"{field}.multiplier", multiplier, 1, 10)
+    jitter = given.jitter if given.HasField("jitter") else own.jitter
+    checks.within(f"{field}.jitter", jitter, 0, 1)
+    initial, ceiling = own.initial_backoff, own.max_backoff
+    if given.HasField("initial_backoff"):
+        initial = checks.micros(f"{field}.initial_backoff", given.initial_backoff, 0, DAY)
+    if given.HasField("max_backoff"):
+        ceiling = checks.micros(f"{field}.max_backoff", given.max_backoff, initial, DAY)
+    return RetryPolicy(attempts, initial, multiplier, max(ceiling, initial), jitter)
+
+
+def _failure_policy(checks: Checks, given: int) -> FailurePolicy:
+    match given:
+        case job_pb2.FAILURE_POLICY_UNSPECIFIED | job_pb2.FAILURE_POLICY_RUN_ALL:
+            return FailurePolicy.RUN_ALL
+        case job_pb2.FAILURE_POLICY_FAIL_FAST:
+            return FailurePolicy.FAIL_FAST
+    checks.fault("failure_policy", f"{given} is not a failure policy")
+    return FailurePolicy.RUN_ALL
+
+
+def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]:
+    checks.count("stages", len(given), limits.MAX_STAGES)
+    found: dict[str, Stage] = {}
+    for index, stage in enumerate(given):
+        checks.at_most(f"stages[{index}].name", stage.name, 128, least=1)
+        if stage.name in found:
+            checks.fault(f"stages[{index}].name", f"{stage.name!r} is in the plan already")
+        weight = stage.weight if stage.HasField("weight") else 1.0
+        if not 0 < weight <= 1_000_000:  # noqa: PLR2004  the contract's bound
+            checks.fault(f"stages[{index}].weight", f"{weight:g} is not above 0 and at most 1000000")
+        found[stage.name] = Stage(stage.name, weight)
+    return tuple(found.values())
+
+
+def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.CancelJob:
+    """Return the command of CancelJob."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    how = cancellation(checks, request)
+    checks.done()
+    return commands.CancelJob(caller.owner, request.job_id, how, caller.name)
+
+
+def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
+    """Return how a request wants jobs stopped."""
+    checks.at_most("reason", request.reason, 1_024)
+    grace = limits.DEFAULT_GRACE
+    if request.HasField("grace_period"):
+        grace = checks.micros("grace_period", request.grace_period, 0, DAY)
+    return Cancellation(grace, request.reason, request.force)
+
+
+def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob:
+    """Return the command of RetryJob."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    request_id(checks, request.request_id)
+    checks.at_most("reason", request.reason, 1_024)
+    checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
+    for place, index in enumerate(request.chunk_indexes):
+        if index < 0:
+            checks.fault(f"chunk_indexes[{place}]", f"{index} is below 0")
+    checks.done()
+    mark = fingerprint(request, but=["request_id"])
+    indexes = list(request.chunk_indexes)
+    return commands.RetryJob(
+        caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark
+    )
+
+
+UPDATABLE: Final = ("priority", "display_name", "labels", "expire_time")
+
+
+def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.UpdateJob:
+    """Return the command of UpdateJob."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    fields = frozenset(request.update_mask.paths)
+    if not fields:
+        checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
+    for name in sorted(fields.difference(UPDATABLE)):
+        checks.fault("update_mask", f"{name!r} cannot be updated, only {', '.join(UPDATABLE)}")
+    if "priority" in fields and not request.HasField("priority"):
+        checks.fault("priority", "is required, as update_mask names it")
+    checks.at_most("display_name", request.display_name, 1_024)
+    new = JobUpdate(
+        fields=fields,
+        priority=read_priority(checks, request),
+        display_name=request.display_name,
+        labels=labels(checks, "labels", request.labels),
+        expire_time=checks.time_of_job("expire_time", request.expire_time) if request.HasField("expire_time") else None,
+    )
+    checks.done()
+    return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)
+
+
+def delete_job(
+    request: api.DeleteJobRequest, caller: Caller, removal: Callable[[], commands.Removal]
+) -> commands.DeleteJob:
+    """Return the command of DeleteJob; `removal` says how artifacts go with their job."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    checks.at_most("reason", request.reason, 1_024)
+    checks.done()
+    return commands.DeleteJob(
+        caller.owner,
+        request.job_id,
+        caller.name,
+        force=request.force,
+        etag=request.etag,
+        reason=request.reason,
+        removal=removal() if request.delete_artifacts else None,
+    )
+
+
+def job_id(request: Any) -> str:  # noqa: ANN401  many messages have one
+    """Return the job that a request names."""
+    if not JOB_ID.fullmatch(request.job_id):
+        checks = Checks()
+        checks.job_id("job_id", request.job_id)
+        checks.done()
+    return str(request.job_id)
+
+
+def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
+    """Return the jobs of BatchGetJobs, each once."""
+    checks = Checks()
+    checks.count("job_ids", len(request.job_ids), 500, least=1)
+    for index, name in enumerate(request.job_ids):
+        checks.job_id(f"job_ids[{index}]", name)
+    checks.done()
+    return list(dict.fromkeys(request.job_ids))
+
+
+MOST_LIMITS: Final = 8
+
+
+def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest, owner: str) -> list[Limit]:
+    """Return the limits that a job brings along."""
+    checks.count("limits", len(request.limits), MOST_LIMITS)
+    labels = request.labels
+    found: dict[str, Limit] = {}
+    for index, given in enumerate(request.limits):
+        checks.within(f"limits[{index}].max_running", given.max_running, 1, MOST_RUNNING)
+        if given.label and given.label not in labels:
+            checks.fault(f"limits[{index}].label", f"{given.label!r} is not one of the job's labels")
+            continue
+        scope = label_scope(given.label, labels[given.label]) if given.label else kind_scope(request.kind)
+        if scope in found:
+            checks.fault(f"limits[{index}]", f"is the second one over {scope!r}")
+        found[scope] = Limit(owner, scope, given.max_running, by_job=True)
+    return list(found.values())

@@ -1,0 +1,137 @@
+"""Requests that ask for some of many: filters, orders, pages."""
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+from jobledger.v1 import filter_pb2
+from jobledger.v1 import job_service_pb2 as api
+
+from jobledger_service.core.ledger.read_ports import Listing, Order, View
+from jobledger_service.core.model import limits
+from jobledger_service.core.model.filter import ANY_TIME, JobFilter, TimeRange
+from jobledger_service.core.model.search import MOST_SEARCHED, words
+from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
+from jobledger_service.transport.identity import Caller
+
+from .checks import LABEL, Checks
+from .convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
+from .owners import owner_of
+from .views import view
+
+State = TypeVar("State", JobState, ChunkState, DeliveryState)
+
+_ORDERS: Final = {
+    api.JOB_ORDER_UNSPECIFIED: Order.CREATE_TIME,
+    api.JOB_ORDER_CREATE_TIME: Order.CREATE_TIME,
+    api.JOB_ORDER_UPDATE_TIME: Order.UPDATE_TIME,
+    api.JOB_ORDER_END_TIME: Order.END_TIME,
+    api.JOB_ORDER_PRIORITY: Order.PRIORITY,
+}
+
+
+def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
+    """Return what ListJobs asks for."""
+    checks = Checks()
+    wanted = filter_of(checks, request, caller)
+    limit = page_size(checks, request.page_size, default=20, most=500)
+    order = _ORDERS.get(request.order)
+    if order is None:
+        checks.fault("order", f"{request.order} is not an order")
+    checks.done()
+    shown = view(request.view, absent=View.BASIC)
+    return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
+
+
+def page_size(checks: Checks, given: int, *, default: int, most: int) -> int:
+    """Return how many to list: more than the most is taken as the most."""
+    if given < 0:
+        checks.fault("page_size", f"{given} is below 0")
+    return min(given, most) or default
+
+
+def checked_page_size(given: int, *, default: int, most: int) -> int:
+    """Return how many to list, in a request that has nothing else to check."""
+    checks = Checks()
+    size = page_size(checks, given, default=default, most=most)
+    checks.done()
+    return size
+
+
+def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
+    """Return the filter of WatchJobs."""
+    checks = Checks()
+    found = filter_of(checks, request, caller)
+    checks.done()
+    return found
+
+
+def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noqa: ANN401  any with a filter
+    """Return the jobs that a request is about; raises RoleMissing for an owner whom the caller may not name."""
+    given: filter_pb2.JobFilter = request.filter
+    method = request.DESCRIPTOR.name.removesuffix("Request")
+    checks.count("filter.kinds", len(given.kinds), 100)
+    for index, kind in enumerate(given.kinds):
+        checks.kind(f"filter.kinds[{index}]", kind)
+    low = given.min_priority if given.HasField("min_priority") else limits.MIN_PRIORITY
+    high = given.max_priority if given.HasField("max_priority") else limits.MAX_PRIORITY
+    checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
+    if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
+        checks.fault("filter.max_priority", f"{high} is below min_priority, {low}")
+    checks.at_most("filter.search", given.search, 256)
+    searched = words(given.search)
+    checks.count("filter.search", len(searched), MOST_SEARCHED)
+    if given.search and not searched:
+        checks.fault("filter.search", f"{given.search!r} has no letter and no digit")
+    return JobFilter(
+        owner=owner_of(checks, "filter.owner", given.owner, caller, method),
+        states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
+        kinds=frozenset(given.kinds),
+        min_priority=low,
+        max_priority=high,
+        create_time=_span(checks, given, "create_time"),
+        update_time=_span(checks, given, "update_time"),
+        end_time=_span(checks, given, "end_time"),
+        labels=labels(checks, "filter.labels", given.labels),
+        search=searched,
+        include_service_jobs=given.include_service_jobs,
+    )
+
+
+def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, State]) -> frozenset[State]:
+    """Return the states that are named."""
+    found = set()
+    for index, number in enumerate(given):
+        if number in known:
+            found.add(known[number])
+        else:
+            checks.fault(f"{field}[{index}]", f"{number} is not a state")
+    return frozenset(found)
+
+
+def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
+    """Return the states that ListChunks asks for."""
+    checks = Checks()
+    found = states(checks, "states", request.states, CHUNK_STATES_BY_NUMBER)
+    checks.done()
+    return found
+
+
+def _span(checks: Checks, given: filter_pb2.JobFilter, name: str) -> TimeRange:
+    span: filter_pb2.TimeRange = getattr(given, name)
+    start = checks.time(f"filter.{name}.start_time", span.start_time) if span.HasField("start_time") else None
+    end = checks.time(f"filter.{name}.end_time", span.end_time) if span.HasField("end_time") else None
+    if start is not None and end is not None and end <= start:
+        checks.fault(f"filter.{name}", "ends before it starts")
+    return TimeRange(start, end) if (start, end) != (None, None) else ANY_TIME
+
+
+def labels(checks: Checks, field: str, given: Any) -> dict[str, str]:  # noqa: ANN401  a generated map
+    """Return labels that keep their rules."""
+    checks.count(field, len(given), limits.MAX_LABELS)
+    found = dict(given)
+    for name, value in found.items():
+        place = f'{field}["{name}"]'
+        checks.form(place, name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
+        checks.at_most(place, value, 255)
+    return found

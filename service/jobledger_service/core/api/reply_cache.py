@@ -1,0 +1,63 @@
+"""Encoded answers to GetJob, kept until the job is written to."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+
+from jobledger_service.core.ledger.read_ports import View
+
+Key = tuple[str, View]
+"""A job, and how much of it."""
+
+
+class Filling:
+    """A reply that is being read; stale when its job was written to since."""
+
+    __slots__ = ("stale",)
+
+    def __init__(self) -> None:
+        self.stale = False
+
+
+class ReplyCache:
+    """The replies of one process. Only for a store that no other process writes to: nobody else's writes are heard."""
+
+    def __init__(self, *, most_bytes: int = 64 * 1024 * 1024) -> None:
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._replies: OrderedDict[Key, bytes] = OrderedDict()
+        self._filling: dict[str, list[Filling]] = {}
+
+    def get(self, key: Key) -> bytes | None:
+        """Return a reply that is true now."""
+        return self._replies.get(key)
+
+    def begin(self, job_key: str) -> Filling:
+        """Note that a reply is about to be read."""
+        filling = Filling()
+        self._filling.setdefault(job_key, []).append(filling)
+        return filling
+
+    def finish(self, key: Key, filling: Filling, reply: bytes | None) -> None:
+        """Keep a reply, unless its job was written to since it was read; None when there is none to keep."""
+        job_key = key[0]
+        mine = self._filling.get(job_key)
+        if mine is not None and filling in mine:
+            mine.remove(filling)
+            if not mine:
+                del self._filling[job_key]
+        if reply is None or filling.stale or key in self._replies:
+            return
+        self._replies[key] = reply
+        self._bytes += len(reply)
+        while self._bytes > self._most_bytes:
+            _, oldest = self._replies.popitem(last=False)
+            self._bytes -= len(oldest)
+
+    def forget(self, job_keys: Iterable[str]) -> None:
+        """Drop the replies of jobs that were written to."""
+        for job_key in job_keys:
+            for view in View:
+                if (reply := self._replies.pop((job_key, view), None)) is not None:
+                    self._bytes -= len(reply)
+            for filling in self._filling.pop(job_key, ()):
+                filling.stale = True

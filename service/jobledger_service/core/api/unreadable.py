@@ -1,0 +1,53 @@
+"""Replies about many jobs or chunks: one that cannot be shown is left out, and told by its name."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.read_ports import JobRead
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.chunk import Artifacts, Chunk
+from jobledger_service.transport.structs import check_shown
+
+Name = TypeVar("Name", str, int)
+Value = TypeVar("Value")
+
+
+def fill_each(
+    messages: Any,  # noqa: ANN401  a generated list
+    values: Iterable[tuple[Name, Value]],
+    fill: Callable[[Any, Value], object],
+    rows: UnreadableRows,
+    place: str,
+) -> list[Name]:
+    """Add a message for each value, named; return the names of those that cannot be shown."""
+    bad = []
+    for name, value in values:
+        message = messages.add()
+        try:
+            fill(message, value)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one is wrong with it alone
+            del messages[-1]
+            rows.add(place, str(name), error)
+            bad.append(name)
+    return bad
+
+
+def check_job(read: JobRead) -> None:
+    """Raise ValueError for a job of which JSON, or gRPC, cannot hold all that was read."""
+    _check_artifacts("artifacts", read.job.artifacts)
+    check_shown("input", read.inputs.job)
+    check_chunks(read.chunks, read.inputs)
+
+
+def check_chunks(chunks: Sequence[Chunk], inputs: Inputs) -> None:
+    """Raise ValueError for a chunk of which JSON, or gRPC, cannot hold all."""
+    for chunk in chunks:
+        field = f"chunks[{chunk.index}]"
+        check_shown(f"{field}.input", inputs.chunks.get(chunk.index))
+        _check_artifacts(f"{field}.artifacts", chunk.artifacts)
+
+
+def _check_artifacts(field: str, artifacts: Artifacts) -> None:
+    for name, artifact in artifacts.items():
+        check_shown(f"{field}[{name!r}].metadata", artifact.metadata)

@@ -1,0 +1,32 @@
+"""How much of a job, and which of its changes, a request asks for."""
+
+from typing import Final, cast
+
+from jobledger.v1 import job_pb2
+from jobledger.v1 import job_service_pb2 as api
+
+from jobledger_service.core.ledger.read_ports import View
+from jobledger_service.core.ledger.watch import Mode
+from jobledger_service.core.model.errors import InvalidField
+
+_VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
+
+
+def view(given: int, *, absent: View) -> View:
+    """Return how much of each job a request asks for; `absent` is what UNSPECIFIED means."""
+    if given == job_pb2.JOB_VIEW_UNSPECIFIED:
+        return absent
+    found = _VIEWS.get(cast("job_pb2.JobView.ValueType", given))
+    if found is None:
+        raise InvalidField(("view", f"{given} is not a view"))
+    return found
+
+
+def watch_mode(mode: int) -> Mode:
+    """Return the mode of a watch."""
+    match mode:
+        case api.WATCH_MODE_UNSPECIFIED | api.WATCH_MODE_LATEST:
+            return Mode.LATEST
+        case api.WATCH_MODE_EVERY:
+            return Mode.EVERY
+    raise InvalidField(("mode", f"{mode} is not a mode"))

@@ -1,0 +1,241 @@
+"""Requests of WorkerService as commands."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf.message import Message
+from jobledger.v1 import chunk_pb2
+from jobledger.v1 import worker_service_pb2 as api
+
+from jobledger_service.core.ledger import commands
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.model import limits
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
+from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.leases import NO_LEASE, Lease
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
+from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, WorkReport
+from jobledger_service.transport.identity import Caller
+
+from .checks import Checks
+
+MOST_LEASES: Final = 1_000
+MOST_METADATA: Final = 4 * 1024
+MOST_WAIT: Final = 300 * SECOND
+DAY: Final = 86_400 * SECOND
+MAX_DELAY: Final = 7 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What requests are read with: the time, chance (0 to 1), the URI schemes that the operator allows, the epoch."""
+
+    clock: Clock
+    roll: Callable[[], float]
+    schemes: Sequence[str]
+    epoch: Epoch
+
+
+def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
+    """Return the command of ClaimChunks, and how many seconds it may wait."""
+    checks = Checks()
+    checks.count("kinds", len(request.kinds), 100, least=1)
+    for index, kind in enumerate(request.kinds):
+        checks.kind(f"kinds[{index}]", kind)
+        checks.not_reserved(f"kinds[{index}]", kind)
+    checks.within("max_chunks", request.max_chunks, 0, MOST_LEASES)
+    wait = checks.micros("wait", request.wait, 0, MOST_WAIT)
+    by = _claim(checks, request)
+    checks.done()
+    kinds = tuple(sorted(set(request.kinds)))
+    return commands.ClaimChunks(caller.owner, kinds, request.max_chunks or 1, by), wait / SECOND
+
+
+def watch_leases(request: api.WatchLeasesRequest) -> frozenset[str]:
+    """Return the kinds whose leases a worker watches, none for all."""
+    checks = Checks()
+    checks.count("kinds", len(request.kinds), 100)
+    for index, kind in enumerate(request.kinds):
+        checks.kind(f"kinds[{index}]", kind)
+    checks.at_most("worker", request.worker, 256, least=1)
+    checks.done()
+    return frozenset(request.kinds)
+
+
+def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.ClaimChunk:
+    """Return the command of ClaimChunk."""
+    checks = Checks()
+    checks.job_id("job_id", request.job_id)
+    if request.chunk_index < 0:
+        checks.fault("chunk_index", f"{request.chunk_index} is below 0")
+    checks.at_most("task_id", request.task_id, 256)
+    by = _claim(checks, request, request.task_id)
+    checks.done()
+    return commands.ClaimChunk(caller.owner, request.job_id, request.chunk_index, by)
+
+
+def _claim(checks: Checks, request: Any, task_id: str = "") -> Claim:  # noqa: ANN401  both claims
+    checks.at_most("worker", request.worker, 256, least=1)
+    return Claim(request.worker, _lease_duration(checks, request), task_id)
+
+
+def _lease_duration(checks: Checks, request: Any) -> int:  # noqa: ANN401  claims and heartbeats
+    if not request.HasField("lease_duration"):
+        return limits.DEFAULT_LEASE
+    return checks.micros("lease_duration", request.lease_duration, SECOND, DAY)
+
+
+def heartbeat(request: api.HeartbeatRequest, caller: Caller, given: Given) -> commands.Heartbeat:
+    """Return the command of Heartbeat."""
+    checks = Checks(given.schemes)
+    leases = _leases(checks, given, "reports", [report.lease_token for report in request.reports])
+    reports = [
+        _report(checks, f"reports[{index}].progress", report.progress, given)
+        for index, report in enumerate(request.reports)
+    ]
+    duration = _lease_duration(checks, request)
+    checks.done()
+    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration, received=given.clock())
+
+
+def _leases(checks: Checks, given: Given, field: str, tokens: Sequence[str]) -> list[Lease]:
+    """Return the leases that tokens name. A token that this epoch did not give names one that nobody holds."""
+    checks.count(field, len(tokens), MOST_LEASES, least=1)
+    found: list[Lease] = []
+    seen: dict[str, int] = {}
+    for index, token in enumerate(tokens):
+        if token in seen:
+            checks.fault(f"{field}[{index}].lease_token", f"is the same as in {field}[{seen[token]}]")
+        seen[token] = index
+        try:
+            found.append(Lease.parse(token, given.epoch) or NO_LEASE)
+        except ValueError as error:
+            checks.fault(f"{field}[{index}].lease_token", str(error) if token else "is required")
+            found.append(NO_LEASE)
+    return found
+
+
+def _report(checks: Checks, field: str, sent: api.ProgressReport, given: Given) -> WorkReport:
+    """Return a report; an absent one is empty, and an empty one says nothing new."""
+    if not sent.ByteSize():
+        return NOTHING_NEW
+    now = given.clock()
+    progress = _progress(checks, field, sent)
+    return WorkReport(
+        path=field,
+        progress=None if progress == NO_REPORT else progress,
+        artifacts=artifacts_of(checks, f"{field}.artifacts", sent.artifacts, now),
+        job_artifacts=artifacts_of(checks, f"{field}.job_artifacts", sent.job_artifacts, now),
+    )
+
+
+def _progress(checks: Checks, field: str, given: api.ProgressReport) -> ProgressReport:
+    if given.HasField("percent"):
+        checks.within(f"{field}.percent", given.percent, 0, 100)
+    if given.HasField("stage"):
+        checks.at_most(f"{field}.stage", given.stage, 128, least=1)
+    if given.HasField("stage_percent"):
+        checks.within(f"{field}.stage_percent", given.stage_percent, 0, 100)
+    checks.at_most(f"{field}.message", given.message, 1_024)
+    if given.items_completed < 0:
+        checks.fault(f"{field}.items_completed", f"{given.items_completed} is below 0")
+    return ProgressReport(
+        percent=given.percent if given.HasField("percent") else None,
+        stage=given.stage if given.HasField("stage") else None,
+        stage_percent=given.stage_percent if given.HasField("stage_percent") else None,
+        message=given.message if given.HasField("message") else None,
+        items_completed=given.items_completed if given.HasField("items_completed") else None,
+        passed=_passed(checks, field, given),
+        stage_duration=_duration(checks, field, "stage_duration", given),
+    )
+
+
+def _passed(checks: Checks, field: str, given: api.ProgressReport) -> tuple[tuple[str, int], ...]:
+    if not given.passed_stages:
+        return ()
+    checks.count(f"{field}.passed_stages", len(given.passed_stages), limits.MAX_STAGES)
+    if not given.HasField("stage"):
+        checks.fault(f"{field}.stage", "is required with passed_stages")
+    passed = []
+    for index, one in enumerate(given.passed_stages):
+        path = f"{field}.passed_stages[{index}]"
+        checks.at_most(f"{path}.stage", one.stage, 128, least=1)
+        passed.append((one.stage, _duration(checks, path, "duration", one) or 0))
+    return tuple(passed)
+
+
+def _duration(checks: Checks, path: str, name: str, message: Message, most: int = MAX_DELAY) -> int | None:
+    if not message.HasField(name):
+        return None
+    return checks.micros(f"{path}.{name}", getattr(message, name), 0, most)
+
+
+def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
+    """Return artifacts that keep their rules."""
+    if not given:
+        return NO_ARTIFACTS
+    return {name: _artifact(checks, f'{field}["{name}"]', name, one, now) for name, one in given.items()}
+
+
+def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, now: int) -> Artifact:
+    checks.at_most(field, name, 128, least=1)
+    checks.uri(f"{field}.uri", given.uri)
+    checks.at_most(f"{field}.content_type", given.content_type, 255)
+    checks.within(f"{field}.size_bytes", given.size_bytes, 0, limits.MAX_SIZE_BYTES)
+    return Artifact(
+        uri=given.uri,
+        content_type=given.content_type,
+        size_bytes=given.size_bytes if given.HasField("size_bytes") else None,
+        metadata=checks.struct(f"{field}.metadata", given.metadata, MOST_METADATA)
+        if given.HasField("metadata")
+        else None,
+        create_time=now,
+    )
+
+
+def complete_chunks(request: api.CompleteChunksRequest, caller: Caller, given: Given) -> commands.CompleteChunks:
+    """Return the command of CompleteChunks."""
+    checks = Checks(given.schemes)
+    leases = _leases(checks, given, "completions", [one.lease_token for one in request.completions])
+    completions = []
+    for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
+        field = f"completions[{index}]"
+        if one.result_uri:
+            checks.uri(f"{field}.result_uri", one.result_uri)
+        completions.append((lease, _report(checks, f"{field}.progress", one.progress, given), one.result_uri))
+    checks.done()
+    return commands.CompleteChunks(caller.owner, completions, received=given.clock())
+
+
+def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) -> commands.FailChunks:
+    """Return the command of FailChunks."""
+    checks = Checks(given.schemes)
+    leases = _leases(checks, given, "failures", [one.lease_token for one in request.failures])
+    failures = []
+    for index, (lease, one) in enumerate(zip(leases, request.failures, strict=True)):
+        field = f"failures[{index}]"
+        checks.at_most(f"{field}.error.code", one.error.code, 128, least=1)
+        checks.at_most(f"{field}.error.message", one.error.message, 4_096)
+        checks.at_most(f"{field}.error.stage", one.error.stage, 128)
+        error = WorkError(one.error.code, one.error.message, one.error.stage)
+        delay = _duration(checks, field, "retry_delay", one)
+        failure = Failure(error, given.roll(), one.not_retryable, delay)
+        failures.append((lease, _report(checks, f"{field}.progress", one.progress, given), failure, field))
+    checks.done()
+    return commands.FailChunks(caller.owner, failures, received=given.clock())
+
+
+def release_chunks(request: api.ReleaseChunksRequest, caller: Caller, given: Given) -> commands.ReleaseChunks:
+    """Return the command of ReleaseChunks."""
+    checks = Checks(given.schemes)
+    leases = _leases(checks, given, "releases", [one.lease_token for one in request.releases])
+    releases = []
+    for index, (lease, one) in enumerate(zip(leases, request.releases, strict=True)):
+        field = f"releases[{index}]"
+        checks.at_most(f"{field}.reason", one.reason, 1_024)
+        release = Release(one.reason, _duration(checks, field, "delay", one) or 0)
+        releases.append((lease, _report(checks, f"{field}.progress", one.progress, given), release))
+    checks.done()
+    return commands.ReleaseChunks(caller.owner, releases, received=given.clock())

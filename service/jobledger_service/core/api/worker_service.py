@@ -1,0 +1,177 @@
+"""WorkerService: authorise, read the request, submit, map, return."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from jobledger.v1 import worker_service_pb2 as api
+
+from jobledger_service.core.ledger.active_workers import Attendance
+from jobledger_service.core.ledger.claims import ClaimQueue
+from jobledger_service.core.ledger.commands import Claimed, Command, FailChunks, LeaseAnswer, LeaseStatus
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.lease_watch import LeaseWatch
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.errors import JobUnreadable, Refusal
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.work import Failure, Release, WorkReport
+from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.structs import check_encodable
+
+from . import convert
+from . import worker_requests as read
+
+UNREADABLE: Final = "INPUT_UNREADABLE"
+"""The code of the error of a chunk that no worker can be shown."""
+
+NO_ROOM: Final = Release("the answer to the claim had no room for it")
+
+
+class Reports(NamedTuple):
+    """What a call reports on some leases: their tokens, as they were sent, and the command."""
+
+    tokens: Sequence[str]
+    command: Command[Any, Sequence[LeaseAnswer]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerService:
+    """The calls of those who do the work."""
+
+    committer: Committer
+    claims: ClaimQueue
+    given: read.Given
+    attendance: Attendance
+    unreadable: UnreadableRows
+    lease_watch: LeaseWatch
+
+    async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> bytes:
+        command, wait = read.claim_chunks(request, caller)
+        self.attendance.note(caller.owner, request.worker)
+        claimed = await self.claims.claim(command, wait)
+        parts: list[bytes] = []
+        size = 0
+        for number, one in enumerate(claimed):
+            message = await self._shown(one)
+            if message is None:
+                continue
+            part = api.ClaimChunksResponse(chunks=[message]).SerializeToString()
+            size += len(part)
+            if parts and size > MAX_REPLY_BYTES:
+                self.claims.give_back(caller.owner, claimed[number:], NO_ROOM)
+                break
+            parts.append(part)
+        return b"".join(parts)
+
+    async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:
+        claimed = await self.claims.claim_one(read.claim_chunk(request, caller))
+        self.attendance.note(caller.owner, request.worker)
+        message = await self._shown(claimed)
+        if message is None:
+            raise JobUnreadable(request.job_id)
+        return api.ClaimChunkResponse(chunk=message)
+
+    async def _shown(self, claimed: Claimed) -> api.ClaimedChunk | None:
+        """Return a claimed chunk as its worker is to see it; one that no worker can be shown fails for good."""
+        try:
+            check_encodable("job_input", claimed.inputs.job)
+            check_encodable("input", claimed.inputs.chunks.get(claimed.chunk.index))
+            return _claimed(claimed, self.given)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one chunk is wrong with it alone
+            self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
+        failure = Failure(WorkError(UNREADABLE, "what is stored of the chunk or of its job cannot be read"), 0.5, True)  # noqa: FBT003
+        with suppress(Refusal):  # then the lease runs out
+            failures = [(claimed.lease, WorkReport(""), failure, "")]
+            await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
+        return None
+
+    def read_Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> Reports:
+        return Reports([one.lease_token for one in request.reports], read.heartbeat(request, caller, self.given))
+
+    async def Heartbeat(self, reports: Reports, caller: Caller) -> api.HeartbeatResponse:
+        answers = await self.committer.submit(reports.command)
+        for worker in {answer.chunk.worker for answer in answers if answer.chunk is not None}:
+            self.attendance.note(caller.owner, worker)
+        return api.HeartbeatResponse(
+            results=[
+                api.HeartbeatResult(
+                    lease_token=token, status=_STATUSES[answer.status], expire_time=_expire_time(answer)
+                )
+                for token, answer in zip(reports.tokens, answers, strict=True)
+            ]
+        )
+
+    def read_CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Reports:
+        return Reports(
+            [one.lease_token for one in request.completions], read.complete_chunks(request, caller, self.given)
+        )
+
+    async def CompleteChunks(self, reports: Reports, caller: Caller) -> api.CompleteChunksResponse:  # noqa: ARG002  the form of a method
+        answers = await self.committer.submit(reports.command)
+        return api.CompleteChunksResponse(results=_results(reports.tokens, answers))
+
+    def read_FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Reports:
+        return Reports([one.lease_token for one in request.failures], read.fail_chunks(request, caller, self.given))
+
+    async def FailChunks(self, reports: Reports, caller: Caller) -> api.FailChunksResponse:  # noqa: ARG002  the form of a method
+        answers = await self.committer.submit(reports.command)
+        return api.FailChunksResponse(results=_results(reports.tokens, answers))
+
+    def read_ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Reports:
+        return Reports([one.lease_token for one in request.releases], read.release_chunks(request, caller, self.given))
+
+    async def ReleaseChunks(self, reports: Reports, caller: Caller) -> api.ReleaseChunksResponse:  # noqa: ARG002  the form of a method
+        answers = await self.committer.submit(reports.command)
+        return api.ReleaseChunksResponse(results=_results(reports.tokens, answers))
+
+    def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
+        kinds = read.watch_leases(request)
+        self.attendance.note(caller.owner, request.worker)
+        return self._stops(caller.owner, kinds)
+
+    async def _stops(self, owner: str, kinds: frozenset[str]) -> AsyncGenerator[bytes]:
+        async with aclosing(self.lease_watch.follow(owner, kinds)) as stops:
+            async for one in stops:
+                yield api.WatchLeasesResponse(job_ids=one.job_ids, check_all=one.check_all).SerializeToString()
+
+
+_STATUSES = {status: api.LeaseStatus.Value(f"LEASE_STATUS_{status}") for status in LeaseStatus}
+
+
+def _expire_time(answer: LeaseAnswer) -> Timestamp | None:
+    chunk = answer.chunk
+    return convert.timestamp(chunk.lease_expire_time) if chunk and chunk.lease_expire_time else None
+
+
+def _results(tokens: Sequence[str], answers: Sequence[LeaseAnswer]) -> list[api.LeaseResult]:
+    return [_result(token, answer) for token, answer in zip(tokens, answers, strict=True)]
+
+
+def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
+    result = api.LeaseResult(lease_token=token, status=_STATUSES[answer.status])
+    if answer.chunk is not None:
+        result.chunk_state = convert.CHUNK_STATES[answer.chunk.state]
+        if answer.chunk.not_before is not None:
+            convert.fill_time(result.not_before, answer.chunk.not_before)
+    return result
+
+
+def _claimed(claimed: Claimed, given: read.Given) -> api.ClaimedChunk:
+    job, chunk = claimed.job, claimed.chunk
+    message = api.ClaimedChunk(
+        job_id=job.spec.job_id,
+        kind=job.spec.kind,
+        job_input=convert.struct(claimed.inputs.job),
+        stages=convert.stages(job.spec),
+        labels=job.labels or None,
+        traceparent=job.spec.traceparent,
+        artifact_schemes=given.schemes,
+    )
+    message.lease.token = claimed.lease.token(given.epoch)
+    if chunk.lease_expire_time is not None:
+        convert.fill_time(message.lease.expire_time, chunk.lease_expire_time)
+    convert.fill_chunk(message.chunk, chunk, claimed.inputs.chunks.get(chunk.index))
+    return message

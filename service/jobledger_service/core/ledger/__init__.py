@@ -1,0 +1,1 @@
+"""Commands, group commit, events, cursors, the watch, and what they need of the store."""

@@ -1,0 +1,200 @@
+"""One batch of commands in one transaction: load, decide each in turn, write, append to the ledger."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from jobledger_service.core.model.change import ChangeType
+from jobledger_service.core.model.errors import Refusal, StoreUnavailable
+from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.retention import Retention
+
+from .commands import Command, Part
+from .cursor import Cursor
+from .entry import Encoded, Entry, Place, Record
+from .feed_ports import Codec
+from .ports import Clock, Queue
+from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
+from .write_ports import ConflictError, Transaction, WriteStore
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+
+
+class Commit(Struct, frozen=True):
+    """What committed batches left: entries with their positions, jobs written to, chunks that wait, and what happened.
+
+    `changes` counts what the entries tell, by type.
+    """
+
+    entries: Sequence[Entry] = ()
+    touched: Sequence[str] = ()
+    ready: dict[Queue, int] = {}
+    freed: bool = False
+    """Whether there may be slots for jobs that wait for one."""
+    changes: Mapping[ChangeType, int] = {}
+    rows: int = 0
+    """About how many rows of jobs and chunks were changed."""
+
+
+class Postponed(Struct, frozen=True):
+    """The outcome of a command that must go again, in the next batch; `rest` in its place, when a part is done."""
+
+    rest: Command[Any, Any] | None = None
+
+
+Outcome = Any
+"""What a caller gets: an answer, an exception to raise, or Postponed."""
+
+
+class Executor:
+    """Carries batches out against the store; called on the writer's thread alone.
+
+    A job that has not changed for `quiet` microseconds is kept with its next event as it was before it.
+    """
+
+    def __init__(
+        self,
+        store: WriteStore,
+        codec: Codec,
+        clock: Clock,
+        cursor: Callable[[int], Cursor],
+        retention: Retention,
+        quiet: int,
+    ) -> None:
+        self._store = store
+        self._codec = codec
+        self._clock = clock
+        self._cursor = cursor
+        self._retention = retention
+        self._quiet = quiet
+
+    def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
+        """Carry out the commands; one that the database rejects is found by halving the batch: it fails alone."""
+        try:
+            outcomes, commit = self._attempt(commands)
+        except Refusal as error:
+            return [error.with_traceback(None)] * len(commands), []
+        except ConflictError:
+            return [StoreUnavailable()] * len(commands), []
+        except Exception as error:
+            if len(commands) == 1:
+                log.exception("a command fails", extra={"command": type(commands[0]).__name__})
+                return [error], []
+            middle = len(commands) // 2
+            first, first_commits = self.run(commands[:middle])
+            second, second_commits = self.run(commands[middle:])
+            return first + second, first_commits + second_commits
+        return outcomes, [commit]
+
+    def _attempt(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._transact(commands)
+            except ConflictError:
+                if attempt == ATTEMPTS:
+                    raise
+                log.warning("the transaction lost a conflict, again", extra={"attempt": attempt})
+        raise AssertionError("unreachable")
+
+    def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
+        with self._store.transaction() as transaction:
+            work = WorkingSet(transaction, self._retention, self._quiet)
+            work.load([command.needs() for command in commands])
+            work.now = self._clock()  # after the locks: not before what others have done to these jobs
+            room = _Room(work)
+            decided = [room.decide(command) for command in commands]
+            work.keep()
+            work.fetch_inputs()
+            outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
+            encoded = [(record, self._codec.encode(record)) for record in work.records()]
+            transaction.save(work.writes(), work.now)
+            if unheard := work.ready_without_event():
+                transaction.announce_ready(unheard)
+            entries = self._append(transaction, encoded, work.now)
+        changes = Counter(change.type for record, _ in encoded for change in record.changes)
+        return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes, work.rows)
+
+    def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]], now: int) -> list[Entry]:
+        if not encoded:
+            return []
+        sealed: list[bytes] = []
+
+        def seal(one: Encoded, place: Place) -> bytes:
+            sealed.append(self._codec.seal(one, self._cursor(place.position).encode(), place))
+            return sealed[-1]
+
+        first = transaction.append(encoded, seal, now)
+        return [
+            _entry(record, one, message, first + offset)
+            for offset, ((record, one), message) in enumerate(zip(encoded, sealed, strict=True))
+        ]
+
+
+def _entry(record: Record, encoded: Encoded, message: bytes, position: int) -> Entry:
+    return Entry(
+        position=position,
+        job_key=record.job.key,
+        revision=record.job.revision,
+        before=record.before,
+        after=None if record.deleted else Facts.of(record.job),
+        ended=record.job.ended,
+        message=message,
+        chunks=encoded.chunks,
+        chunk_count=encoded.chunk_count,
+    )
+
+
+class _Room:
+    """The room of one batch: for one command that is larger than a batch, and for so many rows of all others."""
+
+    def __init__(self, work: WorkingSet) -> None:
+        self._work = work
+        self._rows = MAX_BATCH_ROWS
+        self._has_large = False
+
+    def decide(self, command: Command[Any, Any]) -> Outcome:
+        """Decide a command if there is room for it. What is postponed goes first in the next batch."""
+        work, rows = self._work, command.rows(self._work)
+        is_large = rows > MAX_BATCH_ROWS
+        if self._has_large if is_large else rows > self._rows:
+            return Postponed()
+        begun, work.room = work.rows, self._rows
+        decided = _decide(command, work)
+        if begun and work.exceeded:
+            work.rollback()
+            return Postponed()
+        work.exceeded = False
+        if is_large:
+            self._has_large = True
+        else:
+            self._rows -= work.rows - begun
+        return Postponed(decided.rest) if isinstance(decided, Part) else decided
+
+
+def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
+    """Return what was decided, or the exception for the command's own caller; then it has changed nothing."""
+    work.mark()
+    try:
+        return command.decide(work)
+    except PostponedError:
+        work.rollback()
+        return Postponed()
+    except Refusal as refusal:
+        work.rollback()
+        # It is an answer: the frames that it was raised in would keep the whole batch in memory, in a cycle with it.
+        return refusal.with_traceback(None)
+    except Exception as error:
+        work.rollback()
+        log.exception("a command fails", extra={"command": type(command).__name__})
+        return error
+
+
+def _answer(command: Command[Any, Any], decided: Outcome, work: WorkingSet) -> Outcome:
+    if isinstance(decided, Exception | Postponed):
+        return decided
+    return command.answer(decided, work)

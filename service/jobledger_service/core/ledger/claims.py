@@ -1,0 +1,173 @@
+"""Claims: those that wait for work are woken when chunks become ready, and what nobody took is given back."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import Context
+from itertools import islice
+
+from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.work import NOTHING_NEW, Release
+
+from .commands import ClaimChunk, ClaimChunks, Claimed, ReleaseChunks
+from .committer import Committer
+from .ports import Queue
+
+log = logging.getLogger(__name__)
+
+POLL = 5.0
+"""Seconds after which a waiting claim looks again, whatever it heard: other replicas' wake-ups are hints."""
+
+CONTENDED = 0.5
+"""Seconds for which a claim tries again at once when others are at the same chunks."""
+MOMENT = 0.005
+
+RELEASE = Release("the caller of the claim left before it was answered")
+
+
+class ClaimQueue:
+    """The claims of workers, of which some wait for work.
+
+    Each claim is in the queues of its kinds from before its first look until it ends. So what becomes ready while it
+    looks wakes it too, and a wake-up that it did not need goes to the next claim.
+    """
+
+    def __init__(self, committer: Committer) -> None:
+        self._committer = committer
+        self._closing = False
+        self._waiting: dict[Queue, dict[_Waiter, None]] = {}
+        self._releases: set[asyncio.Task[None]] = set()
+
+    async def claim(self, command: ClaimChunks, wait: float) -> list[Claimed]:
+        """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait
+        with self._waits([(command.owner, kind) for kind in command.kinds]) as waiter:
+            while True:
+                waiter.begin_look()
+                claimed = await self._look(command)
+                waiter.end_look(claimed or (), full=len(claimed or ()) == command.limit)
+                left = deadline - loop.time()
+                if claimed or left <= 0 or self._closing:
+                    return claimed or []
+                try:
+                    async with asyncio.timeout(min(left, POLL if claimed is not None else CONTENDED)):
+                        await waiter.woken.wait()
+                except TimeoutError:
+                    pass
+
+    async def claim_now(self, command: ClaimChunks) -> list[Claimed] | None:
+        """Return leased chunks, none when there are none, or None when others were at them.
+
+        Raises what Committer.submit raises.
+        """
+
+        def unheard(claimed: list[Claimed] | None) -> None:
+            self.give_back(command.owner, claimed or (), RELEASE)
+
+        return await self._committer.submit(command, unheard)
+
+    async def claim_one(self, command: ClaimChunk) -> Claimed:
+        """Return the lease of a named chunk; one with a task id is kept for the caller who asks again."""
+
+        def unheard(claimed: Claimed) -> None:
+            self.give_back(command.owner, [claimed], RELEASE)
+
+        return await self._committer.submit(command, None if command.by.task_id else unheard)
+
+    async def _look(self, command: ClaimChunks) -> list[Claimed] | None:
+        loop = asyncio.get_running_loop()
+        contended_until = loop.time() + CONTENDED
+        claimed = await self.claim_now(command)
+        while claimed is None and loop.time() < contended_until:
+            await asyncio.sleep(MOMENT)
+            claimed = await self.claim_now(command)
+        return claimed
+
+    def give_back(self, owner: str, claimed: Sequence[Claimed], release: Release) -> None:
+        """Give chunks back that nobody got, with their attempts not counted."""
+        if not claimed:
+            return
+        by_service = is_reserved(claimed[0].job.spec.kind)
+        command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, release) for one in claimed], by_service)
+        # In a context of its own: it is no part of the call, whose deadline may be over.
+        work = self._submit_release(command)
+        task = asyncio.create_task(work, name="release of an unheard claim", context=Context())
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
+    async def _submit_release(self, command: ReleaseChunks) -> None:
+        try:
+            await self._committer.submit(command)
+        except Exception as error:  # noqa: BLE001  whatever it is, these leases run out by themselves
+            log.warning("leases that nobody got are left to run out: %s", error, extra={"leases": len(command.items)})
+
+    @contextmanager
+    def _waits(self, queues: list[Queue]) -> Iterator["_Waiter"]:
+        """Keep a claim in its queues; wake-ups that it leaves unused go to others."""
+        waiter = _Waiter()
+        for queue in queues:
+            self._waiting.setdefault(queue, {})[waiter] = None
+        try:
+            yield waiter
+        finally:
+            for queue in queues:
+                waiting = self._waiting[queue]
+                waiting.pop(waiter)
+                if not waiting:
+                    del self._waiting[queue]
+            self.wake(dict.fromkeys(waiter.unused, 1))
+
+    def wake(self, ready: Mapping[Queue, int]) -> None:
+        """Wake as many of the longest waiting claims as there are chunks ready for them."""
+        for queue, count in ready.items():
+            waiting = self._waiting.get(queue)
+            if waiting is None:
+                continue
+            for waiter in list(islice((one for one in waiting if queue not in one.woken_by), count)):
+                waiter.wake(queue)
+
+    def close(self) -> None:
+        """End the waiting: claims answer with what there is."""
+        self._closing = True
+        for waiting in self._waiting.values():
+            for waiter in waiting:
+                waiter.woken.set()
+
+    async def settle(self) -> None:
+        """Wait until all chunks that nobody got are given back, those of the batch that runs now too."""
+        await self._submit_release(ReleaseChunks("", ()))  # nothing; it is answered after that batch
+        while self._releases:
+            await asyncio.wait(self._releases)
+
+
+class _Waiter:
+    """A claim in its queues, with the wake-ups that it got and has not used."""
+
+    def __init__(self) -> None:
+        self.woken = asyncio.Event()
+        self.woken_by: set[Queue] = set()
+        """The queues that woke it since it last began to look."""
+        self._looks_for: set[Queue] = set()
+        """Those that woke it before the look that runs."""
+
+    def wake(self, queue: Queue) -> None:
+        """Have it look again."""
+        self.woken_by.add(queue)
+        self.woken.set()
+
+    def begin_look(self) -> None:
+        """Use the wake-ups so far, if the look ends."""
+        self._looks_for |= self.woken_by
+        self.woken_by = set()
+        self.woken.clear()
+
+    def end_look(self, claimed: Sequence[Claimed], *, full: bool) -> None:
+        """Forget the wake-ups that the look used: all, unless it has what it wanted from other queues."""
+        self._looks_for -= {one.job.queue for one in claimed} if full else self._looks_for
+
+    @property
+    def unused(self) -> set[Queue]:
+        """The queues whose wake-ups are for others, now that this claim ends."""
+        return self.woken_by | self._looks_for

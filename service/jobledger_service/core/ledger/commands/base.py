@@ -1,0 +1,133 @@
+"""The form of a command."""
+
+from abc import abstractmethod
+from typing import Protocol, TypeVar
+
+from jobledger_service.core.ledger.incoming import SERVICE
+from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.model.job import FailurePolicy
+from jobledger_service.core.model.states import UNFINISHED, ChunkState
+
+Decided = TypeVar("Decided")
+AnswerT_co = TypeVar("AnswerT_co", covariant=True)
+
+
+class Command(Protocol[Decided, AnswerT_co]):
+    """A request to change the ledger, decided inside a batch.
+
+    `decide` changes the working set, or raises a Refusal and changes nothing; `answer`, called when every command of
+    the batch was decided and before anybody hears of it, makes what the caller gets from the rows as they are then.
+    """
+
+    @property
+    def owner(self) -> str:
+        """Whose command it is: owners are served in turn. SERVICE for what is nobody's in particular."""
+        ...
+
+    @property
+    def reserved(self) -> bool:
+        """Whether it goes before its owner's other commands and is let in when those are refused.
+
+        So do reports on held leases, which would lose work that was done, and the service's own duties.
+        """
+        ...
+
+    @property
+    def weight(self) -> int:
+        """About how many rows it changes, as far as that is known before any is loaded."""
+        ...
+
+    def rows(self, work: WorkingSet) -> int:
+        """Return about how many rows it changes, now that they are loaded: a batch ends by rows.
+
+        Of a command that can be done in parts these are the rows of the first one.
+        """
+        ...
+
+    def needs(self) -> Needs:
+        """Return the rows to load."""
+        ...
+
+    def decide(self, work: WorkingSet) -> Decided:
+        """Decide over the rows as the commands before left them."""
+        ...
+
+    def answer(self, decided: Decided, work: WorkingSet) -> AnswerT_co:
+        """Return the caller's answer."""
+        ...
+
+
+class Ordinary:
+    """A command that waits for its turn, and is refused when too much of its owner waits."""
+
+    __slots__ = ()
+
+    @property
+    def reserved(self) -> bool:
+        """Whether it goes before its owner's other commands and is let in when those are refused."""
+        return False
+
+
+class Reserved:
+    """A command that goes before its owner's others, and has a reserve of admission."""
+
+    __slots__ = ()
+
+    @property
+    def reserved(self) -> bool:
+        """Whether it goes before its owner's other commands and is let in when those are refused."""
+        return True
+
+
+class OfService(Reserved):
+    """A command of a duty, which submits one at a time: it needs no bound."""
+
+    __slots__ = ()
+
+    @property
+    def owner(self) -> str:
+        """Nobody in particular."""
+        return SERVICE
+
+
+class OneJob(Ordinary):
+    """A command about one job, that changes a row or a few unless it says otherwise."""
+
+    __slots__ = ()
+
+    @property
+    def weight(self) -> int:
+        """About how many rows it changes, as far as that is known before any is loaded."""
+        return 1
+
+    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
+        """Return about how many rows it changes."""
+        return 1
+
+
+class AsWeighed:
+    """A command that changes as many rows as it weighs."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def weight(self) -> int:
+        """About how many rows it changes."""
+
+    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
+        """Return about how many rows it changes."""
+        return self.weight
+
+
+def chunks_in(work: WorkingSet, job_key: str, *states: ChunkState) -> int:
+    """Return how many chunks of a job that was loaded are in these states; 0 for a job that is not there."""
+    job = work.find(job_key)
+    return 0 if job is None else sum(job.counts.of(state) for state in states)
+
+
+def ended_rows(work: WorkingSet, job_key: str) -> int:
+    """Return about how many rows a failed attempt at a chunk may change: with FAIL_FAST it may stop all others."""
+    job = work.find(job_key)
+    fails_fast = job is not None and job.spec.failure_policy is FailurePolicy.FAIL_FAST
+    return 1 + chunks_in(work, job_key, *UNFINISHED) if fails_fast else 1

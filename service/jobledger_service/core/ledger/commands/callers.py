@@ -1,0 +1,230 @@
+"""The commands of JobService."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.write_ports import Request
+from jobledger_service.core.model import lifecycle
+from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, RequestIdReused
+from jobledger_service.core.model.job import Job, job_id_of, job_key
+from jobledger_service.core.model.slots import Limit, admitted, brought_along, limit_keys
+from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
+
+from .base import OneJob, Ordinary, chunks_in
+from .removal import Removal, Removed, remove, uris_of
+
+
+def request_key(owner: str, request_id: str) -> tuple[str, ...]:
+    """Return the key under which a request is remembered; none for a request without an id."""
+    return (f"{owner}/{request_id}",) if request_id else ()
+
+
+def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprint: bytes) -> str | None:
+    """Return the job of the same request that took effect before.
+
+    Raises RequestIdReused when another one did; JobUnreadable.
+    """
+    known = work.request(keys[0]) if keys else None
+    if known is None:
+        return None
+    if known.fingerprint != fingerprint:
+        raise RequestIdReused(request_id, job_id_of(known.job_key))
+    work.check_readable(known.job_key)
+    return known.job_key
+
+
+def _bring_along(work: WorkingSet, limit: Limit) -> None:
+    """Set a limit that a job brings along, unless an operator has."""
+    if brought_along(limit, work.slots.limit(limit.key), work.now):
+        work.slots.set(limit, work.now)
+
+
+class CreateJob(Ordinary, Struct, frozen=True):
+    """Create a job; answers with the job and whether it is new."""
+
+    new: lifecycle.NewJob
+    actor: str
+    request_id: str = ""
+    inputs: Inputs = Inputs()
+    limits: Sequence[Limit] = ()
+
+    @property
+    def owner(self) -> str:
+        return self.new.spec.owner
+
+    @property
+    def weight(self) -> int:
+        return 1 + len(self.new.sizes)
+
+    def rows(self, work: WorkingSet) -> int:
+        return self.weight if work.find(self.new.spec.key) is None else 1
+
+    def needs(self) -> Needs:
+        spec = self.new.spec
+        over = limit_keys(spec.owner, spec.kind, self.new.labels)
+        return Needs(jobs=(spec.key,), requests=request_key(spec.owner, self.request_id), limits=over)
+
+    def decide(self, work: WorkingSet) -> tuple[str, bool]:
+        spec = self.new.spec
+        keys = request_key(spec.owner, self.request_id)
+        if known := _repeated(work, keys, self.request_id, spec.fingerprint):
+            return known, False
+        existing = work.find(spec.key)
+        if existing is not None:
+            if existing.spec.fingerprint != spec.fingerprint:
+                raise JobAlreadyExists(spec.job_id)
+            return spec.key, False
+        for limit in self.limits:
+            _bring_along(work, limit)
+        step = lifecycle.create(self.new, self.actor, work.now)
+        work.create(replace(step, job=admitted(step.job, work.limits_over(step.job))), self.inputs)
+        for key in keys:
+            work.remember(key, Request(spec.fingerprint, spec.key))
+        return spec.key, True
+
+    def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[Job, bool]:
+        key, created = decided
+        return work.last(key), created
+
+
+class FindCreated(OneJob, Struct, frozen=True):
+    """Find the job that a request created before; answers with it, or None when the request had no effect yet."""
+
+    owner: str
+    request_id: str
+    fingerprint: bytes
+
+    def needs(self) -> Needs:
+        return Needs(requests=request_key(self.owner, self.request_id))
+
+    def decide(self, work: WorkingSet) -> str | None:
+        return _repeated(work, request_key(self.owner, self.request_id), self.request_id, self.fingerprint)
+
+    def answer(self, decided: str | None, work: WorkingSet) -> Job | None:
+        return None if decided is None else work.last(decided)
+
+
+class CancelJob(OneJob, Struct, frozen=True):
+    """Stop a job; answers with what happened and the job."""
+
+    owner: str
+    job_id: str
+    how: lifecycle.Cancellation
+    actor: str
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(job_key(self.owner, self.job_id),))
+
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + chunks_in(work, job_key(self.owner, self.job_id), *lifecycle.stopped_by(self.how))
+
+    def decide(self, work: WorkingSet) -> tuple[lifecycle.CancelOutcome, str]:
+        job = work.job(self.owner, self.job_id)
+        outcome, step = lifecycle.cancel(job, work.chunks(job), self.how, self.actor, work.now)
+        if step is not None:
+            work.apply(step)
+        return outcome, job.key
+
+    def answer(
+        self, decided: tuple[lifecycle.CancelOutcome, str], work: WorkingSet
+    ) -> tuple[lifecycle.CancelOutcome, Job]:
+        return decided[0], work.last(decided[1])
+
+
+class _AnswersJob(OneJob):
+    """A command that answers with the job that it decided about."""
+
+    __slots__ = ()
+
+    def answer(self, decided: str, work: WorkingSet) -> Job:
+        return work.last(decided)
+
+
+class RetryJob(_AnswersJob, Struct, frozen=True):
+    """Begin another run; answers with the job."""
+
+    owner: str
+    job_id: str
+    chunk_indexes: Sequence[int]
+    actor: str
+    reason: str = ""
+    request_id: str = ""
+    fingerprint: bytes = b""
+
+    def needs(self) -> Needs:
+        requests = request_key(self.owner, self.request_id)
+        return Needs(jobs=(job_key(self.owner, self.job_id),), requests=requests, admits=True)
+
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + (len(self.chunk_indexes) or chunks_in(work, job_key(self.owner, self.job_id), *RETRYABLE))
+
+    def decide(self, work: WorkingSet) -> str:
+        job = work.job(self.owner, self.job_id)
+        keys = request_key(self.owner, self.request_id)
+        if not _repeated(work, keys, self.request_id, self.fingerprint):
+            step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
+            work.apply(replace(step, job=admitted(step.job, work.limits_over(step.job))))
+            for key in keys:
+                work.remember(key, Request(self.fingerprint, job.key))
+        return job.key
+
+
+class UpdateJob(_AnswersJob, Struct, frozen=True):
+    """Change a job's fields; answers with the job."""
+
+    owner: str
+    job_id: str
+    new: lifecycle.JobUpdate
+    actor: str
+    etag: str = ""
+    reason: str = ""
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(job_key(self.owner, self.job_id),))
+
+    def rows(self, work: WorkingSet) -> int:
+        changed = WAITING if "priority" in self.new.fields else ()
+        return 1 + chunks_in(work, job_key(self.owner, self.job_id), *changed)
+
+    def decide(self, work: WorkingSet) -> str:
+        job = work.job(self.owner, self.job_id)
+        lifecycle.check_etag(job, self.etag)
+        if not self.new.fields:
+            raise InvalidField(("update_mask", "names no field"))
+        step = lifecycle.update(job, self.new, self.actor, self.reason)
+        if step is not None:
+            work.apply(step)
+        return job.key
+
+
+class DeleteJob(OneJob, Struct, frozen=True):
+    """Remove a job; answers with the job that deletes its artifacts, and how many of them stay."""
+
+    owner: str
+    job_id: str
+    actor: str
+    force: bool = False
+    etag: str = ""
+    reason: str = ""
+    removal: Removal | None = None
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(job_key(self.owner, self.job_id),))
+
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + chunks_in(work, job_key(self.owner, self.job_id), *ChunkState)
+
+    def decide(self, work: WorkingSet) -> Removed:
+        job = work.job(self.owner, self.job_id)
+        lifecycle.check_etag(job, self.etag)
+        change = lifecycle.delete(job, self.actor, force=self.force, reason=self.reason)
+        uris = uris_of(work, job) if self.removal is not None else []
+        work.delete(job, change)
+        return remove(work, self.removal, [job], uris, self.actor) if self.removal is not None else Removed()
+
+    def answer(self, decided: Removed, work: WorkingSet) -> tuple[Job | None, int]:
+        return None if decided.job_key is None else work.last(decided.job_key), decided.outside

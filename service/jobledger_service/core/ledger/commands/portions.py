@@ -1,0 +1,38 @@
+"""Commands about many jobs and chunks: they do as much as a batch has room for, and leave the rest to later ones."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.working_set import WorkingSet
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Part(Struct, frozen=True):
+    """What a command decides of which a part is done: the command that does the rest."""
+
+    rest: Any
+
+
+def portion(
+    work: WorkingSet, items: Sequence[Item], one: Callable[[Item], Result], rows: Callable[[Item], int]
+) -> list[Result]:
+    """Do one thing after the other, the first always, and return the results of those that the batch has room for.
+
+    `rows` tells about how many rows one changes. What would make the event of a job too large is undone.
+    """
+    results: list[Result] = []
+    begun = work.rows
+    for item in items:
+        place = work.place
+        if results and work.rows - begun + rows(item) > work.room:
+            break
+        results.append(one(item))
+        if work.exceeded and len(results) > 1:
+            work.rollback(place)
+            results.pop()
+            break
+    return results

@@ -1,0 +1,249 @@
+"""The commands about leases that are held: heartbeats, and the ends of attempts that workers report."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from functools import partial
+from typing import Any, Generic, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.model import work as rules
+from jobledger_service.core.model.change import Step
+from jobledger_service.core.model.chunk import Chunk, LeaseEnd
+from jobledger_service.core.model.errors import InvalidField, JobUnreadable
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.leases import Lease, ended_by, holds
+from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.states import JobState
+
+from .base import Reserved, ended_rows
+from .portions import Part, portion
+
+Item = TypeVar("Item")
+
+
+class LeaseStatus(StrEnum):
+    """How one lease of a call fared."""
+
+    OK = "OK"
+    CANCEL_REQUESTED = "CANCEL_REQUESTED"
+    LEASE_LOST = "LEASE_LOST"
+
+
+class LeaseAnswer(Struct, frozen=True):
+    """How a lease fared; the chunk as it is then, None when the lease is lost."""
+
+    lease: Lease
+    status: LeaseStatus
+    chunk: Chunk | None = None
+
+
+def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tuple[Job, Chunk] | None:
+    """Return the lease's job and chunk when both are there, of this owner, and not the service's own but for itself.
+
+    What cannot be read is not there: its worker is told that it has lost the lease.
+    """
+    job = work.find(lease.job_key)
+    if job is None or job.spec.owner != owner or lease.index >= job.counts.total:
+        return None
+    if is_reserved(job.spec.kind) and not by_service:
+        return None
+    try:
+        return job, work.chunk(job, lease.index)
+    except JobUnreadable:
+        return None
+
+
+Rule = Callable[[Job, Chunk], Step]
+
+
+class LeaseReports(Reserved, Generic[Item]):
+    """A command about leases that are held, which answers with how each fared.
+
+    `items` are what it says of each; `received` is when, by the ledger's clock: a report that came before its lease's
+    end is taken, however long it had to wait. What one commit has no room for goes to the next one, with the answers
+    so far in `answered`.
+    """
+
+    __slots__ = ()
+
+    owner: str
+    items: Sequence[Item]
+    received: int | None
+    answered: tuple[LeaseAnswer, ...]
+
+    @property
+    def weight(self) -> int:
+        """How many leases it is about."""
+        return len(self.items)
+
+    def rows(self, work: WorkingSet) -> int:
+        """Return about how many rows the first report changes."""
+        return self._rows(work, self.items[0]) if self.items else 0
+
+    def needs(self) -> Needs:
+        """Return the chunks, as far as they are the owner's own."""
+        mine = f"{self.owner}/"
+        leases = map(self._lease, self.items)
+        return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if lease.job_key.startswith(mine)))
+
+    def decide(self, work: WorkingSet) -> list[LeaseAnswer] | Part:
+        """Take the reports; what is refused of one refuses all, also of those that are left to later commits."""
+        answers = portion(work, self.items, partial(self._one, work), partial(self._rows, work))
+        left = self.items[len(answers) :]
+        if not left:
+            return [*self.answered, *answers]
+        place = work.place
+        for item in left:
+            self._check(work, item)
+        work.rollback(place)
+        return Part(replace(cast("Any", self), items=left, answered=(*self.answered, *answers)))
+
+    def answer(self, decided: list[LeaseAnswer], work: WorkingSet) -> list[LeaseAnswer]:  # noqa: ARG002  the form
+        """Return how each lease fared."""
+        return decided
+
+    def _rows(self, work: WorkingSet, item: Item) -> int:  # noqa: ARG002  most change one
+        return 1
+
+    def _check(self, work: WorkingSet, item: Item) -> None:
+        """Raise what refuses a report."""
+        self._one(work, item)
+
+    def _at(self, work: WorkingSet) -> int:
+        return work.now if self.received is None else self.received
+
+    def _end(
+        self, work: WorkingSet, lease: Lease, end: LeaseEnd, rule: Rule, *, by_service: bool = False
+    ) -> LeaseAnswer:
+        """End a lease by a rule. One that had ended in the same way answers OK again; any other is lost."""
+        held = _held(work, self.owner, lease, by_service=by_service)
+        if held is None:
+            return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+        job, chunk = held
+        if holds(lease, job, chunk, self._at(work)):
+            step = rule(job, chunk)
+            work.apply(step)
+            return LeaseAnswer(lease, LeaseStatus.OK, step.chunks[0])
+        if ended_by(lease, job, chunk, end):
+            return LeaseAnswer(lease, LeaseStatus.OK, chunk)
+        return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+
+    @abstractmethod
+    def _lease(self, item: Item) -> Lease:
+        """Return the lease that an item is about."""
+
+    @abstractmethod
+    def _one(self, work: WorkingSet, item: Item) -> LeaseAnswer:
+        """Take one report."""
+
+
+Beat = tuple[Lease, rules.WorkReport]
+Completion = tuple[Lease, rules.WorkReport, str]
+FailedAttempt = tuple[Lease, rules.WorkReport, rules.Failure, str]
+Released = tuple[Lease, rules.WorkReport, rules.Release]
+
+
+class Heartbeat(LeaseReports[Beat], Struct, frozen=True):
+    """Extend leases and take their reports."""
+
+    owner: str
+    items: Sequence[Beat]
+    lease_duration: int
+    by_service: bool = False
+    received: int | None = None
+    answered: tuple[LeaseAnswer, ...] = ()
+
+    def _lease(self, item: Beat) -> Lease:
+        return item[0]
+
+    def _one(self, work: WorkingSet, item: Beat) -> LeaseAnswer:
+        lease, report = item
+        held = _held(work, self.owner, lease, by_service=self.by_service)
+        if held is None or not holds(lease, *held, self._at(work)):
+            return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
+        step = rules.heartbeat(*held, report, self.lease_duration, work.now)
+        work.apply(step)
+        stopping = step.job.state is JobState.CANCELLING
+        return LeaseAnswer(lease, LeaseStatus.CANCEL_REQUESTED if stopping else LeaseStatus.OK, step.chunks[0])
+
+
+class CompleteChunks(LeaseReports[Completion], Struct, frozen=True):
+    """End leases with success; each with its report and the job's result, empty when none is declared."""
+
+    owner: str
+    items: Sequence[Completion]
+    received: int | None = None
+    answered: tuple[LeaseAnswer, ...] = ()
+
+    def _lease(self, item: Completion) -> Lease:
+        return item[0]
+
+    def _one(self, work: WorkingSet, item: Completion) -> LeaseAnswer:
+        lease, report, result_uri = item
+
+        def rule(job: Job, chunk: Chunk) -> Step:
+            return rules.complete(job, chunk, report, result_uri, work.now)
+
+        return self._end(work, lease, LeaseEnd.COMPLETED, rule)
+
+
+class FailChunks(LeaseReports[FailedAttempt], Struct, frozen=True):
+    """End leases with failed attempts; each with its place in the request, for refusals."""
+
+    owner: str
+    items: Sequence[FailedAttempt]
+    by_service: bool = False
+    received: int | None = None
+    answered: tuple[LeaseAnswer, ...] = ()
+
+    def _lease(self, item: FailedAttempt) -> Lease:
+        return item[0]
+
+    def _rows(self, work: WorkingSet, item: FailedAttempt) -> int:
+        return ended_rows(work, item[0].job_key)
+
+    def _check(self, work: WorkingSet, item: FailedAttempt) -> None:
+        lease, _, failure, field = item
+        held = _held(work, self.owner, lease, by_service=self.by_service)
+        if held is not None and holds(lease, *held, self._at(work)):
+            _check_stage(held[0], failure, field)
+
+    def _one(self, work: WorkingSet, item: FailedAttempt) -> LeaseAnswer:
+        lease, report, failure, field = item
+
+        def rule(job: Job, chunk: Chunk) -> Step:
+            _check_stage(job, failure, field)
+            return rules.fail(job, chunk, report, failure, work.chunks(job), work.now)
+
+        return self._end(work, lease, LeaseEnd.FAILED, rule, by_service=self.by_service)
+
+
+def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
+    stages = {stage.name for stage in job.spec.stages}
+    if failure.error.stage and stages and failure.error.stage not in stages:
+        raise InvalidField((f"{field}.error.stage", f"{failure.error.stage!r} is not a stage of the job's plan"))
+
+
+class ReleaseChunks(LeaseReports[Released], Struct, frozen=True):
+    """Give chunks back."""
+
+    owner: str
+    items: Sequence[Released]
+    by_service: bool = False
+    received: int | None = None
+    answered: tuple[LeaseAnswer, ...] = ()
+
+    def _lease(self, item: Released) -> Lease:
+        return item[0]
+
+    def _one(self, work: WorkingSet, item: Released) -> LeaseAnswer:
+        lease, report, release = item
+
+        def rule(job: Job, chunk: Chunk) -> Step:
+            return rules.release(job, chunk, report, release, work.now)
+
+        return self._end(work, lease, LeaseEnd.RELEASED, rule, by_service=self.by_service)

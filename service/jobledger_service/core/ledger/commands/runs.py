@@ -1,0 +1,87 @@
+"""A step of one of the service's own jobs: what it did and how far it came, in one transaction."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.ports import EncodeStruct
+from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.model import work as rules
+from jobledger_service.core.model.chunk import Artifact, Chunk
+from jobledger_service.core.model.job import Job, owner_of
+from jobledger_service.core.model.leases import Lease, holds
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.run import Cursor
+
+from .base import Reserved
+
+REPORT: Final = "report"
+REPORT_URI: Final = "jobledger:report"
+"""The report has no other place than its metadata."""
+
+
+class StepOutcome(StrEnum):
+    """How a step fared."""
+
+    GOING = "GOING"
+    """The chunk is still held: go on."""
+    ENDED = "ENDED"
+    """The chunk is done, or was given back as its job is to stop."""
+    LOST = "LOST"
+    """Nothing was changed: the lease is lost, or another attempt has gone on from here."""
+
+
+class Hold(Struct, frozen=True):
+    """The lease under which a step is taken, and the place where the chunk must be for it."""
+
+    lease: Lease
+    begin: Cursor | None
+    lease_duration: int
+    encode: EncodeStruct
+
+    def needs(self, *jobs: str) -> Needs:
+        """Return the rows of the chunk, and of other jobs."""
+        key = self.lease.job_key
+        return Needs(jobs=(key, *jobs), chunks=((key, self.lease.index),), runs=(key,))
+
+    def held(self, work: WorkingSet) -> tuple[Job, Chunk] | None:
+        """Return the job and the chunk, None when the lease is lost or the chunk is at another place."""
+        job = work.find(self.lease.job_key)
+        if job is None or self.lease.index >= job.counts.total:
+            return None
+        chunk = work.chunk(job, self.lease.index)
+        at = work.run(job.key).cursors.get(self.lease.index)
+        return (job, chunk) if holds(self.lease, job, chunk, work.now) and at == self.begin else None
+
+    def report(self, work: WorkingSet, progress: ProgressReport, metadata: Mapping[str, object]) -> tuple[Job, Chunk]:
+        """Extend the lease, tell the progress and put the report; return the job and the chunk as they are then."""
+        job = work.last(self.lease.job_key)
+        artifact = Artifact(REPORT_URI, metadata=self.encode(metadata), create_time=work.now)
+        told = rules.WorkReport("", progress, job_artifacts={REPORT: artifact})
+        step = rules.heartbeat(job, work.chunk(job, self.lease.index), told, self.lease_duration, work.now)
+        work.apply(step)
+        return work.last(job.key), step.chunks[0]
+
+
+class OfRun(Reserved):
+    """A step of a run, one at a time under a lease: a report on that, on account of the job's owner."""
+
+    __slots__ = ()
+    hold: Hold
+
+    @property
+    def owner(self) -> str:
+        """The owner of the job that is run."""
+        return owner_of(self.hold.lease.job_key)
+
+
+def complete(work: WorkingSet, job: Job, chunk: Chunk) -> None:
+    """End the chunk with success."""
+    work.apply(rules.complete(job, chunk, rules.NOTHING_NEW, "", work.now))
+
+
+def give_back(work: WorkingSet, job: Job, chunk: Chunk) -> None:
+    """Let go of a chunk whose job is to stop."""
+    work.apply(rules.release(job, chunk, rules.NOTHING_NEW, rules.Release(), work.now))

@@ -1,0 +1,141 @@
+"""The commands that the service gives itself: what time brings about, as much at once as a batch has room for."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.ports import ChunkKey
+from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.model import lifecycle
+from jobledger_service.core.model import work as rules
+from jobledger_service.core.model.change import SERVICE, Step
+from jobledger_service.core.model.errors import JobUnreadable
+from jobledger_service.core.model.states import UNFINISHED, ChunkState
+
+from .base import OfService, chunks_in, ended_rows
+from .portions import portion
+
+Item = TypeVar("Item")
+
+
+class _Upkeep(OfService, Generic[Item]):
+    """A command about many rows, each of which is looked at again; answers with how many of `items` it came to."""
+
+    __slots__ = ()
+
+    items: Sequence[Item]
+
+    @property
+    def weight(self) -> int:
+        """How many items there are."""
+        return len(self.items)
+
+    def rows(self, work: WorkingSet) -> int:
+        """Return about how many rows the first item changes."""
+        return self._rows(work, self.items[0]) if self.items else 0
+
+    def decide(self, work: WorkingSet) -> int:
+        """Do what there is room for."""
+        return len(portion(work, self.items, partial(self._one_readable, work), partial(self._rows, work)))
+
+    def _one_readable(self, work: WorkingSet, item: Item) -> None:
+        with suppress(JobUnreadable):  # it is counted and logged where it was read
+            self._one(work, item)
+
+    def answer(self, decided: int, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
+        """Return how many items it came to: the others are for the next time."""
+        return decided
+
+    @abstractmethod
+    def _rows(self, work: WorkingSet, item: Item) -> int:
+        """Return about how many rows an item changes."""
+
+    @abstractmethod
+    def _one(self, work: WorkingSet, item: Item) -> None:
+        """Do what is due of an item, if it still is."""
+
+
+class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], Struct, frozen=True):
+    """Count attempts whose lease ran out `delay` microseconds ago as failed.
+
+    Each key comes with a number drawn from 0 to 1 for its backoff.
+    """
+
+    items: Sequence[tuple[ChunkKey, float]]
+    delay: int = 0
+
+    def needs(self) -> Needs:
+        return Needs(chunks=tuple(key for key, _ in self.items))
+
+    def _rows(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> int:
+        return ended_rows(work, item[0][0])
+
+    def _one(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> None:
+        (key, index), roll = item
+        job = work.find(key)
+        if job is None:
+            return
+        step = rules.expire(job, work.chunk(job, index), roll, work.chunks(job), work.now, self.delay)
+        if step is not None:
+            work.apply(step)
+
+
+class ReadyRetries(_Upkeep[ChunkKey], Struct, frozen=True):
+    """Let chunks go whose wait after a failed attempt is over."""
+
+    items: Sequence[ChunkKey]
+
+    def needs(self) -> Needs:
+        return Needs(chunks=tuple(self.items))
+
+    def _rows(self, work: WorkingSet, item: ChunkKey) -> int:  # noqa: ARG002  each is one
+        return 1
+
+    def _one(self, work: WorkingSet, item: ChunkKey) -> None:
+        key, index = item
+        job = work.find(key)
+        chunk = work.chunk(job, index) if job else None
+        if job is None or chunk is None or chunk.state is not ChunkState.PENDING or chunk.not_before is None:
+            return
+        if work.now >= chunk.not_before:
+            work.apply(Step(job, (rules.due(chunk),)))
+
+
+class StopOverdue(_Upkeep[str], Struct, frozen=True):
+    """Stop CANCELLING jobs whose grace period is over."""
+
+    items: Sequence[str]
+
+    def needs(self) -> Needs:
+        return Needs(jobs=tuple(self.items))
+
+    def _rows(self, work: WorkingSet, item: str) -> int:
+        return 1 + chunks_in(work, item, *UNFINISHED)
+
+    def _one(self, work: WorkingSet, item: str) -> None:
+        job = work.find(item)
+        step = None if job is None or job.ended else lifecycle.stop_overdue(job, work.chunks(job), work.now)
+        if step is not None:
+            work.apply(step)
+
+
+class RemoveExpired(_Upkeep[str], Struct, frozen=True):
+    """Delete ended jobs whose time has come."""
+
+    items: Sequence[str]
+
+    def needs(self) -> Needs:
+        return Needs(jobs=tuple(self.items))
+
+    def _rows(self, work: WorkingSet, item: str) -> int:
+        return 1 + chunks_in(work, item, *ChunkState)
+
+    def _one(self, work: WorkingSet, item: str) -> None:
+        job = work.find(item)
+        if job is None or not job.ended or job.expire_time is None or work.now < job.expire_time:
+            return
+        work.delete(job, lifecycle.delete(job, SERVICE, force=False, reason="its expire_time has come"))

@@ -1,0 +1,121 @@
+"""The commands that give leases."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.ports import ChunkKey, Inputs
+from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.write_ports import Demand
+from jobledger_service.core.model import work as rules
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.errors import ChunkNotClaimable, JobUnreadable
+from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.model.leases import Lease, holds, lease_of
+from jobledger_service.core.model.service_kinds import is_reserved
+
+from .base import AsWeighed, OneJob, Ordinary
+
+
+class Claimed(Struct, frozen=True):
+    """A chunk under a new lease, with what its worker needs."""
+
+    job: Job
+    chunk: Chunk
+    lease: Lease
+    inputs: Inputs
+
+
+def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[Claimed]:
+    claimed = []
+    for key, index in keys:
+        job = work.last(key)
+        chunk = work.chunk(job, index)
+        claimed.append(Claimed(job, chunk, lease_of(job, chunk), work.inputs(key)))
+    return claimed
+
+
+class ClaimChunks(AsWeighed, Ordinary, Struct, frozen=True):
+    """Lease up to `limit` chunks of the given kinds; answers with those that were to be had.
+
+    None, instead of an empty list, says that others were at what waits: there may be more in a moment.
+    """
+
+    owner: str
+    kinds: tuple[str, ...]
+    limit: int
+    by: rules.Claim
+
+    def _demand(self) -> Demand:
+        return Demand(self.owner, self.kinds, self.limit)
+
+    @property
+    def weight(self) -> int:
+        return self.limit
+
+    def needs(self) -> Needs:
+        return Needs(demand=self._demand())
+
+    def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
+        picked = work.picked(self._demand())
+        taken = [*self._taken(work, picked.chunks)]
+        missed = picked.contended or len(taken) < len(picked.chunks)
+        return None if missed and not taken else taken
+
+    def _taken(self, work: WorkingSet, chunks: Iterable[ChunkKey]) -> Iterator[ChunkKey]:
+        """Take these chunks, as far as the event of a job does not become too large; the first is always taken."""
+        taken = 0
+        for key in chunks:
+            place = work.place
+            if not _claim(work, key, self.by):
+                continue
+            if taken and work.exceeded:
+                work.rollback(place)
+                return
+            taken += 1
+            yield key
+
+    def answer(self, decided: list[ChunkKey] | None, work: WorkingSet) -> list[Claimed] | None:
+        return None if decided is None else _claimed(decided, work)
+
+
+def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
+    """Take a chunk that was found, unless a command before this one took it, or stopped or deleted its job."""
+    job = work.find(key[0])
+    if job is None:
+        return False
+    try:
+        work.apply(rules.claim(job, work.chunk(job, key[1]), by, work.now))
+    except (ChunkNotClaimable, JobUnreadable):
+        return False
+    return True
+
+
+class ClaimChunk(OneJob, Struct, frozen=True):
+    """Lease one named chunk; with the task_id that holds it, answers with the lease in force."""
+
+    owner: str
+    job_id: str
+    index: int
+    by: rules.Claim
+
+    def _key(self) -> ChunkKey:
+        return job_key(self.owner, self.job_id), self.index
+
+    def needs(self) -> Needs:
+        return Needs(jobs=(self._key()[0],), chunks=(self._key(),))
+
+    def decide(self, work: WorkingSet) -> ChunkKey:
+        job = work.job(self.owner, self.job_id)
+        chunk = work.chunk(job, self.index)
+        if is_reserved(job.spec.kind):
+            raise ChunkNotClaimable(self.job_id, self.index, chunk.state, "the service itself works on it")
+        held = bool(self.by.task_id) and chunk.task_id == self.by.task_id
+        if held and holds(lease_of(job, chunk), job, chunk, work.now):
+            work.hand_out(self._key())
+        else:
+            work.apply(rules.claim(job, chunk, self.by, work.now))
+        return self._key()
+
+    def answer(self, decided: ChunkKey, work: WorkingSet) -> Claimed:
+        return _claimed([decided], work)[0]

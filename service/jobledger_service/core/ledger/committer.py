@@ -1,0 +1,258 @@
+"""Group commit: what arrived while the last transaction ran goes into the next one, owners in turn."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+
+from jobledger_service.core.model.errors import Draining, StoreUnavailable
+
+from .admission import Admission, Pace
+from .batch import Commit, Executor, Outcome, Postponed
+from .commands import Command
+from .fair_queue import Bounds, FairQueue, Waiting
+from .incoming import SERVICE, DeadlinePassedError, incoming
+
+Answer = TypeVar("Answer")
+Kept = TypeVar("Kept")
+
+BATCH: Final = Bounds(commands=512, rows=2_000, size=4 * 1_048_576)
+"""What ends a batch. The executor counts rows when they are loaded, and postpones what is too much."""
+ROWS_OF_COMMAND: Final = 100
+"""Rows that wait for each command that may: a bound on what commands of many rows can pile up."""
+UPKEEP_ROWS: Final = 150
+"""What a transaction of its own counts as: about 2 ms."""
+
+
+class QueueBounds(Struct, frozen=True):
+    """How much may wait for the writer: commands, and for how many seconds an owner's oldest.
+
+    A batch that has run for `stall` seconds is one that the database does not answer.
+    """
+
+    commands: int = 10_000
+    wait: float = 1.0
+    stall: float = 5.0
+
+
+class Batch(Struct, frozen=True):
+    """A batch that was carried out: how many commands, in how many seconds, and when by the loop's clock it ended."""
+
+    commands: int
+    seconds: float
+    ended: float
+
+
+class Committer:
+    """Takes commands on the event loop and carries them out in batches on one thread of its own.
+
+    `on_commit` is called on the loop with each commit, before the callers get their answers; `measured` after that,
+    with how the batch went. `busy_since` is when, by the loop's clock, the batch that runs now began; None while none
+    does. `last` is the last batch that was committed, and `failed` when the database took none of the last one.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        on_commit: Callable[[Commit], None],
+        *,
+        bounds: QueueBounds | None = None,
+        measured: Callable[[Batch], None] = lambda _: None,
+    ) -> None:
+        bounds = bounds or QueueBounds()
+        self._executor = executor
+        self._on_commit = on_commit
+        self._measured = measured
+        self.last: Batch | None = None
+        self.failed: float | None = None
+        self.limit = bounds.commands
+        self._stall = bounds.stall
+        self.busy_since: float | None = None
+        self._queue = FairQueue(bounds.commands, bounds.commands * ROWS_OF_COMMAND)
+        self._pace = Pace()
+        self._admission = Admission(self._queue, self._pace, bounds.wait)
+        self._wake_event = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, "committer")
+        self._closed = False
+
+    async def submit(self, command: Command[Any, Answer], unheard: Callable[[Answer], None] | None = None) -> Answer:
+        """Carry out a command and return its answer once it is on disk.
+
+        A command whose caller leaves before its batch begins is not carried out. `unheard` is called with the answer
+        when the caller left later than that, and so did not get it.
+
+        Raises the command's Refusal; QueueFull when too much waits; DeadlinePassedError; Draining after `close`.
+        """
+        loop, call = asyncio.get_running_loop(), incoming.get()
+        one = Waiting(
+            loop.create_future(),
+            command.owner,
+            command.weight,
+            reserved=command.reserved,
+            command=command,
+            unheard=unheard,
+            size=call.size,
+            since=loop.time(),
+            deadline=call.deadline,
+        )
+        answer: Answer = await self._wait_for(one)
+        return answer
+
+    async def maintain(self, work: Callable[[], Kept], rows: int = UPKEEP_ROWS) -> Kept:
+        """Do work that is a transaction of its own on the writer's thread, in turn with the commands of all owners.
+
+        It is the caller's whose call this is, or else the service's own. Raises as `submit` does.
+        """
+        loop, call = asyncio.get_running_loop(), incoming.get()
+        one = Waiting(
+            loop.create_future(),
+            call.owner,
+            rows,
+            reserved=call.owner == SERVICE,
+            work=work,
+            size=call.size,
+            since=loop.time(),
+            deadline=call.deadline,
+        )
+        result: Kept = await self._wait_for(one)
+        return result
+
+    async def _wait_for(self, one: Waiting) -> Any:  # noqa: ANN401  the answer
+        if self._closed:
+            raise Draining
+        self._admission.check(one)
+        self._queue.push(one)
+        self._wake_event.set()
+        try:
+            return await one.caller
+        except asyncio.CancelledError:
+            self._queue.remove(one)
+            answered = one.caller.done() and not one.caller.cancelled() and one.caller.exception() is None
+            if one.unheard is not None and answered:
+                one.unheard(one.caller.result())
+            raise
+
+    def check_owner(self, owner: str) -> None:
+        """Raise QueueFull when a command of an owner would be refused, whatever it is, unless it has a reserve."""
+        self._admission.check_owner(owner, asyncio.get_running_loop().time())
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the database takes no writes: it failed the last batch, or does not answer the one that runs."""
+        if self.failed is not None:
+            return True
+        return self.busy_since is not None and asyncio.get_running_loop().time() > self.busy_since + self._stall
+
+    @property
+    def queued(self) -> int:
+        """How many commands wait."""
+        return len(self._queue)
+
+    @property
+    def queued_bytes(self) -> int:
+        """How many bytes the requests had of the commands that wait."""
+        return self._queue.size
+
+    def close(self) -> None:
+        """Take no more commands; `run` ends when those that wait are carried out."""
+        self._closed = True
+        self._wake_event.set()
+
+    async def run(self) -> None:
+        """Carry out commands until `close`."""
+        try:
+            while self._queue or not self._closed:
+                batch = self._take()
+                if batch:
+                    await self._carry_out(batch)
+                elif not self._queue:
+                    self._wake_event.clear()
+                    await self._wake_event.wait()
+        finally:
+            self._thread.shutdown(wait=True)
+
+    def _take(self) -> list[Waiting]:
+        """Take the next batch; those whose deadline has passed are told so."""
+        now, batch = asyncio.get_running_loop().time(), []
+        for one in self._queue.take(BATCH):
+            if one.caller.done():
+                continue
+            if one.deadline is not None and one.deadline <= now:
+                one.caller.set_exception(DeadlinePassedError())
+            else:
+                batch.append(one)
+        return batch
+
+    async def _carry_out(self, batch: Sequence[Waiting]) -> None:
+        """Carry out the commands in one transaction, then what is a transaction of its own, one after the other."""
+        loop = asyncio.get_running_loop()
+        more_waited = bool(self._queue)
+        began = self.busy_since = loop.time()
+        asked = [(one, one.command) for one in batch if one.command is not None]
+        outcomes: Sequence[Outcome] = ()
+        commits: Sequence[Commit] = ()
+        if asked:
+            commands = [command for _, command in asked]
+            outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
+            self._conclude([one for one, _ in asked], outcomes, commits)
+            ended = loop.time()
+            self._note(Batch(len(asked), ended - began, ended), outcomes, committed=bool(commits))
+        for one in batch:
+            if one.work is not None and not one.caller.done():
+                await self._do(one, one.work)
+        self.busy_since = None
+        if commits or not asked:
+            self._pace.note(_cost_of(batch, outcomes), loop.time() - began, more_waited=more_waited)
+
+    async def _do(self, one: Waiting, work: Callable[[], Any]) -> None:
+        try:
+            result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's to hear
+            if not one.caller.done():
+                one.caller.set_exception(error)
+        else:
+            if not one.caller.done():
+                one.caller.set_result(result)
+
+    def _note(self, batch: Batch, outcomes: Sequence[Outcome], *, committed: bool) -> None:
+        if committed:
+            self.last, self.failed = batch, None
+        elif any(isinstance(one, StoreUnavailable) for one in outcomes):
+            self.failed = batch.ended
+        self._measured(batch)
+
+    def _conclude(self, batch: Sequence[Waiting], outcomes: Sequence[Outcome], commits: Sequence[Commit]) -> None:
+        for commit in commits:
+            self._on_commit(commit)
+        again, done = [], []
+        for one, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Postponed):
+                one.command = outcome.rest or one.command
+                again.append(one)
+                continue
+            done.append(one)
+            if one.caller.done():
+                if one.unheard is not None and not isinstance(outcome, Exception):
+                    one.unheard(outcome)
+            elif isinstance(outcome, Exception):
+                one.caller.set_exception(outcome)
+            else:
+                one.caller.set_result(outcome)
+        if again:
+            self._postpone(done, again)
+
+    def _postpone(self, done: Sequence[Waiting], again: Sequence[Waiting]) -> None:
+        """Put back what did not fit. What was done has filled the batch: it is charged for that, and not as it said."""
+        self._queue.put_back([one for one in again if not one.caller.done()])
+        unforeseen = BATCH.rows - sum(one.rows for one in done)
+        if unforeseen > 0:
+            for one in done:
+                self._queue.charge(one.owner, unforeseen // len(done))
+
+
+def _cost_of(batch: Sequence[Waiting], outcomes: Sequence[Outcome]) -> int:
+    """Return what the batch cost; one that did not fit was full, whatever it was expected to be."""
+    cost = sum(one.cost for one in batch)
+    return max(cost, BATCH.rows) if any(isinstance(one, Postponed) for one in outcomes) else cost

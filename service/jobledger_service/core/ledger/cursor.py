@@ -1,0 +1,35 @@
+"""A cursor: opaque bytes that name an epoch of a ledger and a position in it."""
+
+import struct
+from typing import Final, Self
+from uuid import UUID
+
+from msgspec import Struct
+
+from jobledger_service.core.model.errors import ForeignCursor, InvalidField
+
+_FORM: Final = struct.Struct(">B16sq")
+_VERSION: Final = 1
+
+
+class Cursor(Struct, frozen=True):
+    """The place of a ledger after its entry number `position`."""
+
+    epoch: UUID
+    position: int
+
+    def encode(self) -> bytes:
+        """Return the bytes that callers carry."""
+        return _FORM.pack(_VERSION, self.epoch.bytes, self.position)
+
+    @classmethod
+    def parse(cls, raw: bytes, epoch: UUID) -> Self:
+        """Return the cursor that a caller sent; raises InvalidField or ForeignCursor when it is not of `epoch`."""
+        if len(raw) != _FORM.size or raw[0] != _VERSION:
+            raise InvalidField(("cursor", "is not a cursor that this service gave out"))
+        _, name, position = _FORM.unpack(raw)
+        if name != epoch.bytes:
+            raise ForeignCursor
+        if position < 0:
+            raise InvalidField(("cursor", "is not a cursor that this service gave out"))
+        return cls(epoch, position)

@@ -1,0 +1,91 @@
+"""One entry of the ledger: all that one commit changed on one job."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from jobledger_service.core.model.change import Change
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.filter import Facts, JobFilter
+from jobledger_service.core.model.job import Job, owner_of
+from jobledger_service.core.model.states import ChunkState
+
+
+class ChunkRange(Struct, frozen=True):
+    """Chunks from one index through another that went to one state together."""
+
+    first: int
+    last: int
+    state: ChunkState
+
+
+class Record(Struct, frozen=True):
+    """What a commit did to one job, before it has a position; `before` is None for a job that it created.
+
+    `chunks` are told one by one, `ranges` by their state alone.
+
+    `previous` is the whole job before, when the event that showed it so may soon be forgotten.
+    """
+
+    before: Facts | None
+    job: Job
+    chunks: Sequence[Chunk]
+    changes: Sequence[Change]
+    deleted: bool
+    ranges: Sequence[ChunkRange] = ()
+    previous: Job | None = None
+
+
+class Encoded(Struct, frozen=True):
+    """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` chunks that changed.
+
+    `previous` is a message that shows the record's `previous`.
+    """
+
+    head: bytes
+    chunks: bytes
+    chunk_count: int
+    previous: bytes | None = None
+
+
+class Place(Struct, frozen=True):
+    """Where an entry stands: later positions never have earlier times."""
+
+    position: int
+    commit_time: int
+
+
+class Entry(Struct, frozen=True):
+    """An entry with its place and its finished message; facts are None before its creation and after its deletion.
+
+    `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
+    An empty message is that of an event which is stored and cannot be read: then there are no facts either.
+    `ready` counts the chunks that now wait for workers; it is known of what other processes committed.
+    """
+
+    position: int
+    job_key: str
+    revision: int
+    before: Facts | None
+    after: Facts | None
+    ended: bool
+    message: bytes
+    chunks: bytes
+    chunk_count: int
+    ready: int = 0
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether the stored event could be read."""
+        return bool(self.message)
+
+    def concerns(self, jobs: JobFilter) -> bool:
+        """Whether the job matched before the change, or does after it. An unreadable event may be of any job."""
+        if not self.is_readable:
+            return owner_of(self.job_key) == jobs.owner
+        return any(facts is not None and jobs.matches(facts) for facts in (self.after, self.before))
+
+    @property
+    def size(self) -> int:
+        """How many bytes the entry holds in memory, but for its facts."""
+        return len(self.message) + len(self.chunks)

@@ -1,0 +1,173 @@
+"""The feed of one process: takes commits as they are made, and finds the ones that it missed in the store."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.ledger.feed_ports import Codec
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.read_ports import ReadStore
+from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.job import owner_of
+
+from .page import PAGE, NoProgressError, Page
+from .pages import Pages
+from .ring import Ring
+from .stops import StopSubscribers, StopSubscription
+from .subscribers import FeedCounts, Subscribers
+from .subscription import FeedSubscription
+
+log = logging.getLogger(__name__)
+
+POLL = 1.0
+"""Seconds after which the feed looks for entries of other processes, whatever it heard: a wake-up is a hint."""
+
+
+class LiveFeed:
+    """Fan-out to this process's watchers. Everything but the reading happens on the event loop, without waiting.
+
+    `found` hears of each entry that was not published here but found in the store.
+    """
+
+    def __init__(
+        self, store: ReadStore, queries: Queries, codec: Codec, found: Callable[[Entry], None], *, sole_writer: bool
+    ) -> None:
+        self._store = store
+        self._queries = queries
+        self._codec = codec
+        self._found = found
+        self._sole_writer = sole_writer
+        self._ring = Ring(store.position())
+        self._pages = Pages(self._load_history)
+        self.counts = FeedCounts()
+        self._subscribers = Subscribers(self.counts)
+        self._stops = StopSubscribers(self.counts)
+        self._hint = asyncio.Event()
+        self.closing = False
+
+    @property
+    def position(self) -> int:
+        """The newest position that this process knows of."""
+        return self._ring.head
+
+    @property
+    def watchers(self) -> int:
+        """How many subscriptions there are; may be asked on any thread."""
+        return len(self._subscribers) + len(self._stops)
+
+    def publish(self, entries: Sequence[Entry]) -> None:
+        """Take the entries of a commit. When others committed in between, the gap is read from the store first."""
+        if entries and entries[0].position > self._ring.head + 1:
+            self._hint.set()
+            return
+        self._hand_out(entries)
+
+    def _hand_out(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if entry.position > self._ring.head:
+                self._ring.append(entry)
+                self._subscribers.publish(entry)
+                self._stops.publish(entry)
+
+    def hint(self) -> None:
+        """Look for entries of other processes soon."""
+        self._hint.set()
+
+    def forget(self, through: int) -> None:
+        """Drop history that was trimmed."""
+        self._ring.forget(through)
+        self._pages.forget()
+
+    async def run(self) -> None:
+        """Fill the gaps that other processes' commits leave, until cancelled."""
+        while True:
+            await self._pause()
+            try:
+                await self._read_on()
+            except Refusal as refusal:
+                log.warning("the feed cannot read on: %s", refusal)
+            except Exception:
+                log.exception("the feed cannot read on")
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(None if self._sole_writer else POLL):
+                await self._hint.wait()
+        except TimeoutError:
+            pass
+        self._hint.clear()
+
+    async def _read_on(self) -> None:
+        """Read from the head to the end of the ledger."""
+        while True:
+            page = await self._load(self._ring.head)
+            if page.trimmed > self._ring.head:
+                self._skip(page.trimmed)
+            self._hand_out(page.entries)
+            self._ring.pass_over(page.through)
+            for entry in page.entries:
+                self._found(entry)
+            if page.complete:
+                return
+            if self._ring.head <= page.after:
+                raise NoProgressError("the feed", page.after, page.through)
+
+    def _skip(self, trimmed: int) -> None:
+        """Go on after history that others trimmed before it was read here; watchers are told that it is gone."""
+        log.warning("history up to position %d was trimmed before the feed had read it", trimmed)
+        for subscription in self._subscribers:
+            subscription.fall_behind()
+            subscription.wake()
+        self._stops.check_all()
+        self._ring.begin_at(trimmed)
+
+    def subscribe_to_job(self, after: int, job_key: str) -> FeedSubscription:
+        """Follow one job from a position on."""
+        return self._add(FeedSubscription(self, after, job_key=job_key, leave=self._subscribers.remove))
+
+    def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> FeedSubscription:
+        """Follow the jobs that match from a position on."""
+        return self._add(FeedSubscription(self, after, jobs=jobs, leave=self._subscribers.remove))
+
+    def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
+        """Follow what is stopped of an owner's jobs of these kinds, of all when empty, from now on."""
+        subscription = StopSubscription(self, owner, kinds, leave=self._stops.remove)
+        self._stops.add(subscription)
+        return subscription
+
+    def _add(self, subscription: FeedSubscription) -> FeedSubscription:
+        self._subscribers.add(subscription)
+        return subscription
+
+    def recent(self, after: int, owner: str, job_key: str | None) -> Page | None:
+        """Return entries after a position from memory; None when it does not reach back so far."""
+        return self._ring.after(after, owner, job_key) if self._ring.covers(owner, after) else None
+
+    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
+        """Return entries after a position from the store; raises HistoryTrimmed."""
+        return await (self._pages.of_owner(after, owner) if job_key is None else self._pages.of_job(after, job_key))
+
+    def close(self) -> None:
+        """End all watches: each gets its bookmark and then Draining."""
+        self.closing = True
+        for subscription in self._subscribers:
+            subscription.wake()
+        self._stops.wake()
+
+    async def _load(self, after: int) -> Page:
+        """Read and decode what follows, on a reader's thread: the event loop is not held up by large events."""
+        return await self._queries.run_for_feed(self._read, after, None, None)
+
+    async def _load_history(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Page:
+        """The same for watches that lag, of one owner or one job, when it is the owner's turn."""
+        whose = owner or owner_of(job_key or "")
+        page = await self._queries.run_for_watch(whose, self._read, after, owner, job_key)
+        self.counts.history += len(page.entries)
+        return page
+
+    def _read(self, after: int, owner: str | None, job_key: str | None) -> Page:
+        read = self._store.events(after, PAGE, owner=owner, job_key=job_key)
+        entries = [self._codec.open(row) for row in read.rows]
+        return Page(entries, after, read.through, read.trimmed, read.complete)

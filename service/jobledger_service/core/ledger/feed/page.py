@@ -1,0 +1,47 @@
+"""A stretch of the ledger, as much as a watcher takes at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jobledger_service.core.ledger.entry import Entry
+
+PAGE = 512
+"""Entries at once."""
+MAX_PAGE_BYTES = 1024 * 1024
+"""Bytes at once, but for the entry that goes past them: what a watcher that does not read keeps in memory."""
+
+
+class NoProgressError(Exception):
+    """A reader of the ledger would stand still, or go back: a defect, which must not become an endless loop."""
+
+    def __init__(self, reader: str, position: int, through: int) -> None:
+        super().__init__(f"{reader} is at position {position}, and a read took it to {through}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Entries after the position `after`; everything up to `through` has been read, nothing up to `trimmed` is left.
+
+    `complete` says that nothing followed when it was read.
+    """
+
+    entries: Sequence[Entry]
+    after: int
+    through: int
+    trimmed: int
+    complete: bool
+
+    @property
+    def size(self) -> int:
+        """How many bytes the entries hold."""
+        return sum(entry.size for entry in self.entries)
+
+
+def count_of_page(entries: Sequence[Entry]) -> int:
+    """Return how many of the entries make a page: all, or as many as go past a bound, at least one."""
+    size = 0
+    for count, entry in enumerate(entries[:PAGE]):
+        if size >= MAX_PAGE_BYTES:
+            return count
+        size += entry.size
+    return min(len(entries), PAGE)

@@ -1,0 +1,97 @@
+"""Stored history for those who lag: each reads its own owner's events, and those of one owner share what is read."""
+
+import asyncio
+from bisect import bisect_right, insort
+from collections import OrderedDict
+from collections.abc import Awaitable
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+from jobledger_service.core.model.errors import HistoryTrimmed
+
+from .page import NoProgressError, Page
+
+MAX_KEPT_BYTES = 16 * 1024 * 1024
+PAGE_OVERHEAD = 1_024
+"""What a page weighs without its entries: pages without any are bounded too."""
+
+
+class Load(Protocol):
+    """Reads what follows a position, of one owner or one job."""
+
+    def __call__(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Awaitable[Page]:
+        """Return a page."""
+
+
+class Pages:
+    """Reads of the stored history. The laggards of one owner read in turn, and find what one before them has read."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._kept = _KeptPages()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def of_job(self, after: int, job_key: str) -> Page:
+        """Return a job's entries after a position; raises HistoryTrimmed."""
+        return _checked(await self._load(after, job_key=job_key))
+
+    async def of_owner(self, after: int, owner: str) -> Page:
+        """Return an owner's entries after a position, which may be few; raises HistoryTrimmed."""
+        page = self._kept.find(owner, after)
+        if page is None:
+            turn = self._turns.setdefault(owner, asyncio.Lock())
+            async with turn:
+                page = self._kept.find(owner, after)
+                if page is None:
+                    page = _checked(await self._load(after, owner=owner))
+                    self._kept.add(owner, page)
+        if page.after == after:
+            return page
+        entries = [entry for entry in page.entries if entry.position > after]
+        return Page(entries, after, page.through, page.trimmed, page.complete)
+
+    def forget(self) -> None:
+        """Drop what is kept: the history was trimmed."""
+        self._kept = _KeptPages()
+
+
+class _KeptPages:
+    """The pages that were read last, by owner and place, bounded in bytes. History never changes: none is stale."""
+
+    def __init__(self) -> None:
+        self._by_owner: dict[str, list[Page]] = {}
+        self._by_age: OrderedDict[tuple[str, int], Page] = OrderedDict()
+        self._bytes = 0
+
+    def find(self, owner: str, after: int) -> Page | None:
+        """Return a page that has what follows a position, if one is kept."""
+        pages = self._by_owner.get(owner, ())
+        place = bisect_right(pages, after, key=_after) - 1
+        return pages[place] if place >= 0 and pages[place].through > after else None
+
+    def add(self, owner: str, page: Page) -> None:
+        """Keep a page that leads on; the oldest go."""
+        if page.through == page.after or (owner, page.after) in self._by_age:
+            return
+        self._by_age[owner, page.after] = page
+        insort(self._by_owner.setdefault(owner, []), page, key=_after)
+        self._bytes += page.size + PAGE_OVERHEAD
+        while self._bytes > MAX_KEPT_BYTES:
+            (oldest_owner, _), oldest = self._by_age.popitem(last=False)
+            self._bytes -= oldest.size + PAGE_OVERHEAD
+            pages = self._by_owner[oldest_owner]
+            pages.remove(oldest)
+            if not pages:
+                del self._by_owner[oldest_owner]
+
+
+def _after(page: Page) -> int:
+    return page.after
+
+
+def _checked(page: Page) -> Page:
+    if page.after < page.trimmed:
+        raise HistoryTrimmed(page.trimmed)
+    if page.through < page.after or (page.through == page.after and not page.complete):
+        raise NoProgressError("a page of history", page.after, page.through)
+    return page

@@ -1,0 +1,122 @@
+"""The newest entries, in memory, bounded in number and bytes; who has the most of them loses his oldest first."""
+
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.model.job import owner_of
+
+from .entry_log import EntryLog
+from .page import Page, count_of_page
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_ENTRIES = 20_000
+KEPT = 15 / 16
+"""How much is left when something is dropped: owners are not compared for each entry."""
+
+
+class _OwnerEntries:
+    """One owner's entries after `floor`; they weigh `weight`."""
+
+    __slots__ = ("floor", "log", "weight")
+
+    def __init__(self, floor: int) -> None:
+        self.floor = floor
+        self.log = EntryLog()
+        self.weight = 0
+
+
+class Ring:
+    """The entries up to `head`: of each owner those after a floor of its own, gapless; also by job.
+
+    An entry weighs its bytes, and at least `max_bytes / max_entries`, so that one bound holds both.
+    """
+
+    def __init__(self, head: int, *, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
+        self.head = head
+        self._floor = head
+        self._max_weight = max_bytes
+        self._min_weight = -(-max_bytes // max_entries)
+        self._weight = 0
+        self._by_owner: dict[str, _OwnerEntries] = {}
+        self._by_job: dict[str, EntryLog] = {}
+
+    def append(self, entry: Entry) -> None:
+        """Add the entry that follows the head."""
+        owner = owner_of(entry.job_key)
+        own = self._by_owner.get(owner)
+        if own is None:
+            own = self._by_owner[owner] = _OwnerEntries(self._floor)
+        own.log.append(entry)
+        self._by_job.setdefault(entry.job_key, EntryLog()).append(entry)
+        weight = self._weight_of(entry)
+        own.weight += weight
+        self._weight += weight
+        self.head = entry.position
+        if self._weight > self._max_weight:
+            self._shrink()
+
+    def pass_over(self, position: int) -> None:
+        """Move the head past a position that has no entry here."""
+        self.head = max(self.head, position)
+
+    def begin_at(self, head: int) -> None:
+        """Drop everything, and begin again after a position."""
+        self._by_owner.clear()
+        self._by_job.clear()
+        self._weight = 0
+        self.head = self._floor = head
+
+    def forget(self, through: int) -> None:
+        """Drop the entries up to a position: history that is trimmed is trimmed here too."""
+        for owner, own in list(self._by_owner.items()):
+            while len(own.log) and own.log.oldest.position <= through:
+                self._drop_oldest(own)
+            self._remove_if_empty(owner, own)
+
+    def covers(self, owner: str, position: int) -> bool:
+        """Whether everything of an owner after a position is here."""
+        own = self._by_owner.get(owner)
+        return position >= (self._floor if own is None else own.floor)
+
+    def after(self, position: int, owner: str, job_key: str | None) -> Page:
+        """Return entries after a position that it covers, of one job or of one owner."""
+        log: EntryLog | None
+        if job_key is None:
+            own = self._by_owner.get(owner)
+            log = None if own is None else own.log
+        else:
+            log = self._by_job.get(job_key)
+        found, more = log.after(position) if log else ([], False)
+        count = count_of_page(found)
+        complete = count == len(found) and not more
+        entries = found[:count]
+        through = max(self.head, position) if complete else entries[-1].position
+        return Page(entries, position, through, 0, complete)
+
+    def _weight_of(self, entry: Entry) -> int:
+        return max(entry.size, self._min_weight)
+
+    def _shrink(self) -> None:
+        """Drop the oldest entries of the owners that have the most."""
+        enough = int(self._max_weight * KEPT)
+        while self._weight > enough:
+            owner, own = max(self._by_owner.items(), key=lambda item: item[1].weight)
+            half = own.weight // 2
+            while self._weight > enough and own.weight > half:
+                self._drop_oldest(own)
+            self._remove_if_empty(owner, own)
+
+    def _drop_oldest(self, own: _OwnerEntries) -> None:
+        entry = own.log.drop_oldest()
+        own.floor = entry.position
+        weight = self._weight_of(entry)
+        own.weight -= weight
+        self._weight -= weight
+        of_job = self._by_job[entry.job_key]
+        of_job.drop_oldest()
+        if not len(of_job):
+            del self._by_job[entry.job_key]
+
+    def _remove_if_empty(self, owner: str, own: _OwnerEntries) -> None:
+        """Forget an owner without entries; the floor of all who have none rises to where his entries ended."""
+        if not len(own.log):
+            del self._by_owner[owner]
+            self._floor = max(self._floor, own.floor)

@@ -1,0 +1,157 @@
+"""Which jobs were stopped while workers may hold chunks of them, for the streams of these workers."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, Protocol
+
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.ledger.feed_ports import Stops
+from jobledger_service.core.model.errors import Draining
+from jobledger_service.core.model.job import job_id_of, owner_of
+from jobledger_service.core.model.states import JobState
+
+from .subscribers import FeedCounts
+from .wakeup import Wakeup
+
+MAX_JOBS: Final = 1_000
+"""Jobs that one message names, and that wait for one stream; of more, the worker is to check all of its leases."""
+ANY_KIND: Final = ""
+
+_HELD: Final = frozenset({JobState.RUNNING, JobState.CANCELLING})
+"""The states in which chunks may be under a lease."""
+_GOES_ON: Final = frozenset({JobState.RUNNING, JobState.COMPLETED})
+"""The states to which a job comes from these without taking a lease away."""
+
+
+class Source(Protocol):
+    """What a subscription follows."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether all streams are to end."""
+
+
+class StopSubscription:
+    """Follows the jobs of one owner, of some kinds or of all. Used by one task, on the event loop.
+
+    It begins with "check all": what happened before is not told. A stream that lags needs no history either.
+    """
+
+    def __init__(
+        self, feed: Source, owner: str, kinds: frozenset[str], leave: "Callable[[StopSubscription], None]"
+    ) -> None:
+        self.owner = owner
+        self.kinds = kinds or frozenset({ANY_KIND})
+        self._feed = feed
+        self._leave = leave
+        self._jobs: dict[str, None] = {}
+        self._check_all = True
+        self._wakeup = Wakeup()
+
+    def add(self, job_id: str) -> None:
+        """Take a job that was stopped."""
+        if len(self._jobs) >= MAX_JOBS:
+            self.check_all()
+        elif not self._check_all:
+            self._jobs[job_id] = None
+            self.wake()
+
+    def check_all(self) -> None:
+        """Have the worker check all of its leases: it is not known which jobs were stopped."""
+        self._jobs.clear()
+        self._check_all = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the stream look up."""
+        self._wakeup.wake()
+
+    async def next(self, seconds: float) -> Stops:
+        """Return what was stopped since the last call; nothing after `seconds` of quiet. Raises Draining."""
+        if not self._has_news and not self._feed.closing:
+            await self._wakeup.wait(seconds)
+        if self._feed.closing and not self._has_news:
+            raise Draining
+        stops = Stops(tuple(self._jobs), self._check_all)
+        self._jobs.clear()
+        self._check_all = False
+        return stops
+
+    @property
+    def _has_news(self) -> bool:
+        return self._check_all or bool(self._jobs)
+
+    def close(self) -> None:
+        """Leave the feed."""
+        self._leave(self)
+
+
+class StopSubscribers:
+    """The streams of one process, by owner and kind. An entry of an owner without streams costs one look-up."""
+
+    def __init__(self, counts: FeedCounts) -> None:
+        self._counts = counts
+        self._of_owner: dict[str, dict[str, set[StopSubscription]]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[StopSubscription]:
+        for by_kind in self._of_owner.values():
+            yield from _all_of(by_kind)
+
+    def add(self, subscription: StopSubscription) -> None:
+        """Tell a stream of stops from now on."""
+        self._count += 1
+        by_kind = self._of_owner.setdefault(subscription.owner, {})
+        for kind in subscription.kinds:
+            by_kind.setdefault(kind, set()).add(subscription)
+
+    def remove(self, subscription: StopSubscription) -> None:
+        """Tell it no more."""
+        self._count -= 1
+        by_kind = self._of_owner[subscription.owner]
+        for kind in subscription.kinds:
+            by_kind[kind].remove(subscription)
+            if not by_kind[kind]:
+                del by_kind[kind]
+        if not by_kind:
+            del self._of_owner[subscription.owner]
+
+    def publish(self, entry: Entry) -> None:
+        """Tell the streams that it concerns of an entry that takes leases away, or is to end them."""
+        by_kind = self._of_owner.get(owner_of(entry.job_key))
+        if by_kind is None:
+            return
+        if not entry.is_readable:
+            for one in _all_of(by_kind):
+                self._counts.wakeups += 1
+                one.check_all()
+        elif entry.before is not None and _is_stop(entry):
+            job_id = job_id_of(entry.job_key)
+            for kind in (ANY_KIND, entry.before.kind):
+                for one in by_kind.get(kind, ()):
+                    self._counts.wakeups += 1
+                    one.add(job_id)
+
+    def check_all(self) -> None:
+        """Have every stream's worker check all of its leases."""
+        for one in self:
+            one.check_all()
+
+    def wake(self) -> None:
+        """Let every stream look up."""
+        for one in self:
+            one.wake()
+
+
+def _all_of(by_kind: dict[str, set[StopSubscription]]) -> Iterable[StopSubscription]:
+    return {one for of_kind in by_kind.values() for one in of_kind}
+
+
+def _is_stop(entry: Entry) -> bool:
+    """Whether leases that were held before an entry are to end, or have ended, without their worker's doing."""
+    before, after = entry.before, entry.after
+    if before is None or before.state not in _HELD:
+        return False
+    return after is None or (after.state is not before.state and after.state not in _GOES_ON)

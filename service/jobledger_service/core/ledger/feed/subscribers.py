@@ -1,0 +1,135 @@
+"""Who is to hear of an entry: found by its job, or by its owner, kind and labels, without asking anybody else."""
+
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.job import owner_of
+
+from .subscription import FeedSubscription
+
+Label = tuple[str, str]
+Route = tuple[str | None, Label | None]
+"""A kind and a label that an entry must have for a filter to let it through; None is any."""
+
+ANY: Final = None
+
+
+@dataclass(slots=True)
+class FeedCounts:
+    """What the feed did since the process started."""
+
+    evaluations: int = 0
+    """How often a filter was applied to an entry."""
+    wakeups: int = 0
+    """How often a watch was handed an entry that was just committed."""
+    history: int = 0
+    """How many stored events were read for watches that lag."""
+
+
+@dataclass(slots=True)
+class _FilterGroup:
+    """Subscriptions with equal filters."""
+
+    filter: JobFilter
+    subscriptions: set[FeedSubscription] = field(default_factory=set)
+
+
+_Groups = dict[Hashable, _FilterGroup]
+
+
+class Subscribers:
+    """The subscriptions of one process. An entry costs nothing to those of other owners, kinds or jobs."""
+
+    def __init__(self, counts: FeedCounts) -> None:
+        self._counts = counts
+        self._of_job: dict[str, set[FeedSubscription]] = {}
+        self._of_owner: dict[str, dict[Route, _Groups]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[FeedSubscription]:
+        for of_job in self._of_job.values():
+            yield from of_job
+        yield from {one for groups in self._all_groups() for group in groups.values() for one in group.subscriptions}
+
+    def _all_groups(self) -> Iterable[_Groups]:
+        return (groups for routes in self._of_owner.values() for groups in routes.values())
+
+    def add(self, subscription: FeedSubscription) -> None:
+        """Hand entries to a subscription from now on."""
+        self._count += 1
+        if subscription.jobs is None:
+            self._of_job.setdefault(subscription.job_key, set()).add(subscription)
+            return
+        routes = self._of_owner.setdefault(subscription.owner, {})
+        for route in _routes_of_filter(subscription.jobs):
+            groups = routes.setdefault(route, {})
+            group = groups.setdefault(subscription.jobs.identity, _FilterGroup(subscription.jobs))
+            group.subscriptions.add(subscription)
+
+    def remove(self, subscription: FeedSubscription) -> None:
+        """Hand it no more."""
+        self._count -= 1
+        if subscription.jobs is None:
+            of_job = self._of_job[subscription.job_key]
+            of_job.remove(subscription)
+            if not of_job:
+                del self._of_job[subscription.job_key]
+            return
+        identity = subscription.jobs.identity
+        routes = self._of_owner[subscription.owner]
+        for route in _routes_of_filter(subscription.jobs):
+            groups = routes[route]
+            groups[identity].subscriptions.remove(subscription)
+            if not groups[identity].subscriptions:
+                del groups[identity]
+            if not groups:
+                del routes[route]
+        if not routes:
+            del self._of_owner[subscription.owner]
+
+    def publish(self, entry: Entry) -> None:
+        """Hand an entry to those whom it concerns; each filter is applied once, however many have it."""
+        if of_job := self._of_job.get(entry.job_key):
+            self._offer(entry, of_job)
+        routes = self._of_owner.get(owner_of(entry.job_key))
+        if routes is None:
+            return
+        if not entry.is_readable:
+            self._offer(entry, {one for groups in routes.values() for g in groups.values() for one in g.subscriptions})
+            return
+        for route in _routes_of_entry(entry):
+            for group in routes.get(route, _NO_GROUPS).values():
+                self._counts.evaluations += 1
+                if entry.concerns(group.filter):
+                    self._offer(entry, group.subscriptions)
+
+    def _offer(self, entry: Entry, subscriptions: Iterable[FeedSubscription]) -> None:
+        for subscription in subscriptions:
+            self._counts.wakeups += 1
+            subscription.offer(entry)
+
+
+_NO_GROUPS: Final[_Groups] = {}
+
+
+def _routes_of_filter(jobs: JobFilter) -> list[Route]:
+    """Return the routes on which all entries come that a filter may let through: one for each of its kinds."""
+    label = min(jobs.labels.items(), default=ANY)
+    return [(kind, label) for kind in jobs.kinds or (ANY,)]
+
+
+def _routes_of_entry(entry: Entry) -> Iterator[Route]:
+    """Yield the routes of all filters that may let an entry through, by what its job was before or is after."""
+    sides = [facts for facts in (entry.before, entry.after) if facts is not None]
+    labels: set[Label | None] = {ANY}
+    for facts in sides:
+        labels.update(facts.labels.items())
+    for kind in {ANY, *(facts.kind for facts in sides)}:
+        for label in labels:
+            yield kind, label

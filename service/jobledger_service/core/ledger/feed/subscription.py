@@ -1,0 +1,136 @@
+"""One watcher's place in the feed: a bounded queue while it keeps up, a position in the history when it does not."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.model.errors import Draining
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.job import owner_of
+
+from .page import MAX_PAGE_BYTES, NoProgressError, Page
+from .wakeup import Wakeup
+
+MAX_JOB_QUEUE = 64
+MAX_QUEUE = 1_024
+
+
+class Source(Protocol):
+    """What a subscription reads from."""
+
+    @property
+    def position(self) -> int:
+        """The newest position that is known."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether all watches are to end."""
+
+    def recent(self, after: int, owner: str, job_key: str | None) -> Page | None:
+        """Return entries after a position from memory; None when it does not reach back so far."""
+
+    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
+        """Return entries after a position from the store; raises HistoryTrimmed."""
+
+
+class FeedSubscription:
+    """Follows one job, or the jobs of one owner that match a filter. Used by one task, on the event loop."""
+
+    def __init__(
+        self,
+        feed: Source,
+        after: int,
+        *,
+        job_key: str = "",
+        jobs: JobFilter | None = None,
+        leave: "Callable[[FeedSubscription], None]",
+    ) -> None:
+        self.job_key = job_key
+        self.jobs = jobs
+        self.owner = owner_of(job_key) if jobs is None else jobs.owner
+        self._feed = feed
+        self._leave = leave
+        self._position = after
+        self._queue: deque[Entry] = deque()
+        self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
+        self._bytes = 0
+        self._behind = True
+        self._wakeup = Wakeup()
+
+    @property
+    def position(self) -> int:
+        """Everything up to here was handed out or did not concern the watcher. It never falls."""
+        if self._behind:
+            return self._position
+        looked_at = self._queue[0].position - 1 if self._queue else self._feed.position
+        return max(self._position, looked_at)
+
+    def offer(self, entry: Entry) -> None:
+        """Take an entry that was just committed, and that concerns the watcher.
+
+        A full queue is dropped: the watcher reads on from the history.
+        """
+        if self._behind or entry.position <= self._position:
+            return
+        if len(self._queue) >= self._max_queue or self._bytes >= MAX_PAGE_BYTES:
+            self.fall_behind()
+        else:
+            self._queue.append(entry)
+            self._bytes += entry.size
+        self.wake()
+
+    def fall_behind(self) -> None:
+        """Drop the queue: the watcher reads on from the history, where it is."""
+        self._advance(self.position)
+        self._queue.clear()
+        self._bytes = 0
+        self._behind = True
+
+    def wake(self) -> None:
+        """Let the watcher look up."""
+        self._wakeup.wake()
+
+    async def next(self, patience: float) -> Sequence[Entry]:
+        """Return what follows, oldest first; nothing after `patience` seconds, or when it was not for this watcher."""
+        if self._feed.closing:
+            raise Draining
+        if self._behind:
+            return await self._catch_up()
+        if not self._queue:
+            await self._wakeup.wait(patience)
+        return self._take()
+
+    def _take(self) -> Sequence[Entry]:
+        if not self._queue:
+            return ()
+        entries = list(self._queue)
+        self._queue.clear()
+        self._bytes = 0
+        self._advance(entries[-1].position)
+        return entries
+
+    async def _catch_up(self) -> Sequence[Entry]:
+        """Read on: from memory if it reaches back far enough, and then go with the feed; else from the history."""
+        job_key = self.job_key if self.jobs is None else None
+        page = self._feed.recent(self._position, self.owner, job_key)
+        if page is None:
+            page = await self._feed.history(self._position, self.owner, job_key)
+        else:
+            self._behind = not page.complete
+        self._advance(page.through)
+        if self._behind:
+            await asyncio.sleep(0)  # others have their turn between two pages
+        if self.jobs is None:
+            return page.entries
+        return [entry for entry in page.entries if entry.concerns(self.jobs)]
+
+    def _advance(self, position: int) -> None:
+        if position < self._position:
+            raise NoProgressError("a watch", self._position, position)
+        self._position = position
+
+    def close(self) -> None:
+        """Leave the feed."""
+        self._leave(self)

@@ -1,0 +1,90 @@
+"""One read for all that wait: keys asked for while a read runs go into the next read together."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from jobledger_service.core.model.errors import Refusal
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+_Callers = OrderedDict[Key, "list[asyncio.Future[Value]]"]
+
+
+class NotReadError(Exception):
+    """A read had no room for this key, and for another one it had: the key goes into the next read."""
+
+
+class Loader(Generic[Key, Value]):
+    """Gathers single reads into sets of at most `limit` keys. A read begins after it was asked for, never before.
+
+    Keys of different owners go into a set in turn, one of each; `owner_of` returns the owner of a key.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[Sequence[Key]], Awaitable[Callable[[Key], Value]]],
+        limit: int = 256,
+        owner_of: Callable[[Key], str] = lambda _: "",
+    ) -> None:
+        self._fetch = fetch
+        self._limit = limit
+        self._owner_of = owner_of
+        self._waiting: OrderedDict[str, _Callers[Key, Value]] = OrderedDict()
+        self._running: asyncio.Task[None] | None = None
+
+    async def load(self, key: Key) -> Value:
+        """Return the value of a key."""
+        caller: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        self._add(key, [caller])
+        if self._running is None:
+            self._running = asyncio.create_task(self._run(), name="loader")
+        return await caller
+
+    def _add(self, key: Key, callers: "list[asyncio.Future[Value]]") -> None:
+        of_owner = self._waiting.setdefault(self._owner_of(key), OrderedDict())
+        of_owner.setdefault(key, []).extend(callers)
+
+    def _take(self) -> "_Callers[Key, Value]":
+        """Take the next set of keys, without those whose callers have left."""
+        taken: _Callers[Key, Value] = OrderedDict()
+        while self._waiting and len(taken) < self._limit:
+            owner, of_owner = self._waiting.popitem(last=False)
+            key, callers = of_owner.popitem(last=False)
+            if not all(caller.done() for caller in callers):
+                taken[key] = callers
+            if of_owner:
+                self._waiting[owner] = of_owner
+        return taken
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                if callers := self._take():
+                    await self._serve(callers)
+        finally:
+            self._running = None
+
+    async def _serve(self, callers: "Mapping[Key, list[asyncio.Future[Value]]]") -> None:
+        """Read a set of keys; one that the read fails at is found by halving the set: it fails alone."""
+        try:
+            value_of = await self._fetch(list(callers))
+        except Exception as error:  # noqa: BLE001  whatever it is, it is the callers' to hear
+            if len(callers) > 1 and not isinstance(error, Refusal):
+                keys = list(callers)
+                for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):
+                    await self._serve({key: callers[key] for key in half})
+                return
+            for caller in (one for ones in callers.values() for one in ones if not one.done()):
+                caller.set_exception(error)
+            return
+        for key, ones in callers.items():
+            try:
+                value = value_of(key)
+            except NotReadError:
+                self._add(key, ones)
+                continue
+            for caller in ones:
+                if not caller.done():
+                    caller.set_result(value)

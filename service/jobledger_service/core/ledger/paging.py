@@ -1,0 +1,57 @@
+"""Page tokens: opaque, and bound to the request that they continue."""
+
+import hashlib
+from typing import Final
+
+from msgspec import Struct, json
+from msgspec.structs import asdict
+
+from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.errors import PageTokenInvalid
+
+_MARK: Final = 12
+_PURPOSE: Final = b"page"
+
+
+def request_mark(*parts: object) -> str:
+    """Return a short mark of what a request asks for, apart from the page; mappings and sets count by content."""
+    said = repr([_plain(part) for part in parts])
+    return hashlib.sha256(said.encode()).hexdigest()[:_MARK]
+
+
+def _plain(part: object) -> object:
+    if isinstance(part, set | frozenset):
+        return sorted(map(str, part))
+    if hasattr(part, "items"):
+        return sorted(part.items())
+    if isinstance(part, Struct):
+        return [(name, _plain(value)) for name, value in asdict(part).items()]
+    return part
+
+
+class PageTokens:
+    """Makes and reads the page tokens of one epoch: what was changed on its way, or made elsewhere, is not read."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self._epoch = epoch
+
+    def encode(self, mark: str, *values: int | str) -> str:
+        """Return the token of where the next page begins, `values`, of the request that has this mark."""
+        return self._epoch.sign(_PURPOSE, json.encode([mark, *values]))
+
+    def parse(self, token: str, mark: str, *types: type, field: str = "page_token") -> tuple[int | str, ...] | None:
+        """Return the place that a token names, None for an empty one; raises PageTokenInvalid for that field."""
+        if not token:
+            return None
+        try:
+            raw = self._epoch.verify(_PURPOSE, token)
+        except ValueError as error:
+            raise PageTokenInvalid("is damaged", field) from error
+        if raw is None:
+            raise PageTokenInvalid("is damaged, or from before the database was restored", field)
+        found, *values = json.decode(raw)
+        if found != mark:
+            raise PageTokenInvalid("belongs to another request", field)
+        if [type(value) for value in values] != list(types):
+            raise PageTokenInvalid("is of another version", field)
+        return tuple(values)

@@ -1,0 +1,47 @@
+"""What the rooms have in common: names of rows, the clock, and what the world outside is asked for."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar
+
+from msgspec import Struct
+
+from jobledger_service.core.model.roots import Place
+
+ChunkKey = tuple[str, int]
+Queue = tuple[str, str]
+"""An owner and a kind: where chunks wait for workers."""
+
+Clock = Callable[[], int]
+"""Tells the time in microseconds since 1970."""
+
+EncodeStruct = Callable[[Mapping[str, object]], bytes]
+"""Makes an encoded Struct, such as inputs and metadata are, of names and JSON values."""
+
+
+class NotDeletedError(Exception):
+    """What an artifact points at is still there; `may_pass` says that another attempt may succeed."""
+
+    def __init__(self, message: str, *, may_pass: bool) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
+
+
+RemovePlace = Callable[[Place], bool]
+"""Deletes one file or object below a root, never a directory, and returns whether it was there; NotDeletedError."""
+
+
+class Inputs(Struct, frozen=True):
+    """Encoded Structs: a job's input, and those of its chunks that have one."""
+
+    job: bytes | None = None
+    chunks: Mapping[int, bytes] = {}
+
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """Carries out work of the store: a write on the writer's thread, a read on a reader's."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Return what the work returns."""

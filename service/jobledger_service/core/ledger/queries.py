@@ -1,0 +1,286 @@
+"""The reading side: what is true now, and what was said."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
+from jobledger_service.core.model.job import job_id_of, job_key, owner_of
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.slots import Limit
+from jobledger_service.core.model.states import ChunkState
+
+from .cursor import Cursor
+from .loader import Loader, NotReadError
+from .paging import PageTokens, request_mark
+from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
+from .readers import OWNER_THREADS, READS_PER_OWNER, Reader, SharedReaders
+from .statistics import Figures, StatsQuery
+
+P = ParamSpec("P")
+R = TypeVar("R")
+JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
+ShowJob = Callable[[JobRead | None, int], R]
+"""Makes a reply of a job, None when there is none, and of the position at which that is true."""
+
+COUNT_TO: Final = 1_000
+"""Where counting stops when it cannot be exact."""
+
+
+class JobPage(Struct, frozen=True):
+    """A page of jobs, or of their statuses; `total` counts all that match, as far as they were counted."""
+
+    jobs: Sequence[JobRead]
+    statuses: Sequence[JobStatus]
+    next_page_token: str
+    total: int
+    total_is_lower_bound: bool
+    cursor: Cursor
+    unreadable: Sequence[str] = ()
+    """The keys of jobs of the page that cannot be read."""
+
+
+class ChunkPage(Struct, frozen=True):
+    """A page of chunks."""
+
+    read: ChunksRead
+    next_page_token: str
+
+
+class EventPage(Struct, frozen=True):
+    """A page of a job's history, as stored messages."""
+
+    rows: Sequence[EventRow]
+    next_page_token: str
+
+
+class LimitPage(Struct, frozen=True):
+    """A page of limits."""
+
+    limits: Sequence[Limit]
+    next_page_token: str
+
+
+class _SmallJob(NamedTuple):
+    """What was read of a job that is small, None if it is not, or not there, or cannot be read; and when."""
+
+    read: JobRead | None
+    position: int
+    unreadable: bool
+
+
+class Queries:
+    """Reads on threads of their own. Each raises StoreUnavailable when the database is away.
+
+    Owners take turns. Single jobs that are small are read together, whoever asks, and wait for no owner; neither do the
+    reads of the server's own duties. A function that shows what was read runs on the thread that read it, unless all
+    that it shows is a small job: so the event loop builds no large reply.
+    """
+
+    def __init__(self, store: ReadStore, reads_per_owner: int = READS_PER_OWNER) -> None:
+        self._store = store
+        self.tokens = PageTokens(store.epoch)
+        self._owners = SharedReaders("owners", OWNER_THREADS, reads_per_owner)
+        self._single_jobs = Reader("single jobs")
+        self._duties = Reader("duties")
+        self._feed = Reader("feed")
+        self.run_for_feed = self._feed.run
+        self.run_for = self._owners.run
+        self.run_for_watch = self._owners.run_for_watch
+        self._statuses = Loader(self._fetch_statuses, owner_of=owner_of)
+        self._small_jobs = {
+            full: Loader(partial(self._fetch_small_jobs, full), owner_of=owner_of) for full in (False, True)
+        }
+
+    def close(self) -> None:
+        """Let the reads that run finish."""
+        for one in (self._owners, self._single_jobs, self._duties, self._feed):
+            one.close()
+
+    def cursor(self, position: int) -> Cursor:
+        """Return the cursor of a position in this ledger."""
+        return Cursor(self._store.epoch.id, position)
+
+    def parse_cursor(self, raw: bytes) -> int:
+        """Return the position that a caller's cursor names; raises InvalidField, ForeignCursor."""
+        return Cursor.parse(raw, self._store.epoch.id).position
+
+    async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Carry out a read that the server itself needs: of a duty, of keys, of its health."""
+        return await self._duties.run(read, *args, **kwargs)
+
+    async def _fetch_small_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _SmallJob]:  # noqa: FBT001  bound by partial
+        read = await self._single_jobs.run(self._store.read_small_jobs, keys, full=full)
+        unread = set(read.unread)
+
+        def found(key: str) -> _SmallJob:
+            if key in unread:
+                raise NotReadError
+            return _SmallJob(read.jobs.get(key), read.position, key in read.unreadable)
+
+        return found
+
+    async def show_job(self, key: str, show: ShowJob[R], *, full: bool, for_watch: bool = False) -> R:
+        """Return what `show` makes of a job, as it is after every acknowledged write; raises JobUnreadable.
+
+        Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there.
+        """
+        small = await self._small_jobs[full].load(key)
+        if small.unreadable:
+            raise JobUnreadable(job_id_of(key))
+        if small.read is not None:
+            return show(small.read, small.position)
+        run = self.run_for_watch if for_watch else self.run_for
+        return await run(owner_of(key), self._read_and_show, key, show, full)
+
+    def _read_and_show(self, key: str, show: ShowJob[R], full: bool) -> R:  # noqa: FBT001  given by position to a thread
+        read = self._store.read_jobs([key], full=full)
+        if key in read.unreadable:
+            raise JobUnreadable(job_id_of(key))
+        return show(self._with_next(read.jobs.get(key)), read.position)
+
+    async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], *, full: bool) -> R:
+        """Return what `show` makes of a job; raises JobNotFound, JobUnreadable."""
+
+        def shown(read: JobRead | None, _: int) -> R:
+            if read is None:
+                raise JobNotFound(job_id)
+            return show(read)
+
+        return await self.show_job(job_key(owner, job_id), shown, full=full)
+
+    async def _fetch_statuses(self, keys: Sequence[str]) -> Callable[[str], JobStatus | JobUnreadable | None]:
+        read = await self._single_jobs.run(self._store.read_statuses, keys)
+        by_key = {one.job_key: one for one in read.statuses}
+        return lambda key: JobUnreadable(job_id_of(key)) if key in read.unreadable else by_key.get(key)
+
+    async def status(self, owner: str, job_id: str) -> JobStatus:
+        """Return the status of a job, as it is after every acknowledged write; raises JobNotFound, JobUnreadable."""
+        found = await self._statuses.load(job_key(owner, job_id))
+        if found is None:
+            raise JobNotFound(job_id)
+        if isinstance(found, JobUnreadable):
+            raise found
+        return found
+
+    async def statuses(self, owner: str, job_ids: Sequence[str], show: Callable[[StatusesRead], R]) -> R:
+        """Return what `show` makes of the statuses of the jobs that exist, all from one moment."""
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+        return await self.run_for(owner, lambda: show(self._store.read_statuses(keys)))
+
+    async def jobs(self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], *, full: bool) -> R:
+        """Return what `show` makes of the jobs that exist, as many as fit into a reply, all from one moment."""
+        keys = [job_key(owner, job_id) for job_id in job_ids]
+
+        def read_and_show() -> R:
+            read = self._store.read_jobs(keys, full=full)
+            return show(replace(read, jobs={key: self._with_next(one) for key, one in read.jobs.items()}))
+
+        return await self.run_for(owner, read_and_show)
+
+    def _with_next(self, read: JobReadT) -> JobReadT:
+        """Return a job with the page token of its chunks that were not read."""
+        if read is None or not read.more_chunks:
+            return read
+        last = read.chunks[-1].index if read.chunks else -1
+        return replace(read, next_chunks=self.tokens.encode(_chunks_mark(read.job.key, frozenset()), last))
+
+    async def list_jobs(self, listing: Listing, page_token: str, show: Callable[[JobPage], R]) -> R:
+        """Return what `show` makes of a page of jobs; raises PageTokenInvalid.
+
+        Every page carries the first one's total and cursor.
+        """
+        mark = request_mark(listing.filter, listing.order, listing.ascending, listing.view)
+        place = self.tokens.parse(page_token, mark, int, int, str, int, int, int)
+        return await self.run_for(
+            listing.filter.owner, lambda: show(self._job_page(listing, mark, cast("_ListPlace | None", place)))
+        )
+
+    def _job_page(self, listing: Listing, mark: str, place: "_ListPlace | None") -> JobPage:
+        if place is None:
+            listed = self._store.list_jobs(replace(listing, count_to=COUNT_TO))
+            count, more, position = listed.count, int(listed.more), listed.position
+        else:
+            value, create_time, key, count, more, position = place
+            listed = self._store.list_jobs(replace(listing, after=PageKey(value, create_time, key)))
+        token = ""
+        if listed.next:
+            page = listed.next
+            token = self.tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
+        jobs, cursor = [self._with_next(one) for one in listed.jobs], self.cursor(position)
+        return JobPage(jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
+
+    async def figures(self, query: StatsQuery, show: Callable[[Figures], R]) -> R:
+        """Return what `show` makes of statistics."""
+        return await self.run_for(query.owner, lambda: show(self._store.figures(query)))
+
+    async def limits(self, owner: str, limit: int, page_token: str) -> LimitPage:
+        """Return a page of the concurrency limits that are in force, by scope; raises PageTokenInvalid."""
+        mark = request_mark("limits", owner)
+        place = self.tokens.parse(page_token, mark, str)
+        after = cast("str", place[0]) if place else ""
+        read = await self.run_for(owner, self._store.limits, owner, after, limit)
+        return LimitPage(read.limits, "" if read.last is None else self.tokens.encode(mark, read.last))
+
+    async def list_chunks(
+        self,
+        owner: str,
+        job_id: str,
+        states: frozenset[ChunkState],
+        limit: int,
+        page_token: str,
+        show: Callable[[ChunkPage], R],
+    ) -> R:
+        """Return what `show` makes of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
+        key = job_key(owner, job_id)
+        mark = _chunks_mark(key, states)
+        place = self.tokens.parse(page_token, mark, int)
+        after = cast("int", place[0]) if place else -1
+
+        def read_and_show() -> R:
+            read = self._store.list_chunks(key, states, after, limit)
+            if read is None:
+                raise JobNotFound(job_id)
+            return show(ChunkPage(read, self.tokens.encode(mark, read.last) if read.more else ""))
+
+        return await self.run_for(owner, read_and_show)
+
+    async def list_events(
+        self, owner: str, job_id: str, limit: int, page_token: str, show: Callable[[EventPage], R]
+    ) -> R:
+        """Return what `show` makes of a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
+        key = job_key(owner, job_id)
+        mark = request_mark("events", key)
+        place = self.tokens.parse(page_token, mark, int)
+        after = cast("int", place[0]) if place else 0
+
+        def read_and_show() -> R:
+            read = self._store.job_events(key, after, limit + 1)
+            if not read.rows and place is None and not self._store.read_statuses([key]).exist:
+                raise JobNotFound(job_id)
+            rows = _fitting(read.rows[:limit])
+            more = len(read.rows) > len(rows) or not read.complete
+            return show(EventPage(rows, self.tokens.encode(mark, rows[-1].position) if more else ""))
+
+        return await self.run_for(owner, read_and_show)
+
+
+_ListPlace = tuple[int, int, str, int, int, int]
+
+
+def _chunks_mark(key: str, states: frozenset[ChunkState]) -> str:
+    return request_mark("chunks", key, states)
+
+
+def _fitting(rows: Sequence[EventRow]) -> Sequence[EventRow]:
+    """Return the first rows, at least one, that fit into a reply."""
+    sizes = accumulate(len(row.message) for row in rows)
+    return rows[: max(1, sum(size <= MAX_REPLY_BYTES for size in sizes))]
+
+
+OPERATORS = ""
+"""Whose reads the lists of operators are: they take turns with the owners, and no owner has an empty name."""

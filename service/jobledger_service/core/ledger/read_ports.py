@@ -1,0 +1,262 @@
+"""What the ledger needs of the store to read: jobs, lists, events and what the duties look for."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct
+
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.run import Run
+from jobledger_service.core.model.slots import Limit
+from jobledger_service.core.model.states import ChunkState, JobState
+from jobledger_service.core.model.vitals import StoreVitals
+
+from .ports import ChunkKey, Inputs, Queue
+from .statistics import Figures, StatsQuery
+
+
+class JobRead(Struct, frozen=True):
+    """A job as a caller sees it; inputs and chunks only when they were asked for."""
+
+    job: Job
+    inputs: Inputs = Inputs()
+    chunks: Sequence[Chunk] = ()
+    place: int | None = None
+    """Its place among the jobs that wait for the same limit, from 1; None when it does not wait."""
+    more_chunks: bool = False
+    """Whether it has chunks after those that were read."""
+    next_chunks: str = ""
+    """The page token with which they are listed."""
+
+
+class JobsRead(Struct, frozen=True):
+    """Jobs by key, all as of one position.
+
+    `unreadable` are the keys of those that exist and cannot be read, `unread` those that a reply has no room
+    for, at most all but one.
+    """
+
+    position: int
+    jobs: Mapping[str, JobRead]
+    unreadable: Collection[str] = ()
+    unread: Sequence[str] = ()
+
+
+class JobStatus(NamedTuple):
+    """As much of a job as a screen shows of many; times in microseconds since 1970."""
+
+    job_key: str
+    job_id: str
+    kind: str
+    display_name: str
+    state: JobState
+    revision: int
+    update_time: int
+    percent: float
+    stage: str
+    stage_percent: float | None
+    eta: int | None
+
+
+class View(StrEnum):
+    """How much of a job is read."""
+
+    STATUS = "STATUS"
+    BASIC = "BASIC"
+    FULL = "FULL"
+
+
+class Order(StrEnum):
+    """What a list is ordered by."""
+
+    CREATE_TIME = "create_time"
+    UPDATE_TIME = "update_time"
+    END_TIME = "end_time"
+    PRIORITY = "priority"
+
+
+class PageKey(Struct, frozen=True):
+    """A place in a list: the value that it is ordered by, then creation, then the key."""
+
+    value: int
+    create_time: int
+    job_key: str
+
+
+class Listing(Struct, frozen=True):
+    """Which jobs, in which order, after which place, and how many.
+
+    `count_to` is where counting stops when it cannot be exact, 0 for no count. `copies` is how many times an answer
+    holds each job.
+    """
+
+    filter: JobFilter
+    order: Order = Order.CREATE_TIME
+    ascending: bool = False
+    after: PageKey | None = None
+    limit: int = 20
+    view: View = View.BASIC
+    count_to: int = 0
+    copies: int = 1
+
+
+class Listed(Struct, frozen=True):
+    """A page, which may be short before the last; `next` is where the following page begins, None after the last.
+
+    In view STATUS the page is in `statuses`, else in `jobs`; `unreadable` are the keys of jobs of the page that cannot
+    be read. `count` is how many jobs match, as far as that was asked
+    for; with `more` there may be more.
+    """
+
+    position: int
+    jobs: Sequence[JobRead]
+    next: PageKey | None
+    count: int
+    more: bool = False
+    statuses: Sequence[JobStatus] = ()
+    unreadable: Sequence[str] = ()
+
+
+class StatusesRead(Struct, frozen=True):
+    """Statuses of jobs, in no order; `unreadable` are the keys of those that exist and cannot be read."""
+
+    statuses: Sequence[JobStatus]
+    unreadable: Collection[str] = ()
+
+    @property
+    def exist(self) -> int:
+        """How many of the jobs exist."""
+        return len(self.statuses) + len(self.unreadable)
+
+
+class ChunksRead(Struct, frozen=True):
+    """A page of chunks with their inputs; `more` says that others follow `last`, the index of the last one looked at.
+
+    `unreadable` are the indexes of chunks of the page that cannot be read.
+    """
+
+    chunks: Sequence[Chunk]
+    inputs: Inputs
+    last: int = -1
+    more: bool = False
+    unreadable: Sequence[int] = ()
+
+
+class LimitsRead(Struct, frozen=True):
+    """A page of limits; `last` is the scope of the last one that was looked at, None on the last page."""
+
+    limits: Sequence[Limit]
+    last: str | None
+
+
+class EventRow(Struct, frozen=True):
+    """An event as it is stored: the finished message, and what a filter needs to know beside it."""
+
+    position: int
+    job_key: str
+    message: bytes
+    before: Mapping[str, object] | None
+
+
+class EventsRead(Struct, frozen=True):
+    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten.
+
+    `complete` says that nothing followed when this was read.
+    """
+
+    rows: Sequence[EventRow]
+    through: int
+    trimmed: int
+    complete: bool
+
+
+class Due(StrEnum):
+    """What time, or another process, may have brought about."""
+
+    LEASES = "leases"
+    SLOTS = "slots"
+    SERVICE_JOBS = "service jobs"
+    WEBHOOK_EVENTS = "webhook events"
+    WEBHOOKS = "webhooks"
+
+
+class DueStore(Protocol):
+    """Tells what is due. Methods raise StoreUnavailable."""
+
+    def due(self, now: int) -> list[Due]:
+        """Return what there is something to do of; cheap enough for several times a second."""
+
+
+class ReadStore(Protocol):
+    """The reading half of the store. Every method is one snapshot, and raises StoreUnavailable."""
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch that the ledger is in."""
+
+    def position(self) -> int:
+        """Return the position of the newest event."""
+
+    def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
+        """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
+
+    def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
+        """Return the jobs that exist and are small, of any owners, by few rows and bytes, whatever the keys are."""
+
+    def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
+        """Return the statuses of the jobs that exist."""
+
+    def list_jobs(self, listing: Listing) -> Listed:
+        """Return a page of jobs, as many as fit into a reply."""
+
+    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
+        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
+
+    def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
+        """Return a job's chunks with an index above `after`, as many as fit into a reply; None for no job."""
+
+    def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
+        """Return the events after a position, of one job, of one owner or of all, oldest first.
+
+        Fewer than `limit` when they are large, but at least one if there is one.
+        """
+
+    def figures(self, query: StatsQuery) -> Figures:
+        """Return statistics."""
+
+    def unfolded(self, before: int) -> tuple[str, int] | None:
+        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
+
+    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
+        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
+
+    def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose lease has run out."""
+
+    def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose wait after a failed attempt is over."""
+
+    def overdue_cancels(self, now: int, limit: int) -> list[str]:
+        """Return CANCELLING jobs whose grace period is over."""
+
+    def free_slots(self, limit: int) -> list[str]:
+        """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
+
+    def limits(self, owner: str, after: str, limit: int) -> LimitsRead:
+        """Return the limits that are in force, by scope, after one; among as many as `limit` that are known."""
+
+    def expired_jobs(self, now: int, limit: int) -> list[str]:
+        """Return ended jobs whose time to be deleted has come."""
+
+    def service_queues(self) -> list[Queue]:
+        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+
+    def read_run(self, job_key: str) -> Run | None:
+        """Return the run of one of the service's own jobs, None when there is no such job."""
+
+    def vitals(self) -> StoreVitals:
+        """Return how the database fares; cheap enough for each few seconds."""

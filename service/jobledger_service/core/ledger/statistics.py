@@ -1,0 +1,59 @@
+"""Statistics: what is asked for, and what is read for it."""
+
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+
+from jobledger_service.core.model.activity import Activity
+from jobledger_service.core.model.states import JobState
+
+
+class StatsQuery(Struct, frozen=True):
+    """Which figures: of these kinds, or of all when there are none; `hours` since 1970; `step` hours a point, or 0.
+
+    All kinds are those of callers, unless the service's own are to be included.
+    """
+
+    owner: str
+    kinds: tuple[str, ...]
+    hours: range
+    step: int = 0
+    include_service_jobs: bool = False
+
+    @property
+    def callers_only(self) -> bool:
+        """Whether the service's own kinds are out: unless they are asked for, or named."""
+        return not (self.include_service_jobs or self.kinds)
+
+
+class KindFigures(Struct):
+    """What there is of one kind now, and what happened in the span; the oldest is a create_time, None for none."""
+
+    jobs: dict[JobState, int] = {}
+    chunks_pending: int = 0
+    chunks_processing: int = 0
+    oldest_queued: int | None = None
+    activity: Activity = field(default_factory=Activity)
+
+    def __bool__(self) -> bool:
+        return any(self.jobs.values()) or bool(self.activity)
+
+    def add(self, other: "KindFigures") -> None:
+        """Add another kind's."""
+        for state, count in other.jobs.items():
+            self.jobs[state] = self.jobs.get(state, 0) + count
+        self.chunks_pending += other.chunks_pending
+        self.chunks_processing += other.chunks_processing
+        waiting = [time for time in (self.oldest_queued, other.oldest_queued) if time is not None]
+        self.oldest_queued = min(waiting, default=None)
+        self.activity.add(other.activity)
+
+
+class Figures(Struct, frozen=True):
+    """All kinds' figures by kind, and the activity of each point of the series in which anything happened, by number.
+
+    A point's number is its first hour divided by the step.
+    """
+
+    kinds: Mapping[str, KindFigures]
+    points: Mapping[int, Activity]

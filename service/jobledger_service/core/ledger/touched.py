@@ -1,0 +1,126 @@
+"""What a batch did to one job: its chunks, its changes, and the rows and the record that these become."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.model.chunk import Artifacts, Chunk
+from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.rollup import Passage
+from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
+from jobledger_service.core.model.states import ChunkState
+
+from .entry import ChunkRange, Record
+from .ports import Inputs
+from .undo import Undo
+from .write_ports import SweptRows, Writes
+
+MAX_EVENT_BYTES: Final = 1024 * 1024
+"""What one commit changes on one job is at most so large when it is encoded."""
+
+
+class Touched(Struct):
+    """What the batch has done to one job so far; `before` is None when it created it."""
+
+    before: Job | None
+    changes: list[Change] = []
+    chunks: dict[int, Chunk] = {}
+    artifacts: dict[int, Artifacts] = {}
+    """Those that chunks had before the batch, for the chunks of which it changed them."""
+    swept: SweptRows | None = None
+    """The chunks that one statement changes."""
+    inputs: Inputs = Inputs()
+    deleted: bool = False
+    size: int = 0
+    """About how many bytes its event takes, but for the job itself."""
+
+    def tell(self, change: Change, undo: Undo) -> None:
+        """Append a change; progress by the same worker on the same chunk is told once a commit."""
+        if change.type is ChangeType.PROGRESSED and self.changes and self.changes[-1] == change:
+            return
+        undo.append(self.changes, change)
+        undo.assign(self, "size", self.size + bytes_of_change(change))
+
+    def create(self, chunks: Sequence[Chunk]) -> dict[int, Chunk]:
+        """Take the chunks of a job that the batch creates; they are told by their state alone, or are few and small."""
+        self.chunks = {chunk.index: chunk for chunk in chunks}
+        return dict(self.chunks)
+
+    def put(self, chunk: Chunk, old: Chunk | None, undo: Undo) -> None:
+        """Take a chunk as it is now, which was `old`."""
+        known = self.chunks.get(chunk.index)
+        undo.put(self.chunks, chunk.index, chunk)
+        undo.assign(self, "size", self.size + bytes_of_chunk(chunk) - (0 if known is None else bytes_of_chunk(known)))
+        if old is not None and old.artifacts is not chunk.artifacts and chunk.index not in self.artifacts:
+            undo.put(self.artifacts, chunk.index, old.artifacts)
+
+    def sweep(self, swept: SweptRows, undo: Undo) -> None:
+        """Take what one statement changes."""
+        undo.assign(self, "swept", swept)
+        undo.assign(self, "size", self.size + RANGE * len(swept.ranges))
+
+    def exceeds(self, job: Job) -> bool:
+        """Whether its event may be larger than one commit allows."""
+        return self.size + bytes_of_job(job) > MAX_EVENT_BYTES
+
+    def ready(self, job: Job) -> int:
+        """Return how many of the chunks that were written to wait for workers now."""
+        if self.deleted or job.parked_for:
+            return 0
+        if self.before is not None and self.before.parked_for:
+            return job.counts.pending
+        swept = self.swept.count if self.swept and self.swept.sweep.to is ChunkState.PENDING else 0
+        return swept + sum(c.state is ChunkState.PENDING and c.not_before is None for c in self.chunks.values())
+
+    def record(self, job: Job, *, was_quiet: bool) -> Record:
+        """Return what the ledger says of it."""
+        ranges: Sequence[ChunkRange] = self.swept.ranges if self.swept else ()
+        return Record(
+            before=Facts.of(self.before) if self.before else None,
+            job=job,
+            chunks=[self.chunks[index] for index in sorted(self.chunks)],
+            ranges=ranges,
+            changes=self.changes,
+            deleted=self.deleted,
+            previous=self.before if was_quiet else None,
+        )
+
+    def write(self, job: Job, writes: Writes, now: int) -> None:
+        """Add the rows to write."""
+        writes.tally.add(Passage(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts), now)
+        if self.deleted:
+            writes.deleted_jobs.append(job.key)
+        elif self.before is None:
+            self._write_new(job, writes)
+        else:
+            self._write_changed(self.before, job, writes)
+
+    def _write_new(self, job: Job, writes: Writes) -> None:
+        writes.new_jobs.append((job, self.inputs))
+        writes.new_words.append((job.key, Facts.of(job).indexed))
+        writes.new_chunks.append((job, list(self.chunks.values()), self.inputs.chunks))
+        if is_reserved(job.spec.kind):
+            writes.new_runs.append(job.key)
+
+    def _write_changed(self, before: Job, job: Job, writes: Writes) -> None:
+        if job is not before:
+            writes.jobs.append(job)
+            writes.words.extend(_new_words(before, job))
+        if self.swept:
+            writes.swept.append((job, self.swept))
+        if job.priority != before.priority:
+            writes.reprioritised.append(job)
+        if bool(job.parked_for) != bool(before.parked_for):
+            writes.parked.append(job)
+        writes.chunks.extend((job, chunk) for chunk in self.chunks.values())
+
+
+def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:
+    """Yield what full text is to hold of a job, if that changed."""
+    was, is_ = ((one.display_name, one.labels, one.error) for one in (before, job))
+    if was != is_:
+        yield job.key, Facts.of(job).indexed

@@ -1,0 +1,407 @@
+"""The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.model.change import Change, ChangeType, Step
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
+from jobledger_service.core.model.job import Job, job_id_of, job_key
+from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
+from jobledger_service.core.model.retention import Retention
+from jobledger_service.core.model.run import NEW_RUN, Run
+from jobledger_service.core.model.slots import Limit, counted_at, limits_over, released
+from jobledger_service.core.model.sweep import Sweep
+
+from .entry import Record
+from .picking import Picked, pick
+from .ports import ChunkKey, Inputs, Queue
+from .slots import Slots
+from .stored_chunks import StoredChunks
+from .touched import Touched
+from .undo import Undo
+from .write_ports import ConflictError, Demand, Request, SweptRows, Transaction, Writes
+
+MAX_BATCH_ROWS: Final = 2_000
+"""Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
+
+
+MAX_LOOKS: Final = 5
+"""How often one batch looks for other chunks when some that it found cannot be read."""
+
+
+class PostponedError(Exception):
+    """The command cannot be decided in this batch, but in the next."""
+
+
+class Needs(Struct, frozen=True):
+    """The rows that a command wants loaded before it is decided."""
+
+    jobs: tuple[str, ...] = ()
+    chunks: tuple[ChunkKey, ...] = ()
+    requests: tuple[str, ...] = ()
+    demand: Demand | None = None
+    limits: tuple[str, ...] = ()
+    admits: bool = False
+    """Whether the limits over its jobs are wanted too."""
+    runs: tuple[str, ...] = ()
+
+
+class WorkingSet:
+    """A batch's jobs and chunks. What a refused command did is undone by `rollback`."""
+
+    def __init__(self, transaction: Transaction, retention: Retention, quiet: int) -> None:
+        self.now = 0  # set when all rows are locked
+        self.rows = 0
+        """About how many rows the commands so far change."""
+        self.room = MAX_BATCH_ROWS
+        """How many rows a command may change that can be carried out in parts."""
+        self.exceeded = False
+        """Whether what the batch changes on one job is larger than one commit allows."""
+        self._retention = retention
+        self._quiet = quiet
+        self._transaction = transaction
+        self._jobs: dict[str, Job] = {}
+        self._chunks: dict[str, dict[int, Chunk]] = {}
+        self._requests: dict[str, Request] = {}
+        self._picked: dict[Demand, deque[Picked]] = {}
+        self._touched: dict[str, Touched] = {}
+        self._new_requests: dict[str, Request] = {}
+        self._runs: dict[str, Run] = {}
+        self._changed_runs: dict[str, Run] = {}
+        self._claimed: dict[ChunkKey, None] = {}
+        self._inputs: Mapping[str, Inputs] = {}
+        self._undo = Undo()
+        self.slots = Slots(self._undo)
+
+    def load(self, needs: Iterable[Needs]) -> None:
+        """Load what the commands need: the jobs that they name are locked in order, then claims take what is free."""
+        needs = list(needs)
+        requests = {key for need in needs for key in need.requests}
+        if requests:
+            self._requests = self._transaction.requests(requests)
+        chunks = {key for need in needs for key in need.chunks}
+        jobs = {key for need in needs for key in need.jobs}
+        jobs.update(key for key, _ in chunks)
+        jobs.update(request.job_key for request in self._requests.values())
+        self._lock(jobs)
+        if self._jobs.keys() & {key for need in needs if need.requests for key in need.jobs}:
+            self._look_again(requests - self._requests.keys())
+        self._pick([need.demand for need in needs if need.demand], chunks)
+        self._load_limits(needs)
+        runs = {key for need in needs for key in need.runs}
+        if runs:
+            self._runs = self._transaction.runs(runs)
+
+    def _load_limits(self, needs: Sequence[Needs]) -> None:
+        """Load the limits over jobs that are about to wait for workers, and then all that the batch may count at.
+
+        Rows are locked in one order, so that a batch locks them all here, or counts at them without having read any.
+        """
+        keys = {key for need in needs for key in need.limits}
+        admitted = {key for need in needs if need.admits for key in need.jobs}
+        keys.update(key for job in admitted & self._jobs.keys() for key in limits_over(self._jobs[job]))
+        if keys:
+            keys.update(key for job in self._jobs.values() for key in counted_at(job))
+            self.slots.load(self._transaction, keys)
+
+    def _look_again(self, requests: set[str]) -> None:
+        """Load requests that took effect at another replica while this one waited for its locks on their jobs.
+
+        A job that is locked only now is out of order: the batch begins again, and then knows of it at first.
+        """
+        if requests:
+            found = self._transaction.requests(requests)
+            self._requests |= found
+            if {request.job_key for request in found.values()} - self._jobs.keys():
+                raise ConflictError("a request took effect elsewhere while its job was waited for")
+
+    def _lock(self, jobs: set[str]) -> None:
+        if jobs:
+            self._jobs |= self._transaction.jobs(jobs)
+
+    def _load_chunks(self, keys: set[ChunkKey]) -> None:
+        if keys:
+            for (key, index), chunk in self._transaction.chunks(keys).items():
+                self._chunks.setdefault(key, {})[index] = chunk
+
+    def _pick(self, demands: Sequence[Demand], wanted: set[ChunkKey]) -> None:
+        """Find the chunks for the claims, in the order of the claims, and load them with their jobs, and those wanted.
+
+        Those that cannot be read are set aside, and others are looked for: a few times, for the others it is contended.
+        """
+        if not demands:
+            self._load_chunks(wanted)
+            return
+        transaction = self._transaction
+        for _ in range(MAX_LOOKS):
+            known = len(transaction.unreadable)
+            picked = pick(demands, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared)
+            found = {key for one in picked for key in one.chunks}
+            self._lock({key for key, _ in found} - self._jobs.keys())
+            self._load_chunks(wanted.union(found))
+            if len(transaction.unreadable) == known:
+                break
+        else:
+            picked = [Picked([*filter(self._is_readable, one.chunks)], contended=True) for one in picked]
+        for demand, one in zip(demands, picked, strict=True):
+            self._picked.setdefault(demand, deque()).append(one)
+
+    def _is_readable(self, chunk: ChunkKey) -> bool:
+        return chunk not in self._transaction.unreadable and chunk[0] not in self._transaction.unreadable
+
+    # What commands read
+
+    def job(self, owner: str, job_id: str) -> Job:
+        """Return the owner's job as the commands before this one left it; raises JobNotFound, JobUnreadable."""
+        key = job_key(owner, job_id)
+        job = self.find(key)
+        if job is None:
+            self.check_readable(key)
+            raise JobNotFound(job_id)
+        return job
+
+    def check_readable(self, key: str) -> None:
+        """Raise JobUnreadable for a job that exists and cannot be read."""
+        if key in self._transaction.unreadable:
+            raise JobUnreadable(job_id_of(key))
+
+    def find(self, key: str) -> Job | None:
+        """Return a job that was loaded, or None, also for one that cannot be read."""
+        touched = self._touched.get(key)
+        return None if touched and touched.deleted else self._jobs.get(key)
+
+    def last(self, key: str) -> Job:
+        """Return a job as the batch left it, even if it was deleted."""
+        return self._jobs[key]
+
+    def chunk(self, job: Job, index: int) -> Chunk:
+        """Return a chunk that was loaded; raises ChunkNotFound, JobUnreadable."""
+        chunk = self._chunks.get(job.key, {}).get(index)
+        if chunk is None:
+            if (job.key, index) in self._transaction.unreadable:
+                raise JobUnreadable(job.spec.job_id)
+            raise ChunkNotFound(job.spec.job_id, index, job.counts.total)
+        return chunk
+
+    def chunks(self, job: Job) -> StoredChunks:
+        """Return what decisions ask about all chunks of a job."""
+        return StoredChunks(job.key, self._chunks.get(job.key, {}), lambda: self._store_of(job.key))
+
+    def _store_of(self, key: str) -> Transaction | None:
+        """Return the transaction when the store knows chunks of a job that are not here; raises PostponedError.
+
+        What the store says is of before the batch: after a sweep in the same batch it is true of none.
+        """
+        touched = self._touched.get(key)
+        if touched is None:
+            return self._transaction
+        if touched.swept is not None:
+            raise PostponedError
+        return None if touched.before is None else self._transaction
+
+    def picked(self, demand: Demand) -> Picked:
+        """Return the chunks that were found for a claim with this demand, the next one of those that ask the same."""
+        return self._picked[demand].popleft()
+
+    def request(self, key: str) -> Request | None:
+        """Return the request that took effect under this key, if one did."""
+        return self._requests.get(key)
+
+    def run(self, key: str) -> Run:
+        """Return the run of one of the service's own jobs, which was loaded."""
+        return self._runs.get(key, NEW_RUN)
+
+    def inputs(self, key: str) -> Inputs:
+        """Return the inputs of a claimed chunk's job, and of its claimed chunks."""
+        return self._inputs.get(key, Inputs())
+
+    def is_new(self, key: str) -> bool:
+        """Whether this batch created the job."""
+        return key in self._touched and self._touched[key].before is None
+
+    def is_deleted(self, key: str) -> bool:
+        """Whether this batch deleted the job."""
+        return key in self._touched and self._touched[key].deleted
+
+    def limits_over(self, job: Job) -> list[Limit]:
+        """Return the limits over a job."""
+        return [limit for key in limits_over(job) if (limit := self.slots.limit(key)) is not None]
+
+    # What commands do
+
+    def create(self, step: Step, inputs: Inputs) -> None:
+        """Add a new job with its chunks; raises PostponedError when this batch deleted one of the same name.
+
+        Raises JobUnreadable when there is one of the same name, which cannot be read.
+        """
+        if self.is_deleted(step.job.key):
+            raise PostponedError
+        self.check_readable(step.job.key)
+        self.apply(step)
+        self._touched[step.job.key].inputs = inputs
+
+    def apply(self, step: Step) -> None:
+        """Take the outcome of a decision. A job's revision rises once a batch."""
+        key = step.job.key
+        touched = self._touched.get(key)
+        if touched is None:
+            touched = Touched(before=self._jobs.get(key))
+            self._undo.put(self._touched, key, touched)
+            self._count(1)
+        held = touched.size
+        job = step.job
+        if step.change is not None:
+            job = self._retention.applied(self._jobs.get(key), job)
+            if not touched.changes:
+                job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
+            touched.tell(step.change, self._undo)
+        job = released(job) if job.ended else job
+        self.slots.count(self._jobs.get(key), job)
+        self._count(len(step.chunks) + _moved_in_queue(self._jobs.get(key), job))
+        self._undo.put(self._jobs, key, job)
+        if job.revision == 1 and touched.before is None and not touched.chunks:
+            self._undo.put(self._chunks, key, touched.create(step.chunks))
+            return
+        for chunk in step.chunks:
+            self._put(touched, chunk)
+            if step.change is not None and step.change.type is ChangeType.CLAIMED:
+                self.hand_out((key, chunk.index))
+        if step.sweep is not None:
+            self._sweep(touched, key, step.sweep)
+        if held and touched.exceeds(job):
+            self._undo.assign(self, "exceeded", value=True)
+
+    def _put(self, touched: Touched, chunk: Chunk) -> None:
+        known = self._chunks.setdefault(chunk.job_key, {})
+        touched.put(chunk, known.get(chunk.index), self._undo)
+        self._undo.put(known, chunk.index, chunk)
+
+    def _sweep(self, touched: Touched, key: str, sweep: Sweep) -> None:
+        """Move the chunks that are here one by one, and leave the others to one statement; few are loaded for it."""
+        self._count(sweep.count)
+        known = self._chunks.setdefault(key, {})
+        store = self._store_of(key)
+        if store is not None and sweep.count < CHUNK_RANGES_FROM:
+            for chunk in store.covered(key, sweep):
+                known.setdefault(chunk.index, chunk)
+        covered = [chunk for chunk in known.values() if sweep.covers(chunk)]
+        if store is not None and len(covered) < sweep.count:
+            loaded = list(known)
+            touched.sweep(SweptRows(sweep, loaded, store.ranges(key, sweep, loaded)), self._undo)
+        for chunk in covered:
+            self._put(touched, sweep.applied(chunk))
+
+    def _count(self, rows: int) -> None:
+        self._undo.assign(self, "rows", self.rows + rows)
+
+    def delete(self, job: Job, change: Change) -> None:
+        """Remove a job; raises PostponedError when this batch created it."""
+        if self.is_new(job.key):
+            raise PostponedError
+        self.apply(Step(job, (), change))
+        self._count(job.counts.total)
+        touched = self._touched[job.key]
+        self._undo.assign(touched, "deleted", value=True)
+        self.slots.count(self._jobs[job.key], None)
+
+    def hand_out(self, chunk: ChunkKey) -> None:
+        """Note that a worker is to get this chunk with its inputs."""
+        self._undo.put(self._claimed, chunk, None)
+
+    def remember(self, key: str, request: Request) -> None:
+        """Note that a request took effect."""
+        self._undo.put(self._requests, key, request)
+        self._undo.put(self._new_requests, key, request)
+
+    def go_on(self, key: str, run: Run) -> None:
+        """Note how far a run has come."""
+        self._undo.put(self._runs, key, run)
+        self._undo.put(self._changed_runs, key, run)
+
+    # Undoing
+
+    def mark(self) -> None:
+        """Begin a command: what follows can be rolled back."""
+        self._undo.mark()
+
+    @property
+    def place(self) -> int:
+        """How much the command has done so far, to come back to."""
+        return self._undo.place
+
+    def rollback(self, place: int = 0) -> None:
+        """Undo what was done since the mark, or since a place in the command."""
+        self._undo.rollback(place)
+
+    def keep(self) -> None:
+        """End the last command: nothing is rolled back any more.
+
+        What could be undone names this very object, which would be kept in memory with all rows and inputs of the
+        batch until the garbage collector comes by, which is seldom.
+        """
+        self._undo.mark()
+
+    # What the batch leaves
+
+    def fetch_inputs(self) -> None:
+        """Load the inputs of the chunks that were claimed, for their workers."""
+        if self._claimed:
+            self._inputs = self._transaction.inputs(self._claimed)
+
+    def writes(self) -> Writes:
+        """Return the rows to write."""
+        writes = Writes(
+            requests=self._new_requests,
+            runs={key: run for key, run in self._changed_runs.items() if not self.is_deleted(key)},
+            new_limits=self.slots.new,
+            limits=self.slots.changed,
+            slots=self.slots.taken,
+        )
+        for key, touched in self._touched.items():
+            touched.write(self._jobs[key], writes, self.now)
+        return writes
+
+    def records(self) -> list[Record]:
+        """Return what the ledger is to say: one record for each job that changed."""
+        return [
+            touched.record(self._jobs[key], was_quiet=self._was_quiet(touched.before))
+            for key, touched in self._touched.items()
+            if touched.changes
+        ]
+
+    def _was_quiet(self, before: Job | None) -> bool:
+        """Whether a job had not changed for so long that the event which shows it as it was may soon be forgotten."""
+        return before is not None and before.update_time <= self.now - self._quiet
+
+    def touched(self) -> list[str]:
+        """Return the keys of all jobs that the batch wrote to."""
+        return list(self._touched)
+
+    def ready(self) -> dict[Queue, int]:
+        """Return how many chunks now wait for workers, of those that the batch wrote."""
+        return self._ready_of(self._touched)
+
+    def ready_without_event(self) -> dict[Queue, int]:
+        """Return those of them of which the ledger tells no change: retries that came due."""
+        return self._ready_of(key for key, touched in self._touched.items() if not touched.changes)
+
+    def _ready_of(self, keys: Iterable[str]) -> dict[Queue, int]:
+        ready: dict[Queue, int] = {}
+        for key in keys:
+            job = self._jobs[key]
+            if count := self._touched[key].ready(job):
+                ready[job.queue] = ready.get(job.queue, 0) + count
+        return ready
+
+
+def _moved_in_queue(before: Job | None, job: Job) -> int:
+    """Return how many waiting chunks are written to because their job's priority changed, or whether it is parked."""
+    if before is None:
+        return 0
+    moved = job.priority != before.priority or bool(job.parked_for) != bool(before.parked_for)
+    return job.counts.pending if moved else 0

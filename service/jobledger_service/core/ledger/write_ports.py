@@ -1,0 +1,221 @@
+"""What the ledger needs of the store to write: one transaction a batch, and what is forgotten in small steps."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct, field
+
+from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.rollup import Tally
+from jobledger_service.core.model.run import Run
+from jobledger_service.core.model.slots import Limit
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.sweep import Sweep, Totals
+
+from .entry import ChunkRange, Encoded, Place, Record
+from .ports import ChunkKey, Inputs, Queue
+
+
+class RejectedStatementError(Exception):
+    """The database refuses a statement of the transaction, which one of its commands brought."""
+
+
+class ConflictError(Exception):
+    """The transaction lost to another one (deadlock, serialization, a row of one name): it may be tried again."""
+
+
+class Demand(Struct, frozen=True):
+    """Chunks that are wanted: of one owner, of any of the kinds."""
+
+    owner: str
+    kinds: tuple[str, ...]
+    limit: int
+
+    @property
+    def queues(self) -> list[Queue]:
+        """Where these chunks wait."""
+        return [(self.owner, kind) for kind in self.kinds]
+
+
+class WaitingChunk(NamedTuple):
+    """A chunk that waits for a worker. They are ordered by urgency: the most urgent is the least."""
+
+    minus_priority: int
+    create_time: int
+    job_key: str
+    chunk_index: int
+
+    @property
+    def key(self) -> ChunkKey:
+        """The chunk's job and index."""
+        return self.job_key, self.chunk_index
+
+
+class Request(Struct, frozen=True):
+    """A request that took effect: what it said, and the job that it was about."""
+
+    fingerprint: bytes
+    job_key: str
+
+
+class SweptRows(Struct, frozen=True):
+    """The chunks of a job that a sweep changes by one statement: all that it covers, but for those `loaded`."""
+
+    sweep: Sweep
+    loaded: Sequence[int]
+    ranges: Sequence[ChunkRange]
+    """Which they are."""
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return sum(run.last - run.first + 1 for run in self.ranges)
+
+
+class Writes(Struct):
+    """All rows that one transaction changes."""
+
+    new_jobs: list[tuple[Job, Inputs]] = []
+    jobs: list[Job] = []
+    deleted_jobs: list[str] = []
+    new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
+    """The chunks of new jobs, and the inputs of those that have one."""
+    chunks: list[tuple[Job, Chunk]] = []
+    swept: list[tuple[Job, SweptRows]] = []
+    reprioritised: list[Job] = []
+    requests: dict[str, Request] = {}
+    new_words: list[tuple[str, str]] = []
+    """What full text holds of new jobs, by key."""
+    words: list[tuple[str, str]] = []
+    """What it holds now of jobs of which it held something else."""
+    tally: Tally = field(default_factory=Tally)
+    parked: list[Job] = []
+    """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
+    new_limits: list[Limit] = []
+    limits: list[Limit] = []
+    """Limits of which it changed how many may run, or who says so."""
+    slots: dict[str, tuple[int, int]] = {}
+    """By limit, how many more jobs hold a slot, and how many more wait for one."""
+    new_runs: list[str] = []
+    runs: dict[str, Run] = {}
+
+
+class Transaction(Protocol):
+    """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may hold jobs."""
+
+    def waiting_chunks(self, wanted: Mapping[Queue, int]) -> Mapping[Queue, Sequence[WaitingChunk]]:
+        """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's."""
+
+    def lock_free(self, keys: Collection[str]) -> Collection[str]:
+        """Lock those of some jobs that no other process holds, and return them.
+
+        It never waits for a lock, and so may come after `jobs`.
+        """
+
+    def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
+        """Return those that exist and can be read, locked in the order of their keys."""
+
+    def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
+        """Return those that exist and can be read, of jobs that are locked."""
+
+    @property
+    def unreadable(self) -> Collection[str | ChunkKey]:
+        """The jobs and chunks that were asked for, exist, and cannot be read. No claim finds them for a minute."""
+
+    def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
+        """Return the chunks of a locked job that a sweep covers, but for those that cannot be read."""
+
+    def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
+        """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
+
+    def totals(self, job_key: str, but: Collection[int], now: int) -> Totals:
+        """Return what the chunks of a locked job that are in PROCESSING add up to, but for some."""
+
+    def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
+        """Return the states of those of these chunks that exist."""
+
+    def first_error(self, job_key: str, but: Collection[int]) -> tuple[int, WorkError | None] | None:
+        """Return the index and the error of a locked job's first FAILED chunk, but for some; None for none."""
+
+    def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
+        """Return the artifacts of the chunks of a locked job that have some, by index."""
+
+    def requests(self, keys: Iterable[str]) -> dict[str, Request]:
+        """Return the requests that took effect."""
+
+    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
+        """Return those that were ever set, locked in the order of their keys."""
+
+    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+        """Return, by job, the runs of those of the service's own jobs that are locked."""
+
+    def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
+        """Return, by job, the inputs of these chunks and of their jobs."""
+
+    def save(self, writes: Writes, now: int) -> None:
+        """Write all rows, and add the tally last: all replicas write to the same few rows of the counts and rollups."""
+
+    def announce_ready(self, ready: Mapping[Queue, int]) -> None:
+        """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
+
+    def append(self, records: Sequence[tuple[Record, Encoded]], seal: "Seal", now: int) -> int:
+        """Take as many positions as there are records, append them as events, and return the first position.
+
+        Their commit_time is `now`, or that of the event before when it is later.
+        """
+
+
+Seal = Callable[[Encoded, Place], bytes]
+"""Makes the finished watch message of an entry and its place."""
+
+
+class WriteStore(Protocol):
+    """The writing half of the store."""
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether no other process can write to this database."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Open a transaction that commits, durably, when the block ends without an error."""
+
+
+Reduce = Callable[[int, bytes], bytes | None]
+"""Makes of a stored watch message what the audit trail keeps of it, None when that is nothing."""
+
+
+class Upkeep(Protocol):
+    """What the store forgets, in small steps on the writer's thread. Methods raise StoreUnavailable."""
+
+    def trim_events(self, before: int, limit: int) -> int | None:
+        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
+
+        What the audit trail keeps of them goes there.
+        """
+
+    def trim_limits(self, before: int, limit: int) -> int:
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
+
+    def trim_requests(self, before: int, limit: int) -> int:
+        """Forget at most `limit` requests from before a time; return how many."""
+
+    def fold(self, owner: str, hour: int) -> int:
+        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
+
+    def trim_statistics(self, before: int, limit: int) -> int:
+        """Make one of at most `limit` running totals of hours before a time, for each kind; return how many these were.
+
+        When there are none, forget some of the kinds of which nothing else is left.
+        """
+
+    def trim_keys(self, before: int, limit: int) -> int:
+        """Forget at most `limit` API keys that ended before a time; return how many."""
+
+    def trim_audit(self, before: int, limit: int) -> int:
+        """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went."""

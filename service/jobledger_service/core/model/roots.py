@@ -1,0 +1,199 @@
+"""Which URIs lie under the roots that the operator allowed: a rule about text, that touches nothing.
+
+What cannot be read in exactly one way is under no root. A root and a URI agree in scheme and authority letter by
+letter; below that only plain segments count: no empty one, no `.` or `..`, no query, no fragment. A percent sign is an
+encoding in `file:`, where it is taken back once; elsewhere it may be either, so that such a URI is left alone.
+
+Workers often report the address from which a file is downloaded, and not where it is kept. A root may say that one
+stands for the other: https://media.example/out/=s3://bucket/out/.
+
+The segment {owner} of a root stands for the owner of the job whose artifacts are deleted, so that nobody deletes what
+another owner's jobs made.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Final
+from urllib.parse import unquote
+
+from msgspec import Struct
+
+from .limits import OWNER
+
+FILE: Final = "file"
+OWNER_SEGMENT: Final = "{owner}"
+
+_FORM: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/(.*)", re.DOTALL)
+_NEVER: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\?#]|::")
+"""White space, controls, backslashes, queries, fragments, and `::`, by which fsspec would chain file systems."""
+_STANDS_FOR: Final = re.compile(r"=(?=[a-z][a-z0-9+.-]*://)")
+"""Between an address and where it leads; any other `=` is part of a name."""
+_NOT_IN_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\%]")
+_EXAMPLE: Final = "https://media.example/out/=s3://bucket/out/"
+
+
+class NotARootError(ValueError):
+    """A setting that names no root; the text says what is wrong with it."""
+
+
+class Place(Struct, frozen=True):
+    """Something under a root: the root's segments and, never empty, those below it, all plain.
+
+    `owned` are the root's segments from the owner's on, empty for a root without {owner}; `root` are those before.
+    """
+
+    scheme: str
+    authority: str
+    root: tuple[str, ...]
+    below: tuple[str, ...]
+    owned: tuple[str, ...] = ()
+
+
+class Prefix(Struct, frozen=True):
+    """The beginning of a URI, always at a boundary of its path."""
+
+    scheme: str
+    authority: str
+    segments: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        """The prefix as a URL."""
+        return f"{self.scheme}://{self.authority}/" + "".join(f"{one}/" for one in self.segments)
+
+    def below(self, uri: str, owner: str) -> tuple[str, ...]:
+        """Return the segments of a URI below this prefix of an owner, none when it is not below."""
+        parts = _parts(uri)
+        if parts is None or parts[:2] != (self.scheme, self.authority):
+            return ()
+        depth = len(self.segments)
+        return parts[2][depth:] if parts[2][:depth] == self.of(owner) else ()
+
+    def of(self, owner: str) -> tuple[str, ...]:
+        """Return the segments with an owner's name in place of {owner}."""
+        return tuple(owner if one == OWNER_SEGMENT else one for one in self.segments)
+
+
+class Root(Prefix, frozen=True):
+    """Where artifacts may be deleted, and the prefix by which workers name it when that is another."""
+
+    named: Prefix | None = None
+
+    @property
+    def owner_depth(self) -> int:
+        """How many segments stand before {owner}: all of them in a root that owners share."""
+        return self.segments.index(OWNER_SEGMENT) if self.is_owned else len(self.segments)
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether each owner has a directory of its own under the root."""
+        return OWNER_SEGMENT in self.segments
+
+    def place(self, uri: str, owner: str) -> Place | None:
+        """Return where under this root of an owner a URI points, None when it does not."""
+        below = (self.named or self).below(uri, owner)
+        if not below:
+            return None
+        segments, depth = self.of(owner), self.owner_depth
+        return Place(self.scheme, self.authority, segments[:depth], below, segments[depth:])
+
+    def overlaps(self, other: "Root") -> bool:
+        """Whether one owner's directory under this root may hold another owner's under the other root."""
+        if (self.scheme, self.authority) != (other.scheme, other.authority):
+            return False
+        if self.owner_depth == other.owner_depth:
+            return False
+        return all(_may_be_one(one, two) for one, two in zip(self.segments, other.segments, strict=False))
+
+
+class Roots(Struct, frozen=True):
+    """All allowed prefixes. None: nothing is ever deleted."""
+
+    all: Sequence[Root] = ()
+
+    def place(self, uri: str, owner: str) -> Place | None:
+        """Return where under the first root that holds it an owner's URI points, None when it is under none."""
+        if OWNER.fullmatch(owner) is None:
+            return None
+        return next((place for root in self.all if (place := root.place(uri, owner)) is not None), None)
+
+    def check_owned(self) -> None:
+        """Raise NotARootError unless no owner's directory under a root is, or holds, another owner's."""
+        for root in self.all:
+            if not root.is_owned:
+                raise NotARootError(
+                    f"{root.where!r} is shared by all owners, who could delete each other's files; give each owner a "
+                    f"directory with the segment {OWNER_SEGMENT}, like {root.where}{OWNER_SEGMENT}/, or set "
+                    "--artifact-roots-shared-by-all-owners"
+                )
+        for one, two in combinations(self.all, 2):
+            if one.overlaps(two):
+                raise NotARootError(
+                    f"{one.where!r} and {two.where!r} overlap: the directory of one owner under the first may be that "
+                    f"of another under the second; put {OWNER_SEGMENT} at the same place in both"
+                )
+
+
+NO_ROOTS: Final = Roots()
+
+
+def parse_root(text: str) -> Root:
+    """Return the root that `text` names, as PREFIX or as PREFIX=WHERE; raises NotARootError."""
+    named, *kept = _STANDS_FOR.split(text)
+    if len(kept) > 1:
+        raise NotARootError(f"{text!r} has more than two parts: PREFIX=WHERE is wanted, like {_EXAMPLE}")
+    where = _prefix(kept[0] if kept else text)
+    prefix = _prefix(named) if kept else None
+    if prefix is not None and OWNER_SEGMENT in prefix.segments and OWNER_SEGMENT not in where.segments:
+        raise NotARootError(
+            f"{text!r} leads the prefixes of all owners to one directory: {OWNER_SEGMENT} is wanted after the = too"
+        )
+    return Root(where.scheme, where.authority, where.segments, prefix)
+
+
+def _may_be_one(one: str, two: str) -> bool:
+    """Whether two segments of roots may be the same for some owners."""
+    return one == two or OWNER_SEGMENT in (one, two)
+
+
+def _prefix(text: str) -> Prefix:
+    parts = _parts(text if text.endswith("/") else f"{text}/", directory=True)
+    if parts is None:
+        raise NotARootError(f"{text!r} is not a plain URL prefix like s3://bucket/out/ or file:///srv/media/")
+    scheme, authority, segments = parts
+    if scheme == FILE and (authority or not segments):
+        raise NotARootError(f"{text!r} is not a directory like file:///srv/media/, without a host and below the root")
+    if scheme != FILE and not authority:
+        raise NotARootError(f"{text!r} names no bucket: {scheme}://BUCKET/PREFIX/ is wanted")
+    braced = [one for one in (authority, *segments) if "{" in one or "}" in one]
+    if braced and (braced != [OWNER_SEGMENT] or authority in braced):
+        raise NotARootError(
+            f"{text!r} has braces in {braced[0]!r}: one whole segment of the path may be {OWNER_SEGMENT}, "
+            f"like s3://bucket/out/{OWNER_SEGMENT}/"
+        )
+    return Prefix(scheme, authority, segments)
+
+
+def _parts(uri: str, *, directory: bool = False) -> tuple[str, str, tuple[str, ...]] | None:
+    """Return scheme, authority and segments, None for what can be read in another way, or in none."""
+    found = None if _NEVER.search(uri) else _FORM.fullmatch(uri)
+    if found is None:
+        return None
+    scheme, authority, path = found.groups()
+    if directory:
+        path = path.removesuffix("/")
+    segments = tuple(_segment(scheme, one) for one in path.split("/")) if path or not directory else ()
+    if any(one is None for one in segments):
+        return None
+    return scheme, authority, tuple(one for one in segments if one is not None)
+
+
+def _segment(scheme: str, written: str) -> str | None:
+    """Return a segment as the file system has it, None for one that is not plain."""
+    try:
+        one = unquote(written, errors="strict") if scheme == FILE else written
+        one.encode()
+    except UnicodeError:
+        return None
+    return None if one in ("", ".", "..") or _NOT_IN_SEGMENT.search(one) else one

@@ -1,0 +1,130 @@
+"""What differs between databases: what each of them has to say, and what their statements have in common."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+)
+from sqlalchemy.exc import DBAPIError
+
+from jobledger_service.core.ledger.ports import ChunkKey, Queue
+from jobledger_service.core.model.rollup import MOST
+from jobledger_service.core.model.vitals import Replica
+
+from .cells import Row
+
+Rows = Sequence[Mapping[str, Any]]
+Columns = dict[str, list[Any]]
+"""Rows by column."""
+
+
+class Dialect(Protocol):
+    """How one database takes sets of keys and rows, and what its errors mean. Statements are built once."""
+
+    name: str
+    """How this process calls itself where others hear of it."""
+
+    kind: str
+    """What it is called: sqlite, postgresql."""
+
+    has_row_locks: bool
+    """Whether others can write at the same time, so that rows must be locked."""
+
+    def __hash__(self) -> int:
+        """Statements are kept for each dialect."""
+
+    def keys(self) -> Select[Any]:
+        """Return a subquery over the parameter `keys`."""
+
+    def key_values(self, keys: Iterable[str | int]) -> object:
+        """Return the value of the parameter `keys`."""
+
+    def chunk_keys(self) -> FromClause:
+        """Return a table `job_key, chunk_index` made from the parameters of `chunk_key_values`."""
+
+    def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
+        """Return the parameters of `chunk_keys`."""
+
+    def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
+        """Yield rows in parts, each of which one statement takes, and for how many rows it is to be built."""
+
+    def insert(self, table: Table, names: Sequence[str], count: int) -> str:
+        """Return the driver's statement that inserts `count` rows with these columns; JSON is given as text."""
+
+    def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:
+        """Return the same for rows that have the columns of `shared` in common."""
+
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
+        """Return the driver's statement that updates `count` rows, found by the columns in `keys`."""
+
+    def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
+        """Return the driver's statement that adds `count` rows to those found by `keys`, or inserts them."""
+
+    def insert_or(self, table: Table) -> Any:  # noqa: ANN401  each dialect has a class of its own
+        """Return an INSERT that can be told what to do on a conflict."""
+
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what the driver takes
+        """Return the parameters of `insert`, `update` or `add`."""
+
+    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+        """Yield for how many rows `insert_alike` is to be built, and its parameters, until all rows were in one."""
+
+    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
+
+    def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        """Return the condition that a text holds the one in the parameter `name`, byte for byte."""
+
+    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
+        """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
+
+    def searched(self) -> Select[Any]:
+        """Return the keys of the jobs that full text finds by the parameter `query`, of `query_value`."""
+
+    def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
+        """Return the query for jobs that have words with all of these beginnings, and all of these marks."""
+
+    def sole(self, connection: Connection, name: str) -> bool:
+        """Return whether this transaction is the only one doing `name`; it is so until it ends."""
+
+    def alone(self, connection: Connection, name: str) -> None:
+        """Wait until this transaction is the only one doing `name`."""
+
+    def announce(self, connection: Connection) -> None:
+        """Tell other replicas, when the transaction commits, that there is something to read."""
+
+    def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
+        """Tell other replicas, when the transaction commits, how many chunks wait again, by queue."""
+
+    def size(self, connection: Connection) -> int:
+        """Return how many bytes the database takes, without the files that it keeps beside it."""
+
+    def replicas(self, connection: Connection) -> list[Replica]:
+        """Return the servers that are connected now, by name; none where there can be only one."""
+
+    def was_cancelled(self, error: DBAPIError) -> bool:
+        """Return whether the database ended a statement because it took too long."""
+
+    def meaning(self, error: DBAPIError) -> Exception:
+        """Return what an error of the database means to the ledger."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a statement has them."""
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
+    """Return what an insert does when the row exists: its numbers grow, and stop before they leave 64 bits."""
+    changes = []
+    for name in names:
+        if name not in keys:
+            sum_ = f'{table.name}."{name}" + excluded."{name}"'
+            bounded = f"CASE WHEN {sum_} > {MOST} THEN {MOST} WHEN {sum_} < -{MOST} THEN -{MOST} ELSE {sum_} END"
+            changes.append(f'"{name}" = {bounded}')
+    return f"ON CONFLICT ({listed(keys)}) DO UPDATE SET {', '.join(changes)}"

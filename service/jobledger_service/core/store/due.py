@@ -1,0 +1,53 @@
+"""What is due, found by one small read: each condition is that of an index which holds only what may be due."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy import BigInteger, BindParameter, ColumnElement, bindparam, exists, or_, select
+
+from jobledger_service.core.ledger.read_ports import Due
+
+from .engines import Database
+from .tables import (
+    cancelling,
+    chunks,
+    delayed,
+    jobs,
+    leased,
+    limits,
+    of_service,
+    slots_free,
+)
+
+_NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
+_LAPSED: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
+"""Leases that ended by then are to expire."""
+_CONDITIONS: Final[dict[Due, ColumnElement[bool]]] = {
+    Due.LEASES: or_(
+        exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LAPSED),
+        exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
+        exists().select_from(jobs).where(cancelling, jobs.c.cancel_deadline <= _NOW),
+    ),
+    Due.SLOTS: exists().select_from(limits).where(slots_free),
+    Due.SERVICE_JOBS: exists().select_from(chunks).where(of_service),
+}
+
+
+class SqlLookout:
+    """Looks over all that time brings about; leases expire `delay` microseconds after their end.
+
+    `others` are the conditions of features.
+    """
+
+    def __init__(self, database: Database, delay: int, others: Mapping[Due, ColumnElement[bool]]) -> None:
+        conditions = {**_CONDITIONS, **others}
+        self._duties = list(conditions)
+        self._all = select(*(condition.label(one) for one, condition in conditions.items()))
+        self._database = database
+        self._delay = delay
+
+    def due(self, now: int) -> list[Due]:
+        """Return what there is something to do of."""
+        with self._database.read() as connection:
+            found = connection.execute(self._all, {"now": now, "lapsed": now - self._delay}).one()
+        return [due for due, is_due in zip(self._duties, found, strict=True) if is_due]

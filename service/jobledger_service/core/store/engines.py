@@ -1,0 +1,327 @@
+"""Connections: for SQLite one writer, always, and readers beside it; for PostgreSQL a few, made anew when lost."""
+
+import fcntl
+import logging
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import NoneType
+from typing import IO, Any, NamedTuple
+from uuid import uuid4
+
+from msgspec import json
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import QueuePool, StaticPool
+
+from jobledger_service import VERSION
+from jobledger_service.core.ledger.readers import OWNER_THREADS
+from jobledger_service.core.ledger.write_ports import RejectedStatementError
+from jobledger_service.core.model.errors import Draining, StoreUnavailable
+from jobledger_service.core.model.limit_errors import ReadTooLong
+from jobledger_service.core.model.writer_level import may_write
+
+from .availability import Availability
+from .dialects import Dialect
+from .postgres_dialect import CHANNEL, Postgres
+from .sqlite_dialect import Sqlite
+from .time_limits import DEFAULT_LIMITS, GRACE, Deadline, TimeLimits
+from .writer_level import read_writer_level
+
+log = logging.getLogger(__name__)
+
+WRITER_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA busy_timeout=5000",
+    "PRAGMA cache_size=-65536",
+)
+READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
+_PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
+READERS = OWNER_THREADS + 3
+"""Connections, as many as there are threads that read, so that none waits for another's: those of callers' reads, and
+one each for single jobs, for the feed, and for the duties. Exports have one of their own beside them."""
+PROGRESS_STEPS = 1_000_000
+"""Instructions of SQLite's machine, 20 to 50 ms, after which a read looks at its deadline."""
+
+
+class DatabaseInUseError(Exception):
+    """Another server has this database open."""
+
+
+class UnknownDatabaseError(ValueError):
+    """The URL does not name a database that Jobledger can use."""
+
+
+class Engines(NamedTuple):
+    """What connects: one writer, the readers beside it, and one reader for exports."""
+
+    writer: Engine
+    reader: Engine
+    exporter: Engine
+
+
+class ReadAccess:
+    """Reads of a database through one engine, each within `seconds`."""
+
+    def __init__(self, database: "Database", engine: Engine, seconds: float | None) -> None:
+        self.dialect = database.dialect
+        self._database = database
+        self._engine = engine
+        self._seconds = seconds
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a transaction that sees one snapshot; raises ReadTooLong when it takes longer than it may."""
+        with self._database.translated(self._seconds), self._engine.begin() as connection:
+            deadline: Deadline = connection.info["deadline"]
+            deadline.begin(self._seconds)
+            try:
+                yield connection
+            finally:
+                deadline.begin(None)
+
+
+class Database:
+    """The engines of one database; `file` is that of SQLite, None for a server elsewhere.
+
+    `exports` is the same database as exports read it: on a connection and within a time of their own. `on_outdated` is
+    called, on the thread that wanted to write, with the lowest writer level when it is above ours.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        engines: Engines,
+        limits: TimeLimits,
+        release: Callable[[], None],
+        file: Path | None = None,
+    ) -> None:
+        self.dialect = dialect
+        self.writer = engines.writer
+        self.reader = engines.reader
+        self.limits = limits
+        self.file = file
+        self.on_outdated: Callable[[int], object] = lambda _level: None
+        self.availability = Availability()
+        self.exports = ReadAccess(self, engines.exporter, limits.export)
+        self._reads = ReadAccess(self, engines.reader, limits.read)
+        self.engines = engines
+        self._release = release
+
+    @property
+    def shown(self) -> str:
+        """The database's URL, without its password."""
+        url = self.writer.url.difference_update_query(["application_name"])
+        return without_password(url.render_as_string(hide_password=False))
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether no other process can write to this database."""
+        return not self.dialect.has_row_locks
+
+    def close(self) -> None:
+        """Close all connections and give the database free."""
+        for engine in self.engines:
+            engine.dispose()
+        self._release()
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
+        with self.change_schema() as connection:
+            lowest = read_writer_level(connection)
+            if not may_write(lowest):
+                self.on_outdated(lowest)
+                raise Draining
+            yield connection
+
+    @contextmanager
+    def change_schema(self) -> Iterator[Connection]:
+        """Open a writing transaction on a schema of any version."""
+        with self.translated(), self.writer.begin() as connection:
+            yield connection
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """Open a transaction that sees one snapshot; raises ReadTooLong when it takes longer than a read may."""
+        return self._reads.read()
+
+    @contextmanager
+    def translated(self, read_seconds: float | None = None) -> Iterator[None]:
+        """Raise the ledger's errors in place of the database's; what is cancelled is a read that took too long.
+
+        It was not the read that took too long when the database was away at its beginning, or failed meanwhile.
+        """
+        began, was_away = time.monotonic(), self.availability.is_away
+        try:
+            yield
+        except DBAPIError as error:
+            if read_seconds is not None and self.dialect.was_cancelled(error):
+                if was_away or self.availability.has_failed_since(began):
+                    raise StoreUnavailable from error.orig
+                raise ReadTooLong(read_seconds) from error.orig
+            meaning = self.dialect.meaning(error)
+            if isinstance(meaning, StoreUnavailable):
+                self.availability.failed()
+                log.error("the database fails: %s", error.orig)  # noqa: TRY400  a sentence says it all
+            raise meaning from error.orig
+        except PoolTimeoutError as error:
+            log.error("no connection to the database is free: %s", error)  # noqa: TRY400  as above
+            raise StoreUnavailable from error
+        except StatementError as error:
+            raise RejectedStatementError(str(error)) from error
+        self.availability.succeeded()
+
+
+def without_password(url: str) -> str:
+    """Return a URL, also one that is none, such as libpq's `host=h password=p`, with `***` in place of passwords."""
+    return _PASSWORD.sub(r"\1***", url)
+
+
+def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS) -> Database:
+    """Open `sqlite:///FILE` or `postgresql+psycopg://…`; raises UnknownDatabaseError, DatabaseInUseError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _unknown(url) from None
+    match parsed.get_backend_name():
+        case "sqlite" if parsed.database and parsed.database != ":memory:":
+            return _sqlite(parsed, Path(parsed.database), limits)
+        case "postgresql":
+            return _postgres(parsed.set(drivername="postgresql+psycopg"), limits)
+    raise _unknown(url)
+
+
+def must_exist(url: str) -> None:
+    """Raise UnknownDatabaseError for an SQLite file that is not there; any other database says so itself."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _unknown(url) from None
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise UnknownDatabaseError(f"{parsed.database} is not there: no server has made a database of it yet")
+
+
+def _unknown(url: str) -> UnknownDatabaseError:
+    return UnknownDatabaseError(
+        f"{without_password(url)!r} is not a database URL like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
+    )
+
+
+def _postgres(url: URL, limits: TimeLimits) -> Database:
+    name = uuid4().hex
+    url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
+    # One connection writes, as there is one writer thread.
+    writer = _postgres_engine(url, limits, 1)
+    reader = _postgres_reader(url, limits.for_reads(limits.read), READERS)
+    exporter = _postgres_reader(url, limits.for_reads(limits.export), 1)
+    return Database(Postgres(name), Engines(writer, reader, exporter), limits, lambda: None)
+
+
+def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
+    from .postgres import BoundedConnection, bounded  # noqa: PLC0415  SQLite does without psycopg
+
+    engine = create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=limits.connect,
+        json_deserializer=json.decode,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
+        connection = BoundedConnection.connect(*args, **bounded(kwargs, limits))
+        connection.silence = None if limits.statement is None else limits.statement + GRACE
+        return connection
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: BoundedConnection, record: Any) -> None:  # noqa: ANN401  SQLAlchemy's
+        record.info["deadline"] = connection.deadline
+
+    return engine
+
+
+def _postgres_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
+    engine = _postgres_engine(url, limits, connections)
+    event.listen(engine, "connect", _expect_indexes)
+    return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
+def _expect_indexes(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
+    """Every read has an index: a table is not read through because a guess says that little is in it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        # A page of jobs is worth neither a compilation nor processes beside this one.
+        cursor.execute("SET jit = off")
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
+    connection.commit()
+
+
+# For each parameter that is no number or text the driver looks for an adapter, and is three times as fast when there is
+# one. Half of a job's columns are NULL. These adapters, none of which is Python, change nothing.
+_same: dict[None, None] = {}
+sqlite3.register_adapter(NoneType, _same.get)
+sqlite3.register_adapter(bytes, bytes)
+sqlite3.register_adapter(bool, int)
+
+
+def _sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
+    lock = _lock(file)
+    writer = _sqlite_engine(url, WRITER_PRAGMAS, "BEGIN IMMEDIATE", poolclass=StaticPool)
+    reader = _sqlite_reader(url, limits, READERS)
+    exporter = _sqlite_reader(url, limits, 1)
+    return Database(Sqlite(), Engines(writer, reader, exporter), limits, lock.close, file)
+
+
+def _sqlite_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
+    # The connection that was used last is used next, so that few caches fill.
+    pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_use_lifo": True}
+    engine = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_timeout=limits.connect, **pool)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, record: Any) -> None:  # noqa: ANN401  the driver's, SQLAlchemy's
+        deadline = record.info["deadline"] = Deadline()
+        connection.set_progress_handler(lambda: deadline.is_over, PROGRESS_STEPS)
+
+    return engine
+
+
+def _lock(file: Path) -> IO[str]:
+    """Take the lock beside an SQLite file: several writers can damage its log, so that there is one server, always.
+
+    A file that is new is its owner's alone: it holds the secrets that webhooks are signed with.
+    """
+    try:
+        lock = file.with_name(file.name + ".lock").open("w")
+        if not file.exists():
+            file.touch(0o600)
+    except OSError as error:
+        raise UnknownDatabaseError(f"{file} cannot be opened: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise DatabaseInUseError(f"another server has {file} open; an SQLite database has one server") from None
+    return lock
+
+
+def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's
+    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=json.decode, **pool)
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
+        connection.isolation_level = None  # transactions begin where SQLAlchemy says, not where the driver guesses
+        for pragma in pragmas:
+            connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

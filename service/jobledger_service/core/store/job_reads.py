@@ -1,0 +1,256 @@
+"""Jobs and chunks up to a number of bytes: what a reply has no room for is not read."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, Final
+
+from msgspec import Struct
+from sqlalchemy import Connection, Select, bindparam, func, select
+
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.read_ports import JobRead
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
+
+from .chunk_rows import CHUNK_COLUMNS, chunk_of
+from .dialects import Dialect
+from .job_rows import JOB_COLUMNS, job_of
+from .row_reader import RowReader
+from .tables import chunks, jobs
+
+FIRST: Final = 20
+"""Jobs of the first statement, a page by default. Those that follow are as many as there seems to be room for."""
+GROUP: Final = 200
+"""Chunks of several jobs that are read together."""
+OF_JOB: Final = 1_000
+"""Bytes of a job, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
+OF_CHUNK: Final = 400
+
+_WIDE: Final = frozenset(
+    [
+        "display_name",
+        "stages",
+        "stage",
+        "message",
+        "stage_timings",
+        "artifacts",
+        "declared_result",
+        "first_failure",
+        "cancel_reason",
+        "labels",
+        "error",
+        "task_id",
+        "worker",
+    ]
+)
+"""Columns of jobs and of chunks with texts that may be long."""
+_WIDE_OF_JOB: Final = [index for index, column in enumerate(JOB_COLUMNS) if column.name in _WIDE]
+_WIDE_OF_CHUNK: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
+
+
+class Room:
+    """How many bytes a reply has left."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes; False, and nothing taken, when there are not as many."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
+class JobsWithin(Struct):
+    """Jobs that a reply has room for, by key; the keys for which it has not, and those of what cannot be read."""
+
+    jobs: dict[str, JobRead] = {}
+    unread: Sequence[str] = ()
+    bad: set[str] = set()
+
+    def before(self, key: str, keys: Sequence[str]) -> "JobsWithin":
+        """Return what was read of `keys` before one of them; it and all after it are unread."""
+        unread = keys[keys.index(key) :]
+        left_out = set(unread)
+        jobs = {one: read for one, read in self.jobs.items() if one not in left_out}
+        return JobsWithin(jobs, unread, self.bad - left_out)
+
+
+class Chunks(Struct):
+    """The chunks of some jobs, and their inputs; `complete` unless there was no room for all.
+
+    `bad` are the jobs and the indexes of chunks that cannot be read.
+    """
+
+    of_job: dict[str, list[Chunk]] = {}
+    inputs: dict[str, dict[int, bytes]] = {}
+    size: dict[str, int] = {}
+    complete: bool = True
+    bad: set[tuple[str, int]] = set()
+
+
+def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
+    """Return a read of chunks in order as one that ends, on PostgreSQL, with the chunk that fills `room` bytes.
+
+    SQLite needs no end: its rows are read as they are asked for, and `read_chunks` asks for no more.
+    """
+    if not dialect.has_row_locks:
+        return wanted
+    one = wanted.subquery()
+    order = (one.c.job_key, one.c.chunk_index)
+    size = func.coalesce(func.octet_length(one.c.input), 0) + func.coalesce(func.octet_length(one.c.artifacts), 0)
+    read = select(one, (func.sum(size).over(order_by=order) - size).label("bytes_before")).subquery()
+    shown = [column for column in read.c if column.name != "bytes_before"]
+    return select(*shown).where(read.c.bytes_before <= bindparam("room")).order_by(read.c.job_key, read.c.chunk_index)
+
+
+def read_chunks(
+    connection: Connection, wanted: Select[Any], values: dict[str, object], room: Room, reader: RowReader
+) -> Chunks:
+    """Return chunks, of CHUNK_COLUMNS and their input, as far as there is room."""
+    read = Chunks()
+    with closing(connection.execute(wanted, values | {"room": room.left})) as rows:
+        for *row, raw in rows:
+            measured = reader.read("chunk", _measured_chunk, row, (row[0], row[1]), read.bad)
+            if measured is None:
+                continue
+            chunk, size = measured
+            size += len(raw or b"")
+            if not room.take(size):
+                read.complete = False
+                break
+            read.of_job.setdefault(chunk.job_key, []).append(chunk)
+            read.size[chunk.job_key] = read.size.get(chunk.job_key, 0) + size
+            if raw is not None:
+                read.inputs.setdefault(chunk.job_key, {})[chunk.index] = raw
+    return read
+
+
+class JobReads:
+    """Reads jobs by key, in an order, until a reply is full: its first job is read in any case."""
+
+    def __init__(self, dialect: Dialect, reader: RowReader) -> None:
+        keys = dialect.keys()
+        self._reader = reader
+        self._dialect = dialect
+        self._jobs = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(keys))
+        self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
+        self._chunks = bounded(
+            dialect,
+            select(*CHUNK_COLUMNS, chunks.c.input)
+            .where(chunks.c.job_key.in_(keys), chunks.c.chunk_index < CHUNKS_IN_VIEW)
+            .order_by(chunks.c.job_key, chunks.c.chunk_index),
+        )
+
+    def read(self, connection: Connection, keys: Sequence[str], room: Room, *, full: bool) -> JobsWithin:
+        """Return the jobs that exist, with their inputs and first chunks when that is wanted."""
+        within = JobsWithin()
+        begin, size = 0, FIRST
+        while begin < len(keys):
+            part = keys[begin : begin + size]
+            rows = connection.execute(self._jobs, {"keys": self._dialect.key_values(part)}).all()
+            there = {one[0].key: one for row in rows if (one := self._measured(row, within.bad)) is not None}
+            ordered = [there[key] for key in part if key in there]
+            for shown in self._full(connection, ordered, room, within) if full else _basic(ordered, room, within):
+                within.jobs[shown.job.key] = shown
+            left_out = (job.key for job, _ in ordered if job.key not in within.jobs and job.key not in within.bad)
+            if first := next(left_out, None):
+                return within.before(first, keys)
+            begin += len(part)
+            average = max(1, sum(size for _, size in ordered) // max(1, len(ordered)))
+            size = max(1, min(4 * size, room.left // average))
+        return within
+
+    def _measured(self, row: Sequence[Any], bad: set[str]) -> tuple[Job, int] | None:
+        return self._reader.read("job", _measured_job, row, job_key(row[0], row[1]), bad)
+
+    def _full(
+        self, connection: Connection, ordered: Sequence[tuple[Job, int]], room: Room, within: JobsWithin
+    ) -> Iterator[JobRead]:
+        """Yield jobs with their chunks as long as there is room; a job with a chunk that cannot be read is bad.
+
+        `within` has those that were read before.
+        """
+        for group in _groups(ordered):
+            inputs = self._inputs_of(connection, [job.key for job, _ in group])
+            before = room.left
+            if all(room.take(size + len(inputs.get(job.key, b""))) for job, size in group):
+                read = self._chunks_of(connection, [job.key for job, _ in group], room)
+                if read.complete:
+                    within.bad.update(key for key, _ in read.bad)
+                    yield from (_shown(job, read, inputs) for job, _ in group if job.key not in within.bad)
+                    continue
+            room.left = before
+            for job, size in group:
+                if not room.take(size + len(inputs.get(job.key, b""))) and within.jobs:
+                    return
+                read = self._chunks_of(connection, [job.key], room)
+                if not read.complete and within.jobs:
+                    return
+                if read.bad:
+                    within.bad.add(job.key)
+                else:
+                    yield _shown(job, read, inputs)
+
+    def _inputs_of(self, connection: Connection, keys: Sequence[str]) -> dict[str, bytes]:
+        rows = connection.execute(self._inputs, {"keys": self._dialect.key_values(keys)})
+        return {key: raw for key, raw in rows}  # noqa: C416  rows are no pairs to mypy
+
+    def _chunks_of(self, connection: Connection, keys: Sequence[str], room: Room) -> Chunks:
+        return read_chunks(connection, self._chunks, {"keys": self._dialect.key_values(keys)}, room, self._reader)
+
+
+def _basic(ordered: Iterable[tuple[Job, int]], room: Room, within: JobsWithin) -> Iterator[JobRead]:
+    for job, size in ordered:
+        if not room.take(size) and within.jobs:
+            return
+        yield JobRead(job)
+
+
+def _groups(ordered: Sequence[tuple[Job, int]]) -> Iterator[list[tuple[Job, int]]]:
+    """Yield jobs whose chunks are read together: few, or those of one job."""
+    group: list[tuple[Job, int]] = []
+    count = 0
+    for job, size in ordered:
+        own = min(job.counts.total, CHUNKS_IN_VIEW)
+        if group and count + own > GROUP:
+            yield group
+            group, count = [], 0
+        group.append((job, size))
+        count += own
+    if group:
+        yield group
+
+
+def _shown(job: Job, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
+    shown = read.of_job.get(job.key, [])
+    return JobRead(
+        job,
+        Inputs(inputs.get(job.key), read.inputs.get(job.key, {})),
+        shown,
+        more_chunks=len(shown) < job.counts.total,
+    )
+
+
+def _measured_job(row: Sequence[Any]) -> tuple[Job, int]:
+    return job_of(row), OF_JOB + _bytes(row, _WIDE_OF_JOB)
+
+
+def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
+    return chunk_of(row), OF_CHUNK + _bytes(row, _WIDE_OF_CHUNK)
+
+
+def _bytes(row: Sequence[Any], wide: Sequence[int]) -> int:
+    """Return how many bytes the texts of some columns take, and those in mappings."""
+    size = 0
+    for index in wide:
+        value = row[index]
+        if not value:
+            continue
+        if type(value) is str:
+            size += len(value) if value.isascii() else len(value.encode())
+        else:
+            size += sum(len(name) + len(text.encode()) + 10 for name, text in value.items())
+    return size

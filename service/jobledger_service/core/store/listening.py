@@ -1,0 +1,65 @@
+"""Wake-ups between replicas: PostgreSQL's NOTIFY, which is a hint; what happened is in the ledger."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from jobledger_service.core.ledger.ports import Queue
+
+from .engines import Database
+from .postgres import bounded
+from .postgres_dialect import CHANNEL
+
+log = logging.getLogger(__name__)
+
+AGAIN_AFTER: Final = 1.0
+"""Seconds until a lost connection is tried again; meanwhile the feed's own slow poll finds what is new."""
+
+Ready = Callable[[Mapping[Queue, int]], None]
+Connection = psycopg.AsyncConnection[Any]
+
+
+async def listen(database: Database, heard: Callable[[], None], ready: Ready) -> None:
+    """Call `heard` whenever another replica has committed, and after each new connection; until cancelled.
+
+    `ready` hears how many chunks wait again in a queue, when another replica has found that retries came due.
+    """
+    silence = database.limits.statement
+    while True:
+        try:
+            async with _connected(database) as connection:
+                async with asyncio.timeout(silence):
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                heard()
+                while True:
+                    async for notice in connection.notifies(timeout=silence):
+                        replica, *waiting = notice.payload.split("\n")
+                        if replica == database.dialect.name:
+                            continue
+                        if waiting:
+                            owner, kind, count = waiting
+                            ready({(owner, kind): int(count)})
+                        else:
+                            heard()
+                    async with asyncio.timeout(silence):  # it was quiet: is anybody there? Listening twice is as once
+                        await connection.execute(f"LISTEN {CHANNEL}")
+        except (psycopg.Error, TimeoutError) as error:
+            log.warning("the connection for wake-ups is lost: %s", str(error) or "the database does not answer")
+        await asyncio.sleep(AGAIN_AFTER)
+
+
+@asynccontextmanager
+async def _connected(database: Database) -> AsyncIterator[Connection]:
+    """Open a connection for the length of the block; it is closed at once, whether or not the database answers."""
+    address = database.writer.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    given = bounded(conninfo_to_dict(address), database.limits)
+    connection = await psycopg.AsyncConnection.connect(autocommit=True, **given)
+    try:
+        yield connection
+    finally:
+        connection.pgconn.finish()

@@ -1,0 +1,225 @@
+"""The list of jobs: pages that cost the same however many jobs there are, and wherever in the list they begin.
+
+A list is walked on the index of its order. Conditions that the index does not serve are put to each row, and a page
+looks at no more than 20,000 of these. When a first short look does not fill the page, and a condition is found
+that few jobs meet, these few are sorted instead.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from msgspec.structs import replace as with_changes
+from sqlalchemy import Connection, Select, bindparam, case, func, literal_column, select
+
+from jobledger_service.core.ledger.read_ports import Listing, Order, PageKey
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.search import label_marks, owner_mark
+from jobledger_service.core.model.service_kinds import RESERVED, SERVICE_KINDS
+
+from .dialects import Dialect
+from .routes import (
+    Route,
+    Steps,
+    all_tests,
+    bounded,
+    kind_routes,
+    parameters,
+    place_parameters,
+    route,
+    routes,
+    states_of,
+    word_tests,
+)
+from .tables import counts
+from .walks import By, sorted_few
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one page may cost: rows of its first look, above five for each job wanted; rows after it; jobs to sort."""
+
+    first: int = 50
+    then: int = 20_000
+    few: int = 2_000
+
+
+BUDGET: Final = Budget()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of keys, in order; `next` is where the following page begins, None after the last.
+
+    `count` is how many jobs match, as far as that was asked for; `more` says that there may be more.
+    """
+
+    keys: Sequence[PageKey]
+    next: PageKey | None
+    count: int = 0
+    more: bool = False
+
+
+def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget: Budget = BUDGET) -> Found:
+    """Return a page of keys; with `count_to`, count what matches: exactly, or up to there."""
+    exact, service_jobs = _counted(connection, dialect, listing.filter) if listing.count_to else (None, None)
+    if service_jobs is None and listing.filter.callers_only:
+        service_jobs = _service_jobs(connection, listing.filter.owner)
+    if service_jobs == 0:  # there are none to leave out, and so no row has to be tested for that
+        listing = with_changes(listing, filter=with_changes(listing.filter, include_service_jobs=True))
+    walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
+    wanted = listing.limit + 1
+    seen = walker.look(wanted * 5 + budget.first, wanted)
+    if len(seen) < wanted and not walker.done:
+        few = _few(connection, dialect, listing, budget.few)
+        if few is None:
+            seen += walker.look(budget.then, wanted - len(seen))
+        else:
+            walker.finish()
+            seen = few
+    found = _page(seen, listing, walker)
+    if not listing.count_to:
+        return found
+    if exact is not None:
+        return replace(found, count=exact)
+    if len(seen) <= listing.count_to:
+        seen += walker.look(budget.then, listing.count_to + 1 - len(seen))
+    more = len(seen) > listing.count_to or not walker.done
+    return replace(found, count=min(len(seen), listing.count_to), more=more)
+
+
+def _page(seen: Sequence[PageKey], listing: Listing, walker: "_Walker") -> Found:
+    keys = seen[: listing.limit]
+    if len(seen) > len(keys):
+        return Found(keys, keys[-1])
+    return Found(keys, None if walker.done else walker.after)
+
+
+class _Walker:
+    """Walks the routes of a list one after the other; `after` is the last place that it looked at."""
+
+    def __init__(self, steps: Steps, listing: Listing) -> None:
+        self.after = listing.after
+        self._steps = steps
+        self._routes = routes(listing.filter, listing.order, ascending=listing.ascending)
+        if not listing.ascending:
+            self._routes = [one for one in self._routes if not self._is_past(one)]
+
+    def _is_past(self, route: Route) -> bool:
+        """Whether the page begins after all that is on a route whose rows are all in one place."""
+        return route.place is not None and self.after is not None and self.after.value < route.place
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to look at."""
+        return not self._routes
+
+    def finish(self) -> None:
+        """Leave out what is left."""
+        self._routes = []
+
+    def look(self, most: int, wanted: int) -> list[PageKey]:
+        """Return the next keys that pass the tests, having looked at no more than `most` rows of a route."""
+        found: list[PageKey] = []
+        while self._routes:
+            route, after = self._routes[0], self._after(self._routes[0])
+            last = self._last(route, after, most) if route.tests else None
+            found += self._steps.take(route, wanted - len(found), after=after, until=last)
+            if len(found) >= wanted:
+                self.after = found[-1]
+                break
+            if last is not None:
+                self.after = last
+                break
+            self._routes.pop(0)
+        return found
+
+    def _last(self, route: Route, after: PageKey | None, most: int) -> PageKey | None:
+        """Return the place of the last row to look at, None when the route ends before."""
+        return next(iter(self._steps.take(replace(route, tests={}), 1, skip=most - 1, after=after)), None)
+
+    def _after(self, route: Route) -> PageKey | None:
+        """Return the place on a route after which to go on: None for a route that begins after all places so far."""
+        if route.place is not None and self.after is not None and self.after.value != route.place:
+            return None
+        return self.after
+
+
+def _few(connection: Connection, dialect: Dialect, listing: Listing, most: int) -> list[PageKey] | None:
+    """Return what is left of the list, sorted, if one of its conditions is met by few jobs."""
+    wanted = listing.filter
+    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, most):
+        if len(keys) <= most:
+            tests = all_tests(wanted)
+            if is_searched:
+                tests = {name: value for name, value in tests.items() if name not in word_tests(wanted)}
+            return _sorted(connection, dialect, listing, {**tests, "keys": keys})
+    return None
+
+
+def _sorted(connection: Connection, dialect: Dialect, listing: Listing, given: dict[str, Any]) -> list[PageKey]:
+    names = tuple(sorted(given.keys() - {"keys"}))
+    statement = sorted_few(listing.order, names, dialect, ascending=listing.ascending, after=listing.after is not None)
+    given = parameters(given, dialect)
+    given["most"] = max(listing.limit, listing.count_to) + 1
+    if listing.after is not None:
+        given |= place_parameters("after", listing.after)
+    return [PageKey(*row) for row in connection.execute(statement, given)]
+
+
+def _candidates(
+    connection: Connection, dialect: Dialect, wanted: JobFilter, order: Order, most: int
+) -> Iterator[tuple[list[str], bool]]:
+    """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `most`, one more.
+
+    With them comes whether they are those that full text found.
+    """
+    if wanted.search or wanted.labels:
+        query = dialect.query_value(wanted.search, (owner_mark(wanted.owner), *label_marks(wanted.labels)))
+        yield list(connection.execute(_searched(dialect), {"query": query, "most": most + 1}).scalars()), True
+    steps = Steps(connection, dialect)
+    main = route(wanted, order, states_of(wanted))
+    if wanted.kinds and main.by is not By.KIND:
+        keys: list[str] = []
+        for some in kind_routes(wanted):
+            keys += [key.job_key for key in steps.take(some, most + 1 - len(keys))]
+            if len(keys) > most:
+                break
+        yield keys, False
+    for other in bounded(wanted):
+        if other is not order:
+            bound = replace(route(wanted, other, states_of(wanted)), tests={})
+            yield [key.job_key for key in steps.take(bound, most + 1)], False
+
+
+def _searched(dialect: Dialect) -> Select[Any]:
+    return dialect.searched().limit(bindparam("most"))
+
+
+def _service_jobs(connection: Connection, owner: str) -> int:
+    """Return how many jobs of the service's own an owner has: a seek for each of their kinds."""
+    return int(connection.execute(_OF_SERVICE, {"owner": owner}).scalar_one())
+
+
+_OF_SERVICE: Final = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(
+    counts.c.owner == bindparam("owner"), counts.c.kind.in_([literal_column(f"'{kind}'") for kind in SERVICE_KINDS])
+)
+
+
+def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tuple[int | None, int | None]:
+    """Return how many jobs match, and how many of the service's own are left out: exactly, None if unknown."""
+    plain = JobFilter(wanted.owner, wanted.states, wanted.kinds, include_service_jobs=wanted.include_service_jobs)
+    if wanted != plain:
+        return None, None
+    of_service = counts.c.kind.startswith(RESERVED)
+    total = select(
+        func.coalesce(func.sum(case((of_service, 0), else_=counts.c.jobs)), 0),
+        func.coalesce(func.sum(case((of_service, counts.c.jobs), else_=0)), 0),
+    ).where(counts.c.owner == bindparam("owner"))
+    given: dict[str, object] = {"owner": wanted.owner}
+    for name in ("state", "kind"):
+        if among := getattr(wanted, f"{name}s"):
+            total = total.where(dialect.among(counts.c[name], name))
+            given[name] = dialect.key_values(sorted(among))
+    of_callers, others = connection.execute(total, given).one()
+    return (int(of_callers), int(others)) if wanted.callers_only else (int(of_callers + others), 0)

@@ -1,0 +1,83 @@
+"""Creates and upgrades the schema, and says whether it fits this version."""
+
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, insert, inspect, select
+
+from jobledger_service.core.model.writer_level import WRITER_LEVEL, may_write
+
+from .engines import Database
+from .epochs import epoch_values
+from .tables import ledger, schema_version
+from .writer_level import read_writer_level
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
+REVISIONS: Final = sorted(step.stem.partition("_")[0] for step in MIGRATIONS.glob("versions/[0-9]*.py"))
+"""What Alembic calls the versions of the schema, the newest last."""
+
+
+class SchemaError(Exception):
+    """The schema of the database is not the one that this version works on."""
+
+
+def upgrade(database: Database) -> bool:
+    """Bring the schema to this version, in one transaction; return whether there was anything to do.
+
+    Of several that try at once on PostgreSQL, one does it, and the others wait for it. Raises SchemaError for a schema
+    of a later version.
+    """
+    with database.change_schema() as connection:
+        database.dialect.alone(connection, "migrate")
+        if _is_current(connection):
+            return False
+        migrate(connection, "head")
+        if connection.execute(select(ledger.c.one)).first() is None:
+            values = {"position": 0, "trimmed": 0, "commit_time": 0, "writer_level": WRITER_LEVEL, **epoch_values()}
+            connection.execute(insert(ledger).values(one=1, **values))
+        return True
+
+
+def prepare(database: Database) -> None:
+    """Bring an SQLite file to this version; a PostgreSQL schema, which others use too, has to be of this version."""
+    if database.single_writer:
+        upgrade(database)
+    else:
+        check(database)
+
+
+def check(database: Database) -> bool:
+    """Return False, for there is nothing to do; raises SchemaError unless the schema is that of this version."""
+    with database.change_schema() as connection:
+        if not _is_current(connection):
+            raise SchemaError("the database's schema is not of this version yet: run `jobledger-server migrate` first")
+    return False
+
+
+def _is_current(connection: Connection) -> bool:
+    """Return whether the schema is of this version, without Alembic: a server that starts is seldom the first."""
+    found = None
+    if inspect(connection).has_table(schema_version.name):
+        found = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
+    if found is not None and found not in REVISIONS:
+        raise SchemaError(f"the database's schema, {found}, is of a later version: upgrade this server")
+    if found != REVISIONS[-1]:
+        return False
+    lowest = read_writer_level(connection)
+    if not may_write(lowest):
+        raise SchemaError(
+            f"the database takes writes of servers of writer level {lowest} or above, and this one has {WRITER_LEVEL}:"
+            " upgrade this server"
+        )
+    return True
+
+
+def migrate(connection: Connection, revision: str) -> None:
+    """Take the steps up to a revision, and no more."""
+    from alembic import command  # noqa: PLC0415  it takes a tenth of a server's start
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)

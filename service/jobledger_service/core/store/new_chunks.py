@@ -1,0 +1,55 @@
+"""The chunks of new jobs: those that wait differ in their place and their input alone, and are written so."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import Connection
+
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.states import ChunkState
+
+from .chunk_rows import new_chunk_row
+from .dialects import Columns
+from .row_sets import RowSets
+from .tables import chunks
+
+if TYPE_CHECKING:
+    from .cells import Row
+
+_MIN_ALIKE: Final = 64
+"""Chunks of one job from which on a statement of their own is worth it."""
+
+NewChunks = tuple[Job, Sequence[Chunk], Mapping[int, bytes]]
+
+
+def insert_chunks(connection: Connection, row_sets: RowSets, new: Iterable[NewChunks]) -> None:
+    """Insert the chunks of new jobs."""
+    rows: list[Row] = []
+    for job, of_job, inputs in new:
+        alike = [chunk for chunk in of_job if _is_untouched(chunk)]
+        others: Sequence[Chunk] = of_job
+        if len(alike) >= _MIN_ALIKE:
+            own = _own(alike, inputs)
+            row = new_chunk_row(job, alike[0], None)
+            shared = {name: value for name, value in row.items() if name not in own}
+            row_sets.insert_alike(connection, chunks, shared, own)
+            others = [chunk for chunk in of_job if not _is_untouched(chunk)] if len(alike) < len(of_job) else ()
+        rows += [new_chunk_row(job, chunk, inputs.get(chunk.index)) for chunk in others]
+    row_sets.insert(connection, chunks, rows)
+
+
+def _own(alike: Sequence[Chunk], inputs: Mapping[int, bytes]) -> Columns:
+    """Return what chunks that are alike do not have in common, by column."""
+    indexes = [chunk.index for chunk in alike]
+    columns: Columns = {
+        "chunk_index": indexes,
+        "first_item": [chunk.first_item for chunk in alike],
+        "last_item": [chunk.last_item for chunk in alike],
+    }
+    return columns | {"input": list(map(inputs.get, indexes))} if inputs else columns
+
+
+def _is_untouched(chunk: Chunk) -> bool:
+    """Whether a chunk of a new job is as it began: it waits, and no worker has had it."""
+    return chunk.state is ChunkState.PENDING and not chunk.fence

@@ -1,0 +1,389 @@
+"""The reading half: every method is one snapshot."""
+
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+)
+
+from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
+from jobledger_service.core.ledger.read_ports import (
+    ChunksRead,
+    EventRow,
+    EventsRead,
+    JobsRead,
+    LimitsRead,
+    Listed,
+    Listing,
+    StatusesRead,
+    View,
+)
+from jobledger_service.core.ledger.statistics import Figures, StatsQuery
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.epoch import Epoch
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES
+from jobledger_service.core.model.run import Run
+from jobledger_service.core.model.slots import LAST_SCOPE, MOST_PLACE, limit_key
+from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+from jobledger_service.core.model.vitals import MOST_DELIVERIES, StoreVitals
+
+from .chunk_rows import CHUNK_COLUMNS
+from .duty_rows import LIMIT_COLUMNS, limit_of, run_of
+from .engines import Database
+from .epochs import read_epoch
+from .job_reads import JobReads, JobsWithin, Room, bounded, read_chunks
+from .job_rows import STATUS_COLUMNS, status_of
+from .listing import BUDGET, Budget, list_keys
+from .row_reader import RowReader
+from .running_totals import RunningTotals
+from .small_jobs import SmallJobReads
+from .statistics import Statistics
+from .tables import (
+    audit,
+    cancelling,
+    chunks,
+    counts,
+    delayed,
+    deliveries,
+    event_owner,
+    events,
+    expiring,
+    jobs,
+    leased,
+    ledger,
+    limits,
+    of_service,
+    parked,
+    pending,
+    runs,
+    schema_version,
+    slots_free,
+)
+from .writer_level import read_writer_level
+
+R = TypeVar("R")
+
+_POSITION = select(ledger.c.position)
+_ENDS = select(ledger.c.position, ledger.c.trimmed)
+MAX_EVENT_BYTES = 1024 * 1024
+"""A read of events ends with the event that makes it this large: at least one, if there is one."""
+
+
+def _events(*conditions: ColumnElement[bool]) -> Select[Any]:
+    """Return the query for events after a position: those that are left out are measured, and not read."""
+    size = func.length(events.c.message)
+    measured = (
+        select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
+        .where(events.c.position > bindparam("after"), *conditions)
+        .order_by(events.c.position)
+        .limit(bindparam("most"))
+        .subquery()
+    )
+    return (
+        select(events.c.position, events.c.job_key, events.c.message, events.c.before)
+        .join_from(measured, events, events.c.position == measured.c.position)
+        .where(measured.c.bytes_before < MAX_EVENT_BYTES)
+        .order_by(measured.c.position)
+    )
+
+
+def _audit() -> Select[Any]:
+    """Return the query for the audit trail of a job after a position, as far as that for events reads."""
+    size = func.length(audit.c.message)
+    measured = (
+        select(
+            audit.c.job_key, audit.c.position, (func.sum(size).over(order_by=audit.c.position) - size).label("before")
+        )
+        .where(audit.c.job_key == bindparam("key"), audit.c.position > bindparam("after"))
+        .order_by(audit.c.position)
+        .limit(bindparam("most"))
+        .subquery()
+    )
+    same = and_(audit.c.job_key == measured.c.job_key, audit.c.position == measured.c.position)
+    return (
+        select(audit.c.position, audit.c.job_key, audit.c.message)
+        .join_from(measured, audit, same)
+        .where(measured.c.before < MAX_EVENT_BYTES)
+        .order_by(measured.c.position)
+    )
+
+
+_EVENTS = _events()
+_EVENTS_OF_OWNER = _events(event_owner == bindparam("owner"))
+_EVENTS_OF_JOB = _events(events.c.job_key == bindparam("key"))
+_AUDIT = _audit()
+
+
+class SqlReadStore:
+    """The reading half of the store."""
+
+    def __init__(self, database: Database, budget: Budget = BUDGET, unreadable: UnreadableRows | None = None) -> None:
+        self._database = database
+        self._budget = budget
+        self._reader = RowReader(unreadable or UnreadableRows())
+        keys = database.dialect.keys()
+        self._statistics = Statistics(database.dialect)
+        self._running = RunningTotals(database.dialect)
+        self._jobs = JobReads(database.dialect, self._reader)
+        self._small_jobs = SmallJobReads(database.dialect, self._reader)
+        self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
+        with database.read() as connection:
+            self._epoch = read_epoch(connection)
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch that the ledger is in."""
+        return self._epoch
+
+    def position(self) -> int:
+        """Return the position of the newest event."""
+        with self._database.read() as connection:
+            return _position(connection)
+
+    def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
+        """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
+        with self._database.read() as connection:
+            read = self._jobs_of(connection, keys, full=full, room=Room(_ROOM if bounded else sys.maxsize))
+            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
+
+    def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
+        """Return the jobs that exist and are small, of any owners, by few rows and bytes, whatever the keys are."""
+        with self._database.read() as connection:
+            read = self._small_jobs.read(connection, keys, full=full)
+            return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
+
+    def _jobs_of(self, connection: Connection, keys: Sequence[str], *, full: bool, room: Room) -> JobsWithin:
+        read = self._jobs.read(connection, keys, room, full=full)
+        counted = 0
+        for key, one in list(read.jobs.items()) if full else ():
+            if not one.job.parked_for:
+                continue
+            if counted >= MAX_PLACES:
+                return read.before(key, keys)
+            place = _place(connection, one.job)
+            read.jobs[key] = replace(one, place=place)
+            counted += place
+        return read
+
+    def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
+        """Return the statuses of the jobs that exist."""
+        with self._database.read() as connection:
+            return self._statuses_of(connection, keys)
+
+    def _statuses_of(self, connection: Connection, keys: Iterable[str]) -> StatusesRead:
+        wanted = {"keys": self._database.dialect.key_values(keys)}
+        bad: set[str] = set()
+        rows = connection.execute(self._statuses, wanted).all()
+        found = [one for row in rows if (one := self._reader.read("status", status_of, row, row[0], bad)) is not None]
+        return StatusesRead(found, bad)
+
+    def list_jobs(self, listing: Listing) -> Listed:
+        """Return a page of jobs, as many as fit into a reply."""
+        with self._database.read() as connection:
+            position = _position(connection)
+            found = list_keys(connection, self._database.dialect, listing, self._budget)
+            keys = [key.job_key for key in found.keys]
+            if listing.view is View.STATUS:
+                read = self._statuses_of(connection, keys)
+                by_key = {one.job_key: one for one in read.statuses}
+                shown, bad = _apart(keys, by_key)
+                return Listed(position, (), found.next, found.count, found.more, shown, bad)
+            within = self._jobs_of(connection, keys, full=listing.view is View.FULL, room=Room(_ROOM // listing.copies))
+            looked = keys[: len(keys) - len(within.unread)]
+            jobs, bad = _apart(looked, within.jobs)
+            follows = found.keys[len(looked) - 1] if within.unread else found.next
+            return Listed(position, jobs, follows, found.count, found.more, (), bad)
+
+    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
+        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
+        one = jobs.c.owner == bindparam("of"), jobs.c.state == JobState.QUEUED
+        some = select(jobs.c.job_key).where(*one).limit(most).subquery()
+        with self._database.read() as connection:
+            return {
+                owner: connection.execute(select(func.count()).select_from(some), {"of": owner}).scalar_one()
+                for owner in owners
+            }
+
+    def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
+        """Return a job's chunks with an index above `after`, as many as fit into a reply."""
+        wanted = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
+        if states:
+            wanted = wanted.where(chunks.c.state.in_(sorted(states)))
+        with self._database.read() as connection:
+            if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == job_key)).first() is None:
+                return None
+            page = bounded(self._database.dialect, wanted.order_by(chunks.c.chunk_index).limit(limit + 1))
+            read = read_chunks(connection, page, {}, Room(_ROOM), self._reader)
+        found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
+        looked = sorted(bad.union(chunk.index for chunk in found))
+        last = looked[:limit][-1] if looked else after
+        inputs = Inputs(None, read.inputs.get(job_key, {}))
+        more = len(looked) > limit or not read.complete
+        shown = [chunk for chunk in found if chunk.index <= last]
+        return ChunksRead(shown, inputs, last, more, sorted(index for index in bad if index <= last))
+
+    def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
+        """Return the events after a position, of one job, of one owner or of all, oldest first."""
+        wanted: dict[str, object] = {"after": after, "most": limit}
+        statement = _EVENTS
+        if job_key is not None:
+            statement, wanted["key"] = _EVENTS_OF_JOB, job_key
+        elif owner is not None:
+            statement, wanted["owner"] = _EVENTS_OF_OWNER, owner
+        with self._database.read() as connection:
+            position, trimmed = connection.execute(_ENDS).one()
+            rows = [EventRow(*row) for row in connection.execute(statement, wanted)]
+        return _events_read(rows, after, limit, position, trimmed)
+
+    def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
+        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
+        with self._database.read() as connection:
+            position, trimmed = connection.execute(_ENDS).one()
+            wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
+            kept = connection.execute(_AUDIT, wanted)
+            rows = [EventRow(position, key, message, None) for position, key, message in kept]
+            left = limit - len(rows)
+            if left and sum(len(row.message) for row in rows) < MAX_EVENT_BYTES:
+                wanted["most"] = left
+                rows += [EventRow(*row) for row in connection.execute(_EVENTS_OF_JOB, wanted)]
+        return _events_read(rows, after, limit, position, trimmed)
+
+    def figures(self, query: StatsQuery) -> Figures:
+        """Return statistics."""
+        with self._database.read() as connection:
+            return self._statistics.read(connection, query)
+
+    def unfolded(self, before: int) -> tuple[str, int] | None:
+        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
+        with self._database.read() as connection:
+            return self._running.unfolded(connection, before)
+
+    def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose lease has run out."""
+        return self._chunk_keys(leased & (chunks.c.lease_expire_time <= now), chunks.c.lease_expire_time, limit)
+
+    def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
+        """Return chunks whose wait after a failed attempt is over."""
+        return self._chunk_keys(delayed & (chunks.c.not_before <= now), chunks.c.not_before, limit)
+
+    def _chunk_keys(self, condition: Any, order: Any, limit: int) -> list[ChunkKey]:  # noqa: ANN401  SQL expressions
+        wanted = select(chunks.c.job_key, chunks.c.chunk_index).where(condition).order_by(order).limit(limit)
+        with self._database.read() as connection:
+            return [(key, index) for key, index in connection.execute(wanted)]
+
+    def overdue_cancels(self, now: int, limit: int) -> list[str]:
+        """Return CANCELLING jobs whose grace period is over."""
+        return self._job_keys(cancelling & (jobs.c.cancel_deadline <= now), limit)
+
+    def expired_jobs(self, now: int, limit: int) -> list[str]:
+        """Return ended jobs whose time to be deleted has come."""
+        return self._job_keys(expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED)), limit)
+
+    def free_slots(self, limit: int) -> list[str]:
+        """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
+        waited_for = select(limits.c.limit_key, limits.c.most - limits.c.running).where(slots_free)
+        found: list[tuple[int, int, str]] = []
+        with self._database.read() as connection:
+            for key, free in connection.execute(waited_for).all():
+                first = select(-jobs.c.priority, jobs.c.create_time, jobs.c.job_key).where(
+                    jobs.c.parked_for == key, parked
+                )
+                most = limit if free is None else min(free, limit)
+                found += connection.execute(first.order_by(*_PARKED).limit(most)).tuples()
+        return [key for _, _, key in sorted(found)[:limit]]
+
+    def limits(self, owner: str, after: str, limit: int) -> LimitsRead:
+        """Return the limits that are in force, by scope, after one; among as many as `limit` that are known."""
+        key = limits.c.limit_key
+        mine = (key > limit_key(owner, after), key < limit_key(owner, LAST_SCOPE))
+        wanted = select(*LIMIT_COLUMNS).where(*mine).order_by(key).limit(limit + 1)
+        with self._database.read() as connection:
+            found = [limit_of(row) for row in connection.execute(wanted)]
+        page = found[:limit]
+        return LimitsRead([one for one in page if one.most is not None], page[-1].scope if len(found) > limit else None)
+
+    def vitals(self) -> StoreVitals:
+        """Return how the database fares."""
+        dialect, file = self._database.dialect, self._database.file
+        with self._database.read() as connection:
+            position, lowest = _position(connection), read_writer_level(connection)
+            version: str = connection.execute(select(schema_version.c.version_num)).scalar_one()
+            size, replicas = dialect.size(connection), dialect.replicas(connection)
+            by_state: dict[str, int] = dict(connection.execute(_JOBS_BY_STATE).tuples().all())
+            waiting, oldest = connection.execute(_DELIVERIES).one()
+        free = None
+        if file is not None:
+            log = file.with_name(f"{file.name}-wal")
+            size += log.stat().st_size if log.exists() else 0
+            free = shutil.disk_usage(file.parent).free
+        return StoreVitals(position, version, size, free, replicas, by_state, waiting, oldest, lowest)
+
+    def _job_keys(self, condition: Any, limit: int) -> list[str]:  # noqa: ANN401  an SQL expression
+        with self._database.read() as connection:
+            return list(connection.execute(select(jobs.c.job_key).where(condition).limit(limit)).scalars())
+
+    def service_queues(self) -> list[Queue]:
+        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+        queue = (chunks.c.owner, chunks.c.kind)
+        wanted = select(*queue).where(of_service).group_by(*queue).order_by(func.min(chunks.c.create_time))
+        with self._database.read() as connection:
+            return [(owner, kind) for owner, kind in connection.execute(wanted)]
+
+    def read_run(self, job_key: str) -> Run | None:
+        """Return the run of one of the service's own jobs, None when there is no such job."""
+        with self._database.read() as connection:
+            wanted = select(runs.c.cursors, runs.c.counts, runs.c.told).where(runs.c.job_key == job_key)
+            row = connection.execute(wanted).first()
+        return None if row is None else run_of(row)
+
+
+def _apart(keys: Sequence[str], found: Mapping[str, R]) -> tuple[list[R], list[str]]:
+    """Return what was found, in the order of the keys, and the keys for which nothing was."""
+    return [found[key] for key in keys if key in found], [key for key in keys if key not in found]
+
+
+_JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)
+_WAITING = select(deliveries.c.create_time).where(pending).limit(MOST_DELIVERIES).subquery()
+_DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
+_PARKED = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
+MAX_PLACES: Final = 20_000
+"""Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
+_ROOM = MAX_REPLY_BYTES - 128 * 1024
+"""Bytes of what is read for a reply, which is a little longer for what stands around it."""
+
+
+def _place(connection: Connection, job: Job) -> int:
+    """Return a parked job's place among those that wait for the same limit."""
+    older = or_(
+        jobs.c.create_time < job.spec.create_time,
+        and_(jobs.c.create_time == job.spec.create_time, jobs.c.job_key < job.key),
+    )
+    ahead = or_(jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, older))
+    counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MOST_PLACE - 1)
+    return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1
+
+
+def _events_read(rows: Sequence[EventRow], after: int, limit: int, position: int, trimmed: int) -> EventsRead:
+    complete = len(rows) < limit and sum(len(row.message) for row in rows) < MAX_EVENT_BYTES
+    through = max(position, after) if complete else rows[-1].position
+    return EventsRead(rows, through, trimmed, complete)
+
+
+def _position(connection: Connection) -> int:
+    position: int = connection.execute(_POSITION).scalar_one()
+    return position

@@ -1,0 +1,259 @@
+"""Makes derived rows right again: the counts of jobs, the words that searches look through, what limits count.
+
+A commit changes a job and what is counted of it together, so that it does not change by how much a count is wrong. One
+statement, which sees one snapshot, finds the difference between the jobs and the count; the difference is then added.
+So the outcome is exact whatever other servers write meanwhile, and no count is locked while jobs are being read. Words
+are compared in pages of jobs that are locked, in the order of their keys.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
+
+from msgspec import Struct, json
+from sqlalchemy import (
+    Connection,
+    FromClause,
+    Select,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    literal,
+    null,
+    select,
+    text,
+    tuple_,
+    union_all,
+    update,
+)
+
+from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.job import NO_LABELS
+from jobledger_service.core.model.states import JobState
+
+from .cells import Row, error_of
+from .engines import Database
+from .row_sets import RowSets
+from .tables import counts, job_words, jobs, limits, rollups, running_totals
+
+log = logging.getLogger(__name__)
+
+NOT_DERIVED: Final = (
+    "neither jobs nor their history hold every wait, run, attempt and artifact of an hour: "
+    "jobs are deleted, runs are retried, and history is trimmed"
+)
+"""Why the statistics of past hours are not made again."""
+PAGE: Final = 500
+"""Jobs whose words are compared in one transaction, which locks them."""
+
+_STATUS: Final = (
+    jobs.c.job_key, jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.priority, jobs.c.display_name,
+    jobs.c.first_failure, jobs.c.labels, jobs.c.create_time, jobs.c.update_time, jobs.c.end_time,
+)  # fmt: skip
+_JOBS: Final = (
+    select(*_STATUS).where(jobs.c.job_key > bindparam("after")).order_by(jobs.c.job_key).limit(PAGE).with_for_update()
+)
+_WORDS: Final = select(job_words.c.job_key, job_words.c.words).where(job_words.c.job_key > bindparam("after"))
+_COUNT_SLOTS: Final = (
+    update(limits)
+    .where(limits.c.limit_key == bindparam("of"))
+    .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
+)
+
+
+class Recounted(Struct):
+    """How many rows were wrong, and how many jobs cannot be read, so that their words stayed as they were."""
+
+    counts: int = 0
+    limits: int = 0
+    words: int = 0
+    unreadable: int = 0
+
+    def lines(self) -> Iterator[str]:
+        """Yield what became of each derived table, and why nothing did of those that cannot be derived again."""
+        yield f"counts: {self.counts:,} rows corrected"
+        yield f"limits: {self.limits:,} rows corrected"
+        yield f"job_words: {self.words:,} rows corrected"
+        for table in (rollups, running_totals):
+            yield f"{table.name}: not recounted; {NOT_DERIVED}"
+
+
+class Recount:
+    """One run over a database. `progress` is called with what was done so far, after each step."""
+
+    def __init__(self, database: Database, progress: Callable[[str], None]) -> None:
+        self._database = database
+        self._progress = progress
+        self._row_sets = RowSets(database.dialect)
+        self._done = Recounted()
+
+    def run(self) -> Recounted:
+        """Make all derived rows right, in steps that are a transaction each; several runs at once take turns."""
+        place: tuple[str, str] | None = ("", "")
+        while place := self._step(self._recount_kind, place):
+            self._progress(f"counts: {place[0]} {place[1]}")
+        owner: str | None = ""
+        while owner := self._step(self._recount_limits, owner):
+            self._progress(f"limits: {owner}")
+        after: str | None = ""
+        while after := self._step(self._compare_words, after):
+            self._progress(f"words: through {after}")
+        self._step(self._rebuild_search, None)
+        return self._done
+
+    def _step(self, work: Callable[[Connection, Any], Any], after: object) -> Any:  # noqa: ANN401  the next place
+        with self._database.write() as connection:
+            self._database.dialect.alone(connection, "recount")
+            return work(connection, after)
+
+    # Counts
+
+    def _recount_kind(self, connection: Connection, after: tuple[str, str]) -> tuple[str, str] | None:
+        """Make the counts of the next kind of an owner right, and return which it was."""
+        found = connection.execute(_next_kind(after)).first()
+        if found is None:
+            return None
+        owner, kind = found
+        rows = [
+            {
+                "owner": owner,
+                "kind": kind,
+                "state": state,
+                "jobs": int(more),
+                "chunks_pending": int(pending),
+                "chunks_processing": int(processing),
+            }
+            for state, more, pending, processing in connection.execute(_count_differences(owner, kind))
+            if more or pending or processing
+        ]
+        self._row_sets.add(connection, counts, sorted(rows, key=lambda row: row["state"]))
+        self._done.counts += len(rows)
+        return owner, kind
+
+    # Limits
+
+    def _recount_limits(self, connection: Connection, after: str) -> str | None:
+        """Make what the limits of the next owner count right, and return which it was."""
+        owner: str | None = connection.execute(
+            select(limits.c.owner).where(limits.c.owner > after).order_by(limits.c.owner).limit(1)
+        ).scalar()
+        if owner is None:
+            return None
+        differences: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
+        recorded = set()
+        for key, running, waiting, slots, parked_for in connection.execute(_slots(owner)):
+            if key is not None:
+                recorded.add(key)
+                differences[key][0] -= running
+                differences[key][1] -= waiting
+            for slot in json.decode(slots) if slots else ():
+                differences[slot][0] += 1
+            if parked_for:
+                differences[parked_for][1] += 1
+        wrong = sorted(key for key in recorded if any(differences[key]))
+        if wrong:
+            rows = [{"of": key, "more": differences[key][0], "longer": differences[key][1]} for key in wrong]
+            connection.execute(_COUNT_SLOTS, rows)
+        self._done.limits += len(wrong)
+        return owner
+
+    # Words
+
+    def _compare_words(self, connection: Connection, after: str) -> str | None:
+        """Make the words of the next jobs right, and return the last of them; None when there are no more."""
+        page = connection.execute(_JOBS, {"after": after}).all()
+        last: str | None = page[-1].job_key if page else None
+        recorded_words = _WORDS if last is None else _WORDS.where(job_words.c.job_key <= last)
+        recorded: dict[str, str] = {
+            row.job_key: row.words for row in connection.execute(recorded_words, {"after": after})
+        }
+        new: list[Row] = []
+        changed: list[Row] = []
+        for row in page:
+            words = self._words_of(row)
+            if words is not None and recorded.get(row.job_key) != words:
+                (changed if row.job_key in recorded else new).append({"job_key": row.job_key, "words": words})
+        self._row_sets.insert(connection, job_words, new)
+        self._row_sets.update(connection, job_words, changed)
+        gone = self._forget_words(connection, recorded.keys() - {row.job_key for row in page})
+        self._done.words += len(new) + len(changed) + gone
+        return last
+
+    def _words_of(self, row: Any) -> str | None:  # noqa: ANN401  a row of _STATUS
+        try:
+            return _facts_of(row).indexed
+        except Exception:
+            log.exception("a job cannot be read: its words stay as they are", extra={"job_key": row.job_key})
+            self._done.unreadable += 1
+            return None
+
+    def _forget_words(self, connection: Connection, keys: set[str]) -> int:
+        """Delete the words of those jobs that are not there; others may have been created since the page was read."""
+        if not keys:
+            return 0
+        dialect = self._database.dialect
+        has_job = exists().where(jobs.c.job_key == job_words.c.job_key)
+        gone = delete(job_words).where(job_words.c.job_key.in_(dialect.keys()), ~has_job)
+        return connection.execute(gone, {"keys": dialect.key_values(keys)}).rowcount
+
+    def _rebuild_search(self, connection: Connection, _after: None) -> None:
+        """Make SQLite's index of the words anew, which is a table of its own; PostgreSQL's index cannot be wrong."""
+        if self._database.single_writer:
+            connection.execute(text("INSERT INTO job_search (job_search) VALUES ('rebuild')"))
+
+
+def _next_kind(after: tuple[str, str]) -> Select[Any]:
+    """Return the statement of the next owner and kind of which there are jobs or counts."""
+
+    def first(table: FromClause) -> FromClause:
+        place = (table.c.owner, table.c.kind)
+        return select(*place).where(tuple_(*place) > tuple_(*after)).order_by(*place).limit(1).subquery()
+
+    either = union_all(select(first(jobs)), select(first(counts))).subquery()
+    return select(either.c.owner, either.c.kind).order_by(either.c.owner, either.c.kind).limit(1)
+
+
+def _count_differences(owner: str, kind: str) -> Select[Any]:
+    """Return the statement of what the jobs of each state are more than their count: jobs, chunks that wait or work."""
+    counted = select(
+        jobs.c.state.label("state"),
+        func.count().label("jobs"),
+        func.sum(jobs.c.chunks_pending).label("pending"),
+        func.sum(jobs.c.chunks_processing).label("processing"),
+    ).where(jobs.c.owner == owner, jobs.c.kind == kind)
+    recorded = select(counts.c.state, -counts.c.jobs, -counts.c.chunks_pending, -counts.c.chunks_processing)
+    both = union_all(
+        counted.group_by(jobs.c.state), recorded.where(counts.c.owner == owner, counts.c.kind == kind)
+    ).subquery()
+    sums = [func.sum(both.c[name]) for name in ("jobs", "pending", "processing")]
+    return select(both.c.state, *sums).group_by(both.c.state)
+
+
+def _slots(owner: str) -> Any:  # noqa: ANN401  a union
+    """Return the statement of an owner's limits with what they count, and of the jobs that hold a slot or wait."""
+    recorded = select(limits.c.limit_key, limits.c.running, limits.c.waiting, null().cast(Text), null().cast(Text))
+    nothing = (null().cast(Text), literal(0), literal(0))
+    holding = select(*nothing, jobs.c.slots, jobs.c.parked_for)
+    is_counted = and_(jobs.c.owner == owner, jobs.c.slots.is_not(None) | jobs.c.parked_for.is_not(None))
+    return union_all(recorded.where(limits.c.owner == owner), holding.where(is_counted))
+
+
+def _facts_of(row: Sequence[Any]) -> Facts:
+    _, owner, kind, state, priority, name, failure, labels, create_time, update_time, end_time = row
+    error = error_of(failure) if state == JobState.FAILED else None
+    return Facts(
+        owner=owner,
+        kind=kind,
+        state=JobState(state),
+        priority=priority,
+        display_name=name,
+        error=error.message if error else "",
+        labels=labels or NO_LABELS,
+        create_time=create_time,
+        update_time=update_time,
+        end_time=end_time,
+    )

@@ -1,0 +1,193 @@
+"""The walks that make up a list, and the conditions that they leave to be tested."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection
+
+from jobledger_service.core.ledger.read_ports import Order, PageKey
+from jobledger_service.core.model.filter import ANY_TIME, JobFilter
+from jobledger_service.core.model.limits import MAX_PRIORITY, MIN_PRIORITY
+from jobledger_service.core.model.search import label_marks
+from jobledger_service.core.model.service_kinds import RESERVED
+from jobledger_service.core.model.states import ENDED, JobState
+
+from .dialects import Dialect
+from .tables import NEVER
+from .walks import By, Shape, walk
+
+MOST_ARMS: Final = 36
+"""Walks that are merged into one."""
+
+_ALL: Final = frozenset(JobState)
+
+
+class Span(NamedTuple):
+    """From `low`, inclusive, to `high`, exclusive; None is no bound."""
+
+    low: int | None
+    high: int | None
+
+
+_ANY: Final = Span(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One walk: merged arms, within a span of what they are ordered by; rows that fail a test are passed over.
+
+    `place`, when given, is where all its rows are in the list's order.
+    """
+
+    owner: str
+    order: Order
+    by: By
+    arms: Sequence[Mapping[str, str]]
+    span: Span
+    tests: Mapping[str, object]
+    place: int | None = None
+
+
+def routes(wanted: JobFilter, order: Order, *, ascending: bool) -> list[Route]:
+    """Return the walks that make up a list, one after the other; by end, jobs that have not ended are last."""
+    states = states_of(wanted)
+    if order is not Order.END_TIME:
+        return [route(wanted, order, states)] if states else []
+    parts = [route(wanted, order, states & ENDED)] if states & ENDED else []
+    if unended := states - ENDED:
+        parts.append(replace(route(wanted, Order.CREATE_TIME, unended), place=NEVER))
+    return parts if ascending else parts[::-1]
+
+
+def states_of(wanted: JobFilter) -> frozenset[JobState]:
+    """Return the states that jobs can have which a filter means."""
+    states = wanted.states or _ALL
+    return states if wanted.end_time == ANY_TIME else states & ENDED
+
+
+def route(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> Route:
+    """Return the walk of the jobs in these states."""
+    by, arms = _arms(wanted, order, states)
+    tests = tests_of(wanted, but=order)
+    if wanted.kinds and by is not By.KIND:
+        tests["kinds"] = sorted(wanted.kinds)
+    return Route(wanted.owner, order, by, arms, spans_of(wanted)[order], tests)
+
+
+def kind_routes(wanted: JobFilter) -> Iterator[Route]:
+    """Yield walks of all jobs of the wanted kinds, some kinds at a time."""
+    states = sorted(states_of(wanted))
+    arms = [{"kind": kind, "state": state.value} for kind, state in product(sorted(wanted.kinds), states)]
+    span = spans_of(wanted)[Order.CREATE_TIME]
+    for begin in range(0, len(arms), MOST_ARMS):
+        yield Route(wanted.owner, Order.CREATE_TIME, By.KIND, arms[begin : begin + MOST_ARMS], span, {})
+
+
+def _arms(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> tuple[By, list[dict[str, str]]]:
+    listed = sorted(state.value for state in states)
+    if order is Order.CREATE_TIME:
+        if wanted.kinds and len(wanted.kinds) * len(listed) <= MOST_ARMS:
+            return By.KIND, [{"kind": kind, "state": state} for kind, state in product(sorted(wanted.kinds), listed)]
+        if states == _ALL:
+            return By.OWNER, [{}]
+    return By.STATE, [{"state": state} for state in listed]
+
+
+def spans_of(wanted: JobFilter) -> dict[Order, Span]:
+    """Return the span of each value that lists can be ordered by."""
+    low = wanted.min_priority if wanted.min_priority > MIN_PRIORITY else None
+    high = wanted.max_priority + 1 if wanted.max_priority < MAX_PRIORITY else None
+    return {
+        Order.CREATE_TIME: Span(wanted.create_time.start, wanted.create_time.end),
+        Order.UPDATE_TIME: Span(wanted.update_time.start, wanted.update_time.end),
+        Order.END_TIME: Span(wanted.end_time.start, wanted.end_time.end),
+        Order.PRIORITY: Span(low, high),
+    }
+
+
+def bounded(wanted: JobFilter) -> list[Order]:
+    """Return the orders by whose value the filter leaves jobs out."""
+    return [order for order, span in spans_of(wanted).items() if span != _ANY]
+
+
+def tests_of(wanted: JobFilter, *, but: Order | None) -> dict[str, object]:
+    """Return the conditions on values, except one, and on words, as parameters."""
+    tests: dict[str, object] = word_tests(wanted)
+    if wanted.callers_only:
+        tests["not_kind"] = f"{RESERVED}%"
+    for order, (low, high) in spans_of(wanted).items():
+        if order is not but and low is not None:
+            tests[f"{order}_low"] = low
+        if order is not but and high is not None:
+            tests[f"{order}_high"] = high
+    return tests
+
+
+def all_tests(wanted: JobFilter) -> dict[str, object]:
+    """Return every condition of a filter, as parameters."""
+    tests = {**tests_of(wanted, but=None), "states": [state.value for state in states_of(wanted)]}
+    return {**tests, "kinds": sorted(wanted.kinds)} if wanted.kinds else tests
+
+
+def word_tests(wanted: JobFilter) -> dict[str, object]:
+    """Return the conditions on words and labels, as parameters."""
+    parts = [f" {prefix}" for prefix in wanted.search] + [f" {mark} " for mark in label_marks(wanted.labels)]
+    return {f"part_{number}": part for number, part in enumerate(parts)}
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Takes steps along routes, in one direction."""
+
+    connection: Connection
+    dialect: Dialect
+    ascending: bool = False
+
+    def take(
+        self, route: Route, most: int, *, skip: int = 0, after: PageKey | None = None, until: PageKey | None = None
+    ) -> list[PageKey]:
+        """Return the next keys of a route after a place, up to another one, without the first `skip`."""
+        given: dict[str, object] = {
+            "owner": route.owner,
+            "most": most,
+            "skip": skip,
+            **parameters(route.tests, self.dialect),
+        }
+        for number, arm in enumerate(route.arms):
+            given |= {f"{name}_{number}": value for name, value in arm.items()}
+        start, stop = ("low", "high") if self.ascending else ("high", "low")
+        shape = Shape(
+            route.order,
+            self.ascending,
+            route.by,
+            len(route.arms),
+            # Places lie within the span: what was walked before, and where the walk is to end.
+            _bound(given, "after", after, start, getattr(route.span, start)),
+            _bound(given, "until", until, stop, getattr(route.span, stop)),
+            tuple(sorted(route.tests)),
+        )
+        rows = self.connection.execute(walk(shape, self.dialect), given)
+        return [PageKey(place if route.place is None else route.place, time, key) for place, time, key in rows]
+
+
+def _bound(given: dict[str, object], name: str, place: PageKey | None, side: str, bound: int | None) -> str:
+    """Add the parameters of one end of a walk, and return its name: a place, a bound of the span, or nothing."""
+    if place is not None:
+        given |= place_parameters(name, place)
+        return name
+    if bound is None:
+        return ""
+    given[side] = bound
+    return side
+
+
+def place_parameters(name: str, place: PageKey) -> dict[str, object]:
+    """Return a place as parameters."""
+    return {f"{name}_value": place.value, f"{name}_create_time": place.create_time, f"{name}_key": place.job_key}
+
+
+def parameters(tests: Mapping[str, object], dialect: Dialect) -> dict[str, object]:
+    """Return tests with sets in the form that the database takes."""
+    return {name: dialect.key_values(value) if isinstance(value, list) else value for name, value in tests.items()}

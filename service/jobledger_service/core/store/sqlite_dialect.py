@@ -1,0 +1,174 @@
+"""How statements are built for SQLite, and what its errors mean."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+    table,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import DBAPIError
+
+from jobledger_service.core.ledger.ports import ChunkKey, Queue
+from jobledger_service.core.ledger.write_ports import RejectedStatementError
+from jobledger_service.core.model.errors import StoreUnavailable
+from jobledger_service.core.model.vitals import Replica
+
+from .cells import Row, json_text
+from .dialects import Columns, Rows, added, listed
+from .tables import job_words
+
+T = TypeVar("T")
+
+_PARTS = (64, 8, 1)
+"""Rows of one statement; of 64 jobs the parameters are a tenth of what SQLite takes."""
+
+
+class Sqlite:
+    """SQLite takes a set of keys as one JSON document, and rows as they are, without a round trip between them."""
+
+    name = ""
+    kind = "sqlite"
+    has_row_locks = False
+
+    def keys(self) -> Select[Any]:
+        return select(func.json_each(bindparam("keys", type_=Text)).table_valued("value").c.value)
+
+    def key_values(self, keys: Iterable[str | int]) -> object:
+        return json_text(list(keys))
+
+    def chunk_keys(self) -> FromClause:
+        each = func.json_each(bindparam("keys", type_=Text)).table_valued("value")
+        return select(
+            func.json_extract(each.c.value, "$[0]").label("job_key"),
+            cast(func.json_extract(each.c.value, "$[1]"), Integer).label("chunk_index"),
+        ).subquery("wanted")
+
+    def chunk_key_values(self, keys: Sequence[ChunkKey]) -> dict[str, object]:
+        return {"keys": json_text(keys)}
+
+    def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
+        """Yield parts of a few sizes, large ones first.
+
+        The interpreter's lock is let go for each statement and not for each row: another thread that is busy keeps it
+        for milliseconds.
+        """
+        return _parts(rows)
+
+    def insert(self, table: Table, names: Sequence[str], count: int) -> str:
+        return f"INSERT INTO {table.name} ({listed(names)}) VALUES {_marks(names, count)}"
+
+    def insert_alike(self, table: Table, shared: Sequence[str], names: Sequence[str], count: int) -> str:
+        values = ", ".join([*("?" * len(shared)), *(f"given.column{place}" for place, _ in enumerate(names, 1))])
+        given = f"(VALUES {_marks(names, count)}) AS given"
+        return f"INSERT INTO {table.name} ({listed([*shared, *names])}) SELECT {values} FROM {given}"
+
+    def update(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
+        given = {name: f"given.column{place}" for place, name in enumerate(names, 1)}
+        changes = ", ".join(f'"{name}" = {value}' for name, value in given.items() if name not in keys)
+        found = " AND ".join(f'{table.name}."{name}" = {given[name]}' for name in keys)
+        return f"UPDATE {table.name} SET {changes} FROM (VALUES {_marks(names, count)}) AS given WHERE {found}"
+
+    def add(self, table: Table, names: Sequence[str], keys: Sequence[str], count: int) -> str:
+        return f"{self.insert(table, names, count)} {added(table, names, keys)}"
+
+    def insert_or(self, table: Table) -> Any:  # noqa: ANN401  as declared
+        return sqlite.insert(table)
+
+    def values(self, part: Rows) -> Any:  # noqa: ANN401  what SQLAlchemy's execute takes
+        return tuple(chain.from_iterable(row.values() for row in part))
+
+    def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
+        same = tuple(shared.values())
+        for count, part in _parts(list(zip(*columns.values(), strict=True))):
+            yield count, (*same, *chain.from_iterable(part))
+
+    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
+
+    def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        return func.instr(text, bindparam(name, type_=Text)) > 0
+
+    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
+        """Return it as it is: SQLite sees by itself which index has the order of the whole."""
+        return walk
+
+    def searched(self) -> Select[Any]:
+        found = table("job_search", column("rowid", Integer))
+        matches: ColumnElement[bool] = literal_column("job_search").op("MATCH")(bindparam("query", type_=Text))
+        return (
+            select(job_words.c.job_key)
+            .select_from(found.join(job_words, job_words.c.number == found.c.rowid))
+            .where(matches)
+        )
+
+    def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
+        return " AND ".join((*(f'"{mark}"' for mark in marks), *(f'"{prefix}"*' for prefix in prefixes)))
+
+    def sole(self, connection: Connection, name: str) -> bool:  # noqa: ARG002  there is one writer
+        return True
+
+    def alone(self, connection: Connection, name: str) -> None:
+        """There is one writer."""
+
+    def announce(self, connection: Connection) -> None:
+        """There are no other replicas."""
+
+    def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
+        """There are no other replicas."""
+
+    def size(self, connection: Connection) -> int:
+        pages: int = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        page_size: int = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+        return pages * page_size
+
+    def replicas(self, connection: Connection) -> list[Replica]:  # noqa: ARG002  there are no others
+        return []
+
+    def was_cancelled(self, error: DBAPIError) -> bool:
+        return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
+
+    def meaning(self, error: DBAPIError) -> Exception:
+        code = getattr(error.orig, "sqlite_errorcode", None)  # none where the driver itself refuses a value
+        if code is None or code & 0xFF in _SQLITE_REJECTS:
+            return RejectedStatementError(str(error.orig))
+        return StoreUnavailable()
+
+
+def _parts(rows: Sequence[T]) -> Iterator[tuple[int, Sequence[T]]]:
+    begin = 0
+    for size in _PARTS:
+        while len(rows) - begin >= size:
+            yield size, rows[begin : begin + size]
+            begin += size
+
+
+def _marks(names: Sequence[str], count: int) -> str:
+    """Return the parameters of so many rows for SQLite."""
+    row = f"({', '.join('?' * len(names))})"
+    return ", ".join([row] * count)
+
+
+_SQLITE_REJECTS: Final = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_TOOBIG,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_RANGE,
+}
+"""What a statement or its values bring about; everything else, such as a full disk, is the database's state."""

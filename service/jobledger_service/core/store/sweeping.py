@@ -1,0 +1,172 @@
+"""What is read of all chunks of one job, and written to them, by one statement each, however many they are."""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    update,
+)
+
+from jobledger_service.core.ledger.entry import ChunkRange
+from jobledger_service.core.ledger.write_ports import SweptRows
+from jobledger_service.core.model.chunk import Artifacts, Chunk, LeaseEnd, WorkError
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.sweep import Sweep, Totals
+
+from .cells import artifacts_of, error_of
+from .chunk_rows import CHUNK_COLUMNS, chunk_of
+from .dialects import Dialect
+from .row_reader import RowReader
+from .tables import chunks
+
+_KEY: Final = chunks.c.job_key == bindparam("key")
+_IN_WORK: Final = chunks.c.state == ChunkState.PROCESSING.value
+_NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
+_ITEMS: Final = func.coalesce(chunks.c.last_item - chunks.c.first_item + 1, 1)
+_STAGE_TIME: Final = case((chunks.c.stage_time < _NOW, _NOW - chunks.c.stage_time), else_=0)
+_STOP: Final = {
+    chunks.c.state: ChunkState.CANCELLED.value,
+    chunks.c.end_time: bindparam("time", type_=BigInteger),
+    chunks.c.lease_expire_time: None,
+    chunks.c.not_before: None,
+    chunks.c.stage_time: None,
+    chunks.c.lease_end: case((_IN_WORK, LeaseEnd.TAKEN.value), else_=chunks.c.lease_end),
+}
+_AGAIN: Final = {
+    chunks.c.state: ChunkState.PENDING.value,
+    chunks.c.max_attempts: chunks.c.attempt + bindparam("attempts", type_=Integer),
+    chunks.c.end_time: None,
+    chunks.c.not_before: None,
+    chunks.c.lease_expire_time: None,
+    chunks.c.priority: bindparam("to_priority", type_=Integer),
+    chunks.c.parked: bindparam("to_parked", type_=Integer),
+}
+
+
+class _Covered:
+    """The statements over the chunks that a sweep covers, but for some: all in its states, or those that it names."""
+
+    def __init__(self, condition: ColumnElement[bool]) -> None:
+        run = chunks.c.chunk_index - func.row_number().over(order_by=chunks.c.chunk_index)
+        found = select(chunks.c.chunk_index.label("n"), run.label("run")).where(condition).subquery()
+        self.rows = select(*CHUNK_COLUMNS).where(condition)
+        # In a run of indexes without a gap, an index less its place is the same for all.
+        self.ends = (
+            select(func.min(found.c.n).label("first"), func.max(found.c.n)).group_by(found.c.run).order_by("first")
+        )
+        self.stop = update(chunks).where(condition).values(_STOP)
+        self.again = update(chunks).where(condition).values(_AGAIN)
+
+
+class SweepStatements:
+    """The statements about all chunks of a job, built once. Each goes by the primary key."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        states = chunks.c.state.in_(bindparam("states", expanding=True))
+        named = dialect.among(chunks.c.chunk_index, "indexes")
+        left_out = dialect.among(chunks.c.chunk_index, "but")
+        self.all = _Covered(and_(_KEY, states, ~left_out))
+        self.named = _Covered(and_(_KEY, states, ~left_out, named))
+        self.totals = (
+            select(
+                chunks.c.stage,
+                chunks.c.stage_time.is_not(None).label("timed"),
+                func.sum(chunks.c.done * _ITEMS),
+                func.sum(chunks.c.items_completed),
+                func.sum(_STAGE_TIME),
+            )
+            .where(_KEY, _IN_WORK, ~left_out)
+            .group_by(chunks.c.stage, literal_column("timed"))
+        )
+        self.states = select(chunks.c.chunk_index, chunks.c.state).where(_KEY, named)
+        self.first_error = (
+            select(chunks.c.chunk_index, chunks.c.error)
+            .where(_KEY, chunks.c.state == ChunkState.FAILED.value, ~left_out)
+            .order_by(chunks.c.chunk_index)
+            .limit(1)
+        )
+        self.artifacts = select(chunks.c.chunk_index, chunks.c.artifacts).where(_KEY, chunks.c.artifacts.is_not(None))
+
+
+class JobSweeps:
+    """Reads and changes the chunks of a locked job as a set."""
+
+    def __init__(
+        self, connection: Connection, dialect: Dialect, statements: SweepStatements, reader: RowReader
+    ) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._statements = statements
+        self._reader = reader
+
+    def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
+        """Return the chunks of a job that a sweep covers, but for those that cannot be read."""
+        rows = self._connection.execute(self._of(sweep).rows, self._values(job_key, sweep, ()))
+        bad: set[tuple[str, int]] = set()
+        read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in rows)
+        return [chunk for chunk in read if chunk is not None]
+
+    def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
+        """Return which chunks of a job a sweep covers, but for some, as they are after it, by index."""
+        ends = self._connection.execute(self._of(sweep).ends, self._values(job_key, sweep, but))
+        return [ChunkRange(first, last, sweep.to) for first, last in ends]
+
+    def totals(self, job_key: str, but: Collection[int], now: int) -> Totals:
+        """Return what the chunks of a job that are in PROCESSING add up to, but for some."""
+        work = items = 0
+        times: dict[str, int] = {}
+        values = {"key": job_key, "but": self._dialect.key_values(but), "now": now}
+        for stage, timed, work_of_stage, items_of_stage, time in self._connection.execute(
+            self._statements.totals, values
+        ):
+            work += int(work_of_stage)
+            items += int(items_of_stage)
+            if timed:
+                times[stage] = int(time)
+        return Totals(work, items, times)
+
+    def states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
+        """Return the states of those of these chunks that exist."""
+        values = {"key": job_key, "indexes": self._dialect.key_values(indexes)}
+        return {index: ChunkState(state) for index, state in self._connection.execute(self._statements.states, values)}
+
+    def first_error(self, job_key: str, but: Collection[int]) -> tuple[int, WorkError | None] | None:
+        """Return the index and the error of a job's first FAILED chunk, but for some; None for none."""
+        values = {"key": job_key, "but": self._dialect.key_values(but)}
+        found = self._connection.execute(self._statements.first_error, values).first()
+        return None if found is None else (found[0], error_of(found[1]))
+
+    def artifacts(self, job_key: str) -> dict[int, Artifacts]:
+        """Return the artifacts of the chunks of a job that have some, by index."""
+        found = self._connection.execute(self._statements.artifacts, {"key": job_key})
+        return {index: artifacts_of(text) for index, text in found}
+
+    def save(self, swept: Sequence[tuple[Job, SweptRows]]) -> None:
+        """Carry sweeps out."""
+        for job, rows in swept:
+            sweep, values = rows.sweep, self._values(job.key, rows.sweep, rows.loaded)
+            if sweep.to is ChunkState.PENDING:
+                waits = {"to_priority": job.priority, "to_parked": int(bool(job.parked_for))}
+                self._connection.execute(self._of(sweep).again, values | waits | {"attempts": sweep.attempts})
+            else:
+                self._connection.execute(self._of(sweep).stop, values | {"time": sweep.time})
+
+    def _of(self, sweep: Sweep) -> _Covered:
+        return self._statements.named if sweep.indexes else self._statements.all
+
+    def _values(self, job_key: str, sweep: Sweep, but: Collection[int]) -> dict[str, object]:
+        states = [state.value for state in sweep.moved]
+        values = {"key": job_key, "states": states, "but": self._dialect.key_values(but)}
+        return values | ({"indexes": self._dialect.key_values(sweep.indexes)} if sweep.indexes else {})

@@ -1,0 +1,223 @@
+"""Jobs, their chunks and words, and how far the service's own jobs have come."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    and_,
+    func,
+    literal_column,
+)
+
+from jobledger_service.core.model.service_kinds import SERVICE_KINDS
+from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+
+from .schema import Json, Key, metadata, one_of
+
+_ended = ", ".join(f"'{state}'" for state in sorted(ENDED))
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_key", Key, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("job_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("retry_policy", Text, nullable=False),
+    Column("failure_policy", Text, nullable=False),
+    Column("stages", Text),
+    Column("input", LargeBinary),
+    Column("display_name", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("labels", Json),
+    Column("state", Text, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("retry_count", Integer, nullable=False),
+    Column("chunks_pending", Integer, nullable=False),
+    Column("chunks_processing", Integer, nullable=False),
+    Column("chunks_completed", Integer, nullable=False),
+    Column("chunks_failed", Integer, nullable=False),
+    Column("chunks_cancelled", Integer, nullable=False),
+    Column("work_total", BigInteger, nullable=False),
+    Column("work_done", BigInteger, nullable=False),
+    Column("items_total", BigInteger, nullable=False),
+    Column("items_completed", BigInteger, nullable=False),
+    Column("percent", Double, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("stage_percent", Double),
+    Column("message", Text, nullable=False),
+    Column("rate_since", BigInteger),
+    Column("rate_at", BigInteger),
+    Column("rate_items", Double),
+    Column("rate_work", Double),
+    Column("stage_timings", Text),
+    Column("artifacts", Text),
+    Column("declared_result", Text, nullable=False),
+    Column("first_failure", Text),
+    Column("cancel_reason", Text, nullable=False),
+    Column("cancel_deadline", BigInteger),
+    Column("start_time", BigInteger),
+    Column("update_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    Column("expire_time", BigInteger),
+    Column("expires_by_rule", Boolean, nullable=False),
+    Column("retry_time", BigInteger),
+    Column("slots", Text),
+    Column("parked_for", Key),
+    Column("traceparent", Text),
+    one_of("state", list(JobState)),
+    one_of("failure_policy", ["RUN_ALL", "FAIL_FAST"]),
+    CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
+    CheckConstraint("percent BETWEEN 0 AND 100", name="percent_in_range"),
+    CheckConstraint("stage_percent BETWEEN 0 AND 100", name="stage_percent_in_range"),
+    CheckConstraint("revision >= 1 AND retry_count >= 0", name="revision_counts"),
+    CheckConstraint(
+        "chunks_pending >= 0 AND chunks_processing >= 0 AND chunks_completed >= 0 AND chunks_failed >= 0"
+        " AND chunks_cancelled >= 0",
+        name="chunks_not_negative",
+    ),
+    CheckConstraint(
+        "work_done BETWEEN 0 AND work_total AND items_completed BETWEEN 0 AND items_total", name="sums_in_range"
+    ),
+    CheckConstraint(f"(end_time IS NOT NULL) = (state IN ({_ended}))", name="end_time_when_ended"),
+    CheckConstraint("state <> 'FAILED' OR first_failure IS NOT NULL", name="failed_for_a_reason"),
+)
+
+# What lists walk: one order each. The columns before the time or value are given, so that the rest is in order. Entries
+# of the first never change.
+Index("jobs_by_create_time", jobs.c.owner, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_state", jobs.c.owner, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_kind", jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_update_time", jobs.c.owner, jobs.c.state, jobs.c.update_time, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_end_time", jobs.c.owner, jobs.c.state, jobs.c.end_time, jobs.c.create_time, jobs.c.job_key)
+Index("jobs_by_priority", jobs.c.owner, jobs.c.state, jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
+
+# The conditions of partial indexes. A query has to say the same, with the same literal, for its database to use one.
+cancelling = jobs.c.state == literal_column("'CANCELLING'")
+expiring = jobs.c.expire_time.is_not(None)
+Index("jobs_cancelling", jobs.c.cancel_deadline, sqlite_where=cancelling, postgresql_where=cancelling)
+Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_where=expiring)
+
+parked = jobs.c.parked_for.is_not(None)
+Index(
+    "jobs_parked",
+    jobs.c.parked_for,
+    jobs.c.priority.desc(),
+    jobs.c.create_time,
+    jobs.c.job_key,
+    sqlite_where=parked,
+    postgresql_where=parked,
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("chunk_index", Integer, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("input", LargeBinary),
+    Column("first_item", BigInteger),
+    Column("last_item", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("lease_end", Text),
+    Column("task_id", Text, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("done", Integer, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("stage_percent", Double),
+    Column("message", Text, nullable=False),
+    Column("items_completed", BigInteger, nullable=False),
+    Column("stage_time", BigInteger),
+    Column("artifacts", Text),
+    Column("error", Text),
+    Column("start_time", BigInteger),
+    Column("end_time", BigInteger),
+    Column("lease_expire_time", BigInteger),
+    Column("not_before", BigInteger),
+    Column("parked", SmallInteger, nullable=False),
+    one_of("state", list(ChunkState)),
+    CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
+    CheckConstraint("done BETWEEN 0 AND 1000000", name="done_in_range"),
+    CheckConstraint("stage_percent BETWEEN 0 AND 100", name="stage_percent_in_range"),
+    CheckConstraint("attempt >= 0 AND fence >= 0 AND items_completed >= 0", name="counts_not_negative"),
+    CheckConstraint("(lease_expire_time IS NOT NULL) = (state = 'PROCESSING')", name="lease_when_processing"),
+    sqlite_with_rowid=False,
+)
+
+waiting = and_(
+    chunks.c.state == literal_column("'PENDING'"),
+    chunks.c.not_before.is_(None),
+    chunks.c.parked == literal_column("0"),
+)
+leased = chunks.c.state == literal_column("'PROCESSING'")
+delayed = chunks.c.not_before.is_not(None)
+Index(
+    "chunks_waiting",
+    chunks.c.owner,
+    chunks.c.kind,
+    chunks.c.priority.desc(),
+    chunks.c.create_time,
+    chunks.c.job_key,
+    chunks.c.chunk_index,
+    sqlite_where=waiting,
+    postgresql_where=waiting,
+)
+Index("chunks_leased", chunks.c.lease_expire_time, sqlite_where=leased, postgresql_where=leased)
+Index("chunks_delayed", chunks.c.not_before, sqlite_where=delayed, postgresql_where=delayed)
+
+of_service = waiting & chunks.c.kind.in_([literal_column(f"'{kind}'") for kind in SERVICE_KINDS])
+Index(
+    "chunks_of_service",
+    chunks.c.owner,
+    chunks.c.kind,
+    chunks.c.create_time,
+    sqlite_where=of_service,
+    postgresql_where=of_service,
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), primary_key=True),
+    Column("cursors", Text, nullable=False),
+    Column("counts", Text, nullable=False),
+    Column("told", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+job_words = Table(
+    "job_words",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("job_key", Key, ForeignKey("jobs.job_key", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("words", Text, nullable=False),
+)
+"""What full text holds of each job. On SQLite, triggers keep the index of it, `job_search`, that migrations make."""
+
+# The words are made before they come here, so that the database divides them at spaces and does no more.
+search_vector = func.array_to_tsvector(func.string_to_array(job_words.c.words, literal_column("' '")))
+Index(
+    "job_words_search",
+    search_vector,
+    postgresql_using="gin",
+    # A search reads through what new rows left pending in the index: less than by default.
+    postgresql_with={"gin_pending_list_limit": 256},
+).ddl_if(dialect="postgresql")

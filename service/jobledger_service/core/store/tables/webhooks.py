@@ -1,0 +1,110 @@
+"""Webhooks and what is delivered to them."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    literal_column,
+)
+
+from jobledger_service.core.model.states import DeliveryState, WebhookState
+
+from .schema import Key, metadata, one_of
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("webhook_key", Key, primary_key=True),
+    Column("owner", Text, nullable=False),
+    Column("webhook_id", Key, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("secrets", Text, nullable=False),
+    Column("event_types", Text, nullable=False),
+    Column("percents", Text, nullable=False),
+    Column("kinds", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("state_reason", Text, nullable=False),
+    Column("state_time", BigInteger, nullable=False),
+    Column("failing_since", BigInteger),
+    Column("missed", Text),
+    Column("after_position", BigInteger, nullable=False),
+    Column("request_id", Text),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    Column("update_time", BigInteger, nullable=False),
+    one_of("state", list(WebhookState)),
+)
+Index("webhooks_by_owner", webhooks.c.owner, webhooks.c.webhook_id)
+Index("webhooks_by_request", webhooks.c.owner, webhooks.c.request_id, unique=True)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("webhook_key", Key, ForeignKey("webhooks.webhook_key", ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("job_key", Key, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Text, nullable=False),
+    Column("attempt_count", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("first_attempt_time", BigInteger),
+    Column("next_attempt_time", BigInteger),
+    Column("locked_until", BigInteger),
+    Column("create_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger),
+    one_of("state", list(DeliveryState)),
+    CheckConstraint("(end_time IS NULL) = (state = 'PENDING')", name="end_time_when_ended"),
+    CheckConstraint("next_attempt_time IS NULL OR state = 'PENDING'", name="next_attempt_when_pending"),
+    CheckConstraint("attempt_count >= 0 AND tries >= 0", name="attempts_not_negative"),
+)
+
+pending = deliveries.c.state == literal_column("'PENDING'")
+dead = deliveries.c.state == literal_column("'DEAD'")
+scheduled = deliveries.c.next_attempt_time.is_not(None)
+over = deliveries.c.end_time.is_not(None)
+Index(
+    "deliveries_scheduled",
+    deliveries.c.webhook_key,
+    deliveries.c.next_attempt_time,
+    sqlite_where=scheduled,
+    postgresql_where=scheduled,
+)
+Index(
+    "deliveries_pending_of_job",
+    deliveries.c.webhook_key,
+    deliveries.c.job_key,
+    deliveries.c.position,
+    deliveries.c.ordinal,
+    sqlite_where=pending,
+    postgresql_where=pending,
+)
+Index("deliveries_pending", deliveries.c.create_time, sqlite_where=pending, postgresql_where=pending)
+Index("deliveries_over", deliveries.c.end_time, sqlite_where=over, postgresql_where=over)
+Index(
+    "deliveries_dead",
+    deliveries.c.webhook_key,
+    deliveries.c.position,
+    deliveries.c.ordinal,
+    sqlite_where=dead,
+    postgresql_where=dead,
+)
+
+webhook_place = Table(
+    "webhook_place",
+    metadata,
+    Column("one", SmallInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, nullable=False),
+    CheckConstraint("one = 1", name="one_row"),
+)

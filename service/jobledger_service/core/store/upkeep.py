@@ -1,0 +1,173 @@
+"""The store's own upkeep: what is kept only for a time, forgotten in small steps."""
+
+import logging
+from itertools import takewhile
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
+
+from jobledger_service.core.ledger.write_ports import Reduce
+from jobledger_service.core.model.rollup import HOUR
+
+from .engines import Database
+from .row_sets import RowSets
+from .running_totals import RunningTotals
+from .stale_statistics import StaleStatistics
+from .tables import api_keys, audit, events, ledger, limits, limits_passing, requests, tombstones
+
+log = logging.getLogger(__name__)
+
+MAX_TRIM_BYTES = 4 * 1024 * 1024
+"""A step forgets events up to the one that makes it this large, so that large events are not many at once."""
+
+GRAVES = 50
+"""Deleted jobs whose audit trail is looked at in one step."""
+
+
+class SqlUpkeep:
+    """Forgets old events, requests, statistics, keys and audit trails.
+
+    Each call is one transaction; of all servers one at a time.
+
+    `reduce` makes of an event's position and message what the audit trail keeps, None when that is nothing.
+    """
+
+    def __init__(self, database: Database, reduce: Reduce) -> None:
+        self._database = database
+        self._reduce = reduce
+        self._running = RunningTotals(database.dialect)
+        self._stale = StaleStatistics()
+        self._row_sets = RowSets(database.dialect)
+
+    def trim_events(self, before: int, limit: int) -> int | None:
+        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
+
+        What the audit trail keeps of them goes there.
+        """
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim"):
+                return None
+            old = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
+            if not old:
+                return None
+            self._keep(connection, old)
+            newest: int = old[-1].position
+            connection.execute(delete(events).where(events.c.position <= newest))
+            # Last, as commits wait for this row; both are seen together.
+            connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
+            return newest
+
+    def _keep(self, connection: Connection, old: list[Any]) -> None:
+        rows = [
+            {"job_key": event.job_key, "position": event.position, "message": reduced}
+            for event in old
+            if (reduced := self._reduce(event.position, event.message)) is not None
+        ]
+        self._row_sets.insert(connection, audit, rows)
+
+    def trim_requests(self, before: int, limit: int) -> int:
+        """Forget at most `limit` requests from before a time; return how many."""
+        old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim requests"):
+                return 0
+            return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
+
+    def trim_limits(self, before: int, limit: int) -> int:
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time.
+
+        A limit that a commit holds is passed over: it may be about to be taken, and a row that was looked at before it
+        was locked would be deleted under the job that took it.
+        """
+        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before, limits_passing)
+        gone = select(limits.c.limit_key).where(idle).order_by(limits.c.set_time).limit(limit)
+        gone = gone.with_for_update(skip_locked=True)
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim limits"):
+                return 0
+            return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount
+
+    def fold(self, owner: str, hour: int) -> int:
+        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "fold rollups"):
+                return 0
+            return self._running.fold(connection, owner, hour)
+
+    def trim_statistics(self, before: int, limit: int) -> int:
+        """Make one of at most `limit` running totals of hours before a time, for each kind; return how many these were.
+
+        When there are none, forget some of the kinds of which nothing else is left.
+        """
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "fold rollups"):
+                return 0
+            gone = self._stale.compact(connection, before // HOUR, limit)
+            if not gone:
+                self._stale.forget_kinds(connection, limit)
+            return gone
+
+    def trim_keys(self, before: int, limit: int) -> int:
+        """Forget at most `limit` API keys that ended before a time; return how many.
+
+        The key that changed last stays, so that numbers of changes are not given twice.
+        """
+        ended = or_(api_keys.c.revoke_time < before, api_keys.c.expire_time < before)
+        newest = select(func.max(api_keys.c.change)).scalar_subquery()
+        gone = select(api_keys.c.key_id).where(ended, api_keys.c.change < newest).limit(limit)
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "keys"):
+                return 0
+            return connection.execute(delete(api_keys).where(api_keys.c.key_id.in_(gone))).rowcount
+
+    def trim_audit(self, before: int, limit: int) -> int:
+        """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went.
+
+        A trail stays while some of the job's events are still in the history.
+        """
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "trim audit"):
+                return 0
+            gone = 0
+            for grave in takewhile(lambda grave: grave.delete_time < before, _oldest_graves(connection)):
+                trail = audit.c.job_key == grave.job_key, audit.c.position <= grave.position
+                some = select(audit.c.position).where(*trail).order_by(audit.c.position).limit(limit - gone)
+                positions = connection.execute(some).scalars().all()
+                if positions:
+                    connection.execute(delete(audit).where(trail[0], audit.c.position <= positions[-1]))
+                gone += len(positions)
+                if gone >= limit:
+                    break
+                connection.execute(delete(tombstones).where(tombstones.c.position == grave.position))
+                gone += 1
+            return gone
+
+
+def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
+    """Return the oldest events, fewer when they are large; none when the first is not from before a time."""
+    first = select(events.c.commit_time).order_by(events.c.position).limit(1)
+    since = connection.execute(first).scalar()
+    if since is None or since >= before:
+        return []
+    size = func.length(events.c.message)
+    measured = (
+        select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
+        .order_by(events.c.position)
+        .limit(limit)
+        .subquery()
+    )
+    some = (
+        select(events.c.position, events.c.commit_time, events.c.job_key, events.c.message)
+        .join_from(measured, events, events.c.position == measured.c.position)
+        .where(measured.c.bytes_before < MAX_TRIM_BYTES)
+        .order_by(measured.c.position)
+    )
+    return list(connection.execute(some))
+
+
+def _oldest_graves(connection: Connection) -> list[Any]:
+    """Return the tombstones of jobs whose whole history was trimmed, oldest first."""
+    trimmed = select(ledger.c.trimmed).scalar_subquery()
+    oldest = select(tombstones.c.position, tombstones.c.job_key, tombstones.c.delete_time)
+    found = oldest.where(tombstones.c.position <= trimmed).order_by(tombstones.c.position).limit(GRAVES)
+    return list(connection.execute(found))

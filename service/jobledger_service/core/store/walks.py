@@ -1,0 +1,169 @@
+"""The statements of lists: walks over the indexes of jobs, and the few jobs of a set of keys in order."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CompoundSelect,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    union_all,
+)
+
+from jobledger_service.core.ledger.read_ports import Order
+
+from .dialects import Dialect
+from .tables import NEVER, job_words, jobs
+
+COLUMNS: Final[dict[str, ColumnElement[int]]] = {order.value: jobs.c[order.value] for order in Order}
+"""What lists are ordered by, and what ranges are about."""
+
+
+class By(StrEnum):
+    """What each arm of a walk is about: all jobs of the owner, one state, or one state of one kind."""
+
+    OWNER = "owner"
+    STATE = "state"
+    KIND = "kind"
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """All that makes a statement of a walk another one; the rest are parameters.
+
+    `arms` walks are merged. `start` and `stop` say how each begins and ends: at a place (`after`, `until`), at a bound
+    of the range (`low`, `high`), or nowhere (empty). `tests` are the names of the conditions that each row is put to.
+    """
+
+    order: Order
+    ascending: bool
+    by: By
+    arms: int
+    start: str = ""
+    stop: str = ""
+    tests: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=512)
+def walk(shape: Shape, dialect: Dialect) -> Select[Any] | CompoundSelect[Any]:
+    """Return the statement that finds keys in order: `most` of them, after the first `skip`."""
+    arms = [_arm(shape, dialect, number) for number in range(shape.arms)]
+    ordered = _ordered(shape, [COLUMNS[shape.order], jobs.c.create_time, jobs.c.job_key])
+    if len(arms) == 1:
+        return arms[0].order_by(*ordered).limit(_MOST).offset(_SKIP)
+    merged = union_all(*(dialect.arm(arm, ordered) for arm in arms))
+    names: list[ColumnElement[Any]] = [literal_column(name) for name in ("place", "create_time", "job_key")]
+    return merged.order_by(*_ordered(shape, names)).limit(_MOST).offset(_SKIP)
+
+
+_MOST: Final = bindparam("most", type_=Integer)
+_SKIP: Final = bindparam("skip", type_=Integer)
+
+
+def _ordered(shape: Shape, columns: list[ColumnElement[Any]]) -> list[ColumnElement[Any]]:
+    """Return the order of a walk: in that by creation, the place is the time of creation."""
+    named = columns[1:] if shape.order is Order.CREATE_TIME else columns
+    return named if shape.ascending else [column.desc() for column in named]
+
+
+def _arm(shape: Shape, dialect: Dialect, number: int) -> Select[Any]:
+    arm = _KEYS[shape.order].where(jobs.c.owner == bindparam("owner"))
+    if shape.by is not By.OWNER:
+        arm = arm.where(jobs.c.state == bindparam(f"state_{number}"))
+    if shape.by is By.KIND:
+        arm = arm.where(jobs.c.kind == bindparam(f"kind_{number}"))
+    arm = arm.where(*(_bound(shape, bound) for bound in (shape.start, shape.stop) if bound))
+    arm = arm.where(*(condition(name, dialect) for name in shape.tests))
+    return arm.with_hint(jobs, f"INDEXED BY {_index(shape)}", "sqlite")
+
+
+def _key(place: ColumnElement[int]) -> Select[Any]:
+    return select(place.label("place"), jobs.c.create_time, jobs.c.job_key)
+
+
+_KEYS: Final = {order: _key(COLUMNS[order]) for order in Order}
+
+
+def _index(shape: Shape) -> str:
+    if shape.order is Order.CREATE_TIME and shape.by is not By.OWNER:
+        return f"jobs_by_{shape.by}"
+    return f"jobs_by_{shape.order}"
+
+
+def _bound(shape: Shape, bound: str) -> ColumnElement[bool]:
+    column = COLUMNS[shape.order]
+    match bound:
+        case "low":
+            return column >= bindparam("low", type_=BigInteger)
+        case "high":
+            return column < bindparam("high", type_=BigInteger)
+        case "after":
+            return _beyond(shape.order, column, ascending=shape.ascending)
+    return ~_beyond(shape.order, column, "until", ascending=shape.ascending)
+
+
+def _beyond(order: Order, column: ColumnElement[int], name: str = "after", *, ascending: bool) -> ColumnElement[bool]:
+    """Return the condition that a row comes after a place. Comparing rows lets an index be entered right there."""
+    here: list[Any] = [column, jobs.c.create_time, jobs.c.job_key]
+    there: list[Any] = [
+        bindparam(f"{name}_value", type_=BigInteger),
+        bindparam(f"{name}_create_time", type_=BigInteger),
+        bindparam(f"{name}_key", type_=Text),
+    ]
+    if order is Order.CREATE_TIME:
+        del here[0], there[0]
+    return tuple_(*here) > tuple_(*there) if ascending else tuple_(*here) < tuple_(*there)
+
+
+_NOTHING: Final = literal_column("''", Text)
+"""Put after a column, it keeps the column's indexes out of the plan."""
+
+
+def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
+    """Return a condition that no index is to serve: another index would bring another order."""
+    if name.startswith("part_"):
+        return _words_hold(name, dialect)
+    if name == "not_kind":
+        return jobs.c.kind.concat(_NOTHING).not_like(bindparam(name))
+    if name == "kinds":
+        return dialect.among(jobs.c.kind.concat(_NOTHING), name)
+    if name == "states":
+        return dialect.among(jobs.c.state.concat(_NOTHING), name)
+    column, _, side = name.rpartition("_")
+    value, given = COLUMNS[column] + literal_column("0"), bindparam(name, type_=BigInteger)
+    return value >= given if side == "low" else value < given
+
+
+def _words_hold(name: str, dialect: Dialect) -> ColumnElement[bool]:
+    """Return the condition that the job's words, with a space before and after each, hold a text."""
+    spaced = literal(" ").concat(job_words.c.words).concat(" ")
+    held = select(dialect.holds(spaced, name)).where(job_words.c.job_key == jobs.c.job_key)
+    return held.correlate(jobs).scalar_subquery()
+
+
+@lru_cache(maxsize=512)
+def sorted_few(order: Order, tests: tuple[str, ...], dialect: Dialect, *, ascending: bool, after: bool) -> Select[Any]:
+    """Return the statement that finds, in order, those of the jobs in `keys` that pass tests: `most` of them."""
+    place = COLUMNS[order]
+    if order is Order.END_TIME:
+        place = func.coalesce(place, literal_column(str(NEVER), BigInteger))
+    # Nothing is said of the owner, whose keys they are: SQLite would read all of the owner's jobs.
+    found = _key(place).where(dialect.among(jobs.c.job_key, "keys"))
+    found = found.where(*(condition(name, dialect) for name in tests))
+    if after:
+        found = found.where(_beyond(order, place, ascending=ascending))
+    columns = [place, jobs.c.create_time, jobs.c.job_key]
+    return found.order_by(*(columns if ascending else [column.desc() for column in columns])).limit(
+        bindparam("most", type_=Integer)
+    )

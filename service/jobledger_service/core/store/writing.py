@@ -1,0 +1,352 @@
+"""The writing half: one transaction a batch, with statements over sets."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    select,
+    update,
+)
+
+from jobledger_service.core.ledger.entry import ChunkRange, Encoded, Place, Record
+from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.ledger.write_ports import Request, Seal, Transaction, WaitingChunk, Writes
+from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
+from jobledger_service.core.model.filter import Facts, facts_diff
+from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.model.run import NEW_RUN, Run
+from jobledger_service.core.model.slots import Limit
+from jobledger_service.core.model.states import ChunkState
+from jobledger_service.core.model.sweep import Sweep, Totals
+
+from .cells import json_text
+from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row
+from .dialects import Dialect, Rows
+from .duty_rows import LIMIT_COLUMNS, limit_of, limit_row, run_of, run_row
+from .engines import Database
+from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
+from .new_chunks import insert_chunks
+from .row_reader import RowReader
+from .row_sets import RowSets
+from .set_aside import SetAside
+from .sweeping import JobSweeps, SweepStatements
+from .tables import chunks, counts, events, job_words, jobs, ledger, limits, requests, rollups, runs, tombstones
+from .tallies import count_rows, rollup_rows
+from .waiting_chunks import WaitingChunks
+
+_NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
+_later: Final = case((ledger.c.commit_time > _NOW, ledger.c.commit_time), else_=_NOW)
+"""The time of a commit: never before the one that has the position before."""
+
+
+class Statements:
+    """The statements that take parameters, built once."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        wanted = dialect.chunk_keys()
+        is_wanted = and_(chunks.c.job_key == wanted.c.job_key, chunks.c.chunk_index == wanted.c.chunk_index)
+        self.sweeps = SweepStatements(dialect)
+        self.jobs = (
+            select(*JOB_COLUMNS).where(jobs.c.job_key.in_(dialect.keys())).order_by(jobs.c.job_key).with_for_update()
+        )
+        self.chunks = select(*CHUNK_COLUMNS).select_from(wanted.join(chunks, is_wanted))
+        self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
+            requests.c.request_key.in_(dialect.keys())
+        )
+        self.runs = select(runs.c.job_key, runs.c.cursors, runs.c.counts, runs.c.told).where(
+            runs.c.job_key.in_(dialect.keys())
+        )
+        self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
+            jobs.c.job_key.in_(dialect.keys()), jobs.c.input.is_not(None)
+        )
+        self.chunk_inputs = (
+            select(chunks.c.job_key, chunks.c.chunk_index, chunks.c.input)
+            .select_from(wanted.join(chunks, is_wanted))
+            .where(chunks.c.input.is_not(None))
+        )
+        self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
+        self.reprioritise = (
+            update(chunks)
+            .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
+            .values(priority=bindparam("to"))
+        )
+        self.take_positions = (
+            update(ledger)
+            .where(ledger.c.one == 1)
+            .values(position=ledger.c.position + bindparam("taken"), commit_time=_later)
+            .returning(ledger.c.position, ledger.c.commit_time)
+        )
+        self.lock_free = (
+            select(jobs.c.job_key)
+            .where(jobs.c.job_key.in_(dialect.keys()))
+            .order_by(jobs.c.job_key)
+            .with_for_update(skip_locked=True)
+        )
+        self.any_limit = select(limits.c.limit_key).limit(1)
+        self.limits = (
+            select(*LIMIT_COLUMNS)
+            .where(limits.c.limit_key.in_(dialect.keys()))
+            .order_by(limits.c.limit_key)
+            .with_for_update()
+        )
+        self.park = (
+            update(chunks)
+            .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
+            .values(parked=bindparam("to"))
+        )
+        self.set_limit = (
+            update(limits)
+            .where(limits.c.limit_key == bindparam("of"))
+            .values(most=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
+        )
+        self.count_slots = (
+            update(limits)
+            .where(limits.c.limit_key == bindparam("of"))
+            .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
+        )
+        self.waiting = WaitingChunks(dialect)
+
+
+class SqlTransaction:
+    """The transaction of one batch."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        dialect: Dialect,
+        statements: Statements,
+        reader: RowReader,
+        set_aside: SetAside,
+    ) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._statements = statements
+        self._reader = reader
+        self._set_aside = set_aside
+        self._bad: set[str | ChunkKey] = set()
+        self._row_sets = RowSets(dialect)
+        self._sweeps = JobSweeps(connection, dialect, statements.sweeps, reader)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may hold jobs."""
+        return self._dialect.has_row_locks
+
+    def waiting_chunks(self, wanted: Mapping[Queue, int]) -> dict[Queue, list[WaitingChunk]]:
+        """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's.
+
+        Those that could not be read of late are passed over.
+        """
+        return self._statements.waiting.read(self._connection, wanted, self._set_aside.names())
+
+    def lock_free(self, keys: Collection[str]) -> Collection[str]:
+        """Lock those of some jobs that no other replica holds, and return them.
+
+        Jobs that another replica holds are passed over. Waiting for them here, while jobs are held already, could end
+        in a deadlock.
+        """
+        if not self.shared:
+            return keys
+        wanted = {"keys": self._dialect.key_values(keys)}
+        return set(self._connection.execute(self._statements.lock_free, wanted).scalars())
+
+    def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
+        """Return those that exist, locked in the order of their keys."""
+        found = self._connection.execute(self._statements.jobs, {"keys": self._dialect.key_values(keys)})
+        bad: set[str] = set()
+        read = (self._reader.read("job", job_of, row, job_key(row.owner, row.job_id), bad) for row in found)
+        jobs = {job.key: job for job in read if job is not None}
+        self._put_aside(bad)
+        return jobs
+
+    def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
+        """Return those that exist, of jobs that are locked."""
+        found = self._connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
+        bad: set[ChunkKey] = set()
+        read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
+        chunks = {(chunk.job_key, chunk.index): chunk for chunk in read if chunk is not None}
+        self._put_aside(bad)
+        return chunks
+
+    def _put_aside(self, bad: Iterable[str | ChunkKey]) -> None:
+        for key in bad:
+            self._bad.add(key)
+            self._set_aside.add(key)
+
+    @property
+    def unreadable(self) -> Collection[str | ChunkKey]:
+        """The jobs and chunks that were asked for, exist, and cannot be read."""
+        return self._bad
+
+    def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
+        """Return the chunks of a locked job that a sweep covers."""
+        return self._sweeps.covered(job_key, sweep)
+
+    def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
+        """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
+        return self._sweeps.ranges(job_key, sweep, but)
+
+    def totals(self, job_key: str, but: Collection[int], now: int) -> Totals:
+        """Return what the chunks of a locked job that are in PROCESSING add up to, but for some."""
+        return self._sweeps.totals(job_key, but, now)
+
+    def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
+        """Return the states of those of these chunks that exist."""
+        return self._sweeps.states(job_key, indexes)
+
+    def first_error(self, job_key: str, but: Collection[int]) -> tuple[int, WorkError | None] | None:
+        """Return the index and the error of a locked job's first FAILED chunk, but for some; None for none."""
+        return self._sweeps.first_error(job_key, but)
+
+    def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
+        """Return the artifacts of the chunks of a locked job that have some, by index."""
+        return self._sweeps.artifacts(job_key)
+
+    def requests(self, keys: Iterable[str]) -> dict[str, Request]:
+        """Return the requests that took effect."""
+        found = self._connection.execute(self._statements.requests, {"keys": self._dialect.key_values(keys)})
+        return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in found}
+
+    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
+        """Return those that were ever set, locked in the order of their keys."""
+        if self._connection.execute(self._statements.any_limit).first() is None:
+            return {}
+        found = self._connection.execute(self._statements.limits, {"keys": self._dialect.key_values(keys)})
+        return {limit.key: limit for limit in map(limit_of, found)}
+
+    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+        """Return, by job, the runs of those of the service's own jobs that are locked."""
+        found = self._connection.execute(self._statements.runs, {"keys": self._dialect.key_values(keys)})
+        return {key: run_of(row) for key, *row in found}
+
+    def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
+        """Return, by job, the inputs of these chunks and of their jobs."""
+        wanted = list(chunks)
+        keys = {"keys": self._dialect.key_values({key for key, _ in wanted})}
+        of_jobs: dict[str, bytes] = dict(self._connection.execute(self._statements.job_inputs, keys).all())
+        of_chunks: dict[str, dict[int, bytes]] = {}
+        found = self._connection.execute(self._statements.chunk_inputs, self._dialect.chunk_key_values(wanted))
+        for key, index, raw in found:
+            of_chunks.setdefault(key, {})[index] = raw
+        return {key: Inputs(of_jobs.get(key), of_chunks.get(key, {})) for key in {*of_jobs, *of_chunks}}
+
+    def save(self, writes: Writes, now: int) -> None:
+        """Write all rows in the order of docs/adr/0033: of each table by key, last those that replicas share."""
+        run, statements = self._connection.execute, self._statements
+        if writes.deleted_jobs:
+            run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
+        new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
+        self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in new_jobs])
+        self._update(jobs, [job_row(job) for job in writes.jobs])
+        insert_chunks(self._connection, self._row_sets, writes.new_chunks)
+        self._sweeps.save(writes.swept)
+        self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
+        if writes.reprioritised:
+            run(statements.reprioritise, [{"of": job.key, "to": job.priority} for job in writes.reprioritised])
+        if writes.parked:
+            parked = [{"of": job.key, "to": int(bool(job.parked_for))} for job in writes.parked]
+            run(statements.park, parked)
+        self._save_limits(writes)
+        self._insert(requests, [_request_row(key, one, now) for key, one in sorted(writes.requests.items())])
+        self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
+        self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
+        self._row_sets.add(self._connection, counts, count_rows(writes.tally))
+        self._row_sets.add(self._connection, rollups, rollup_rows(writes.tally))
+
+    def _save_limits(self, writes: Writes) -> None:
+        """Set limits, and count slots, in the order of their keys: their rows are locked after those of all jobs."""
+        self._insert(limits, [limit_row(limit) for limit in sorted(writes.new_limits, key=lambda one: one.key)])
+        if writes.limits:
+            run, changed = self._connection.execute, sorted(writes.limits, key=lambda one: one.key)
+            rows = [{"of": one.key, "to": one.most, "by": one.by_job, "at": one.set_time} for one in changed]
+            run(self._statements.set_limit, rows)
+        if writes.slots:
+            counted = sorted(writes.slots.items())
+            counts = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in counted]
+            self._connection.execute(self._statements.count_slots, counts)
+        self._insert(runs, [run_row(key, NEW_RUN) for key in writes.new_runs])
+        self._update(runs, [run_row(key, run) for key, run in writes.runs.items()])
+
+    def _insert(self, table: Table, rows: Rows) -> None:
+        self._row_sets.insert(self._connection, table, rows)
+
+    def _update(self, table: Table, rows: Rows) -> None:
+        self._row_sets.update(self._connection, table, rows)
+
+    def announce_ready(self, ready: Mapping[Queue, int]) -> None:
+        """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
+        self._dialect.announce_ready(self._connection, ready)
+
+    def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal, now: int) -> int:
+        """Take positions, as the transaction's last lock, append the events, and return the first position."""
+        taken, commit_time = self._connection.execute(
+            self._statements.take_positions, {"taken": len(records), "now": now}
+        ).one()
+        first: int = taken - len(records) + 1
+        rows = [
+            {
+                "position": position,
+                "job_key": record.job.key,
+                "commit_time": commit_time,
+                "message": seal(encoded, Place(position, commit_time)),
+                "before": json_text(facts_diff(record.before, Facts.of(record.job))) if record.before else None,
+                "previous": encoded.previous,
+            }
+            for position, (record, encoded) in enumerate(records, first)
+        ]
+        self._insert(events, rows)
+        gone = [(position, record) for position, (record, _) in enumerate(records, first) if record.deleted]
+        self._insert(tombstones, [_tombstone_row(position, record, commit_time) for position, record in gone])
+        self._dialect.announce(self._connection)
+        return first
+
+
+def _tombstone_row(position: int, record: Record, delete_time: int) -> dict[str, object]:
+    spec = record.job.spec
+    return {
+        "position": position,
+        "owner": spec.owner,
+        "create_time": spec.create_time,
+        "job_key": spec.key,
+        "delete_time": delete_time,
+    }
+
+
+def _request_row(key: str, request: Request, now: int) -> dict[str, object]:
+    return {
+        "request_key": key,
+        "job_key": request.job_key,
+        "fingerprint": request.fingerprint,
+        "create_time": now,
+    }
+
+
+class SqlWriteStore:
+    """The writing half of the store."""
+
+    def __init__(self, database: Database, unreadable: UnreadableRows | None = None) -> None:
+        self._database = database
+        self._statements = Statements(database.dialect)
+        self._reader = RowReader(unreadable or UnreadableRows())
+        self._set_aside = SetAside()
+
+    @property
+    def single_writer(self) -> bool:
+        """Whether no other process can write to this database."""
+        return self._database.single_writer
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open a transaction that commits, durably, when the block ends without an error."""
+        with self._database.write() as connection:
+            yield SqlTransaction(connection, self._database.dialect, self._statements, self._reader, self._set_aside)

@@ -1,1 +1,0 @@
-"""Background work: what time brings about without anybody asking."""

@@ -1,0 +1,1 @@
+"""What Jobledger does beside its core: a folder each; none imports another."""

@@ -1,0 +1,53 @@
+"""The part of AdminService that is about keys. It needs no server: a command carries it out on a database as well."""
+
+from dataclasses import dataclass
+
+import structlog
+from jobledger.v1 import admin_service_pb2 as api
+
+from jobledger_service.core.api.list_requests import checked_page_size
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.model.access_errors import AuthDisabled
+from jobledger_service.transport.identity import Caller
+
+from . import requests as read
+from .commands import Keys
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCalls:
+    """The calls that list, make and end keys; without `keys` the server runs without any."""
+
+    keys: Keys | None
+    clock: Clock
+
+    def _known(self) -> Keys:
+        if self.keys is None:
+            raise AuthDisabled
+        return self.keys
+
+    async def CreateApiKey(self, request: api.CreateApiKeyRequest, caller: Caller) -> api.CreateApiKeyResponse:
+        made = await self._known().create(read.new_key(request, caller, self.clock()))
+        log.info("key created", key_id=made.key.key_id, owner=made.key.owner, by=caller.name)
+        return api.CreateApiKeyResponse(api_key=read.api_key(made.key), token=made.token)
+
+    async def ListApiKeys(self, request: api.ListApiKeysRequest, caller: Caller) -> api.ListApiKeysResponse:  # noqa: ARG002  of all owners
+        limit = checked_page_size(request.page_size, default=100, most=500)
+        owner = read.listed_owner(request.owner)
+        page = await self._known().page(owner, limit, request.page_token, ended=request.show_ended)
+        return api.ListApiKeysResponse(
+            api_keys=[read.api_key(key) for key in page.keys], next_page_token=page.next_page_token
+        )
+
+    async def RevokeApiKey(self, request: api.RevokeApiKeyRequest, caller: Caller) -> api.RevokeApiKeyResponse:
+        key = await self._known().revoke(read.key_id(request))
+        log.info("key revoked", key_id=key.key_id, owner=key.owner, by=caller.name)
+        return api.RevokeApiKeyResponse(api_key=read.api_key(key))
+
+    async def RotateApiKey(self, request: api.RotateApiKeyRequest, caller: Caller) -> api.RotateApiKeyResponse:
+        made = await self._known().rotate(*read.rotation(request, self.clock()))
+        replaced = read.api_key(made.replaced) if made.replaced else None
+        log.info("key rotated", key_id=request.key_id, to=made.key.key_id, owner=made.key.owner, by=caller.name)
+        return api.RotateApiKeyResponse(api_key=read.api_key(made.key), token=made.token, replaced=replaced)

@@ -1,0 +1,146 @@
+"""Making, listing, revoking and rotating API keys."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol, cast
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.paging import PageTokens, request_mark
+from jobledger_service.core.ledger.ports import Clock, Run
+from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.transport.identity import Role
+
+from .keyring import KeyChanges
+from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
+
+GRACE: Final = 24 * 3_600 * SECOND
+Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
+"""What becomes of a key: the rows to write. It may raise a Refusal, and then nothing is written."""
+
+
+class KeyListing(Struct, frozen=True):
+    """Which keys, of which owner (all when empty), after which one (its creation and key_id), and how many."""
+
+    owner: str
+    ended: bool
+    now: int
+    after: tuple[int, str] | None
+    limit: int
+
+
+class KeyStore(Protocol):
+    """Where keys are kept. Every method is one transaction, and raises StoreUnavailable."""
+
+    def write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
+        """Decide over a key, None when there is none, alone among all who write keys; write and return the outcome."""
+
+    def list_keys(self, listing: KeyListing) -> list[ApiKey]:
+        """Return keys, oldest first."""
+
+    def changes(self, after: int) -> KeyChanges:
+        """Return the keys that were made or changed after a number; all for 0."""
+
+    def note_used(self, used: dict[str, int]) -> None:
+        """Note when keys were last used."""
+
+
+class Made(Struct, frozen=True):
+    """A new key, the token that is told this once, and the key that it replaces, if it does."""
+
+    key: ApiKey
+    token: str
+    replaced: ApiKey | None = None
+
+
+class NewKey(Struct, frozen=True):
+    """What a new key is to be."""
+
+    owner: str
+    name: str
+    roles: frozenset[Role]
+    expire_time: int | None = None
+
+
+class KeyPage(Struct, frozen=True):
+    """A page of keys."""
+
+    keys: Sequence[ApiKey]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The calls about keys; `chance` gives so many random bytes, `changed` is awaited after each write."""
+
+    store: KeyStore
+    writing: Run
+    reading: Run
+    clock: Clock
+    chance: Callable[[int], bytes]
+    changed: Callable[[], Awaitable[None]]
+    tokens: PageTokens
+
+    async def create(self, new: NewKey) -> Made:
+        """Make a key."""
+        made = self._make(new, self.clock())
+        await self._write("", lambda _: [made.key])
+        return made
+
+    def _make(self, new: NewKey, now: int) -> Made:
+        key_id = self.chance(ID_BYTES).hex()
+        token = token_of(key_id, self.chance(SECRET_BYTES))
+        return Made(ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time), token)
+
+    async def revoke(self, key_id: str) -> ApiKey:
+        """End a key; one that was revoked before stays as it is. Raises ApiKeyNotFound."""
+
+        def decide(key: ApiKey | None) -> list[ApiKey]:
+            if key is None:
+                raise ApiKeyNotFound(key_id)
+            return [replace(key, revoke_time=self.clock()) if key.revoke_time is None else key]
+
+        [revoked] = await self._write(key_id, decide)
+        return revoked
+
+    async def rotate(self, key_id: str, grace: int, expire_time: int | None) -> Made:
+        """Make a key like another one, which ends after `grace` microseconds; raises ApiKeyNotFound, ApiKeyEnded.
+
+        Without an expire_time the new key lives as long as the old one was to live.
+        """
+        tokens: list[str] = []
+
+        def decide(old: ApiKey | None) -> list[ApiKey]:
+            now = self.clock()
+            if old is None:
+                raise ApiKeyNotFound(key_id)
+            if old.ended(now):
+                raise ApiKeyEnded(key_id)
+            ends = expire_time
+            if ends is None and old.expire_time is not None:
+                ends = now + old.expire_time - old.create_time
+            made = self._make(NewKey(old.owner, old.name, old.roles, ends), now)
+            tokens.append(made.token)
+            last = now + grace if old.expire_time is None else min(now + grace, old.expire_time)
+            return [made.key, replace(old, expire_time=last)]
+
+        new, replaced = await self._write(key_id, decide)
+        return Made(new, tokens[-1], replaced)
+
+    async def _write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
+        written = await self.writing(lambda: self.store.write(key_id, decide))
+        await self.changed()
+        return written
+
+    async def page(self, owner: str, limit: int, page_token: str, *, ended: bool) -> KeyPage:
+        """Return a page of keys, oldest first; raises PageTokenInvalid."""
+        mark = request_mark("keys", owner, ended)
+        after = cast("tuple[int, str] | None", self.tokens.parse(page_token, mark, int, str))
+        listing = KeyListing(owner, ended, self.clock(), after, limit + 1)
+        found = await self.reading(lambda: self.store.list_keys(listing))
+        token = ""
+        if len(found) > limit:
+            last = found[limit - 1]
+            token = self.tokens.encode(mark, last.create_time, last.key_id)
+        return KeyPage(found[:limit], token)

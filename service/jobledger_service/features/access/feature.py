@@ -1,0 +1,126 @@
+"""The part of the composition root that lets callers in and keeps account of them: keys, TLS, rates, usage."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import structlog
+
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.ledger.queries import OPERATORS, Queries
+from jobledger_service.core.store.engines import Database
+from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.transport.authenticator import Door
+from jobledger_service.transport.in_flight import InFlight
+from jobledger_service.transport.methods import Kind
+from jobledger_service.transport.open_calls import OpenCalls
+from jobledger_service.transport.serving import Access as CallAccess
+from jobledger_service.transport.tls import Certificates, Files
+from jobledger_service.transport.usage import Usage
+
+from .api import KeyCalls
+from .commands import Keys
+from .duty import KeyDuty
+from .keyring import READ_EVERY, KeyChanges, KeyRing
+from .store import SqlKeyStore
+
+if TYPE_CHECKING:
+    from jobledger_service.transport.rate_limiter import Rates
+
+log = structlog.get_logger(__name__)
+
+
+class Access:
+    """What of a server concerns who calls. Without `--auth keys` there is no key ring, and everybody is let in."""
+
+    def __init__(
+        self, settings: Settings, database: Database, committer: Committer, queries: Queries, clock: Clock, usage: Usage
+    ) -> None:
+        self._settings = settings
+        self._shared = not database.single_writer
+        self._committer = committer
+        self._queries = queries
+        self._clock = clock
+        self._keys = SqlKeyStore(database)
+        self._keyring = self._open_keyring() if settings.auth == "keys" else None
+        per_key = settings.watches_without_keys if self._keyring is None else settings.watches_per_key
+        self._open_calls = OpenCalls(per_key, settings.watches_per_owner)
+        self._rates = rates_of(settings)
+        door = Door(self._keyring, self._rates, settings.message_limit)
+        self.in_flight = InFlight(
+            settings.calls_limit, settings.memory_limit, settings.message_limit, committer.check_owner
+        )
+        self.calls = CallAccess(
+            door,
+            self.in_flight,
+            self._open_calls,
+            usage,
+            lambda: committer.is_stopped or database.availability.is_away,
+        )
+
+    def key_calls(self) -> KeyCalls:
+        """Return the calls of operators about keys."""
+        return KeyCalls(self._open_keys(), self._clock)
+
+    def take_used(self) -> dict[str, int]:
+        """Return which keys were used since this was last asked, and when."""
+        return self._keyring.take_used() if self._keyring else {}
+
+    def note_used(self, used: dict[str, int]) -> None:
+        """Note when keys were last used, in a transaction of the writer's."""
+        self._keys.note_used(used)
+
+    def _open_keyring(self) -> KeyRing:
+        async def read(after: int) -> KeyChanges:
+            return await self._queries.run(self._keys.changes, after)
+
+        return KeyRing(read, self._clock, self._keys.changes(0), shared=self._shared)
+
+    def _open_keys(self) -> Keys | None:
+        keyring = self._keyring
+        if keyring is None:
+            return None
+
+        async def changed() -> None:
+            await keyring.read_on()
+            self._open_calls.sweep(keyring.check)
+
+        writing, reading = self._committer.maintain, partial(self._queries.run_for, OPERATORS)
+        return Keys(self._keys, writing, reading, self._clock, secrets.token_bytes, changed, self._queries.tokens)
+
+    async def counts_together(self) -> bool:
+        """Whether calls are counted where the operator wants it; always when there are no rates."""
+        return self._rates is None or await self._rates.look()
+
+    def duties(self) -> Iterator[tuple[str, Callable[[], Awaitable[bool]], float]]:
+        """Yield what is to be done over and over: its name, how, and every how many seconds."""
+        if self._keyring is not None:
+            sweep = partial(self._open_calls.sweep, self._keyring.check)
+            yield "keys", KeyDuty(self._keyring, self._shared, sweep).once, READ_EVERY
+
+
+def certificates_of(settings: Settings) -> Certificates | None:
+    """Return what TLS is spoken with, None for no TLS; raises CertificateError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+
+
+def rates_of(settings: Settings) -> "Rates | None":
+    """Return how often keys may call, None when there is no bound; raises WrongSettingError."""
+    given = {
+        Kind.READ: settings.rate_limit_read,
+        Kind.WRITE: settings.rate_limit_write,
+        Kind.WATCH: settings.rate_limit_watch,
+    }
+    rates = {kind: rate for kind, rate in given.items() if rate is not None}
+    if not rates:
+        return None
+    from jobledger_service.transport.rate_limiter import Rates, WrongRateError  # noqa: PLC0415  most servers start 40 ms earlier without it
+
+    try:
+        return Rates(rates, settings.rate_limit_store)
+    except WrongRateError as error:
+        raise WrongSettingError(f"--rate-limit-…: {error}") from error

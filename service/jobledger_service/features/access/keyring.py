@@ -1,0 +1,97 @@
+"""The keys of the database, in memory: a caller is known by one hash and one look into a dict."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.loader import Loader
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.model.access_errors import ApiKeyUnknown
+from jobledger_service.transport.identity import Caller
+
+from .rules import TOKEN, ApiKey, digest_of
+
+READ_EVERY: Final = 0.4
+"""Seconds between two looks for what other processes changed: a revocation is to be known everywhere within one."""
+MOMENT: Final = 0.05
+"""Seconds for which unknown keys are gathered before they are looked for: a flood of them makes 20 reads a second."""
+
+
+class KeyChanges(Struct, frozen=True):
+    """Keys that were made or changed after a number, and the number of the last of these changes."""
+
+    keys: Sequence[ApiKey]
+    through: int
+
+
+class _Held(Struct):
+    """A key in memory; `used` is when it was last used, None for not since that was last noted."""
+
+    key: ApiKey
+    caller: Caller
+    used: int | None = None
+
+
+class KeyRing:
+    """All keys as of the last look. Every change of a key has a number, so that a look reads what is new alone.
+
+    `shared` says that other processes change keys too: a key that is unknown is then looked for before it is refused.
+    """
+
+    def __init__(
+        self, read: Callable[[int], Awaitable[KeyChanges]], clock: Clock, known: KeyChanges, *, shared: bool
+    ) -> None:
+        self._read = read
+        self._clock = clock
+        self._shared = shared
+        self._through = 0
+        self._by_digest: dict[bytes, _Held] = {}
+        self._by_id: dict[str, _Held] = {}
+        self._loader = Loader(self._fetch)
+        self._reading = asyncio.Lock()
+        self._take(known)
+
+    async def caller(self, token: str) -> Caller:
+        """Return who calls with this token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
+        digest = digest_of(token)
+        held = self._by_digest.get(digest)
+        if held is None and self._shared and TOKEN.fullmatch(token):
+            held = await self._loader.load(digest)
+        if held is None or not held.key.is_of(digest):
+            raise ApiKeyUnknown
+        now = self._clock()
+        held.key.check(now)
+        held.used = now
+        return held.caller
+
+    def check(self, key_id: str) -> None:
+        """Raise ApiKeyExpired or ApiKeyRevoked when a key that was known has ended since."""
+        self._by_id[key_id].key.check(self._clock())
+
+    async def read_on(self) -> None:
+        """Learn what was changed since the last look, here and elsewhere; raises StoreUnavailable."""
+        async with self._reading:  # an older look that ended later would undo what a newer one learned
+            self._take(await self._read(self._through))
+
+    async def _fetch(self, _: Sequence[bytes]) -> Callable[[bytes], _Held | None]:
+        await asyncio.sleep(MOMENT)
+        await self.read_on()
+        return self._by_digest.get
+
+    def _take(self, changes: KeyChanges) -> None:
+        for key in changes.keys:
+            held = self._by_id.get(key.key_id)
+            if held is None:
+                self._by_id[key.key_id] = self._by_digest[key.digest] = _Held(key, key.caller)
+            else:
+                held.key = key
+        self._through = max(self._through, changes.through)
+
+    def take_used(self) -> dict[str, int]:
+        """Return when keys were last used, by key_id, of those that were used since this was last asked."""
+        used = {key_id: held.used for key_id, held in self._by_id.items() if held.used is not None}
+        for key_id in used:
+            self._by_id[key_id].used = None
+        return used

@@ -1,0 +1,87 @@
+"""Requests of AdminService as values of the ledger, and its keys as messages."""
+
+from typing import Any, Final
+
+from jobledger.v1 import admin_service_pb2 as api
+
+from jobledger_service.core.api import convert
+from jobledger_service.core.api.checks import Checks, check_key_id, shown
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.transport.identity import Caller, Role
+
+from .commands import GRACE, NewKey
+from .rules import ApiKey
+
+MOST_GRACE: Final = 30 * 86_400 * SECOND
+ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
+_NUMBERS: Final = {role: number for number, role in ROLES.items()}
+
+
+def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKey:
+    """Return the key that CreateApiKey asks for."""
+    checks = Checks()
+    checks.at_most("name", request.name, 128, least=1)
+    if not request.name.isprintable():
+        checks.fault("name", f"{shown(request.name)} has characters that cannot be printed")
+    if "/" in request.name:
+        checks.fault("name", f"{shown(request.name)} has a /, which the audit trail sets before the key_id")
+    if request.owner:
+        checks.owner("owner", request.owner)
+    checks.count("roles", len(request.roles), len(ROLES), least=1)
+    for index, number in enumerate(request.roles):
+        if number not in ROLES:
+            checks.fault(f"roles[{index}]", f"{number} is not a role")
+    expire_time = _expire_time(checks, request, now)
+    checks.done()
+    roles = frozenset(ROLES[number] for number in request.roles)
+    return NewKey(request.owner or caller.owner, request.name, roles, expire_time)
+
+
+def listed_owner(given: str) -> str:
+    """Return the owner that a list is of; empty for all."""
+    checks = Checks()
+    if given:
+        checks.owner("owner", given)
+    checks.done()
+    return given
+
+
+def key_id(request: Any) -> str:  # noqa: ANN401  revoke and rotate
+    """Return the key that a request names."""
+    checks = Checks()
+    check_key_id(checks, request.key_id)
+    checks.done()
+    return str(request.key_id)
+
+
+def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int | None]:
+    """Return the key that RotateApiKey names, how long it goes on in microseconds, and when the new one ends."""
+    checks = Checks()
+    check_key_id(checks, request.key_id)
+    grace = GRACE
+    if request.HasField("grace_period"):
+        grace = checks.micros("grace_period", request.grace_period, 0, MOST_GRACE)
+    expire_time = _expire_time(checks, request, now)
+    checks.done()
+    return request.key_id, grace, expire_time
+
+
+def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa: ANN401  create and rotate
+    if not request.HasField("expire_time"):
+        return None
+    time = checks.time("expire_time", request.expire_time)
+    if time <= now:
+        checks.fault("expire_time", "is not in the future")
+    return time
+
+
+def api_key(key: ApiKey) -> api.ApiKey:
+    """Return a key as a message, without anything of its token."""
+    times = {name: getattr(key, name) for name in ("create_time", "expire_time", "revoke_time", "last_used_time")}
+    return api.ApiKey(
+        key_id=key.key_id,
+        owner=key.owner,
+        name=key.name,
+        roles=sorted(_NUMBERS[role] for role in key.roles),
+        **{name: convert.timestamp(time) for name, time in times.items() if time is not None},
+    )

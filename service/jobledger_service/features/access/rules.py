@@ -1,0 +1,59 @@
+"""Who may do what: API keys, their roles, and the callers that they make known."""
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from jobledger_service.core.model.access_errors import ApiKeyExpired, ApiKeyRevoked
+from jobledger_service.transport.identity import Caller, Role
+
+TOKEN: Final = re.compile(r"jl_([0-9a-f]{12})_([0-9a-f]{64})")
+ID_BYTES: Final = 6
+SECRET_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as it is kept: `digest` is the SHA-256 of the token, which nobody has but its holder."""
+
+    key_id: str
+    owner: str
+    name: str
+    roles: frozenset[Role]
+    digest: bytes = field(repr=False)
+    create_time: int
+    expire_time: int | None = None
+    revoke_time: int | None = None
+    last_used_time: int | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls with this key."""
+        return Caller(self.owner, f"{self.name}/{self.key_id}", self.key_id, self.roles)
+
+    def ended(self, now: int) -> bool:
+        """Whether the key was revoked or has expired."""
+        return self.revoke_time is not None or (self.expire_time is not None and self.expire_time <= now)
+
+    def check(self, now: int) -> None:
+        """Raise ApiKeyRevoked or ApiKeyExpired when the key has ended."""
+        if self.revoke_time is not None:
+            raise ApiKeyRevoked(self.key_id)
+        if self.expire_time is not None and self.expire_time <= now:
+            raise ApiKeyExpired(self.key_id)
+
+    def is_of(self, digest: bytes) -> bool:
+        """Whether a token with this digest is the key's, in a time that does not depend on how much of it fits."""
+        return hmac.compare_digest(self.digest, digest)
+
+
+def token_of(key_id: str, secret: bytes) -> str:
+    """Return the token that the key's holder sends."""
+    return f"jl_{key_id}_{secret.hex()}"
+
+
+def digest_of(token: str) -> bytes:
+    """Return what is kept of a token. 256 random bits need no slow hash: there is nothing to guess."""
+    return hashlib.sha256(token.encode()).digest()

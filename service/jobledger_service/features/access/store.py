@@ -1,0 +1,102 @@
+"""API keys in the database: each change of one has a number, without a gap, in the order of the commits."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.tables import api_keys
+from jobledger_service.transport.identity import Role
+
+from .commands import Decide, KeyListing
+from .keyring import KeyChanges
+from .rules import ApiKey
+
+COLUMNS = [column for column in api_keys.c if column.name != "change"]
+
+
+class SqlKeyStore:
+    """Where keys are kept."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
+        """Decide over a key, None when there is none, alone among all who write keys; write and return the outcome."""
+        with self._database.write() as connection:
+            self._database.dialect.alone(connection, "keys")
+            row = connection.execute(select(*COLUMNS).where(api_keys.c.key_id == key_id)).first()
+            old = _key_of(row) if row else None
+            written = decide(old)
+            for key in written:
+                if key != old:
+                    _save(connection, key, is_new=key.key_id != key_id)
+            return written
+
+    def list_keys(self, listing: KeyListing) -> list[ApiKey]:
+        """Return keys, oldest first."""
+        place = (api_keys.c.create_time, api_keys.c.key_id)
+        wanted = select(*COLUMNS).order_by(*place).limit(listing.limit)
+        if listing.owner:
+            wanted = wanted.where(api_keys.c.owner == listing.owner)
+        if not listing.ended:
+            lives = api_keys.c.expire_time.is_(None) | (api_keys.c.expire_time > listing.now)
+            wanted = wanted.where(api_keys.c.revoke_time.is_(None), lives)
+        if listing.after:
+            wanted = wanted.where(tuple_(*place) > tuple_(*listing.after))
+        with self._database.read() as connection:
+            return [_key_of(row) for row in connection.execute(wanted)]
+
+    def changes(self, after: int) -> KeyChanges:
+        """Return the keys that were made or changed after a number; all for 0."""
+        wanted = select(*COLUMNS, api_keys.c.change).where(api_keys.c.change > after).order_by(api_keys.c.change)
+        with self._database.read() as connection:
+            rows = connection.execute(wanted).all()
+        return KeyChanges([_key_of(row[:-1]) for row in rows], rows[-1].change if rows else after)
+
+    def note_used(self, used: dict[str, int]) -> None:
+        """Note when keys were last used."""
+        later = (
+            update(api_keys)
+            .where(api_keys.c.key_id == bindparam("of"), func.coalesce(api_keys.c.last_used_time, 0) < bindparam("at"))
+            .values(last_used_time=bindparam("at"))
+        )
+        with self._database.write() as connection:
+            connection.execute(later, [{"of": key_id, "at": used[key_id]} for key_id in sorted(used)])
+
+
+def _save(connection: Connection, key: ApiKey, *, is_new: bool) -> None:
+    # Whoever is here is alone until the commit, so that numbers follow on and are seen in their order.
+    change = select(func.coalesce(func.max(api_keys.c.change), 0) + 1).scalar_subquery()
+    ends = {"expire_time": key.expire_time, "revoke_time": key.revoke_time}
+    if is_new:
+        connection.execute(insert(api_keys).values(**_new_row(key), **ends, change=change))
+    else:
+        connection.execute(update(api_keys).where(api_keys.c.key_id == key.key_id).values(**ends, change=change))
+
+
+def _new_row(key: ApiKey) -> dict[str, Any]:
+    return {
+        "key_id": key.key_id,
+        "owner": key.owner,
+        "name": key.name,
+        "roles": " ".join(sorted(key.roles)),
+        "digest": key.digest,
+        "create_time": key.create_time,
+    }
+
+
+def _key_of(row: Sequence[Any]) -> ApiKey:
+    key_id, owner, name, roles, digest, create_time, expire_time, revoke_time, last_used_time = row
+    return ApiKey(
+        key_id=key_id,
+        owner=owner,
+        name=name,
+        roles=frozenset(map(Role, roles.split())),
+        digest=digest,
+        create_time=create_time,
+        expire_time=expire_time,
+        revoke_time=revoke_time,
+        last_used_time=last_used_time,
+    )

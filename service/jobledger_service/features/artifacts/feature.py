@@ -1,0 +1,23 @@
+"""Deletion of artifacts, as the settings want it."""
+
+from jobledger_service.core.model.roots import NotARootError, Roots, parse_root
+from jobledger_service.settings import Settings, WrongSettingError
+
+from .objects import NoDriverError, check_driver
+
+
+def roots_of(settings: Settings) -> Roots:
+    """Return where artifacts may be deleted.
+
+    Raises WrongSettingError for a root that is none or has no driver, and, where there are keys, for one that owners
+    share.
+    """
+    try:
+        roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
+        for root in roots.all:
+            check_driver(root)
+        if settings.auth == "keys" and not settings.artifact_roots_shared_by_all_owners:
+            roots.check_owned()
+    except (NotARootError, NoDriverError) as error:
+        raise WrongSettingError(f"--artifact-roots: {error}") from None
+    return roots

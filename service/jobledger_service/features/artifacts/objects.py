@@ -1,0 +1,93 @@
+"""Deletes objects of buckets through fsspec: the one object of that very name, without patterns, caches or chains."""
+
+import logging
+from typing import Final
+
+from fsspec import AbstractFileSystem, get_filesystem_class
+
+from jobledger_service.core.ledger.ports import NotDeletedError
+from jobledger_service.core.model.roots import FILE, Place, Root
+
+from .files import remove_file
+
+log = logging.getLogger(__name__)
+
+EXTRAS: Final = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+"""The schemes of buckets, and the extra of the distribution that brings the driver."""
+
+
+class NoDriverError(ValueError):
+    """A root whose objects this installation cannot delete."""
+
+
+def check_driver(root: Root) -> None:
+    """Raise NoDriverError unless objects under this root can be deleted."""
+    if root.scheme == FILE:
+        return
+    extra = EXTRAS.get(root.scheme)
+    if extra is None:
+        known = ", ".join((FILE, *EXTRAS))
+        raise NoDriverError(
+            f"nothing can be deleted at {root.scheme}:// addresses, only at {known}; "
+            f"for an address that stands for one of these write {root.scheme}://PREFIX=s3://BUCKET/PREFIX/"
+        )
+    try:
+        get_filesystem_class(root.scheme)
+    except ImportError as error:
+        raise NoDriverError(
+            f"{root.scheme}:// needs a driver: pip install 'jobledger-service[{extra}]' ({error})"
+        ) from error
+
+
+def remove(place: Place) -> bool:
+    """Delete the file or object at a place; return whether it was there. Raises NotDeletedError."""
+    return remove_file(place) if place.scheme == FILE else remove_object(place)
+
+
+def remove_object(place: Place) -> bool:
+    """Delete the object at a place; return whether it was there. Raises NotDeletedError."""
+    try:
+        files, path = _opened(place)
+        kind = _kind(files, path)
+        if kind == "file":
+            files.rm_file(path)
+        elsewhere = not kind and not _has_bucket(files, place)
+    except FileNotFoundError:  # it went after it was looked at
+        return False
+    except Exception as error:  # each driver raises errors of its own; what they say may name secrets
+        log.warning("an object is not deleted", extra={"scheme": place.scheme}, exc_info=True)
+        raise NotDeletedError(f"the store failed: {type(error).__name__}", may_pass=True) from error
+    if elsewhere:
+        raise NotDeletedError(f"the bucket {place.authority} is not there", may_pass=True)
+    if kind not in ("file", ""):
+        raise NotDeletedError("it is a directory", may_pass=False)
+    return kind == "file"
+
+
+def _kind(files: AbstractFileSystem, path: str) -> str:
+    """Return "file" or "directory", "" when there is neither."""
+    try:
+        return str(files.info(path)["type"])
+    except FileNotFoundError:
+        return ""
+
+
+def _has_bucket(files: AbstractFileSystem, place: Place) -> bool:
+    """Whether the bucket is there, as far as one may know: drivers tell a lost bucket as a lost object."""
+    bucket = files._strip_protocol(f"{place.scheme}://{place.authority}")  # noqa: SLF001  as for the path
+    try:
+        return bool(_kind(files, bucket))
+    except PermissionError:
+        return True
+
+
+def _opened(place: Place) -> tuple[AbstractFileSystem, str]:
+    """Return the file system of a place, and the path by which it knows it."""
+    key = "/".join((*place.root, *place.owned, *place.below))
+    address = f"{place.scheme}://{place.authority}/{key}"
+    driver = get_filesystem_class(place.scheme)
+    path: str = driver._strip_protocol(address)  # noqa: SLF001  fsspec's own way from an address to a path
+    if not path.endswith(f"/{key}"):
+        raise ValueError(f"the driver reads {address!r} as {path!r}")
+    options = driver._get_kwargs_from_urls(address)  # noqa: SLF001  the same: an account in the authority
+    return driver(use_listings_cache=False, **options), path

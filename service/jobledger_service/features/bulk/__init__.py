@@ -1,0 +1,1 @@
+"""One verb over many jobs, carried out by a job of the service's own."""

@@ -1,0 +1,123 @@
+"""The part of JobService that acts on many jobs at once: dry runs, and the jobs that carry the verbs out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, TypeVar
+
+from jobledger.v1 import bulk_pb2, job_pb2
+
+from jobledger_service.core.api import convert
+from jobledger_service.core.api.job_requests import NewId
+from jobledger_service.core.ledger.commands import FindCreated, Removal
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.read_ports import Listing, View
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.roots import Roots
+from jobledger_service.transport.identity import Caller
+
+from . import requests as read
+
+SAMPLE: Final = 10
+PAGES: Final = 5
+"""As many pages are read for a sample: one may be short while there are more."""
+KEYS_OF_READ: Final = 500
+
+Read = TypeVar("Read")
+Response = TypeVar(
+    "Response",
+    bulk_pb2.CancelJobsResponse,
+    bulk_pb2.RetryJobsResponse,
+    bulk_pb2.DeleteJobsResponse,
+    bulk_pb2.UpdateJobPrioritiesResponse,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """How many jobs are meant, and some of them."""
+
+    count: int
+    is_lower_bound: bool
+    sample: Sequence[job_pb2.Job]
+
+
+@dataclass(frozen=True, slots=True)
+class BulkCalls:
+    """CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which differ in their requests alone."""
+
+    committer: Committer
+    queries: Queries
+    new_id: NewId
+    roots: Roots
+
+    def removal(self) -> Removal:
+        """Return how artifacts go with their job."""
+        return Removal(self.new_id(), self.roots, convert.encoded_struct)
+
+    async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
+        """Fill in what the request means and begin the job that does it, unless there is nothing to do."""
+        one = read.asked(request, caller)
+        matched = await self._matched(one, caller)
+        response.matched_count, response.matched_is_lower_bound = matched.count, matched.is_lower_bound
+        response.sample.extend(matched.sample)
+        if not request.dry_run:
+            job = await self._begin(one, caller, matched)
+            if job is not None:
+                convert.fill_job(response.job, job)
+        return response
+
+    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bulk_pb2.CancelJobsResponse:
+        return await self.run(request, caller, bulk_pb2.CancelJobsResponse())
+
+    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bulk_pb2.RetryJobsResponse:
+        return await self.run(request, caller, bulk_pb2.RetryJobsResponse())
+
+    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bulk_pb2.DeleteJobsResponse:
+        return await self.run(request, caller, bulk_pb2.DeleteJobsResponse())
+
+    async def UpdateJobPriorities(
+        self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller
+    ) -> bulk_pb2.UpdateJobPrioritiesResponse:
+        return await self.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
+
+    async def _begin(self, one: read.Asked, caller: Caller, matched: Matched) -> Job | None:
+        """Return the run, None when no job is meant: then that of an earlier attempt of the request, if any."""
+        exact = None if matched.is_lower_bound else matched.count
+        run = read.run(one, caller, exact, self.new_id)
+        if exact == 0:
+            return await self.committer.submit(FindCreated(caller.owner, run.request_id, run.new.spec.fingerprint))
+        job, _ = await self.committer.submit(run)
+        return job
+
+    async def _matched(self, one: read.Asked, caller: Caller) -> Matched:
+        return await self._found(one) if one.filter is not None else await self._named(one, caller)
+
+    async def _found(self, one: read.Asked) -> Matched:
+        assert one.filter is not None  # noqa: S101  the caller has looked
+        listing = Listing(one.filter, ascending=True, limit=SAMPLE, view=View.STATUS)
+        page = await self.queries.list_jobs(listing, "", _as_read)
+        found = list(page.statuses)
+        for _ in range(PAGES):
+            if len(found) >= SAMPLE or not page.next_page_token:
+                break
+            page = await self.queries.list_jobs(listing, page.next_page_token, _as_read)
+            found += page.statuses
+        sample = [convert.status(status) for status in found[:SAMPLE]]
+        return Matched(page.total, page.total_is_lower_bound, sample)
+
+    async def _named(self, one: read.Asked, caller: Caller) -> Matched:
+        count, sample = 0, list[job_pb2.Job]()
+        for begin in range(0, len(one.job_ids), KEYS_OF_READ):
+            some = one.job_ids[begin : begin + KEYS_OF_READ]
+            there = await self.queries.statuses(caller.owner, some, _as_read)
+            count += there.exist
+            statuses = sorted(there.statuses, key=attrgetter("job_id"))
+            sample += [convert.status(status) for status in statuses[: SAMPLE - len(sample)]]
+        return Matched(count, False, sample)  # noqa: FBT003  a field of its own name
+
+
+def _as_read(read: Read) -> Read:
+    """Show a few statuses as they are."""
+    return read

@@ -1,0 +1,125 @@
+"""Steps of a run of one verb over many jobs: the verb and the place where the run goes on are one transaction."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, RetryJob, UpdateJob
+from jobledger_service.core.ledger.commands.removal import Removal, remove, uris_of
+from jobledger_service.core.ledger.commands.runs import Hold, OfRun, StepOutcome, complete, give_back
+from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
+from jobledger_service.core.model.filter import Facts, JobFilter
+from jobledger_service.core.model.job import Job, job_id_of
+from jobledger_service.core.model.progress import ProgressReport
+from jobledger_service.core.model.run import Cursor, Run
+from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.states import JobState
+
+Single = CancelJob | RetryJob | UpdateJob | DeleteJob
+ForJob = Callable[[str], Single]
+"""Makes the command for one job, named by its id."""
+
+MOST_OF_MESSAGE: Final = 300
+
+
+class BulkStep(OfRun, Struct, frozen=True):
+    """Do one verb with some jobs, each as if asked alone; answers with how the step fared.
+
+    A job that does not match `filter` any more is passed over. What refuses the verb is counted and told, and stops
+    nothing. The step ends the chunk when it is the `last`, or when the run was asked to stop.
+    """
+
+    hold: Hold
+    jobs: Sequence[str]
+    verb: ForJob
+    end: Cursor
+    progress: ProgressReport
+    filter: JobFilter | None = None
+    removal: Removal | None = None
+    last: bool = False
+    unreadable: Sequence[str] = ()
+    """Jobs that are meant and cannot be read: they are told as refused."""
+
+    @property
+    def weight(self) -> int:
+        return len(self.jobs) + 1
+
+    def rows(self, work: WorkingSet) -> int:
+        return 1 + sum(self.verb(job_id_of(key)).rows(work) for key in self.jobs)
+
+    def needs(self) -> Needs:
+        return replace(self.hold.needs(*self.jobs), admits=True)
+
+    def decide(self, work: WorkingSet) -> StepOutcome:
+        held = self.hold.held(work)
+        if held is None:
+            return StepOutcome.LOST
+        run = work.run(held[0].key)
+        if held[0].state is JobState.CANCELLING:
+            give_back(work, *self.hold.report(work, ProgressReport(), _report(run, whole=True)))
+            return StepOutcome.ENDED
+        run = self._do(work, run).at(self.hold.lease.index, self.end)
+        work.go_on(held[0].key, run)
+        # A filter's run may be of a million jobs: its refusals are told once, not with each of its events.
+        whole = self.last or self.filter is None
+        job, chunk = self.hold.report(work, _telling(self.progress, run), _report(run, whole=whole))
+        if self.last:
+            complete(work, job, chunk)
+        return StepOutcome.ENDED if self.last else StepOutcome.GOING
+
+    def _do(self, work: WorkingSet, run: Run) -> Run:
+        deleted: list[Job] = []
+        uris: list[str] = []
+        for key in self.unreadable:
+            run = run.plus(refused=1).tell(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
+        for key in self.jobs:
+            before = work.find(key)
+            if self.filter is not None and (before is None or not self.filter.matches(Facts.of(before))):
+                continue
+            try:
+                more = self._one(work, key, before)
+            except Refusal as refusal:
+                run = run.plus(refused=1).tell(_refused(job_id_of(key), refusal))
+                continue
+            run = run.plus(unchanged=1) if work.last(key) is before else run.plus(applied=1)
+            if before is not None and more:
+                deleted.append(before)
+                uris += more
+        if self.removal is not None and uris:
+            gone = remove(work, self.removal, deleted, uris, self._actor())
+            run = run.plus(artifact_jobs=gone.job_key is not None, artifacts_outside_roots=gone.outside)
+        return run
+
+    def _one(self, work: WorkingSet, key: str, job: Job | None) -> list[str]:
+        """Do the verb with one job; return what the artifacts that go with it point at."""
+        job_id = job_id_of(key)
+        if job is None:
+            raise JobNotFound(job_id)
+        if is_reserved(job.spec.kind):
+            raise InvalidField(("job_id", f"{job_id!r} is a job of the service's own: ask for it alone"))
+        uris = uris_of(work, job) if self.removal is not None else []
+        self.verb(job_id).decide(work)
+        return uris
+
+    def _actor(self) -> str:
+        return self.verb("").actor
+
+    def answer(self, decided: StepOutcome, work: WorkingSet) -> StepOutcome:  # noqa: ARG002  the form of a command
+        return decided
+
+
+def _refused(job_id: str, refusal: Refusal) -> Mapping[str, str]:
+    return {"job_id": job_id, "reason": refusal.reason, "message": str(refusal)[:MOST_OF_MESSAGE]}
+
+
+def _report(run: Run, *, whole: bool) -> Mapping[str, object]:
+    counts: dict[str, object] = {"applied": 0, "unchanged": 0, "refused": 0, **run.counts}
+    return {**counts, "refusals": list(run.told)} if whole else counts
+
+
+def _telling(progress: ProgressReport, run: Run) -> ProgressReport:
+    told = ", ".join(f"{run.counts.get(name, 0):,} {name}" for name in ("applied", "unchanged", "refused"))
+    return ProgressReport(percent=progress.percent, items_completed=progress.items_completed, message=told)

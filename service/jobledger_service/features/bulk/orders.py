@@ -1,0 +1,27 @@
+"""What a run of one verb over many jobs is to do."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.commands import Claimed
+from jobledger_service.core.model.filter import JobFilter
+
+from .commands import ForJob
+
+
+class BulkOrder(Struct, frozen=True):
+    """The verb, and the jobs of one chunk: those that a filter finds, or those that are named.
+
+    `matched` is how many jobs the filter meant when the run was asked for, None when that is not known exactly.
+    """
+
+    verb: ForJob
+    filter: JobFilter | None
+    job_ids: Sequence[str] = ()
+    matched: int | None = None
+    delete_artifacts: bool = False
+
+
+ReadOrder = Callable[[Claimed], BulkOrder]
+"""Reads the order from a chunk's inputs; raises ValueError for what is none."""

@@ -1,0 +1,188 @@
+"""Requests for one verb over many jobs, as the job that carries it out; and that job's input, as what it is to do."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from google.protobuf import json_format
+from jobledger.v1 import bulk_pb2
+from msgspec.structs import replace
+
+from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.api.job_requests import cancellation, fingerprint, read_priority, request_id
+from jobledger_service.core.api.list_requests import filter_of
+from jobledger_service.core.api.parse import struct_content
+from jobledger_service.core.ledger import commands
+from jobledger_service.core.ledger.commands import Claimed
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.service_kinds import BULK
+from jobledger_service.transport.identity import Caller
+
+from .commands import ForJob
+from .orders import BulkOrder
+
+Request = (
+    bulk_pb2.CancelJobsRequest
+    | bulk_pb2.RetryJobsRequest
+    | bulk_pb2.DeleteJobsRequest
+    | bulk_pb2.UpdateJobPrioritiesRequest
+)
+
+MOST_IDS: Final = 10_000
+IDS_OF_CHUNK: Final = 500
+ATTEMPTS: Final = RetryPolicy(max_attempts=100, initial_backoff=SECOND // 5, max_backoff=30 * SECOND)
+"""An attempt is lost with each server that is killed, and goes on where the one before stood."""
+_FORMS: Final[dict[str, type[Any]]] = {
+    "CancelJobs": bulk_pb2.CancelJobsRequest,
+    "RetryJobs": bulk_pb2.RetryJobsRequest,
+    "DeleteJobs": bulk_pb2.DeleteJobsRequest,
+    "UpdateJobPriorities": bulk_pb2.UpdateJobPrioritiesRequest,
+}
+_NAMES: Final = {form: name for name, form in _FORMS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, without a broken rule: the jobs of a filter, or those that are named, each once."""
+
+    request: Request
+    filter: JobFilter | None
+    job_ids: Sequence[str]
+
+
+def asked(request: Request, caller: Caller) -> Asked:
+    """Return what one of the four requests asks for."""
+    checks = Checks()
+    request_id(checks, request.request_id)
+    found = _filter(checks, request, caller)
+    if not request.HasField("filter"):
+        checks.count("job_ids", len(request.job_ids), MOST_IDS)
+    for index, name in enumerate(request.job_ids[:MOST_IDS]):
+        checks.job_id(f"job_ids[{index}]", name)
+    _verb(checks, request, caller, "")
+    checks.done()
+    return Asked(request, found, list(dict.fromkeys(request.job_ids)))
+
+
+def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | None:
+    if request.HasField("filter") == bool(request.job_ids):
+        rule = "is given beside job_ids: one of them says which jobs" if request.job_ids else "or job_ids is required"
+        checks.fault("filter", rule)
+    if not request.HasField("filter"):
+        return None
+    if request.filter.owner not in ("", caller.owner):
+        checks.fault("filter.owner", f"is not your own, {caller.owner!r}: another's jobs take a key of that owner")
+        return None
+    found = filter_of(checks, request, caller)
+    if found == JobFilter(caller.owner):
+        checks.fault(
+            "filter", "has no condition: to mean all of your jobs, say so with create_time.end_time, such as now"
+        )
+    for index, kind in enumerate(request.filter.kinds):
+        checks.not_reserved(f"filter.kinds[{index}]", kind)
+    if found.include_service_jobs:
+        checks.fault("filter.include_service_jobs", "must be false: a run never changes the service's own jobs")
+    return found
+
+
+def _verb(checks: Checks, request: Request, caller: Caller, run_id: str) -> ForJob:
+    """Return the single command that the request means for each job, told as done by the caller through the run."""
+    owner, actor = caller.owner, caller.name
+    through = f"by job {run_id}"
+    match request:
+        case bulk_pb2.CancelJobsRequest():
+            how = cancellation(checks, request)
+            how = replace(how, reason=_told(how.reason, through))
+            return lambda job_id: commands.CancelJob(owner, job_id, how, actor)
+        case bulk_pb2.RetryJobsRequest():
+            checks.at_most("reason", request.reason, 1_024)
+            why = _told(request.reason, through)
+            return lambda job_id: commands.RetryJob(owner, job_id, (), actor, why)
+        case bulk_pb2.DeleteJobsRequest():
+            force = request.force
+            return lambda job_id: commands.DeleteJob(owner, job_id, actor, force=force, reason=through)
+        case _:
+            if not request.HasField("priority"):
+                checks.fault("priority", "is required")
+            new = JobUpdate(frozenset({"priority"}), read_priority(checks, request))
+            return lambda job_id: commands.UpdateJob(owner, job_id, new, actor, reason=through)
+
+
+def _told(reason: str, through: str) -> str:
+    return f"{reason} ({through})" if reason else through
+
+
+def run(one: Asked, caller: Caller, matched: int | None, new_id: Callable[[], str]) -> commands.CreateJob:
+    """Return the command that begins a run; `matched` is how many jobs it means, None when that is a lower bound."""
+    name = _NAMES[type(one.request)]
+    parts = list(_parts(one.job_ids))
+    spec = JobSpec(
+        owner=caller.owner,
+        job_id=new_id(),
+        kind=BULK,
+        fingerprint=_fingerprint(name, one.request),
+        retry_policy=ATTEMPTS,
+    )
+    new = NewJob(
+        spec=spec,
+        sizes=[len(part) for part in parts] or [0],
+        display_name=f"{name}: {len(one.job_ids):,} named" if parts else f"{name}: a filter",
+        labels={"jobledger.method": name},
+    )
+    inputs = Inputs(
+        _job_input(name, one.request, caller, matched),
+        {index: encoded_struct({"job_ids": part}) for index, part in enumerate(parts)},
+    )
+    return commands.CreateJob(new, caller.name, one.request.request_id, inputs)
+
+
+def _parts(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (job_ids[begin : begin + IDS_OF_CHUNK] for begin in range(0, len(job_ids), IDS_OF_CHUNK))
+
+
+def _fingerprint(name: str, request: Request) -> bytes:
+    """Return a mark of method and content: equal bytes mean different things to different methods."""
+    return hashlib.sha256(name.encode() + fingerprint(request, but=["request_id"])).digest()
+
+
+def _job_input(name: str, request: Request, caller: Caller, matched: int | None) -> bytes:
+    told = type(request)()
+    told.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
+    for field in ("job_ids", "request_id", "dry_run"):
+        told.ClearField(field)
+    states = sorted(set(told.filter.states))  # each once, however often it was sent
+    if told.HasField("filter"):
+        told.filter.ClearField("states")
+        told.filter.states.extend(states)
+    content: dict[str, object] = {"method": name, "called_by": caller.name, "request": json_format.MessageToDict(told)}
+    return encoded_struct(content if matched is None else {**content, "matched": matched})
+
+
+def order(claimed: Claimed) -> BulkOrder:
+    """Return what a chunk of a run is to do; raises ValueError for an input that is no order."""
+    spec = claimed.job.spec
+    content = struct_content(claimed.inputs.job)
+    named = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
+    try:
+        request = json_format.ParseDict(content["request"], _FORMS[content["method"]]())
+        caller = Caller(spec.owner, content["called_by"])
+    except (KeyError, json_format.ParseError) as error:
+        raise ValueError(f"the input of job {spec.job_id!r} is not that of a run: {error}") from error
+    checks = Checks()
+    wanted = _filter(checks, request, caller) if request.HasField("filter") else None
+    verb = _verb(checks, request, caller, spec.job_id)
+    checks.done()
+    return BulkOrder(
+        verb=verb,
+        filter=wanted,
+        job_ids=named.get("job_ids", ()),
+        matched=int(content["matched"]) if "matched" in content else None,
+        delete_artifacts=getattr(request, "delete_artifacts", False),
+    )

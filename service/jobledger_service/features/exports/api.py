@@ -1,0 +1,86 @@
+"""ExportJobs: the request, and the pieces of its answer."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from jobledger.v1 import export_pb2
+
+from jobledger_service.core.api.checks import LABEL, Checks, shown
+from jobledger_service.core.api.list_requests import filter_of
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.limits import MAX_LABELS
+from jobledger_service.transport.identity import Caller
+
+from .columns import COLUMNS
+from .export import Exports, Lines
+from .lines import lines_of
+
+_FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_LINES)
+
+
+def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFilter, Lines]:
+    """Return which jobs ExportJobs asks for, and how they are to be written."""
+    checks = Checks()
+    wanted = filter_of(checks, request, caller)
+    if request.format not in _FORMATS:
+        checks.fault("format", "is required: CSV or JSON_LINES" if not request.format else f"{request.format} is none")
+    _check_columns(checks, request.columns)
+    _check_labels(checks, request.label_columns)
+    checks.done()
+    return wanted, lines_of(request.format, request.columns, request.label_columns)
+
+
+def _check_columns(checks: Checks, names: Sequence[str]) -> None:
+    checks.count("columns", len(names), len(COLUMNS))
+    for index, name in enumerate(names[: len(COLUMNS)]):
+        if name not in COLUMNS:
+            checks.fault(f"columns[{index}]", f"{shown(name)} is not a column; {_nearest(name)}")
+    _once(checks, "columns", names)
+
+
+def _nearest(name: str) -> str:
+    near = get_close_matches(name[:64].lower(), COLUMNS, n=1, cutoff=0.5)
+    return f"the nearest is {near[0]!r}" if near else "there are such as job_id, state, create_time"
+
+
+def _check_labels(checks: Checks, names: Sequence[str]) -> None:
+    checks.count("label_columns", len(names), MAX_LABELS)
+    for index, name in enumerate(names[:MAX_LABELS]):
+        rule = "the name of a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -"
+        checks.form(f"label_columns[{index}]", name, LABEL, rule)
+    _once(checks, "label_columns", names)
+
+
+def _once(checks: Checks, field: str, names: Sequence[str]) -> None:
+    for name, times in Counter(names).items():
+        if times > 1:
+            checks.fault(field, f"{shown(name)} is named {times} times")
+
+
+async def pieces(exports: Exports, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
+    """Yield the answers to ExportJobs, encoded."""
+    wanted, lines = export(request, caller)
+    async with aclosing(exports.open(wanted, lines, request.resume_token)) as opened:
+        async for piece in opened:
+            yield export_pb2.ExportJobsResponse(
+                data=piece.data,
+                resume_token=piece.token,
+                cursor=piece.cursor,
+                rows=piece.rows,
+                percent=piece.percent,
+                unreadable_rows=piece.unreadable,
+            ).SerializeToString()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportCalls:
+    """The part of JobService that exports."""
+
+    exports: Exports
+
+    def ExportJobs(self, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
+        return pieces(self.exports, request, caller)

@@ -1,0 +1,171 @@
+"""The columns of an export: their names, and what each takes from a job."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from google.protobuf.json_format import MessageToDict
+
+from jobledger_service.core.api import convert
+from jobledger_service.core.model.chunk import Artifact
+from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
+from jobledger_service.core.model.limits import MAX_TIME, SECOND
+
+from .export import Place
+
+Value = Any
+"""What JSON can say: text, a number, None where there is nothing, or a list or mapping of these, in a fixed order."""
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  times are in UTC throughout
+
+MAX_ERROR: Final = 300
+
+COLUMNS: Final = (
+    "job_id",
+    "owner",
+    "kind",
+    "display_name",
+    "state",
+    "priority",
+    "percent",
+    "stage",
+    "stage_percent",
+    "message",
+    "items_completed",
+    "items_total",
+    "chunks_total",
+    "chunks_pending",
+    "chunks_processing",
+    "chunks_completed",
+    "chunks_failed",
+    "chunks_cancelled",
+    "labels",
+    "create_time",
+    "start_time",
+    "update_time",
+    "end_time",
+    "expire_time",
+    "waiting_seconds",
+    "processing_seconds",
+    "stage_timings",
+    "retry_count",
+    "result_uri",
+    "artifacts",
+    "error_code",
+    "error_message",
+    "error_stage",
+    "error_chunk_index",
+    "cancel_reason",
+    "revision",
+    "export_error",
+)
+"""All columns, in the order in which they are written when none are named."""
+
+STRUCTURED: Final = frozenset({"labels", "stage_timings", "artifacts"})
+"""Columns that hold a list or a mapping."""
+
+FOREIGN: Final = frozenset(
+    {
+        "owner",
+        "kind",
+        "display_name",
+        "stage",
+        "message",
+        "result_uri",
+        "error_code",
+        "error_message",
+        "error_stage",
+        "cancel_reason",
+        "export_error",
+    }
+)
+"""Columns that hold text as somebody else wrote it."""
+
+
+def values(job: Job) -> Sequence[Value]:
+    """Return what all columns hold, in their order."""
+    spec, progress, counts, error = job.spec, job.progress, job.counts, job.error
+    return (
+        spec.job_id,
+        spec.owner,
+        spec.kind,
+        job.display_name,
+        job.state.value,
+        job.priority,
+        progress.percent,
+        progress.stage,
+        progress.stage_percent,
+        progress.message,
+        progress.items_completed,
+        progress.items_total,
+        counts.total,
+        counts.pending,
+        counts.processing,
+        counts.completed,
+        counts.failed,
+        counts.cancelled,
+        dict(sorted(job.labels.items())),
+        _when(spec.create_time),
+        _when(job.start_time),
+        _when(job.update_time),
+        _when(job.end_time),
+        _when(job.expire_time),
+        # When a later run began to wait is not kept with the job.
+        None if job.retry_count else _seconds(spec.create_time, job.start_time),
+        _seconds(job.start_time, job.end_time),
+        [_timing(timing) for timing in job.stage_timings],
+        job.retry_count,
+        job.result_uri,
+        {name: _artifact(artifact) for name, artifact in sorted(job.artifacts.items())},
+        error and error.code,
+        error and error.message,
+        error and error.stage,
+        error and error.chunk_index,
+        job.cancel_reason,
+        job.revision,
+        None,
+    )
+
+
+def unreadable_values(place: Place, error: Exception) -> Sequence[Value]:
+    """Return what all columns hold for a job that cannot be shown: what is known of it, and why."""
+    known = {
+        "job_id": job_id_of(place.job_key),
+        "owner": owner_of(place.job_key),
+        "create_time": _when(min(max(place.create_time, 0), MAX_TIME)),
+        "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR],
+    }
+    return [known.get(name) for name in COLUMNS]
+
+
+def _when(micros: int | None) -> str | None:
+    """Return a time as RFC 3339 has it, in UTC, with six digits of the second, so that texts sort as times do."""
+    if micros is None:
+        return None
+    return (_EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds") + "Z"
+
+
+def _seconds(since: int | None, until: int | None) -> float | None:
+    return None if since is None or until is None else (until - since) / SECOND
+
+
+def _timing(timing: StageTiming) -> Value:
+    return {
+        "stage": timing.stage,
+        "seconds": timing.duration / SECOND,
+        "start_time": _when(timing.start_time),
+        "end_time": _when(timing.end_time),
+    }
+
+
+def _artifact(artifact: Artifact) -> Value:
+    metadata = convert.struct(artifact.metadata)
+    plain = None if metadata is None else json.loads(json.dumps(MessageToDict(metadata), sort_keys=True))
+    return {
+        "uri": artifact.uri,
+        "content_type": artifact.content_type,
+        "size_bytes": artifact.size_bytes,
+        "metadata": plain,
+        "create_time": _when(artifact.create_time),
+    }

@@ -1,0 +1,252 @@
+"""The export: every job that matches a filter, as all of them were at one position, in pieces that can be resumed."""
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.paging import PageTokens, request_mark
+from jobledger_service.core.ledger.readers import SharedReaders
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.errors import CursorAhead, Draining
+from jobledger_service.core.model.filter import Facts, JobFilter
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.search import begins
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PAGE: Final = 1_000
+"""Jobs that are looked at in one snapshot: 0.02 to 0.1 s on one core."""
+PIECE: Final = 64 * 1024
+"""Bytes at which a piece ends."""
+
+
+class Place(NamedTuple):
+    """Where a job stands in an export: by the time of its creation, then by its key."""
+
+    create_time: int
+    job_key: str
+
+
+BEGIN: Final = Place(0, "")
+
+
+class Shown(Struct, frozen=True):
+    """A job of a page: as it is, when it matches and has not changed since; or the message that shows it as it was.
+
+    Or why it cannot be read.
+    """
+
+    place: Place
+    job: Job | None = None
+    message: bytes = b""
+    error: Exception | None = None
+
+
+class ExportStart(Struct, frozen=True):
+    """Where an export begins: the ledger's position, and how many jobs there are to look at."""
+
+    position: int
+    jobs: int
+
+
+class ExportPage(Struct, frozen=True):
+    """Jobs that are, or may be, meant, oldest first; `through` is the last place looked at, None after the last job.
+
+    `looked_at` counts the jobs that exist now, of those that were looked at; `position` is when that was.
+    """
+
+    shown: Sequence[Shown]
+    through: Place | None
+    looked_at: int
+    position: int
+
+
+class ExportStore(Protocol):
+    """What an export reads. Every method is one snapshot, and raises StoreUnavailable."""
+
+    def start_export(self, wanted: JobFilter) -> ExportStart:
+        """Return where an export begins."""
+
+    def export_page(self, wanted: JobFilter, position: int, after: Place, limit: int) -> ExportPage:
+        """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""
+
+
+class Lines(Protocol):
+    """How jobs are written. `mark` names the form, so that a token fits no other."""
+
+    @property
+    def mark(self) -> str:
+        """A name for the form."""
+
+    @property
+    def head(self) -> bytes:
+        """What comes before the first job."""
+
+    def of_job(self, job: Job) -> bytes:
+        """Return a job, written."""
+
+    def of_message(self, message: bytes, wanted: Callable[[Facts], bool]) -> bytes:
+        """Return the job that a watch message shows, written; nothing for one that is not wanted."""
+
+    def of_unreadable(self, place: Place, error: Exception) -> bytes:
+        """Return a line for a job that cannot be shown: what is known of it, and why."""
+
+
+class Piece(Struct, frozen=True):
+    """A part of an export: whole lines; `token` is where to go on, empty after the last; `percent` is 0 to 100.
+
+    `unreadable` counts those of the `rows` that could not be shown.
+    """
+
+    data: bytes
+    token: str
+    cursor: bytes
+    rows: int
+    percent: float
+    unreadable: int = 0
+
+
+class _Reached(Struct, frozen=True):
+    """How far an export has come; what its token carries."""
+
+    position: int
+    jobs: int
+    place: Place = BEGIN
+    looked_at: int = 0
+    rows: int = 0
+    unreadable: int = 0
+
+    def token(self, tokens: PageTokens, mark: str) -> str:
+        place = (self.place.create_time, self.place.job_key)
+        return tokens.encode(mark, self.position, self.jobs, *place, self.looked_at, self.rows, self.unreadable)
+
+    @classmethod
+    def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_Reached | None":
+        values = tokens.parse(token, mark, int, int, int, str, int, int, int, field="resume_token")
+        if values is None:
+            return None
+        position, jobs, create_time, key, *counted = cast("tuple[int, int, int, str, int, int, int]", values)
+        return cls(position, jobs, Place(create_time, key), *counted)
+
+    @property
+    def percent(self) -> float:
+        return min(self.looked_at * 100 / self.jobs, 100.0) if self.jobs else 0.0
+
+
+class Exports:
+    """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads need not wait."""
+
+    def __init__(
+        self, store: ExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
+    ) -> None:
+        self._store = store
+        self._tokens = tokens
+        self._unreadable = unreadable
+        self._cursor = cursor
+        self._readers = SharedReaders("exporter", 1)
+        self._closed = False
+
+    def close(self) -> None:
+        """End all exports, as DRAINING; each goes on elsewhere with its last token."""
+        self._closed = True
+
+    def shutdown(self) -> None:
+        """Let the page that is being read finish."""
+        self._readers.close()
+
+    async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Piece]:
+        """Yield the export, or what of it comes after a token.
+
+        Raises PageTokenInvalid, CursorAhead, HistoryTrimmed, Draining, StoreUnavailable.
+        """
+        mark = request_mark("export", wanted, lines.mark)
+        reached = _Reached.parse(self._tokens, token, mark)
+        head = b""
+        if reached is None:
+            start = await self._run(wanted.owner, self._store.start_export, wanted)
+            reached, head = _Reached(start.position, start.jobs), lines.head
+        more = True
+        while more:
+            cursor = self._cursor(reached.position).encode()
+            page = _Page(wanted, lines, self._tokens, mark, cursor, reached, head, self._unreadable)
+            pieces = await self._run(wanted.owner, page.read, self._store)
+            for piece in pieces:
+                self._check_open()
+                yield piece
+            reached, head, more = page.reached, b"", bool(pieces[-1].token)
+
+    async def _run(self, owner: str, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        self._check_open()
+        return await self._readers.run(owner, work, *args, **kwargs)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Draining
+
+
+class _Page(Struct):
+    """Reads and writes the jobs of one page, on the exporter's thread."""
+
+    wanted: JobFilter
+    lines: Lines
+    tokens: PageTokens
+    mark: str
+    cursor: bytes
+    reached: _Reached
+    data: bytes
+    set_aside: UnreadableRows
+
+    def read(self, store: ExportStore) -> list[Piece]:
+        """Return the page in pieces, at least one: the last tells how far the page has come."""
+        begun = self.reached
+        page = store.export_page(self.wanted, begun.position, begun.place, PAGE)
+        if page.position < begun.position:
+            raise CursorAhead(begun.position, page.position)
+        pieces, written, size, reached = [], [self.data], len(self.data), begun
+        for shown in page.shown:
+            line, broken = self._line(shown)
+            if not line:
+                continue
+            if size and size + len(line) > PIECE:
+                self.reached = reached
+                pieces.append(self._piece(written))
+                written, size = [], 0
+            written.append(line)
+            size += len(line)
+            unreadable = reached.unreadable + broken
+            reached = replace(reached, place=shown.place, rows=reached.rows + 1, unreadable=unreadable)
+        looked_at = begun.looked_at + page.looked_at
+        self.reached = replace(reached, place=page.through or reached.place, looked_at=looked_at)
+        return [*pieces, self._piece(written, last=page.through is None)]
+
+    def _line(self, shown: Shown) -> tuple[bytes, bool]:
+        """Return the line of a job, nothing for one that is not wanted, and whether the job could not be shown."""
+        try:
+            return self._written(shown), False
+        except Exception as error:  # noqa: BLE001  whatever is wrong with one job is wrong with it alone
+            self.set_aside.add("export", shown.place.job_key, error)
+            return self.lines.of_unreadable(shown.place, error), True
+
+    def _written(self, shown: Shown) -> bytes:
+        if shown.error is not None:
+            raise shown.error
+        if shown.job is not None:
+            searched = self.wanted.search
+            if searched and not begins(searched, Facts.of(shown.job).words):
+                return b""
+            return self.lines.of_job(shown.job)
+        create_time = shown.place.create_time
+        # The job_id may have been used again: then the message is of another job, which has its own place.
+        return self.lines.of_message(
+            shown.message, lambda facts: facts.create_time == create_time and self.wanted.matches(facts)
+        )
+
+    def _piece(self, written: Sequence[bytes], *, last: bool = False) -> Piece:
+        reached = self.reached
+        token = "" if last else reached.token(self.tokens, self.mark)
+        percent = 100.0 if last else reached.percent
+        return Piece(b"".join(written), token, self.cursor, reached.rows, percent, reached.unreadable)

@@ -1,0 +1,257 @@
+"""Jobs as they were at an earlier position: those unchanged since from their rows, the others from the ledger."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    func,
+    literal,
+    null,
+    select,
+    true,
+    tuple_,
+)
+
+from jobledger_service.core.model.errors import HistoryTrimmed
+from jobledger_service.core.model.filter import JobFilter, TimeRange
+from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.store.dialects import Dialect
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of
+from jobledger_service.core.store.routes import all_tests, parameters
+from jobledger_service.core.store.tables import counts, events, jobs, ledger, tombstones
+from jobledger_service.core.store.walks import condition
+
+from .export import ExportPage, ExportStart, Place, Shown
+
+MOST_BYTES: Final = 8 * 1024 * 1024
+"""A page ends with the job that makes it this large, so that large jobs are not many at once."""
+
+MAX_COUNTED: Final = 100_000
+"""Jobs of a span of time that are counted to tell how far an export is."""
+
+_ENDS = select(ledger.c.position, ledger.c.trimmed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A job that stands, or stood, at a place: `changed` when it has to be looked up in the ledger."""
+
+    place: Place
+    exists: bool
+    changed: bool
+    matches: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Which event shows a job as it was: in its message, or as what came before it; `size` in bytes."""
+
+    position: int
+    before: bool
+    size: int
+
+
+class SqlExportStore:
+    """What an export reads. Every method is one snapshot."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rows = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(database.dialect.keys()))
+        self._around = _around(database.dialect)
+
+    def start_export(self, wanted: JobFilter) -> ExportStart:
+        """Return where an export begins: the ledger's position, and how many jobs there are to look at."""
+        with self._database.exports.read() as connection:
+            position: int = connection.execute(select(ledger.c.position)).scalar_one()
+            return ExportStart(position, self._count(connection, wanted))
+
+    def _count(self, connection: Connection, wanted: JobFilter) -> int:
+        """Return how many jobs there are to look at; when those of a span are many, all of the owner's."""
+        if wanted.create_time != TimeRange():
+            span = select(literal(1)).select_from(jobs).where(*_span(jobs, wanted.owner, *_bounds(wanted)))
+            counted = select(func.count()).select_from(span.limit(MAX_COUNTED + 1).subquery())
+            if (count := int(connection.execute(counted).scalar_one())) <= MAX_COUNTED:
+                return count
+        all_jobs = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(counts.c.owner == wanted.owner)
+        return int(connection.execute(all_jobs).scalar_one())
+
+    def export_page(self, wanted: JobFilter, position: int, after: Place, limit: int) -> ExportPage:
+        """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""
+        with self._database.exports.read() as connection:
+            now, trimmed = connection.execute(_ENDS).one()
+            if trimmed > position:
+                raise HistoryTrimmed(trimmed, _TRIMMED)
+            found, more = self._candidates(connection, wanted, position, after, limit)
+            sources = self._sources(connection, found, position, trimmed)
+            some = _some_of(found, sources)
+            shown = self._shown(connection, some, sources)
+        through = some[-1].place if more or len(some) < len(found) else None
+        return ExportPage(shown, through, sum(one.exists for one in some), now)
+
+    def _candidates(
+        self, connection: Connection, wanted: JobFilter, position: int, after: Place, limit: int
+    ) -> tuple[list[_Candidate], bool]:
+        """Return the next jobs that exist, or were deleted since the position, and whether there are more."""
+        begin, end = _bounds(wanted)
+        after = max(after, begin)
+        dialect, tests = self._database.dialect, all_tests(wanted)
+        walk = _walk(wanted.owner, sorted(tests), dialect, position, after, end).limit(limit + 1)
+        found = {
+            place: _Candidate(place, exists=True, changed=bool(changed), matches=bool(matches), size=size)
+            for place, changed, matches, size in (
+                (Place(create_time, key), *rest)
+                for create_time, key, *rest in connection.execute(walk, parameters(tests, dialect))
+            )
+        }
+        more = len(found) > limit
+        graves = _graves(wanted.owner, position, after, max(found) if more else end).limit(limit + 1)
+        for place in (Place(*row) for row in connection.execute(graves)):
+            found.setdefault(place, _Candidate(place, exists=False, changed=True, matches=False, size=0))
+        return [found[place] for place in sorted(found)[:limit]], len(found) > limit
+
+    def _sources(
+        self, connection: Connection, found: Sequence[_Candidate], position: int, trimmed: int
+    ) -> dict[str, _Source]:
+        """Return, by key, where the changed jobs are shown as they were; those that were not there have none."""
+        changed = {one.place.job_key for one in found if one.changed}
+        if not changed:
+            return {}
+        wanted = {"keys": self._database.dialect.key_values(changed), "position": position}
+        around = connection.execute(self._around, wanted).all()
+        positions = [place for _, *places in around for place in places if place is not None]
+        events_at = {row.position: row for row in connection.execute(_looked_up(positions))}
+        sources = {}
+        for key, last, first in around:
+            if last is not None:
+                sources[key] = _Source(last, before=False, size=events_at[last].size)
+            elif (event := events_at[first]).previous is not None:
+                sources[key] = _Source(first, before=True, size=event.previous)
+            elif not event.created:
+                raise HistoryTrimmed(trimmed, _TRIMMED)
+        return sources
+
+    def _shown(self, connection: Connection, some: Sequence[_Candidate], sources: dict[str, _Source]) -> list[Shown]:
+        unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
+        found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
+        rows = {job_key(row[0], row[1]): _read(row) for row in found}
+        needed = {one.place.job_key: sources[one.place.job_key] for one in some if _is_told(one, sources)}
+        messages = _messages(connection, needed)
+        shown = []
+        for one in some:
+            key = one.place.job_key
+            if one.changed and key in messages:
+                shown.append(Shown(one.place, message=messages[key]))
+            elif not one.changed and key in rows:
+                read = rows[key]
+                shown.append(
+                    Shown(one.place, error=read) if isinstance(read, Exception) else Shown(one.place, job=read)
+                )
+        return shown
+
+
+def _read(row: Sequence[Any]) -> Job | Exception:
+    """Return the job of a row, or why it cannot be read."""
+    try:
+        return job_of(row)
+    except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
+        return error
+
+
+_TRIMMED: Final = "the history since the export began is not kept any more: begin the export again"
+
+
+def _is_told(one: _Candidate, sources: dict[str, _Source]) -> bool:
+    return one.changed and one.place.job_key in sources
+
+
+def _bounds(wanted: JobFilter) -> tuple[Place, Place | None]:
+    """Return the places between which all jobs are that a filter can mean."""
+    end = wanted.create_time.end
+    return Place(wanted.create_time.start or 0, ""), None if end is None else Place(end, "")
+
+
+def _span(table: Table, owner: str, after: Place, through: Place | None) -> list[ColumnElement[bool]]:
+    """Return the conditions of a walk from one place to another: whole places, by which an index is entered."""
+    place = tuple_(table.c.create_time, table.c.job_key)
+    found = [table.c.owner == owner, place > tuple(after)]
+    return found if through is None else [*found, place <= tuple(through)]
+
+
+def _walk(
+    owner: str, tests: Iterable[str], dialect: Dialect, position: int, after: Place, end: Place | None
+) -> Select[Any]:
+    """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
+    since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
+    size = func.coalesce(func.length(jobs.c.artifacts), 0) + func.coalesce(func.length(jobs.c.stage_timings), 0)
+    return (
+        select(
+            jobs.c.create_time,
+            jobs.c.job_key,
+            since.scalar_subquery().label("changed"),
+            and_(true(), *(condition(name, dialect) for name in tests)).label("matches"),
+            size.label("size"),
+        )
+        .where(*_span(jobs, owner, after, end))
+        .order_by(jobs.c.create_time, jobs.c.job_key)
+    )
+
+
+def _graves(owner: str, position: int, after: Place, through: Place | None) -> Select[Any]:
+    """Return the walk over the jobs that were deleted after the position."""
+    return (
+        select(tombstones.c.create_time, tombstones.c.job_key)
+        .where(*_span(tombstones, owner, after, through), tombstones.c.position > position)
+        .order_by(tombstones.c.create_time, tombstones.c.job_key)
+    )
+
+
+def _around(dialect: Dialect) -> Select[Any]:
+    """Return, for each of some jobs, its last event up to a position, and its first one after it."""
+    wanted = dialect.keys().subquery("wanted")
+    key = wanted.c[0]
+    of_job = events.c.job_key == key
+    position: ColumnElement[int] = bindparam("position", type_=BigInteger)
+    last = select(func.max(events.c.position)).where(of_job, events.c.position <= position)
+    first = select(func.min(events.c.position)).where(of_job, events.c.position > position)
+    return select(key, last.scalar_subquery().label("last"), first.scalar_subquery().label("first"))
+
+
+def _looked_up(positions: Iterable[int]) -> Select[Any]:
+    return select(
+        events.c.position,
+        func.length(events.c.message).label("size"),
+        events.c.before.is_(null()).label("created"),
+        func.length(events.c.previous).label("previous"),
+    ).where(events.c.position.in_(positions))
+
+
+def _some_of(found: Sequence[_Candidate], sources: dict[str, _Source]) -> Sequence[_Candidate]:
+    """Return the first candidates, as many as are taken at once: at least one, if there is one."""
+    size = 0
+    for count, one in enumerate(found, 1):
+        source = sources.get(one.place.job_key)
+        size += one.size if not one.changed else source.size if source else 0
+        if size >= MOST_BYTES:
+            return found[:count]
+    return found
+
+
+def _messages(connection: Connection, needed: dict[str, _Source]) -> dict[str, bytes]:
+    """Return, by key, the messages that show jobs as they were."""
+    messages: dict[str, bytes] = {}
+    for before, column in ((False, events.c.message), (True, events.c.previous)):
+        positions = [source.position for source in needed.values() if source.before is before]
+        if positions:
+            wanted = select(events.c.job_key, column).where(events.c.position.in_(positions))
+            messages.update((key, message) for key, message in connection.execute(wanted))
+    return messages

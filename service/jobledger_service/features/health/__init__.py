@@ -1,0 +1,1 @@
+"""Whether this server and its database are healthy."""

@@ -1,0 +1,77 @@
+"""The metrics of the last look at the server's health: what is not known is not there."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.states import JobState
+
+from .checker import Health
+from .rules import Vitals
+
+Reading = tuple[str, str, float | None]
+
+
+class VitalsCollector(Collector):
+    """Shows what the server looked at last; a scrape asks nobody anything."""
+
+    def __init__(self, latest: Callable[[], Health | None]) -> None:
+        self._latest = latest
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """Yield one gauge for each thing that is known."""
+        health = self._latest()
+        if health is None:
+            return
+        yield GaugeMetricFamily("jobledger_health_status", "0 healthy, 1 degraded, 2 unhealthy.", value=health.status)
+        yield from _jobs(health.vitals)
+        for name, sentence, value in (*_server(health.vitals), *_database(health.vitals), *_webhooks(health)):
+            if value is not None:
+                yield GaugeMetricFamily(f"jobledger_{name}", sentence, value=value)
+
+
+def _jobs(vitals: Vitals) -> Iterator[GaugeMetricFamily]:
+    if vitals.store is not None:
+        family = GaugeMetricFamily("jobledger_jobs", "Jobs that there are, by state.", labels=("state",))
+        for state in JobState:
+            family.add_metric((state,), vitals.store.jobs.get(state, 0))
+        yield family
+
+
+def _webhooks(health: Health) -> tuple[Reading, ...]:
+    store = health.vitals.store
+    if store is None:
+        return ()
+    age = 0.0 if store.oldest_delivery is None else max(0, health.time - store.oldest_delivery) / SECOND
+    return (
+        ("webhook_deliveries_pending", "Webhook deliveries that wait, counted up to 10,000.", store.deliveries),
+        ("webhook_oldest_pending_seconds", "How long the oldest of them has waited; 0 while none does.", age),
+    )
+
+
+def _server(vitals: Vitals) -> tuple[Reading, ...]:
+    return (
+        ("feed_lag_positions", "Entries that the ledger is ahead of this process's watchers.", vitals.feed_lag),
+        ("workers_active", "Workers that claimed or reported here within a minute.", vitals.workers),
+        (
+            "commit_busy_seconds",
+            "How long the commit that runs has been running; 0 while none does.",
+            vitals.busy_for or 0,
+        ),
+    )
+
+
+def _database(vitals: Vitals) -> tuple[Reading, ...]:
+    store = vitals.store
+    up = ("database_up", "1 when the database answered, 0 when it did not.", float(store is not None))
+    if store is None:
+        return (up,)
+    return (
+        up,
+        ("database_latency_seconds", "How long a small read took.", vitals.latency),
+        ("database_size_bytes", "Room that the database takes.", store.size),
+        ("disk_free_bytes", "Room left on the disk of the SQLite file.", store.disk_free),
+        ("replicas_connected", "Servers connected to the database.", len(store.replicas) or 1),
+    )

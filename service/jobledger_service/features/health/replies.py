@@ -1,0 +1,77 @@
+"""What a look at the health found, as a message of the contract."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from jobledger.v1 import system_health_pb2 as api
+
+from jobledger_service.core.api.convert import MICROS, duration, timestamp
+
+from .checker import Health
+from .rules import Status, Vitals
+
+_STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What does not change while a server lives: its version, the kind of its database, its start in microseconds."""
+
+    version: str
+    database: str
+    start_time: int
+
+
+def system_health(found: Health, about: About) -> api.SystemHealth:
+    """Return what was found, and about which server."""
+    vitals = found.vitals
+    return api.SystemHealth(
+        status=_STATUSES[found.status],
+        reasons=[finding.reason for finding in found.findings],
+        check_time=timestamp(found.time),
+        version=about.version,
+        start_time=timestamp(about.start_time),
+        database=_database(vitals, about),
+        committer=_committer(vitals),
+        feed=api.FeedHealth(position=vitals.feed_position, lag=vitals.feed_lag, watchers=vitals.watchers),
+        active_workers=vitals.workers,
+        replicas=[api.Replica(name=one.name, version=one.version) for one in vitals.store.replicas]
+        if vitals.store
+        else (),
+        webhooks=_webhooks(found),
+    )
+
+
+def _webhooks(found: Health) -> api.WebhookHealth | None:
+    store = found.vitals.store
+    if store is None:
+        return None
+    age = None if store.oldest_delivery is None else duration(max(0, found.time - store.oldest_delivery))
+    return api.WebhookHealth(pending=store.deliveries, oldest_age=age)
+
+
+def _database(vitals: Vitals, about: About) -> api.DatabaseHealth:
+    if vitals.store is None or vitals.latency is None:
+        return api.DatabaseHealth(kind=about.database, reachable=False)
+    return api.DatabaseHealth(
+        kind=about.database,
+        reachable=True,
+        latency=duration(round(vitals.latency * MICROS)),
+        schema_version=vitals.store.schema_version,
+        size_bytes=vitals.store.size,
+        disk_free_bytes=vitals.store.disk_free,
+    )
+
+
+def _committer(vitals: Vitals) -> api.CommitterHealth:
+    message = api.CommitterHealth(
+        queued=vitals.queued, queue_limit=vitals.queue_limit, last_batch_size=vitals.last_batch
+    )
+    for field, seconds in (
+        ("last_commit_duration", vitals.last_seconds),
+        ("last_commit_age", vitals.last_age),
+        ("busy_for", vitals.busy_for),
+    ):
+        if seconds is not None:
+            getattr(message, field).CopyFrom(duration(round(seconds * MICROS)))
+    return message

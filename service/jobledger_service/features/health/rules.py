@@ -1,0 +1,126 @@
+"""How a server fares: what a look at it found, and the verdict on it."""
+
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from itertools import chain
+from typing import Final
+
+from msgspec import Struct
+
+from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.core.model.writer_level import may_write, outdated
+
+FAILED_LATELY: Final = 60.0
+"""Seconds for which a write that failed is told when none has come since."""
+ALMOST_NONE: Final = 10
+"""A disk with less than one part in so many of the room that is wanted is about to be full."""
+
+
+class Status(IntEnum):
+    """How a server fares, the worse the higher."""
+
+    HEALTHY = 0
+    DEGRADED = 1
+    UNHEALTHY = 2
+
+
+class Vitals(Struct, frozen=True):
+    """What one look found; seconds, bytes and counts. `store` and `latency` are None when the database was silent."""
+
+    store: StoreVitals | None
+    latency: float | None
+    queued: int
+    queue_limit: int
+    busy_for: float | None
+    last_batch: int
+    last_seconds: float | None
+    last_age: float | None
+    feed_position: int
+    watchers: int
+    workers: int
+    failed_age: float | None = None
+    """How long ago the database took nothing of the last batch of writes; None when it took it."""
+    counts_alone: bool = False
+    """Whether the store where the servers count calls together does not answer."""
+
+    @property
+    def feed_lag(self) -> int:
+        """How many entries the ledger was ahead of the feed."""
+        return max(0, self.store.position - self.feed_position) if self.store else 0
+
+
+class Thresholds(Struct, frozen=True):
+    """Where a server is no longer healthy: seconds, a share of 0 to 1, positions, bytes."""
+
+    database_latency: float
+    commit_stall: float
+    queue_share: float
+    feed_lag: int
+    disk_free: int
+
+
+class Finding(Struct, frozen=True):
+    """One thing that is not as it should be."""
+
+    status: Status
+    reason: str
+
+
+def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
+    """Return what is past a threshold, the worst first."""
+    found = (_of_database(vitals, limits), _of_committer(vitals, limits), _of_feed(vitals, limits), _of_rates(vitals))
+    return sorted(chain.from_iterable(found), key=lambda finding: -finding.status)
+
+
+def verdict(found: Sequence[Finding]) -> Status:
+    """Return the worst of the findings."""
+    return max((finding.status for finding in found), default=Status.HEALTHY)
+
+
+def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
+    if vitals.store is None or vitals.latency is None:
+        yield Finding(Status.UNHEALTHY, "the database does not answer")
+        return
+    if vitals.latency > limits.database_latency:
+        yield Finding(
+            Status.DEGRADED,
+            f"a small read of the database took {vitals.latency:.2f} s, more than {limits.database_latency:g} s",
+        )
+    if not may_write(vitals.store.writer_level):
+        yield Finding(Status.UNHEALTHY, outdated(vitals.store.writer_level))
+    free = vitals.store.disk_free
+    if free is not None and free < limits.disk_free:
+        status = Status.UNHEALTHY if free < limits.disk_free / ALMOST_NONE else Status.DEGRADED
+        yield Finding(status, f"{free:,} bytes are free on the disk, fewer than {limits.disk_free:,}")
+
+
+def _of_committer(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
+    if vitals.busy_for is not None and vitals.busy_for > limits.commit_stall:
+        yield Finding(
+            Status.UNHEALTHY,
+            f"a commit has been running for {vitals.busy_for:.1f} s, more than {limits.commit_stall:g} s",
+        )
+    if vitals.failed_age is not None and vitals.failed_age < FAILED_LATELY:
+        yield Finding(
+            Status.UNHEALTHY, f"the database takes no writes: the last were refused {vitals.failed_age:.1f} s ago"
+        )
+    if vitals.queued >= vitals.queue_limit:
+        yield Finding(Status.UNHEALTHY, f"the queue of writes is full: {vitals.queued:,} wait, and more are refused")
+    elif vitals.queued >= limits.queue_share * vitals.queue_limit:
+        yield Finding(Status.DEGRADED, f"{vitals.queued:,} writes wait, of the {vitals.queue_limit:,} that may")
+
+
+def _of_feed(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
+    if vitals.feed_lag > limits.feed_lag:
+        yield Finding(
+            Status.DEGRADED,
+            f"watchers are {vitals.feed_lag:,} entries behind the ledger, more than {limits.feed_lag:,}",
+        )
+
+
+def _of_rates(vitals: Vitals) -> Iterator[Finding]:
+    if vitals.counts_alone:
+        yield Finding(
+            Status.DEGRADED,
+            "the store of rates does not answer: this server counts calls alone",
+        )

@@ -1,0 +1,1 @@
+"""Jobs from another system, with their history."""

@@ -1,0 +1,64 @@
+"""The command that takes jobs from another system."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.ledger.commands.base import AsWeighed, Ordinary
+from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.model.errors import JobAlreadyExists, Refusal
+from jobledger_service.core.model.slots import admitted, limit_keys
+from jobledger_service.core.model.states import JobState
+
+from . import imported_job as imports
+
+
+class Past(Struct, frozen=True):
+    """A job to be imported, with its inputs."""
+
+    job: imports.PastJob
+    inputs: Inputs = Inputs()
+
+    @property
+    def weight(self) -> int:
+        """How many rows it becomes."""
+        return 1 + len(self.job.new.sizes)
+
+
+class ImportJobs(AsWeighed, Ordinary, Struct, frozen=True):
+    """Create jobs of one owner as they stand elsewhere; answers for each whether it is new, or why it is refused."""
+
+    jobs: Sequence[Past]
+    actor: str
+
+    @property
+    def owner(self) -> str:
+        return self.jobs[0].job.new.spec.owner
+
+    @property
+    def weight(self) -> int:
+        return sum(one.weight for one in self.jobs)
+
+    def needs(self) -> Needs:
+        waiting = [one.job.new for one in self.jobs if one.job.state is JobState.QUEUED]
+        over = {key for new in waiting for key in limit_keys(new.spec.owner, new.spec.kind, new.labels)}
+        return Needs(jobs=tuple(one.job.new.spec.key for one in self.jobs), limits=tuple(over))
+
+    def decide(self, work: WorkingSet) -> list[bool | Refusal]:
+        return [self._one(work, one) for one in self.jobs]
+
+    def _one(self, work: WorkingSet, one: Past) -> bool | Refusal:
+        spec = one.job.new.spec
+        existing = work.find(spec.key)
+        if existing is not None:
+            return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
+        step = imports.imported(one.job, self.actor)
+        if not step.job.ended:
+            step = replace(step, job=admitted(step.job, work.limits_over(step.job)))
+        work.create(step, one.inputs)
+        return True
+
+    def answer(self, decided: list[bool | Refusal], work: WorkingSet) -> list[bool | Refusal]:  # noqa: ARG002  the form of a command
+        return decided

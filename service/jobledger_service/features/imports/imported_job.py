@@ -1,0 +1,146 @@
+"""Jobs that come from another system, with the times and the end that they had there."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.model.change import Change, ChangeType, Step
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, WHOLE, Artifacts, Chunk, ChunkProgress, LeaseEnd, WorkError
+from jobledger_service.core.model.job import Job, counts_of
+from jobledger_service.core.model.lifecycle import NewJob, create
+from jobledger_service.core.model.states import ChunkState, JobState
+
+
+class ChunkEnd(Struct, frozen=True):
+    """How a chunk ended; what is None is as the job's."""
+
+    state: ChunkState
+    task_id: str = ""
+    worker: str = ""
+    start_time: int | None = None
+    end_time: int | None = None
+    error: WorkError | None = None
+    attempt: int | None = None
+
+
+class PastJob(Struct, frozen=True):
+    """A job as it stands in the system that it comes from; times in microseconds since 1970."""
+
+    new: NewJob
+    state: JobState
+    create_time: int
+    start_time: int | None = None
+    end_time: int | None = None
+    error: WorkError | None = None
+    result_uri: str = ""
+    artifacts: Artifacts = NO_ARTIFACTS
+    retry_count: int = 0
+    cancel_reason: str = ""
+    chunks: Mapping[int, ChunkEnd] = {}
+
+    @property
+    def ran(self) -> bool:
+        """Whether a chunk of it may have been attempted: in this run, or in one before a retry."""
+        return self.start_time is not None or self.retry_count > 0
+
+    def attempts(self, end: ChunkEnd) -> int:
+        """Return how often a chunk was attempted: as it is said, else once where it must or may have been."""
+        if end.attempt is not None:
+            return end.attempt
+        must = end.state in (ChunkState.COMPLETED, ChunkState.FAILED) or end.start_time is not None
+        return int(must or (self.start_time is not None and end.state is ChunkState.CANCELLED))
+
+
+_CHUNK_STATES = {
+    JobState.QUEUED: ChunkState.PENDING,
+    JobState.COMPLETED: ChunkState.COMPLETED,
+    JobState.FAILED: ChunkState.FAILED,
+    JobState.CANCELLED: ChunkState.CANCELLED,
+}
+_LEASE_ENDS = {
+    ChunkState.COMPLETED: LeaseEnd.COMPLETED,
+    ChunkState.FAILED: LeaseEnd.FAILED,
+    ChunkState.CANCELLED: LeaseEnd.TAKEN,
+}
+
+
+def usual_end(past: PastJob) -> ChunkEnd:
+    """Return how the chunks ended of which nothing is said: as the job did."""
+    return ChunkEnd(_CHUNK_STATES[past.state])
+
+
+def imported(past: PastJob, actor: str) -> Step:
+    """Return the job and its chunks as they ended, in one entry of the ledger."""
+    step = create(past.new, actor, past.create_time)
+    usual = _ending(past, usual_end(past))
+    chunks = tuple(_ended(past, chunk, usual) for chunk in step.chunks)
+    change = Change(ChangeType.IMPORTED, actor, None, past.state)
+    return Step(_with_end(past, step.job, chunks), chunks, change)
+
+
+def _with_end(past: PastJob, job: Job, chunks: Sequence[Chunk]) -> Job:
+    done = sum(chunk.work_done for chunk in chunks)
+    progress = replace(
+        job.progress,
+        work_done=done,
+        items_completed=sum(chunk.items_done for chunk in chunks),
+        percent=done * 100 / job.progress.work_total,
+    )
+    return replace(
+        job,
+        state=past.state,
+        counts=counts_of(chunks),
+        progress=progress,
+        start_time=past.start_time,
+        end_time=past.end_time,
+        first_failure=_first_failure(past, chunks),
+        declared_result=past.result_uri,
+        artifacts=past.artifacts,
+        retry_count=past.retry_count,
+        retry_time=(past.start_time or past.create_time) if past.retry_count else None,
+        cancel_reason=past.cancel_reason,
+    )
+
+
+def _first_failure(past: PastJob, chunks: Sequence[Chunk]) -> WorkError | None:
+    """Return the job's error, of the chunk that it names, else of the first that failed."""
+    if past.error is None or past.error.chunk_index is not None:
+        return past.error
+    return replace(past.error, chunk_index=next(c.index for c in chunks if c.state is ChunkState.FAILED))
+
+
+def _ended(past: PastJob, chunk: Chunk, usual: Mapping[str, object]) -> Chunk:
+    end = past.chunks.get(chunk.index)
+    changes = usual if end is None else _ending(past, end)
+    if end is not None and past.attempts(end) > chunk.max_attempts:
+        changes = {**changes, "max_attempts": past.attempts(end)}
+    if changes.get("state") is ChunkState.COMPLETED:
+        changes = {**changes, "progress": _whole(chunk.items)}
+    if isinstance(error := changes.get("error"), WorkError):
+        changes = {**changes, "error": replace(error, chunk_index=chunk.index)}
+    return replace(chunk, **changes)
+
+
+@lru_cache(maxsize=1_024)
+def _whole(items: int) -> ChunkProgress:
+    return ChunkProgress(done=WHOLE, items_completed=items)
+
+
+def _ending(past: PastJob, end: ChunkEnd) -> Mapping[str, object]:
+    """Return what a chunk that ended so differs in from one that begins."""
+    if end.state is ChunkState.PENDING:
+        return {}
+    attempts = past.attempts(end)
+    return {
+        "state": end.state,
+        "task_id": end.task_id,
+        "worker": end.worker,
+        "attempt": attempts,
+        "fence": attempts,
+        "lease_end": _LEASE_ENDS[end.state] if attempts else None,
+        "start_time": (end.start_time or past.start_time or past.create_time) if attempts else None,
+        "end_time": end.end_time or past.end_time or past.create_time,
+        "error": end.error or past.error if end.state is ChunkState.FAILED else None,
+    }

@@ -1,0 +1,137 @@
+"""Jobs from another system as values of the domain."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from jobledger.v1 import chunk_pb2
+from jobledger.v1 import import_service_pb2 as api
+
+from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
+from jobledger_service.core.api.job_requests import fingerprint, new_job
+from jobledger_service.core.api.worker_requests import Given, artifacts_of
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS
+from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+
+from .commands import Past
+from .imported_job import ChunkEnd, PastJob
+from .rules import check
+
+MOST_JOBS: Final = 500
+MOST_RETRIES: Final = 1_000_000
+MOST_ATTEMPTS: Final = 1_000
+
+
+def check_request(request: api.ImportJobsRequest) -> None:
+    """Raise InvalidField for too many jobs in one message."""
+    checks = Checks()
+    checks.count("jobs", len(request.jobs), MOST_JOBS)
+    checks.done()
+
+
+@dataclass(frozen=True, slots=True)
+class PastJobs:
+    """Reads imported jobs of one owner."""
+
+    owner: str
+    given: Given
+
+    def read(self, one: api.ImportedJob) -> Past:
+        """Return a job; raises InvalidField with the fields that are wrong."""
+        now = self.given.clock()
+        checks, job = Checks(self.given.schemes), one.job
+        if not job.job_id:
+            checks.fault("job.job_id", "is required")
+        if job.request_id:
+            checks.fault("job.request_id", "is not for an imported job: its job_id makes a repeat safe")
+        if job.limits:
+            checks.fault("job.limits", "is not for an imported job")
+        new, inputs = new_job(checks, job, self.owner, job.job_id, fingerprint(one))
+        past = PastJob(
+            new=new,
+            state=_state(checks, one.state),
+            create_time=_time(checks, one, "create_time") or 0,
+            start_time=_time(checks, one, "start_time"),
+            end_time=_time(checks, one, "end_time"),
+            error=_error(checks, "error", one),
+            result_uri=one.result_uri,
+            artifacts=artifacts_of(checks, "artifacts", one.artifacts, now),
+            retry_count=one.retry_count,
+            cancel_reason=one.cancel_reason,
+            chunks=_chunks(checks, one),
+        )
+        _check_rest(checks, one)
+        checks.done()
+        check(past, now)
+        return Past(past, inputs)
+
+
+def _check_rest(checks: Checks, one: api.ImportedJob) -> None:
+    if not one.HasField("create_time"):
+        checks.fault("create_time", "is required")
+    checks.count("artifacts", len(one.artifacts), MAX_JOB_ARTIFACTS)
+    checks.within("retry_count", one.retry_count, 0, MOST_RETRIES)
+    checks.at_most("cancel_reason", one.cancel_reason, 1_024)
+    if one.result_uri:
+        checks.uri("result_uri", one.result_uri)
+
+
+def _state(checks: Checks, number: int) -> JobState:
+    state = JOB_STATES_BY_NUMBER.get(number)
+    if state in ENDED or state is JobState.QUEUED:
+        return state
+    checks.fault("state", f"{state or number} is not QUEUED, COMPLETED, FAILED or CANCELLED")
+    return JobState.QUEUED
+
+
+def _time(checks: Checks, message: Any, name: str, path: str = "") -> int | None:  # noqa: ANN401  jobs and chunks
+    return checks.time_of_job(path + name, getattr(message, name)) if message.HasField(name) else None
+
+
+def _error(checks: Checks, field: str, message: Any) -> WorkError | None:  # noqa: ANN401  jobs and chunks
+    if not message.HasField("error"):
+        return None
+    given: chunk_pb2.WorkError = message.error
+    checks.at_most(f"{field}.code", given.code, 128, least=1)
+    checks.at_most(f"{field}.message", given.message, 4_096)
+    checks.at_most(f"{field}.stage", given.stage, 128)
+    index = given.chunk_index if given.HasField("chunk_index") else None
+    checks.within(f"{field}.chunk_index", given.chunk_index, 0, MAX_CHUNKS - 1)
+    return WorkError(given.code, given.message, given.stage, index)
+
+
+def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
+    found: dict[int, ChunkEnd] = {}
+    for place, given in enumerate(one.chunks):
+        field = f"chunks[{place}]"
+        state = CHUNK_STATES_BY_NUMBER.get(given.state)
+        if state not in (ChunkState.COMPLETED, ChunkState.FAILED, ChunkState.CANCELLED):
+            checks.fault(f"{field}.state", f"{state or given.state} is not COMPLETED, FAILED or CANCELLED")
+            continue
+        if given.index in found:
+            checks.fault(f"{field}.index", f"{given.index} is there already")
+        if given.HasField("error") and state is not ChunkState.FAILED:
+            checks.fault(f"{field}.error", f"is only for a FAILED chunk, not a {state} one")
+        found[given.index] = _chunk(checks, field, given, state)
+    return found
+
+
+def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkState) -> ChunkEnd:
+    checks.at_most(f"{field}.task_id", given.task_id, 256)
+    checks.at_most(f"{field}.worker", given.worker, 256)
+    checks.within(f"{field}.attempt", given.attempt, 0, MOST_ATTEMPTS)
+    start = _time(checks, given, "start_time", f"{field}.")
+    end = _time(checks, given, "end_time", f"{field}.")
+    if start is not None and end is not None and end < start:
+        checks.fault(f"{field}.end_time", "is before start_time")
+    return ChunkEnd(
+        state=state,
+        task_id=given.task_id,
+        worker=given.worker,
+        start_time=start,
+        end_time=end,
+        error=_error(checks, f"{field}.error", given),
+        attempt=given.attempt if given.HasField("attempt") else None,
+    )

@@ -1,0 +1,1 @@
+"""Concurrency limits: how many jobs of a kind or label run at once."""

@@ -1,0 +1,44 @@
+"""LimitService: authorise, read the request, submit or query, map, return."""
+
+from dataclasses import dataclass
+
+from jobledger.v1 import limit_service_pb2 as api
+
+from jobledger_service.core.api.list_requests import checked_page_size
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.model.slots import Limit
+from jobledger_service.transport.identity import Caller
+
+from . import requests as read
+
+
+@dataclass(frozen=True, slots=True)
+class LimitService:
+    """The calls of those who say how many jobs may be in work at once."""
+
+    committer: Committer
+    queries: Queries
+
+    async def SetLimit(self, request: api.SetLimitRequest, caller: Caller) -> api.SetLimitResponse:
+        limit = await self.committer.submit(read.set_limit(request, caller))
+        return api.SetLimitResponse(limit=_limit(limit) if limit else None)
+
+    async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
+        limit = checked_page_size(request.page_size, default=100, most=500)
+        page = await self.queries.limits(caller.owner, limit, request.page_token)
+        return api.ListLimitsResponse(limits=map(_limit, page.limits), next_page_token=page.next_page_token)
+
+    async def DeleteLimit(self, request: api.DeleteLimitRequest, caller: Caller) -> api.DeleteLimitResponse:
+        await self.committer.submit(read.delete_limit(request, caller))
+        return api.DeleteLimitResponse()
+
+
+def _limit(value: Limit) -> api.Limit:
+    return api.Limit(
+        scope=value.scope,
+        max_running=value.most or 0,
+        running=value.running,
+        waiting=value.waiting,
+        set_by_job=value.by_job,
+    )

@@ -1,0 +1,39 @@
+"""Slots that came free, for the jobs that wait for one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.parts import submit_in_parts
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.read_ports import ReadStore
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+
+from .commands import GrantSlots
+
+AT_ONCE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class SlotDuty:
+    """Looks for free slots by a cheap read; the command looks again before it grants one."""
+
+    store: ReadStore
+    queries: Queries
+    committer: Committer
+    unreadable: UnreadableRows
+
+    async def once(self) -> bool:
+        """Grant what is free; return whether there may be more."""
+        jobs = await self.queries.run(self.store.free_slots, AT_ONCE)
+        granted = 0
+
+        async def grant(some: Sequence[str]) -> int:
+            nonlocal granted
+            count, done = await self.committer.submit(GrantSlots(some))
+            granted += count
+            return done
+
+        await submit_in_parts(jobs, grant, "slots", self.unreadable)
+        return granted > 0

@@ -1,0 +1,45 @@
+"""Requests about concurrency limits as commands."""
+
+from typing import Final
+
+from jobledger.v1 import limit_service_pb2 as api
+
+from jobledger_service.core.api.checks import LABEL, Checks
+from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.slots import MOST_RUNNING
+from jobledger_service.transport.identity import Caller
+
+from .commands import SetLimit
+
+_FORM: Final = 'is not a scope: "kind:KIND" or "label:NAME=VALUE"'
+
+
+def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
+    """Return the command of SetLimit."""
+    checks = Checks()
+    _check_scope(checks, request.scope)
+    checks.within("max_running", request.max_running, 1, MOST_RUNNING)
+    checks.done()
+    return SetLimit(caller.owner, request.scope, request.max_running)
+
+
+def delete_limit(request: api.DeleteLimitRequest, caller: Caller) -> SetLimit:
+    """Return the command of DeleteLimit: any number may run."""
+    checks = Checks()
+    _check_scope(checks, request.scope)
+    checks.done()
+    return SetLimit(caller.owner, request.scope, None)
+
+
+def _check_scope(checks: Checks, scope: str) -> None:
+    what, _, rest = scope.partition(":")
+    name, given, value = rest.partition("=")
+    if what == "kind":
+        checks.kind("scope", rest)
+        if is_reserved(rest):
+            checks.fault("scope", f"{scope!r}: the service's own kinds have no limits")
+    elif what == "label" and given:
+        checks.form("scope", name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
+        checks.at_most("scope", value, 255)
+    else:
+        checks.fault("scope", f"{scope!r} {_FORM}")

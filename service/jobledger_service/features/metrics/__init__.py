@@ -1,0 +1,1 @@
+"""Metrics for Prometheus: the registry, the listener, and the metrics of the core."""

@@ -1,0 +1,1 @@
+"""Jobs as google.longrunning operations."""

@@ -1,0 +1,97 @@
+"""google.longrunning.Operations over jobs, for any client that knows long-running operations."""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from google.longrunning import operations_pb2 as lro
+from google.protobuf.empty_pb2 import Empty
+
+from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.unreadable import check_job, fill_each
+from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.queries import JobPage, Queries
+from jobledger_service.core.ledger.read_ports import JobRead
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.ledger.watch import Mode, Watch
+from jobledger_service.core.model.job import job_id_of
+from jobledger_service.core.model.lifecycle import Cancellation
+from jobledger_service.core.model.limits import DEFAULT_GRACE, SECOND
+from jobledger_service.transport.identity import Caller
+
+from .messages import job_id_of as named_job
+from .messages import listing, operation, unreadable_operation
+
+LONGEST_WAIT: Final = 600 * SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class OperationsService:
+    """Each job of the caller is an operation."""
+
+    committer: Committer
+    queries: Queries
+    watch: Watch
+    unreadable: UnreadableRows
+
+    async def GetOperation(self, request: lro.GetOperationRequest, caller: Caller) -> bytes:
+        return await self._read(named_job(request.name), caller)
+
+    async def ListOperations(self, request: lro.ListOperationsRequest, caller: Caller) -> bytes:
+        return await self.queries.list_jobs(listing(request, caller), request.page_token, self._encoded_page)
+
+    def _encoded_page(self, page: JobPage) -> bytes:
+        response = lro.ListOperationsResponse(next_page_token=page.next_page_token)
+        jobs = ((one.job.spec.job_id, one) for one in page.jobs)
+        bad = fill_each(response.operations, jobs, _fill, self.unreadable, "ListOperations")
+        response.operations.extend(unreadable_operation(job_id) for job_id in [*map(job_id_of, page.unreadable), *bad])
+        raw: bytes = response.SerializeToString()
+        return raw
+
+    async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
+        how = Cancellation(DEFAULT_GRACE, "", force=False)
+        await self.committer.submit(CancelJob(caller.owner, named_job(request.name), how, caller.name))
+        return Empty()
+
+    async def DeleteOperation(self, request: lro.DeleteOperationRequest, caller: Caller) -> Empty:
+        await self.committer.submit(DeleteJob(caller.owner, named_job(request.name), caller.name))
+        return Empty()
+
+    async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> bytes:
+        job_id = named_job(request.name)
+        try:
+            async with asyncio.timeout(_patience(request)):
+                await self._until_ended(job_id, caller)
+        except TimeoutError:
+            pass
+        return await self._read(job_id, caller)
+
+    async def _read(self, job_id: str, caller: Caller) -> bytes:
+        return await self.queries.job(caller.owner, job_id, _encoded, full=False)
+
+    async def _until_ended(self, job_id: str, caller: Caller) -> None:
+        async with aclosing(self.watch.job(caller.owner, job_id, b"", Mode.LATEST)) as messages:
+            async for _ in messages:
+                pass  # the watch ends when the job does
+
+
+def _encoded(read: JobRead) -> bytes:
+    raw: bytes = operation(read.job).SerializeToString()
+    return raw
+
+
+def _fill(message: lro.Operation, read: JobRead) -> None:
+    check_job(read)
+    message.CopyFrom(operation(read.job))
+
+
+def _patience(request: lro.WaitOperationRequest) -> float:
+    """Return the seconds to wait: those that were asked for, at most LONGEST_WAIT, which also is what absence means."""
+    if not request.HasField("timeout"):
+        return LONGEST_WAIT / SECOND
+    checks = Checks()
+    micros = checks.micros("timeout", request.timeout, 0, 86_400 * SECOND)
+    checks.done()
+    return min(micros, LONGEST_WAIT) / SECOND

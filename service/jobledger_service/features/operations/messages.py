@@ -1,0 +1,101 @@
+"""Jobs as long-running operations: names, filters, and what an operation says of its job."""
+
+import re
+from typing import Final
+
+from google.longrunning import operations_pb2 as lro
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc import code_pb2, status_pb2
+from jobledger.v1 import chunk_pb2
+
+from jobledger_service.core.api import convert
+from jobledger_service.core.api.checks import JOB_ID, Checks
+from jobledger_service.core.api.list_requests import page_size
+from jobledger_service.core.ledger.read_ports import Listing
+from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.model.filter import JobFilter
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.states import ENDED, JobState
+from jobledger_service.transport.identity import Caller
+
+COLLECTION: Final = "operations"
+_STATE: Final = re.compile(r'(?:metadata\.)?state\s*=\s*"?([A-Z]+)"?')
+_DONE: Final = re.compile(r"done\s*=\s*(true|false)")
+RULE: Final = "is not a filter: it is empty, done=true, done=false, or state=STATE, several joined by OR"
+
+
+def name_of(job_id: str) -> str:
+    """Return the name of the operation that a job is."""
+    return f"{COLLECTION}/{job_id}"
+
+
+def job_id_of(name: str) -> str:
+    """Return the job that an operation is; raises InvalidField."""
+    collection, _, job_id = name.partition("/")
+    if collection != COLLECTION or not JOB_ID.fullmatch(job_id):
+        raise InvalidField(("name", f"{name[:200]!r} is not {COLLECTION}/JOB_ID"))
+    return job_id
+
+
+def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
+    """Return what ListOperations asks for: the newest first."""
+    checks = Checks()
+    if request.name not in ("", COLLECTION):
+        checks.fault("name", f"{request.name[:200]!r} is not {COLLECTION!r}")
+    limit = page_size(checks, request.page_size, default=20, most=500)
+    states = _states(request.filter.strip())
+    if states is None:
+        checks.fault("filter", f"{request.filter[:200]!r} {RULE}")
+    checks.done()
+    wanted = JobFilter(owner=caller.owner, states=states or frozenset())
+    return Listing(wanted, limit=limit, copies=COPIES)
+
+
+def _states(text: str) -> frozenset[JobState] | None:
+    """Return the states that a filter names, all for an empty one; None when it is no filter."""
+    if not text:
+        return frozenset()
+    if done := _DONE.fullmatch(text):
+        return ENDED if done[1] == "true" else frozenset(JobState) - ENDED
+    named = [_STATE.fullmatch(part.strip()) for part in re.split(r"\bOR\b", text)]
+    names = {match[1] for match in named if match}
+    if not all(named) or not names <= set(JobState):
+        return None
+    return frozenset(map(JobState, names))
+
+
+COPIES: Final = 2
+"""Times that an operation holds its job: as its metadata, and as its response."""
+
+
+def operation(job: Job) -> lro.Operation:
+    """Return a job as an operation: its metadata is the job; done when the job has ended."""
+    message = convert.job(job)
+    shown = lro.Operation(name=name_of(job.spec.job_id), metadata=_packed(message), done=job.ended)
+    match job.state:
+        case JobState.COMPLETED:
+            shown.response.Pack(message)
+        case JobState.FAILED:
+            shown.error.CopyFrom(_failure(message.error))
+        case JobState.CANCELLED:
+            reason = job.cancel_reason or "the job was cancelled"
+            shown.error.CopyFrom(status_pb2.Status(code=code_pb2.CANCELLED, message=reason))
+    return shown
+
+
+def unreadable_operation(job_id: str) -> lro.Operation:
+    """Return the operation of a job that cannot be shown: its name alone, not done, as nobody can tell."""
+    return lro.Operation(name=name_of(job_id))
+
+
+def _failure(error: chunk_pb2.WorkError) -> status_pb2.Status:
+    """Return why a job failed: the code of the work is its own, so that of the status is UNKNOWN."""
+    message = f"{error.code}: {error.message}" if error.message else error.code
+    return status_pb2.Status(code=code_pb2.UNKNOWN, message=message, details=[_packed(error)])
+
+
+def _packed(message: Message) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,1 @@
+"""Deletes what is kept only for a time."""

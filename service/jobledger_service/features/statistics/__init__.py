@@ -1,0 +1,1 @@
+"""Figures of jobs by kind, state and hour."""

@@ -1,0 +1,102 @@
+"""Figures as messages of the contract."""
+
+from typing import Final
+
+from jobledger.v1 import stats_pb2
+from jobledger.v1.filter_pb2 import TimeRange
+
+from jobledger_service.core.api.convert import MICROS, timestamp
+from jobledger_service.core.ledger.statistics import Figures, KindFigures, StatsQuery
+from jobledger_service.core.model.activity import RUNS_ENDED, Activity, Durations
+from jobledger_service.core.model.rollup import HOUR, Measure, clamped
+from jobledger_service.core.model.states import JobState
+
+from .requests import numbers
+
+MOST_KINDS: Final = 1_000
+
+
+def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStatsResponse:
+    """Return the reply to a query at the time `now`, in microseconds."""
+    total = KindFigures()
+    for one in figures.kinds.values():
+        total.add(one)
+    kinds = sorted(kind for kind, one in figures.kinds.items() if one)
+    return stats_pb2.GetJobStatsResponse(
+        time_range=TimeRange(
+            start_time=timestamp(query.hours.start * HOUR), end_time=timestamp(query.hours.stop * HOUR)
+        ),
+        total=_stats(total, query.hours, now),
+        kinds=[
+            stats_pb2.KindStats(kind=kind, stats=_stats(figures.kinds[kind], query.hours, now))
+            for kind in kinds[:MOST_KINDS]
+        ],
+        omitted_kinds=len(kinds[MOST_KINDS:]),
+        series=_series(query, figures, now),
+    )
+
+
+def _series(query: StatsQuery, figures: Figures, now: int) -> list[stats_pb2.StatsPoint]:
+    """Return all points of the span, also those in which nothing happened."""
+    points = []
+    for number in numbers(query.hours, query.step) if query.step else ():
+        first = number * query.step
+        hours = range(max(first, query.hours.start), min(first + query.step, query.hours.stop))
+        activity = _activity(figures.points.get(number, Activity()), hours, now)
+        points.append(stats_pb2.StatsPoint(start_time=timestamp(first * HOUR), activity=activity))
+    return points
+
+
+def _stats(figures: KindFigures, hours: range, now: int) -> stats_pb2.JobStats:
+    oldest, jobs = figures.oldest_queued, figures.jobs
+    counts = stats_pb2.JobCounts(
+        queued=jobs.get(JobState.QUEUED, 0),
+        running=jobs.get(JobState.RUNNING, 0),
+        cancelling=jobs.get(JobState.CANCELLING, 0),
+        completed=jobs.get(JobState.COMPLETED, 0),
+        failed=jobs.get(JobState.FAILED, 0),
+        cancelled=jobs.get(JobState.CANCELLED, 0),
+        chunks_pending=figures.chunks_pending,
+        chunks_processing=figures.chunks_processing,
+        oldest_queued_time=None if oldest is None else timestamp(oldest),
+        oldest_queued_seconds=None if oldest is None else max(now - oldest, 0) / MICROS,
+    )
+    return stats_pb2.JobStats(now=counts, activity=_activity(figures.activity, hours, now))
+
+
+def _activity(activity: Activity, hours: range, now: int) -> stats_pb2.JobActivity:
+    completed, failed = activity.count(Measure.COMPLETED), activity.count(Measure.FAILED)
+    items = clamped(activity.total(Measure.CHUNKS))
+    passed = min(hours.stop * HOUR, now) - hours.start * HOUR
+    return stats_pb2.JobActivity(
+        created=activity.count(Measure.CREATED),
+        started=activity.count(Measure.STARTED),
+        completed=completed,
+        failed=failed,
+        cancelled=activity.count(Measure.CANCELLED),
+        success_rate=completed / (completed + failed) if completed + failed else None,
+        processing=_durations(activity.durations(*RUNS_ENDED)),
+        waiting=_durations(activity.durations(Measure.STARTED)),
+        chunks_completed=activity.count(Measure.CHUNKS),
+        items_completed=items,
+        items_per_second=items * MICROS / passed if passed > 0 else 0.0,
+        artifacts=activity.count(Measure.ARTIFACTS),
+        artifact_bytes=clamped(activity.total(Measure.ARTIFACTS)),
+        job_retries=activity.count(Measure.JOB_RETRIES),
+        failed_attempts=activity.count(Measure.FAILED_ATTEMPTS),
+    )
+
+
+def _durations(durations: Durations) -> stats_pb2.DurationStats:
+    count = durations.count
+    if not count:
+        return stats_pb2.DurationStats()
+    p50, p95, p99 = durations.percentiles(50, 95, 99)
+    return stats_pb2.DurationStats(
+        count=count,
+        total_seconds=durations.total / MICROS,
+        mean_seconds=durations.total / count / MICROS,
+        p50_seconds=p50 / MICROS,
+        p95_seconds=p95 / MICROS,
+        p99_seconds=p99 / MICROS,
+    )

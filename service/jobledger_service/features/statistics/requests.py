@@ -1,0 +1,55 @@
+"""The request for statistics: kinds, whole hours, and the step of a series."""
+
+from typing import Final
+
+from jobledger.v1 import filter_pb2, stats_pb2
+
+from jobledger_service.core.api.checks import Checks
+from jobledger_service.core.api.owners import owner_of
+from jobledger_service.core.ledger.statistics import StatsQuery
+from jobledger_service.core.model.rollup import HOUR
+from jobledger_service.transport.identity import Caller
+
+DAY_HOURS: Final = 24
+MOST_POINTS: Final = 2_000
+_LAST_HOUR: Final = 253_402_297_200 * 1_000_000
+_STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR: 1, stats_pb2.STATS_STEP_DAY: DAY_HOURS}
+
+
+def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> StatsQuery:
+    """Return what GetJobStats asks for at the time `now`, in microseconds."""
+    checks = Checks()
+    checks.count("kinds", len(request.kinds), 100)
+    for index, kind in enumerate(request.kinds):
+        checks.kind(f"kinds[{index}]", kind)
+    owner = owner_of(checks, "owner", request.owner, caller, "GetJobStats")
+    step = _STEPS.get(request.step)
+    if step is None:
+        checks.fault("step", f"{request.step} is not a step: HOUR, DAY, or UNSPECIFIED for no series")
+    hours = _hours(checks, request.time_range, now)
+    if step and (points := len(numbers(hours, step))) > MOST_POINTS:
+        checks.fault("step", f"makes {points} points of this time_range, more than {MOST_POINTS}")
+    checks.done()
+    return StatsQuery(owner, tuple(dict.fromkeys(request.kinds)), hours, step or 0, request.include_service_jobs)
+
+
+def numbers(hours: range, step: int) -> range:
+    """Return the numbers of the points of a span."""
+    return range(hours.start // step, -(-hours.stop // step))
+
+
+def _hours(checks: Checks, span: filter_pb2.TimeRange, now: int) -> range:
+    """Return the whole hours of a span: up to now, and from 24 hours before its end, unless it says otherwise."""
+    end = _time(checks, "time_range.end_time", span) if span.HasField("end_time") else now
+    start = _time(checks, "time_range.start_time", span) if span.HasField("start_time") else end - DAY_HOURS * HOUR
+    if end <= start:
+        late = "ends before it starts" if span.HasField("end_time") else "starts in the future, and has no end_time"
+        checks.fault("time_range", late)
+    return range(max(start // HOUR, 0), -(-end // HOUR))
+
+
+def _time(checks: Checks, field: str, span: filter_pb2.TimeRange) -> int:
+    time = checks.time(field, getattr(span, field.rpartition(".")[2]))
+    if not 0 <= time <= _LAST_HOUR:
+        checks.fault(field, "is not within 1970-01-01T00:00:00Z to 9999-12-31T23:00:00Z")
+    return time

@@ -1,0 +1,1 @@
+"""Who called what, and how often, by day."""

@@ -1,0 +1,58 @@
+"""Usage in the database: sums by day, owner, key and method."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import BigInteger, cast, delete, func, select, tuple_
+
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.tables import usage
+from jobledger_service.transport.usage import Tally, UsageRow
+
+from .queries import DIMENSIONS, UsageQuery
+
+SUMS = ("calls", "errors", "received", "sent", "micros")
+
+
+class SqlUsageStore:
+    """Where usage is kept."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        new = database.dialect.insert_or(usage)
+        self._add = new.on_conflict_do_update(
+            index_elements=DIMENSIONS, set_={name: usage.c[name] + new.excluded[name] for name in SUMS}
+        )
+
+    def add(self, rows: Sequence[UsageRow]) -> None:
+        """Add to the sums, in the order of their keys, so that servers that do so together do not wait in a circle."""
+        values = sorted(
+            (row.day, row.owner, row.key_id, row.method, *(getattr(row.tally, name) for name in SUMS)) for row in rows
+        )
+        with self._database.write() as connection:
+            connection.execute(self._add, [dict(zip((*DIMENSIONS, *SUMS), one, strict=True)) for one in values])
+
+    def forget(self, before: str) -> None:
+        """Forget the days before one."""
+        with self._database.write() as connection:
+            connection.execute(delete(usage).where(usage.c.day < before))
+
+    def sums(self, query: UsageQuery, after: Sequence[str] | None, limit: int) -> list[UsageRow]:
+        """Return sums after a place, which has a value for each dimension of the query, in their order."""
+        by = [usage.c[name] for name in query.by]
+        summed = [cast(func.sum(usage.c[name]), BigInteger) for name in SUMS]
+        wanted = select(*by, *summed).group_by(*by).order_by(*by).limit(limit)
+        conditions = (
+            (query.start_day, usage.c.day >= query.start_day),
+            (query.end_day, usage.c.day <= query.end_day),
+            (query.owner, usage.c.owner == query.owner),
+            (query.key_id, usage.c.key_id == query.key_id),
+        )
+        wanted = wanted.where(*(condition for given, condition in conditions if given))
+        if after is not None:
+            wanted = wanted.where(tuple_(*by) > tuple_(*after))
+        with self._database.read() as connection:
+            rows = connection.execute(wanted).all()
+        nothing = dict.fromkeys(DIMENSIONS, "")
+        return [
+            UsageRow(**nothing | dict(zip(query.by, row, strict=False)), tally=Tally(*row[len(by) :])) for row in rows
+        ]

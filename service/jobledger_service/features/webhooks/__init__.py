@@ -1,0 +1,1 @@
+"""Events of jobs, delivered to HTTP endpoints."""

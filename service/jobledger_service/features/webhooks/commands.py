@@ -1,0 +1,173 @@
+"""What callers do with webhooks."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, cast
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
+from jobledger_service.core.model.states import DeliveryState, WebhookState
+
+from .deliveries import Attempt, Delivery, parse_delivery_id
+from .ports import DeliveryStore, Post, SecretCipher, UnreadableSecretError, WebhookCodec, WebhookStore
+from .rules import MAX_WEBHOOKS, Secret, Webhook, WebhookUpdate, percents_of, rotate, update, webhook_key
+
+log = logging.getLogger(__name__)
+
+AT_ONCE: Final = 1_000
+"""Deliveries that one transaction removes or makes to go again."""
+
+
+class NewWebhook(Struct, frozen=True):
+    """What a webhook is created from."""
+
+    owner: str
+    fields: WebhookUpdate
+    request_id: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Reads and writes of webhooks; `new_secret` makes a secret, `news` is called when deliveries may be due."""
+
+    store: WebhookStore
+    kept: DeliveryStore
+    queries: Queries
+    committer: Committer
+    codec: WebhookCodec
+    post: Post
+    clock: Clock
+    new_id: Callable[[], str]
+    new_secret: Callable[[], str]
+    cipher: SecretCipher
+    news: Callable[[], None]
+
+    async def create(self, new: NewWebhook) -> tuple[Webhook, str, bool]:
+        """Return the webhook, its secret if it may be shown, and whether it is new.
+
+        Raises RequestIdReused, TooManyWebhooks.
+        """
+        now, fields = self.clock(), new.fields
+        made = Webhook(
+            owner=new.owner,
+            webhook_id=self.new_id(),
+            url=fields.url,
+            secrets=(Secret(self.cipher.seal(self.new_secret()), now),),
+            create_time=now,
+            update_time=now,
+            event_types=fields.event_types,
+            percents=percents_of(fields.event_types, fields.percents),
+            kinds=fields.kinds,
+            labels=fields.labels,
+            description=fields.description,
+            state=WebhookState.DISABLED if fields.disabled else WebhookState.ACTIVE,
+            state_time=now,
+            request_id=new.request_id,
+            fingerprint=new.fingerprint,
+        )
+        webhook = await self.committer.maintain(partial(self.store.create, made, MAX_WEBHOOKS))
+        if webhook.fingerprint != new.fingerprint:
+            raise RequestIdReused(new.request_id, webhook.webhook_id, "webhook")
+        self.news()
+        return webhook, self._shown(webhook, now), webhook.webhook_id == made.webhook_id
+
+    def _shown(self, webhook: Webhook, now: int) -> str:
+        kept = webhook.shown_secret(now)
+        try:
+            return self.cipher.open(kept) if kept else ""
+        except UnreadableSecretError as error:
+            log.warning("the secret of webhook %s is not shown: %s", webhook.webhook_id, error)
+            return ""
+
+    async def get(self, owner: str, webhook_id: str) -> Webhook:
+        """Return a webhook; raises WebhookNotFound."""
+        webhook = await self.queries.run_for(owner, self.store.find, webhook_key(owner, webhook_id))
+        if webhook is None:
+            raise WebhookNotFound(webhook_id)
+        return webhook
+
+    async def list(self, owner: str, limit: int, page_token: str) -> tuple[Sequence[Webhook], str]:
+        """Return a page of an owner's webhooks, oldest first, and the token of the next; raises PageTokenInvalid."""
+        mark = request_mark("webhooks", owner)
+        place = self.queries.tokens.parse(page_token, mark, str)
+        after = cast("str", place[0]) if place else ""
+        found = await self.queries.run_for(owner, self.store.of_owner, owner, after, limit + 1)
+        page = found[:limit]
+        return page, self.queries.tokens.encode(mark, page[-1].webhook_id) if len(found) > limit else ""
+
+    async def update(self, owner: str, webhook_id: str, new: WebhookUpdate) -> Webhook:
+        """Return the webhook with the named fields changed; raises WebhookNotFound, InvalidField."""
+        now = self.clock()
+        return await self._change(owner, webhook_id, lambda webhook: update(webhook, new, now), now)
+
+    async def rotate(self, owner: str, webhook_id: str, overlap: int) -> tuple[Webhook, str]:
+        """Return the webhook and its new secret; raises WebhookNotFound."""
+        now, secret = self.clock(), self.new_secret()
+        kept = self.cipher.seal(secret)
+        return await self._change(owner, webhook_id, lambda one: rotate(one, kept, overlap, now), now), secret
+
+    async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
+        key = webhook_key(owner, webhook_id)
+        webhook = await self.committer.maintain(partial(self.store.change, key, decide, now))
+        if webhook is None:
+            raise WebhookNotFound(webhook_id)
+        self.news()
+        return webhook
+
+    async def delete(self, owner: str, webhook_id: str) -> None:
+        """Remove a webhook and its deliveries, in steps, so that no caller waits long; raises WebhookNotFound."""
+        gone: bool | None = False
+        while not gone:
+            gone = await self.committer.maintain(
+                partial(self.store.delete, webhook_key(owner, webhook_id), AT_ONCE), AT_ONCE
+            )
+            if gone is None:
+                raise WebhookNotFound(webhook_id)
+
+    async def deliveries(
+        self, owner: str, webhook_id: str, states: frozenset[DeliveryState], limit: int, page_token: str
+    ) -> tuple[Sequence[Delivery], str]:
+        """Return a page of deliveries, newest first, and the token of the next.
+
+        Raises WebhookNotFound, PageTokenInvalid.
+        """
+        webhook = await self.get(owner, webhook_id)
+        mark = request_mark("deliveries", webhook.key, states)
+        place = cast("tuple[int, int] | None", self.queries.tokens.parse(page_token, mark, int, int))
+        read = await self.queries.run_for(owner, self.kept.deliveries, webhook.key, states, place, limit)
+        return read.deliveries, self.queries.tokens.encode(mark, *read.last) if read.last else ""
+
+    async def redeliver_one(self, owner: str, webhook_id: str, delivery: str) -> int:
+        """Make one delivery go again; return 1. Raises WebhookNotFound, DeliveryNotFound."""
+        webhook = await self.get(owner, webhook_id)
+        place = parse_delivery_id(delivery, webhook_id)
+        again = partial(self.kept.redeliver_one, webhook.key, place or (0, 0), self.clock())
+        if place is None or not await self.committer.maintain(again):
+            raise DeliveryNotFound(webhook_id, delivery)
+        self.news()
+        return 1
+
+    async def redeliver(self, owner: str, webhook_id: str, since: int, states: frozenset[DeliveryState]) -> int:
+        """Make all deliveries since a position go again, in steps; return how many. Raises WebhookNotFound."""
+        webhook, count, now = await self.get(owner, webhook_id), 0, self.clock()
+        place: tuple[int, int] | None = (since, -1)
+        while place is not None:
+            step = partial(self.kept.redeliver, webhook.key, states, place, AT_ONCE, now)
+            changed, place = await self.committer.maintain(step, AT_ONCE)
+            count += changed
+            self.news()
+        return count
+
+    async def ping(self, owner: str, webhook_id: str) -> Attempt:
+        """Post a test event once, and return what happened; raises WebhookNotFound."""
+        webhook, now = await self.get(owner, webhook_id), self.clock()
+        body = self.codec.ping(webhook, now)
+        return await self.post(webhook.url, webhook.signing(now), f"{webhook_id}_ping_{self.new_id()}", body)

@@ -1,0 +1,57 @@
+"""What an event of the ledger tells a webhook: none, one or several types, in the order in which they happened."""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Final
+
+from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.model.states import JobState
+
+
+class WebhookEventType(StrEnum):
+    """What happened to a job, as the body of a delivery says it."""
+
+    JOB_CREATED = "job.created"
+    JOB_STARTED = "job.started"
+    JOB_PROGRESS = "job.progress"
+    JOB_COMPLETED = "job.completed"
+    JOB_FAILED = "job.failed"
+    JOB_CANCELLED = "job.cancelled"
+    JOB_RETRIED = "job.retried"
+    JOB_DELETED = "job.deleted"
+
+
+DEFAULT_EVENT_TYPES: Final = tuple(one for one in WebhookEventType if one is not WebhookEventType.JOB_PROGRESS)
+DEFAULT_PERCENTS: Final = (25, 50, 75)
+
+_OF_CHANGE: Final = {
+    ChangeType.CREATED: WebhookEventType.JOB_CREATED,
+    ChangeType.RETRIED: WebhookEventType.JOB_RETRIED,
+    ChangeType.DELETED: WebhookEventType.JOB_DELETED,
+}
+_OF_STATE: Final = {
+    JobState.RUNNING: WebhookEventType.JOB_STARTED,
+    JobState.COMPLETED: WebhookEventType.JOB_COMPLETED,
+    JobState.FAILED: WebhookEventType.JOB_FAILED,
+    JobState.CANCELLED: WebhookEventType.JOB_CANCELLED,
+}
+
+
+def event_types(changes: Sequence[Change], *, progressed: bool) -> list[WebhookEventType]:
+    """Return what the changes of one event tell; progress comes before the end of the job, and else last."""
+    found: list[WebhookEventType] = []
+    for change in changes:
+        entered = change.to_state if change.to_state != change.from_state else None
+        told = _OF_CHANGE.get(change.type) or (_OF_STATE.get(entered) if entered else None)
+        if told is not None:
+            found.append(told)
+    if progressed:
+        ends = (WebhookEventType.JOB_COMPLETED, WebhookEventType.JOB_FAILED, WebhookEventType.JOB_CANCELLED)
+        place = next((n for n, told in enumerate(found) if told in ends), len(found))
+        found.insert(place, WebhookEventType.JOB_PROGRESS)
+    return found
+
+
+def reached(percents: Sequence[int], before: float, after: float) -> list[int]:
+    """Return the percents that a job reached by going from one to another: all that it passed, together."""
+    return [percent for percent in percents if before < percent <= after]

@@ -1,0 +1,211 @@
+"""Posts deliveries: signed as Standard Webhooks says, to addresses that were checked, without following redirects."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import certifi
+import httpcore
+from standardwebhooks import Webhook
+
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.model.limits import SECOND
+
+from .addresses import RefusedAddressError, UnknownHostError, addresses_of
+from .deliveries import OK, Attempt
+from .name_lookups import NameLookups
+from .ports import UnreadableSecretError
+
+log = logging.getLogger(__name__)
+
+MOST_READ: Final = 64 * 1024
+"""Bytes of an answer that are read, to use its connection again; one that goes on is hung up on."""
+REDIRECTS: Final = range(300, 400)
+MOST_TOLD: Final = 200
+DAY: Final = 86_400
+
+
+class Connection(httpcore.AsyncNetworkStream):
+    """A connection that may be lost at any moment.
+
+    anyio cannot say anything of a socket that uvloop has closed, and raises AttributeError. Here that is the answer
+    of a connection at its end, so that the failure is the receiver's, and a kept connection is not used again.
+    """
+
+    def __init__(self, inner: httpcore.AsyncNetworkStream) -> None:
+        self._inner = inner
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  the form of a stream
+        """Read up to so many bytes; none at the end."""
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  the form of a stream
+        """Write all of it."""
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close it."""
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  the form of a stream
+    ) -> httpcore.AsyncNetworkStream:
+        """Go on with TLS."""
+        return Connection(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  the form of a stream
+        """Tell what httpcore asks: whether it is TLS, and whether there is something to read, which an end is too."""
+        try:
+            return self._inner.get_extra_info(info)
+        except AttributeError:
+            return True if info == "is_readable" else None
+
+
+class CheckedBackend(httpcore.AsyncNetworkBackend):
+    """Resolves a host once, checks every address, and connects to the very addresses that it checked.
+
+    TLS is still for the name of the host, as is the header Host, for httpcore takes both from the URL.
+    """
+
+    def __init__(self, lookups: NameLookups, *, allow_private: bool) -> None:
+        self._inner = httpcore.AnyIOBackend()
+        self._lookups = lookups
+        self._allow_private = allow_private
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  the form of a backend
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first address that answers; raises UnknownHostError, RefusedAddressError, ConnectError."""
+        addresses = await addresses_of(self._lookups, host, port, allow_private=self._allow_private)
+        for address in addresses[:-1]:
+            try:
+                return await self._connect(address, port, timeout, local_address, socket_options)
+            except httpcore.ConnectError:
+                continue
+        return await self._connect(addresses[-1], port, timeout, local_address, socket_options)
+
+    async def _connect(self, *where: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401  as connect_tcp has it
+        return Connection(await self._inner.connect_tcp(*where))
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        await self._inner.sleep(seconds)
+
+
+class HttpPost:
+    """Posts deliveries over connections that are kept for a while; `timeout` is for a whole attempt, in seconds.
+
+    `unseal` returns a secret of what is kept of it, or raises UnreadableSecretError.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        unseal: Callable[[str], str],
+        lookups: NameLookups,
+        *,
+        timeout: float,
+        connections: int,
+        allow_http: bool,
+        allow_private: bool,
+    ) -> None:
+        self._clock = clock
+        self._unseal = unseal
+        self._timeout = timeout
+        self._schemes = {"https", "http"} if allow_http else {"https"}
+        trusted = ssl.create_default_context()
+        trusted.load_verify_locations(certifi.where())
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=trusted,
+            max_connections=connections,
+            keepalive_expiry=30,
+            network_backend=CheckedBackend(lookups, allow_private=allow_private),
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._pool.aclose()
+
+    async def __call__(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Attempt:
+        """Post a body, signed, and return what happened; never raises for what a receiver or the network does."""
+        begun = self._clock()
+        status, retry_after, error = None, 0, ""
+        try:
+            headers = signed([self._unseal(one) for one in secrets], message_id, begun, body)
+            status, retry_after = await self._exchange(url, headers, body)
+            error = _failure(status)
+        except Exception as raised:  # noqa: BLE001  whatever it is, the attempt has failed
+            error = self._sentence(raised)
+        return Attempt(begun, self._clock() - begun, status, error, retry_after)
+
+    async def _exchange(self, url: str, headers: dict[str, str], body: bytes) -> tuple[int, int]:
+        if urlsplit(url).scheme not in self._schemes:
+            raise httpcore.UnsupportedProtocol("http is not allowed here")
+        async with (
+            asyncio.timeout(self._timeout),
+            self._pool.stream("POST", url, headers=list(headers.items()), content=body) as response,
+        ):
+            read = 0
+            async for part in response.aiter_stream():
+                read += len(part)
+                if read > MOST_READ:
+                    break
+            asked = [value for name, value in response.headers if name.lower() == b"retry-after"]
+            return response.status, retry_after(asked[0], self._clock()) if asked else 0
+
+    def _sentence(self, error: Exception) -> str:
+        match error:
+            case TimeoutError() | httpcore.TimeoutException():
+                return f"there was no answer within {self._timeout:g} s"
+            case UnreadableSecretError():
+                return f"the service cannot read this webhook's secret: {error}"
+            case RefusedAddressError() | UnknownHostError() | httpcore.UnsupportedProtocol():
+                return str(error)
+            case httpcore.NetworkError() | OSError():
+                return f"the connection failed: {error}"[:MOST_TOLD]
+            case httpcore.ProtocolError():
+                return f"the answer is not one of HTTP: {error}"[:MOST_TOLD]
+        log.error("a delivery fails for a reason that is not the receiver's", exc_info=error)
+        return "the service failed at this attempt"
+
+
+def signed(secrets: Sequence[str], message_id: str, now: int, body: bytes) -> dict[str, str]:
+    """Return the headers of a delivery: one signature for each secret, as is right while secrets are rotated."""
+    moment = datetime.fromtimestamp(now // SECOND, UTC)
+    signatures = [Webhook(secret).sign(message_id, moment, body.decode()) for secret in secrets]
+    return {
+        "content-type": "application/json",
+        "user-agent": "jobledger",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(now // SECOND),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _failure(status: int) -> str:
+    if status in OK:
+        return ""
+    return f"answered {status}; redirects are not followed" if status in REDIRECTS else f"answered {status}"
+
+
+def retry_after(header: bytes, now: int) -> int:
+    """Return the wait that a Retry-After asks for, in microseconds, at most a day; 0 when it asks for none."""
+    text = header.decode("latin-1").strip()
+    try:
+        seconds = int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - now / SECOND
+    except (ValueError, OverflowError):
+        return 0
+    return round(max(0, min(seconds, DAY)) * SECOND)

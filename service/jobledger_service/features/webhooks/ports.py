@@ -1,0 +1,235 @@
+"""What webhooks need of the rooms around the ledger."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.model.change import Change
+from jobledger_service.core.model.states import DeliveryState
+
+from .deliveries import Attempt, Delivery
+from .event_types import WebhookEventType
+from .rules import Missed, Webhook, owner_of
+
+
+class Happening(Struct, frozen=True):
+    """An event as webhooks see it; `message` is for `WebhookCodec.body` alone."""
+
+    position: int
+    job_key: str
+    owner: str
+    kind: str
+    labels: Mapping[str, str]
+    percent: float
+    revision: int
+    changes: Sequence[Change]
+    message: object
+
+
+class WebhookCodec(Protocol):
+    """Reads stored events, and makes the bodies of deliveries."""
+
+    def read(self, row: EventRow) -> Happening:
+        """Return what a stored event says."""
+
+    def percent(self, message: bytes) -> float:
+        """Return how far its job was after a stored event, 0 to 100."""
+
+    def body(self, event_type: WebhookEventType, happening: Happening, percents: Sequence[int]) -> bytes:
+        """Return the body of a delivery: JSON in UTF-8."""
+
+    def unreadable(self, event_type: WebhookEventType, row: EventRow) -> bytes:
+        """Return the body of a delivery of an event that cannot be shown: where it is, without its job."""
+
+    def ping(self, webhook: Webhook, now: int) -> bytes:
+        """Return the body of a ping."""
+
+
+class Draft(Struct, frozen=True):
+    """A delivery that is about to be recorded, with its body."""
+
+    delivery: Delivery
+    body: bytes
+
+
+class Filled(Struct, frozen=True):
+    """What was read of the ledger for webhooks: everything after `since`, the recorded place, through `through`.
+
+    `trimmed` is the newest position that was gone before it could be read, None when there was all.
+    """
+
+    since: int
+    through: int
+    trimmed: int | None
+    drafts: Sequence[Draft]
+
+
+class Claimed(Struct, frozen=True):
+    """A delivery to attempt, until its lease ends; `first` is when its first attempt of this round began.
+
+    `tries` counts the failed attempts of this round; `fence` tells this attempt from later ones of the delivery.
+    """
+
+    webhook_key: str
+    webhook_id: str
+    position: int
+    ordinal: int
+    job_key: str
+    url: str
+    secrets: Sequence[str]
+    body: bytes
+    attempts: Sequence[Attempt]
+    tries: int
+    first: int | None
+    fence: int
+
+
+class Finished(Struct, frozen=True):
+    """What came of an attempt: the state of the delivery, and when it is tried again while it is PENDING."""
+
+    claimed: Claimed
+    attempt: Attempt
+    state: DeliveryState
+    next_attempt_time: int | None
+
+
+class Place(Struct, frozen=True):
+    """Where webhooks stand: the position through which events are recorded, and whether there are webhooks at all."""
+
+    position: int
+    any: bool
+
+
+class Room(Struct, frozen=True):
+    """How many deliveries a process may take: in all, and of one webhook; `busy` counts those it has by webhook."""
+
+    total: int
+    of_one: int
+    busy: Mapping[str, int]
+
+    def busy_owners(self) -> Counter[str]:
+        """Return how many deliveries it has, by owner."""
+        busy = Counter[str]()
+        for key, count in self.busy.items():
+            busy[owner_of(key)] += count
+        return busy
+
+    def share(self, owners: int) -> int:
+        """Return how many each of so many owners may have: an equal part of all, rounded up."""
+        return -(-(self.total + sum(self.busy.values())) // max(owners, 1))
+
+
+class WebhookStore(Protocol):
+    """Webhooks, and how far the ledger was read for them.
+
+    Writing methods are called on the writer's thread; each is one transaction. Every method raises StoreUnavailable.
+    """
+
+    def find(self, key: str) -> Webhook | None:
+        """Return a webhook."""
+
+    def of_owner(self, owner: str, after: str, limit: int) -> list[Webhook]:
+        """Return an owner's webhooks with ids above `after`, by id."""
+
+    def all_after(self, after: str, limit: int) -> list[Webhook]:
+        """Return webhooks of all owners with keys above `after`, by key."""
+
+    def recording(self, owners: Iterable[str]) -> list[Webhook]:
+        """Return the webhooks of these owners that record events."""
+
+    def create(self, webhook: Webhook, limit: int) -> Webhook:
+        """Add a webhook, told of what follows; return it, or the one that has its request_id.
+
+        Raises TooManyWebhooks when its owner has `limit` already.
+        """
+
+    def change(self, key: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook | None:
+        """Replace a webhook by what is decided over it, and let its deliveries wait or go accordingly."""
+
+    def delete(self, key: str, limit: int) -> bool | None:
+        """Remove at most `limit` deliveries, then the webhook; return whether it is gone, None when it never was."""
+
+    def place(self) -> Place:
+        """Return where webhooks stand."""
+
+    def event_before(self, job_key: str, position: int) -> bytes | None:
+        """Return the message of a job's last event before a position; None when there is none, or it was trimmed."""
+
+    def fill(self, filled: Filled, missed: Missed | None, now: int) -> bool:
+        """Record deliveries and the place that was reached; False when another process was there before, or is now."""
+
+
+class DeliveriesRead(Struct, frozen=True):
+    """A page of deliveries, which may be short; `last` is the last place that was looked at, None on the last page."""
+
+    deliveries: Sequence[Delivery]
+    last: tuple[int, int] | None
+
+
+class DeliveryStore(Protocol):
+    """Deliveries. Called as WebhookStore is."""
+
+    def deliveries(
+        self, webhook_key: str, states: frozenset[DeliveryState], before: tuple[int, int] | None, limit: int
+    ) -> DeliveriesRead:
+        """Return deliveries before a place (position, ordinal), newest first, as many as fit into a reply."""
+
+    def is_due(self, now: int) -> bool:
+        """Return whether a delivery is to be attempted."""
+
+    def turn(
+        self,
+        finished: Sequence[Finished],
+        decide: Callable[[Webhook, Sequence[Finished]], Webhook],
+        room: Room,
+        now: int,
+        lease: int,
+    ) -> list[Claimed]:
+        """Note what came of attempts, let `decide` judge their webhooks, and claim what is due for `lease` µs."""
+
+    def release(self, claimed: Sequence[Claimed]) -> None:
+        """Give back deliveries whose attempt was broken off."""
+
+    def release_all(self) -> None:
+        """Give back what a process that is gone had claimed; only where no other process can claim."""
+
+    def redeliver_one(self, webhook_key: str, place: tuple[int, int], now: int) -> bool:
+        """Make a delivery PENDING, to go as soon as its job's earlier ones are done; False when there is none."""
+
+    def redeliver(
+        self, webhook_key: str, states: frozenset[DeliveryState], after: tuple[int, int], limit: int, now: int
+    ) -> tuple[int, tuple[int, int] | None]:
+        """Make deliveries after a place PENDING; return how many, and where to go on, None when there are no more."""
+
+    def trim_deliveries(self, before: int, limit: int, now: int) -> int:
+        """Let deliveries that wait since before a time die, and forget those that ended then, at most `limit` each."""
+
+
+class UnreadableSecretError(Exception):
+    """A secret that was sealed by a key which is not there; the text says why it cannot be read."""
+
+
+class SecretCipher(Protocol):
+    """How the database keeps secrets of webhooks."""
+
+    def seal(self, secret: str) -> str:
+        """Return what the database keeps of a secret."""
+
+    def open(self, kept: str) -> str:
+        """Return the secret of what the database keeps; raises UnreadableSecretError."""
+
+    def is_current(self, kept: str) -> bool:
+        """Whether a secret is kept as `seal` would keep it now."""
+
+
+class Post(Protocol):
+    """Posts deliveries."""
+
+    async def __call__(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Attempt:
+        """Post a body, signed, and return what happened; never raises for what a receiver or the network does.
+
+        The secrets are as they are kept; one that cannot be read is a failed attempt.
+        """

@@ -1,0 +1,197 @@
+"""Requests of WebhookService as values of the domain."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from jobledger.v1 import webhook_pb2
+from jobledger.v1 import webhook_service_pb2 as api
+
+from jobledger_service.core.api.checks import Checks, shown
+from jobledger_service.core.api.job_requests import fingerprint, request_id
+from jobledger_service.core.api.list_requests import labels, states
+from jobledger_service.core.model import limits
+from jobledger_service.core.model.states import DeliveryState
+from jobledger_service.transport.identity import Caller
+
+from .commands import NewWebhook
+from .event_types import DEFAULT_EVENT_TYPES, WebhookEventType
+from .rules import WebhookUpdate
+
+DAY: Final = 86_400 * limits.SECOND
+WEBHOOK_ID: Final = re.compile(r"[0-9a-f-]{1,64}")
+HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
+MOST_PERCENTS: Final = 20
+WEB_PORTS: Final = (None, 80, 443)
+FREE_PORTS: Final = 1_024
+MAX_POSITION: Final = 2**63 - 1
+UPDATABLE: Final = ("url", "event_types", "progress_percents", "kinds", "labels", "description", "disabled")
+
+EVENT_TYPES: Final = {
+    one: webhook_pb2.WebhookEventType.Value(f"WEBHOOK_EVENT_TYPE_{one.name}") for one in WebhookEventType
+}
+EVENT_TYPES_BY_NUMBER: Final[dict[int, WebhookEventType]] = {number: one for one, number in EVENT_TYPES.items()}
+STATES: Final = {
+    state: webhook_pb2.WebhookDeliveryState.Value(f"WEBHOOK_DELIVERY_STATE_{state}") for state in DeliveryState
+}
+STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {number: state for state, number in STATES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the operator allows in URLs."""
+
+    allow_http: bool
+
+
+def create_webhook(request: api.CreateWebhookRequest, caller: Caller, given: Given) -> NewWebhook:
+    """Return what CreateWebhook asks for."""
+    checks = Checks()
+    request_id(checks, request.request_id)
+    _check_url(checks, request.url, given)
+    fields = _fields(checks, request, frozenset(UPDATABLE))
+    if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields.event_types:
+        checks.fault("progress_percents", "are given without JOB_PROGRESS among event_types")
+    checks.done()
+    return NewWebhook(caller.owner, fields, request.request_id, fingerprint(request, but=["request_id"]))
+
+
+def update_webhook(request: api.UpdateWebhookRequest, given: Given) -> tuple[str, WebhookUpdate]:
+    """Return the webhook that UpdateWebhook names, and what to change."""
+    checks = Checks()
+    _check_id(checks, request.webhook_id)
+    named = frozenset(request.update_mask.paths)
+    if not named:
+        checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
+    for name in sorted(named.difference(UPDATABLE)):
+        checks.fault("update_mask", f"{name!r} cannot be updated, only {', '.join(UPDATABLE)}")
+    if "url" in named:
+        _check_url(checks, request.url, given)
+    new = _fields(checks, request, named)
+    checks.done()
+    return request.webhook_id, new
+
+
+def _fields(checks: Checks, request: Any, named: frozenset[str]) -> WebhookUpdate:  # noqa: ANN401  two messages have them
+    checks.count("kinds", len(request.kinds), 100)
+    for index, kind in enumerate(request.kinds):
+        checks.kind(f"kinds[{index}]", kind)
+    checks.at_most("description", request.description, 1_024)
+    return WebhookUpdate(
+        fields=frozenset("percents" if name == "progress_percents" else name for name in named),
+        url=request.url,
+        event_types=_event_types(checks, request.event_types),
+        percents=_percents(checks, request.progress_percents),
+        kinds=tuple(dict.fromkeys(request.kinds)),
+        labels=labels(checks, "labels", request.labels),
+        description=request.description,
+        disabled=request.disabled,
+    )
+
+
+def _event_types(checks: Checks, given: Iterable[int]) -> tuple[WebhookEventType, ...]:
+    found = []
+    for index, number in enumerate(given):
+        if number in EVENT_TYPES_BY_NUMBER:
+            found.append(EVENT_TYPES_BY_NUMBER[number])
+        else:
+            checks.fault(f"event_types[{index}]", f"{number} is not an event type")
+    return tuple(dict.fromkeys(found)) or DEFAULT_EVENT_TYPES
+
+
+def _percents(checks: Checks, given: Iterable[int]) -> tuple[int, ...]:
+    found = sorted(set(given))
+    checks.count("progress_percents", len(found), MOST_PERCENTS)
+    for percent in found:
+        checks.within("progress_percents", percent, 1, 99)
+    return tuple(found)
+
+
+def _check_url(checks: Checks, url: str, given: Given) -> None:
+    """Note what is wrong with the form of a URL. Where it leads is looked at when it is posted to."""
+    if not url or len(url) > 2_048:  # noqa: PLR2004  the contract's bound
+        checks.at_most("url", url, 2_048, least=1)
+        return
+    rule = _broken_rule(url, {"https", "http"} if given.allow_http else {"https"})
+    if rule:
+        checks.fault("url", f"{shown(url)} {rule}")
+
+
+def _broken_rule(url: str, schemes: set[str]) -> str:
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        return "has characters that a URL does not have; a host in other letters is written in its xn-- form"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is not a URL"
+    named = " or ".join(sorted(schemes, reverse=True))
+    rules = {
+        f"is not a URL with the scheme {named}": parts.scheme in schemes,
+        "is not a URL with a host": HOST.fullmatch(parts.hostname or ""),
+        "has a user name or a password: deliveries are signed instead": "@" not in parts.netloc,
+        "has a fragment, which is never sent": "#" not in url,
+        f"has port {port}, which is not 80, 443 or 1024 to 65535": port in WEB_PORTS or port >= FREE_PORTS,
+    }
+    return next((rule for rule, kept in rules.items() if not kept), "")
+
+
+def _check_id(checks: Checks, value: str) -> None:
+    checks.form("webhook_id", value, WEBHOOK_ID, "an id that CreateWebhook gave")
+
+
+def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
+    """Return the webhook that a request names."""
+    checks = Checks()
+    _check_id(checks, request.webhook_id)
+    checks.done()
+    return str(request.webhook_id)
+
+
+def overlap(request: api.RotateWebhookSecretRequest) -> int:
+    """Return how long older secrets go on to sign, in microseconds."""
+    if not request.HasField("overlap"):
+        return DAY
+    checks = Checks()
+    micros = checks.micros("overlap", request.overlap, 0, 30 * DAY)
+    checks.done()
+    return micros
+
+
+def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[DeliveryState]:
+    """Return the states that ListWebhookDeliveries asks for."""
+    checks = Checks()
+    found = states(checks, "states", request.states, STATES_BY_NUMBER)
+    checks.done()
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivery:
+    """What RedeliverWebhook asks for: one delivery, or, when its id is empty, those since a position."""
+
+    webhook_id: str
+    delivery_id: str
+    since: int
+    states: frozenset[DeliveryState]
+
+
+def redeliver_webhook(request: api.RedeliverWebhookRequest) -> Redelivery:
+    """Return what RedeliverWebhook asks for."""
+    checks = Checks()
+    _check_id(checks, request.webhook_id)
+    found = states(checks, "states", request.states, STATES_BY_NUMBER)
+    if request.HasField("since_position"):
+        checks.within("since_position", request.since_position, 0, MAX_POSITION)
+        if request.delivery_id:
+            checks.fault("delivery_id", "is given beside since_position: give one of them")
+    elif not request.delivery_id:
+        checks.fault("delivery_id", "is required, or since_position instead")
+    elif request.states:
+        checks.fault("states", "are given beside delivery_id, which picks one delivery")
+    checks.at_most("delivery_id", request.delivery_id, 128)
+    checks.done()
+    chosen = found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})
+    return Redelivery(request.webhook_id, request.delivery_id, request.since_position, chosen)

@@ -1,0 +1,173 @@
+"""A webhook: what it is told of, its secrets, and how it comes to be disabled, paused and resumed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.model.job import NO_LABELS
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.service_kinds import is_reserved
+from jobledger_service.core.model.states import WebhookState
+
+from .event_types import DEFAULT_EVENT_TYPES, DEFAULT_PERCENTS, WebhookEventType
+
+MAX_WEBHOOKS: Final = 100
+MAX_SECRETS: Final = 5
+SECRET_SHOWN: Final = 24 * 3_600 * SECOND
+"""How long a repeated, equal CreateWebhook is answered with the secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What deliveries are signed with; it signs until `expire_time`, None for the newest."""
+
+    value: str = field(repr=False)
+    create_time: int
+    expire_time: int | None = None
+
+    def signs(self, now: int) -> bool:
+        """Whether deliveries are signed with it at a time."""
+        return self.expire_time is None or now < self.expire_time
+
+
+class Missed(Struct, frozen=True):
+    """Positions, both inclusive, that were trimmed before a webhook had read them."""
+
+    first: int
+    last: int
+    time: int
+
+
+class Webhook(Struct, frozen=True):
+    """An HTTP endpoint of one owner. It is told of events after position `after`; times are in microseconds."""
+
+    owner: str
+    webhook_id: str
+    url: str
+    secrets: tuple[Secret, ...]
+    create_time: int
+    update_time: int
+    after: int = 0
+    event_types: tuple[WebhookEventType, ...] = DEFAULT_EVENT_TYPES
+    percents: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
+    labels: Mapping[str, str] = NO_LABELS
+    description: str = ""
+    state: WebhookState = WebhookState.ACTIVE
+    state_reason: str = ""
+    state_time: int = 0
+    failing_since: int | None = None
+    missed: Missed | None = None
+    request_id: str = ""
+    fingerprint: bytes = b""
+
+    @property
+    def key(self) -> str:
+        """The key of its row."""
+        return webhook_key(self.owner, self.webhook_id)
+
+    def concerns(self, owner: str, kind: str, labels: Mapping[str, str]) -> bool:
+        """Whether it is told of a job: of the service's own only when their kind is named."""
+        return (
+            owner == self.owner
+            and (kind in self.kinds if self.kinds else not is_reserved(kind))
+            and all(labels.get(name) == value for name, value in self.labels.items())
+        )
+
+    def signing(self, now: int) -> list[str]:
+        """Return the secrets that sign at a time, the newest first."""
+        return [secret.value for secret in self.secrets if secret.signs(now)]
+
+    def shown_secret(self, now: int) -> str:
+        """Return the secret for a repeated, equal creation; empty when it was rotated or is no longer shown."""
+        first = self.secrets[0]
+        rotated = first.create_time != self.create_time or len(self.secrets) > 1
+        return "" if rotated or now >= first.create_time + SECRET_SHOWN else first.value
+
+
+def webhook_key(owner: str, webhook_id: str) -> str:
+    """Return the key of a webhook's row."""
+    return f"{owner}/{webhook_id}"
+
+
+def owner_of(key: str) -> str:
+    """Return the owner of the webhook with a key."""
+    return key.partition("/")[0]
+
+
+class WebhookUpdate(Struct, frozen=True):
+    """New values of the fields that are named."""
+
+    fields: frozenset[str]
+    url: str = ""
+    event_types: tuple[WebhookEventType, ...] = ()
+    percents: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
+    labels: Mapping[str, str] = NO_LABELS
+    description: str = ""
+    disabled: bool = False
+
+
+def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
+    """Return the webhook with the named fields changed; one that is enabled starts anew, with no failures.
+
+    Raises InvalidField for percents of progress that is not told.
+    """
+    plain = ("url", "event_types", "percents", "kinds", "labels", "description")
+    changed = replace(webhook, update_time=now, **{name: getattr(new, name) for name in plain if name in new.fields})
+    if new.percents and WebhookEventType.JOB_PROGRESS not in changed.event_types:
+        raise InvalidField(("progress_percents", "are given without JOB_PROGRESS among event_types"))
+    changed = replace(changed, percents=percents_of(changed.event_types, changed.percents))
+    if "disabled" not in new.fields:
+        return changed
+    state = WebhookState.DISABLED if new.disabled else WebhookState.ACTIVE
+    if state is changed.state:
+        return replace(changed, state_reason="")
+    return _enter(changed, state, "", now)
+
+
+def percents_of(event_types: tuple[WebhookEventType, ...], given: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the percents at which progress is told: the defaults when none are given, none when it is not told."""
+    return (given or DEFAULT_PERCENTS) if WebhookEventType.JOB_PROGRESS in event_types else ()
+
+
+def rotate(webhook: Webhook, value: str, overlap: int, now: int) -> Webhook:
+    """Return the webhook with a new secret; the others sign for `overlap` microseconds, or less if they already do."""
+    until = now + overlap
+    older = [
+        Secret(one.value, one.create_time, until if one.expire_time is None else min(one.expire_time, until))
+        for one in webhook.secrets
+    ]
+    left = [one for one in older if one.signs(now)]
+    left.sort(key=lambda one: (one.expire_time or 0, one.create_time), reverse=True)
+    kept = left[: MAX_SECRETS - 1]
+    kept.sort(key=lambda one: one.create_time, reverse=True)
+    return replace(webhook, secrets=(Secret(value, now), *kept), update_time=now)
+
+
+def answered(webhook: Webhook, failed_at: int | None, *, gone: bool, pause_after: int, now: int) -> Webhook:
+    """Return the webhook after attempts: `failed_at` is when the first of them failed, None when one succeeded.
+
+    `gone` is an answer of 410, which disables it. One that has failed for `pause_after` microseconds is paused.
+    """
+    if webhook.state is not WebhookState.ACTIVE:
+        return webhook
+    if gone:
+        return _enter(webhook, WebhookState.DISABLED, "the receiver answered 410 Gone", now)
+    if failed_at is None:
+        return webhook if webhook.failing_since is None else replace(webhook, failing_since=None)
+    since = failed_at if webhook.failing_since is None else webhook.failing_since
+    webhook = webhook if since == webhook.failing_since else replace(webhook, failing_since=since)
+    if now - since < pause_after:
+        return webhook
+    reason = f"every attempt failed for {pause_after / SECOND:g} s"
+    return _enter(webhook, WebhookState.PAUSED, reason, now)
+
+
+def _enter(webhook: Webhook, state: WebhookState, reason: str, now: int) -> Webhook:
+    failing = None if state is WebhookState.ACTIVE else webhook.failing_since
+    return replace(webhook, state=state, state_reason=reason, state_time=now, failing_since=failing)

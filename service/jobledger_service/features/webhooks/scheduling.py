@@ -1,0 +1,87 @@
+"""Which PENDING deliveries are attempted and which wait: those with a next_attempt_time are, the others wait.
+
+Of the deliveries of one job to one webhook only the first that is PENDING has a time, and none of a webhook that is
+not ACTIVE has one. Whoever calls this holds the rows of the webhooks, so that two transactions never judge by what the
+other is about to change. Locks are taken in this order: the place, webhooks by key, deliveries.
+"""
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import Connection, and_, bindparam, exists, literal_column, or_, select, update
+
+from jobledger_service.core.model.states import WebhookState
+from jobledger_service.core.store.tables import deliveries, pending, scheduled, webhooks
+
+from .rows import WEBHOOK_COLUMNS, webhook_of
+from .rules import Webhook
+
+_earlier = deliveries.alias("earlier")
+_has_earlier = exists(
+    select(_earlier.c.position).where(
+        _earlier.c.webhook_key == deliveries.c.webhook_key,
+        _earlier.c.job_key == deliveries.c.job_key,
+        _earlier.c.state == literal_column("'PENDING'"),
+        or_(
+            _earlier.c.position < deliveries.c.position,
+            and_(_earlier.c.position == deliveries.c.position, _earlier.c.ordinal < deliveries.c.ordinal),
+        ),
+    )
+)
+
+
+free = or_(deliveries.c.locked_until.is_(None), deliveries.c.locked_until <= bindparam("now"))
+"""The condition that no attempt of a delivery runs; it takes the parameter `now`."""
+
+_LET_GO = (
+    update(deliveries)
+    .where(deliveries.c.webhook_key == bindparam("key"), pending, ~scheduled, ~_has_earlier)
+    .values(next_attempt_time=bindparam("now"))
+)
+_LET_GO_BETWEEN = _LET_GO.where(deliveries.c.position.between(bindparam("first"), bindparam("last")))
+_LET_GO_OF_JOB = _LET_GO.where(deliveries.c.job_key == bindparam("job"))
+_HOLD_BACK = (
+    update(deliveries)
+    .where(deliveries.c.webhook_key == bindparam("key"), pending, scheduled, free)
+    .values(next_attempt_time=None)
+)
+
+
+def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
+    """Return those webhooks that exist, by key, locked in that order."""
+    wanted = select(*WEBHOOK_COLUMNS).where(webhooks.c.webhook_key.in_(sorted(keys)))
+    rows = connection.execute(wanted.order_by(webhooks.c.webhook_key).with_for_update())
+    return {webhook.key: webhook for webhook in map(webhook_of, rows)}
+
+
+def let_go(connection: Connection, webhook: Webhook, now: int) -> None:
+    """Give a time to all deliveries of a webhook whose turn has come; nothing if it is not ACTIVE, as below."""
+    if webhook.state is WebhookState.ACTIVE:
+        connection.execute(_LET_GO, {"key": webhook.key, "now": now})
+
+
+def let_go_between(connection: Connection, webhook: Webhook, first: int, last: int, now: int) -> None:
+    """Give a time to those of events at positions `first` to `last`."""
+    if webhook.state is WebhookState.ACTIVE:
+        connection.execute(_LET_GO_BETWEEN, {"key": webhook.key, "now": now, "first": first, "last": last})
+
+
+def let_go_of_jobs(connection: Connection, webhook: Webhook, job_keys: Collection[str], now: int) -> None:
+    """Give a time to those of some jobs."""
+    if webhook.state is WebhookState.ACTIVE and job_keys:
+        rows = [{"key": webhook.key, "now": now, "job": job_key} for job_key in job_keys]
+        connection.execute(_LET_GO_OF_JOB, rows)
+
+
+def hold_back(connection: Connection, webhook: Webhook, now: int) -> None:
+    """Take the time from those deliveries of a webhook whose turn it is not, but for those whose attempt runs."""
+    statement = _HOLD_BACK.where(_has_earlier) if webhook.state is WebhookState.ACTIVE else _HOLD_BACK
+    connection.execute(statement, {"key": webhook.key, "now": now})
+
+
+def begin_anew(connection: Connection, webhook: Webhook) -> None:
+    """Forget the failed attempts of the deliveries that wait: their schedule begins again."""
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.webhook_key == webhook.key, pending, deliveries.c.tries > 0)
+        .values(tries=0, first_attempt_time=None)
+    )

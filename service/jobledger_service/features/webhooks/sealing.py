@@ -1,0 +1,94 @@
+"""Secrets of webhooks as the database keeps them: sealed by the operator's keys, or as they are where there are none.
+
+A sealed one is a Fernet token: AES-128-CBC and HMAC-SHA256 by one key of 32 bytes. cryptography is an extra.
+"""
+
+import base64
+import binascii
+from typing import TYPE_CHECKING, Final
+
+from jobledger_service.settings import Settings, WrongSettingError
+
+from .ports import SecretCipher, UnreadableSecretError
+
+if TYPE_CHECKING:
+    from cryptography.fernet import Fernet
+
+PREFIX: Final = "fernet:"
+KEY_BYTES: Final = 32
+_FLAG: Final = "--secrets-keys"
+
+
+class PlainSecrets:
+    """Keeps secrets as they are; what was sealed before stays sealed."""
+
+    def seal(self, secret: str) -> str:
+        """Return what the database keeps of a secret."""
+        return secret
+
+    def open(self, kept: str) -> str:
+        """Return a secret; raises UnreadableSecretError for one that is sealed."""
+        if kept.startswith(PREFIX):
+            raise UnreadableSecretError("it is sealed, and this server has no secrets_keys")
+        return kept
+
+    def is_current(self, kept: str) -> bool:  # noqa: ARG002  the form of a cipher
+        """Return True: nothing is to be changed without a key."""
+        return True
+
+
+class SealedSecrets:
+    """Seals by the first key, and opens what any of the keys has sealed."""
+
+    def __init__(self, keys: "list[Fernet]") -> None:
+        self._keys = keys
+
+    def seal(self, secret: str) -> str:
+        """Return what the database keeps of a secret."""
+        return PREFIX + self._keys[0].encrypt(secret.encode()).decode()
+
+    def open(self, kept: str) -> str:
+        """Return a secret, also one that was never sealed; raises UnreadableSecretError."""
+        if not kept.startswith(PREFIX):
+            return kept
+        for key in self._keys:
+            opened = _opened(key, kept)
+            if opened is not None:
+                return opened
+        raise UnreadableSecretError("it is sealed by none of this server's secrets_keys")
+
+    def is_current(self, kept: str) -> bool:
+        """Whether a secret is sealed by the first key."""
+        return kept.startswith(PREFIX) and _opened(self._keys[0], kept) is not None
+
+
+def _opened(key: "Fernet", kept: str) -> str | None:
+    from cryptography.fernet import InvalidToken  # noqa: PLC0415  an extra, which is there when there is a key
+
+    try:
+        return key.decrypt(kept.removeprefix(PREFIX)).decode()
+    except InvalidToken:
+        return None
+
+
+def cipher_of(settings: Settings) -> SecretCipher:
+    """Return how secrets are kept; raises WrongSettingError for a key that is none, or without the library."""
+    texts = settings.secrets_keys.split()
+    if not texts:
+        return PlainSecrets()
+    try:
+        from cryptography.fernet import Fernet  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise WrongSettingError(f"{_FLAG} needs the extra: pip install 'jobledger-service[seal]' ({error})") from None
+    return SealedSecrets([Fernet(_key(text, place)) for place, text in enumerate(texts, 1)])
+
+
+def _key(text: str, place: int) -> bytes:
+    """Return a key in the form that Fernet takes; the message of an error does not show the key."""
+    try:
+        key = base64.b64decode(text.translate(str.maketrans("-_", "+/")), validate=True)
+    except binascii.Error:
+        raise WrongSettingError(f"{_FLAG}: key {place} is not base64, like that of `openssl rand -base64 32`") from None
+    if len(key) != KEY_BYTES:
+        raise WrongSettingError(f"{_FLAG}: key {place} has {len(key)} bytes; it must have {KEY_BYTES}")
+    return base64.urlsafe_b64encode(key)

@@ -1,0 +1,72 @@
+"""Secrets of webhooks that are not sealed by the first key yet: sealed once, when the server starts."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from msgspec.structs import replace
+
+from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.ports import Clock
+from jobledger_service.core.ledger.queries import Queries
+
+from .ports import SecretCipher, UnreadableSecretError, WebhookStore
+from .rules import Secret, Webhook
+
+log = logging.getLogger(__name__)
+
+WEBHOOKS_AT_ONCE: Final = 100
+
+
+@dataclass(slots=True)
+class WebhookSealing:
+    """Walks all webhooks once, in pages; each that changes is a transaction of its own, so that others get between."""
+
+    store: WebhookStore
+    queries: Queries
+    committer: Committer
+    cipher: SecretCipher
+    clock: Clock
+    _after: str = ""
+    _sealed: int = 0
+    _unreadable: int = 0
+
+    async def once(self) -> bool:
+        """Seal what is to be sealed of a page; return whether there are more."""
+        page = await self.queries.run(self.store.all_after, self._after, WEBHOOKS_AT_ONCE)
+        for webhook in page:
+            if not all(self.cipher.is_current(one.value) for one in webhook.secrets):
+                await self._seal(webhook)
+            self._after = webhook.key
+        if len(page) == WEBHOOKS_AT_ONCE:
+            return True
+        self._tell()
+        return False
+
+    async def _seal(self, webhook: Webhook) -> None:
+        try:
+            change = partial(self.store.change, webhook.key, self._sealing(), self.clock())
+            await self.committer.maintain(change)
+        except UnreadableSecretError as error:
+            self._unreadable += 1
+            log.error("a secret of webhook %s of owner %s cannot be read: %s", webhook.webhook_id, webhook.owner, error)  # noqa: TRY400  a sentence says it all
+        else:
+            self._sealed += 1
+
+    def _sealing(self) -> Callable[[Webhook], Webhook]:
+        def seal(webhook: Webhook) -> Webhook:
+            return replace(webhook, secrets=tuple(map(self._current, webhook.secrets)))
+
+        return seal
+
+    def _current(self, secret: Secret) -> Secret:
+        if self.cipher.is_current(secret.value):
+            return secret
+        value = self.cipher.seal(self.cipher.open(secret.value))
+        return Secret(value, secret.create_time, secret.expire_time)
+
+    def _tell(self) -> None:
+        if self._sealed or self._unreadable:
+            log.info("the secrets of %d webhooks are sealed, of %d unreadable", self._sealed, self._unreadable)

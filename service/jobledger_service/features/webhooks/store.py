@@ -1,0 +1,160 @@
+"""Webhooks on disk, and how far the ledger was read for them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import Connection, Select, delete, func, insert, select, update
+
+from jobledger_service.core.model.limit_errors import TooManyWebhooks
+from jobledger_service.core.model.states import WebhookState
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_place, webhooks
+
+from . import scheduling as waiting
+from .ports import Filled, Place
+from .rows import WEBHOOK_COLUMNS, delivery_row, webhook_of, webhook_row
+from .rules import Missed, Webhook
+
+_WEBHOOKS = select(*WEBHOOK_COLUMNS)
+_PLACE = select(webhook_place.c.position)
+_records_events = webhooks.c.state != WebhookState.DISABLED.value
+_ANY = select(webhooks.c.webhook_key).limit(1)
+
+
+class SqlWebhookStore:
+    """The webhooks of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, key: str) -> Webhook | None:
+        """Return a webhook."""
+        return next(iter(self._read(_WEBHOOKS.where(webhooks.c.webhook_key == key))), None)
+
+    def of_owner(self, owner: str, after: str, limit: int) -> list[Webhook]:
+        """Return an owner's webhooks with ids above `after`, by id."""
+        mine = _WEBHOOKS.where(webhooks.c.owner == owner, webhooks.c.webhook_id > after)
+        return self._read(mine.order_by(webhooks.c.webhook_id).limit(limit))
+
+    def all_after(self, after: str, limit: int) -> list[Webhook]:
+        """Return webhooks of all owners with keys above `after`, by key."""
+        some = _WEBHOOKS.where(webhooks.c.webhook_key > after)
+        return self._read(some.order_by(webhooks.c.webhook_key).limit(limit))
+
+    def recording(self, owners: Iterable[str]) -> list[Webhook]:
+        """Return the webhooks of these owners that record events."""
+        return self._read(_WEBHOOKS.where(webhooks.c.owner.in_(sorted(owners)), _records_events))
+
+    def _read(self, wanted: Select[Any]) -> list[Webhook]:
+        with self._database.read() as connection:
+            return [webhook_of(row) for row in connection.execute(wanted)]
+
+    def create(self, webhook: Webhook, limit: int) -> Webhook:
+        """Add a webhook, told of what follows; return it, or the one that has its request_id.
+
+        Raises TooManyWebhooks when its owner has `limit` already.
+        """
+        mine = webhooks.c.owner == webhook.owner
+        with self._database.write() as connection:
+            # One at a time, and not while events are recorded: the first webhook says from where on they are.
+            connection.execute(_PLACE.with_for_update())
+            if webhook.request_id:
+                same = _WEBHOOKS.where(mine, webhooks.c.request_id == webhook.request_id)
+                if (row := connection.execute(same).first()) is not None:
+                    return webhook_of(row)
+            if connection.execute(select(func.count()).where(mine)).scalar_one() >= limit:
+                raise TooManyWebhooks(limit)
+            position: int = connection.execute(select(ledger.c.position)).scalar_one()
+            if connection.execute(_ANY).first() is None:
+                connection.execute(update(webhook_place).values(position=position))
+            created = replace(webhook, after=position)
+            connection.execute(insert(webhooks).values(webhook_row(created)))
+            return created
+
+    def change(self, key: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook | None:
+        """Replace a webhook by what is decided over it, and let its deliveries wait or go accordingly."""
+        with self._database.write() as connection:
+            before = waiting.lock(connection, [key]).get(key)
+            if before is None:
+                return None
+            after = decide(before)
+            save(connection, before, after, now)
+            return after
+
+    def delete(self, key: str, limit: int) -> bool | None:
+        """Remove at most `limit` deliveries, then the webhook; return whether it is gone, None when it never was."""
+        mine = deliveries.c.webhook_key == key
+        some = select(deliveries.c.position).where(mine).order_by(deliveries.c.position).limit(limit).subquery()
+        with self._database.write() as connection:
+            if not waiting.lock(connection, [key]):
+                return None
+            last = connection.execute(select(func.max(some.c.position))).scalar_one()
+            if last is not None:
+                connection.execute(delete(deliveries).where(mine, deliveries.c.position <= last))
+            if connection.execute(select(deliveries.c.position).where(mine).limit(1)).first() is not None:
+                return False
+            connection.execute(delete(webhooks).where(webhooks.c.webhook_key == key))
+            return True
+
+    def place(self) -> Place:
+        """Return where webhooks stand."""
+        with self._database.read() as connection:
+            position: int = connection.execute(_PLACE).scalar_one()
+            return Place(position, connection.execute(_ANY).first() is not None)
+
+    def event_before(self, job_key: str, position: int) -> bytes | None:
+        """Return the message of a job's last event before a position; None when there is none, or it was trimmed."""
+        last = (
+            select(events.c.message)
+            .where(events.c.job_key == job_key, events.c.position < position)
+            .order_by(events.c.position.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            message: bytes | None = connection.execute(last).scalar_one_or_none()
+            return message
+
+    def fill(self, filled: Filled, missed: Missed | None, now: int) -> bool:
+        """Record deliveries and the place that was reached; False when another process was there before, or is now."""
+        with self._database.write() as connection:
+            if not self._database.dialect.sole(connection, "webhooks"):
+                return False
+            if connection.execute(_PLACE.with_for_update()).scalar_one() != filled.since:
+                return False
+            concerned = {draft.delivery.webhook_key for draft in filled.drafts}
+            if missed is not None:
+                concerned |= set(connection.execute(select(webhooks.c.webhook_key).where(_records_events)).scalars())
+            locked = waiting.lock(connection, concerned)
+            rows = [
+                delivery_row(draft.delivery, draft.body)
+                for draft in filled.drafts
+                if _records(locked.get(draft.delivery.webhook_key))
+            ]
+            if rows:
+                connection.execute(insert(deliveries), rows)
+            for webhook in locked.values():
+                waiting.let_go_between(connection, webhook, filled.since + 1, filled.through, now)
+                if missed is not None and webhook.after < missed.last:
+                    first = max(missed.first, webhook.after + 1)
+                    save(connection, webhook, replace(webhook, missed=replace(missed, first=first)), now)
+            connection.execute(update(webhook_place).values(position=filled.through))
+            return True
+
+
+def save(connection: Connection, before: Webhook, after: Webhook, now: int) -> None:
+    """Write a webhook that is locked; a change of its state holds its deliveries back, or lets them go."""
+    if after is before:
+        return
+    row = webhook_row(after)
+    connection.execute(update(webhooks).where(webhooks.c.webhook_key == row.pop("webhook_key")).values(row))
+    if after.state is before.state:
+        return
+    waiting.hold_back(connection, after, now)
+    if after.state is WebhookState.ACTIVE:
+        waiting.begin_anew(connection, after)
+        waiting.let_go(connection, after, now)
+
+
+def _records(webhook: Webhook | None) -> bool:
+    return webhook is not None and webhook.state is not WebhookState.DISABLED

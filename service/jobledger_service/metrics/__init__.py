@@ -1,1 +1,0 @@
-"""What the server tells Prometheus of itself; the only room that knows Prometheus."""

@@ -1,1 +1,0 @@
-"""The edge: the only room that speaks protobuf and gRPC."""

@@ -1,0 +1,152 @@
+"""One call from its first byte to its status: who called, how it ended, and what is logged and told of it."""
+
+import logging
+import random
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import grpc
+import structlog
+
+from jobledger_service.core.model.limits import SECOND
+
+from . import trace_context as traces
+from .methods import Method
+from .observers import MethodObserver
+from .trace_context import Span, Tracer
+from .usage import Tally
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from .identity import Caller
+
+    Context = grpc.aio.ServicerContext[Any, Any]  # generic in its stubs only
+else:
+    Context = grpc.aio.ServicerContext
+
+log = structlog.get_logger(__name__)
+
+REQUEST_ID: Final = "x-request-id"
+LEFT: Final = "CANCELLED"
+"""The code of a call whose caller went away."""
+LONGEST: Final = 128
+"""Characters of a job_id in the log, for there is no job with a longer one, and of the id that a caller gave a call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A method as it is served: what it asks of callers, who hears of its calls, whether it asks for the trace."""
+
+    asked: Method
+    observer: MethodObserver
+    keeps_trace: bool = False
+
+
+class AccessLog:
+    """Which calls that went well are logged: all at level debug, else a share of them, 0 to 1, at level info."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tells_all = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
+
+    def level(self) -> int | None:
+        """Return the level at which to log this call, None for not at all."""
+        if self._rate and random.random() < self._rate:  # noqa: S311  a sample, not a secret
+            return logging.INFO
+        return logging.DEBUG if self._tells_all else None
+
+
+class Call:
+    """One call, while it runs. Until better is known, the code is that of a caller who left, and the tally nobody's.
+
+    Its request is not kept here: what waits for the writer is the command that was made of it.
+    """
+
+    __slots__ = (
+        "_access",
+        "_began",
+        "_open",
+        "_span",
+        "_tracer",
+        "caller",
+        "code",
+        "context",
+        "job_id",
+        "method",
+        "reply",
+        "tally",
+    )
+
+    def __init__(self, method: Served, context: Context, access: AccessLog, tracer: Tracer | None) -> None:
+        self.method = method
+        self.context = context
+        self.job_id = ""
+        self.reply: Any = None
+        self.caller: Caller | None = None
+        self.code = LEFT
+        self.tally = Tally()
+        self._access = access
+        self._tracer = tracer
+        self._open: AbstractContextManager[Span] | None = None
+        self._span: Span | None = None
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        self.method.observer.began()
+        self._began = time.perf_counter()
+        if self._tracer is not None:
+            self._open = self._tracer.span(self.method.asked.service, self.method.asked.name, self._metadata())
+            self._span = self._open.__enter__()
+        if self.method.keeps_trace:
+            traces.current.set(self._span.traceparent if self._span else traces.traceparent_of(self._metadata()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        seconds = time.perf_counter() - self._began
+        self.tally.calls += 1
+        self.tally.micros += round(seconds * SECOND)
+        if self._open is not None and self._span is not None:
+            self._span.end(self.code)
+            self._open.__exit__(None, None, None)
+        self.method.observer.ended(self.code, seconds)
+        if self.code in ("OK", LEFT) and (level := self._access.level()) is not None:
+            log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.told())
+
+    def let_go(self, error: Exception) -> None:
+        """Drop the reply, and the frames that the error holds.
+
+        gRPC keeps the exception that ends a call in a cycle with the call; until the collector comes by, which is
+        seldom, it would keep the messages of all refused calls in memory.
+        """
+        self.reply = None
+        error.__cause__ = error.__context__ = None
+        error.with_traceback(None)
+
+    def told(self) -> dict[str, object]:
+        """Return what each line about this call says."""
+        return {
+            "method": self.method.asked.name,
+            "job_id": self._named() or None,
+            "request_id": self.request_id(),
+            "key_id": (self.caller and self.caller.key_id) or None,
+        }
+
+    def asks_for(self, request: object) -> None:
+        """Note the job that a request names, if it names one; of the request itself nothing is kept."""
+        self.job_id = getattr(request, "job_id", "")[:LONGEST]
+
+    def _named(self) -> str:
+        """Return the job that was named, or the one that was made."""
+        return self.job_id or getattr(getattr(self.reply, "job", None), "job_id", "")
+
+    def _metadata(self) -> Iterable[tuple[str, Any]]:
+        return self.context.invocation_metadata() or ()
+
+    def request_id(self) -> str:
+        """Return the id that the caller gave the call, or a new one."""
+        given = {key: value for key, value in self._metadata() if key == REQUEST_ID}
+        return str(given.get(REQUEST_ID, ""))[:LONGEST] or uuid.uuid4().hex

@@ -1,0 +1,38 @@
+"""Who calls, when nobody has to say so."""
+
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+
+DEFAULT_OWNER: Final = "default"
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    CALLER = "CALLER"
+    """May call JobService, WebhookService and the operations."""
+    WORKER = "WORKER"
+    """May call WorkerService."""
+    ADMIN = "ADMIN"
+    """May call everything."""
+
+
+class Caller(Struct, frozen=True):
+    """Who calls: the tenant, the name for the audit trail, and the key; no key on a server without keys."""
+
+    owner: str
+    name: str
+    key_id: str = ""
+    roles: frozenset[Role] = frozenset()
+
+    def may(self, role: Role) -> bool:
+        """Whether the caller has a role, or all of them as an admin."""
+        return role in self.roles or Role.ADMIN in self.roles
+
+
+ANYBODY: Final = Caller(owner=DEFAULT_OWNER, name="caller", roles=frozenset({Role.ADMIN}))
+"""Every caller of a server without keys."""
+NOBODY: Final = Caller(owner="", name="")
+"""Every caller of a method that needs no key: it may do nothing else."""

@@ -1,0 +1,147 @@
+"""The calls in flight: bounded in number and bytes, owners sharing what there is, so that nothing waits unseen."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, Self, TypeVar
+
+import grpc
+
+from jobledger_service.core.ledger.incoming import DeadlinePassedError, Incoming, incoming
+from jobledger_service.core.ledger.shares import Shares
+from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.core.model.limit_errors import QueueFull
+from jobledger_service.core.model.limits import SECOND
+
+from .call import Context
+from .large_requests import LargeRequests
+from .methods import Kind, Method
+from .receiving import Receiving
+
+T = TypeVar("T")
+
+RESERVE: Final = 4
+"""What is kept for reports on held leases: a quarter of the bytes, and a quarter more calls."""
+HARD: Final = 2
+"""Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
+RECEIVED: Final = 4
+"""The part of the setting, 1 / RECEIVED, for requests of the largest size that are being received and read."""
+WRITTEN: Final = 8
+"""The part of the setting, 1 / WRITTEN, for the batch that is carried out: 32 MiB of 256.
+
+A batch has 4 MiB of requests. While it is written they are there as rows, as parameters, as the driver has encoded them
+and, for a moment, as the database's own copy; and 12,000 rows without any input take 12 MiB.
+"""
+COPIES: Final = 2
+"""How often one request of a stream is in memory: as its message, and as what is made of that."""
+UNREAD: Final = 65_536
+"""Bytes that a sender may have sent of a request that is not being received yet."""
+RETURN_AFTER: Final = SECOND
+
+
+class InFlight:
+    """Lets calls begin while there is room for them.
+
+    Watches and claims that wait are no calls in flight; only the bytes of their requests count. `check_writer` raises
+    QueueFull when the writes of an owner would be refused anyway.
+    """
+
+    def __init__(self, max_calls: int, max_bytes: int, message_limit: int, check_writer: Callable[[str], None]) -> None:
+        self._reads = Shares(max_calls, max_calls // RESERVE)
+        self._writes = Shares(max_calls, max_calls // RESERVE)
+        waiting = max_bytes - max_bytes // RECEIVED - max_bytes // WRITTEN
+        self.bytes = Shares(waiting - waiting // RESERVE, waiting // RESERVE)
+        self._check_writer = check_writer
+        self.receiving = Receiving(max(max_bytes // (RECEIVED * HARD * message_limit), 2))
+        self.large_requests = LargeRequests()
+
+    @property
+    def calls(self) -> int:
+        """How many calls are in flight."""
+        return self._reads.total + self._writes.total
+
+    @property
+    def size(self) -> int:
+        """How many bytes are counted for the requests of all calls."""
+        return self.bytes.total
+
+    def begin(self, owner: str, method: Method) -> "Flight":
+        """Return a call's place; raises QueueFull when there is none, before anything of its request is read."""
+        if method.kind is Kind.WRITE and not method.reserved:
+            self._check_writer(owner)
+        calls = None if method.waits else self._reads if method.kind is Kind.READ else self._writes
+        if calls is not None:
+            if not calls.admits(owner, 1, reserved=method.reserved):
+                raise QueueFull("calls", RETURN_AFTER)
+            calls.add(owner, 1)
+        return Flight(self, calls, owner, reserved=method.reserved)
+
+
+class Flight:
+    """One call in flight; the end of the block gives its place free, and the bytes of its request."""
+
+    __slots__ = ("_calls", "_held", "_in_flight", "_owner", "_reserved")
+
+    def __init__(self, in_flight: InFlight, calls: Shares | None, owner: str, *, reserved: bool) -> None:
+        self._in_flight = in_flight
+        self._calls = calls
+        self._owner = owner
+        self._reserved = reserved
+        self._held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._calls is not None:
+            self._calls.remove(self._owner, 1)
+        self._in_flight.bytes.remove(self._owner, self._held)
+
+    async def receive(self, context: Context, check: Callable[[int], None], read: Callable[[bytes], T]) -> T:
+        """Return what is read of the request, and note that what follows is done for it.
+
+        `check` is called with its size, and may refuse it; `read` perhaps on another thread. Raises InvalidField when
+        there is none; QueueFull when its bytes are too many; RequestMissingError; DeadlinePassedError when nobody waits
+        for the answer any more; and what `check` and `read` raise.
+        """
+        receiving = self._in_flight.receiving
+        unread = 0 if receiving.has_place(self._owner) else UNREAD
+        self._hold(unread)
+
+        async def arrived(raw: Any) -> T:  # noqa: ANN401  bytes, or gRPC's EOF
+            self._give(unread)
+            if raw is grpc.aio.EOF:
+                raise InvalidField(("request", "is missing"))
+            check(len(raw))
+            self._accept(raw, len(raw), context)
+            return await self._in_flight.large_requests.read(read, raw)
+
+        return await receiving.receive(self._owner, context, arrived)
+
+    async def receive_each(self, context: Context) -> AsyncIterator[bytes]:
+        """Yield the requests of a stream, as the caller sends them; two are counted: one is written, one is read."""
+        sizes = deque((0,))
+        while (raw := await context.read()) is not grpc.aio.EOF:
+            sizes.append(COPIES * len(raw))
+            self._accept(raw, sizes[-1], context)
+            yield raw
+            self._give(sizes.popleft())
+
+    def _accept(self, raw: bytes, size: int, context: Context) -> None:
+        left = context.time_remaining()
+        if left is not None and left <= 0:
+            raise DeadlinePassedError
+        self._hold(size)
+        incoming.set(
+            Incoming(self._owner, len(raw), None if left is None else asyncio.get_running_loop().time() + left)
+        )
+
+    def _hold(self, amount: int) -> None:
+        if not self._in_flight.bytes.admits(self._owner, amount, reserved=self._reserved):
+            raise QueueFull("bytes", RETURN_AFTER)
+        self._in_flight.bytes.add(self._owner, amount)
+        self._held += amount
+
+    def _give(self, amount: int) -> None:
+        self._held -= amount
+        self._in_flight.bytes.remove(self._owner, amount)
