@@ -23,7 +23,7 @@ KIND: Final = "bystander"
 CHUNKS: Final = 5
 PAUSE: Final = 0.01
 """Seconds between one call and the next of the same kind."""
-PATIENCE: Final = 10.0
+CALL_TIMEOUT_SECONDS: Final = 10.0
 """Seconds in which the watch must have delivered what was done before."""
 LOST: Final = "the watch did not deliver a change"
 
@@ -58,7 +58,7 @@ class Watched:
 
     async def caught_up(self, job_id: str, revision: int) -> None:
         """Wait until a job's revision has come; raises TimeoutError."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
             while not self.revisions[job_id] or self.revisions[job_id][-1] < revision:
                 self.came.clear()
                 await self.came.wait()

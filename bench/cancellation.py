@@ -15,7 +15,7 @@ from jobledger_client import AsyncJobClient, ChunkContext, Worker
 
 from .databases import STORES, fresh
 from .processes import ROOT, jobledger
-from .report import circumstances, rows, told
+from .report import circumstances, rows, run_benchmark
 from .targets import percentiles
 
 LATEST: Final = ROOT / "bench" / "results" / "cancellation.json"
@@ -102,7 +102,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=100, help="jobs cancelled for each measure (default: 100)")
     parser.add_argument("--json", type=Path, default=LATEST, metavar="FILE", help="where the JSON goes")
     given = parser.parse_args()
-    return told("bench.cancellation", lambda: measure(given.store, given.rounds, given.json))
+    return run_benchmark("bench.cancellation", lambda: measure(given.store, given.rounds, given.json))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from .databases import STORES, fresh
 from .processes import SERVER, Served, floor, jobledger
-from .report import rows, told
+from .report import rows, run_benchmark
 
 CLIENT: Final = SERVER.with_name("jobledger")
 ITEMS: Final = 500
@@ -26,15 +26,15 @@ BEGAN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 HEADS: Final = ("server", "seconds", "jobs/s", "CPU µs a job")
 
 
-def job(number: int, chunks: int, chance: Random) -> dict[str, Any]:
+def job(number: int, chunks: int, rng: Random) -> dict[str, Any]:
     """Return a job that ended, in the JSON form of ImportedJob."""
     create = BEGAN + timedelta(seconds=number)
-    start = create + timedelta(seconds=chance.randrange(1, 600))
-    state = chance.choices(["COMPLETED", "FAILED", "CANCELLED"], [88, 7, 5])[0]
+    start = create + timedelta(seconds=rng.randrange(1, 600))
+    state = rng.choices(["COMPLETED", "FAILED", "CANCELLED"], [88, 7, 5])[0]
     told: dict[str, Any] = {
         "job": {
-            "jobId": f"old-{chance.getrandbits(64):016x}",
-            "kind": chance.choice(["crawl.images", "transcode.video", "ocr.pages"]),
+            "jobId": f"old-{rng.getrandbits(64):016x}",
+            "kind": rng.choice(["crawl.images", "transcode.video", "ocr.pages"]),
             "displayName": f"Invoices of March, part {number:07d}.tar",
             "labels": {"team": "documents", "customer": f"c{number % 5_000}"},
             "itemCount": str(ITEMS * chunks),
@@ -42,7 +42,7 @@ def job(number: int, chunks: int, chance: Random) -> dict[str, Any]:
         "state": f"JOB_STATE_{state}",
         "createTime": create.isoformat(),
         "startTime": start.isoformat(),
-        "endTime": (start + timedelta(seconds=chance.randrange(4, 7_200))).isoformat(),
+        "endTime": (start + timedelta(seconds=rng.randrange(4, 7_200))).isoformat(),
     }
     if state == "FAILED":
         told["error"] = {"code": "SOURCE_UNREADABLE", "message": "the archive ends too early"}
@@ -60,9 +60,9 @@ def measure(store: str, jobs: int, chunks: int) -> list[tuple[str, ...]]:
     """Return a line for the floor and one for Jobledger."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobledger-bench-")))
-        file, chance = folder / "jobs.jsonl", Random(1)  # noqa: S311  no secret, and the same each time
+        file, rng = folder / "jobs.jsonl", Random(1)  # noqa: S311  no secret, and the same each time
         with file.open("w") as lines:
-            lines.writelines(f"{json.dumps(job(number, chunks, chance))}\n" for number in range(jobs))
+            lines.writelines(f"{json.dumps(job(number, chunks, rng))}\n" for number in range(jobs))
         database = stack.enter_context(fresh(store, folder))
         servers = {
             "floor": stack.enter_context(floor(folder)),
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--chunks", type=int, default=1, metavar="N", help="chunks of each (default: 1)")
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what they go to (default: sqlite)")
     given = parser.parse_args()
-    return told("bench.imports", lambda: rows(HEADS, measure(given.store, given.jobs, given.chunks)))
+    return run_benchmark("bench.imports", lambda: rows(HEADS, measure(given.store, given.jobs, given.chunks)))
 
 
 if __name__ == "__main__":

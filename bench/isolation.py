@@ -26,7 +26,7 @@ KEYS: Final = 4
 """How many keys the attacker has."""
 
 
-def _say(sentence: str) -> None:
+def _print(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
@@ -70,7 +70,7 @@ def measure(store: str, names: Sequence[str], seconds: float) -> Iterator[Pair]:
     with _running(store) as (served, bystander, attacker):
         bystander.do("prepare")
         for name in names:
-            _say(f"bench.isolation: {name}: making it ready")
+            _print(f"bench.isolation: {name}: making it ready")
             attacker.do("prepare", name=name)
             bystander.do("begin")
             time.sleep(seconds)
@@ -79,7 +79,7 @@ def measure(store: str, names: Sequence[str], seconds: float) -> Iterator[Pair]:
             bystander.do("begin")
             got = attacker.do("attack", name=name, seconds=seconds)
             beside = bystander.do("end")
-            _say(f"  bystander's errors {beside['errors'] or 'none'}; the attacker got {got['codes']}")
+            _print(f"  bystander's errors {beside['errors'] or 'none'}; the attacker got {got['codes']}")
             yield Pair(name, alone, beside, got, rss_kib(served.pid))
 
 
@@ -101,7 +101,7 @@ def _measured(given: argparse.Namespace) -> int:
     print(table(pairs))
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(about | {"attacks": [asdict(pair) for pair in pairs]}, indent=2) + "\n")
-    _say(f"bench.isolation: {time.monotonic() - began:.0f} s; written to {given.json}")
+    _print(f"bench.isolation: {time.monotonic() - began:.0f} s; written to {given.json}")
     return 1 if errors(pairs) else 0
 
 
@@ -116,10 +116,10 @@ def main() -> int:
     try:
         return _measured(given)
     except KeyboardInterrupt:
-        _say("bench.isolation: interrupted; everything is stopped")
+        _print("bench.isolation: interrupted; everything is stopped")
         return INTERRUPTED
     except (StartError, TaskError, subprocess.CalledProcessError) as error:
-        _say(f"bench.isolation: {error}")
+        _print(f"bench.isolation: {error}")
         return 1
 
 

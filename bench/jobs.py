@@ -18,7 +18,7 @@ JOBS: Final = "/jobledger.v1.JobService"
 WORK: Final = "/jobledger.v1.WorkerService"
 WORKER: Final = "worker-7.pool-a.example.com"
 LEASE: Final = Duration(seconds=3_600)
-MOST_CLAIMED: Final = 1_000
+MAX_CLAIMED: Final = 1_000
 AT_ONCE: Final = 64
 
 STAMP: Final = b"@@@@@@@@"
@@ -97,7 +97,7 @@ async def create(target: Target, kind: str, count: int, chunks: int) -> list[str
 async def claim_all(target: Target, kind: str) -> list[str]:
     """Claim all chunks of a kind, oldest job first, and return their lease tokens."""
     leases: list[str] = []
-    while found := tokens(await target.unary(f"{WORK}/ClaimChunks")(claim(kind, MOST_CLAIMED))):
+    while found := tokens(await target.unary(f"{WORK}/ClaimChunks")(claim(kind, MAX_CLAIMED))):
         leases += found
     return leases
 

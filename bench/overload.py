@@ -26,7 +26,7 @@ from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 
 from .databases import STORES, fresh
 from .processes import Served, floor, jobledger
-from .report import rows, told
+from .report import rows, run_benchmark
 
 CONNECTIONS: Final = 4
 IN_FLIGHT: Final = 64
@@ -183,7 +183,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, metavar="S", help="how long (default: 60)")
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what Jobledger runs on (default: sqlite)")
     given = parser.parse_args()
-    return told("bench.overload", lambda: rows(HEADS, measure(given.store, given.chunks, given.times, given.seconds)))
+    return run_benchmark(
+        "bench.overload", lambda: rows(HEADS, measure(given.store, given.chunks, given.times, given.seconds))
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from jobledger.v1 import job_service_pb2 as jobs_api
 from jobledger.v1 import worker_service_pb2 as work_api
 
 from .jobs import JOBS, LEASE, WORK, WORKER
-from .targets import CONNECTIONS, MOST_BYTES, Channel, Stream, Streaming, Unary
+from .targets import CONNECTIONS, MAX_MESSAGE_BYTES, Channel, Stream, Streaming, Unary
 
 if TYPE_CHECKING:
     Exchanging = grpc.aio.StreamStreamMultiCallable[bytes, bytes]
@@ -26,7 +26,7 @@ class Owner:
 
     def __init__(self, address: str, token: str, connections: int = CONNECTIONS) -> None:
         self._metadata = (("authorization", f"Bearer {token}"),)
-        options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", MOST_BYTES))
+        options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES))
         self._channels: list[Channel] = [
             grpc.aio.insecure_channel(address, options=options) for _ in range(connections)
         ]

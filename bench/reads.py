@@ -33,7 +33,7 @@ from jobledger.v1.stats_pb2 import GetJobStatsRequest
 
 from .databases import STORES, kept
 from .processes import ROOT, jobledger
-from .report import rows, told
+from .report import rows, run_benchmark
 
 FOLDER: Final = ROOT / "bench" / "seeded"
 DEEP: Final = 10_000
@@ -161,7 +161,7 @@ def main() -> int:
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what they are on (default: sqlite)")
     parser.add_argument("--rounds", type=int, default=21, help="calls of every read (default: 21)")
     given = parser.parse_args()
-    return told("bench.reads", lambda: compared(given.store, (given.small, given.jobs), given.rounds))
+    return run_benchmark("bench.reads", lambda: compared(given.store, (given.small, given.jobs), given.rounds))
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def rows(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     )
 
 
-def told(name: str, measure: Callable[[], str]) -> int:
+def run_benchmark(name: str, measure: Callable[[], str]) -> int:
     """Print what a measure found, and return the exit status; what went wrong is a sentence on standard error."""
     try:
         print(measure())

@@ -17,7 +17,7 @@ from jobledger_service.core.store.tables import job_words, jobs, ledger
 from jobledger_service.core.store.writing import SqlWriteStore
 from sqlalchemy import select, text, update
 
-from .crowd import Crowd
+from .population import JobPopulation
 
 AT_ONCE: Final = 2_000
 """Jobs of one transaction."""
@@ -29,7 +29,7 @@ class NotEmptyError(ValueError):
     """The database has jobs already."""
 
 
-def fill(database: Database, crowd: Crowd, told: Callable[[int], None] | None = None) -> None:
+def fill(database: Database, population: JobPopulation, told: Callable[[int], None] | None = None) -> None:
     """Write a crowd, by the statements of the service; `told` hears how many jobs are written.
 
     The history that brought the jobs to where they are counts as trimmed. Raises NotEmptyError.
@@ -39,29 +39,29 @@ def fill(database: Database, crowd: Crowd, told: Callable[[int], None] | None = 
             raise NotEmptyError("the database has jobs already: name a new one")
     done, events = 0, 0
     with indexes_last(database):
-        for writes in written(database, crowd):
+        for writes in written(database, population):
             done += len(writes.new_jobs)
             events += sum(job.revision for job, _ in writes.new_jobs)
             if told is not None:
                 told(done)
     with database.write() as connection:
         connection.execute(update(ledger).values(position=events, trimmed=events))
-    fold(database, crowd.end // HOUR)
+    fold(database, population.end // HOUR)
     analyse(database)
 
 
-def written(database: Database, crowd: Crowd) -> Iterator[Writes]:
+def written(database: Database, population: JobPopulation) -> Iterator[Writes]:
     """Write a crowd, and yield what is written; while some is being written, what comes next is made up."""
     store = SqlWriteStore(database)
 
     def write(writes: Writes) -> Writes:
         with store.transaction() as transaction:
-            transaction.save(writes, crowd.end)
+            transaction.save(writes, population.end)
         return writes
 
     with ThreadPoolExecutor(1) as writer:
         before: Future[Writes] | None = None
-        for writes in crowd.writes(AT_ONCE):
+        for writes in population.writes(AT_ONCE):
             now = writer.submit(write, writes)
             if before is not None:
                 yield before.result()
@@ -116,7 +116,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="equal numbers make equal jobs (default: 1)")
     parser.add_argument("--end", type=int, metavar="SECONDS", help="when it is, since 1970 (default: now)")
     given = parser.parse_args()
-    crowd = Crowd(given.jobs, (given.end or int(time.time())) * 1_000_000, given.seed)
+    population = JobPopulation(given.jobs, (given.end or int(time.time())) * 1_000_000, given.seed)
     began = time.monotonic()
 
     def told(done: int) -> None:
@@ -127,12 +127,12 @@ def main() -> int:
         database = open_database(given.database)
         try:
             upgrade(database)
-            fill(database, crowd, told)
+            fill(database, population, told)
         finally:
             database.close()
     except (NotEmptyError, UnknownDatabaseError, DatabaseInUseError) as error:
         parser.exit(1, f"bench.seed: {error}\n")
-    print(f"\n{given.jobs:,} jobs in {time.monotonic() - began:.0f} s: {database.shown}", file=sys.stderr)
+    print(f"\n{given.jobs:,} jobs in {time.monotonic() - began:.0f} s: {database.display_url}", file=sys.stderr)
     return 0
 
 

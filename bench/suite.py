@@ -17,7 +17,7 @@ CASES: Final = ("GetJob", "ListJobs", "Heartbeat-1", "Heartbeat-50", "ClaimCompl
 WATCHES: Final = ("WatchJob", "WatchJobs")
 SIDES: Final = ("floor", "jobledger")
 SETTLE: Final = 1.0
-MOST_LOGGED: Final = 4_000
+MAX_LOGGED: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Plan:
     seconds: float = 0.4
     warm: float = 0.2
     rounds: int = 5
-    most_seconds: float = 5.0
+    max_seconds: float = 5.0
     """After so long a measure begins no further round."""
     in_flight: Sequence[int] = (1, 64, 256)
     streams: Sequence[int] = (100, 1_000)
@@ -56,7 +56,7 @@ class Result:
     cpu_ratio: float = 0.0
 
 
-def _say(sentence: str) -> None:
+def _print(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
 
 
@@ -100,7 +100,7 @@ class Suite:
         """Measure the floor and ours in turn."""
         seen: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         began = time.monotonic()
-        while len(seen["floor"]) < self._plan.rounds and time.monotonic() - began < self._plan.most_seconds:
+        while len(seen["floor"]) < self._plan.rounds and time.monotonic() - began < self._plan.max_seconds:
             for side in SIDES:
                 seen[side].append(one(side, self._plan.seconds))
         bare, ours = seen["floor"], seen["jobledger"]
@@ -115,7 +115,7 @@ class Suite:
             ratios,
             statistics.median(cpu),
         )
-        _say(f"  {name}, {load}: {result.jobledger['rate']:,.0f}/s, {result.ratio:.2f} of the floor")
+        _print(f"  {name}, {load}: {result.jobledger['rate']:,.0f}/s, {result.ratio:.2f} of the floor")
         return result
 
     def only_ours(self, name: str, load: int) -> Callable[[float], dict[str, Any]]:
@@ -154,10 +154,10 @@ def running(plan: Plan) -> Iterator[Suite]:
             floor(folder) as bare,
             generator(folder, ours, bare) as load,
         ):
-            _say(f"bench: Jobledger at {ours.address}, the floor at {bare.address}; filling {plan.seeded:,} jobs")
+            _print(f"bench: Jobledger at {ours.address}, the floor at {bare.address}; filling {plan.seeded:,} jobs")
             load.do("seed", count=plan.seeded)
             try:
                 yield Suite(plan, load, {"jobledger": ours, "floor": bare})
             except TaskError as error:
-                logged = (folder / "jobledger.log").read_text()[-MOST_LOGGED:]
+                logged = (folder / "jobledger.log").read_text()[-MAX_LOGGED:]
                 raise TaskError(f"{error}\nJobledger logged:\n{logged}") from error

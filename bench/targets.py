@@ -20,7 +20,7 @@ else:
     Channel = Unary = Streaming = Stream = Any
 
 CONNECTIONS: Final = 4
-MOST_BYTES: Final = 64 * 1024 * 1024
+MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 
 
 class Target:
@@ -30,7 +30,7 @@ class Target:
         self.pid = pid
         options = (
             ("grpc.use_local_subchannel_pool", 1),  # else all channels share one connection
-            ("grpc.max_receive_message_length", MOST_BYTES),
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         )
         self._channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(CONNECTIONS)]
         self._unary: dict[tuple[str, int], Unary] = {}

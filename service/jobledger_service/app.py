@@ -22,7 +22,7 @@ from .core.api.errors import status_of
 from .core.api.job_service import JobService
 from .core.api.reply_cache import ReplyCache
 from .core.api.worker_service import WorkerService
-from .core.ledger.active_workers import Attendance
+from .core.ledger.active_workers import ActiveWorkers
 from .core.ledger.backlog import Backlog
 from .core.ledger.batch import Commit, Executor
 from .core.ledger.claims import ClaimQueue
@@ -45,7 +45,7 @@ from .core.store.time_limits import TimeLimits
 from .core.store.upkeep import SqlUpkeep
 from .core.store.writing import SqlWriteStore
 from .features.access.feature import Access
-from .features.access.listeners import admin_port_of, main_port_of
+from .features.access.listeners import admin_listener_of, main_listener_of
 from .features.artifacts.feature import roots_of
 from .features.bulk.api import BulkCalls
 from .features.duties import DutyApp
@@ -53,11 +53,11 @@ from .features.exports.api import ExportCalls
 from .features.exports.export import Exports
 from .features.exports.store import SqlExportStore
 from .features.health.api import HealthCalls
-from .features.health.checker import Checkup
+from .features.health.checker import HealthChecker
 from .features.health.duty import HealthDuty
 from .features.health.feature import thresholds_of
 from .features.health.metrics import VitalsCollector
-from .features.health.replies import About
+from .features.health.replies import ServerInfo
 from .features.imports.api import ImportService
 from .features.limits.api import LimitService
 from .features.metrics.feature import Metrics
@@ -71,8 +71,8 @@ from .transport import server
 from .transport.call import AccessLog
 from .transport.channelz_service import ChannelzService
 from .transport.joined import Joined
-from .transport.observers import Unobserved
-from .transport.serving import Serving
+from .transport.observers import NullObserver
+from .transport.rpc_server import RpcServer
 from .transport.trace_context import Tracer
 from .transport.usage import Usage
 
@@ -85,7 +85,7 @@ SWITCH_INTERVAL = 0.0005
 """Seconds for which one thread may keep others from going on."""
 
 
-RENEW_EACH = 5.0
+CLOCK_RENEW_SECONDS = 5.0
 """Seconds after which the database is asked for the time again; two good clocks part by less than a millisecond."""
 
 
@@ -106,21 +106,23 @@ class App:
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         clock = clock_of(self._database)
         self._clock = clock
-        self._metrics = Metrics(VERSION, self._database.dialect.kind, VitalsCollector(lambda: self._checkup.latest))
+        self._metrics = Metrics(
+            VERSION, self._database.dialect.kind, VitalsCollector(lambda: self._health_checker.latest)
+        )
         work = self._metrics.work
         self._unreadable = UnreadableRows(work.unreadable)
         codec, writes = ProtoCodec(self._unreadable), SqlWriteStore(self._database, self._unreadable)
         self._reads = SqlReadStore(self._database, unreadable=self._unreadable)
         self._queries = Queries(self._reads, settings.reads_per_owner)
         self._feed = LiveFeed(
-            self._reads, self._queries, codec, self._found_elsewhere, sole_writer=writes.single_writer
+            self._reads, self._queries, codec, self._on_remote_entry, sole_writer=writes.single_writer
         )
         self._replies = ReplyCache() if writes.single_writer else None
         history = round(settings.event_retention * SECOND)
         executor = Executor(
             writes, codec, clock, self._queries.cursor, retention_of(settings), quiet=history // EXPORT_SHARE
         )
-        self._committer = Committer(executor, self._committed, bounds=bounds_of(settings), measured=work.measured)
+        self._committer = Committer(executor, self._on_commit, bounds=bounds_of(settings), on_batch=work.measured)
         self._claims = ClaimQueue(self._committer)
         self._exports = Exports(
             SqlExportStore(self._database), self._queries.tokens, self._queries.cursor, self._unreadable
@@ -140,16 +142,16 @@ class App:
             self._access.note_used,
         )
         work.show(self._committer, self._feed, self._access.in_flight)
-        self._attendance = Attendance(time.monotonic)
-        self._checkup = Checkup(
+        self._active_workers = ActiveWorkers(time.monotonic)
+        self._health_checker = HealthChecker(
             self._reads,
             self._queries,
             self._committer,
             self._feed,
-            self._attendance,
+            self._active_workers,
             clock,
             thresholds_of(settings),
-            self._access.counts_together,
+            self._access.rate_store_is_up,
         )
         self._webhooks = WebhookApp(
             settings,
@@ -165,7 +167,9 @@ class App:
         self._server = self._build_server(
             Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged), bulk
         )
-        self._health = HealthDuty(self._checkup, settings.health_database_lost, self._server.show, self._outdated)
+        self._health = HealthDuty(
+            self._health_checker, settings.health_database_lost, self._server.show, self._outdated
+        )
         self._duties = DutyApp(
             settings,
             self._database,
@@ -182,20 +186,20 @@ class App:
         )
 
     def _build_backlog(self) -> Backlog | None:
-        most = self._settings.queued_jobs_per_owner
-        if most is None:
+        limit = self._settings.queued_jobs_per_owner
+        if limit is None:
             return None
 
         async def count(owners: Sequence[str]) -> dict[str, int]:
-            return await self._queries.run(self._reads.queued_jobs, owners, most)
+            return await self._queries.run(self._reads.queued_jobs, owners, limit)
 
-        return Backlog(count, most)
+        return Backlog(count, limit)
 
     def _build_server(self, watch: Watch, bulk: BulkCalls) -> server.GrpcServer:
         settings, access = self._settings, self._access
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
         clock = self._clock
-        given = worker_requests.Given(clock, random.random, sorted(schemes), self._reads.epoch)
+        request_context = worker_requests.RequestContext(clock, random.random, sorted(schemes), self._reads.epoch)
         backlog = self._build_backlog()
         services = {
             server.JOB_SERVICE: Joined(
@@ -216,43 +220,43 @@ class App:
             server.WORKER_SERVICE: WorkerService(
                 self._committer,
                 self._claims,
-                given,
-                self._attendance,
+                request_context,
+                self._active_workers,
                 self._unreadable,
                 LeaseWatch(self._feed, settings.bookmark_interval),
             ),
             server.ADMIN_SERVICE: Joined(
                 access.key_calls(),
                 self._usage.calls,
-                HealthCalls(self._checkup, About(VERSION, self._database.dialect.kind, clock())),
+                HealthCalls(self._health_checker, ServerInfo(VERSION, self._database.dialect.kind, clock())),
             ),
             server.WEBHOOK_SERVICE: self._webhooks.service,
             server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
-            server.IMPORT_SERVICE: ImportService(self._committer, given),
+            server.IMPORT_SERVICE: ImportService(self._committer, request_context),
             server.CHANNELZ: ChannelzService(),
             server.OPERATIONS: OperationsService(self._committer, self._queries, watch, self._unreadable),
         }
-        self._serving = Serving(
+        self._rpc_server = RpcServer(
             access.calls,
             partial(status_of, cursor=lambda position: self._queries.cursor(position).encode()),
-            self._metrics.calls if settings.metrics_listen else Unobserved(),
+            self._metrics.calls if settings.metrics_listen else NullObserver(),
             AccessLog(settings.access_log),
             tracer_of(settings),
             refused=self._metrics.work.refused,
         )
-        return server.build(main_port_of(settings), admin_port_of(settings), self._serving, services)
+        return server.build(main_listener_of(settings), admin_listener_of(settings), self._rpc_server, services)
 
-    def _committed(self, commit: Commit) -> None:
-        """Tell everybody in this process of a commit, before its callers get their answers."""
+    def _on_commit(self, commit: Commit) -> None:
+        """Notify this process of a commit, before its callers get their answers."""
         if self._replies is not None:
             self._replies.forget(commit.touched)
         self._feed.publish(commit.entries)
         self._claims.wake(commit.ready)
-        self._duties.committed(commit)
+        self._duties.on_commit(commit)
         self._metrics.work.committed(commit)
-        self._webhooks.heard()
+        self._webhooks.on_commit()
 
-    def _found_elsewhere(self, entry: Entry) -> None:
+    def _on_remote_entry(self, entry: Entry) -> None:
         """Wake claims for what another process has made ready."""
         if entry.ready and entry.after is not None:
             self._claims.wake({(entry.after.owner, entry.after.kind): entry.ready})
@@ -271,27 +275,27 @@ class App:
     async def run(self, ready: Callable[[str], None]) -> int:
         """Serve until `stop`; `ready` hears the address. Return the exit status."""
         settings = self._settings
-        writer = self._own("committer", self._committer.run())
+        writer = self._start_task("committer", self._committer.run())
         others = [
-            self._own("feed", self._feed.run()),
+            self._start_task("feed", self._feed.run()),
             self._duty("health", self._health.once, settings.health_interval),
             self._duty("usage", self._usage.once, settings.usage_interval),
             *(self._duty(name, once, every) for name, once, every in self._access.duties()),
-            *(self._own(name, duty) for name, duty in self._webhooks.duties(self._metrics.work.duty).items()),
-            *(self._own(name, duty) for name, duty in self._duties.all(self._metrics.work.duty)),
+            *(self._start_task(name, duty) for name, duty in self._webhooks.duties(self._metrics.work.duty).items()),
+            *(self._start_task(name, duty) for name, duty in self._duties.duties(self._metrics.work.duty)),
         ]
         if not self._database.single_writer:
             from .core.store.listening import listen  # noqa: PLC0415  SQLite does without psycopg
 
-            others.append(self._own("wake-ups", listen(self._database, self._feed.hint, self._claims.wake)))
+            others.append(self._start_task("wake-ups", listen(self._database, self._feed.hint, self._claims.wake)))
         if isinstance(self._clock, DatabaseClock):
-            others.append(self._duty("clock", partial(self._renew, self._clock), RENEW_EACH))
+            others.append(self._duty("clock", partial(self._renew, self._clock), CLOCK_RENEW_SECONDS))
         await self._server.start()
         host = settings.listen.rpartition(":")[0]
         address = f"{host}:{self._server.main.port}"
         if settings.admin_listen and self._server.admin:
             log.info("admin", address=f"{settings.admin_listen.rpartition(':')[0]}:{self._server.admin.port}")
-        log.info("listening", address=address, database=self._database.shown)
+        log.info("listening", address=address, database=self._database.display_url)
         ready(address)
         await self._stopping.wait()
         await self._drain(others, writer)
@@ -311,15 +315,15 @@ class App:
             log.info("metrics", address=f"{host}:{bound}")
 
     def _duty(self, name: str, once: Callable[[], Awaitable[bool]], every: float) -> asyncio.Task[None]:
-        return self._own(name, perform(name, once, every, ran=self._metrics.work.duty))
+        return self._start_task(name, perform(name, once, every, on_run=self._metrics.work.duty))
 
-    def _own(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start_task(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start a task; if it ends with an error, the process has to go."""
         task = asyncio.create_task(work, name=name)
 
         def ended(done: asyncio.Task[None]) -> None:
             if not done.cancelled() and (error := done.exception()) is not None:
-                log.error("a task ends that should not: the server stops", task=name, exc_info=error)
+                log.error("a background task ended unexpectedly: the server stops", task=name, exc_info=error)
                 self._status = os.EX_SOFTWARE
                 self.stop()
 
@@ -333,7 +337,7 @@ class App:
         self._feed.close()
         self._claims.close()
         self._exports.close()
-        await self._serving.drain(self._settings.drain_timeout)
+        await self._rpc_server.drain(self._settings.drain_timeout)
         await self._server.stop(0)
         for task in others:
             task.cancel()

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from jobledger_service.cli.connection import Connection
-from jobledger_service.cli.key_backends import ServerDesk
+from jobledger_service.cli.connection import ServerConnection
+from jobledger_service.cli.key_backends import ServerKeyAdmin
 from jobledger_service.cli.main import cli
 from typer.testing import CliRunner, Result
 
@@ -60,8 +60,8 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
         (("create", "x", "--role", "king"), 2, "king"),
         (("create", "x"), 2, "--role"),
         (("create", "x", "--role", "admin", "--expires-in", "soon"), 2, "soon"),
-        (("list",), 78, "x.db is not there"),
-        (("revoke", "0" * 12), 78, "x.db is not there"),
+        (("list",), 78, "x.db does not exist"),
+        (("revoke", "0" * 12), 78, "x.db does not exist"),
         (("--server", "127.0.0.1:1", "list"), 69, "could not be reached"),
         (("--database", "mysql://x/y", "list"), 78, "mysql"),
     ],
@@ -88,4 +88,4 @@ def test_a_misspelt_setting_makes_no_key_elsewhere(tmp_path: Path, monkeypatch: 
 
 def test_a_key_is_in_no_representation(store: str, tmp_path: Path):
     token = first_key(new_database(store, tmp_path))
-    assert token not in repr(ServerDesk(Connection("127.0.0.1:7070", token, None)))
+    assert token not in repr(ServerKeyAdmin(ServerConnection("127.0.0.1:7070", token, None)))

@@ -9,8 +9,8 @@ import pytest
 from google.longrunning import operations_pb2 as lro
 from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest, ListJobsRequest
 from jobledger_client import JobClient, MessageTooLargeError, RateLimitedError
-from jobledger_service.features.access.feature import rates_of
-from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.features.access.feature import rate_limiter_of
+from jobledger_service.settings import InvalidSettingError, Settings
 
 from tests.access.conftest import As
 from tests.celery.conftest import Broker, broker_of_its_own
@@ -35,8 +35,8 @@ LIMITS = {
 }
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 Connect = Callable[..., Api]
-LOST = "the store of rates does not answer: this server counts alone"
-FOUND = "the store of rates answers again: the servers count together"
+LOST = "the rate limit store does not answer: this server counts only its own calls"
+FOUND = "the rate limit store answers again: calls are counted across servers"
 
 
 @pytest.fixture(scope="module")
@@ -234,15 +234,15 @@ async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_serve
     ("settings", "said"),
     [
         ({"rate_limit_read": "often"}, "often"),
-        ({"rate_limit_watch": "9/minute; 0/second"}, "lets no call in"),
+        ({"rate_limit_watch": "9/minute; 0/second"}, "allows no call"),
         ({"rate_limit_watch": "9/minute; 1/300 year"}, "more than ten years"),
         ({"rate_limit_write": "5/second", "rate_limit_store": "mysql://x"}, "mysql"),
         ({"rate_limit_write": "5/second", "rate_limit_store": "memory://"}, "'memory' is not redis"),
     ],
 )
 def test_a_rate_that_is_none_is_refused(settings: dict[str, str], said: str):
-    with pytest.raises(WrongSettingError, match=said):
-        rates_of(Settings(**settings))
+    with pytest.raises(InvalidSettingError, match=said):
+        rate_limiter_of(Settings(**settings))
 
 
 async def test_without_rates_nothing_is_counted(api: Api, kind: str):

@@ -20,7 +20,7 @@ from jobledger_client.cli._main import run
 from jobledger_service.cli.main import cli
 from jobledger_service.cli.startup_checks import check_settings
 from jobledger_service.features.access.feature import certificates_of
-from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.settings import InvalidSettingError, Settings
 from jobledger_service.transport.tls import CertificateError
 from typer.testing import CliRunner
 
@@ -224,13 +224,13 @@ def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(e
         client.list_jobs().page()
     Path(pki.directory / "server-key.pem").write_text("half a renewal")
     assert pki.serial(server.target) == after
-    assert "the certificate stays as it was" in server.tail()
+    assert "the previous certificate stays in use" in server.tail()
     pki.issue("server")
     assert pki.serial(server.target) not in {before, after}
 
 
 def test_a_certificate_that_is_taken_away_is_told_of_once_and_the_old_goes_on(encrypted: Server, pki: Pki):
-    said = "the certificate stays as it was"
+    said = "the previous certificate stays in use"
     before, told = pki.serial(encrypted.target), encrypted.tail(1_000_000).count(said)
     (pki.directory / "server-key.pem").unlink()
     assert [pki.serial(encrypted.target) for _ in range(3)] == [before] * 3
@@ -247,8 +247,8 @@ def test_a_certificate_that_is_taken_away_is_told_of_once_and_the_old_goes_on(en
         ({"tls_client_ca": "CERT"}, "--tls-client-ca"),
         ({"tls_cert": "KEY", "tls_key": "KEY"}, "server-key.pem"),
         ({"tls_cert": "CERT", "tls_key": "KEY", "tls_client_ca": "KEY"}, "server-key.pem"),
-        ({"listen": "0.0.0.0:0"}, "no keys"),
-        ({"listen": "[::]:0", "tls_cert": "CERT", "tls_key": "KEY"}, "no keys"),
+        ({"listen": "0.0.0.0:0"}, "without authentication"),
+        ({"listen": "[::]:0", "tls_cert": "CERT", "tls_key": "KEY"}, "without authentication"),
         ({"listen": "0.0.0.0:0", "auth": "keys"}, "without TLS"),
     ],
 )
@@ -256,7 +256,7 @@ def test_settings_that_do_not_go_together_are_refused(pki: Pki, settings: dict[s
     cert, key = pki.issue("server")
     files = {"CERT": cert, "KEY": key}
     given = Settings(**{name: files.get(value, value) for name, value in settings.items()})
-    with pytest.raises((WrongSettingError, CertificateError), match=said):
+    with pytest.raises((InvalidSettingError, CertificateError), match=said):
         _ = check_settings(given), certificates_of(given)
 
 

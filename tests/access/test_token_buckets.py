@@ -15,8 +15,13 @@ from hypothesis import strategies as st
 from jobledger_service.core.model.limit_errors import RateLimited
 from jobledger_service.transport.identity import Caller
 from jobledger_service.transport.methods import Kind
-from jobledger_service.transport.rate_limiter import Rates
-from jobledger_service.transport.token_buckets import FORGET_EACH, SECOND, MemoryBuckets, TokenBucketRateLimiter
+from jobledger_service.transport.rate_limiter import RateLimiter
+from jobledger_service.transport.token_buckets import (
+    CLEANUP_NANOS,
+    NANOS_PER_SECOND,
+    MemoryBuckets,
+    TokenBucketRateLimiter,
+)
 from limits import RateLimitItem, parse, parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.errors import StorageError
@@ -26,7 +31,7 @@ from tests.celery.conftest import Broker, broker_of_its_own
 from tests.support.api import fresh_kind
 from tests.support.bounds import BOUND
 
-DAY = 86_400 * SECOND
+DAY = 86_400 * NANOS_PER_SECOND
 Connect = Callable[..., RedisStorage]
 
 
@@ -96,7 +101,7 @@ def client(storage: RedisStorage):
 
 async def redis_time(storage: RedisStorage) -> int:
     second, microsecond = await client(storage).time()
-    return second * SECOND + microsecond * 1_000
+    return second * NANOS_PER_SECOND + microsecond * 1_000
 
 
 async def hits(limiter: TokenBucketRateLimiter, item: RateLimitItem, who: str, count: int) -> int:
@@ -124,7 +129,7 @@ async def test_many_tokens_are_taken_at_once_or_none(limiter: TokenBucketRateLim
     assert await limiter.test(item, who, cost=3)
     full_at, remaining = await limiter.get_window_stats(item, who)
     assert remaining == 3
-    assert (full_at - time.time()) * SECOND / DAY == pytest.approx(252, abs=1)  # a token comes each 36 days
+    assert (full_at - time.time()) * NANOS_PER_SECOND / DAY == pytest.approx(252, abs=1)  # a token comes each 36 days
     assert await limiter.hit(item, who, cost=3)
     await limiter.clear(item, who)
     assert not await limiter.hit(item, who, cost=11)
@@ -157,28 +162,28 @@ async def test_a_bucket_refills_evenly(memory: TokenBucketRateLimiter, clock: Cl
 
 
 async def test_the_longest_wait_is_told_to_the_microsecond(clock: Clock):
-    rates = Rates({Kind.READ: "2/second; 3/minute", Kind.WRITE: "1/day"}, clock=clock)
+    rates = RateLimiter({Kind.READ: "2/second; 3/minute", Kind.WRITE: "1/day"}, clock=clock)
     caller, other = Caller("x", "x", "a"), Caller("x", "x", "b")
 
     async def wait(kind: Kind = Kind.READ) -> int | None:
         with pytest.raises(RateLimited) as refused:
-            await rates.take(caller, kind)
+            await rates.acquire(caller, kind)
         return refused.value.wait
 
-    await rates.take(caller, Kind.READ)
-    await rates.take(caller, Kind.READ)
+    await rates.acquire(caller, Kind.READ)
+    await rates.acquire(caller, Kind.READ)
     assert await wait() == 500_000  # by 2/second; a token of 3/minute is left
     clock.now += 500_000_000
-    await rates.take(caller, Kind.READ)
+    await rates.acquire(caller, Kind.READ)
     assert await wait() == 19_500_000  # by 3/minute
     clock.now += 1
     assert await wait() == 19_500_000  # rounded up: a call that comes then is let in
     clock.now += 19_500_000_000 - 1
-    await rates.take(caller, Kind.READ)
-    await rates.take(caller, Kind.WRITE)
+    await rates.acquire(caller, Kind.READ)
+    await rates.acquire(caller, Kind.WRITE)
     assert await wait(Kind.WRITE) == 86_400_000_000
-    await rates.take(other, Kind.READ)
-    await rates.take(other, Kind.WRITE)
+    await rates.acquire(other, Kind.READ)
+    await rates.acquire(other, Kind.WRITE)
 
 
 RATES = st.builds(
@@ -186,7 +191,7 @@ RATES = st.builds(
 )
 
 
-PAUSES = st.none() | st.integers(0, 90 * SECOND)  # none: as long as a refusal tells
+PAUSES = st.none() | st.integers(0, 90 * NANOS_PER_SECOND)  # none: as long as a refusal tells
 
 
 @given(rate=RATES, calls=st.lists(st.tuples(PAUSES, st.integers(1, 2_000)), max_size=30))
@@ -205,10 +210,10 @@ async def test_never_more_than_the_burst_and_the_rate_in_any_span(rate: str, cal
     before = list(accumulate((cost for _, cost in let_in), initial=0))
     for i, j in combinations(range(len(let_in)), 2):
         taken, span = before[j + 1] - before[i], let_in[j][0] - let_in[i][0]
-        assert (taken - item.amount) * item.get_expiry() * SECOND <= span * item.amount
+        assert (taken - item.amount) * item.get_expiry() * NANOS_PER_SECOND <= span * item.amount
 
 
-@given(rate=RATES, calls=st.lists(st.integers(0, 90 * SECOND), max_size=30), data=st.data())
+@given(rate=RATES, calls=st.lists(st.integers(0, 90 * NANOS_PER_SECOND), max_size=30), data=st.data())
 async def test_after_the_wait_that_it_tells_there_is_a_token_and_not_before(
     rate: str, calls: list[int], data: st.DataObject
 ):
@@ -232,7 +237,7 @@ async def test_memory_forgets_the_buckets_that_are_full_again(clock: Clock):
     for n in range(50):
         await memory.hit(parse("100/second"), f"idle {n}")
     await memory.hit(parse("1/day"), "empty")
-    clock.now += FORGET_EACH
+    clock.now += CLEANUP_NANOS
     assert not await memory.hit(parse("1/day"), "empty")
     assert await storage.reset() == 1
     assert await memory.hit(parse("1/day"), "empty")
@@ -254,7 +259,7 @@ async def test_a_redis_refills_its_buckets_by_its_own_clock(redis: RedisStorage,
     begun, let_in = await redis_time(redis), 0
     while let_in < 1_000:
         let_in += await hits(limiter, item, who, 50)
-    assert let_in <= 500 + 500 * (await redis_time(redis) - begun) / SECOND
+    assert let_in <= 500 + 500 * (await redis_time(redis) - begun) / NANOS_PER_SECOND
 
 
 async def test_the_wait_of_a_redis_is_exact(redis: RedisStorage, who: str):
@@ -293,11 +298,11 @@ async def test_a_bucket_expires_when_it_is_full(redis: RedisStorage, who: str):
 
 async def test_a_clock_that_was_set_back_leaves_a_bucket_empty_at_worst(redis: RedisStorage, who: str):
     limiter, item = TokenBucketRateLimiter(redis), parse("10/second")
-    ahead = await redis_time(redis) // SECOND + 86_400
+    ahead = await redis_time(redis) // NANOS_PER_SECOND + 86_400
     await client(redis).set(redis.bridge.prefixed_key(item.key_for(who)), f"{ahead}.000000000")
     shortage = await limiter.take([item], who)
     assert shortage is not None
-    assert shortage.wait == SECOND // 10
+    assert shortage.wait == NANOS_PER_SECOND // 10
 
 
 async def test_a_bucket_holds_no_more_than_its_burst_however_long_ago_it_was_full(redis: RedisStorage, who: str):
@@ -340,29 +345,32 @@ def cluster(tmp_path: Path) -> Iterator[Broker]:
 
 
 async def test_a_cluster_counts_several_rates_and_one_that_is_away_leaves_the_server_alone(cluster: Broker, who: str):
-    rates, caller = Rates({Kind.READ: "2/day; 3/month"}, f"redis+cluster://{cluster.address}"), Caller("x", "x", who)
+    rates, caller = (
+        RateLimiter({Kind.READ: "2/day; 3/month"}, f"redis+cluster://{cluster.address}"),
+        Caller("x", "x", who),
+    )
 
     async def let_in() -> int:
-        said = await asyncio.gather(*[rates.take(caller, Kind.READ) for _ in range(5)], return_exceptions=True)
+        said = await asyncio.gather(*[rates.acquire(caller, Kind.READ) for _ in range(5)], return_exceptions=True)
         assert {type(one) for one in said} == {NoneType, RateLimited}
         return said.count(None)
 
     assert await let_in() == 2
-    assert await rates.look()
+    assert await rates.check_store()
     cluster.kill()
     assert await let_in() == 2
-    assert not await rates.look()
-    await client(rates._together.storage).aclose()
+    assert not await rates.check_store()
+    await client(rates._shared.storage).aclose()
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://{}/main", "redis://{}"])
 async def test_a_store_that_takes_connections_and_says_nothing_is_left_alone(url: str, who: str):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         host, port = silent.getsockname()
-        rates, caller = Rates({Kind.READ: "2/day"}, url.format(f"{host}:{port}")), Caller("x", "x", who)
+        rates, caller = RateLimiter({Kind.READ: "2/day"}, url.format(f"{host}:{port}")), Caller("x", "x", who)
         async with asyncio.timeout(BOUND):
-            await rates.take(caller, Kind.READ)
-            assert not await rates.look()
-            await rates.take(caller, Kind.READ)
+            await rates.acquire(caller, Kind.READ)
+            assert not await rates.check_store()
+            await rates.acquire(caller, Kind.READ)
             with pytest.raises(RateLimited):
-                await rates.take(caller, Kind.READ)
+                await rates.acquire(caller, Kind.READ)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from jobledger_service.core.ledger.entry import Record
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, ChunkProgress, WorkError
-from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.states import ChunkState, JobState
 
@@ -103,7 +103,7 @@ def records(draw: st.DrawFn, most_chunks: int = 4) -> Record:
     of_job = draw(st.lists(chunks, max_size=most_chunks, unique_by=lambda chunk: chunk.index))
     before = draw(st.none() | jobs())
     return Record(
-        before=None if before is None else Facts.of(before),
+        before=None if before is None else FilterFields.of(before),
         job=job,
         chunks=sorted(of_job, key=lambda chunk: chunk.index),
         changes=draw(st.lists(changes, min_size=1, max_size=3)),

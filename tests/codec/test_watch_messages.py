@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
-from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, facts
+from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, filter_fields
 from jobledger_service.core.api.convert import fill_change, fill_chunk, fill_job
-from jobledger_service.core.ledger.entry import Entry, Place, Record
+from jobledger_service.core.ledger.entry import Entry, EventPosition, Record
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
-from jobledger_service.core.model.filter import Facts, facts_diff
+from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
 from msgspec import json
 from msgspec.structs import replace
@@ -26,8 +26,8 @@ few = settings(max_examples=30)  # a record has many parts to draw
 
 def committed(record: Record, position: int = 7) -> Entry:
     """Return the entry of a record as another process reads it from the store."""
-    message = codec.seal(codec.encode(record), CURSOR, Place(position, NOW))
-    before = None if record.before is None else facts_diff(record.before, Facts.of(record.job))
+    message = codec.seal(codec.encode(record), CURSOR, EventPosition(position, NOW))
+    before = None if record.before is None else changed_fields(record.before, FilterFields.of(record.job))
     stored = None if before is None else json.decode(json.encode(before))
     return codec.open(EventRow(position, record.job.key, message, stored))
 
@@ -55,7 +55,7 @@ def test_an_event_says_what_the_commit_did(record: Record):
 def test_a_stored_event_is_filtered_as_the_job_was_and_is(record: Record):
     entry = committed(record)
     assert entry.is_readable
-    assert entry.after == (None if record.deleted else Facts.of(record.job))
+    assert entry.after == (None if record.deleted else FilterFields.of(record.job))
     if record.before is None:
         assert entry.before is None
     else:
@@ -136,7 +136,7 @@ def test_a_bookmark_is_a_cursor_alone():
 def test_a_filter_sees_in_a_message_what_it_sees_in_the_job(job: object):
     message = WatchJobResponse()
     fill_job(message.job, job)
-    assert facts(message.job) == Facts.of(job)
+    assert filter_fields(message.job) == FilterFields.of(job)
 
 
 @few

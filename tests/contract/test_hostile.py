@@ -9,7 +9,7 @@ from jobledger.v1.filter_pb2 import JobFilter
 from jobledger.v1.job_pb2 import JobView
 from jobledger.v1.job_service_pb2 import CancelJobRequest, CreateJobRequest, ListChunksRequest, ListJobsRequest
 from jobledger.v1.worker_service_pb2 import HeartbeatRequest, LeaseReport, LeaseStatus
-from jobledger_service.core.model.search import MOST_SEARCHED, words
+from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 
 from tests.support.api import Api
 from tests.support.errors import invalid, read
@@ -44,7 +44,7 @@ async def test_a_text_is_given_back_as_it_was_or_refused_by_name(api: Api, kind:
         return
     stored = await api.get(job.job_id)
     assert (stored.display_name, stored.labels["a"], dict(stored.input)) == (text, text[:255], {text: text})
-    searched = text[:256] if 0 < len(words(text[:256])) <= MOST_SEARCHED else ""
+    searched = text[:256] if 0 < len(words(text[:256])) <= MAX_SEARCH_WORDS else ""
     wanted = JobFilter(kinds=[kind], search=searched, labels={"a": text[:255]})
     found = (await api.jobs.ListJobs(ListJobsRequest(filter=wanted))).jobs
     assert [one.job_id for one in found] == [job.job_id]

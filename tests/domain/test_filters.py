@@ -4,8 +4,15 @@ from collections.abc import Mapping
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.model.filter import Facts, JobFilter, TimeRange, facts_diff
-from jobledger_service.core.model.search import LONGEST, MOST_WORDS, begins, label_marks, owner_mark, words
+from jobledger_service.core.model.filter import FilterFields, JobFilter, TimeRange, changed_fields
+from jobledger_service.core.model.search import (
+    MAX_WORD_LENGTH,
+    MAX_WORDS,
+    label_marks,
+    match_prefixes,
+    owner_mark,
+    words,
+)
 from jobledger_service.core.model.states import JobState
 from msgspec.structs import asdict, replace
 
@@ -13,7 +20,7 @@ times = st.integers(0, 5)
 spans = st.builds(TimeRange, st.none() | times, st.none() | times)
 labels = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
 facts = st.builds(
-    Facts,
+    FilterFields,
     owner=st.sampled_from(("me", "you")),
     kind=st.sampled_from(("k", "l", "jobledger.bulk")),
     state=st.sampled_from(JobState),
@@ -40,14 +47,14 @@ filters = st.fixed_dictionaries({"owner": st.just("me")}, optional=conditions).m
 
 
 @given(filters, facts)
-def test_a_job_matches_when_it_matches_each_condition_alone(jobs: JobFilter, job: Facts):
+def test_a_job_matches_when_it_matches_each_condition_alone(jobs: JobFilter, job: FilterFields):
     kinds = {"kinds": jobs.kinds, "include_service_jobs": jobs.include_service_jobs}
     alone = [JobFilter("me", **{name: getattr(jobs, name)}, **kinds) for name in conditions if name != "kinds"]
     assert jobs.matches(job) == all(one.matches(job) for one in alone)
 
 
 @given(filters, facts)
-def test_a_condition_more_finds_no_job_more(jobs: JobFilter, job: Facts):
+def test_a_condition_more_finds_no_job_more(jobs: JobFilter, job: FilterFields):
     if jobs.matches(job):
         assert job.owner == "me"
         assert JobFilter("me", kinds=jobs.kinds).matches(job)
@@ -58,7 +65,7 @@ def test_a_condition_more_finds_no_job_more(jobs: JobFilter, job: Facts):
 
 
 @given(facts)
-def test_the_services_own_jobs_are_found_when_they_are_meant(job: Facts):
+def test_the_services_own_jobs_are_found_when_they_are_meant(job: FilterFields):
     mine = replace(job, owner="me", kind="jobledger.bulk")
     assert not JobFilter("me").matches(mine)
     assert JobFilter("me", include_service_jobs=True).matches(mine)
@@ -81,22 +88,22 @@ def test_a_span_has_its_beginning_and_not_its_end(span: TimeRange, time: int | N
 
 
 @given(facts, facts)
-def test_what_differs_leads_back_to_what_was_before(before: Facts, after: Facts):
+def test_what_differs_leads_back_to_what_was_before(before: FilterFields, after: FilterFields):
     before = replace(before, owner=after.owner, kind=after.kind, create_time=after.create_time)
-    differs = facts_diff(before, after)
-    assert Facts(**{**asdict(after), **differs}) == before
+    differs = changed_fields(before, after)
+    assert FilterFields(**{**asdict(after), **differs}) == before
     assert (differs == {}) == (before == after)
 
 
 @given(st.lists(st.text(), max_size=4))
 def test_words_are_folded_once_and_for_all(texts: list[str]):
     found = words(*texts)
-    assert len(set(found)) == len(found) <= MOST_WORDS
-    assert all(0 < len(word) <= LONGEST for word in found)
+    assert len(set(found)) == len(found) <= MAX_WORDS
+    assert all(0 < len(word) <= MAX_WORD_LENGTH for word in found)
     assert words(*found) == found, "a word is its own only word"
-    assert begins(found, words(" ".join(texts)))
+    assert match_prefixes(found, words(" ".join(texts)))
     assert set(words(*(text.upper() for text in found))) <= {
-        word[:LONGEST] for word in words(*(text.upper() for text in found))
+        word[:MAX_WORD_LENGTH] for word in words(*(text.upper() for text in found))
     }
 
 
@@ -106,7 +113,7 @@ def test_a_search_does_not_see_case_accents_or_what_is_between_words(text: str):
     assert list(words(text)) == list(dict.fromkeys(plain))
     assert words(text.upper()) == words(text)
     for word in plain:
-        assert begins([word[:1]], words(text))
+        assert match_prefixes([word[:1]], words(text))
 
 
 @given(labels, st.text(max_size=8))

@@ -13,7 +13,7 @@ from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import ChunkState, JobState
-from jobledger_service.features.imports.imported_job import ChunkEnd, PastJob, imported, usual_end
+from jobledger_service.features.imports.imported_job import ChunkEnd, ImportedJob, default_end, import_job
 from jobledger_service.features.imports.rules import check
 from msgspec.structs import replace
 
@@ -35,7 +35,7 @@ ends = st.builds(
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> PastJob:
+def histories(draw: st.DrawFn) -> ImportedJob:
     """Draw a job as another system may tell of it: about half of these cannot have been."""
     state = draw(st.sampled_from(STATES))
     spec = JobSpec(
@@ -45,7 +45,7 @@ def histories(draw: st.DrawFn) -> PastJob:
     )  # fmt: skip
     ran = draw(st.booleans()) or state in (JobState.COMPLETED, JobState.FAILED)
     sizes = [1] * draw(st.integers(1, 4))
-    return PastJob(
+    return ImportedJob(
         NewJob(spec, sizes),
         state,
         CREATED,
@@ -57,9 +57,9 @@ def histories(draw: st.DrawFn) -> PastJob:
     )
 
 
-def is_taken(past: PastJob) -> bool:
+def is_taken(imported: ImportedJob) -> bool:
     try:
-        check(past, NOW)
+        check(imported, NOW)
     except InvalidField:
         return False
     return True
@@ -68,12 +68,12 @@ def is_taken(past: PastJob) -> bool:
 class Replay:
     """Brings a new job to where an imported one says that it is, by what callers and workers can do."""
 
-    def __init__(self, past: PastJob) -> None:
-        self.past = past
-        self.policy = past.new.spec.retry_policy.max_attempts
+    def __init__(self, imported: ImportedJob) -> None:
+        self.past = imported
+        self.policy = imported.new.spec.retry_policy.max_attempts
         self.now = CREATED
         self.chunks: dict[int, Chunk] = {}
-        self.apply(lifecycle.create(past.new, "caller", self.now))
+        self.apply(lifecycle.create(imported.new, "caller", self.now))
 
     def apply(self, step: Step | None) -> None:
         assert step is not None
@@ -86,7 +86,7 @@ class Replay:
         return StoredChunks(self.job.key, self.chunks, lambda: None)
 
     def end(self, index: int) -> ChunkEnd:
-        return self.past.chunks.get(index, usual_end(self.past))
+        return self.past.chunks.get(index, default_end(self.past))
 
     @property
     def runs(self) -> int:
@@ -166,12 +166,12 @@ class Replay:
 
 
 @given(histories())
-def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(past: PastJob):
-    taken = is_taken(past)
+def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(imported: ImportedJob):
+    taken = is_taken(imported)
     event("taken" if taken else "refused")
     assume(taken)
-    step = imported(past, "caller")
-    replay = Replay(past)
+    step = import_job(imported, "caller")
+    replay = Replay(imported)
     reached = replay.run()
     assert (reached.state, reached.counts, reached.retry_count) == (
         step.job.state,
@@ -187,9 +187,9 @@ def test_an_import_that_is_taken_is_a_state_that_the_domain_reaches(past: PastJo
 
 
 @given(histories())
-def test_an_import_keeps_the_promises_of_a_job_and_can_go_on(past: PastJob):
-    assume(is_taken(past))
-    step = imported(past, "caller")
+def test_an_import_keeps_the_promises_of_a_job_and_can_go_on(imported: ImportedJob):
+    assume(is_taken(imported))
+    step = import_job(imported, "caller")
     job, chunks = step.job, {chunk.index: chunk for chunk in step.chunks}
     counted = Counter(chunk.state for chunk in chunks.values())
     assert {state: getattr(job.counts, state.lower()) for state in ChunkState} == {s: counted[s] for s in ChunkState}
@@ -208,17 +208,17 @@ def test_an_import_keeps_the_promises_of_a_job_and_can_go_on(past: PastJob):
             ended = work.complete(claimed.job, claimed.chunks[0], work.WorkReport("c"), "", NOW)
             job = ended.job
     assert job.ended
-    assert job.state is JobState.COMPLETED or job.counts.completed < job.counts.total or past.state is job.state
+    assert job.state is JobState.COMPLETED or job.counts.completed < job.counts.total or imported.state is job.state
 
 
 def test_what_cannot_have_been_is_refused():
     one = NewJob(JobSpec("o", "j", "k", b""), [1, 1])
     fast = NewJob(JobSpec("o", "j", "k", b"", failure_policy=FailurePolicy.FAIL_FAST), [1, 1])
-    queued = PastJob(one, JobState.QUEUED, CREATED)
-    cancelled = PastJob(one, JobState.CANCELLED, CREATED, CREATED, NOW)
-    failed = PastJob(one, JobState.FAILED, CREATED, CREATED, NOW, BOOM)
+    queued = ImportedJob(one, JobState.QUEUED, CREATED)
+    cancelled = ImportedJob(one, JobState.CANCELLED, CREATED, CREATED, NOW)
+    failed = ImportedJob(one, JobState.FAILED, CREATED, CREATED, NOW, BOOM)
     done, broken = ChunkEnd(DONE), ChunkEnd(FAILED)
-    for past in (
+    for imported in (
         replace(queued, chunks={0: done, 1: done}, retry_count=1),
         replace(queued, chunks={0: done}),
         replace(cancelled, chunks={0: broken}),
@@ -232,4 +232,4 @@ def test_what_cannot_have_been_is_refused():
         replace(failed, chunks={0: ChunkEnd(FAILED, attempt=0)}),
         replace(failed, error=WorkError("BOOM", chunk_index=2)),
     ):
-        assert not is_taken(past), past
+        assert not is_taken(imported), imported

@@ -51,16 +51,16 @@ def test_a_rate_is_unknown_at_first_and_when_nothing_moves():
 
 @given(
     attempt=st.integers(1, 10_000),
-    roll=st.floats(0, 1),
+    jitter_sample=st.floats(0, 1),
     initial=st.integers(0, 10**9),
     multiplier=st.floats(1, 10),
     jitter=st.floats(0, 1),
 )
 def test_backoff_stays_under_its_ceiling_and_its_jitter(
-    attempt: int, roll: float, initial: int, multiplier: float, jitter: float
+    attempt: int, jitter_sample: float, initial: int, multiplier: float, jitter: float
 ):
     policy = RetryPolicy(3, initial, multiplier, max(initial, 60 * SECOND), jitter)
-    wait = policy.backoff(attempt, roll)
+    wait = policy.backoff(attempt, jitter_sample)
     assert 0 <= wait <= math.ceil(policy.max_backoff * (1 + jitter))
 
 

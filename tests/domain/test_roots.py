@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.model.roots import NotARootError, Place, Roots, parse_root
+from jobledger_service.core.model.roots import ArtifactLocation, InvalidRootError, Roots, parse_root
 
 ROOTS = Roots([parse_root("s3://bucket/out"), parse_root("file:///srv/media/"), parse_root("gs://whole/")])
 
@@ -16,9 +16,13 @@ segments = st.lists(plain.filter(lambda one: one not in (".", "..")), min_size=1
 @given(segments)
 def test_what_is_plainly_below_a_root_is_under_it(names: list[str]):
     path = "/".join(names)
-    assert ROOTS.place(f"s3://bucket/out/{path}", "default") == Place("s3", "bucket", ("out",), tuple(names))
-    assert ROOTS.place(f"file:///srv/media/{path}", "default") == Place("file", "", ("srv", "media"), tuple(names))
-    assert ROOTS.place(f"gs://whole/{path}", "default") == Place("gs", "whole", (), tuple(names))
+    assert ROOTS.locate(f"s3://bucket/out/{path}", "default") == ArtifactLocation(
+        "s3", "bucket", ("out",), tuple(names)
+    )
+    assert ROOTS.locate(f"file:///srv/media/{path}", "default") == ArtifactLocation(
+        "file", "", ("srv", "media"), tuple(names)
+    )
+    assert ROOTS.locate(f"gs://whole/{path}", "default") == ArtifactLocation("gs", "whole", (), tuple(names))
 
 
 @pytest.mark.parametrize(
@@ -74,12 +78,14 @@ def test_what_is_plainly_below_a_root_is_under_it(names: list[str]):
     ],
 )
 def test_what_can_be_read_in_another_way_is_under_none(uri: str):
-    assert ROOTS.place(uri, "default") is None
+    assert ROOTS.locate(uri, "default") is None
 
 
 def test_an_encoded_name_of_a_file_is_decoded_once():
-    assert ROOTS.place("file:///srv/media/a%20b%C3%A9", "default") == Place("file", "", ("srv", "media"), ("a bé",))
-    assert ROOTS.place("file:///srv/%6dedia/x", "default") == Place("file", "", ("srv", "media"), ("x",))
+    assert ROOTS.locate("file:///srv/media/a%20b%C3%A9", "default") == ArtifactLocation(
+        "file", "", ("srv", "media"), ("a bé",)
+    )
+    assert ROOTS.locate("file:///srv/%6dedia/x", "default") == ArtifactLocation("file", "", ("srv", "media"), ("x",))
 
 
 NAMED = Roots([parse_root("https://media.example/out/=file:///srv/media/"), parse_root("s3://bucket/year=2026/")])
@@ -89,11 +95,11 @@ NAMED = Roots([parse_root("https://media.example/out/=file:///srv/media/"), pars
 @given(segments)
 def test_an_address_may_stand_for_where_its_files_are(names: list[str]):
     path = "/".join(names)
-    assert NAMED.place(f"https://media.example/out/{path}", "default") == Place(
+    assert NAMED.locate(f"https://media.example/out/{path}", "default") == ArtifactLocation(
         "file", "", ("srv", "media"), tuple(names)
     )
-    assert NAMED.place(f"file:///srv/media/{path}", "default") is None, "it was not allowed by that name"
-    assert NAMED.place(f"s3://bucket/year=2026/{path}", "default") == Place(
+    assert NAMED.locate(f"file:///srv/media/{path}", "default") is None, "it was not allowed by that name"
+    assert NAMED.locate(f"s3://bucket/year=2026/{path}", "default") == ArtifactLocation(
         "s3", "bucket", ("year=2026",), tuple(names)
     )
 
@@ -113,11 +119,11 @@ def test_an_address_may_stand_for_where_its_files_are(names: list[str]):
     ],
 )
 def test_an_address_that_can_be_read_in_another_way_stands_for_nothing(uri: str):
-    assert NAMED.place(uri, "default") is None
+    assert NAMED.locate(uri, "default") is None
 
 
 def test_without_roots_nothing_is_under_one():
-    assert Roots().place("s3://bucket/out/x", "default") is None
+    assert Roots().locate("s3://bucket/out/x", "default") is None
 
 
 @pytest.mark.parametrize(
@@ -139,5 +145,5 @@ def test_without_roots_nothing_is_under_one():
     ],
 )
 def test_a_root_has_to_be_plain_itself(text: str):
-    with pytest.raises(NotARootError, match=r"wanted|like"):
+    with pytest.raises(InvalidRootError, match=r"expected|like"):
         parse_root(text)

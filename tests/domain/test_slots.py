@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec
 from jobledger_service.core.model.slots import (
-    FRESH,
+    LIMIT_REFRESH_INTERVAL,
     Limit,
     admitted,
-    brought_along,
-    counted_at,
+    counted_limits,
     granted,
     limits_over,
+    needs_update,
     released,
     scope_of,
 )
@@ -40,7 +40,7 @@ class SlotMachine(RuleBasedStateMachine):
 
     def counted(self, before: Job | None, after: Job | None) -> None:
         for sign, one in ((-1, before), (1, after)):
-            for key in counted_at(one) if one else ():
+            for key in counted_limits(one) if one else ():
                 limit = self.limits[key]
                 name = "waiting" if one.parked_for == key else "running"
                 self.limits[key] = replace(limit, **{name: getattr(limit, name) + sign})
@@ -52,7 +52,7 @@ class SlotMachine(RuleBasedStateMachine):
         after = admitted(new, self.over(new))
         for key in after.slots:
             limit = self.limits[key]
-            assert limit.most is None or (limit.running < limit.most and not limit.waiting)
+            assert limit.max_running is None or (limit.running < limit.max_running and not limit.waiting)
         self.counted(None, after)
         self.jobs.append(after)
 
@@ -61,7 +61,7 @@ class SlotMachine(RuleBasedStateMachine):
         if self.jobs:
             one = self.jobs.pop(number % len(self.jobs))
             after = released(one)
-            assert counted_at(after) == ()
+            assert counted_limits(after) == ()
             self.counted(one, after)
 
     @rule(number=st.integers(0, 99))
@@ -74,10 +74,10 @@ class SlotMachine(RuleBasedStateMachine):
             self.counted(None, after)
             self.jobs[self.jobs.index(one)] = after
 
-    @rule(scope=st.sampled_from(SCOPES), most=st.none() | st.integers(0, 3))
-    def move(self, scope: str, most: int | None) -> None:
+    @rule(scope=st.sampled_from(SCOPES), limit=st.none() | st.integers(0, 3))
+    def move(self, scope: str, limit: int | None) -> None:
         key = f"me/{scope}"
-        self.limits[key] = replace(self.limits[key], most=most)
+        self.limits[key] = replace(self.limits[key], max_running=limit)
 
     @invariant()
     def a_job_has_all_slots_or_none(self) -> None:
@@ -110,7 +110,7 @@ limits = st.builds(
 @given(st.lists(limits, max_size=3, unique_by=lambda limit: limit.key))
 def test_a_job_is_let_in_where_every_limit_has_a_slot_and_nobody_waits(over: list[Limit]):
     after = admitted(job(1), over)
-    open_ = [limit.most is None or (limit.running < limit.most and not limit.waiting) for limit in over]
+    open_ = [limit.max_running is None or (limit.running < limit.max_running and not limit.waiting) for limit in over]
     assert after.slots == (tuple(limit.key for limit in over) if all(open_) else ())
     assert after.parked_for == next((limit.key for limit, is_open in zip(over, open_, strict=True) if not is_open), "")
 
@@ -118,7 +118,9 @@ def test_a_job_is_let_in_where_every_limit_has_a_slot_and_nobody_waits(over: lis
 @given(st.lists(limits, max_size=3, unique_by=lambda limit: limit.key))
 def test_a_job_that_waited_is_let_in_where_every_limit_has_a_slot_whoever_waits(over: list[Limit]):
     after = granted(replace(job(1), parked_for="me/kind:k"), over)
-    full = next((limit.key for limit in over if limit.most is not None and limit.running >= limit.most), "")
+    full = next(
+        (limit.key for limit in over if limit.max_running is not None and limit.running >= limit.max_running), ""
+    )
     assert after.parked_for == full
     assert after.slots == (() if full else tuple(limit.key for limit in over))
 
@@ -126,10 +128,12 @@ def test_a_job_that_waited_is_let_in_where_every_limit_has_a_slot_whoever_waits(
 def test_a_limit_that_a_job_brings_along_moves_no_operators_and_none_that_was_just_set():
     brought = Limit("me", "kind:k", 2, by_job=True, set_time=0)
     operators = Limit("me", "kind:k", 1)
-    assert brought_along(brought, None, 0)
-    assert brought_along(brought, replace(operators, most=None), 0), "it bounds nothing"
-    assert not brought_along(brought, operators, 0)
-    assert not brought_along(brought, brought, FRESH)
-    assert brought_along(brought, brought, FRESH + 1), "now and then it is noted that it is still brought along"
-    assert brought_along(replace(brought, most=3), brought, 1)
+    assert needs_update(brought, None, 0)
+    assert needs_update(brought, replace(operators, max_running=None), 0), "it bounds nothing"
+    assert not needs_update(brought, operators, 0)
+    assert not needs_update(brought, brought, LIMIT_REFRESH_INTERVAL)
+    assert needs_update(brought, brought, LIMIT_REFRESH_INTERVAL + 1), (
+        "now and then it is noted that it is still brought along"
+    )
+    assert needs_update(replace(brought, max_running=3), brought, 1)
     assert scope_of(brought.key) == "kind:k"

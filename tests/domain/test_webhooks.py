@@ -22,10 +22,10 @@ SPANS = st.integers(0, 30 * DAY)
 
 @given(PERCENTS, st.lists(st.floats(0, 100)).map(sorted))
 def test_each_percent_is_reached_once_in_order_by_a_run_that_only_rises(percents: list[int], progress: list[float]):
-    told = [
+    event_type = [
         p for before, after in zip([0.0, *progress], progress, strict=False) for p in reached(percents, before, after)
     ]
-    assert told == [percent for percent in percents if progress and percent <= progress[-1]]
+    assert event_type == [percent for percent in percents if progress and percent <= progress[-1]]
 
 
 def change(kind: ChangeType, before: JobState | None, after: JobState | None) -> Change:
@@ -54,23 +54,23 @@ def test_one_commit_may_tell_a_whole_life_in_order():
 
 def test_the_schedule_is_the_one_of_the_document():
     rules, now, tries, times = schedule(5 * SECOND, DAY), 0, 0, [0]
-    while (again := rules.next(tries := tries + 1, 0, replace(FAILED, time=now), roll=0.5)) is not None:
+    while (again := rules.next(tries := tries + 1, 0, replace(FAILED, time=now), jitter_sample=0.5)) is not None:
         times.append(now := again)
     table = (ROOT / "docs" / "webhooks.md").read_text()
-    told = [0, 5, 20, 65, 200, 605, 1_820, 5_465, *(5_465 + 10_800 * n for n in range(1, 8)), 86_400]
-    assert times == [second * SECOND for second in told]
+    event_type = [0, 5, 20, 65, 200, 605, 1_820, 5_465, *(5_465 + 10_800 * n for n in range(1, 8)), 86_400]
+    assert times == [second * SECOND for second in event_type]
     assert f"| {len(times)}, the last | what is left | 24 h |" in table
-    assert str(timedelta(seconds=told[-2])) == "22:31:05"
+    assert str(timedelta(seconds=event_type[-2])) == "22:31:05"
 
 
 @given(st.integers(1, 60), SPANS, st.floats(0, 1), SPANS)
-def test_an_attempt_is_never_outside_the_window(tries: int, now: int, roll: float, asked: int):
-    again = schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 503, "", asked), roll)
+def test_an_attempt_is_never_outside_the_window(tries: int, now: int, jitter_sample: float, asked: int):
+    again = schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 503, "", asked), jitter_sample)
     assert (again is None) == (now >= DAY)
     if again is not None:
         assert now < again <= DAY
         assert again >= min(now + asked, DAY)
-    assert schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 410, ""), roll) is None
+    assert schedule(5 * SECOND, DAY).next(tries, 0, Attempt(0, now, 410, ""), jitter_sample) is None
 
 
 @given(st.lists(st.tuples(SPANS, SPANS), max_size=20))

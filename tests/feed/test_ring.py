@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed.entry_log import EntryLog
-from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, PAGE, count_of_page
+from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, count_of_page
 from jobledger_service.core.ledger.feed.ring import Ring
 
 OWNERS = ("alice", "bob", "carol")
@@ -45,11 +45,11 @@ def test_what_the_ring_covers_it_has_without_a_gap(history: Sequence[tuple], hea
                 written.append(entry(ring.head + 1, owner, job, size))
                 ring.append(written[-1])
             case "pass over":
-                ring.pass_over(ring.head + given_[0])
+                ring.advance_to(ring.head + given_[0])
             case "forget":
                 ring.forget(given_[0])
             case "begin":
-                ring.begin_at(ring.head + given_[0])
+                ring.reset_to(ring.head + given_[0])
         check(ring, written)
 
 
@@ -108,7 +108,7 @@ def test_a_log_is_a_list_of_which_the_beginning_was_dropped(history: list[int | 
 
 def test_a_log_gives_a_page_at_a_time_and_says_that_there_is_more():
     log, read = EntryLog(), list[int]()
-    for position in range(1, 2 * PAGE + 6):
+    for position in range(1, 2 * MAX_PAGE_ENTRIES + 6):
         log.append(entry(position))
     pages = []
     more = True
@@ -116,8 +116,8 @@ def test_a_log_gives_a_page_at_a_time_and_says_that_there_is_more():
         found, more = log.after(read[-1] if read else 0)
         pages.append(len(found))
         read += [one.position for one in found]
-    assert pages == [PAGE, PAGE, 5]
-    assert read == list(range(1, 2 * PAGE + 6))
+    assert pages == [MAX_PAGE_ENTRIES, MAX_PAGE_ENTRIES, 5]
+    assert read == list(range(1, 2 * MAX_PAGE_ENTRIES + 6))
 
 
 @given(st.lists(st.sampled_from((1, 1_000, MAX_PAGE_BYTES // 3, MAX_PAGE_BYTES, 2 * MAX_PAGE_BYTES)), max_size=20))

@@ -53,7 +53,7 @@ class History:
         self.subscribers.publish(one)
 
     def watch(self, after: int = 0) -> FeedSubscription:
-        opened = FeedSubscription(self, after, job_key=KEY, leave=self.subscribers.remove)
+        opened = FeedSubscription(self, after, job_key=KEY, unsubscribe=self.subscribers.remove)
         self.subscribers.add(opened)
         return opened
 
@@ -152,7 +152,7 @@ async def test_a_feed_that_closes_ends_its_subscriptions():
 async def test_subscribers_that_left_leave_nothing_behind():
     ledger = History()
     filters = [JobFilter("alice"), JobFilter("alice"), JobFilter("alice", kinds=frozenset("ab"), labels={"x": "1"})]
-    opened = [FeedSubscription(ledger, 0, jobs=jobs, leave=ledger.subscribers.remove) for jobs in filters]
+    opened = [FeedSubscription(ledger, 0, jobs=jobs, unsubscribe=ledger.subscribers.remove) for jobs in filters]
     for one in opened:
         ledger.subscribers.add(one)
     assert set(ledger.subscribers) == set(opened)

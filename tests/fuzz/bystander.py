@@ -60,11 +60,11 @@ class Bystander:
     """Works in rounds, each a few jobs from creation to their end; what he was handed out is there to be stolen."""
 
     def __init__(
-        self, server: str, token: str, chance: Random, mark: str, secrets: Sequence[bytes], receiver: Receiver
+        self, server: str, token: str, rng: Random, mark: str, secrets: Sequence[bytes], receiver: Receiver
     ) -> None:
         self.rounds = 0
         self.stolen: dict[str, deque[Value]] = {}
-        self._chance = chance
+        self._rng = rng
         self._mark = mark
         self._secrets = secrets
         self._receiver = receiver
@@ -83,7 +83,7 @@ class Bystander:
 
     async def work(self) -> None:
         """Do one round; raises what went wrong."""
-        for step in self._chance.sample(self._steps, len(self._steps)):
+        for step in self._rng.sample(self._steps, len(self._steps)):
             await step()
         self.rounds += 1
 
@@ -98,7 +98,7 @@ class Bystander:
             self.stolen.setdefault(name, deque(maxlen=30)).append(value)
 
     async def _create(self, **fields: object) -> Job:
-        kind = self._chance.choice(KINDS)
+        kind = self._rng.choice(KINDS)
         job = await self._api.create(
             kind,
             display_name=f"{self._mark} part",
@@ -232,7 +232,7 @@ class Bystander:
 
     async def _list_and_export(self) -> None:
         """Find the jobs of this round in lists and exports, each once, and nobody else's."""
-        label = str(self._chance.getrandbits(60))
+        label = str(self._rng.getrandbits(60))
         made = {(await self._create()).job_id for _ in range(3)}
         for job_id in made:
             request = UpdateJobRequest(job_id=job_id, update_mask={"paths": ["labels"]}, labels={"list": label})

@@ -68,11 +68,11 @@ class Campaign:
 
     async def _attack(self, server: Server, token: str, receiver: Receiver, goes_on: Callable[[int], bool]) -> None:
         admin = KeyedApi(server.target, token)
-        marks = {name: f"{name}-{self._chance(name).getrandbits(64):016x}" for name in (*HOSTILES, "bystander")}
+        marks = {name: f"{name}-{self._rng(name).getrandbits(64):016x}" for name in (*HOSTILES, "bystander")}
         made = await admin.make(CALLER, WORKER, owner="bystander")
         secrets = [mark.encode() for name, mark in marks.items() if name != "bystander"]
         bystander = self._bystander = Bystander(
-            server.target, made.token, self._chance("bystander"), marks["bystander"], secrets, receiver
+            server.target, made.token, self._rng("bystander"), marks["bystander"], secrets, receiver
         )
         self.targets = served(server.target)
         protected = {made.api_key.key_id, token.split("_")[1]}
@@ -95,11 +95,11 @@ class Campaign:
     def _hostile(
         self, name: str, token: str, marks: dict[str, str], protected: set[str], bystander: Bystander
     ) -> Hostile:
-        chance, owner = self._chance(f"{name} sends"), name.partition("-")[0]
+        rng, owner = self._rng(f"{name} sends"), name.partition("-")[0]
         others = [mark.encode() for other, mark in marks.items() if other.partition("-")[0] != owner]
-        memory = Memory(chance, protected, bystander.stolen)
+        memory = Memory(rng, protected, bystander.stolen)
         admin = ADMIN in HOSTILES[name]
-        return Hostile(name, token, chance, memory, marks[name], others, self._found, reads_others=admin)
+        return Hostile(name, token, rng, memory, marks[name], others, self._found, reads_others=admin)
 
     async def _run(
         self, one: Hostile, server: Server, working: "asyncio.Task[None]", goes_on: Callable[[int], bool]
@@ -118,7 +118,7 @@ class Campaign:
         except Exception:  # noqa: BLE001 - whatever it is, he is harmed
             self._found(Finding("bystander", "he is harmed", traceback.format_exc(limit=-6)))
 
-    def _chance(self, name: str) -> Random:
+    def _rng(self, name: str) -> Random:
         return Random(f"{self.seed} {self.store} {name}")
 
     def _check_end(self, server: Server) -> None:

@@ -46,7 +46,7 @@ class Hostile:
         self,
         name: str,
         token: str,
-        chance: Random,
+        rng: Random,
         memory: Memory,
         mark: str,
         secrets: Sequence[bytes],
@@ -58,9 +58,9 @@ class Hostile:
         self.name = name
         self.outcomes: Counter[tuple[str, str]] = Counter()
         self._token = token
-        self._chance = chance
+        self._rng = rng
         self._memory = memory
-        self._generator = Generator(chance, memory, mark)
+        self._generator = Generator(rng, memory, mark)
         self._secrets = secrets
         self._report = report
         self._reads_others = reads_others
@@ -77,11 +77,11 @@ class Hostile:
         called: set[str] = set()
         async with grpc.aio.insecure_channel(server, options) as channel:
             while True:
-                for target in self._chance.sample(targets, len(targets)):
-                    if target.destroys and target.path in called and self._chance.random() < 0.7:
+                for target in self._rng.sample(targets, len(targets)):
+                    if target.destroys and target.path in called and self._rng.random() < 0.7:
                         continue
                     called.add(target.path)
-                    for _ in range(self._chance.choice((1, 1, 2, 4)) * (4 if target.makes else 1)):
+                    for _ in range(self._rng.choice((1, 1, 2, 4)) * (4 if target.makes else 1)):
                         await self.send(channel, target)
                     if not goes_on():
                         return
@@ -119,14 +119,14 @@ class Hostile:
 
     def _requests(self, target: Target) -> list[bytes]:
         """Return a request, or some for a stream of them."""
-        many = self._chance.randint(0, 3) or 1 if target.descriptor.client_streaming else 1
+        many = self._rng.randint(0, 3) or 1 if target.descriptor.client_streaming else 1
         return [self._generator.request(target.path, target.descriptor.input_type) for _ in range(many)]
 
     def _metadata(self) -> list[tuple[str, Any]]:
         key = ("authorization", f"Bearer {self._token}")
-        if self._chance.random() > 0.05:
+        if self._rng.random() > 0.05:
             return [key]
-        odd = self._chance.choice(HEADERS)
+        odd = self._rng.choice(HEADERS)
         return [odd] if odd[0] == "authorization" else [key, odd]
 
     async def _answers(self, channel: grpc.aio.Channel, target: Target, requests: list[bytes]) -> list[bytes]:
@@ -136,8 +136,8 @@ class Hostile:
         match target.streams:
             case False, False:
                 call = channel.unary_unary(target.path)(requests[0], metadata=metadata, timeout=bound)
-                if self._chance.random() < 0.02:
-                    asyncio.get_running_loop().call_later(self._chance.random() * 0.01, call.cancel)
+                if self._rng.random() < 0.02:
+                    asyncio.get_running_loop().call_later(self._rng.random() * 0.01, call.cancel)
                 return [await call]
             case True, False:
                 # A stream of requests that never ends is given up by us.

@@ -29,8 +29,8 @@ def name_of(field: FieldDescriptor) -> str:
 class Memory:
     """Handles to put back into requests. Those of `protected` keys are not kept: their holders go on working."""
 
-    def __init__(self, chance: Random, protected: Container[str], stolen: dict[str, deque[Value]]) -> None:
-        self._chance = chance
+    def __init__(self, rng: Random, protected: Container[str], stolen: dict[str, deque[Value]]) -> None:
+        self._rng = rng
         self._protected = protected
         self._stolen = stolen
         self._seen: dict[str, deque[Value]] = defaultdict(lambda: deque(maxlen=KEPT))
@@ -56,16 +56,16 @@ class Memory:
 
     def request(self, method: str) -> bytes | None:
         """Return a request of a method that was accepted, if there was one."""
-        return self._chance.choice(known) if (known := self._worked[method]) else None
+        return self._rng.choice(known) if (known := self._worked[method]) else None
 
     def value(self, name: str) -> Value | None:
         """Return something that was seen under a name; now and then it is another owner's."""
         stolen = self._stolen.get(name)
-        known = stolen if stolen and self._chance.random() < 0.15 else self._seen.get(name)
+        known = stolen if stolen and self._rng.random() < 0.15 else self._seen.get(name)
         if not known:
             return None
         newest = list(known)[-4:]  # of leases, those that most probably hold
-        return self._chance.choice(newest if self._chance.random() < 0.5 else known)
+        return self._rng.choice(newest if self._rng.random() < 0.5 else known)
 
 
 def _texts(message: Message) -> Iterator[tuple[str, Value]]:

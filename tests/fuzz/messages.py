@@ -26,25 +26,25 @@ LIMIT = 4 * 1024 * 1024
 class Generator:
     """Makes requests of one caller; `mark` is in many of his texts."""
 
-    def __init__(self, chance: Random, memory: Memory, mark: str) -> None:
-        self._chance = chance
+    def __init__(self, rng: Random, memory: Memory, mark: str) -> None:
+        self._rng = rng
         self._memory = memory
         self._mark = mark
         self._density = 0.5
 
     def request(self, method: str, descriptor: Descriptor) -> bytes:
         """Return one encoded request: valid, mutated, or random."""
-        luck = self._chance.random()
+        luck = self._rng.random()
         if luck < 0.04:
-            return self._chance.randbytes(self._chance.choice((0, 1, 3, 20, 200, 5_000)))
+            return self._rng.randbytes(self._rng.choice((0, 1, 3, 20, 200, 5_000)))
         if luck < 0.12:
-            return values.mutated_bytes(self._chance, self._memory.request(method) or self._encoded(descriptor))
+            return values.mutated_bytes(self._rng, self._memory.request(method) or self._encoded(descriptor))
         if luck < 0.125:
             return self._huge(descriptor)
         if luck < 0.14:
-            return self._encoded(descriptor) + self._deep(descriptor, self._chance.choice((23, 24, 25, 33, 50, 300)))
+            return self._encoded(descriptor) + self._deep(descriptor, self._rng.choice((23, 24, 25, 33, 50, 300)))
         message = self._known(method, descriptor) if luck < 0.4 else self.plausible(descriptor)
-        for _ in range(self._chance.choice((0, 0, 0, 1, 1, 2, 4))):
+        for _ in range(self._rng.choice((0, 0, 0, 1, 1, 2, 4))):
             self._spoil(message)
         return _encode(message)
 
@@ -57,13 +57,13 @@ class Generator:
         with suppress(DecodeError):
             message.MergeFromString(self._memory.request(method) or self._encoded(descriptor))
         for name in ("page_token", "resume_token", "cursor"):
-            if name in descriptor.fields_by_name and self._chance.random() < 0.2:
+            if name in descriptor.fields_by_name and self._rng.random() < 0.2:
                 self._set(message, descriptor.fields_by_name[name])
         return message
 
     def plausible(self, descriptor: Descriptor) -> Message:
         """Return a message that may well be accepted."""
-        self._density = self._chance.choice((0.0, 0.0, 0.15, 0.4, 0.8))
+        self._density = self._rng.choice((0.0, 0.0, 0.15, 0.4, 0.8))
         return self._message(descriptor, 0)
 
     def _message(self, descriptor: Descriptor, depth: int) -> Message:
@@ -71,29 +71,29 @@ class Generator:
         match descriptor.full_name:
             case "google.protobuf.Timestamp" | "google.protobuf.Duration":
                 timestamp = descriptor.name == "Timestamp"
-                message.seconds = values.plausible_seconds(self._chance, timestamp=timestamp)
-            case "google.protobuf.Struct" if self._chance.random() < 0.2:
-                _fill(self._chance, message)
+                message.seconds = values.plausible_seconds(self._rng, timestamp=timestamp)
+            case "google.protobuf.Struct" if self._rng.random() < 0.2:
+                _fill(self._rng, message)
             case "google.protobuf.Struct":
-                for name in self._chance.sample(("a", "b", "loss", self._mark), 2):
-                    message[name] = self._chance.choice((1, 0.5, True, None, "text", self._mark, [1, {"c": 2}]))
+                for name in self._rng.sample(("a", "b", "loss", self._mark), 2):
+                    message[name] = self._rng.choice((1, 0.5, True, None, "text", self._mark, [1, {"c": 2}]))
             case _:
                 for field in descriptor.fields:
-                    wanted = field.name in REQUIRED or self._chance.random() < self._density / (1 + depth)
+                    wanted = field.name in REQUIRED or self._rng.random() < self._density / (1 + depth)
                     if wanted and depth < MAX_DEPTH and field.containing_oneof in (None, *_synthetic(field)):
                         self._set(message, field, depth)
                 for oneof in descriptor.oneofs:
                     if not all(_synthetic(field) for field in oneof.fields):
-                        self._set(message, self._chance.choice(oneof.fields), depth)
+                        self._set(message, self._rng.choice(oneof.fields), depth)
         return message
 
     def _set(self, message: Message, field: FieldDescriptor, depth: int = 0) -> None:
         """Give a field a plausible value, or some."""
         if _is_map(field):
-            for _ in range(self._chance.randint(1, 2)):
-                self._put(message, field, self._chance.choice(("team", "n", "report", self._mark)), depth)
+            for _ in range(self._rng.randint(1, 2)):
+                self._put(message, field, self._rng.choice(("team", "n", "report", self._mark)), depth)
         elif field.is_repeated:
-            for _ in range(self._chance.choice((1, 1, 2, 3))):
+            for _ in range(self._rng.choice((1, 1, 2, 3))):
                 _append(message, field, self._value(message, field, depth))
         else:
             _assign(message, field, self._value(message, field, depth))
@@ -120,47 +120,47 @@ class Generator:
             case FieldDescriptor.CPPTYPE_STRING:
                 return self._text(name, message.DESCRIPTOR)
             case FieldDescriptor.CPPTYPE_BOOL:
-                return self._chance.random() < 0.5
+                return self._rng.random() < 0.5
             case FieldDescriptor.CPPTYPE_ENUM:
-                return self._chance.choice(field.enum_type.values[1:] or field.enum_type.values).number
+                return self._rng.choice(field.enum_type.values[1:] or field.enum_type.values).number
             case FieldDescriptor.CPPTYPE_DOUBLE | FieldDescriptor.CPPTYPE_FLOAT:
-                return values.plausible_number(self._chance, name, whole=False)
+                return values.plausible_number(self._rng, name, whole=False)
             case _:
                 known = self._memory.value(name)
-                return known if type(known) is int else int(values.plausible_number(self._chance, name, whole=True))
+                return known if type(known) is int else int(values.plausible_number(self._rng, name, whole=True))
 
     def _text(self, name: str, asked: Descriptor) -> str:
         if name == "name" and asked.file.package == "google.longrunning":
             listed = asked.name.startswith("List")
             return "operations" if listed else f"operations/{self._memory.value('job_id')}"
         if name == "job_id" and asked.name.startswith("Create"):
-            return f"{self._mark}-{self._chance.getrandbits(20)}"
+            return f"{self._mark}-{self._rng.getrandbits(20)}"
         known, plausible = self._memory.value(name), values.WORDS.get(name)
-        if isinstance(known, str) and (plausible is None or self._chance.random() < values.KNOWN.get(name, 0.5)):
+        if isinstance(known, str) and (plausible is None or self._rng.random() < values.KNOWN.get(name, 0.5)):
             return known
-        return self._chance.choice(plausible or (self._mark, f"{self._mark} part", "a", "report"))
+        return self._rng.choice(plausible or (self._mark, f"{self._mark} part", "a", "report"))
 
     def _mask(self, message: Message, field: FieldDescriptor) -> Message:
         mask = GetMessageClass(field.message_type)()
         names = [one.name for one in message.DESCRIPTOR.fields if one.name != field.name]
-        mask.paths.extend(self._chance.sample(names, min(len(names), self._chance.randint(1, 3))))
+        mask.paths.extend(self._rng.sample(names, min(len(names), self._rng.randint(1, 3))))
         return mask
 
     def _spoil(self, message: Message) -> None:
         """Give one field, somewhere in the message, an odd value; or take it away, or say it again and again."""
         while True:
             inner = [one for one in _messages(message) if one.DESCRIPTOR.fields]
-            if not inner or self._chance.random() < 0.5:
+            if not inner or self._rng.random() < 0.5:
                 break
-            message = self._chance.choice(inner)
+            message = self._rng.choice(inner)
         if not message.DESCRIPTOR.fields:
             return
-        field = self._chance.choice(message.DESCRIPTOR.fields)
-        match self._chance.randrange(8):
+        field = self._rng.choice(message.DESCRIPTOR.fields)
+        match self._rng.randrange(8):
             case 0:
                 message.ClearField(field.name)
             case 1 if field.is_repeated and not _is_map(field):
-                for _ in range(self._chance.choice((9, 101, 1_001))):
+                for _ in range(self._rng.choice((9, 101, 1_001))):
                     _append(message, field, self._value(message, field, MAX_DEPTH))
             case _:
                 self._set_odd(message, field)
@@ -168,7 +168,7 @@ class Generator:
     def _set_odd(self, message: Message, field: FieldDescriptor) -> None:
         if _is_map(field):
             key = field.message_type.fields_by_name["key"]
-            text = values.odd_text(self._chance, self._mark) if key.cpp_type == FieldDescriptor.CPPTYPE_STRING else 1
+            text = values.odd_text(self._rng, self._mark) if key.cpp_type == FieldDescriptor.CPPTYPE_STRING else 1
             self._put(message, field, text, MAX_DEPTH)
         elif field.is_repeated:
             _append(message, field, self._odd(message, field))
@@ -181,29 +181,29 @@ class Generator:
             case FieldDescriptor.CPPTYPE_MESSAGE:
                 return self._odd_message(message, field)
             case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
-                return values.mutated_bytes(self._chance, known if isinstance(known, bytes) else b"")
+                return values.mutated_bytes(self._rng, known if isinstance(known, bytes) else b"")
             case FieldDescriptor.CPPTYPE_STRING:
-                return values.odd_text(self._chance, known if isinstance(known, str) else "")
+                return values.odd_text(self._rng, known if isinstance(known, str) else "")
             case FieldDescriptor.CPPTYPE_BOOL:
                 return True
             case FieldDescriptor.CPPTYPE_DOUBLE:
-                return self._chance.choice(values.DOUBLES)
+                return self._rng.choice(values.DOUBLES)
             case FieldDescriptor.CPPTYPE_FLOAT:
                 return 0.0
             case _:
-                return values.odd_integer(self._chance, field.cpp_type)
+                return values.odd_integer(self._rng, field.cpp_type)
 
     def _odd_message(self, message: Message, field: FieldDescriptor) -> Message:
         descriptor = field.message_type
         made = GetMessageClass(descriptor)()
         match descriptor.full_name:
             case "google.protobuf.Timestamp" | "google.protobuf.Duration":
-                made.seconds, made.nanos = self._chance.choice(values.SECONDS), self._chance.choice(values.NANOS)
+                made.seconds, made.nanos = self._rng.choice(values.SECONDS), self._rng.choice(values.NANOS)
             case "google.protobuf.Struct":
-                _fill(self._chance, made)
+                _fill(self._rng, made)
             case "google.protobuf.FieldMask":
-                made.paths.extend(self._chance.choices((*values.TEXTS, "priority", "job_id", "*"), k=3))
-            case _ if self._chance.random() < 0.5:
+                made.paths.extend(self._rng.choices((*values.TEXTS, "priority", "job_id", "*"), k=3))
+            case _ if self._rng.random() < 0.5:
                 return self._message(descriptor, 1)
         return made
 
@@ -211,9 +211,9 @@ class Generator:
         """Return a request of about the largest size: of one text, of many values, or of fields that nobody knows."""
         message = self.plausible(descriptor)
         texts = [one for one in descriptor.fields if one.type == FieldDescriptor.TYPE_STRING]
-        size = self._chance.choice((LIMIT // 2, LIMIT - 2_000, LIMIT + 10, 2 * LIMIT + 10))
-        if texts and self._chance.random() < 0.7:
-            field = self._chance.choice(texts)
+        size = self._rng.choice((LIMIT // 2, LIMIT - 2_000, LIMIT + 10, 2 * LIMIT + 10))
+        if texts and self._rng.random() < 0.7:
+            field = self._rng.choice(texts)
             if field.is_repeated:
                 getattr(message, field.name).extend([self._text(name_of(field), descriptor) or "x"] * (size // 40))
             else:
@@ -233,23 +233,23 @@ class Generator:
         return b"\x0b" * depth + b"\x0c" * depth
 
 
-def _fill(chance: Random, struct: Message) -> None:
+def _fill(rng: Random, struct: Message) -> None:
     """Make a Struct that JSON, or a decoder, may not bear."""
-    match chance.randrange(6):
+    match rng.randrange(6):
         case 0 | 5:
-            struct[chance.choice(values.TEXTS)] = chance.choice(values.DOUBLES)
+            struct[rng.choice(values.TEXTS)] = rng.choice(values.DOUBLES)
         case 1:
-            for _ in range(chance.choice((10, 20, 23, 24, 25, 28))):
+            for _ in range(rng.choice((10, 20, 23, 24, 25, 28))):
                 struct.get_or_create_struct("a")
                 struct = struct["a"]
         case 2:
-            struct["wide"] = list(range(chance.choice((10, 2_000))))
+            struct["wide"] = list(range(rng.choice((10, 2_000))))
         case 3:
             struct.fields["without a kind"].SetInParent()
             struct.fields["null"].null_value = 7
         case _:
-            struct["list"] = [chance.choice(values.TEXTS), [[]], {}, 2.0**53 + 2]
-            struct["list"].values.add().number_value = chance.choice(values.DOUBLES)
+            struct["list"] = [rng.choice(values.TEXTS), [[]], {}, 2.0**53 + 2]
+            struct["list"].values.add().number_value = rng.choice(values.DOUBLES)
 
 
 def _encode(message: Message) -> bytes:

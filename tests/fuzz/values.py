@@ -73,88 +73,88 @@ _BITS = {
 _AROUND = (-1, 0, 1, 2, 11, 100, 101, 501, 1_001, 10_001, 10**6, 10**9, 10**9 + 1, 10**12, 2**31, 2**32, 2**53 + 1)
 
 
-def odd_integer(chance: Random, cpp_type: int) -> int:
+def odd_integer(rng: Random, cpp_type: int) -> int:
     """Return an integer at an edge, of the type or of a rule."""
     lowest, highest = _BITS[cpp_type]
-    return min(max(chance.choice((lowest, highest, lowest + 1, highest - 1, *_AROUND)), lowest), highest)
+    return min(max(rng.choice((lowest, highest, lowest + 1, highest - 1, *_AROUND)), lowest), highest)
 
 
-def odd_text(chance: Random, known: str) -> str:
+def odd_text(rng: Random, known: str) -> str:
     """Return a text that rules seldom think of; `known` is one that was seen in an answer."""
-    match chance.randrange(6):
+    match rng.randrange(6):
         case 0:
-            return "x" * chance.choice(LENGTHS)
+            return "x" * rng.choice(LENGTHS)
         case 4 if known:
-            return forged(chance, known)
+            return forged(rng, known)
         case 1:
-            return chance.choice(("\U0001f600", "\x01", "é", "|", "/", "[")) * chance.choice(LENGTHS[:8])
+            return rng.choice(("\U0001f600", "\x01", "é", "|", "/", "[")) * rng.choice(LENGTHS[:8])
         case 2 | 3 if known:
-            return mutated_text(chance, known)
+            return mutated_text(rng, known)
         case _:
-            return chance.choice(TEXTS)
+            return rng.choice(TEXTS)
 
 
-def mutated_text(chance: Random, text: str) -> str:
+def mutated_text(rng: Random, text: str) -> str:
     """Return a text with one thing about it changed: how a token or an id is forged."""
-    place = chance.randrange(len(text) + 1)
-    match chance.randrange(6):
+    place = rng.randrange(len(text) + 1)
+    match rng.randrange(6):
         case 0:
             return text[:place]
         case 1:
-            return text[:place] + chance.choice(TEXTS) + text[place:]
+            return text[:place] + rng.choice(TEXTS) + text[place:]
         case 2:
-            return text[:place] + chance.choice("09azAZ_-./:=\x00é") + text[place + 1 :]
+            return text[:place] + rng.choice("09azAZ_-./:=\x00é") + text[place + 1 :]
         case 3:
             digits = [n for n, one in enumerate(text) if one.isdigit()]
-            at = chance.choice(digits or [0])
-            return text[:at] + str(chance.choice((2**31, 2**40, 2**63, -1))) + text[at + 1 :]
+            at = rng.choice(digits or [0])
+            return text[:at] + str(rng.choice((2**31, 2**40, 2**63, -1))) + text[at + 1 :]
         case 4:
             return text + text
         case _:
             return text.swapcase()
 
 
-def forged(chance: Random, token: str) -> str:
+def forged(rng: Random, token: str) -> str:
     """Return a token in base64, as many are, whose content was changed: some number, some text, or all of it."""
     try:
         raw = b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except ValueError:
         raw = token.encode()
-    content = chance.choice(
+    content = rng.choice(
         (
             raw + b"\x00",
-            raw[: max(0, len(raw) - 4)] + chance.choice((b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00")),
-            raw[:9] + chance.choice((b"\xff\xff\xff\xff", b"\x80\x00\x00\x00")) + raw[13:],
+            raw[: max(0, len(raw) - 4)] + rng.choice((b"\xff" * 4, b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00")),
+            raw[:9] + rng.choice((b"\xff\xff\xff\xff", b"\x80\x00\x00\x00")) + raw[13:],
             raw[:1] + b"\x7f" + b"\xff" * 7 + raw[9:],
-            chance.choice(TEXTS).encode(errors="ignore"),
-            mutated_bytes(chance, raw),
+            rng.choice(TEXTS).encode(errors="ignore"),
+            mutated_bytes(rng, raw),
         )
     )
     return urlsafe_b64encode(content).decode().rstrip("=")
 
 
-def mutated_bytes(chance: Random, raw: bytes) -> bytes:
+def mutated_bytes(rng: Random, raw: bytes) -> bytes:
     """Return bytes with one thing about them changed."""
-    place = chance.randrange(len(raw) + 1)
-    match chance.randrange(5):
+    place = rng.randrange(len(raw) + 1)
+    match rng.randrange(5):
         case 0:
             return raw[:place]
         case 1:
-            return raw[:place] + chance.randbytes(chance.randint(1, 9)) + raw[place:]
+            return raw[:place] + rng.randbytes(rng.randint(1, 9)) + raw[place:]
         case 2:
-            return raw[:place] + bytes([chance.randrange(256)]) + raw[place + 1 :]
+            return raw[:place] + bytes([rng.randrange(256)]) + raw[place + 1 :]
         case 3:
             return raw[:place] + raw[place // 2 : place] + raw[place:]
         case _:
-            return chance.randbytes(chance.choice((1, 8, 16, 100)))
+            return rng.randbytes(rng.choice((1, 8, 16, 100)))
 
 
-def plausible_number(chance: Random, name: str, *, whole: bool) -> float:
+def plausible_number(rng: Random, name: str, *, whole: bool) -> float:
     """Return a number that the field may well take."""
     low, high = NUMBERS.get(name, (0, 3))
-    return chance.randint(int(low), int(high)) if whole else chance.uniform(low, high)
+    return rng.randint(int(low), int(high)) if whole else rng.uniform(low, high)
 
 
-def plausible_seconds(chance: Random, *, timestamp: bool) -> int:
+def plausible_seconds(rng: Random, *, timestamp: bool) -> int:
     """Return seconds of a time not far from now, or of a short duration."""
-    return round(time.time()) + chance.randint(-600, 600) if timestamp else chance.randint(1, 3)
+    return round(time.time()) + rng.randint(-600, 600) if timestamp else rng.randint(1, 3)

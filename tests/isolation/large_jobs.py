@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Commit, Executor, Postponed
-from jobledger_service.core.ledger.commands import ClaimChunk, ClaimChunks, Claimed, CreateJob
+from jobledger_service.core.ledger.commands import ClaimChunk, ClaimChunks, ClaimedChunk, CreateJob
 from jobledger_service.core.ledger.cursor import Cursor
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import Refusal
@@ -79,14 +79,14 @@ class LargeLedger:
         job, _ = self.do(CreateJob(NewJob(spec, sizes), "caller"))
         return job
 
-    def claim(self, job_id: str, indexes: Sequence[int]) -> list[Claimed]:
+    def claim(self, job_id: str, indexes: Sequence[int]) -> list[ClaimedChunk]:
         """Claim these chunks of one of alice's jobs, in one transaction."""
         by = Claim("w", LEASE)
         claimed = self.batch(*(ClaimChunk(ALICE, job_id, index, by) for index in indexes))
-        assert all(isinstance(one, Claimed) for one in claimed)
+        assert all(isinstance(one, ClaimedChunk) for one in claimed)
         return claimed
 
-    def claim_any(self, count: int) -> list[Claimed]:
+    def claim_any(self, count: int) -> list[ClaimedChunk]:
         """Claim so many chunks of alice's."""
         return self.do(ClaimChunks(ALICE, ("k",), count, Claim("w", LEASE)))
 

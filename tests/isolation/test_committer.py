@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.commands import CreateJob, Heartbeat
-from jobledger_service.core.ledger.committer import BATCH, UPKEEP_ROWS, Committer
-from jobledger_service.core.ledger.incoming import DeadlinePassedError, Incoming, incoming
+from jobledger_service.core.ledger.committer import BATCH_BOUNDS, UPKEEP_ROWS, Committer
+from jobledger_service.core.ledger.current_call import CurrentCall, DeadlinePassedError, current_call
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.limit_errors import QueueFull
@@ -31,9 +31,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 @pytest.fixture(autouse=True)
 def no_call() -> Iterator[None]:
     """Let what a test says of its call end with the test."""
-    token = incoming.set(Incoming())
+    token = current_call.set(CurrentCall())
     yield
-    incoming.reset(token)
+    current_call.reset(token)
 
 
 def create(owner: str, job_id: str, chunks: int = 1) -> CreateJob:
@@ -59,7 +59,7 @@ async def test_an_owner_who_floods_is_served_in_turn_with_another_one(ledger: Le
     await committer.run()
     await asyncio.gather(mine, *flood)
     assert "bystander" in owners_of(ledger.commits[0]), "one turn of the other owner comes before it"
-    assert all(len(commit.entries) <= BATCH.rows / 100 for commit in ledger.commits)
+    assert all(len(commit.entries) <= BATCH_BOUNDS.rows / 100 for commit in ledger.commits)
     assert [owner for commit in ledger.commits for owner in owners_of(commit)].count("flood") == 60
 
 
@@ -70,15 +70,15 @@ async def test_upkeep_waits_in_its_callers_queue_and_a_flood_of_it_delays_nobody
         done.append("mine")
 
     committer = Committer(ledger.executor, committed, bounds=PATIENT)
-    incoming.set(Incoming("flood"))
-    flood = [asyncio.create_task(committer.maintain(lambda: done.append("flood"))) for _ in range(200)]
-    incoming.set(Incoming("bystander"))
+    current_call.set(CurrentCall("flood"))
+    flood = [asyncio.create_task(committer.run_on_writer(lambda: done.append("flood"))) for _ in range(200)]
+    current_call.set(CurrentCall("bystander"))
     mine = asyncio.create_task(committer.submit(create("bystander", "mine")))
     await queued(committer, 201)
     committer.close()
     await committer.run()
     await asyncio.gather(mine, *flood)
-    assert done.index("mine") <= BATCH.rows / UPKEEP_ROWS
+    assert done.index("mine") <= BATCH_BOUNDS.rows / UPKEEP_ROWS
     assert done.count("flood") == 200
 
 
@@ -87,8 +87,8 @@ async def test_upkeep_that_fails_fails_for_its_caller_alone(ledger: Ledger):
         raise LookupError("this one")
 
     committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
-    failing = asyncio.create_task(committer.maintain(fail))
-    other = asyncio.create_task(committer.maintain(lambda: "done"))
+    failing = asyncio.create_task(committer.run_on_writer(fail))
+    other = asyncio.create_task(committer.run_on_writer(lambda: "done"))
     await queued(committer, 2)
     committer.close()
     await committer.run()
@@ -99,11 +99,11 @@ async def test_upkeep_that_fails_fails_for_its_caller_alone(ledger: Ledger):
 
 async def test_a_flood_of_upkeep_is_refused_and_other_owners_are_not(ledger: Ledger):
     committer = Committer(ledger.executor, ledger.commits.append, bounds=replace(PATIENT, commands=20))
-    incoming.set(Incoming("flood"))
-    flood = [asyncio.create_task(committer.maintain(lambda: True)) for _ in range(50)]
+    current_call.set(CurrentCall("flood"))
+    flood = [asyncio.create_task(committer.run_on_writer(lambda: True)) for _ in range(50)]
     await asyncio.sleep(0)  # all have been let in, or refused
-    incoming.set(Incoming("bystander"))
-    mine = asyncio.create_task(committer.maintain(lambda: True))
+    current_call.set(CurrentCall("bystander"))
+    mine = asyncio.create_task(committer.run_on_writer(lambda: True))
     await asyncio.sleep(0)
     committer.close()
     await committer.run()
@@ -124,7 +124,7 @@ async def test_a_batch_that_runs_for_too_long_is_one_that_the_database_does_not_
         return answered.wait(BOUND)
 
     running = asyncio.create_task(committer.run())
-    writing = asyncio.create_task(committer.maintain(write))
+    writing = asyncio.create_task(committer.run_on_writer(write))
     await asyncio.to_thread(begun.wait, BOUND)
     assert committer.is_stopped is is_stopped
     answered.set()
@@ -138,7 +138,7 @@ async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_i
     ledger: Ledger,
 ):
     committer = Committer(ledger.executor, ledger.commits.append, bounds=replace(PATIENT, commands=8))
-    creating = [asyncio.create_task(committer.submit(create("a", f"job-{n}", BATCH.rows))) for n in range(20)]
+    creating = [asyncio.create_task(committer.submit(create("a", f"job-{n}", BATCH_BOUNDS.rows))) for n in range(20)]
     await asyncio.sleep(0)  # as many wait as may
     with pytest.raises(QueueFull):
         await committer.submit(create("a", "one more"))
@@ -156,9 +156,9 @@ async def test_a_report_on_a_held_lease_goes_before_what_its_owner_creates_and_i
 
 async def test_a_command_whose_deadline_is_over_is_not_begun(ledger: Ledger):
     committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
-    incoming.set(Incoming("a", deadline=asyncio.get_running_loop().time()))
+    current_call.set(CurrentCall("a", deadline=asyncio.get_running_loop().time()))
     late = asyncio.create_task(committer.submit(create("a", "late")))
-    incoming.set(Incoming("a"))
+    current_call.set(CurrentCall("a"))
     in_time = asyncio.create_task(committer.submit(create("a", "in-time")))
     await queued(committer, 2)
     committer.close()
@@ -171,7 +171,7 @@ async def test_a_command_whose_deadline_is_over_is_not_begun(ledger: Ledger):
 
 async def test_a_caller_that_leaves_is_out_of_the_queue_and_its_sums_at_once(ledger: Ledger):
     committer = Committer(ledger.executor, ledger.commits.append, bounds=PATIENT)
-    incoming.set(Incoming("a", size=1_000))
+    current_call.set(CurrentCall("a", size=1_000))
     tasks = [asyncio.create_task(committer.submit(create("a", f"job-{n}"))) for n in range(3)]
     await queued(committer, 3)
     assert committer.queued_bytes == 3_000

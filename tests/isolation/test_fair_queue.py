@@ -7,21 +7,21 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.admission import Admission, Pace
-from jobledger_service.core.ledger.fair_queue import COMMAND_COST, TURN, Bounds, FairQueue, Waiting
+from jobledger_service.core.ledger.admission import Admission, Throughput
+from jobledger_service.core.ledger.fair_queue import COMMAND_COST, TURN_CREDIT, BatchBounds, FairQueue, QueuedWork
 from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.core.model.limit_errors import QueueFull
 
 NOBODY = cast("Any", None)
 """Who waits is nothing to the queue."""
-BATCH = Bounds(commands=20, rows=300, size=1_000_000)
+BATCH = BatchBounds(commands=20, rows=300, size=1_000_000)
 
 
-def waiting(owner: str, rows: int = 1, *, reserved: bool = False, size: int = 0, since: float = 0.0) -> Waiting:
-    return Waiting(NOBODY, owner, rows, reserved=reserved, size=size, since=since)
+def waiting(owner: str, rows: int = 1, *, reserved: bool = False, size: int = 0, since: float = 0.0) -> QueuedWork:
+    return QueuedWork(NOBODY, owner, rows, reserved=reserved, size=size, since=since)
 
 
-def queue_of(*all_: Waiting) -> FairQueue:
+def queue_of(*all_: QueuedWork) -> FairQueue:
     queue = FairQueue(10_000, 1_000_000)
     for one in all_:
         queue.push(one)
@@ -47,7 +47,7 @@ steps = st.lists(
 
 @given(steps)
 def test_no_command_is_lost_and_none_is_served_twice(history: Sequence[tuple[str, Any]]):
-    queue, there, served = FairQueue(10_000, 1_000_000), dict[Waiting, None](), list[Waiting]()
+    queue, there, served = FairQueue(10_000, 1_000_000), dict[QueuedWork, None](), list[QueuedWork]()
     for step, what in history:
         if step == "push":
             queue.push(what)
@@ -79,8 +79,8 @@ def test_no_command_is_lost_and_none_is_served_twice(history: Sequence[tuple[str
 
 
 @given(st.lists(commands, min_size=1, max_size=100))
-def test_an_owner_is_served_in_order_and_his_reports_before_all_else(given: list[Waiting]):
-    queue, served = queue_of(*given), defaultdict[str, list[Waiting]](list)
+def test_an_owner_is_served_in_order_and_his_reports_before_all_else(given: list[QueuedWork]):
+    queue, served = queue_of(*given), defaultdict[str, list[QueuedWork]](list)
     while queue:
         for one in queue.take(BATCH):
             served[one.owner].append(one)
@@ -97,13 +97,13 @@ def test_a_command_waits_for_one_turn_of_each_other_owner_however_much_they_have
     queue.take(BATCH)
     mine = waiting("bystander", 100)
     queue.push(mine)
-    before = list[Waiting]()
+    before = list[QueuedWork]()
     while mine not in before:
         before += queue.take(BATCH)
     used = Counter[str]()
     for one in before[: before.index(mine)]:
         used[one.owner] += one.cost
-    assert all(cost <= 2 * TURN + COMMAND_COST + max(rows) for cost in used.values())
+    assert all(cost <= 2 * TURN_CREDIT + COMMAND_COST + max(rows) for cost in used.values())
 
 
 @settings(max_examples=25)
@@ -112,20 +112,20 @@ def test_owners_who_both_wait_get_the_same(of_a: list[int], of_b: list[int]):
     queue = queue_of(*[waiting("a", rows) for rows in of_a], *[waiting("b", rows) for rows in of_b])
     got = Counter[str]()
     while queue.lane("a") and queue.lane("b"):
-        [one] = queue.take(Bounds(1, 1, 1))
+        [one] = queue.take(BatchBounds(1, 1, 1))
         got[one.owner] += one.cost
-        assert abs(got["a"] - got["b"]) <= 2 * (TURN + COMMAND_COST + max(of_a + of_b))
+        assert abs(got["a"] - got["b"]) <= 2 * (TURN_CREDIT + COMMAND_COST + max(of_a + of_b))
 
 
 def test_what_was_postponed_comes_first_and_who_used_more_than_he_said_passes_turns():
     flood, mine = [waiting("flood") for _ in range(600)], waiting("bystander")
     queue = queue_of(*flood)
     for _ in range(2):  # with more of him waiting, and with all of him taken
-        batch = queue.take(Bounds(599, 1_000, 1_000))
+        batch = queue.take(BatchBounds(599, 1_000, 1_000))
         queue.push(mine)
         queue.put_back(batch[1:])
-        queue.charge("flood", 2 * TURN)
-        [first, *others] = queue.take(Bounds(5, 300, 1_000))
+        queue.charge("flood", 2 * TURN_CREDIT)
+        [first, *others] = queue.take(BatchBounds(5, 300, 1_000))
         assert (first, others) == (mine, batch[1:5])
         queue.put_back(others)
 
@@ -153,9 +153,9 @@ def test_a_full_queue_has_a_reserve_for_reports_on_held_leases():
 
 
 def test_an_owner_is_refused_by_what_waits_of_him_and_others_are_not():
-    queue, pace = FairQueue(10_000, 1_000_000), Pace()
-    admission = Admission(queue, pace, max_wait=1.0)
-    queue.push(waiting("a", rows=round(pace.per_second), since=10.0))
+    queue, throughput = FairQueue(10_000, 1_000_000), Throughput()
+    admission = Admission(queue, throughput, max_wait=1.0)
+    queue.push(waiting("a", rows=round(throughput.rows_per_second), since=10.0))
     with pytest.raises(QueueFull) as by_share:
         admission.check(waiting("a", since=10.1))
     queue.push(waiting("old", since=8.9))
@@ -168,10 +168,10 @@ def test_an_owner_is_refused_by_what_waits_of_him_and_others_are_not():
 
 
 def test_the_pace_is_that_of_full_batches():
-    pace = Pace()
-    before = pace.per_second
-    pace.note(21, 1.0, more_waited=False)
-    assert pace.per_second == before
+    throughput = Throughput()
+    before = throughput.rows_per_second
+    throughput.record(21, 1.0, more_waited=False)
+    assert throughput.rows_per_second == before
     for _ in range(50):
-        pace.note(2_000, 1.0, more_waited=True)
-    assert pace.per_second == pytest.approx(2_000, rel=0.01)
+        throughput.record(2_000, 1.0, more_waited=True)
+    assert throughput.rows_per_second == pytest.approx(2_000, rel=0.01)

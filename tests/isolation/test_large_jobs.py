@@ -90,10 +90,12 @@ def test_the_event_of_chunks_that_moved_here_and_there_is_small_and_tells_of_eac
     claimed = [one for begin in (0, 1_000) for one in ledger.claim("gaps", range(begin, begin + 1_000, 2))]
     cancelled(ledger, "gaps")
     message = WatchJobResponse.FromString(ledger.last_event())
-    told = {n for run in message.chunk_ranges for n in range(run.first_index, run.last_index + 1)}
-    assert told == set(range(2_000)) - {one.chunk.index for one in claimed}
+    reason_text = {n for run in message.chunk_ranges for n in range(run.first_index, run.last_index + 1)}
+    assert reason_text == set(range(2_000)) - {one.chunk.index for one in claimed}
     assert len(ledger.last_event()) < MAX_EVENT_BYTES // 50
-    assert {chunk.state for chunk in ledger.chunks("gaps").values() if chunk.index in told} == {ChunkState.CANCELLED}
+    assert {chunk.state for chunk in ledger.chunks("gaps").values() if chunk.index in reason_text} == {
+        ChunkState.CANCELLED
+    }
 
 
 def test_a_transaction_has_one_large_verb_at_most_and_another_owner_does_not_wait_for_the_next(ledger: LargeLedger):

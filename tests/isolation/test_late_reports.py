@@ -8,7 +8,7 @@ import pytest
 from jobledger_service.core.ledger.batch import Postponed
 from jobledger_service.core.ledger.commands import (
     CancelJob,
-    Claimed,
+    ClaimedChunk,
     CompleteChunks,
     ExpireLeases,
     FailChunks,
@@ -36,7 +36,7 @@ def ledger(store: str, tmp_path: Path) -> Iterator[LargeLedger]:
         yield opened
 
 
-def report(name: str, one: Claimed, received: int) -> Any:
+def report(name: str, one: ClaimedChunk, received: int) -> Any:
     """Return a report of alice's worker that was received at a time."""
     match name:
         case "heartbeat":

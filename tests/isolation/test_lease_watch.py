@@ -181,7 +181,7 @@ class _Open:
 
 
 async def test_a_stream_that_is_not_read_keeps_a_bounded_number_of_jobs_and_says_that_there_were_more():
-    subscription = StopSubscription(_Open(), "alice", frozenset(), leave=lambda _: None)
+    subscription = StopSubscription(_Open(), "alice", frozenset(), unsubscribe=lambda _: None)
     assert (await subscription.next(BOUND)).check_all
     for n in range(MAX_JOBS):
         subscription.add(f"j{n}")

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1.import_service_pb2 import ImportedJob, ImportJobsRequest, ImportJobsResponse
 from jobledger.v1.job_pb2 import JobState as State
 from jobledger.v1.job_service_pb2 import CreateJobRequest
-from jobledger_service.core.api.worker_requests import Given
+from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.commands import (
     CancelJob,
@@ -145,7 +145,7 @@ async def test_an_import_goes_in_steps_another_owner_lands_between_them_and_a_re
 
     committer = Committer(ledger.executor, committed, bounds=PATIENT)
     running = asyncio.create_task(committer.run())
-    service = ImportService(committer, Given(lambda: ledger.now, lambda: 0.5, (), ledger.reads.epoch))
+    service = ImportService(committer, RequestContext(lambda: ledger.now, lambda: 0.5, (), ledger.reads.epoch))
 
     async def requests() -> AsyncIterator[ImportJobsRequest]:
         yield ImportJobsRequest(jobs=[imported(f"job-{n}") for n in range(7)])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.core.ledger.commands import CancelJob, CreateJob
-from jobledger_service.core.ledger.committer import BATCH
+from jobledger_service.core.ledger.committer import BATCH_BOUNDS
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.job import JobSpec
@@ -73,7 +73,7 @@ def test_what_is_received_and_what_waits_and_what_is_written_are_together_within
 
 
 def test_a_batch_is_within_its_part_of_the_default():
-    assert COPIES * BATCH.size <= 256 * MIB // WRITTEN
+    assert COPIES * BATCH_BOUNDS.size <= 256 * MIB // WRITTEN
 
 
 async def test_a_large_request_is_read_on_a_thread_with_the_calls_trace_and_a_small_one_where_it_is():

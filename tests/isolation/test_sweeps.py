@@ -41,21 +41,21 @@ def ledger(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lar
         yield opened
 
 
-def lived(ledger: LargeLedger, job_id: str, chance: random.Random, count: int, *, fast: bool) -> list[Any]:
+def lived(ledger: LargeLedger, job_id: str, rng: random.Random, count: int, *, fast: bool) -> list[Any]:
     """Give a job a life, in which some of its chunks are in each state; return reports that are still to come."""
-    ledger.create(job_id, [chance.randint(1, 9) for _ in range(count)], fast=fast, tries=2)
-    claimed = ledger.claim(job_id, sorted(chance.sample(range(count), chance.randint(2, count))))
+    ledger.create(job_id, [rng.randint(1, 9) for _ in range(count)], fast=fast, tries=2)
+    claimed = ledger.claim(job_id, sorted(rng.sample(range(count), rng.randint(2, count))))
     ledger.now += SECOND
     reports: list[Any] = []
     for one in claimed:
         items = one.chunk.items
         progress = ProgressReport(
-            stage=chance.choice(["fetch", "work"]), items_completed=chance.randint(0, items), message="on it"
+            stage=rng.choice(["fetch", "work"]), items_completed=rng.randint(0, items), message="on it"
         )
         beat = Heartbeat(ALICE, [(one.lease, WorkReport("r", progress))], LEASE)
         error = WorkError("E", str(one.chunk.index))
         reports.append(
-            chance.choice([
+            rng.choice([
                 [],
                 [beat],
                 [beat],
@@ -105,10 +105,10 @@ def same_sums(job: Job, other: Job) -> bool:
 def test_a_set_of_chunks_is_left_as_each_chunk_by_itself(
     ledger: LargeLedger, seed: int, count: int, verb: str, together: bool
 ):
-    chance, ledger.now = random.Random(seed), ledger.now + 1_000 * SECOND
+    rng, ledger.now = random.Random(seed), ledger.now + 1_000 * SECOND
     job_id = f"{verb}-{ledger.now}"
     bystander = ledger.create(f"bob-{ledger.now}", [1] * count, BOB)
-    reports = lived(ledger, job_id, chance, count, fast=False)
+    reports = lived(ledger, job_id, rng, count, fast=False)
     if verb == "overdue":
         ledger.batch(*reports)
         reports = []
@@ -145,12 +145,12 @@ def test_a_set_of_chunks_is_left_as_each_chunk_by_itself(
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.sampled_from([4, 70]), named=st.booleans())
 def test_a_retry_of_a_set_is_that_of_each_chunk(ledger: LargeLedger, seed: int, count: int, named: bool):
-    chance, ledger.now = random.Random(seed), ledger.now + 1_000 * SECOND
+    rng, ledger.now = random.Random(seed), ledger.now + 1_000 * SECOND
     job_id = f"retry-{ledger.now}"
-    ledger.batch(*lived(ledger, job_id, chance, count, fast=False))
+    ledger.batch(*lived(ledger, job_id, rng, count, fast=False))
     ledger.now += 61 * SECOND
     waiting = [index for index, one in ledger.chunks(job_id).items() if one.state is ChunkState.PENDING]
-    claimed = ledger.claim(job_id, chance.sample(waiting, len(waiting) // 2))
+    claimed = ledger.claim(job_id, rng.sample(waiting, len(waiting) // 2))
     if claimed:
         errors = [(one.lease, WorkError("E", f"of {one.chunk.index}")) for one in claimed[::2]]
         ledger.do(
@@ -162,7 +162,7 @@ def test_a_retry_of_a_set_is_that_of_each_chunk(ledger: LargeLedger, seed: int, 
     ledger.now += SECOND
     before, chunks = ledger.job(job_id), ledger.chunks(job_id)
     again = sorted(index for index, one in chunks.items() if one.state in lifecycle.RETRYABLE)
-    indexes = chance.sample(again, chance.randint(1, len(again))) if named and again else []
+    indexes = rng.sample(again, rng.randint(1, len(again))) if named and again else []
     assume(again)
     step = lifecycle.retry(before, StoredChunks(before.key, chunks, lambda: None), indexes, "caller", "", ledger.now)
     ledger.do(RetryJob(ALICE, job_id, indexes, "caller"))
@@ -179,16 +179,16 @@ def test_a_retry_of_a_set_is_that_of_each_chunk(ledger: LargeLedger, seed: int, 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000), count=st.sampled_from([4, 70]))
 def test_a_chunk_that_fails_fast_stops_the_others_as_each_by_itself(ledger: LargeLedger, seed: int, count: int):
-    chance, ledger.now = random.Random(seed), ledger.now + 1_000 * SECOND
+    rng, ledger.now = random.Random(seed), ledger.now + 1_000 * SECOND
     job_id = f"fast-{ledger.now}"
-    ledger.create(job_id, [chance.randint(1, 9) for _ in range(count)], fast=True, tries=1)
-    claimed = ledger.claim(job_id, sorted(chance.sample(range(count), chance.randint(2, count))))
+    ledger.create(job_id, [rng.randint(1, 9) for _ in range(count)], fast=True, tries=1)
+    claimed = ledger.claim(job_id, sorted(rng.sample(range(count), rng.randint(2, count))))
     ledger.now += SECOND
-    beats = [(one.lease, WorkReport("r", ProgressReport(stage="work", percent=chance.random()))) for one in claimed]
-    ledger.do(Heartbeat(ALICE, chance.sample(beats, len(beats) // 2) or beats[:1], LEASE))
+    beats = [(one.lease, WorkReport("r", ProgressReport(stage="work", percent=rng.random()))) for one in claimed]
+    ledger.do(Heartbeat(ALICE, rng.sample(beats, len(beats) // 2) or beats[:1], LEASE))
     ledger.now += SECOND
     before, chunks = ledger.job(job_id), ledger.chunks(job_id)
-    failing = chance.choice(claimed)
+    failing = rng.choice(claimed)
     failure = Failure(WorkError("E"), 0.5)
     chunk = chunks[failing.chunk.index]
     step = work.fail(before, chunk, NOTHING_NEW, failure, StoredChunks(before.key, chunks, lambda: None), ledger.now)

@@ -27,7 +27,7 @@ from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.tables import metadata
 from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.retention.duty import Kept, RetentionDuty
+from jobledger_service.features.retention.duty import RetentionDuty, RetentionPeriods
 from jobledger_service.features.statistics.duty import FoldingDuty
 from jobledger_service.features.usage.queries import day_of
 from jobledger_service.features.usage.store import SqlUsageStore
@@ -96,9 +96,14 @@ async def forgetting(
     executor = Executor(SqlWriteStore(database), codec, lambda: clock[0], queries.cursor, Retention(), quiet=0)
     committer = Committer(executor, lambda _: None, bounds=PATIENT)
     running = asyncio.create_task(committer.run())
-    upkeep, kept = SqlUpkeep(database, codec.audited), Kept(events=DAY, audit=2 * DAY, statistics=3 * DAY)
+    upkeep, delivery_store = (
+        SqlUpkeep(database, codec.audited),
+        RetentionPeriods(events=DAY, audit=2 * DAY, statistics=3 * DAY),
+    )
     yield [
-        RetentionDuty(reads, upkeep, queries, committer, lambda: clock[0], kept, lambda _: None, UnreadableRows()),
+        RetentionDuty(
+            reads, upkeep, queries, committer, lambda: clock[0], delivery_store, lambda _: None, UnreadableRows()
+        ),
         FoldingDuty(reads, upkeep, queries, committer, lambda: clock[0]),
         WebhookRetention(SqlDeliveryStore(database), committer, lambda: clock[0], DAY),
     ]

@@ -8,7 +8,7 @@ import pytest
 from jobledger_service.core.ledger import claims
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.claims import ClaimQueue
-from jobledger_service.core.ledger.commands import ClaimChunks, Claimed, CreateJob
+from jobledger_service.core.ledger.commands import ClaimChunks, ClaimedChunk, CreateJob
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
@@ -20,12 +20,12 @@ from tests.support.ledger import PATIENT, Ledger, create
 pytestmark = pytest.mark.fast
 
 MINUTE = 60_000_000
-Task = asyncio.Task[list[Claimed]]
+Task = asyncio.Task[list[ClaimedChunk]]
 
 
 @pytest.fixture(autouse=True)
 def nobody_looks_without_a_wake_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(claims, "POLL", 10 * BOUND)
+    monkeypatch.setattr(claims, "POLL_SECONDS", 10 * BOUND)
 
 
 def claim(*kinds: str, limit: int = 1) -> ClaimChunks:
@@ -130,14 +130,14 @@ async def test_claims_that_leave_at_any_time_keep_nothing(ledger: Ledger):
             for task in leaving:
                 task.cancel()
             got = [one for task in leaving for one in await _result(task)]
-            opened.claims.give_back("me", got, "answered")  # what was answered before it could be cancelled
+            opened.claims.release("me", got, "answered")  # what was answered before it could be cancelled
         await opened.claims.settle()
         staying = await opened.begin(claim(limit=60))
         assert {one.chunk.attempt for one in staying} == {1}
         assert len(staying) == 60
 
 
-async def _result(task: Task) -> list[Claimed]:
+async def _result(task: Task) -> list[ClaimedChunk]:
     try:
         return await task
     except asyncio.CancelledError:

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.picking import FIRST_LOOK, pick
+from jobledger_service.core.ledger.picking import FIRST_FETCH, pick
 from jobledger_service.core.ledger.ports import Queue
-from jobledger_service.core.ledger.write_ports import Demand, WaitingChunk
+from jobledger_service.core.ledger.write_ports import ClaimQuery, WaitingChunk
 
 KINDS = ("a", "b", "c")
 
@@ -41,7 +41,10 @@ queues = st.fixed_dictionaries({kind: st.lists(st.integers(0, 10), max_size=60) 
 )
 demands = st.lists(
     st.builds(
-        Demand, st.just("me"), st.sets(st.sampled_from(KINDS), min_size=1).map(sorted).map(tuple), st.integers(1, 40)
+        ClaimQuery,
+        st.just("me"),
+        st.sets(st.sampled_from(KINDS), min_size=1).map(sorted).map(tuple),
+        st.integers(1, 40),
     ),
     max_size=8,
 )
@@ -49,12 +52,12 @@ demands = st.lists(
 
 @given(queues, demands)
 def test_each_claim_in_turn_gets_the_most_urgent_of_what_is_left(
-    chunks: Mapping[Queue, Sequence[WaitingChunk]], wanted: Sequence[Demand]
+    chunks: Mapping[Queue, Sequence[WaitingChunk]], wanted: Sequence[ClaimQuery]
 ):
     waiting = Waiting(chunks)
     left = {queue: sorted(some) for queue, some in chunks.items()}
-    for demand, picked in zip(wanted, pick(wanted, waiting.fetch, waiting.lock_free, shared=False), strict=True):
-        best = sorted(chunk for queue in demand.queues for chunk in left[queue])[: demand.limit]
+    for query, picked in zip(wanted, pick(wanted, waiting.fetch, waiting.lock_free, shared=False), strict=True):
+        best = sorted(chunk for queue in query.queues for chunk in left[queue])[: query.limit]
         assert picked.chunks == [chunk.key for chunk in best]
         assert not picked.contended
         left = {queue: [chunk for chunk in some if chunk not in best] for queue, some in left.items()}
@@ -62,7 +65,7 @@ def test_each_claim_in_turn_gets_the_most_urgent_of_what_is_left(
 
 @given(queues, demands, st.data())
 def test_jobs_that_others_hold_are_passed_over(
-    chunks: Mapping[Queue, Sequence[WaitingChunk]], wanted: Sequence[Demand], data: st.DataObject
+    chunks: Mapping[Queue, Sequence[WaitingChunk]], wanted: Sequence[ClaimQuery], data: st.DataObject
 ):
     jobs = sorted({chunk.job_key for some in chunks.values() for chunk in some})
     held = set(data.draw(st.lists(st.sampled_from(jobs), unique=True))) if jobs else set()
@@ -71,9 +74,9 @@ def test_jobs_that_others_hold_are_passed_over(
     taken = Counter(key for picked in found for key in picked.chunks)
     assert set(taken.values()) <= {1}
     assert not {job_key for job_key, _ in taken} & held
-    for demand, picked in zip(wanted, found, strict=True):
-        free = [c.key for queue in demand.queues for c in chunks[queue] if c.job_key not in held and c.key not in taken]
-        assert len(picked.chunks) == demand.limit or not free
+    for query, picked in zip(wanted, found, strict=True):
+        free = [c.key for queue in query.queues for c in chunks[queue] if c.job_key not in held and c.key not in taken]
+        assert len(picked.chunks) == query.limit or not free
 
 
 def test_what_is_looked_at_grows_with_the_limits_and_not_with_their_square():
@@ -81,7 +84,7 @@ def test_what_is_looked_at_grows_with_the_limits_and_not_with_their_square():
     for others in ((), ("common",)):
         chunks = {("me", kind): chunks_of(kind, [5] * 4_000, per_job=1) for kind in (*kinds, *others)}
         waiting = Waiting(chunks)
-        wanted = [Demand("me", (kind, *others), 50) for kind in kinds]
+        wanted = [ClaimQuery("me", (kind, *others), 50) for kind in kinds]
         found = pick(wanted, waiting.fetch, waiting.lock_free, shared=True)
         assert [len(picked.chunks) for picked in found] == [50] * 60
-        assert waiting.looked_at <= 60 * FIRST_LOOK + 2 * 60 * 50
+        assert waiting.looked_at <= 60 * FIRST_FETCH + 2 * 60 * 50

@@ -28,8 +28,8 @@ from tests.support.server import Server
 Connect = Callable[[Server], Api]
 
 
-async def set_limit(api: Api, scope: str, most: int) -> Limit:
-    request = SetLimitRequest(scope=scope, max_running=most)
+async def set_limit(api: Api, scope: str, limit: int) -> Limit:
+    request = SetLimitRequest(scope=scope, max_running=limit)
     return (await LimitServiceStub(api.channel).SetLimit(request)).limit
 
 
@@ -237,10 +237,10 @@ async def test_limits_outlive_a_restart(start_server: StartServer, connect: Conn
 
 async def test_never_more_than_the_limit_over_all_replicas(replicas: list[Server], connect: Connect, kind: str):
     apis = [connect(one) for one in replicas]
-    scope, most = f"kind:{kind}", 3
-    await set_limit(apis[0], scope, most)
-    chance = random.Random(7)
-    jobs = await asyncio.gather(*(chance.choice(apis).create(kind, priority=n % 11) for n in range(60)))
+    scope, max_running = f"kind:{kind}", 3
+    await set_limit(apis[0], scope, max_running)
+    rng = random.Random(7)
+    jobs = await asyncio.gather(*(rng.choice(apis).create(kind, priority=n % 11) for n in range(60)))
     left, held = {job.job_id for job in jobs}, 0
 
     async def work(api: Api) -> None:
@@ -248,7 +248,7 @@ async def test_never_more_than_the_limit_over_all_replicas(replicas: list[Server
         while left:
             for claimed in await api.claim(kind, 2, wait={"nanos": 200_000_000}):
                 held += 1
-                assert held <= most
+                assert held <= max_running
                 await api.report(claimed, percent=50)
                 held -= 1
                 left.discard(claimed.job_id)
@@ -257,7 +257,7 @@ async def test_never_more_than_the_limit_over_all_replicas(replicas: list[Server
     async with asyncio.TaskGroup() as tasks:
         for n in range(8):
             tasks.create_task(work(apis[n % len(apis)]))
-    assert await limit(apis[0], scope) == Limit(scope=scope, max_running=most)
+    assert await limit(apis[0], scope) == Limit(scope=scope, max_running=max_running)
 
 
 @pytest.mark.parametrize(
@@ -289,10 +289,10 @@ async def test_a_broken_scope_is_named(api: Api, scope: str):
         await LimitServiceStub(api.channel).DeleteLimit(DeleteLimitRequest(scope=scope))
 
 
-@pytest.mark.parametrize("most", [0, -1, 1_000_001])
-async def test_a_broken_number_is_named(api: Api, kind: str, most: int):
+@pytest.mark.parametrize("limit", [0, -1, 1_000_001])
+async def test_a_broken_number_is_named(api: Api, kind: str, limit: int):
     with invalid("max_running"):
-        await set_limit(api, f"kind:{kind}", most)
+        await set_limit(api, f"kind:{kind}", limit)
 
 
 async def test_limits_are_listed_page_by_page(api: Api, kind: str):

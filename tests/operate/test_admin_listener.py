@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from jobledger.v1.job_service_pb2 import ListJobsRequest
 from jobledger_service.cli.startup_checks import check_settings
-from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.settings import InvalidSettingError, Settings
 
 from tests.conftest import QUICK
 from tests.foreign.test_buf_curl import buf_curl
@@ -193,9 +193,9 @@ async def test_both_listeners_drain_together(start_sqlite: Start, connect: Calla
     ("given", "said"),
     [
         ({"admin_listen": "nonsense"}, "--admin-listen: 'nonsense' is not HOST:PORT"),
-        ({"admin_listen": "0.0.0.0:7071"}, "0.0.0.0:7071 lets other hosts in, and there are no keys"),
-        ({"admin_listen": "0.0.0.0:7071", "auth": "keys"}, "without TLS everybody on the way reads their keys"),
-        ({"reflection": "admin"}, "--reflection: there is no admin listener"),
+        ({"admin_listen": "0.0.0.0:7071"}, "0.0.0.0:7071 is open to other hosts without authentication"),
+        ({"admin_listen": "0.0.0.0:7071", "auth": "keys"}, "without TLS their API keys are sent unencrypted"),
+        ({"reflection": "admin"}, "--reflection: admin requires --admin-listen"),
         (
             {"database": "postgresql://h/n", "processes": 4, "admin_listen": "127.0.0.1:65533"},
             "--admin-listen: 4 processes take as many ports",
@@ -203,7 +203,7 @@ async def test_both_listeners_drain_together(start_sqlite: Start, connect: Calla
     ],
 )
 def test_a_setting_that_cannot_be_is_refused_with_a_sentence(given: dict, said: str):
-    with pytest.raises(WrongSettingError, match=said):
+    with pytest.raises(InvalidSettingError, match=said):
         check_settings(Settings(**given))
 
 

@@ -55,7 +55,7 @@ class Writers:
 async def test_a_restored_back_up_has_what_was_acknowledged_before_it(
     start_sqlite: Start, connect: Connect, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(backup, "PAGES", 4)  # many steps, with commits between them
+    monkeypatch.setattr(backup, "PAGES_PER_STEP", 4)  # many steps, with commits between them
     source = start_sqlite()
     api, copy = connect(source), tmp_path / "copy.db"
     writers = Writers(api, kind)

@@ -136,7 +136,7 @@ def test_a_defect_is_one_sentence_and_its_traceback_is_asked_for(
         raise KeyError("lost")
 
     assert exit_status(fail) == 70
-    hint = "a defect; JOBLEDGER_TRACEBACK=1 in the environment shows where"
+    hint = "internal error; set JOBLEDGER_TRACEBACK=1 to print the traceback"
     assert capsys.readouterr().err == f"jobledger-server: KeyError: 'lost' ({hint})\n"
     monkeypatch.setenv("JOBLEDGER_TRACEBACK", "1")
     assert exit_status(fail) == 70

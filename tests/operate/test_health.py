@@ -59,11 +59,11 @@ def vitals(store: StoreVitals | None = STORE, **changed: object) -> Vitals:
         (vitals(StoreVitals(100, "0001", 1, 99)), Status.UNHEALTHY, "99 bytes are free"),
         (vitals(StoreVitals(100, "0001", 1, None)), Status.HEALTHY, ""),
         (vitals(StoreVitals(201, "0001", 1)), Status.DEGRADED, "101 entries behind"),
-        (vitals(queued=50), Status.DEGRADED, "50 writes wait"),
-        (vitals(queued=100), Status.UNHEALTHY, "queue of writes is full"),
-        (vitals(counts_alone=True), Status.DEGRADED, "counts calls alone"),
+        (vitals(queued=50), Status.DEGRADED, "50 of at most"),
+        (vitals(queued=100), Status.UNHEALTHY, "write queue is full"),
+        (vitals(rate_store_is_down=True), Status.DEGRADED, "counts only its own calls"),
         (vitals(busy_for=5.1), Status.UNHEALTHY, "running for 5.1 s"),
-        (vitals(failed_age=7.0), Status.UNHEALTHY, "takes no writes"),
+        (vitals(failed_age=7.0), Status.UNHEALTHY, "accepts no writes"),
         (vitals(failed_age=61.0), Status.HEALTHY, ""),
     ],
 )
@@ -144,7 +144,7 @@ async def test_a_database_that_is_read_and_takes_no_writes_is_unhealthy(tmp_path
                 await api.create(kind)
         told = await reachable_health(api)
         assert told.status == SYSTEM_STATUS_UNHEALTHY
-        assert [reason.partition(":")[0] for reason in told.reasons] == ["the database takes no writes"]
+        assert [reason.partition(":")[0] for reason in told.reasons] == ["the database accepts no writes"]
     await eventually_created(api, kind)
     assert (await reachable_health(api)).status == SYSTEM_STATUS_HEALTHY
     assert server.stop() == 0

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from jobledger.v1.job_service_pb2 import WatchJobRequest
 from jobledger_service.cli.startup_checks import check_settings
-from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.settings import InvalidSettingError, Settings
 
 from tests.operate.conftest import Start, scrape
 from tests.support.api import Api
@@ -101,13 +101,13 @@ def test_what_alerts_and_boards_count_from_the_first_is_there_before_it(start_sq
 
 
 def test_metrics_that_would_let_strangers_in_are_refused():
-    with pytest.raises(WrongSettingError, match="--metrics-insecure"):
+    with pytest.raises(InvalidSettingError, match="--metrics-insecure"):
         check_settings(Settings(metrics_listen="0.0.0.0:9090"))
     check_settings(Settings(metrics_listen="0.0.0.0:9090", metrics_insecure=True))
 
 
 def test_ports_for_all_processes_are_there():
-    with pytest.raises(WrongSettingError, match="4 processes take as many ports"):
+    with pytest.raises(InvalidSettingError, match="4 processes take as many ports"):
         check_settings(Settings(database="postgresql://h/n", processes=4, metrics_listen="127.0.0.1:65533"))
 
 

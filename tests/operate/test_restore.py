@@ -143,7 +143,7 @@ def test_a_new_epoch_is_refused_while_servers_run(store: str, tmp_path: Path):
     server = Server(new_database(store, tmp_path), tmp_path, QUICK).start()
     said = run("new-epoch", "--database", server.database)
     assert said.exit_code == 78
-    assert "another server has" in said.stderr if store == "sqlite" else "stop them first" in said.stderr
+    assert "is open in another server" in said.stderr if store == "sqlite" else "stop them first" in said.stderr
     assert server.stop() == 0
     assert run("new-epoch", "--database", server.database).exit_code == 0
 

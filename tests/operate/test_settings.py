@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from jobledger_service.cli import main as cli
-from jobledger_service.cli.environment import OF_CLIENTS, unknown_names
+from jobledger_service.cli.environment import CLIENT_VARIABLES, unknown_names
 from jobledger_service.core.store.engines import without_password
 from jobledger_service.settings import Settings
 from typer.testing import CliRunner
@@ -96,12 +96,12 @@ def test_a_misspelt_setting_ends_the_start():
 
 
 def test_names_of_clients_and_of_others_are_let_pass():
-    assert unknown_names([*OF_CLIENTS, "HOME", "JOBLEDGERS_LIST", "JOBLEDGER_LISTEN", "jobledger_listen"]) == []
+    assert unknown_names([*CLIENT_VARIABLES, "HOME", "JOBLEDGERS_LIST", "JOBLEDGER_LISTEN", "jobledger_listen"]) == []
     assert unknown_names(["JOBLEDGER_ZZZ"]) == [
-        "JOBLEDGER_ZZZ in the environment is not a setting: `jobledger-server config` lists those that there are"
+        "JOBLEDGER_ZZZ in the environment is not a setting: `jobledger-server config` lists all settings"
     ]
 
 
 def test_the_names_of_clients_are_those_that_clients_read():
     sources = (ROOT / "client" / "jobledger_client").rglob("*.py")
-    assert {name for path in sources for name in re.findall(r"JOBLEDGER_[A-Z_]+", path.read_text())} == OF_CLIENTS
+    assert {name for path in sources for name in re.findall(r"JOBLEDGER_[A-Z_]+", path.read_text())} == CLIENT_VARIABLES

@@ -138,7 +138,7 @@ async def test_an_outdated_server_writes_nothing_more_and_drains(
 
     # It does not start again, and one of the level that is asked for goes on where the watches ended.
     said = refused_to_start(tmp_path, "--database", database, "--listen", "127.0.0.1:0", status=78)
-    assert f"servers of writer level {WRITER_LEVEL + 1} or above, and this one has {WRITER_LEVEL}" in said
+    assert f"servers of writer level {WRITER_LEVEL + 1} or above; this one has {WRITER_LEVEL}" in said
     set_level(database, WRITER_LEVEL)
     later = start_server(database, **settings)
     for one, watch, messages in zip(made.values(), watches, heard, strict=True):

@@ -26,11 +26,11 @@ quick = settings(max_examples=300, suppress_health_check=[HealthCheck.function_s
 
 def outcome(roots: Roots, uri: str, owner: str = "default") -> bool | str:
     """Do as the service does; return whether something was deleted, or why not."""
-    place = roots.place(uri, owner)
-    if place is None:
+    location = roots.locate(uri, owner)
+    if location is None:
         return "outside"
     try:
-        return remove(place)
+        return remove(location)
     except NotDeletedError as error:
         return str(error)
 
@@ -130,10 +130,10 @@ def test_objects_go_one_by_one_and_a_pattern_is_a_name(bucket: Callable[[], set[
 
 
 def test_a_file_that_cannot_be_deleted_now_may_be_later():
-    place = Roots([parse_root("file:///proc/self")]).place("file:///proc/self/status", "default")
-    assert place is not None
+    location = Roots([parse_root("file:///proc/self")]).locate("file:///proc/self/status", "default")
+    assert location is not None
     with pytest.raises(NotDeletedError) as caught:
-        remove(place)
+        remove(location)
     assert caught.value.may_pass
 
 

@@ -54,9 +54,9 @@ def serve(database: str, directory: Path) -> str:
 def test_a_database_is_refused_until_it_is_migrated(empty: str, tmp_path: Path):
     assert serve(empty, tmp_path) == UNMIGRATED
     assert migrate(empty, "--check") == (1, "", UNMIGRATED)
-    assert migrate(empty) == (0, "the schema was brought to this version", "")
-    assert migrate(empty, "--check") == (0, "the schema is of this version", "")
-    assert migrate(empty) == (0, "the schema is of this version", "")
+    assert migrate(empty) == (0, "the schema was upgraded to this version", "")
+    assert migrate(empty, "--check") == (0, "the schema is up to date", "")
+    assert migrate(empty) == (0, "the schema is up to date", "")
     assert Server(empty, tmp_path, SETTINGS).start().stop() == 0
 
 
@@ -75,8 +75,8 @@ def test_several_migrations_at_once_all_succeed_and_make_one_ledger(empty: str):
         answers = list(threads.map(migrate, [empty] * 3))
     assert [status for status, _, _ in answers] == [0, 0, 0]
     assert sorted(said for _, said, _ in answers) == [
-        *["the schema is of this version"] * 2,
-        "the schema was brought to this version",
+        *["the schema is up to date"] * 2,
+        "the schema was upgraded to this version",
     ]
     with connect_to_database(empty) as connection:
         assert connection.execute("SELECT count(*) FROM ledger").fetchone() == (1,)

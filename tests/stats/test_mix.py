@@ -42,42 +42,42 @@ ENDS = {COMPLETED: "completed", FAILED: "failed", CANCELLED: "cancelled"}
 class Caller:
     """Somebody who does this and that to jobs of some kinds, each time at any replica."""
 
-    def __init__(self, apis: list[Api], kinds: list[str], jobs: list[Job], chance: random.Random) -> None:
-        self.apis, self.kinds, self.jobs, self.chance = apis, kinds, jobs, chance
+    def __init__(self, apis: list[Api], kinds: list[str], jobs: list[Job], rng: random.Random) -> None:
+        self.apis, self.kinds, self.jobs, self.rng = apis, kinds, jobs, rng
 
     @property
     def api(self) -> Api:
-        return self.chance.choice(self.apis)
+        return self.rng.choice(self.apis)
 
     async def step(self) -> None:
         doings = [self.create, self.work, self.work, self.work, self.cancel, self.retry, self.update, self.delete]
         try:
-            await self.chance.choice(doings)()
+            await self.rng.choice(doings)()
         except grpc.aio.AioRpcError as error:
             # What another caller has just made impossible; a defect or a lost conflict would be something else.
             if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
                 raise
 
     async def create(self) -> None:
-        size = self.chance.choice([{}, {"item_count": 10, "chunk_size": 4}, {"item_count": 3, "chunk_size": 1}])
-        policy = {"max_attempts": self.chance.choice([1, 2]), "initial_backoff": timedelta(milliseconds=1)}
-        fast = self.chance.choice([1, 2])
+        size = self.rng.choice([{}, {"item_count": 10, "chunk_size": 4}, {"item_count": 3, "chunk_size": 1}])
+        policy = {"max_attempts": self.rng.choice([1, 2]), "initial_backoff": timedelta(milliseconds=1)}
+        fast = self.rng.choice([1, 2])
         fields = {**size, "retry_policy": policy, "failure_policy": fast}
-        self.jobs.append(await self.api.create(self.chance.choice(self.kinds), **fields))
+        self.jobs.append(await self.api.create(self.rng.choice(self.kinds), **fields))
 
     async def work(self) -> None:
-        seconds = self.chance.choice([1, 60, 60, 60])
+        seconds = self.rng.choice([1, 60, 60, 60])
         lease = timedelta(seconds=seconds)
-        claimed = await self.api.claim(self.chance.choice(self.kinds), self.chance.randint(1, 4), lease_duration=lease)
+        claimed = await self.api.claim(self.rng.choice(self.kinds), self.rng.randint(1, 4), lease_duration=lease)
         for chunk in claimed:
             token = chunk.lease.token
-            made = {f"a{self.chance.randint(0, 2)}": {"uri": "s3://b/x", "size_bytes": self.chance.randint(0, 10**6)}}
+            made = {f"a{self.rng.randint(0, 2)}": {"uri": "s3://b/x", "size_bytes": self.rng.randint(0, 10**6)}}
             report = LeaseReport(
-                lease_token=token, progress={"artifacts": made, "job_artifacts": self.chance.choice([made, {}])}
+                lease_token=token, progress={"artifacts": made, "job_artifacts": self.rng.choice([made, {}])}
             )
             await self.api.work.Heartbeat(HeartbeatRequest(reports=[report], lease_duration=lease))
             doings = ["complete", "complete", "fail", "give up", "release", "forget"]
-            match self.chance.choice(doings if seconds == 1 else doings[:-1]):
+            match self.rng.choice(doings if seconds == 1 else doings[:-1]):
                 case "complete":
                     completion = ChunkCompletion(lease_token=token, progress={"artifacts": made})
                     await self.api.work.CompleteChunks(CompleteChunksRequest(completions=[completion]))
@@ -90,8 +90,8 @@ class Caller:
 
     async def cancel(self) -> None:
         if self.jobs:
-            grace = timedelta(milliseconds=self.chance.choice([0, 200]))
-            await self.api.cancel(self.one(), force=self.chance.random() < 0.3, grace_period=grace)
+            grace = timedelta(milliseconds=self.rng.choice([0, 200]))
+            await self.api.cancel(self.one(), force=self.rng.random() < 0.3, grace_period=grace)
 
     async def retry(self) -> None:
         if self.jobs:
@@ -99,18 +99,18 @@ class Caller:
 
     async def update(self) -> None:
         if self.jobs:
-            expire = datetime.now(UTC) + timedelta(milliseconds=self.chance.choice([100, 10**9]))
-            new = {"priority": self.chance.randint(0, 10), "expire_time": expire}
-            mask = {"paths": self.chance.choice([["expire_time"], ["priority"]])}
+            expire = datetime.now(UTC) + timedelta(milliseconds=self.rng.choice([100, 10**9]))
+            new = {"priority": self.rng.randint(0, 10), "expire_time": expire}
+            mask = {"paths": self.rng.choice([["expire_time"], ["priority"]])}
             await self.api.jobs.UpdateJob(UpdateJobRequest(job_id=self.one(), update_mask=mask, **new))
 
     async def delete(self) -> None:
         if self.jobs:
-            force = self.chance.random() < 0.5
+            force = self.rng.random() < 0.5
             await self.api.jobs.DeleteJob(DeleteJobRequest(job_id=self.one(), force=force))
 
     def one(self) -> str:
-        return self.chance.choice(self.jobs).job_id
+        return self.rng.choice(self.jobs).job_id
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger_service.core.model.activity import Activity
-from jobledger_service.core.model.rollup import MOST, UNMEASURED, Measure, bucket_of, clamped, middle_of
+from jobledger_service.core.model.rollup import MAX_SUM, UNMEASURED, Measure, bucket_of, clamped, middle_of
 from jobledger_service.core.store.running_totals import activity_of, text_of
 
 MILLISECOND = 1_000
@@ -56,7 +56,7 @@ def test_a_run_that_never_started_counts_and_has_no_duration():
 
 
 rollups = st.lists(
-    st.tuples(st.sampled_from(Measure), st.integers(-1, 300), st.integers(1, 10**6), st.integers(-MOST, MOST)),
+    st.tuples(st.sampled_from(Measure), st.integers(-1, 300), st.integers(1, 10**6), st.integers(-MAX_SUM, MAX_SUM)),
     max_size=30,
 )
 
@@ -82,7 +82,9 @@ def occurred(activity: Activity) -> dict[tuple[str, int], int]:
     return {(m, place): n for m, counts in activity.counts.items() for place, n in enumerate(counts) if n}
 
 
-@pytest.mark.parametrize(("total", "kept"), [(0, 0), (MOST + 1, MOST), (-MOST - 1, -MOST), (MOST, MOST)])
+@pytest.mark.parametrize(
+    ("total", "kept"), [(0, 0), (MAX_SUM + 1, MAX_SUM), (-MAX_SUM - 1, -MAX_SUM), (MAX_SUM, MAX_SUM)]
+)
 def test_a_sum_stops_before_it_leaves_64_bits(total: int, kept: int):
     assert clamped(total) == kept
-    assert 2 * MOST < 2**63
+    assert 2 * MAX_SUM < 2**63

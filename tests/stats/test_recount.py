@@ -41,36 +41,36 @@ def recount(database: Database) -> Recounted:
     return Recount(database, lambda _: None).run()
 
 
-def spoil(connection: Connection, chance: random.Random) -> None:
+def spoil(connection: Connection, rng: random.Random) -> None:
     """Do to derived rows what a server that does not know of them leaves undone."""
     for table, key, columns in (
         ("counts", "owner || ' ' || kind || ' ' || state", ("jobs", "chunks_pending", "chunks_processing")),
         ("limits", "limit_key", ("running", "waiting")),
     ):
         for name in connection.execute(text(f"SELECT {key} FROM {table}")).scalars().all():  # noqa: S608
-            if chance.random() < 0.6:
-                column, by = chance.choice(columns), chance.choice([-2, 1, 5])
+            if rng.random() < 0.6:
+                column, by = rng.choice(columns), rng.choice([-2, 1, 5])
                 change = text(f"UPDATE {table} SET {column} = {column} + :by WHERE {key} = :name")  # noqa: S608
                 connection.execute(change, {"by": by, "name": name})
-            elif table == "counts" and chance.random() < 0.5:
+            elif table == "counts" and rng.random() < 0.5:
                 connection.execute(text(f"DELETE FROM counts WHERE {key} = :name"), {"name": name})  # noqa: S608
     connection.execute(text("DELETE FROM counts WHERE owner = 'nobody'"))
     connection.execute(text("INSERT INTO counts VALUES ('nobody', 'no.kind', 'QUEUED', 7, 8, 9)"))
     for key in connection.execute(text("SELECT job_key FROM job_words")).scalars().all():
-        change = chance.choice(
+        change = rng.choice(
             ["DELETE FROM job_words", "UPDATE job_words SET words = 'old words'", "UPDATE job_words SET words = words"]
         )
         connection.execute(text(f"{change} WHERE job_key = :key"), {"key": key})
 
 
-async def lives(api: Api, chance: random.Random) -> None:
+async def lives(api: Api, rng: random.Random) -> None:
     """Make jobs in all states, with labels and limits, and delete some."""
     for kind in (fresh_kind(), fresh_kind()):
         for state in (COMPLETED, FAILED, CANCELLED, RUNNING, QUEUED):
-            name, labels = f"Job {chance.randrange(100)}", {"dataset": chance.choice(["coco", "voc"])}
-            item = {"item_count": chance.randint(1, 6), "chunk_size": 2, "display_name": name, "labels": labels}
+            name, labels = f"Job {rng.randrange(100)}", {"dataset": rng.choice(["coco", "voc"])}
+            item = {"item_count": rng.randint(1, 6), "chunk_size": 2, "display_name": name, "labels": labels}
             job = await api.job_in(state, kind, **item)
-            if state in (COMPLETED, CANCELLED) and chance.random() < 0.5:
+            if state in (COMPLETED, CANCELLED) and rng.random() < 0.5:
                 await api.jobs.DeleteJob(DeleteJobRequest(job_id=job.job_id))
             if state == RUNNING:
                 await api.cancel(job.job_id, grace_period={"seconds": 3600})
@@ -90,12 +90,12 @@ async def tenants(target: str, token: str) -> list[KeyedApi]:
 
 @pytest.mark.long
 async def test_recount_makes_what_was_spoilt_what_it_would_be(start_server: StartServer, store: str, tmp_path: Path):
-    chance = random.Random(7)
+    rng = random.Random(7)
     url = new_database(store, tmp_path)
     token = first_key(url)
     server = start_server(url, auth="keys")
     for api in await tenants(server.target, token):
-        await lives(api, chance)
+        await lives(api, rng)
         await api.channel.close()
     assert server.stop() == 0
 
@@ -124,18 +124,18 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
     token = first_key(url)
     server = start_server(url, auth="keys")
     apis = await tenants(server.target, token)
-    chance = random.Random(3)
+    rng = random.Random(3)
     for api in apis:
-        await lives(api, chance)
+        await lives(api, rng)
     with closing(open_database(url)) as database:
         with database.write() as connection:
-            spoil(connection, chance)
+            spoil(connection, rng)
         command = [COMMAND, "recount", "--database", url]
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
         ended = asyncio.create_task(process.communicate())
         while not ended.done():
             for api in apis:
-                await lives(api, chance)
+                await lives(api, rng)
         said, progress = (stream.decode() for stream in await ended)
         assert process.returncode == 0, progress
         became = dict(line.split(": ", 1) for line in said.splitlines())
@@ -144,7 +144,7 @@ async def test_recount_is_exact_while_servers_write(start_server: StartServer, s
         assert {line.split(":")[0] for line in progress.splitlines()} == {"counts", "limits", "words"}
         assert recount(database) == Recounted()
         for api in apis:
-            await lives(api, chance)
+            await lives(api, rng)
             await api.channel.close()
         assert recount(database) == Recounted()
 
@@ -157,4 +157,4 @@ def test_recount_needs_the_sqlite_file_for_itself(start_server: StartServer, sto
         [COMMAND, "recount", "--database", server.database], capture_output=True, text=True, timeout=BOUND, check=False
     )
     assert ended.returncode == 78
-    assert "another server has" in ended.stderr
+    assert "is open in another server" in ended.stderr

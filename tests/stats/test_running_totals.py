@@ -9,7 +9,7 @@ import pytest
 from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.activity import Activity
-from jobledger_service.core.model.rollup import HOUR, MOST, Measure, Tally
+from jobledger_service.core.model.rollup import HOUR, MAX_SUM, Measure, StatisticsDelta
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
@@ -36,25 +36,25 @@ def database(store: str, tmp_path: Path) -> Iterator[Database]:
 class Model:
     """The rollups that were written, each hour and kind by itself, beside the store that has them."""
 
-    def __init__(self, database: Database, chance: random.Random) -> None:
+    def __init__(self, database: Database, rng: random.Random) -> None:
         self.reads, self.writes = SqlReadStore(database), SqlWriteStore(database)
         self.upkeep = SqlUpkeep(database, lambda _: None)
         self.written: list[tuple[Rollup, int, int]] = []
-        self.chance = chance
+        self.rng = rng
 
     def write(self, hours: range, rows: int) -> None:
-        tally = Tally()
+        tally = StatisticsDelta()
         for owner in OWNERS:
             for kind in KINDS:
-                tally.count((owner, kind, "QUEUED"), 1, 1, 0)
+                tally.add_count((owner, kind, "QUEUED"), 1, 1, 0)
         for _ in range(rows):
-            place = (self.chance.choice(OWNERS), self.chance.choice(hours), self.chance.choice(KINDS))
-            key = (*place, self.chance.choice(list(Measure)).value, self.chance.choice([-1, 0, 7, 80, 200]))
-            count, total = self.chance.randint(1, 9), self.chance.randint(0, 10**12)
-            tally.roll(key, count, total)
+            place = (self.rng.choice(OWNERS), self.rng.choice(hours), self.rng.choice(KINDS))
+            key = (*place, self.rng.choice(list(Measure)).value, self.rng.choice([-1, 0, 7, 80, 200]))
+            count, total = self.rng.randint(1, 9), self.rng.randint(0, 10**12)
+            tally.add_rollup(key, count, total)
             self.written.append((key, count, total))
         with self.writes.transaction() as transaction:
-            transaction.save(Writes(tally=tally), 0)
+            transaction.save(Writes(statistics=tally), 0)
 
     def fold(self, before: int, steps: int = 10_000) -> None:
         for _ in range(steps):
@@ -66,10 +66,10 @@ class Model:
 
     def check(self) -> None:
         for _ in range(12):
-            start, stop = sorted(self.chance.sample(range(HOURS.start - 3, HOURS.stop + 3), 2))
-            kinds = self.chance.choice([(), ("a",), ("a", "z"), ("a", BULK)])
-            step, service_jobs = self.chance.choice([0, 1, 24]), self.chance.choice([False, True])
-            query = StatsQuery(self.chance.choice(OWNERS), kinds, range(start, stop), step, service_jobs)
+            start, stop = sorted(self.rng.sample(range(HOURS.start - 3, HOURS.stop + 3), 2))
+            kinds = self.rng.choice([(), ("a",), ("a", "z"), ("a", BULK)])
+            step, service_jobs = self.rng.choice([0, 1, 24]), self.rng.choice([False, True])
+            query = StatsQuery(self.rng.choice(OWNERS), kinds, range(start, stop), step, service_jobs)
             meant = kinds or KINDS if service_jobs else kinds or KINDS[:-1]
             figures = self.reads.figures(query)
             wanted: dict[object, Activity] = {}
@@ -106,12 +106,12 @@ def test_the_figures_do_not_depend_on_what_was_folded(database: Database, seed: 
 
 def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Database):
     reads, writes, upkeep = SqlReadStore(database), SqlWriteStore(database), SqlUpkeep(database, lambda _: None)
-    tally = Tally()
+    tally = StatisticsDelta()
     for n in range(120):
-        tally.count(("me", f"k{n}", "COMPLETED"), 1, 0, 0)
-        tally.roll(("me", 5, f"k{n}", "CREATED", 0), n + 1, 0)
+        tally.add_count(("me", f"k{n}", "COMPLETED"), 1, 0, 0)
+        tally.add_rollup(("me", 5, f"k{n}", "CREATED", 0), n + 1, 0)
     with writes.transaction() as transaction:
-        transaction.save(Writes(tally=tally), 0)
+        transaction.save(Writes(statistics=tally), 0)
     assert [upkeep.fold("me", 5) for _ in range(7)] == [20] * 6 + [0]
     figures = reads.figures(StatsQuery("me", (), range(5, 6), 1))
     assert [figures.kinds[f"k{n}"].activity.count(Measure.CREATED) for n in range(120)] == list(range(1, 121))
@@ -120,14 +120,14 @@ def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Databa
 
 def test_a_sum_stops_before_it_leaves_64_bits(database: Database):
     reads, writes = SqlReadStore(database), SqlWriteStore(database)
-    for total in (MOST, MOST, -MOST, -MOST, -MOST):
-        tally = Tally()
-        tally.count(("me", "a", "QUEUED"), 1, 0, 0)
-        tally.roll(("me", 5, "a", "ARTIFACTS", 0), 1, 3 * total)
+    for total in (MAX_SUM, MAX_SUM, -MAX_SUM, -MAX_SUM, -MAX_SUM):
+        tally = StatisticsDelta()
+        tally.add_count(("me", "a", "QUEUED"), 1, 0, 0)
+        tally.add_rollup(("me", 5, "a", "ARTIFACTS", 0), 1, 3 * total)
         with writes.transaction() as transaction:
-            transaction.save(Writes(tally=tally), 0)
+            transaction.save(Writes(statistics=tally), 0)
     found = reads.figures(StatsQuery("me", (), range(5, 6))).kinds["a"].activity
-    assert (found.count(Measure.ARTIFACTS), found.total(Measure.ARTIFACTS)) == (5, -MOST)
+    assert (found.count(Measure.ARTIFACTS), found.total(Measure.ARTIFACTS)) == (5, -MAX_SUM)
 
 
 def test_old_hours_become_one_total_and_the_figures_of_those_kept_stay(database: Database):
@@ -152,13 +152,13 @@ def test_a_kind_of_which_nothing_is_left_is_forgotten_and_begins_anew(database: 
     model = Model(database, random.Random(8))
     model.write(HOURS, 300)
     model.fold(HOURS.stop)
-    without_jobs = Tally()
+    without_jobs = StatisticsDelta()
     for owner in OWNERS:
         for kind in KINDS[1:]:
-            without_jobs.count((owner, kind, "QUEUED"), -1, -1, 0)
-    without_jobs.roll(("you", HOURS.stop - 1, "z", "CREATED", 0), 1, 0)
+            without_jobs.add_count((owner, kind, "QUEUED"), -1, -1, 0)
+    without_jobs.add_rollup(("you", HOURS.stop - 1, "z", "CREATED", 0), 1, 0)
     with model.writes.transaction() as transaction:
-        transaction.save(Writes(tally=without_jobs), 0)
+        transaction.save(Writes(statistics=without_jobs), 0)
     while model.upkeep.trim_statistics((HOURS.stop + 1) * HOUR, 50):
         pass
     for _ in range(3):

@@ -6,7 +6,15 @@ from jobledger_service.core.model.change import Change, Step
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Chunk, WorkError
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.rollup import HOUR, UNMEASURED, Measure, Passage, Tally, bucket_of, happened
+from jobledger_service.core.model.rollup import (
+    HOUR,
+    UNMEASURED,
+    JobDelta,
+    Measure,
+    StatisticsDelta,
+    bucket_of,
+    measures_of,
+)
 
 CREATED, NOW = 480_000 * HOUR, 480_000 * HOUR + 90_000_000
 CLAIM = work.Claim("w", 60_000_000)
@@ -48,9 +56,9 @@ class Batch:
     def chunks(self) -> StoredChunks:
         return StoredChunks(self.job.key, {0: self.chunk}, lambda: None)
 
-    def passage(self, *, deleted: bool = False) -> Passage:
+    def passage(self, *, deleted: bool = False) -> JobDelta:
         artifacts = {0: NO_ARTIFACTS} if self.chunk.artifacts else {}
-        return Passage(self.before, self.job, deleted, self.changes, {0: self.chunk}, artifacts)
+        return JobDelta(self.before, self.job, deleted, self.changes, {0: self.chunk}, artifacts)
 
 
 def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
@@ -63,7 +71,7 @@ def test_runs_that_began_and_ended_within_a_batch_are_all_counted():
     report = work.WorkReport("r", artifacts=made, job_artifacts=made)
     batch.take(work.complete(batch.job, batch.chunk, report, "", NOW))
     waited = NOW - CREATED
-    assert list(happened(batch.passage(), NOW)) == [
+    assert list(measures_of(batch.passage(), NOW)) == [
         (Measure.STARTED, bucket_of(waited), 1, waited),
         (Measure.FAILED_ATTEMPTS, 0, 1, 0),
         (Measure.FAILED, 0, 1, 0),
@@ -82,30 +90,30 @@ def test_a_run_that_was_cancelled_before_its_start_has_no_duration():
     batch.fail()
     batch.retry()
     batch.cancel()
-    assert list(happened(batch.passage(), NOW))[-1] == (Measure.CANCELLED, UNMEASURED, 1, 0)
+    assert list(measures_of(batch.passage(), NOW))[-1] == (Measure.CANCELLED, UNMEASURED, 1, 0)
 
 
 def test_a_clock_that_was_set_back_makes_no_duration_below_0():
     batch = Batch()
     batch.claim()
-    assert list(happened(batch.passage(), CREATED - 5)) == [(Measure.STARTED, 0, 1, 0)]
+    assert list(measures_of(batch.passage(), CREATED - 5)) == [(Measure.STARTED, 0, 1, 0)]
 
 
 def test_counts_move_from_the_state_before_to_the_state_after():
-    batch, tally = Batch(), Tally()
+    batch, statistics = Batch(), StatisticsDelta()
     batch.claim()
-    tally.add(batch.passage(), NOW)
-    assert tally.counts() == [(("me", "k", "QUEUED"), (-1, -1, 0)), (("me", "k", "RUNNING"), (1, 0, 1))]
-    deleted = Tally()
+    statistics.add(batch.passage(), NOW)
+    assert statistics.counts() == [(("me", "k", "QUEUED"), (-1, -1, 0)), (("me", "k", "RUNNING"), (1, 0, 1))]
+    deleted = StatisticsDelta()
     deleted.add(batch.passage(deleted=True), NOW)
     assert deleted.counts() == [(("me", "k", "QUEUED"), (-1, -1, 0))]
 
 
 def test_nothing_is_written_for_what_counts_nothing():
-    batch, tally = Batch(), Tally()
-    tally.add(batch.passage(), NOW)
+    batch, statistics = Batch(), StatisticsDelta()
+    statistics.add(batch.passage(), NOW)
     batch.claim()
     batch.take(work.release(batch.job, batch.chunk, work.NOTHING_NEW, work.Release(), NOW))
     batch.before, batch.changes = batch.job, batch.changes[-1:]
-    tally.add(batch.passage(), NOW)
-    assert (tally.counts(), tally.rollups()) == ([], [])
+    statistics.add(batch.passage(), NOW)
+    assert (statistics.counts(), statistics.rollups()) == ([], [])

@@ -10,9 +10,15 @@ from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
-from jobledger_service.features.webhooks.delivery_store import OUTLIVED, SqlDeliveryStore
+from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.ports import Claimed, Draft, Filled, Finished, Room
+from jobledger_service.features.webhooks.ports import (
+    ClaimedDelivery,
+    DeliveryCapacity,
+    Draft,
+    FanoutBatch,
+    FinishedAttempt,
+)
 from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
 from jobledger_service.features.webhooks.store import SqlWebhookStore
 from msgspec.structs import replace
@@ -22,7 +28,7 @@ from tests.support.databases import new_database
 pytestmark = pytest.mark.fast
 
 ALL = frozenset(DeliveryState)
-ROOM = Room(total=10, of_one=10, busy={})
+ROOM = DeliveryCapacity(total=10, per_webhook=10, busy={})
 
 
 @pytest.fixture
@@ -43,119 +49,131 @@ def draft(webhook: Webhook, position: int, job: str, create_time: int = 1) -> Dr
     return Draft(Delivery(webhook.key, position, 0, f"me/{job}", event_type, create_time), b"{}")
 
 
-def claim(kept: SqlDeliveryStore, now: int, *finished: Finished, lease: int = 100) -> list[Claimed]:
-    return kept.turn(finished, lambda same, _: same, ROOM, now, lease)
+def claim(
+    delivery_store: SqlDeliveryStore, now: int, *finished: FinishedAttempt, lease: int = 100
+) -> list[ClaimedDelivery]:
+    return delivery_store.settle_and_claim(finished, lambda same, _: same, ROOM, now, lease)
 
 
 def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(database: Database):
-    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(made("w"), 1)
     drafts = [draft(webhook, 1, "a"), draft(webhook, 2, "a", 50), draft(webhook, 3, "b"), draft(webhook, 4, "c")]
-    assert store.fill(Filled(0, 4, None, drafts), None, 5)
-    running, done, broken = sorted(claim(kept, 5), key=lambda one: one.position)
+    assert store.record_batch(FanoutBatch(0, 4, None, drafts), None, 5)
+    running, done, broken = sorted(claim(delivery_store, 5), key=lambda one: one.position)
     assert [one.position for one in (running, done, broken)] == [1, 3, 4]
-    delivered = Finished(done, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
-    failed = Finished(broken, Attempt(5, 1, 500, "answered 500"), DeliveryState.PENDING, 1_000)
-    assert claim(kept, 6, delivered, failed) == []
+    delivered = FinishedAttempt(done, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
+    failed = FinishedAttempt(broken, Attempt(5, 1, 500, "answered 500"), DeliveryState.PENDING, 1_000)
+    assert claim(delivery_store, 6, delivered, failed) == []
 
-    assert kept.trim_deliveries(before=10, limit=100, now=20) == 2
-    left = {one.position: one for one in kept.deliveries(webhook.key, ALL, None, 10).deliveries}
+    assert delivery_store.trim_deliveries(before=10, limit=100, now=20) == 2
+    left = {one.position: one for one in delivery_store.deliveries(webhook.key, ALL, None, 10).deliveries}
     assert sorted(left) == [1, 2, 4]
     assert (left[1].state, left[2].state) == (DeliveryState.PENDING, DeliveryState.PENDING)  # one is being attempted
     assert (left[4].state, left[4].end_time, left[4].next_attempt_time) == (DeliveryState.DEAD, 20, None)
-    assert [one.error for one in left[4].attempts] == ["answered 500", OUTLIVED]
+    assert [one.error for one in left[4].attempts] == ["answered 500", EXPIRED_MESSAGE]
 
-    assert kept.trim_deliveries(before=10, limit=100, now=200) == 1  # its lease is over
-    assert [one.position for one in claim(kept, 200)] == [2]
+    assert delivery_store.trim_deliveries(before=10, limit=100, now=200) == 1  # its lease is over
+    assert [one.position for one in claim(delivery_store, 200)] == [2]
     assert [
-        one.position for one in kept.deliveries(webhook.key, frozenset({DeliveryState.DEAD}), None, 10).deliveries
+        one.position
+        for one in delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DEAD}), None, 10).deliveries
     ] == [4, 1]
 
 
 def test_an_attempt_that_comes_too_late_changes_nothing(database: Database):
-    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(made("w"), 1)
-    assert store.fill(Filled(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
-    [first] = claim(kept, 5, lease=10)
-    assert claim(kept, 14) == []
-    [second] = claim(kept, 15)
+    assert store.record_batch(FanoutBatch(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
+    [first] = claim(delivery_store, 5, lease=10)
+    assert claim(delivery_store, 14) == []
+    [second] = claim(delivery_store, 15)
     assert (first.fence, second.fence) == (1, 2)
-    late = Finished(first, Attempt(5, 1, 410, "answered 410"), DeliveryState.DEAD, None)
-    claim(kept, 16, late)
-    assert kept.deliveries(webhook.key, ALL, None, 10).deliveries[0].state is DeliveryState.PENDING
-    claim(kept, 17, Finished(second, Attempt(15, 1, 200, ""), DeliveryState.DELIVERED, None))
-    assert kept.deliveries(webhook.key, ALL, None, 10).deliveries[0].state is DeliveryState.DELIVERED
+    late = FinishedAttempt(first, Attempt(5, 1, 410, "answered 410"), DeliveryState.DEAD, None)
+    claim(delivery_store, 16, late)
+    assert delivery_store.deliveries(webhook.key, ALL, None, 10).deliveries[0].state is DeliveryState.PENDING
+    claim(delivery_store, 17, FinishedAttempt(second, Attempt(15, 1, 200, ""), DeliveryState.DELIVERED, None))
+    assert delivery_store.deliveries(webhook.key, ALL, None, 10).deliveries[0].state is DeliveryState.DELIVERED
 
 
 def test_what_was_broken_off_can_be_claimed_at_once(database: Database):
-    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(made("w"), 1)
-    assert store.fill(Filled(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
-    kept.release(claim(kept, 5))
-    assert [one.fence for one in claim(kept, 6)] == [2]
+    assert store.record_batch(FanoutBatch(0, 1, None, [draft(webhook, 1, "a")]), None, 5)
+    delivery_store.release(claim(delivery_store, 5))
+    assert [one.fence for one in claim(delivery_store, 6)] == [2]
 
 
 def test_an_owner_of_many_webhooks_leaves_the_others_their_share(database: Database):
-    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     many = [store.create(made(name, owner="many"), 9) for name in "abc"]
     drafts = [draft(webhook, position, f"job-{position}") for webhook in many for position in range(1, 9)]
-    assert store.fill(Filled(0, 8, None, drafts), None, 5)
-    alone = kept.turn([], lambda same, _: same, Room(total=6, of_one=4, busy={}), 5, 1_000)
+    assert store.record_batch(FanoutBatch(0, 8, None, drafts), None, 5)
+    alone = delivery_store.settle_and_claim(
+        [], lambda same, _: same, DeliveryCapacity(total=6, per_webhook=4, busy={}), 5, 1_000
+    )
     assert len(alone) == 6  # nobody else wants any
 
     few = store.create(made("w", owner="few"), 9)
-    assert store.fill(Filled(8, 12, None, [draft(few, position, "x") for position in (9, 10)]), None, 6)
+    assert store.record_batch(FanoutBatch(8, 12, None, [draft(few, position, "x") for position in (9, 10)]), None, 6)
     busy = Counter(one.webhook_key for one in alone)
-    assert kept.turn([], lambda same, _: same, Room(total=0, of_one=4, busy=busy), 7, 1_000) == []
+    assert (
+        delivery_store.settle_and_claim(
+            [], lambda same, _: same, DeliveryCapacity(total=0, per_webhook=4, busy=busy), 7, 1_000
+        )
+        == []
+    )
     busy.subtract({alone[0].webhook_key: 1})
-    [next_] = kept.turn([], lambda same, _: same, Room(total=1, of_one=4, busy=busy), 7, 1_000)
+    [next_] = delivery_store.settle_and_claim(
+        [], lambda same, _: same, DeliveryCapacity(total=1, per_webhook=4, busy=busy), 7, 1_000
+    )
     assert next_.webhook_key == few.key
 
 
 def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Database):
-    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     active, disabled = store.create(made("a"), 2), store.create(made("b", WebhookState.DISABLED), 2)
-    filled = Filled(0, 3, None, [draft(active, 2, "x"), draft(disabled, 2, "x")])
-    assert store.fill(filled, None, 5)
-    assert not store.fill(filled, None, 5)
-    assert store.place().position == 3
-    assert len(kept.deliveries(active.key, ALL, None, 10).deliveries) == 1
-    assert kept.deliveries(disabled.key, ALL, None, 10).deliveries == []
+    batch = FanoutBatch(0, 3, None, [draft(active, 2, "x"), draft(disabled, 2, "x")])
+    assert store.record_batch(batch, None, 5)
+    assert not store.record_batch(batch, None, 5)
+    assert store.fanout_position().position == 3
+    assert len(delivery_store.deliveries(active.key, ALL, None, 10).deliveries) == 1
+    assert delivery_store.deliveries(disabled.key, ALL, None, 10).deliveries == []
 
 
 def test_what_was_missed_is_told_to_those_that_recorded(database: Database):
     store = SqlWebhookStore(database)
     active, disabled = store.create(made("a"), 2), store.create(made("b", WebhookState.DISABLED), 2)
-    assert store.fill(Filled(0, 7, 7, []), Missed(1, 7, 9), 9)
-    assert store.fill(Filled(7, 9, 9, []), Missed(8, 9, 10), 10)
+    assert store.record_batch(FanoutBatch(0, 7, 7, []), Missed(1, 7, 9), 9)
+    assert store.record_batch(FanoutBatch(7, 9, 9, []), Missed(8, 9, 10), 10)
     found = [store.find(webhook.key) for webhook in (active, disabled)]
     assert [one.missed for one in found if one] == [Missed(8, 9, 10), None]
 
 
 def test_a_page_of_some_states_looks_at_so_many_deliveries_and_says_where_it_ended(database: Database):
-    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database, max_look=3)
+    store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database, max_look=3)
     webhook = store.create(made("w"), 1)
-    assert store.fill(Filled(0, 8, None, [draft(webhook, n, f"job-{n}") for n in range(1, 9)]), None, 5)
-    [first, *_] = sorted(claim(kept, 5), key=lambda one: one.position)
-    claim(kept, 6, Finished(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None))
+    assert store.record_batch(FanoutBatch(0, 8, None, [draft(webhook, n, f"job-{n}") for n in range(1, 9)]), None, 5)
+    [first, *_] = sorted(claim(delivery_store, 5), key=lambda one: one.position)
+    claim(delivery_store, 6, FinishedAttempt(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None))
     pages, place = list[list[int]](), None
     while not pages or place:
-        read = kept.deliveries(webhook.key, frozenset({DeliveryState.DELIVERED}), place, 2)
+        read = delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DELIVERED}), place, 2)
         pages.append([one.position for one in read.deliveries])
         place = read.last
     assert pages == [[], [], [1]]
-    everything = kept.deliveries(webhook.key, frozenset(), None, 5)
+    everything = delivery_store.deliveries(webhook.key, frozenset(), None, 5)
     assert [one.position for one in everything.deliveries] == [8, 7, 6, 5, 4]
     assert everything.last == (4, 0)
 
 
 def test_a_page_of_deliveries_fits_into_a_reply(database: Database):
-    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(made("w"), 1)
-    told = (Attempt(5, 1, 500, "x" * 100_000),) * 20  # far more than the service itself notes
+    event_type = (Attempt(5, 1, 500, "x" * 100_000),) * 20  # far more than the service itself notes
     drafts = [draft(webhook, n, f"job-{n}") for n in range(1, 5)]
-    drafts = [Draft(replace(one.delivery, attempts=told), one.body) for one in drafts]
-    assert store.fill(Filled(0, 4, None, drafts), None, 5)
-    read = kept.deliveries(webhook.key, frozenset(), None, 10)
+    drafts = [Draft(replace(one.delivery, attempts=event_type), one.body) for one in drafts]
+    assert store.record_batch(FanoutBatch(0, 4, None, drafts), None, 5)
+    read = delivery_store.deliveries(webhook.key, frozenset(), None, 10)
     assert [one.position for one in read.deliveries] == [4]
     assert read.last == (4, 0)

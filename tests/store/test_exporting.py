@@ -134,8 +134,8 @@ def test_what_was_not_kept_is_refused_and_never_guessed(open_ledger: Callable[..
 def resident_bytes(server: Server) -> int:
     """Return the most memory that a server has held so far."""
     lines = Path(f"/proc/{server.pid}/status").read_text().splitlines()
-    [most] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
-    return int(most) * 1_024
+    [limit] = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
+    return int(limit) * 1_024
 
 
 async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(

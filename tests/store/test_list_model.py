@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import Listing, Order, View
 from jobledger_service.core.ledger.write_ports import Writes
-from jobledger_service.core.model.filter import Facts, JobFilter, TimeRange
+from jobledger_service.core.model.filter import FilterFields, JobFilter, TimeRange
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
-from jobledger_service.core.model.search import MOST_SEARCHED, words
+from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.engines import Database, open_database
@@ -24,7 +24,7 @@ from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
 from msgspec.structs import replace
 
-from bench.crowd import Crowd
+from bench.population import JobPopulation
 from tests.support.crowds import END
 from tests.support.databases import new_database
 
@@ -35,7 +35,7 @@ LETTERS = "aAÀàßſİıǅﬃŉ०1²٣日ー゛한ก็e\u0301\u200d_-§*\"'\
 BUDGETS = (Budget(), Budget(0, 30, 0), Budget(0, 1, 1_000))
 """As served; looking at few rows, and sorting none; sorting whatever an index can find."""
 
-Jobs = dict[str, Facts]
+Jobs = dict[str, FilterFields]
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,10 @@ def crowd(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     with closing(open_database(new_database(store, tmp_path_factory.mktemp("crowd")))) as database:
         upgrade(database)
         known: Jobs = {}
-        for writes in (*Crowd(400, END, chunks=(1,)).writes(400), oddly_named(), runs()):
+        for writes in (*JobPopulation(400, END, chunks=(1,)).writes(400), oddly_named(), runs()):
             with SqlWriteStore(database).transaction() as transaction:
                 transaction.save(writes, END)
-            known |= {job.key: Facts.of(job) for job, _ in writes.new_jobs}
+            known |= {job.key: FilterFields.of(job) for job, _ in writes.new_jobs}
         yield database, known
 
 
@@ -58,20 +58,20 @@ def runs() -> Writes:
         new = NewJob(JobSpec("default", f"run-{number}", BULK, b""), [0], labels={"team": "media"})
         job = create(new, "caller", END - number * DAY).job
         writes.new_jobs.append((replace(job, revision=1), Inputs()))
-        writes.new_words.append((job.key, Facts.of(job).indexed))
-        writes.tally.count(("default", BULK, job.state.value), 1, 1, 0)
+        writes.new_words.append((job.key, FilterFields.of(job).full_text))
+        writes.statistics.add_count(("default", BULK, job.state.value), 1, 1, 0)
     return writes
 
 
 def oddly_named() -> Writes:
     """Return jobs whose names have what is hard about Unicode."""
-    chance, writes = random.Random(1), Writes()
+    rng, writes = random.Random(1), Writes()
     for number in range(200):
-        name = "".join(chance.choices(LETTERS, k=chance.randint(1, 12)))
+        name = "".join(rng.choices(LETTERS, k=rng.randint(1, 12)))
         new = NewJob(JobSpec("odd", f"{number}", "k", b""), [0], display_name=name, labels={"n": name})
         job = create(new, "caller", number + 1).job
         writes.new_jobs.append((replace(job, revision=1), Inputs()))
-        writes.new_words.append((job.key, Facts.of(job).indexed))
+        writes.new_words.append((job.key, FilterFields.of(job).full_text))
     return writes
 
 
@@ -86,9 +86,9 @@ def listed(database: Database, listing: Listing, budget: Budget) -> list[str]:
         listing = replace(listing, after=page.next)
 
 
-def place(order: Order, key: str, facts: Facts) -> tuple[float, int, str]:
-    value = getattr(facts, order.value)
-    return (float("inf") if value is None else value, facts.create_time, key)
+def place(order: Order, key: str, filter_fields: FilterFields) -> tuple[float, int, str]:
+    value = getattr(filter_fields, order.value)
+    return (float("inf") if value is None else value, filter_fields.create_time, key)
 
 
 KINDS = ["crawl.images", "transcode.video", "ocr.pages", "embed.text", "index.rebuild", "legal.hold", BULK]
@@ -130,12 +130,14 @@ few = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scop
     budget=st.sampled_from(BUDGETS),
 )
 def test_pages_are_what_a_model_says(
-    crowd: tuple[Database, Jobs], fields: dict[str, Any], order: Order, ascending: bool, limit: int, budget: Budget
+    population: tuple[Database, Jobs], fields: dict[str, Any], order: Order, ascending: bool, limit: int, budget: Budget
 ):
-    database, known = crowd
+    database, known = population
     times = {name: span(fields[name]) for name in ("create_time", "update_time", "end_time") if name in fields}
     wanted = JobFilter("default", **(fields | times))
-    expected = sorted(place(order, key, facts) for key, facts in known.items() if wanted.matches(facts))
+    expected = sorted(
+        place(order, key, filter_fields) for key, filter_fields in known.items() if wanted.matches(filter_fields)
+    )
     listing = Listing(wanted, order, ascending=ascending, limit=limit, view=View.STATUS)
     assert listed(database, listing, budget) == [key for *_, key in (expected if ascending else expected[::-1])]
     first = SqlReadStore(database, budget).list_jobs(replace(listing, count_to=50))
@@ -145,13 +147,13 @@ def test_pages_are_what_a_model_says(
 @few
 @given(text=st.text(LETTERS, min_size=1, max_size=8), begin=st.integers(0, 199), budget=st.sampled_from(BUDGETS))
 def test_a_search_finds_the_same_by_every_way_and_in_a_watch(
-    crowd: tuple[Database, Jobs], text: str, begin: int, budget: Budget
+    population: tuple[Database, Jobs], text: str, begin: int, budget: Budget
 ):
-    database, known = crowd
+    database, known = population
     for searched in (words(text), words(known[f"odd/{begin}"].display_name[: len(text)])):
-        if 0 < len(searched) <= MOST_SEARCHED:
+        if 0 < len(searched) <= MAX_SEARCH_WORDS:
             wanted = JobFilter("odd", search=searched)
-            expected = {key for key, facts in known.items() if wanted.matches(facts)}
+            expected = {key for key, filter_fields in known.items() if wanted.matches(filter_fields)}
             assert set(listed(database, Listing(wanted, view=View.STATUS), budget)) == expected
     labelled = JobFilter("odd", labels={"n": known[f"odd/{begin}"].display_name})
     assert f"odd/{begin}" in listed(database, Listing(labelled, view=View.STATUS), budget)

@@ -86,7 +86,7 @@ def middle(database: Database, listing: Listing) -> PageKey:
     parts = routes(listing.filter, listing.order, ascending=listing.ascending)
     [longest] = [part for part in parts if part.order is listing.order]
     with database.read() as connection:
-        [place] = Steps(connection, database.dialect, listing.ascending).take(longest, 1, skip=2_000)
+        [place] = Steps(connection, database.dialect, listing.ascending).fetch(longest, 1, skip=2_000)
     return place
 
 

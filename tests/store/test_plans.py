@@ -9,9 +9,9 @@ import pytest
 from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import JobFilter, TimeRange
-from jobledger_service.core.model.rollup import HOUR, Tally
+from jobledger_service.core.model.rollup import HOUR, StatisticsDelta
 from jobledger_service.core.model.states import DeliveryState, JobState
-from jobledger_service.core.store.due import SqlLookout
+from jobledger_service.core.store.due import SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
@@ -19,13 +19,13 @@ from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import chunks, job_words, jobs
 from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.exports.export import Place
+from jobledger_service.features.exports.export import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
 from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
 from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.ports import Draft, Filled, Finished, Room
+from jobledger_service.features.webhooks.ports import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
 from jobledger_service.features.webhooks.rules import Secret, Webhook
 from jobledger_service.features.webhooks.store import SqlWebhookStore
 from sqlalchemy import event
@@ -83,14 +83,14 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
 
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
-    assert SqlLookout(database, 0, WEBHOOKS_DUE).due(1) == []
+    assert SqlDueStore(database, 0, WEBHOOKS_DUE).due(1) == []
     for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
         plans.hold(index)
 
 
 def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
     plans = Plans(database)
-    assert SqlLookout(database, 0, WEBHOOKS_DUE).due(1) == []
+    assert SqlDueStore(database, 0, WEBHOOKS_DUE).due(1) == []
     assert SqlReadStore(database).free_slots(10) == []
     assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
     found = [step for step in plans.steps if " limits" in step]
@@ -129,8 +129,8 @@ def test_the_history_of_an_owner_walks_its_index(database: Database):
     assert found in plans.steps, plans.steps
 
 
-@pytest.mark.parametrize("after", [Place(0, ""), Place(5, "me/x")])
-def test_a_page_of_an_export_walks_its_indexes(database: Database, after: Place):
+@pytest.mark.parametrize("after", [ExportKey(0, ""), ExportKey(5, "me/x")])
+def test_a_page_of_an_export_walks_its_indexes(database: Database, after: ExportKey):
     plans = Plans(database)
     SqlExportStore(database).export_page(JobFilter("me", create_time=TimeRange(3, 9)), 0, after, 10)
     between = "(owner=? AND (create_time,job_key)>(?,?) AND (create_time,job_key)<(?,?))"
@@ -168,12 +168,12 @@ def test_changed_rows_are_found_by_their_keys(database: Database, count: int):
 def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
     database: Database, kinds: tuple[str, ...], step: int
 ):
-    tally = Tally()
+    tally = StatisticsDelta()
     for kind in ("a", "b"):
-        tally.count(("me", kind, "QUEUED"), 1, 1, 0)
-        tally.roll(("me", 30, kind, "CREATED", 0), 1, 0)
+        tally.add_count(("me", kind, "QUEUED"), 1, 1, 0)
+        tally.add_rollup(("me", 30, kind, "CREATED", 0), 1, 0)
     with SqlWriteStore(database).transaction() as transaction:
-        transaction.save(Writes(tally=tally), 0)
+        transaction.save(Writes(statistics=tally), 0)
     plans = Plans(database)
     figures = SqlReadStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))
     assert [one.jobs for one in figures.kinds.values()] == [{JobState.QUEUED: 1}] * 2
@@ -194,21 +194,21 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
 
 
 WEBHOOK = Webhook("me", "w", "https://example.org/", (Secret("whsec_c2VjcmV0", 1),), 1, 1, state_time=1)
-ROOM = Room(total=10, of_one=10, busy={})
+ROOM = DeliveryCapacity(total=10, per_webhook=10, busy={})
 
 
 def test_deliveries_that_are_due_and_the_next_of_a_job_walk_their_indexes(database: Database):
-    store, kept = SqlWebhookStore(database), SqlDeliveryStore(database)
+    store, delivery_store = SqlWebhookStore(database), SqlDeliveryStore(database)
     webhook = store.create(WEBHOOK, 1)
     made = [Delivery(webhook.key, position, 0, "me/x", WebhookEventType.JOB_CREATED, 1) for position in (1, 2)]
     plans = Plans(database)
-    assert store.fill(Filled(0, 2, None, [Draft(one, b"{}") for one in made]), None, 5)
-    assert kept.is_due(5)
+    assert store.record_batch(FanoutBatch(0, 2, None, [Draft(one, b"{}") for one in made]), None, 5)
+    assert delivery_store.is_due(5)
     plans.hold("deliveries_scheduled")
-    [first] = kept.turn([], lambda same, _: same, ROOM, 5, 10)
-    done = Finished(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
+    [first] = delivery_store.settle_and_claim([], lambda same, _: same, ROOM, 5, 10)
+    done = FinishedAttempt(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None)
     plans.steps.clear()
-    [second] = kept.turn([done], lambda same, _: same, ROOM, 6, 10)
+    [second] = delivery_store.settle_and_claim([done], lambda same, _: same, ROOM, 6, 10)
     assert (first.position, second.position) == (1, 2)
     plans.hold("deliveries_pending_of_job (webhook_key=? AND job_key=?")
     assert "SCAN deliveries" not in plans.steps

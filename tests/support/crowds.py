@@ -6,7 +6,7 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import counts, job_words, jobs
 from sqlalchemy import CTE, BigInteger, Text, cast, insert, literal, select, true, update
 
-from bench.crowd import Crowd
+from bench.population import JobPopulation
 from bench.seed import analyse, fill, indexes_last
 
 END = 1_790_000_000_000_000
@@ -17,7 +17,7 @@ APART = 7_919
 
 def many(database: Database, base: int, copies: int) -> None:
     """Make `base` seeded jobs of one chunk, and `copies` of each without chunks: fit for reading only."""
-    fill(database, Crowd(base, END, chunks=(1,)))
+    fill(database, JobPopulation(base, END, chunks=(1,)))
     numbers = _numbers(copies)
     with indexes_last(database), database.write() as connection:
         for table in (jobs, job_words):
@@ -28,9 +28,9 @@ def many(database: Database, base: int, copies: int) -> None:
     analyse(database)
 
 
-def _numbers(most: int) -> CTE:
+def _numbers(limit: int) -> CTE:
     first = select(cast(literal(1), BigInteger).label("n")).cte("numbers", recursive=True)
-    return first.union_all(select(first.c.n + 1).where(first.c.n < most))
+    return first.union_all(select(first.c.n + 1).where(first.c.n < limit))
 
 
 def _copied(column: Any, number: Any) -> Any:

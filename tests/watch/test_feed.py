@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, PAGE, NoProgressError, Page
+from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
 from jobledger_service.core.ledger.read_ports import EventRow
@@ -111,7 +111,7 @@ def test_a_reader_gets_each_of_its_own_events_once_and_its_position_never_falls(
     reused: FeedLedger, sizes: list[tuple[str, int]], crowd: int, starts: list[int]
 ):
     async def run() -> None:
-        written = rows(sizes + [("alice", 10)] * (crowd * PAGE))
+        written = rows(sizes + [("alice", 10)] * (crowd * MAX_PAGE_ENTRIES))
         reused.append(written)
         feed = reused.open_feed()
         end = written[-1].position
@@ -137,10 +137,10 @@ def test_a_reader_gets_each_of_its_own_events_once_and_its_position_never_falls(
 async def test_a_page_of_an_owner_holds_nothing_of_others_and_ends_where_the_ledger_does(ledger: FeedLedger):
     large = [("bob", 20_000)] * 120
     ledger.append(rows([("alice", 10), *large, ("alice", 10), *large]))
-    read = ledger.reads.events(0, PAGE, owner="alice")
+    read = ledger.reads.events(0, MAX_PAGE_ENTRIES, owner="alice")
     assert [row.position for row in read.rows] == [1, 122]
     assert (read.through, read.complete) == (242, True)
-    bob = ledger.reads.events(0, PAGE, owner="bob")
+    bob = ledger.reads.events(0, MAX_PAGE_ENTRIES, owner="bob")
     assert sum(len(row.message) for row in bob.rows[:-1]) < MAX_PAGE_BYTES <= sum(len(row.message) for row in bob.rows)
     assert (bob.through, bob.complete) == (bob.rows[-1].position, False)
 
@@ -171,7 +171,7 @@ class GoesBack:
 
 
 async def test_a_position_that_would_fall_is_an_error_and_not_a_loop():
-    subscription = FeedSubscription(GoesBack(), 5, job_key="alice/one", leave=lambda _: None)
+    subscription = FeedSubscription(GoesBack(), 5, job_key="alice/one", unsubscribe=lambda _: None)
     with pytest.raises(NoProgressError, match="a watch is at position 5, and a read took it to 4"):
         await subscription.next(0)
     assert subscription.position == 5
@@ -223,11 +223,11 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(
 
 
 async def test_a_long_way_on_which_nothing_matches_is_told_of_by_bookmarks_that_rise(ledger: FeedLedger):
-    ledger.append(rows([("alice", 10)] * (3 * PAGE + 5)))
+    ledger.append(rows([("alice", 10)] * (3 * MAX_PAGE_ENTRIES + 5)))
     watch = Watch(ledger.reads, ledger.queries, ledger.open_feed(), codec, bookmark_every=1e-9)
     others = JobFilter("alice", kinds=frozenset({"other"}))
     async with aclosing(watch.jobs(others, ledger.queries.cursor(0).encode(), Mode.EVERY)) as messages:
         told = [WatchJobsResponse.FromString(await anext(messages)) for _ in range(4)]
     assert [message.type for message in told] == [BOOKMARK] * 4
     places = [ledger.queries.parse_cursor(message.cursor) for message in told]
-    assert places == [PAGE, 2 * PAGE, 3 * PAGE, 3 * PAGE + 5]
+    assert places == [MAX_PAGE_ENTRIES, 2 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES, 3 * MAX_PAGE_ENTRIES + 5]

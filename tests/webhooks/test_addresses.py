@@ -16,7 +16,7 @@ from tests.webhooks.conftest import Hooks
 
 pytestmark = pytest.mark.one_store("addresses are checked before anything is posted, whatever the store")
 
-REFUSED = "the host has no address, or one that is not public: deliveries go to public ones alone"
+REFUSED = "the host has no public address: deliveries are made to public addresses only"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 HOSTS = [

@@ -127,7 +127,7 @@ async def test_the_command_line_has_every_command(shell: Shell, receiver: Receiv
         ),
         (["update", "x"], 2, "a change is required"),
         (["update", "x", "--resume", "--disable"], 2, "exclude each other"),
-        (["redeliver", "0"], 65, "delivery_id: is required, or since_position instead"),
+        (["redeliver", "0"], 65, "delivery_id: is required unless since_position is given"),
         (["rotate", "0", "--overlap", "soon"], 2, "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
         (["lst"], 2, "No such command 'lst'"),
     ],

@@ -132,11 +132,11 @@ async def test_percents_of_a_job_that_was_under_way_are_those_reached_since(hook
 
 
 async def test_every_event_arrives_in_order_for_its_job_whatever_fails(hook: Hooks, receiver: Receiver, kind: str):
-    chance, failures = random.Random(11), Counter[str]()
+    rng, failures = random.Random(11), Counter[str]()
 
     def answer(one: Received) -> Answer:
         # Each wait is three times as long as the one before: nothing fails so often that it takes minutes.
-        status = chance.choice((200, 200, 200, 500, 503)) if failures[one.id] < 5 else 200
+        status = rng.choice((200, 200, 200, 500, 503)) if failures[one.id] < 5 else 200
         failures[one.id] += status != 200
         return Answer(status)
 

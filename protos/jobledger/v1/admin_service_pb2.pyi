@@ -119,7 +119,7 @@ class ApiKey(_message.Message):
 
     @_builtins.property
     def last_used_time(self) -> _timestamp_pb2.Timestamp:
-        """last_used_time is when the key was last used, about: it is noted every few seconds. Absent: never."""
+        """last_used_time is about when the key was last used; it is written every few seconds. Absent: never."""
 
     def __init__(
         self,
@@ -465,7 +465,7 @@ Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Usage is what was called."""
+    """Usage counts calls."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -489,7 +489,7 @@ class Usage(_message.Message):
     calls: _builtins.int
     """calls counts the calls that ended; a watch counts when it ends, its bytes_sent as it goes."""
     errors: _builtins.int
-    """errors counts those of them that were refused or failed; a caller that goes away is no error."""
+    """errors counts the calls that were refused or failed; a caller that goes away is not an error."""
     bytes_received: _builtins.int
     """bytes_received is the sum of the encoded requests."""
     bytes_sent: _builtins.int

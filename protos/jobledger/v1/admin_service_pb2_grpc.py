@@ -83,9 +83,9 @@ class AdminServiceServicer:
     """
 
     def CreateApiKey(self, request, context):
-        """CreateApiKey makes a key and returns its token, this one time: the service keeps a hash of it alone.
+        """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry makes a second key; revoke the one whose token was lost.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry creates a second key; revoke the one whose token was lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +101,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """RevokeApiKey ends a key for good: further calls are refused, and its open watches end, within a second on every
+        """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
         replica. Revoking a revoked key changes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND). Retry: safe.
@@ -111,18 +111,18 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateApiKey(self, request, context):
-        """RotateApiKey makes a key like another one, with a new key_id, and lets the old one expire after a grace period.
+        """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
-        Retry: a retry makes another key; revoke the one whose token was lost.
+        Retry: a retry creates another key; revoke the one whose token was lost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetUsage(self, request, context):
-        """GetUsage returns what was called, with which keys, on which days (UTC): a page of sums. What was called in the last
-        seconds is not in it yet. On a server without keys all callers are one, without a key_id.
+        """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
+        seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
@@ -131,10 +131,10 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSystemHealth(self, request, context):
-        """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
-        the response; it is no error of the call, which goes on answering meanwhile, while grpc.health.v1.Health says that
-        AdminService does not serve. That one says whether a server takes calls, for load balancers and supervisors; this
-        one says why, and what is about to go wrong, for people and alerts.
+        """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
+        the response, not as an error of the call, while grpc.health.v1.Health reports that
+        AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
+        tells people and alerts why, and what is about to go wrong.
 
         Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
         """

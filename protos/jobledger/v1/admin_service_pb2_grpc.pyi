@@ -41,9 +41,9 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]
-    """CreateApiKey makes a key and returns its token, this one time: the service keeps a hash of it alone.
+    """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry makes a second key; revoke the one whose token was lost.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry creates a second key; revoke the one whose token was lost.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]
     """ListApiKeys returns a page of the keys, oldest first, without their tokens.
@@ -51,28 +51,28 @@ class AdminServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeApiKeyRequest, _admin_service_pb2.RevokeApiKeyResponse]
-    """RevokeApiKey ends a key for good: further calls are refused, and its open watches end, within a second on every
+    """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
     replica. Revoking a revoked key changes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND). Retry: safe.
     """
     RotateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RotateApiKeyRequest, _admin_service_pb2.RotateApiKeyResponse]
-    """RotateApiKey makes a key like another one, with a new key_id, and lets the old one expire after a grace period.
+    """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
-    Retry: a retry makes another key; revoke the one whose token was lost.
+    Retry: a retry creates another key; revoke the one whose token was lost.
     """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetUsageRequest, _admin_service_pb2.GetUsageResponse]
-    """GetUsage returns what was called, with which keys, on which days (UTC): a page of sums. What was called in the last
-    seconds is not in it yet. On a server without keys all callers are one, without a key_id.
+    """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
+    seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     GetSystemHealth: _grpc.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]
-    """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
-    the response; it is no error of the call, which goes on answering meanwhile, while grpc.health.v1.Health says that
-    AdminService does not serve. That one says whether a server takes calls, for load balancers and supervisors; this
-    one says why, and what is about to go wrong, for people and alerts.
+    """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
+    the response, not as an error of the call, while grpc.health.v1.Health reports that
+    AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
+    tells people and alerts why, and what is about to go wrong.
 
     Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
     """
@@ -89,9 +89,9 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
-    """CreateApiKey makes a key and returns its token, this one time: the service keeps a hash of it alone.
+    """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry makes a second key; revoke the one whose token was lost.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry creates a second key; revoke the one whose token was lost.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """ListApiKeys returns a page of the keys, oldest first, without their tokens.
@@ -99,28 +99,28 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeApiKeyRequest, _admin_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
-    """RevokeApiKey ends a key for good: further calls are refused, and its open watches end, within a second on every
+    """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
     replica. Revoking a revoked key changes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND). Retry: safe.
     """
     RotateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RotateApiKeyRequest, _admin_service_pb2.RotateApiKeyResponse]  # type: ignore[assignment]
-    """RotateApiKey makes a key like another one, with a new key_id, and lets the old one expire after a grace period.
+    """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
-    Retry: a retry makes another key; revoke the one whose token was lost.
+    Retry: a retry creates another key; revoke the one whose token was lost.
     """
     GetUsage: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetUsageRequest, _admin_service_pb2.GetUsageResponse]  # type: ignore[assignment]
-    """GetUsage returns what was called, with which keys, on which days (UTC): a page of sums. What was called in the last
-    seconds is not in it yet. On a server without keys all callers are one, without a key_id.
+    """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
+    seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     GetSystemHealth: _aio.UnaryUnaryMultiCallable[_system_health_pb2.GetSystemHealthRequest, _system_health_pb2.GetSystemHealthResponse]  # type: ignore[assignment]
-    """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
-    the response; it is no error of the call, which goes on answering meanwhile, while grpc.health.v1.Health says that
-    AdminService does not serve. That one says whether a server takes calls, for load balancers and supervisors; this
-    one says why, and what is about to go wrong, for people and alerts.
+    """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
+    the response, not as an error of the call, while grpc.health.v1.Health reports that
+    AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
+    tells people and alerts why, and what is about to go wrong.
 
     Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
     """
@@ -140,9 +140,9 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.CreateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateApiKeyResponse]]:
-        """CreateApiKey makes a key and returns its token, this one time: the service keeps a hash of it alone.
+        """CreateApiKey creates a key and returns its token, this one time: the service keeps only a hash of it.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry makes a second key; revoke the one whose token was lost.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: a retry creates a second key; revoke the one whose token was lost.
         """
 
     @_abc_1.abstractmethod
@@ -162,7 +162,7 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RevokeApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_admin_service_pb2.RevokeApiKeyResponse]]:
-        """RevokeApiKey ends a key for good: further calls are refused, and its open watches end, within a second on every
+        """RevokeApiKey revokes a key: further calls are refused, and its open watches end, within a second on every
         replica. Revoking a revoked key changes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND). Retry: safe.
@@ -174,10 +174,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.RotateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.RotateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.RotateApiKeyResponse]]:
-        """RotateApiKey makes a key like another one, with a new key_id, and lets the old one expire after a grace period.
+        """RotateApiKey creates a key like another one, with a new key_id, and lets the old one expire after a grace period.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (API_KEY_NOT_FOUND); FAILED_PRECONDITION (API_KEY_ENDED).
-        Retry: a retry makes another key; revoke the one whose token was lost.
+        Retry: a retry creates another key; revoke the one whose token was lost.
         """
 
     @_abc_1.abstractmethod
@@ -186,8 +186,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.GetUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetUsageResponse, _abc.Awaitable[_admin_service_pb2.GetUsageResponse]]:
-        """GetUsage returns what was called, with which keys, on which days (UTC): a page of sums. What was called in the last
-        seconds is not in it yet. On a server without keys all callers are one, without a key_id.
+        """GetUsage returns a page of call counts by owner, key, method and day (UTC). Calls of the last
+        seconds are not counted yet. On a server without keys all callers count as one, without a key_id.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
         """
@@ -198,10 +198,10 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _system_health_pb2.GetSystemHealthRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_system_health_pb2.GetSystemHealthResponse, _abc.Awaitable[_system_health_pb2.GetSystemHealthResponse]]:
-        """GetSystemHealth looks at the server that answers and at its database now. A database that does not answer is told in
-        the response; it is no error of the call, which goes on answering meanwhile, while grpc.health.v1.Health says that
-        AdminService does not serve. That one says whether a server takes calls, for load balancers and supervisors; this
-        one says why, and what is about to go wrong, for people and alerts.
+        """GetSystemHealth checks the server that answers and its database now. A database that does not answer is reported in
+        the response, not as an error of the call, while grpc.health.v1.Health reports that
+        AdminService does not serve. Health tells load balancers and supervisors whether a server takes calls; GetSystemHealth
+        tells people and alerts why, and what is about to go wrong.
 
         Errors: none of its own; STORE_UNAVAILABLE only for a key that the server does not know yet. Retry: safe.
         """

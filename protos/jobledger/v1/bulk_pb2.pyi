@@ -25,9 +25,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class CancelJobsRequest(_message.Message):
     """A run over many jobs is itself a job of the caller, of kind "jobledger.bulk": it is watched, cancelled and retried like any
     other. Its artifact "report" carries in its metadata how many jobs were "applied", "unchanged" and "refused", and, of a run by
-    filter when it ends or lets go, under "refusals" the first 100 of these with job_id, reason and message. No refusal stops the
-    run. A filter means the jobs that were created before the run and match when their turn comes; the service's own jobs
-    ("jobledger.…") are never meant, and refuse when they are named.
+    filter when it ends or is released, under "refusals" the first 100 of these with job_id, reason and message. No refusal stops the
+    run. A filter selects the jobs that were created before the run and match when it reaches them; the service's own jobs
+    ("jobledger.…") are never selected, and are refused when they are named.
 
     CancelJobsRequest asks to stop many jobs.
     """
@@ -91,12 +91,12 @@ class CancelJobsResponse(_message.Message):
     MATCHED_IS_LOWER_BOUND_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     matched_count: _builtins.int
-    """matched_count is how many jobs are meant, as of now."""
+    """matched_count is how many jobs are selected, as of now."""
     matched_is_lower_bound: _builtins.bool
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run, and when no job is meant: then there is nothing to do, and no run."""
+        """job is the run, in view BASIC. Absent in a dry run, and when no job is selected."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -171,12 +171,12 @@ class RetryJobsResponse(_message.Message):
     MATCHED_IS_LOWER_BOUND_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     matched_count: _builtins.int
-    """matched_count is how many jobs are meant, as of now."""
+    """matched_count is how many jobs are selected, as of now."""
     matched_is_lower_bound: _builtins.bool
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run, and when no job is meant: then there is nothing to do, and no run."""
+        """job is the run, in view BASIC. Absent in a dry run, and when no job is selected."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -255,12 +255,12 @@ class DeleteJobsResponse(_message.Message):
     MATCHED_IS_LOWER_BOUND_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     matched_count: _builtins.int
-    """matched_count is how many jobs are meant, as of now."""
+    """matched_count is how many jobs are selected, as of now."""
     matched_is_lower_bound: _builtins.bool
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run, and when no job is meant: then there is nothing to do, and no run."""
+        """job is the run, in view BASIC. Absent in a dry run, and when no job is selected."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
@@ -337,12 +337,12 @@ class UpdateJobPrioritiesResponse(_message.Message):
     MATCHED_IS_LOWER_BOUND_FIELD_NUMBER: _builtins.int
     SAMPLE_FIELD_NUMBER: _builtins.int
     matched_count: _builtins.int
-    """matched_count is how many jobs are meant, as of now."""
+    """matched_count is how many jobs are selected, as of now."""
     matched_is_lower_bound: _builtins.bool
     """matched_is_lower_bound is true when there may be more than matched_count (see ListJobsResponse)."""
     @_builtins.property
     def job(self) -> _job_pb2.Job:
-        """job is the run, in view BASIC. Absent in a dry run, and when no job is meant: then there is nothing to do, and no run."""
+        """job is the run, in view BASIC. Absent in a dry run, and when no job is selected."""
 
     @_builtins.property
     def sample(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:

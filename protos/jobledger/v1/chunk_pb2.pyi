@@ -31,7 +31,7 @@ class _ChunkStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChunkState
     CHUNK_STATE_UNSPECIFIED: _ChunkState.ValueType  # 0
     """CHUNK_STATE_UNSPECIFIED is never returned; in a filter it is refused."""
     CHUNK_STATE_PENDING: _ChunkState.ValueType  # 1
-    """CHUNK_STATE_PENDING waits for a worker, or for `not_before` after a failed attempt."""
+    """CHUNK_STATE_PENDING is waiting for a worker, or for `not_before` after a failed attempt."""
     CHUNK_STATE_PROCESSING: _ChunkState.ValueType  # 2
     """CHUNK_STATE_PROCESSING is held by a worker under a lease."""
     CHUNK_STATE_COMPLETED: _ChunkState.ValueType  # 3
@@ -42,12 +42,12 @@ class _ChunkStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChunkState
     """CHUNK_STATE_CANCELLED was stopped with its job, before or during its work."""
 
 class ChunkState(_ChunkState, metaclass=_ChunkStateEnumTypeWrapper):
-    """ChunkState is where one chunk stands."""
+    """ChunkState is the state of one chunk."""
 
 CHUNK_STATE_UNSPECIFIED: ChunkState.ValueType  # 0
 """CHUNK_STATE_UNSPECIFIED is never returned; in a filter it is refused."""
 CHUNK_STATE_PENDING: ChunkState.ValueType  # 1
-"""CHUNK_STATE_PENDING waits for a worker, or for `not_before` after a failed attempt."""
+"""CHUNK_STATE_PENDING is waiting for a worker, or for `not_before` after a failed attempt."""
 CHUNK_STATE_PROCESSING: ChunkState.ValueType  # 2
 """CHUNK_STATE_PROCESSING is held by a worker under a lease."""
 CHUNK_STATE_COMPLETED: ChunkState.ValueType  # 3
@@ -80,7 +80,7 @@ class Artifact(_message.Message):
     """size_bytes is the size in bytes, 0 to 2^53. Absent when unknown."""
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """metadata is what else a caller wants to know (language, word count, compression ratio):
+        """metadata holds further properties (language, word count, compression ratio):
         at most 4 KiB encoded, with the rules of a job's input. Absent when there is none.
         """
 
@@ -242,7 +242,7 @@ class Chunk(_message.Message):
     max_attempts: _builtins.int
     """max_attempts is the attempt after which a failure is final. A retry of the job raises it."""
     task_id: _builtins.str
-    """task_id is the id that an outside engine (Celery, RunPod, Airflow) gave the attempt. Empty when none did."""
+    """task_id is the id that an external engine (Celery, RunPod, Airflow) gave the attempt. Empty when none did."""
     worker: _builtins.str
     """worker names the worker of the latest attempt. Empty before the first."""
     @_builtins.property
@@ -259,7 +259,7 @@ class Chunk(_message.Message):
 
     @_builtins.property
     def error(self) -> Global___WorkError:
-        """error is why the latest failed attempt failed; it stays while the chunk waits to go again.
+        """error is why the latest failed attempt failed; it stays while the chunk waits for its next attempt.
         Absent when no attempt failed, and once the chunk is COMPLETED.
         """
 
@@ -281,7 +281,7 @@ class Chunk(_message.Message):
 
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp:
-        """not_before is the earliest time of the next attempt after a failed one. Absent when the chunk may go at once."""
+        """not_before is the earliest time of the next attempt after a failed one. Absent when the chunk may be claimed at once."""
 
     def __init__(
         self,
@@ -395,7 +395,7 @@ class RetryPolicy(_message.Message):
     multiplier: _builtins.float
     """multiplier is the growth of the wait with each further attempt, 1 to 10. Absent: 2."""
     jitter: _builtins.float
-    """jitter is the part of the wait that is drawn by chance, 0 to 1: a wait of w becomes w × (1 ± jitter). Absent: 0.2."""
+    """jitter is the random part of the wait, 0 to 1: a wait of w becomes w × (1 ± jitter). Absent: 0.2."""
     @_builtins.property
     def initial_backoff(self) -> _duration_pb2.Duration:
         """initial_backoff is the wait after the first failed attempt, 0 s to 24 h. Absent: 1 s."""

@@ -26,7 +26,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ERROR_REASON_UNSPECIFIED is never returned."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
-    must not have NUL characters. What has not the form of a lease token breaks its rule too.
+    must not have NUL characters. A malformed lease token is an invalid field too.
     Example: `priority: 11 is not within 0 to 10`.
     """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 2
@@ -42,12 +42,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: CreateJob of "nightly" with another kind. Metadata: job_id.
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 5
-    """ERROR_REASON_REQUEST_ID_REUSED (ALREADY_EXISTS) is a request_id that came before with other content.
+    """ERROR_REASON_REQUEST_ID_REUSED (ALREADY_EXISTS) is a request_id that was used before with other content.
     Example: CreateJob with the request_id of an earlier, different CreateJob. Metadata: request_id, job_id.
     """
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 6
     """ERROR_REASON_ETAG_MISMATCH (ABORTED) is an etag of an older revision: read again, decide again.
-    Example: UpdateJob after somebody else's UpdateJob. Metadata: job_id, etag.
+    Example: UpdateJob after another caller's UpdateJob. Metadata: job_id, etag.
     """
     ERROR_REASON_JOB_NOT_ENDED: _ErrorReason.ValueType  # 7
     """ERROR_REASON_JOB_NOT_ENDED (FAILED_PRECONDITION) is a job that must end first.
@@ -83,12 +83,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
     """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 15
-    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner of whom too much waits already; nothing was done.
-    RetryInfo says when to come back, the metadata's "bound" which bound was reached.
+    """ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who has too much waiting already; nothing was done.
+    RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
     Example: a burst that the disk cannot follow.
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 16
-    """ERROR_REASON_DRAINING (UNAVAILABLE) is a server that is shutting down: go on at another, or a little later.
+    """ERROR_REASON_DRAINING (UNAVAILABLE) is a server that is shutting down: retry on another replica, or later.
     Example: a watch on a replica that is being replaced.
     """
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 17
@@ -98,14 +98,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 18
     """ERROR_REASON_INTERNAL (INTERNAL) is a defect of the service; its log has the detail under the request id in the
-    metadata. Example: none that we know of.
+    metadata.
     """
     ERROR_REASON_API_KEY_MISSING: _ErrorReason.ValueType  # 19
-    """ERROR_REASON_API_KEY_MISSING (UNAUTHENTICATED) is a call without an API key to a server that wants one.
+    """ERROR_REASON_API_KEY_MISSING (UNAUTHENTICATED) is a call without an API key to a server that requires one.
     Example: GetJob without the metadata `authorization`.
     """
     ERROR_REASON_API_KEY_UNKNOWN: _ErrorReason.ValueType  # 20
-    """ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is a key that this service never gave out.
+    """ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is an unknown API key.
     Example: a key of staging sent to production, or one that was cut when it was copied.
     """
     ERROR_REASON_API_KEY_EXPIRED: _ErrorReason.ValueType  # 21
@@ -135,7 +135,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 27
     """ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
-    when to come back, QuotaFailure whose limit it is. Nothing was done.
+    when to retry, QuotaFailure whose limit it is. Nothing was done.
     Example: the 101st write at once, with a rate of 100/second. Metadata: kind (read, write or watch), limit.
     """
     ERROR_REASON_TOO_MANY_WATCHES: _ErrorReason.ValueType  # 28
@@ -165,24 +165,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
     """
     ERROR_REASON_DELIVERY_NOT_FOUND: _ErrorReason.ValueType  # 41
-    """ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, is another webhook's, or is kept no more.
+    """ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, belongs to another webhook, or is no longer kept.
     Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
     """
     ERROR_REASON_TOO_MANY_WEBHOOKS: _ErrorReason.ValueType  # 42
-    """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
+    """ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has reached the limit of webhooks.
     Example: CreateWebhook when there are 100 already. Metadata: limit.
     """
     ERROR_REASON_CONNECTION_NOT_FOUND: _ErrorReason.ValueType  # 50
-    """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
-    more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
+    """ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or one that
+    is closed. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
     """
     ERROR_REASON_SERVICE_NOT_FOUND: _ErrorReason.ValueType  # 51
     """ERROR_REASON_SERVICE_NOT_FOUND (NOT_FOUND) is a service that the server does not have.
     Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
     """
     ERROR_REASON_JOB_UNREADABLE: _ErrorReason.ValueType  # 60
-    """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job of which something is stored that cannot be read: a damaged row, or one
-    that something else has written. Only this job is concerned; the server's log says what it is.
+    """ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one
+    that another program has written. Only this job is affected; see the server's log.
     Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
     """
 
@@ -196,7 +196,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """ERROR_REASON_UNSPECIFIED is never returned."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
-must not have NUL characters. What has not the form of a lease token breaks its rule too.
+must not have NUL characters. A malformed lease token is an invalid field too.
 Example: `priority: 11 is not within 0 to 10`.
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 2
@@ -212,12 +212,12 @@ ERROR_REASON_JOB_ALREADY_EXISTS: ErrorReason.ValueType  # 4
 Example: CreateJob of "nightly" with another kind. Metadata: job_id.
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 5
-"""ERROR_REASON_REQUEST_ID_REUSED (ALREADY_EXISTS) is a request_id that came before with other content.
+"""ERROR_REASON_REQUEST_ID_REUSED (ALREADY_EXISTS) is a request_id that was used before with other content.
 Example: CreateJob with the request_id of an earlier, different CreateJob. Metadata: request_id, job_id.
 """
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 6
 """ERROR_REASON_ETAG_MISMATCH (ABORTED) is an etag of an older revision: read again, decide again.
-Example: UpdateJob after somebody else's UpdateJob. Metadata: job_id, etag.
+Example: UpdateJob after another caller's UpdateJob. Metadata: job_id, etag.
 """
 ERROR_REASON_JOB_NOT_ENDED: ErrorReason.ValueType  # 7
 """ERROR_REASON_JOB_NOT_ENDED (FAILED_PRECONDITION) is a job that must end first.
@@ -253,12 +253,12 @@ before the database was restored.
 Example: the token of a list of FAILED jobs, sent with a filter for RUNNING ones.
 """
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 15
-"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner of whom too much waits already; nothing was done.
-RetryInfo says when to come back, the metadata's "bound" which bound was reached.
+"""ERROR_REASON_QUEUE_FULL (RESOURCE_EXHAUSTED) is a call of an owner who has too much waiting already; nothing was done.
+RetryInfo says when to retry; the metadata's "bound" names the bound that was reached.
 Example: a burst that the disk cannot follow.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16
-"""ERROR_REASON_DRAINING (UNAVAILABLE) is a server that is shutting down: go on at another, or a little later.
+"""ERROR_REASON_DRAINING (UNAVAILABLE) is a server that is shutting down: retry on another replica, or later.
 Example: a watch on a replica that is being replaced.
 """
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 17
@@ -268,14 +268,14 @@ Example: a full disk, or a database that is failing over.
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 18
 """ERROR_REASON_INTERNAL (INTERNAL) is a defect of the service; its log has the detail under the request id in the
-metadata. Example: none that we know of.
+metadata.
 """
 ERROR_REASON_API_KEY_MISSING: ErrorReason.ValueType  # 19
-"""ERROR_REASON_API_KEY_MISSING (UNAUTHENTICATED) is a call without an API key to a server that wants one.
+"""ERROR_REASON_API_KEY_MISSING (UNAUTHENTICATED) is a call without an API key to a server that requires one.
 Example: GetJob without the metadata `authorization`.
 """
 ERROR_REASON_API_KEY_UNKNOWN: ErrorReason.ValueType  # 20
-"""ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is a key that this service never gave out.
+"""ERROR_REASON_API_KEY_UNKNOWN (UNAUTHENTICATED) is an unknown API key.
 Example: a key of staging sent to production, or one that was cut when it was copied.
 """
 ERROR_REASON_API_KEY_EXPIRED: ErrorReason.ValueType  # 21
@@ -305,7 +305,7 @@ know who may make them. Example: CreateApiKey on a server without `--auth keys`.
 """
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 27
 """ERROR_REASON_RATE_LIMITED (RESOURCE_EXHAUSTED) is a key that calls more often than the operator allows; RetryInfo says
-when to come back, QuotaFailure whose limit it is. Nothing was done.
+when to retry, QuotaFailure whose limit it is. Nothing was done.
 Example: the 101st write at once, with a rate of 100/second. Metadata: kind (read, write or watch), limit.
 """
 ERROR_REASON_TOO_MANY_WATCHES: ErrorReason.ValueType  # 28
@@ -335,24 +335,24 @@ ERROR_REASON_WEBHOOK_NOT_FOUND: ErrorReason.ValueType  # 40
 Example: PingWebhook of a webhook that was deleted. Metadata: webhook_id.
 """
 ERROR_REASON_DELIVERY_NOT_FOUND: ErrorReason.ValueType  # 41
-"""ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, is another webhook's, or is kept no more.
+"""ERROR_REASON_DELIVERY_NOT_FOUND (NOT_FOUND) is a delivery that does not exist, belongs to another webhook, or is no longer kept.
 Example: RedeliverWebhook of a delivery of last month. Metadata: webhook_id, delivery_id.
 """
 ERROR_REASON_TOO_MANY_WEBHOOKS: ErrorReason.ValueType  # 42
-"""ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has as many webhooks as one may have.
+"""ERROR_REASON_TOO_MANY_WEBHOOKS (FAILED_PRECONDITION) is an owner who has reached the limit of webhooks.
 Example: CreateWebhook when there are 100 already. Metadata: limit.
 """
 ERROR_REASON_CONNECTION_NOT_FOUND: ErrorReason.ValueType  # 50
-"""ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or no
-more. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
+"""ERROR_REASON_CONNECTION_NOT_FOUND (NOT_FOUND) is an id that names no server, channel or socket of the process, or one that
+is closed. Example: GetSocket of grpc.channelz.v1 for a connection that has closed, or that another process has.
 """
 ERROR_REASON_SERVICE_NOT_FOUND: ErrorReason.ValueType  # 51
 """ERROR_REASON_SERVICE_NOT_FOUND (NOT_FOUND) is a service that the server does not have.
 Example: Check of grpc.health.v1 for a misspelt service. Metadata: service.
 """
 ERROR_REASON_JOB_UNREADABLE: ErrorReason.ValueType  # 60
-"""ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job of which something is stored that cannot be read: a damaged row, or one
-that something else has written. Only this job is concerned; the server's log says what it is.
+"""ERROR_REASON_JOB_UNREADABLE (DATA_LOSS) is a job whose stored data cannot be read: a damaged row, or one
+that another program has written. Only this job is affected; see the server's log.
 Example: GetJob in view FULL of a job whose input is no Struct. Metadata: job_id.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -42,7 +42,7 @@ class _ChangeTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeType
     CHANGE_TYPE_CHUNK_RELEASED: _ChangeType.ValueType  # 6
     """CHANGE_TYPE_CHUNK_RELEASED is a chunk that its worker gave back."""
     CHANGE_TYPE_LEASE_EXPIRED: _ChangeType.ValueType  # 7
-    """CHANGE_TYPE_LEASE_EXPIRED is a failed attempt at a chunk whose worker fell silent."""
+    """CHANGE_TYPE_LEASE_EXPIRED is a failed attempt at a chunk whose lease expired."""
     CHANGE_TYPE_CANCEL_REQUESTED: _ChangeType.ValueType  # 8
     """CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or its grace period running out."""
     CHANGE_TYPE_RETRIED: _ChangeType.ValueType  # 9
@@ -74,7 +74,7 @@ CHANGE_TYPE_CHUNK_FAILED: ChangeType.ValueType  # 5
 CHANGE_TYPE_CHUNK_RELEASED: ChangeType.ValueType  # 6
 """CHANGE_TYPE_CHUNK_RELEASED is a chunk that its worker gave back."""
 CHANGE_TYPE_LEASE_EXPIRED: ChangeType.ValueType  # 7
-"""CHANGE_TYPE_LEASE_EXPIRED is a failed attempt at a chunk whose worker fell silent."""
+"""CHANGE_TYPE_LEASE_EXPIRED is a failed attempt at a chunk whose lease expired."""
 CHANGE_TYPE_CANCEL_REQUESTED: ChangeType.ValueType  # 8
 """CHANGE_TYPE_CANCEL_REQUESTED is CancelJob, or its grace period running out."""
 CHANGE_TYPE_RETRIED: ChangeType.ValueType  # 9
@@ -114,7 +114,7 @@ class Change(_message.Message):
     chunk_index: _builtins.int
     """chunk_index is the one chunk that it concerned, from 0. Absent when it concerned the job or several chunks."""
     reason: _builtins.str
-    """reason is why, in the words of whoever did it. Empty when none were given."""
+    """reason is why, in the actor's words. Empty when none were given."""
     def __init__(
         self,
         *,

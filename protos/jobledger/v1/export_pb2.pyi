@@ -109,7 +109,7 @@ class ExportJobsResponse(_message.Message):
     PERCENT_FIELD_NUMBER: _builtins.int
     UNREADABLE_ROWS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """data is whole lines, at most 64 KiB; a longer line comes whole. Pieces put together are the export. Empty when none of the
+    """data is whole lines, at most 64 KiB; a longer line is sent whole. The export is all pieces concatenated. Empty when none of the
     last 1,000 jobs matched, or none at all.
     """
     resume_token: _builtins.str
@@ -119,7 +119,7 @@ class ExportJobsResponse(_message.Message):
     rows: _builtins.int
     """rows counts the jobs written so far, from the beginning of the export."""
     percent: _builtins.float
-    """percent is about how much of the jobs has been looked at, 0 to 100."""
+    """percent is about how much of the jobs has been read, 0 to 100."""
     unreadable_rows: _builtins.int
     """unreadable_rows counts those of `rows` that could not be shown so far: what is stored of the job is damaged. Such a line has
     what is known of the job, and the reason in the column export_error.

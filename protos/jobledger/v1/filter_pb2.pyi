@@ -30,11 +30,11 @@ class TimeRange(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time is the first moment that is in. Absent: no lower bound."""
+        """start_time is the start of the span, inclusive. Absent: no lower bound."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """end_time is the first moment that is out again. Absent: no upper bound."""
+        """end_time is the end of the span, exclusive. Absent: no upper bound."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class JobFilter(_message.Message):
 
     @_builtins.property
     def end_time(self) -> Global___TimeRange:
-        """end_time is the span in which the job ended; a job that has not ended is out. Absent: any time, and not ended."""
+        """end_time is the span in which the job ended; a job that has not ended is excluded. Absent: any time, and not ended."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

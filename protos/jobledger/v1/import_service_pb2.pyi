@@ -48,8 +48,8 @@ Global___ImportJobsRequest: _TypeAlias = ImportJobsRequest  # noqa: Y015
 
 @_typing.final
 class ImportedJob(_message.Message):
-    """ImportedJob is a job as it stands in the system that it comes from: not begun yet, or ended. One in work stays there until
-    it ends. It must be a job that could have come about here.
+    """ImportedJob is a job of another system: not started yet, or ended. A job in work stays there until
+    it ends. It must be a state that a job can reach in this service.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -96,7 +96,7 @@ class ImportedJob(_message.Message):
     """cancel_reason is why it was cancelled, at most 1,024 characters. Only for a CANCELLED job."""
     @_builtins.property
     def job(self) -> _job_service_pb2.CreateJobRequest:
-        """job is what CreateJob would have been told, with a job_id and without a request_id. Required."""
+        """job is what CreateJob would have received, with a job_id and without a request_id. Required."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -104,8 +104,8 @@ class ImportedJob(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """start_time is when its last run began, not before create_time. Absent: that run never began. Required for a COMPLETED or
-        FAILED job: where it is not known, give create_time. Not for a QUEUED job.
+        """start_time is when its last run started, not before create_time. Absent: that run never started. Required for a COMPLETED or
+        FAILED job: if it is unknown, use create_time. Not for a QUEUED job.
         """
 
     @_builtins.property
@@ -171,7 +171,7 @@ class ImportedChunk(_message.Message):
     state: _chunk_pb2.ChunkState.ValueType
     """state is COMPLETED, FAILED or CANCELLED. A COMPLETED job has COMPLETED chunks, a QUEUED job no others."""
     task_id: _builtins.str
-    """task_id is the id that an outside engine gave it, at most 256 characters. Empty: none."""
+    """task_id is the id that an external engine gave it, at most 256 characters. Empty: none."""
     worker: _builtins.str
     """worker is who had it, at most 256 characters. Empty: not known."""
     attempt: _builtins.int
@@ -214,7 +214,7 @@ Global___ImportedChunk: _TypeAlias = ImportedChunk  # noqa: Y015
 
 @_typing.final
 class ImportJobsResponse(_message.Message):
-    """ImportJobsResponse is what became of the jobs."""
+    """ImportJobsResponse counts the outcomes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -227,7 +227,7 @@ class ImportJobsResponse(_message.Message):
     unchanged: _builtins.int
     """unchanged counts the jobs that had been imported before with the same content."""
     refused: _builtins.int
-    """refused counts the jobs that were not taken."""
+    """refused counts the jobs that were refused."""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportRefusal]:
         """refusals are the first 100 of these."""
@@ -250,7 +250,7 @@ Global___ImportJobsResponse: _TypeAlias = ImportJobsResponse  # noqa: Y015
 
 @_typing.final
 class ImportRefusal(_message.Message):
-    """ImportRefusal is a job that was not taken."""
+    """ImportRefusal is a job that was refused."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -261,7 +261,7 @@ class ImportRefusal(_message.Message):
     number: _builtins.int
     """number is its place in the stream, from 0."""
     job_id: _builtins.str
-    """job_id is the job, as far as it named itself."""
+    """job_id is the job. Empty when the request did not name it."""
     reason: _builtins.str
     """reason is the name of the error reason, such as INVALID_FIELD or JOB_ALREADY_EXISTS."""
     message: _builtins.str

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ImportServiceStub:
-    """ImportService is for those who bring jobs along from the system that they had.
+    """ImportService imports jobs from another system.
     """
 
     def __init__(self, channel):
@@ -43,13 +43,13 @@ class ImportServiceStub:
 
 
 class ImportServiceServicer:
-    """ImportService is for those who bring jobs along from the system that they had.
+    """ImportService imports jobs from another system.
     """
 
     def ImportJobs(self, request_iterator, context):
         """ImportJobs takes a stream of jobs with their times and states, in as many messages as wanted, and answers when it has
         ended. A job that was imported before with the same content changes nothing. A job that breaks a rule is refused by
-        itself, and listed; the others go on. GetJobStats counts imported jobs among those that there are, not in what happened. What was taken when a stream breaks stays.
+        itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD), for more than 500 jobs in a message; RESOURCE_EXHAUSTED (QUEUE_FULL);
         UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); DEADLINE_EXCEEDED; INTERNAL. Retry: safe, from the beginning.
@@ -75,7 +75,7 @@ def add_ImportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ImportService:
-    """ImportService is for those who bring jobs along from the system that they had.
+    """ImportService imports jobs from another system.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ImportServiceStub:
-    """ImportService is for those who bring jobs along from the system that they had."""
+    """ImportService imports jobs from another system."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -36,7 +36,7 @@ class ImportServiceStub:
     ImportJobs: _grpc.StreamUnaryMultiCallable[_import_service_pb2.ImportJobsRequest, _import_service_pb2.ImportJobsResponse]
     """ImportJobs takes a stream of jobs with their times and states, in as many messages as wanted, and answers when it has
     ended. A job that was imported before with the same content changes nothing. A job that breaks a rule is refused by
-    itself, and listed; the others go on. GetJobStats counts imported jobs among those that there are, not in what happened. What was taken when a stream breaks stays.
+    itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD), for more than 500 jobs in a message; RESOURCE_EXHAUSTED (QUEUE_FULL);
     UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); DEADLINE_EXCEEDED; INTERNAL. Retry: safe, from the beginning.
@@ -44,20 +44,20 @@ class ImportServiceStub:
 
 @_typing.type_check_only
 class ImportServiceAsyncStub(ImportServiceStub):
-    """ImportService is for those who bring jobs along from the system that they had."""
+    """ImportService imports jobs from another system."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportJobs: _aio.StreamUnaryMultiCallable[_import_service_pb2.ImportJobsRequest, _import_service_pb2.ImportJobsResponse]  # type: ignore[assignment]
     """ImportJobs takes a stream of jobs with their times and states, in as many messages as wanted, and answers when it has
     ended. A job that was imported before with the same content changes nothing. A job that breaks a rule is refused by
-    itself, and listed; the others go on. GetJobStats counts imported jobs among those that there are, not in what happened. What was taken when a stream breaks stays.
+    itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD), for more than 500 jobs in a message; RESOURCE_EXHAUSTED (QUEUE_FULL);
     UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); DEADLINE_EXCEEDED; INTERNAL. Retry: safe, from the beginning.
     """
 
 class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ImportService is for those who bring jobs along from the system that they had."""
+    """ImportService imports jobs from another system."""
 
     @_abc_1.abstractmethod
     def ImportJobs(
@@ -67,7 +67,7 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_import_service_pb2.ImportJobsResponse, _abc.Awaitable[_import_service_pb2.ImportJobsResponse]]:
         """ImportJobs takes a stream of jobs with their times and states, in as many messages as wanted, and answers when it has
         ended. A job that was imported before with the same content changes nothing. A job that breaks a rule is refused by
-        itself, and listed; the others go on. GetJobStats counts imported jobs among those that there are, not in what happened. What was taken when a stream breaks stays.
+        itself, and listed; the others are imported. GetJobStats counts imported jobs among existing jobs, not as activity. Jobs imported before a stream breaks stay.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD), for more than 500 jobs in a message; RESOURCE_EXHAUSTED (QUEUE_FULL);
         UNAVAILABLE (DRAINING, STORE_UNAVAILABLE); DEADLINE_EXCEEDED; INTERNAL. Retry: safe, from the beginning.

@@ -32,11 +32,11 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_UNSPECIFIED: _JobState.ValueType  # 0
     """JOB_STATE_UNSPECIFIED is never returned; in a filter it is refused."""
     JOB_STATE_QUEUED: _JobState.ValueType  # 1
-    """JOB_STATE_QUEUED waits for the first of its chunks to be claimed."""
+    """JOB_STATE_QUEUED is waiting for the first of its chunks to be claimed."""
     JOB_STATE_RUNNING: _JobState.ValueType  # 2
     """JOB_STATE_RUNNING has had a chunk claimed in this run."""
     JOB_STATE_CANCELLING: _JobState.ValueType  # 3
-    """JOB_STATE_CANCELLING was asked to stop and waits for its workers to let go."""
+    """JOB_STATE_CANCELLING was asked to stop and is waiting for its workers to release their chunks."""
     JOB_STATE_COMPLETED: _JobState.ValueType  # 4
     """JOB_STATE_COMPLETED has every chunk completed. Final."""
     JOB_STATE_FAILED: _JobState.ValueType  # 5
@@ -45,16 +45,16 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     """JOB_STATE_CANCELLED was stopped. Left only by RetryJob."""
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
-    """JobState is where a job stands. A phase of the work is a stage, not a state."""
+    """JobState is the state of a job. A phase of the work is a stage, not a state."""
 
 JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
 """JOB_STATE_UNSPECIFIED is never returned; in a filter it is refused."""
 JOB_STATE_QUEUED: JobState.ValueType  # 1
-"""JOB_STATE_QUEUED waits for the first of its chunks to be claimed."""
+"""JOB_STATE_QUEUED is waiting for the first of its chunks to be claimed."""
 JOB_STATE_RUNNING: JobState.ValueType  # 2
 """JOB_STATE_RUNNING has had a chunk claimed in this run."""
 JOB_STATE_CANCELLING: JobState.ValueType  # 3
-"""JOB_STATE_CANCELLING was asked to stop and waits for its workers to let go."""
+"""JOB_STATE_CANCELLING was asked to stop and is waiting for its workers to release their chunks."""
 JOB_STATE_COMPLETED: JobState.ValueType  # 4
 """JOB_STATE_COMPLETED has every chunk completed. Final."""
 JOB_STATE_FAILED: JobState.ValueType  # 5
@@ -294,7 +294,7 @@ Global___ChunksSummary: _TypeAlias = ChunksSummary  # noqa: Y015
 
 @_typing.final
 class SlotWait(_message.Message):
-    """SlotWait tells that a job waits for a slot under a concurrency limit."""
+    """SlotWait says that a job is waiting for a slot under a concurrency limit."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -417,11 +417,11 @@ class Job(_message.Message):
     failure_policy: Global___FailurePolicy.ValueType
     """failure_policy is the policy in force, never UNSPECIFIED."""
     revision: _builtins.int
-    """revision is the job's own version, from 1, one more with each committed change. Extending a lease is no change."""
+    """revision is the job's own version, from 1, one more with each committed change. Extending a lease is not a change."""
     etag: _builtins.str
     """etag names this revision of this job, for UpdateJob and DeleteJob. Opaque."""
     cancel_reason: _builtins.str
-    """cancel_reason is what CancelJob was told. Empty unless CANCELLING or CANCELLED, or when no reason was given."""
+    """cancel_reason is the reason given to CancelJob. Empty unless CANCELLING or CANCELLED, or when no reason was given."""
     next_chunks_page_token: _builtins.str
     """next_chunks_page_token is where the chunks after `chunks` begin: the page_token of ListChunks without states. Empty when
     `chunks` has all of them, and in views without chunks and in watches.

@@ -153,7 +153,7 @@ Global___CancelOutcome: _TypeAlias = CancelOutcome  # noqa: Y015
 
 @_typing.final
 class JobLimit(_message.Message):
-    """JobLimit is a concurrency limit that a job brings along."""
+    """JobLimit is a concurrency limit set by a job."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -162,7 +162,7 @@ class JobLimit(_message.Message):
     label: _builtins.str
     """label is the name of one of the job's labels: the limit is over all jobs with its value. Empty: over all jobs of the kind."""
     max_running: _builtins.int
-    """max_running is how many of them may be in work at once, 1 to 1,000,000. Required. The last job that says it decides, unless
+    """max_running is how many of them may be in work at once, 1 to 1,000,000. Required. The last job that sets it decides, unless
     SetLimit has.
     """
     def __init__(
@@ -440,12 +440,12 @@ class BatchGetJobsResponse(_message.Message):
 
     @_builtins.property
     def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """unreadable_job_ids are those that exist and cannot be shown, as what is stored of them is damaged. Empty, as a rule."""
+        """unreadable_job_ids are those that exist and cannot be shown, as what is stored of them is damaged. Usually empty."""
 
     @_builtins.property
     def unread_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """unread_job_ids are those that the answer, of at most 3 MiB, has no room for, in the order of the request: ask again with
-        these. At least one job was looked for, so that this comes to an end. Empty unless the jobs are large.
+        these. Each call returns at least one job, so repeating it ends. Empty unless the jobs are large.
         """
 
     def __init__(
@@ -526,19 +526,19 @@ class ListJobsResponse(_message.Message):
     """total_size counts the jobs that match, as of the first page."""
     total_is_lower_bound: _builtins.bool
     """total_is_lower_bound is true when there may be more than total_size: a filter by nothing but states and kinds is counted
-    exactly; else counting stops after 1,000 jobs that match, or after looking at 20,000.
+    exactly; else counting stops after 1,000 jobs that match, or after reading 20,000.
     """
     cursor: _builtins.bytes
     """cursor is the position at which the first page was true. WatchJobs from here misses nothing. The same on every page."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]:
-        """jobs are the page, in order. It may be short, even empty, while there are more: a call looks at no more than 20,000 jobs,
+        """jobs are the page, in order. It may be short, even empty, while there are more: a call reads no more than 20,000 jobs,
         and an answer has at most 3 MiB.
         """
 
     @_builtins.property
     def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """unreadable_job_ids are jobs of this page that cannot be shown, as what is stored of them is damaged. Empty, as a rule."""
+        """unreadable_job_ids are jobs of this page that cannot be shown, as what is stored of them is damaged. Usually empty."""
 
     def __init__(
         self,
@@ -677,7 +677,7 @@ class ListJobEventsResponse(_message.Message):
 
     @_builtins.property
     def unreadable_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """unreadable_positions are events of this page that cannot be shown, as what is stored of them is damaged. Empty, as a rule."""
+        """unreadable_positions are events of this page that cannot be shown, as what is stored of them is damaged. Usually empty."""
 
     def __init__(
         self,
@@ -745,14 +745,14 @@ class WatchJobResponse(_message.Message):
     cursor: _builtins.bytes
     """cursor is where to resume after this message. Empty in what WatchJobs sends before its first bookmark: until then,
     begin again. A cursor is the message's own place: in mode LATEST, a jump of job.revision by more than
-    merged_revisions + 1 after a resume tells that changes of chunks were merged away.
+    merged_revisions + 1 after a resume means that changes of chunks were merged away.
     """
     merged_revisions: _builtins.int
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
     """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
     chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
-    SNAPSHOT: what one commit changes on one job is at most 1 MiB, and what is more waits for the next.
+    SNAPSHOT: what one commit changes on one job is at most 1 MiB; the rest goes into the next commit.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -850,14 +850,14 @@ class WatchJobsResponse(_message.Message):
     cursor: _builtins.bytes
     """cursor is where to resume after this message. Empty in what WatchJobs sends before its first bookmark: until then,
     begin again. A cursor is the message's own place: in mode LATEST, a jump of job.revision by more than
-    merged_revisions + 1 after a resume tells that changes of chunks were merged away.
+    merged_revisions + 1 after a resume means that changes of chunks were merged away.
     """
     merged_revisions: _builtins.int
     """merged_revisions counts the earlier revisions of this job that were merged into this message. 0 in mode EVERY."""
     chunks_omitted: _builtins.bool
     """chunks_omitted is true when so many changes were merged that `chunks` is not complete, and in a SNAPSHOT when the
     chunks of `job` are not all of those that GetJob shows: ListChunks has them. In mode EVERY it is false after the
-    SNAPSHOT: what one commit changes on one job is at most 1 MiB, and what is more waits for the next.
+    SNAPSHOT: what one commit changes on one job is at most 1 MiB; the rest goes into the next commit.
     """
     @_builtins.property
     def job(self) -> _job_pb2.Job:
@@ -884,7 +884,7 @@ class WatchJobsResponse(_message.Message):
     @_builtins.property
     def unreadable_job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """unreadable_job_ids are jobs that match now and cannot be shown, as what is stored of them is damaged. They come in
-        SNAPSHOT messages of their own, which have nothing else, before the first bookmark. Empty, as a rule.
+        SNAPSHOT messages of their own, which have nothing else, before the first bookmark. Usually empty.
         """
 
     def __init__(
@@ -926,7 +926,7 @@ class CancelJobRequest(_message.Message):
     """force stops the chunks in work at once: their leases are lost."""
     @_builtins.property
     def grace_period(self) -> _duration_pb2.Duration:
-        """grace_period is how long the workers have to let go, 0 s to 24 h; the shorter of two requests holds. Absent: 30 s."""
+        """grace_period is how long the workers have to release their chunks, 0 s to 24 h; the shorter of two requests holds. Absent: 30 s."""
 
     def __init__(
         self,
@@ -1187,7 +1187,7 @@ class DeleteJobResponse(_message.Message):
     @_builtins.property
     def artifact_job(self) -> _job_pb2.Job:
         """artifact_job is the job, of kind "jobledger.artifacts", that deletes what the artifacts pointed at; its progress and its
-        artifact "report" (metadata: deleted, missing, failed, failures) tell how far it is. Absent without delete_artifacts, and
+        artifact "report" (metadata: deleted, missing, failed, failures) show how far it is. Absent without delete_artifacts, and
         when there is nothing to delete.
         """
 

@@ -29,7 +29,7 @@ if _version_not_supported:
 
 
 class JobServiceStub:
-    """JobService is for those who want work done, and for those who want to know how it goes.
+    """JobService creates, controls and observes jobs.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
@@ -138,7 +138,7 @@ class JobServiceStub:
 
 
 class JobServiceServicer:
-    """JobService is for those who want work done, and for those who want to know how it goes.
+    """JobService creates, controls and observes jobs.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
@@ -198,7 +198,7 @@ class JobServiceServicer:
     def ListJobEvents(self, request, context):
         """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
         why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-        entries that tell of nothing but progress are there only while the history is, 7 days unless the operator says otherwise.
+        entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
@@ -233,7 +233,7 @@ class JobServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
+        """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
         at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
         Cancelling an ended job changes nothing and says so.
 
@@ -438,7 +438,7 @@ def add_JobServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class JobService:
-    """JobService is for those who want work done, and for those who want to know how it goes.
+    """JobService creates, controls and observes jobs.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),

@@ -30,7 +30,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class JobServiceStub:
-    """JobService is for those who want work done, and for those who want to know how it goes.
+    """JobService creates, controls and observes jobs.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
@@ -74,7 +74,7 @@ class JobServiceStub:
     ListJobEvents: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]
     """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
     why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-    entries that tell of nothing but progress are there only while the history is, 7 days unless the operator says otherwise.
+    entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
@@ -97,7 +97,7 @@ class JobServiceStub:
     safe, with the last cursor received.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]
-    """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
+    """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
     at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
     Cancelling an ended job changes nothing and says so.
 
@@ -163,7 +163,7 @@ class JobServiceStub:
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
-    """JobService is for those who want work done, and for those who want to know how it goes.
+    """JobService creates, controls and observes jobs.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
@@ -204,7 +204,7 @@ class JobServiceAsyncStub(JobServiceStub):
     ListJobEvents: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobEventsRequest, _job_service_pb2.ListJobEventsResponse]  # type: ignore[assignment]
     """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
     why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-    entries that tell of nothing but progress are there only while the history is, 7 days unless the operator says otherwise.
+    entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
     """
@@ -227,7 +227,7 @@ class JobServiceAsyncStub(JobServiceStub):
     safe, with the last cursor received.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_service_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
+    """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
     at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
     Cancelling an ended job changes nothing and says so.
 
@@ -292,7 +292,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
-    """JobService is for those who want work done, and for those who want to know how it goes.
+    """JobService creates, controls and observes jobs.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role CALLER),
@@ -367,7 +367,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_job_service_pb2.ListJobEventsResponse, _abc.Awaitable[_job_service_pb2.ListJobEventsResponse]]:
         """ListJobEvents returns a page of a job's audit trail, oldest first: who did what, when, from which state to which, and
         why. It is there for the job's whole life and for a time after its deletion, 90 days unless the operator says otherwise;
-        entries that tell of nothing but progress are there only while the history is, 7 days unless the operator says otherwise.
+        entries that hold only progress are there only while the history is, 7 days unless the operator says otherwise.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); NOT_FOUND (JOB_NOT_FOUND). Retry: safe.
         """
@@ -408,7 +408,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _job_service_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.CancelJobResponse, _abc.Awaitable[_job_service_pb2.CancelJobResponse]]:
-        """CancelJob stops a job: its pending chunks at once, those in work when their workers let go, the grace period ends, or
+        """CancelJob stops a job: its pending chunks at once, those in work when their workers release them, the grace period ends, or
         at once with `force`. A chunk that is completed meanwhile counts as completed; the job is CANCELLED all the same.
         Cancelling an ended job changes nothing and says so.
 

@@ -38,7 +38,7 @@ class Limit(_message.Message):
     waiting: _builtins.int
     """waiting counts the jobs that wait for a slot of this limit."""
     set_by_job: _builtins.bool
-    """set_by_job is true for a limit that jobs brought along when they were created; it goes 7 days after the last."""
+    """set_by_job is true for a limit that jobs set when they were created; it is removed 7 days after the last."""
     def __init__(
         self,
         *,
@@ -162,7 +162,7 @@ Global___ListLimitsResponse: _TypeAlias = ListLimitsResponse  # noqa: Y015
 
 @_typing.final
 class DeleteLimitRequest(_message.Message):
-    """DeleteLimitRequest takes a limit away."""
+    """DeleteLimitRequest names a limit to remove."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class LimitServiceStub:
-    """LimitService is for those who say how many jobs may be in work at once.
+    """LimitService manages concurrency limits.
 
     A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
     retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It gives its slots back when it ends. What was there before a limit was set does not count.
+    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
@@ -60,18 +60,18 @@ class LimitServiceStub:
 
 
 class LimitServiceServicer:
-    """LimitService is for those who say how many jobs may be in work at once.
+    """LimitService manages concurrency limits.
 
     A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
     retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It gives its slots back when it ends. What was there before a limit was set does not count.
+    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
     """
 
     def SetLimit(self, request, context):
-        """SetLimit sets a limit, or changes it. Jobs over a lowered limit go on; limits that jobs bring along do not change it.
+        """SetLimit creates or changes a limit. Jobs over a lowered limit continue; limits set by jobs do not change it.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """
@@ -89,7 +89,7 @@ class LimitServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteLimit(self, request, context):
-        """DeleteLimit takes a limit away: what waits for it goes. Deleting one that is not there changes nothing.
+        """DeleteLimit removes a limit; jobs waiting for it become claimable. Deleting a limit that does not exist changes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """
@@ -124,11 +124,11 @@ def add_LimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LimitService:
-    """LimitService is for those who say how many jobs may be in work at once.
+    """LimitService manages concurrency limits.
 
     A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
     retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It gives its slots back when it ends. What was there before a limit was set does not count.
+    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.

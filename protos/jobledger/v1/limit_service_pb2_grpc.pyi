@@ -27,11 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LimitServiceStub:
-    """LimitService is for those who say how many jobs may be in work at once.
+    """LimitService manages concurrency limits.
 
     A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
     retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It gives its slots back when it ends. What was there before a limit was set does not count.
+    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
@@ -42,7 +42,7 @@ class LimitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> LimitServiceAsyncStub: ...
     SetLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRequest, _limit_service_pb2.SetLimitResponse]
-    """SetLimit sets a limit, or changes it. Jobs over a lowered limit go on; limits that jobs bring along do not change it.
+    """SetLimit creates or changes a limit. Jobs over a lowered limit continue; limits set by jobs do not change it.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
@@ -52,18 +52,18 @@ class LimitServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _grpc.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]
-    """DeleteLimit takes a limit away: what waits for it goes. Deleting one that is not there changes nothing.
+    """DeleteLimit removes a limit; jobs waiting for it become claimable. Deleting a limit that does not exist changes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
 
 @_typing.type_check_only
 class LimitServiceAsyncStub(LimitServiceStub):
-    """LimitService is for those who say how many jobs may be in work at once.
+    """LimitService manages concurrency limits.
 
     A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
     retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It gives its slots back when it ends. What was there before a limit was set does not count.
+    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
@@ -71,7 +71,7 @@ class LimitServiceAsyncStub(LimitServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.SetLimitRequest, _limit_service_pb2.SetLimitResponse]  # type: ignore[assignment]
-    """SetLimit sets a limit, or changes it. Jobs over a lowered limit go on; limits that jobs bring along do not change it.
+    """SetLimit creates or changes a limit. Jobs over a lowered limit continue; limits set by jobs do not change it.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
@@ -81,17 +81,17 @@ class LimitServiceAsyncStub(LimitServiceStub):
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID). Retry: safe.
     """
     DeleteLimit: _aio.UnaryUnaryMultiCallable[_limit_service_pb2.DeleteLimitRequest, _limit_service_pb2.DeleteLimitResponse]  # type: ignore[assignment]
-    """DeleteLimit takes a limit away: what waits for it goes. Deleting one that is not there changes nothing.
+    """DeleteLimit removes a limit; jobs waiting for it become claimable. Deleting a limit that does not exist changes nothing.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
     """
 
 class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """LimitService is for those who say how many jobs may be in work at once.
+    """LimitService manages concurrency limits.
 
     A limit is over a scope: all jobs of one kind, or all jobs with one value of a label, of one owner. A job that is created or
     retried takes a slot of every limit over it, or waits, QUEUED, until there is one: the most urgent first, the oldest first
-    within a priority. It gives its slots back when it ends. What was there before a limit was set does not count.
+    within a priority. It releases its slots when it ends. Jobs that started before a limit was set do not count.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), DEADLINE_EXCEEDED or INTERNAL. Every write may
     also end with RESOURCE_EXHAUSTED (QUEUE_FULL): nothing was written, retry after the time in RetryInfo.
@@ -103,7 +103,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.SetLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.SetLimitResponse, _abc.Awaitable[_limit_service_pb2.SetLimitResponse]]:
-        """SetLimit sets a limit, or changes it. Jobs over a lowered limit go on; limits that jobs bring along do not change it.
+        """SetLimit creates or changes a limit. Jobs over a lowered limit continue; limits set by jobs do not change it.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """
@@ -125,7 +125,7 @@ class LimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _limit_service_pb2.DeleteLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_limit_service_pb2.DeleteLimitResponse, _abc.Awaitable[_limit_service_pb2.DeleteLimitResponse]]:
-        """DeleteLimit takes a limit away: what waits for it goes. Deleting one that is not there changes nothing.
+        """DeleteLimit removes a limit; jobs waiting for it become claimable. Deleting a limit that does not exist changes nothing.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD). Retry: safe.
         """

@@ -207,7 +207,7 @@ class JobStats(_message.Message):
     ACTIVITY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def now(self) -> Global___JobCounts:
-        """now is what there is at this moment."""
+        """now counts the jobs that exist now."""
 
     @_builtins.property
     def activity(self) -> Global___JobActivity:
@@ -331,7 +331,7 @@ class JobActivity(_message.Message):
     artifacts: _builtins.int
     """artifacts counts the artifacts that were added, less those that were replaced."""
     artifact_bytes: _builtins.int
-    """artifact_bytes is the size of these artifacts, as far as the workers told it."""
+    """artifact_bytes is the size of these artifacts, as far as the workers reported it."""
     job_retries: _builtins.int
     """job_retries counts the runs that RetryJob began."""
     failed_attempts: _builtins.int

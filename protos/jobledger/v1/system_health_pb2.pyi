@@ -32,26 +32,26 @@ class _SystemStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SystemSt
     SYSTEM_STATUS_HEALTHY: _SystemStatus.ValueType  # 1
     """SYSTEM_STATUS_HEALTHY is within all thresholds."""
     SYSTEM_STATUS_DEGRADED: _SystemStatus.ValueType  # 2
-    """SYSTEM_STATUS_DEGRADED works, and is past a threshold: look at it before it stops."""
+    """SYSTEM_STATUS_DEGRADED works, but is past a threshold: investigate before it fails."""
     SYSTEM_STATUS_UNHEALTHY: _SystemStatus.ValueType  # 3
-    """SYSTEM_STATUS_UNHEALTHY does not do its work: reads or writes are refused, or will be in a moment."""
+    """SYSTEM_STATUS_UNHEALTHY does not work: reads or writes are refused, or soon will be."""
 
 class SystemStatus(_SystemStatus, metaclass=_SystemStatusEnumTypeWrapper):
-    """SystemStatus is how a server fares, all in all."""
+    """SystemStatus is the overall health of a server."""
 
 SYSTEM_STATUS_UNSPECIFIED: SystemStatus.ValueType  # 0
 """SYSTEM_STATUS_UNSPECIFIED is never returned."""
 SYSTEM_STATUS_HEALTHY: SystemStatus.ValueType  # 1
 """SYSTEM_STATUS_HEALTHY is within all thresholds."""
 SYSTEM_STATUS_DEGRADED: SystemStatus.ValueType  # 2
-"""SYSTEM_STATUS_DEGRADED works, and is past a threshold: look at it before it stops."""
+"""SYSTEM_STATUS_DEGRADED works, but is past a threshold: investigate before it fails."""
 SYSTEM_STATUS_UNHEALTHY: SystemStatus.ValueType  # 3
-"""SYSTEM_STATUS_UNHEALTHY does not do its work: reads or writes are refused, or will be in a moment."""
+"""SYSTEM_STATUS_UNHEALTHY does not work: reads or writes are refused, or soon will be."""
 Global___SystemStatus: _TypeAlias = SystemStatus  # noqa: Y015
 
 @_typing.final
 class GetSystemHealthRequest(_message.Message):
-    """GetSystemHealthRequest asks nothing more."""
+    """GetSystemHealthRequest has no fields."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -92,7 +92,7 @@ Global___GetSystemHealthResponse: _TypeAlias = GetSystemHealthResponse  # noqa: 
 
 @_typing.final
 class SystemHealth(_message.Message):
-    """SystemHealth is what a look at a server and its database found."""
+    """SystemHealth is the result of a health check of a server and its database."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,7 +121,7 @@ class SystemHealth(_message.Message):
 
     @_builtins.property
     def check_time(self) -> _timestamp_pb2.Timestamp:
-        """check_time is when the look was taken."""
+        """check_time is when the check was made."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -129,15 +129,15 @@ class SystemHealth(_message.Message):
 
     @_builtins.property
     def database(self) -> Global___DatabaseHealth:
-        """database is how the database fares. Always present."""
+        """database is the health of the database. Always present."""
 
     @_builtins.property
     def committer(self) -> Global___CommitterHealth:
-        """committer is how writing fares. Always present."""
+        """committer is the health of writes. Always present."""
 
     @_builtins.property
     def feed(self) -> Global___FeedHealth:
-        """feed is how the watches fare. Always present."""
+        """feed is the health of watches. Always present."""
 
     @_builtins.property
     def replicas(self) -> _containers.RepeatedCompositeFieldContainer[Global___Replica]:
@@ -174,7 +174,7 @@ Global___SystemHealth: _TypeAlias = SystemHealth  # noqa: Y015
 
 @_typing.final
 class DatabaseHealth(_message.Message):
-    """DatabaseHealth is how the database fares."""
+    """DatabaseHealth is the health of the database."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -220,7 +220,7 @@ Global___DatabaseHealth: _TypeAlias = DatabaseHealth  # noqa: Y015
 
 @_typing.final
 class CommitterHealth(_message.Message):
-    """CommitterHealth is how writing fares."""
+    """CommitterHealth is the health of writes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -268,7 +268,7 @@ Global___CommitterHealth: _TypeAlias = CommitterHealth  # noqa: Y015
 
 @_typing.final
 class FeedHealth(_message.Message):
-    """FeedHealth is how the watches fare."""
+    """FeedHealth is the health of watches."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -305,7 +305,7 @@ class Replica(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """name tells it from the others, for as long as its process lives."""
+    """name identifies the server for as long as its process lives."""
     version: _builtins.str
     """version is that of the server."""
     def __init__(

@@ -113,7 +113,7 @@ class _WebhookDeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_
     """WEBHOOK_DELIVERY_STATE_DEAD is not tried again, unless by RedeliverWebhook."""
 
 class WebhookDeliveryState(_WebhookDeliveryState, metaclass=_WebhookDeliveryStateEnumTypeWrapper):
-    """WebhookDeliveryState is where a delivery stands."""
+    """WebhookDeliveryState is the state of a delivery."""
 
 WEBHOOK_DELIVERY_STATE_UNSPECIFIED: WebhookDeliveryState.ValueType  # 0
 """WEBHOOK_DELIVERY_STATE_UNSPECIFIED is never returned; in a filter it is refused."""
@@ -189,7 +189,7 @@ Global___MissedEvents: _TypeAlias = MissedEvents  # noqa: Y015
 
 @_typing.final
 class Webhook(_message.Message):
-    """Webhook is an HTTP endpoint that is told of the events of its owner's jobs."""
+    """Webhook is an HTTP endpoint that receives the events of its owner's jobs."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -278,7 +278,7 @@ class Webhook(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """create_time is when the webhook was created. It is told of events that were committed after that."""
+        """create_time is when the webhook was created. It receives events that were committed after that."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
@@ -375,13 +375,13 @@ class WebhookDelivery(_message.Message):
     webhook_id: _builtins.str
     """webhook_id is the webhook that it is for."""
     event_type: Global___WebhookEventType.ValueType
-    """event_type is what it tells."""
+    """event_type is the type of its event."""
     job_id: _builtins.str
-    """job_id is the job that it tells of."""
+    """job_id is the job of its event."""
     position: _builtins.int
     """position is the place of the event in the ledger."""
     state: Global___WebhookDeliveryState.ValueType
-    """state is where it stands."""
+    """state is its state."""
     attempt_count: _builtins.int
     """attempt_count counts all attempts."""
     @_builtins.property
@@ -394,7 +394,7 @@ class WebhookDelivery(_message.Message):
 
     @_builtins.property
     def next_attempt_time(self) -> _timestamp_pb2.Timestamp:
-        """next_attempt_time is when it is tried next. Absent unless PENDING, and while it waits for something else than time."""
+        """next_attempt_time is when it is tried next. Absent unless PENDING, and while it waits for an earlier delivery or for its webhook."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:

@@ -281,7 +281,7 @@ class UpdateWebhookRequest(_message.Message):
     description: _builtins.str
     """description is the new one. Empty removes it."""
     disabled: _builtins.bool
-    """disabled is true to stop recording and delivering, false to go on."""
+    """disabled is true to stop recording and delivering, false to resume."""
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
         """update_mask names the fields to change: url, event_types, progress_percents, kinds, labels, description, disabled.
@@ -558,7 +558,7 @@ class RedeliverWebhookResponse(_message.Message):
 
     REDELIVERED_FIELD_NUMBER: _builtins.int
     redelivered: _builtins.int
-    """redelivered counts the deliveries that go again."""
+    """redelivered counts the deliveries that are PENDING again."""
     def __init__(
         self,
         *,

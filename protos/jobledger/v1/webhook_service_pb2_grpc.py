@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WebhookServiceStub:
-    """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
+    """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
     may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
@@ -88,7 +88,7 @@ class WebhookServiceStub:
 
 
 class WebhookServiceServicer:
-    """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
+    """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
     may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
@@ -126,7 +126,7 @@ class WebhookServiceServicer:
 
     def UpdateWebhook(self, request, context):
         """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-        wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook: deliveries that wait go.
+        wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
         """
@@ -145,10 +145,10 @@ class WebhookServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RotateWebhookSecret(self, request, context):
-        """RotateWebhookSecret makes a new secret and answers with it. The others go on to sign, beside it, for the overlap; of
+        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
         more than five the one whose time ends first is dropped.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry makes one more secret.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -240,7 +240,7 @@ def add_WebhookServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WebhookService:
-    """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
+    """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
     may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WebhookServiceStub:
-    """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
+    """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
     may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
@@ -57,7 +57,7 @@ class WebhookServiceStub:
     """
     UpdateWebhook: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]
     """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-    wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook: deliveries that wait go.
+    wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
@@ -68,10 +68,10 @@ class WebhookServiceStub:
     effect is NOT_FOUND.
     """
     RotateWebhookSecret: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]
-    """RotateWebhookSecret makes a new secret and answers with it. The others go on to sign, beside it, for the overlap; of
+    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
     more than five the one whose time ends first is dropped.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry makes one more secret.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
     """
     ListWebhookDeliveries: _grpc.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]
     """ListWebhookDeliveries returns a page of a webhook's deliveries with their attempts, newest first.
@@ -93,7 +93,7 @@ class WebhookServiceStub:
 
 @_typing.type_check_only
 class WebhookServiceAsyncStub(WebhookServiceStub):
-    """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
+    """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
     may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
@@ -120,7 +120,7 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """
     UpdateWebhook: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.UpdateWebhookRequest, _webhook_service_pb2.UpdateWebhookResponse]  # type: ignore[assignment]
     """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-    wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook: deliveries that wait go.
+    wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
     """
@@ -131,10 +131,10 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     effect is NOT_FOUND.
     """
     RotateWebhookSecret: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.RotateWebhookSecretRequest, _webhook_service_pb2.RotateWebhookSecretResponse]  # type: ignore[assignment]
-    """RotateWebhookSecret makes a new secret and answers with it. The others go on to sign, beside it, for the overlap; of
+    """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
     more than five the one whose time ends first is dropped.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry makes one more secret.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
     """
     ListWebhookDeliveries: _aio.UnaryUnaryMultiCallable[_webhook_service_pb2.ListWebhookDeliveriesRequest, _webhook_service_pb2.ListWebhookDeliveriesResponse]  # type: ignore[assignment]
     """ListWebhookDeliveries returns a page of a webhook's deliveries with their attempts, newest first.
@@ -155,7 +155,7 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """
 
 class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
-    """WebhookService is for those who want to be told of events over HTTP, without holding a watch.
+    """WebhookService delivers events over HTTP to callers that do not hold a watch.
 
     Deliveries are signed as Standard Webhooks says, are made at least once, and in order for each job and webhook. Every call
     may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING, API_KEY_UNKNOWN,
@@ -204,7 +204,7 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.UpdateWebhookResponse, _abc.Awaitable[_webhook_service_pb2.UpdateWebhookResponse]]:
         """UpdateWebhook changes what the mask names, for events that are not recorded yet; a new URL holds for deliveries that
-        wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook: deliveries that wait go.
+        wait, too. With `disabled` in the mask and false it resumes a PAUSED or DISABLED webhook and its waiting deliveries.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe.
         """
@@ -227,10 +227,10 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _webhook_service_pb2.RotateWebhookSecretRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_webhook_service_pb2.RotateWebhookSecretResponse, _abc.Awaitable[_webhook_service_pb2.RotateWebhookSecretResponse]]:
-        """RotateWebhookSecret makes a new secret and answers with it. The others go on to sign, beside it, for the overlap; of
+        """RotateWebhookSecret creates a new secret and returns it. The older secrets continue to sign, beside it, for the overlap; of
         more than five the one whose time ends first is dropped.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry makes one more secret.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (WEBHOOK_NOT_FOUND). Retry: safe; a retry creates one more secret.
         """
 
     @_abc_1.abstractmethod

@@ -35,21 +35,21 @@ class _LeaseStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeaseStat
     LEASE_STATUS_OK: _LeaseStatus.ValueType  # 1
     """LEASE_STATUS_OK took effect, or had taken effect before."""
     LEASE_STATUS_CANCEL_REQUESTED: _LeaseStatus.ValueType  # 2
-    """LEASE_STATUS_CANCEL_REQUESTED took effect, and the job is to stop: let go with ReleaseChunks."""
+    """LEASE_STATUS_CANCEL_REQUESTED took effect, and the job is to stop: release the chunk with ReleaseChunks."""
     LEASE_STATUS_LEASE_LOST: _LeaseStatus.ValueType  # 3
     """LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was taken away, or was never given, as with a token from
     before the database was restored. Stop the work.
     """
 
 class LeaseStatus(_LeaseStatus, metaclass=_LeaseStatusEnumTypeWrapper):
-    """LeaseStatus is how one lease of a call fared."""
+    """LeaseStatus is the outcome for one lease of a call."""
 
 LEASE_STATUS_UNSPECIFIED: LeaseStatus.ValueType  # 0
 """LEASE_STATUS_UNSPECIFIED is never returned."""
 LEASE_STATUS_OK: LeaseStatus.ValueType  # 1
 """LEASE_STATUS_OK took effect, or had taken effect before."""
 LEASE_STATUS_CANCEL_REQUESTED: LeaseStatus.ValueType  # 2
-"""LEASE_STATUS_CANCEL_REQUESTED took effect, and the job is to stop: let go with ReleaseChunks."""
+"""LEASE_STATUS_CANCEL_REQUESTED took effect, and the job is to stop: release the chunk with ReleaseChunks."""
 LEASE_STATUS_LEASE_LOST: LeaseStatus.ValueType  # 3
 """LEASE_STATUS_LEASE_LOST changed nothing: the lease expired, was taken away, or was never given, as with a token from
 before the database was restored. Stop the work.
@@ -65,7 +65,7 @@ class Lease(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     token: _builtins.str
-    """token names the lease: the fencing token that every report carries. Opaque, at most 4,096 characters; nobody but the
+    """token names the lease: the fencing token that every report carries. Opaque, at most 4,096 characters; only the
     service can make one.
     """
     @_builtins.property
@@ -262,7 +262,7 @@ class ClaimChunkRequest(_message.Message):
     worker: _builtins.str
     """worker names the worker, 1 to 256 characters. Required."""
     task_id: _builtins.str
-    """task_id is the id that the outside engine gave the attempt, at most 256 characters. Empty: none."""
+    """task_id is the id that the external engine gave the attempt, at most 256 characters. Empty: none."""
     @_builtins.property
     def lease_duration(self) -> _duration_pb2.Duration:
         """lease_duration is how long the lease lasts unless extended, 1 s to 24 h. Absent: 60 s."""
@@ -551,7 +551,7 @@ Global___HeartbeatResponse: _TypeAlias = HeartbeatResponse  # noqa: Y015
 
 @_typing.final
 class HeartbeatResult(_message.Message):
-    """HeartbeatResult is how one lease fared."""
+    """HeartbeatResult is the outcome for one lease."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -561,7 +561,7 @@ class HeartbeatResult(_message.Message):
     lease_token: _builtins.str
     """lease_token names the lease."""
     status: Global___LeaseStatus.ValueType
-    """status is how it fared."""
+    """status is the outcome."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """expire_time is when the lease now ends. Absent when it is lost."""
@@ -665,7 +665,7 @@ Global___CompleteChunksResponse: _TypeAlias = CompleteChunksResponse  # noqa: Y0
 
 @_typing.final
 class LeaseResult(_message.Message):
-    """LeaseResult is how one lease fared that was to end."""
+    """LeaseResult is the outcome for one lease that was to end."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -681,8 +681,8 @@ class LeaseResult(_message.Message):
     """chunk_state is the chunk's state now. UNSPECIFIED when the lease is lost."""
     @_builtins.property
     def not_before(self) -> _timestamp_pb2.Timestamp:
-        """not_before is the earliest time of the next attempt. Absent unless a failed attempt, or a chunk that was released with
-        a delay, goes again.
+        """not_before is the earliest time of the next attempt. Absent unless the chunk waits after a failed attempt, or after a release with
+        a delay.
         """
 
     def __init__(
@@ -797,7 +797,7 @@ Global___FailChunksResponse: _TypeAlias = FailChunksResponse  # noqa: Y015
 
 @_typing.final
 class ChunkRelease(_message.Message):
-    """ChunkRelease gives one chunk back, with the attempt not counted."""
+    """ChunkRelease releases one chunk, with the attempt not counted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -835,7 +835,7 @@ Global___ChunkRelease: _TypeAlias = ChunkRelease  # noqa: Y015
 
 @_typing.final
 class ReleaseChunksRequest(_message.Message):
-    """ReleaseChunksRequest gives many chunks back."""
+    """ReleaseChunksRequest releases many chunks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -893,7 +893,7 @@ class WatchLeasesRequest(_message.Message):
     """worker names the worker, as in its claims: 1 to 256 characters. Required."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds of the jobs to tell of, at most 100: those that the worker claims. Empty: all of the owner's jobs."""
+        """kinds are the kinds of the jobs to watch, at most 100: those that the worker claims. Empty: all of the owner's jobs."""
 
     def __init__(
         self,
@@ -912,7 +912,7 @@ Global___WatchLeasesRequest: _TypeAlias = WatchLeasesRequest  # noqa: Y015
 @_typing.final
 class WatchLeasesResponse(_message.Message):
     """WatchLeasesResponse names jobs whose leases the worker is to check, with a Heartbeat of those that it holds. One that
-    names nothing says that the stream lives; one comes at least each 15 s.
+    names nothing shows that the stream is alive; one is sent at least every 15 s.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -921,7 +921,7 @@ class WatchLeasesResponse(_message.Message):
     CHECK_ALL_FIELD_NUMBER: _builtins.int
     check_all: _builtins.bool
     """check_all says that any lease may be to stop: in the first message of a stream, which is live from then on, and when
-    more has happened than job_ids can tell.
+    more has happened than job_ids can hold.
     """
     @_builtins.property
     def job_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class WorkerServiceStub:
-    """WorkerService is for those who do the work: workers, and the outside engines that run them.
+    """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
@@ -78,7 +78,7 @@ class WorkerServiceStub:
 
 
 class WorkerServiceServicer:
-    """WorkerService is for those who do the work: workers, and the outside engines that run them.
+    """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
@@ -99,7 +99,7 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimChunk(self, request, context):
-        """ClaimChunk leases one named chunk, for an engine that was handed its number. With the task_id that holds the chunk, it
+        """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
         answers with the lease that is in force.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -110,9 +110,9 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Heartbeat extends many leases and reports progress, and hears of cancellation. A lost lease fails none of the others.
+        """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,7 +121,7 @@ class WorkerServiceServicer:
     def CompleteChunks(self, request, context):
         """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,27 +131,27 @@ class WorkerServiceServicer:
         """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
         claimed again.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReleaseChunks(self, request, context):
-        """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+        """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
         that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchLeases(self, request, context):
-        """WatchLeases tells a worker, as it happens, which of its leases are to stop: their job was cancelled, failed at once by
-        its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then says how each of them fares.
-        One stream serves all leases of a process; heartbeats tell the same, if later. A lease that merely expires is not
-        told: its worker knows when. The stream has no history: it begins with check_all.
+        """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
+        its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+        One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
+        reported: its worker knows when. The stream has no history: it begins with check_all.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
         Retry: safe; open it again after any end.
@@ -207,7 +207,7 @@ def add_WorkerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class WorkerService:
-    """WorkerService is for those who do the work: workers, and the outside engines that run them.
+    """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),

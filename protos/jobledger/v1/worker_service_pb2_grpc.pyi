@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class WorkerServiceStub:
-    """WorkerService is for those who do the work: workers, and the outside engines that run them.
+    """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
@@ -48,39 +48,39 @@ class WorkerServiceStub:
     answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
     """
     ClaimChunk: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]
-    """ClaimChunk leases one named chunk, for an engine that was handed its number. With the task_id that holds the chunk, it
+    """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
     answers with the lease that is in force.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
     (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
     """
     Heartbeat: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]
-    """Heartbeat extends many leases and reports progress, and hears of cancellation. A lost lease fails none of the others.
+    """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     CompleteChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     FailChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]
     """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
     claimed again.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     ReleaseChunks: _grpc.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]
-    """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+    """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
     that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     WatchLeases: _grpc.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]
-    """WatchLeases tells a worker, as it happens, which of its leases are to stop: their job was cancelled, failed at once by
-    its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then says how each of them fares.
-    One stream serves all leases of a process; heartbeats tell the same, if later. A lease that merely expires is not
-    told: its worker knows when. The stream has no history: it begins with check_all.
+    """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
+    its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+    One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
+    reported: its worker knows when. The stream has no history: it begins with check_all.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
     Retry: safe; open it again after any end.
@@ -88,7 +88,7 @@ class WorkerServiceStub:
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
-    """WorkerService is for those who do the work: workers, and the outside engines that run them.
+    """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
@@ -106,46 +106,46 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     answer come back at once, and those whose answer was lost on its way when their leases expire, as a failed attempt.
     """
     ClaimChunk: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ClaimChunkRequest, _worker_service_pb2.ClaimChunkResponse]  # type: ignore[assignment]
-    """ClaimChunk leases one named chunk, for an engine that was handed its number. With the task_id that holds the chunk, it
+    """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
     answers with the lease that is in force.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
     (CHUNK_NOT_CLAIMABLE); DATA_LOSS (JOB_UNREADABLE): the chunk has failed for good. Retry: safe with a task_id.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.HeartbeatRequest, _worker_service_pb2.HeartbeatResponse]  # type: ignore[assignment]
-    """Heartbeat extends many leases and reports progress, and hears of cancellation. A lost lease fails none of the others.
+    """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     CompleteChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.CompleteChunksRequest, _worker_service_pb2.CompleteChunksResponse]  # type: ignore[assignment]
     """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     FailChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.FailChunksRequest, _worker_service_pb2.FailChunksResponse]  # type: ignore[assignment]
     """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
     claimed again.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     ReleaseChunks: _aio.UnaryUnaryMultiCallable[_worker_service_pb2.ReleaseChunksRequest, _worker_service_pb2.ReleaseChunksResponse]  # type: ignore[assignment]
-    """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+    """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
     that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
-    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
     """
     WatchLeases: _aio.UnaryStreamMultiCallable[_worker_service_pb2.WatchLeasesRequest, _worker_service_pb2.WatchLeasesResponse]  # type: ignore[assignment]
-    """WatchLeases tells a worker, as it happens, which of its leases are to stop: their job was cancelled, failed at once by
-    its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then says how each of them fares.
-    One stream serves all leases of a process; heartbeats tell the same, if later. A lease that merely expires is not
-    told: its worker knows when. The stream has no history: it begins with check_all.
+    """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
+    its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+    One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
+    reported: its worker knows when. The stream has no history: it begins with check_all.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
     Retry: safe; open it again after any end.
     """
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """WorkerService is for those who do the work: workers, and the outside engines that run them.
+    """WorkerService is called by workers, and by the external engines that run them.
 
     Every call may also end with UNAVAILABLE (DRAINING, STORE_UNAVAILABLE), UNAUTHENTICATED (API_KEY_MISSING,
     API_KEY_UNKNOWN, API_KEY_EXPIRED, API_KEY_REVOKED), PERMISSION_DENIED (ROLE_MISSING: a key needs the role WORKER),
@@ -173,7 +173,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ClaimChunkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ClaimChunkResponse, _abc.Awaitable[_worker_service_pb2.ClaimChunkResponse]]:
-        """ClaimChunk leases one named chunk, for an engine that was handed its number. With the task_id that holds the chunk, it
+        """ClaimChunk leases one named chunk, for an engine that knows its index. With the task_id that holds the chunk, it
         answers with the lease that is in force.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); NOT_FOUND (JOB_NOT_FOUND, CHUNK_NOT_FOUND); FAILED_PRECONDITION
@@ -186,9 +186,9 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.HeartbeatRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.HeartbeatResponse, _abc.Awaitable[_worker_service_pb2.HeartbeatResponse]]:
-        """Heartbeat extends many leases and reports progress, and hears of cancellation. A lost lease fails none of the others.
+        """Heartbeat extends many leases, reports progress and returns cancellations. A lost lease does not fail the others.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -199,7 +199,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_worker_service_pb2.CompleteChunksResponse, _abc.Awaitable[_worker_service_pb2.CompleteChunksResponse]]:
         """CompleteChunks ends leases with success. Completing a chunk again under the same lease answers OK.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -211,7 +211,7 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         """FailChunks ends leases with a failed attempt. Failing a chunk again under the same lease answers OK, until the chunk is
         claimed again.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -220,10 +220,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.ReleaseChunksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_service_pb2.ReleaseChunksResponse, _abc.Awaitable[_worker_service_pb2.ReleaseChunksResponse]]:
-        """ReleaseChunks gives chunks back, to go again at once or after a delay with the attempt not counted; a chunk of a job
+        """ReleaseChunks releases chunks, to be claimed again at once or after a delay, with the attempt not counted; a chunk of a job
         that is CANCELLING is thereby cancelled. Releasing a chunk again under the same lease answers OK, until the chunk is claimed again.
 
-        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was taken. Retry: safe.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD): nothing of the call was applied. Retry: safe.
         """
 
     @_abc_1.abstractmethod
@@ -232,10 +232,10 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_service_pb2.WatchLeasesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_worker_service_pb2.WatchLeasesResponse], _abc.AsyncIterator[_worker_service_pb2.WatchLeasesResponse]]:
-        """WatchLeases tells a worker, as it happens, which of its leases are to stop: their job was cancelled, failed at once by
-        its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then says how each of them fares.
-        One stream serves all leases of a process; heartbeats tell the same, if later. A lease that merely expires is not
-        told: its worker knows when. The stream has no history: it begins with check_all.
+        """WatchLeases notifies a worker which of its leases are to stop: their job was cancelled, failed at once by
+        its policy, or was deleted. It names jobs; a Heartbeat of the leases of these jobs then returns the status of each.
+        One stream serves all leases of a process; heartbeats return the same, but later. A lease that merely expires is not
+        reported: its worker knows when. The stream has no history: it begins with check_all.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD); RESOURCE_EXHAUSTED (TOO_MANY_WATCHES); UNAUTHENTICATED when its key ends.
         Retry: safe; open it again after any end.

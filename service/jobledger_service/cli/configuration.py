@@ -18,7 +18,7 @@ MASK: Final = "***"
 _SECRET: Final = re.compile(r"(^|_)(secret|password|token|pepper)s?($|_)")
 
 
-class Form(StrEnum):
+class ConfigFormat(StrEnum):
     """How the settings are printed."""
 
     TABLE = "table"
@@ -40,7 +40,7 @@ def masked(name: str, value: object) -> object:
     return without_password(value) if isinstance(value, str) else value
 
 
-def render(settings: Settings, sources: Mapping[str, str], form: Form) -> str:
+def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -> str:
     """Return the settings with where each comes from, as text."""
     return _FORMS[form](shown(settings), sources)
 
@@ -74,8 +74,8 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-_FORMS: Final[Mapping[Form, Callable[[Mapping[str, object], Mapping[str, str]], str]]] = {
-    Form.TABLE: _table,
-    Form.JSON: _json,
-    Form.ENV: _env,
+_FORMS: Final[Mapping[ConfigFormat, Callable[[Mapping[str, object], Mapping[str, str]], str]]] = {
+    ConfigFormat.TABLE: _table,
+    ConfigFormat.JSON: _json,
+    ConfigFormat.ENV: _env,
 }

@@ -13,18 +13,25 @@ REFUSED: Final = 65
 UNREACHABLE: Final = 69
 NOT_PERMITTED: Final = 77
 
-PLACE: Final = "Which server, and who asks"
+CONNECTION_PANEL: Final = "Connection"
 ApiKey = Annotated[
     str,
     typer.Option(
-        envvar="JOBLEDGER_API_KEY", metavar="KEY", help="An admin's key, for a server.", rich_help_panel=PLACE
+        envvar="JOBLEDGER_API_KEY", metavar="KEY", help="An admin's API key.", rich_help_panel=CONNECTION_PANEL
     ),
 ]
-Tls = Annotated[bool, typer.Option("--tls", help="Ask the server over TLS.", rich_help_panel=PLACE)]
-File = Path | None
-CaFile = Annotated[File, typer.Option(exists=True, help="PEM file to trust, with TLS.", rich_help_panel=PLACE)]
-CertFile = Annotated[File, typer.Option(exists=True, help="PEM file of our certificate.", rich_help_panel=PLACE)]
-KeyFile = Annotated[File, typer.Option(exists=True, help="PEM file of its private key.", rich_help_panel=PLACE)]
+Tls = Annotated[bool, typer.Option("--tls", help="Use TLS.", rich_help_panel=CONNECTION_PANEL)]
+OptionalPath = Path | None
+CaFile = Annotated[
+    OptionalPath, typer.Option(exists=True, help="PEM file of the CA to trust.", rich_help_panel=CONNECTION_PANEL)
+]
+CertFile = Annotated[
+    OptionalPath,
+    typer.Option(exists=True, help="PEM file of the client certificate.", rich_help_panel=CONNECTION_PANEL),
+]
+KeyFile = Annotated[
+    OptionalPath, typer.Option(exists=True, help="PEM file of its private key.", rich_help_panel=CONNECTION_PANEL)
+]
 
 
 class RefusedError(Exception):
@@ -36,7 +43,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ServerConnection:
     """A running server at HOST:PORT; asked over TLS when there are credentials, by another name than HOST if given."""
 
     server: str
@@ -44,7 +51,7 @@ class Connection:
     credentials: grpc.ChannelCredentials | None
     name: str = ""
 
-    def ask(self, stub: Any, method: str, request: Message, timeout: float) -> Any:  # noqa: ANN401  the method's answer
+    def call(self, stub: Any, method: str, request: Message, timeout: float) -> Any:  # noqa: ANN401  the method's answer
         """Return the answer of the service that `stub` is the class of, within seconds; raises RefusedError."""
         metadata = [("authorization", f"Bearer {self.api_key}")] if self.api_key else []
         with self._channel() as channel:
@@ -60,7 +67,9 @@ class Connection:
         return grpc.secure_channel(self.server, self.credentials, options)
 
 
-def credentials_of(ca_file: File, cert_file: File, key_file: File, *, tls: bool) -> grpc.ChannelCredentials | None:
+def credentials_of(
+    ca_file: OptionalPath, cert_file: OptionalPath, key_file: OptionalPath, *, tls: bool
+) -> grpc.ChannelCredentials | None:
     """Return what the flags say about TLS, None for none: each of the files is for TLS."""
     if not (tls or ca_file or cert_file):
         return None

@@ -9,7 +9,7 @@ from jobledger_service.settings import Settings
 PREFIX: Final = "JOBLEDGER_"
 TRACEBACK: Final = "JOBLEDGER_TRACEBACK"
 """Asks the command lines for the traceback of a defect."""
-OF_CLIENTS: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
+CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
 """What the SDK's command line reads: a machine may well have all of them."""
 
 
@@ -23,7 +23,7 @@ NAMES: Final = tuple(sorted(variable(name) for name in Settings.model_fields))
 
 def unknown_names(environment: Iterable[str]) -> list[str]:
     """Return a sentence for each variable that begins like a setting and is none, with the nearest that is one."""
-    known = OF_CLIENTS.union(NAMES)
+    known = CLIENT_VARIABLES.union(NAMES)
     strays = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
     return [_sentence(name) for name in strays]
 
@@ -31,7 +31,5 @@ def unknown_names(environment: Iterable[str]) -> list[str]:
 def _sentence(name: str) -> str:
     # Without the prefix, which makes all of them alike.
     nearest = difflib.get_close_matches(name[len(PREFIX) :].lower(), Settings.model_fields, n=1)
-    advice = (
-        f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists those that there are"
-    )
+    advice = f"did you mean {variable(nearest[0])}?" if nearest else "`jobledger-server config` lists all settings"
     return f"{name} in the environment is not a setting: {advice}"

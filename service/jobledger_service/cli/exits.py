@@ -1,4 +1,4 @@
-"""What a command says when it cannot do its work, and the status with which it exits; those of sysexits.h."""
+"""Errors of commands, and the exit statuses, which are those of sysexits.h."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ from jobledger_service.core.store.backup import BackupError, NotSqliteError
 from jobledger_service.core.store.engines import DatabaseInUseError, UnknownDatabaseError
 from jobledger_service.core.store.epochs import ServersConnectedError
 from jobledger_service.core.store.migrate import SchemaError
-from jobledger_service.settings import WrongSettingError
+from jobledger_service.settings import InvalidSettingError
 from jobledger_service.transport.server import CannotListenError
 from jobledger_service.transport.tls import CertificateError
 
@@ -36,8 +36,8 @@ UNAVAILABLE: Final = 69
 CONFIGURATION: Final = 78
 """It was told something that it cannot do (EX_CONFIG)."""
 
-WRONG: Final = (
-    WrongSettingError,
+CONFIGURATION_ERRORS: Final = (
+    InvalidSettingError,
     CannotListenError,
     CertificateError,
     NotSqliteError,
@@ -48,18 +48,18 @@ WRONG: Final = (
 )
 
 
-TOLD: Final = (*WRONG, StoreUnavailable, BackupError, RefusedError)
+EXPECTED_ERRORS: Final = (*CONFIGURATION_ERRORS, StoreUnavailable, BackupError, RefusedError)
 
 # Since typer carries its own click, the base of its usage errors has no public name.
 UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 
 
 @contextmanager
-def logged() -> Iterator[None]:
-    """Log what a server dies of, and exit; what a sentence can tell is left to `told`."""
+def log_and_exit() -> Iterator[None]:
+    """Log an unexpected error and exit; expected ones are left to `exit_on_error`."""
     try:
         yield
-    except TOLD:
+    except EXPECTED_ERRORS:
         raise
     except Exception:
         log.exception("the server failed")
@@ -71,45 +71,47 @@ def exit_status(run: Callable[[], int | None]) -> int:
     try:
         return run() or 0
     except UsageError as error:
-        return _misused(error)
+        return _usage_error(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except OSError as error:
-        say(" ".join(filter(None, [f"{error.filename}:" if error.filename else "", error.strerror or str(error)])))
+        print_error(
+            " ".join(filter(None, [f"{error.filename}:" if error.filename else "", error.strerror or str(error)]))
+        )
         return INPUT_OUTPUT
     except Exception as error:  # noqa: BLE001  nobody but a developer reads a traceback
         if os.environ.get(TRACEBACK):
             traceback.print_exception(error)
-        say(f"{type(error).__name__}: {error} (a defect; {TRACEBACK}=1 in the environment shows where)")
+        print_error(f"{type(error).__name__}: {error} (internal error; set {TRACEBACK}=1 to print the traceback)")
         return DEFECT
 
 
-def _misused(error: Any) -> int:  # noqa: ANN401  a usage error
+def _usage_error(error: Any) -> int:  # noqa: ANN401  a usage error
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "jobledger-server"
     if context is not None and not context.args and type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(context.get_help(), err=True)
     else:
-        say(f"{error.format_message().rstrip('.')} ({path} --help tells more)")
+        print_error(f"{error.format_message().rstrip('.')} ({path} --help tells more)")
     return USAGE
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Tell what keeps a command from its work in one sentence, and exit with a status for it."""
+def exit_on_error() -> Iterator[None]:
+    """Print an expected error and exit with its status."""
     try:
         yield
-    except WRONG as error:
-        say(str(error))
+    except CONFIGURATION_ERRORS as error:
+        print_error(str(error))
         raise typer.Exit(CONFIGURATION) from None
     except StoreUnavailable as error:
-        say(f"{error} ({error.__cause__})")
+        print_error(f"{error} ({error.__cause__})")
         raise typer.Exit(UNAVAILABLE) from None
     except BackupError as error:
-        say(str(error))
+        print_error(str(error))
         raise typer.Exit(1) from None
     except RefusedError as error:
-        say(str(error))
+        print_error(str(error))
         raise typer.Exit(error.status) from None
 
 
@@ -117,10 +119,10 @@ def refuse_unknown_names() -> None:
     """Exit when something in the environment looks like a setting and is none: the command would go by a default."""
     if strays := unknown_names(os.environ):
         for sentence in strays:
-            say(sentence)
+            print_error(sentence)
         raise typer.Exit(CONFIGURATION)
 
 
-def say(sentence: str) -> None:
-    """Print a sentence on standard error, on one line."""
+def print_error(sentence: str) -> None:
+    """Print an error on standard error, on one line."""
     print(f"jobledger-server: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201

@@ -1,4 +1,4 @@
-"""How the health of a server reads, for the command line."""
+"""The health of a server as text or JSON, for the command line."""
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToJson

@@ -16,14 +16,14 @@ from jobledger_service.settings import Settings, seconds_of
 from jobledger_service.transport.identity import DEFAULT_OWNER
 
 from . import logs
-from .connection import PLACE, ApiKey, CaFile, CertFile, Connection, KeyFile, Tls, credentials_of
-from .exits import refuse_unknown_names, told
-from .key_backends import DatabaseDesk, Desk, ServerDesk
+from .connection import CONNECTION_PANEL, ApiKey, CaFile, CertFile, KeyFile, ServerConnection, Tls, credentials_of
+from .exits import exit_on_error, refuse_unknown_names
+from .key_backends import DatabaseKeyAdmin, KeyAdminBackend, ServerKeyAdmin
 
 keys = typer.Typer(
     name="keys",
-    help="Make, list, revoke and rotate API keys, in a database or, with --server, by way of a running server.\n\n"
-    "An SQLite database that a server has open can only be changed by that server.",
+    help="Create, list, revoke and rotate API keys, in a database or, with --server, through a running server.\n\n"
+    "Only the server that has an SQLite database open can change it.",
     no_args_is_help=True,
 )
 
@@ -54,13 +54,17 @@ def _span(word: str) -> timedelta:
 
 Database = Annotated[
     str,
-    typer.Option(envvar="JOBLEDGER_DATABASE", help="The database, when no --server is given.", rich_help_panel=PLACE),
+    typer.Option(
+        envvar="JOBLEDGER_DATABASE", help="The database to use without --server.", rich_help_panel=CONNECTION_PANEL
+    ),
 ]
-Server = Annotated[str, typer.Option(metavar="HOST:PORT", help="A running server to ask.", rich_help_panel=PLACE)]
-Form = Annotated[Output, typer.Option("--output", "-o", help="The form of the answer.")]
+Server = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="A running server to use.", rich_help_panel=CONNECTION_PANEL)
+]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="The output format.")]
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, as `list` shows it.")]
 Expires = Annotated[
-    timedelta | None, typer.Option(parser=_span, metavar="SPAN", help="When it ends by itself, such as 90d.")
+    timedelta | None, typer.Option(parser=_span, metavar="SPAN", help="How long the key is valid, such as 90d.")
 ]
 
 
@@ -78,28 +82,28 @@ def _place(
 ) -> None:
     logs.set_up("warning", "auto")
     refuse_unknown_names()
-    context.obj = DatabaseDesk(database)
+    context.obj = DatabaseKeyAdmin(database)
     if server:
         credentials = credentials_of(ca_file, cert_file, key_file, tls=tls)
-        context.obj = ServerDesk(Connection(server, api_key, credentials))
+        context.obj = ServerKeyAdmin(ServerConnection(server, api_key, credentials))
 
 
 @keys.command()
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Whose key it is, for people and the audit trail.")],
-    role: Annotated[list[RoleName], typer.Option(help="What it is for; may be repeated.")],
-    owner: Annotated[str, typer.Option(help="The tenant whose jobs it reaches.")] = DEFAULT_OWNER,
+    name: Annotated[str, typer.Argument(help="A name for people and the audit trail.")],
+    role: Annotated[list[RoleName], typer.Option(help="A role of the key; may be repeated.")],
+    owner: Annotated[str, typer.Option(help="The tenant whose jobs the key can access.")] = DEFAULT_OWNER,
     expires_in: Expires = None,
-    output: Form = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
-    """Make a key and print it, this one time.
+    """Create a key and print its token, this one time.
 
-    The first one: jobledger-server keys --database sqlite:///jobledger.db create operator --role admin
+    The first key: jobledger-server keys --database sqlite:///jobledger.db create operator --role admin
     """
     roles = [api.Role.Value(f"ROLE_{one.upper()}") for one in role]
     request = api.CreateApiKeyRequest(name=name, owner=owner, roles=roles, expire_time=_from_now(expires_in))
-    answer = _ask(context, "CreateApiKey", request)
+    answer = _call(context, "CreateApiKey", request)
     if output is Output.JSON:
         _print_json(answer)
     else:
@@ -109,16 +113,16 @@ def create(
 @keys.command("list")
 def list_keys(
     context: typer.Context,
-    owner: Annotated[str, typer.Option(help="Of this tenant alone.")] = "",
+    owner: Annotated[str, typer.Option(help="List only this tenant's keys.")] = "",
     *,
-    show_all: Annotated[bool, typer.Option("--all", help="Also those that were revoked or have expired.")] = False,
-    output: Form = Output.TEXT,
+    show_all: Annotated[bool, typer.Option("--all", help="Include keys that were revoked or have expired.")] = False,
+    output: OutputOption = Output.TEXT,
 ) -> None:
-    """List the keys, oldest first, without what they are proven with."""
+    """List the keys, oldest first, without their tokens."""
     request = api.ListApiKeysRequest(owner=owner, show_ended=show_all, page_size=500)
     listed = api.ListApiKeysResponse()
     while True:
-        page = _ask(context, "ListApiKeys", request)
+        page = _call(context, "ListApiKeys", request)
         listed.api_keys.extend(page.api_keys)
         if not page.next_page_token:
             break
@@ -130,9 +134,9 @@ def list_keys(
 
 
 @keys.command()
-def revoke(context: typer.Context, key_id: KeyId, output: Form = Output.TEXT) -> None:
-    """End a key for good; servers refuse it, and end its watches, within a second."""
-    answer = _ask(context, "RevokeApiKey", api.RevokeApiKeyRequest(key_id=key_id))
+def revoke(context: typer.Context, key_id: KeyId, output: OutputOption = Output.TEXT) -> None:
+    """Revoke a key; servers refuse it and end its watches within a second."""
+    answer = _call(context, "RevokeApiKey", api.RevokeApiKeyRequest(key_id=key_id))
     if output is Output.JSON:
         _print_json(answer)
     else:
@@ -145,16 +149,16 @@ def rotate(
     key_id: KeyId,
     grace: Annotated[
         timedelta | None,
-        typer.Option(parser=_span, metavar="SPAN", help="How much longer the old key works. [default: 24h]"),
+        typer.Option(parser=_span, metavar="SPAN", help="How long the old key stays valid. [default: 24h]"),
     ] = None,
     expires_in: Expires = None,
-    output: Form = Output.TEXT,
+    output: OutputOption = Output.TEXT,
 ) -> None:
-    """Make a key in place of another one, print it this one time, and let the old one expire."""
+    """Replace a key: create a new one, print its token this one time, and let the old one expire."""
     request = api.RotateApiKeyRequest(key_id=key_id, expire_time=_from_now(expires_in))
     if grace is not None:
         request.grace_period.FromTimedelta(grace)
-    answer = _ask(context, "RotateApiKey", request)
+    answer = _call(context, "RotateApiKey", request)
     if output is Output.JSON:
         _print_json(answer)
     else:
@@ -162,10 +166,10 @@ def rotate(
         typer.echo(f"{key_id}: works until {_time(answer.replaced, 'expire_time')}", err=True)
 
 
-def _ask(context: typer.Context, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
-    desk: Desk = context.obj
-    with told():
-        return desk.ask(method, request)
+def _call(context: typer.Context, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
+    backend: KeyAdminBackend = context.obj
+    with exit_on_error():
+        return backend.call(method, request)
 
 
 def _from_now(span: timedelta | None) -> Timestamp | None:

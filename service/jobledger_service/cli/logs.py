@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import structlog
 
-OWN: Final = "jobledger_service"
+OWN_LOGGER: Final = "jobledger_service"
 """The logger above all of ours."""
 
 
@@ -37,7 +37,7 @@ def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel("INFO" if level == "debug" else level.upper())
-    logging.getLogger(OWN).setLevel(level.upper())
+    logging.getLogger(OWN_LOGGER).setLevel(level.upper())
     logging.getLogger("alembic").setLevel("WARNING")
     structlog.configure(
         processors=[

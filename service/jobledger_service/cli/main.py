@@ -15,17 +15,17 @@ from pydantic import ValidationError
 
 from jobledger_service import VERSION
 from jobledger_service.core.store.backup import back_up, restore
-from jobledger_service.core.store.engines import must_exist, open_database
+from jobledger_service.core.store.engines import check_exists, open_database
 from jobledger_service.core.store.epochs import begin_epoch
 from jobledger_service.core.store.migrate import SchemaError, check, prepare, upgrade
 from jobledger_service.core.store.recount import Recount
 from jobledger_service.core.store.time_limits import UNLIMITED
-from jobledger_service.settings import Settings, WrongSettingError, seconds_of
+from jobledger_service.settings import InvalidSettingError, Settings, seconds_of
 
 from . import logs
-from .configuration import Form, masked, render
-from .connection import ApiKey, CaFile, CertFile, Connection, File, KeyFile, Tls, credentials_of
-from .exits import CONFIGURATION, exit_status, logged, refuse_unknown_names, say, told
+from .configuration import ConfigFormat, masked, render
+from .connection import ApiKey, CaFile, CertFile, KeyFile, OptionalPath, ServerConnection, Tls, credentials_of
+from .exits import CONFIGURATION, exit_on_error, exit_status, log_and_exit, print_error, refuse_unknown_names
 from .health_report import HEALTHY, as_json, as_text
 from .keys import keys
 from .options import flag, option, source_of, takes_settings
@@ -54,7 +54,7 @@ def _seconds(word: str | float) -> float:
         raise typer.BadParameter(str(error)) from None
 
 
-class Report(StrEnum):
+class HealthFormat(StrEnum):
     """How the health is printed."""
 
     TEXT = "text"
@@ -67,7 +67,9 @@ def _show_version(asked: bool | None) -> None:  # noqa: FBT001  typer calls it s
         raise typer.Exit
 
 
-Version = Annotated[bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")]
+Version = Annotated[
+    bool | None, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+]
 
 
 @cli.callback()
@@ -80,11 +82,11 @@ def _root(version: Version = None) -> None:
 def serve_command(given: dict[str, Any]) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain.
 
-    Begin with: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
+    Example: jobledger-server serve --database sqlite:///jobledger.db --listen 127.0.0.1:7070
     """
     settings = _settings(given)
     logs.set_up(settings.log_level, settings.log_format)
-    with told():
+    with exit_on_error():
         check_settings(settings)
         if settings.tracing and settings.processes == 1:
             _export_traces()
@@ -93,7 +95,7 @@ def serve_command(given: dict[str, Any]) -> None:
         if settings.processes == 1:
             check_ports_are_free(settings)
         serving = supervise(settings, _ready) if settings.processes > 1 else serve(settings, _ready)
-        with logged():
+        with log_and_exit():
             status = uvloop.run(serving)
         raise typer.Exit(status)
 
@@ -103,14 +105,14 @@ def serve_command(given: dict[str, Any]) -> None:
 def config_command(
     context: typer.Context,
     given: dict[str, Any],
-    output: Annotated[Form, typer.Option("--output", "-o", help="How to print them.")] = Form.TABLE,
+    output: Annotated[ConfigFormat, typer.Option("--output", "-o", help="How to print them.")] = ConfigFormat.TABLE,
 ) -> None:
-    """Print the settings that `serve` would have with the same flags and environment, and where each comes from.
+    """Print the settings that `serve` would use with the same flags and environment, and the source of each.
 
-    Passwords are masked. Begin with: jobledger-server config --output env
+    Passwords are masked. Example: jobledger-server config --output env
     """
     settings = _settings(given)
-    with told():
+    with exit_on_error():
         check_settings(settings)
     sources = {name: source_of(context, name) for name in type(settings).model_fields}
     typer.echo(render(settings, sources, output))
@@ -120,21 +122,21 @@ def config_command(
 def migrate(
     database: Annotated[str | None, option("database")] = None,
     *,
-    check_only: Annotated[bool, typer.Option("--check", help="Only say whether the schema fits.")] = False,
+    check_only: Annotated[bool, typer.Option("--check", help="Only check whether the schema is current.")] = False,
 ) -> None:
-    """Bring the database's schema to this version; with --check, exit with 1 if it is not.
+    """Upgrade the database's schema to this version; with --check, exit with 1 if it is not current.
 
-    A server does this by itself on SQLite. On PostgreSQL, run it before the servers of a new version start.
+    On SQLite a server does this when it starts. On PostgreSQL, run it before you start servers of a new version.
     """
     given: dict[str, Any] = {"database": database} if database else {}
     settings = _settings(given)
-    with told(), closing(open_database(settings.database, UNLIMITED)) as opened:
+    with exit_on_error(), closing(open_database(settings.database, UNLIMITED)) as opened:
         try:
             done = check(opened) if check_only else upgrade(opened)
         except SchemaError as error:
-            say(str(error))
+            print_error(str(error))
             raise typer.Exit(1) from None
-    typer.echo("the schema was brought to this version" if done else "the schema is of this version")
+    typer.echo("the schema was upgraded to this version" if done else "the schema is up to date")
 
 
 @cli.command("backup")
@@ -142,49 +144,49 @@ def backup_command(
     file: Annotated[Path, typer.Argument(help="Where to write the copy; it must not exist yet.")],
     database: Annotated[str | None, option("database")] = None,
 ) -> None:
-    """Copy an SQLite database to a file, also while a server writes to it.
+    """Back up an SQLite database to a file; a server may be writing to it.
 
-    The copy is the state of one moment, is checked, and appears under its name only when it is whole.
-    Begin with: jobledger-server backup jobledger-backup.db
+    The backup is a consistent snapshot. It is verified, and appears under its name only when it is complete.
+    Example: jobledger-server backup jobledger-backup.db
     """
     settings = _settings({"database": database} if database else {})
-    with told():
+    with exit_on_error():
         position = back_up(settings.database, file, _Progress())
     typer.echo(f"{file} holds the ledger up to position {position}")
 
 
 @cli.command("recount")
 def recount_command(database: Annotated[str | None, option("database")] = None) -> None:
-    """Make counts of jobs, words for searches and what limits count right again, from the jobs.
+    """Rebuild the counts of jobs, the words of searches and the counts of limits from the jobs.
 
     It prints a line for each derived table, also for those that cannot be derived again.
 
-    On PostgreSQL servers may run and write meanwhile; on SQLite stop the server first.
+    On PostgreSQL servers may keep running; on SQLite stop the server first.
     """
     settings = _settings({"database": database} if database else {})
-    with told():
-        must_exist(settings.database)
+    with exit_on_error():
+        check_exists(settings.database)
         with closing(open_database(settings.database, UNLIMITED)) as opened:
             prepare(opened)
             done = Recount(opened, partial(typer.echo, err=True)).run()
     for line in done.lines():
         typer.echo(line)
     if done.unreadable:
-        say(f"{done.unreadable:,} jobs cannot be read: the log names them; their words stayed as they were")
+        print_error(f"{done.unreadable:,} jobs cannot be read: the log names them; their words were left unchanged")
 
 
 @cli.command("restore")
 def restore_command(
-    file: Annotated[Path, typer.Argument(help="The back-up, which stays as it is.")],
+    file: Annotated[Path, typer.Argument(help="The backup; it is not modified.")],
     database: Annotated[str | None, option("database")] = None,
 ) -> None:
-    """Make an SQLite database of a back-up, where there is none, and begin a new epoch.
+    """Restore an SQLite database from a backup, where none exists, and begin a new epoch.
 
-    Cursors, page tokens and lease tokens from before the restore are refused from then on, whatever is written next.
-    Begin with: jobledger-server restore jobledger-backup.db --database sqlite:///jobledger.db
+    Cursors, page tokens and lease tokens from before the restore are refused from then on.
+    Example: jobledger-server restore jobledger-backup.db --database sqlite:///jobledger.db
     """
     settings = _settings({"database": database} if database else {})
-    with told():
+    with exit_on_error():
         position = restore(file, settings.database, _Progress())
     typer.echo(f"{settings.database} holds the ledger up to position {position}, in a new epoch")
 
@@ -193,11 +195,11 @@ def restore_command(
 def new_epoch_command(database: Annotated[str | None, option("database")] = None) -> None:
     """Begin a new epoch in a database that was restored by other means, such as pg_restore; no server may run on it.
 
-    Cursors, page tokens and lease tokens from before are refused from then on, whatever is written next.
+    Cursors, page tokens and lease tokens from before are refused from then on.
     """
     settings = _settings({"database": database} if database else {})
-    with told():
-        must_exist(settings.database)
+    with exit_on_error():
+        check_exists(settings.database)
         with closing(open_database(settings.database, UNLIMITED)) as opened:
             prepare(opened)
             position = begin_epoch(opened)
@@ -223,7 +225,7 @@ def health_command(
         str | None, typer.Option(metavar="HOST:PORT", help="The server. [default: where `serve` would listen]")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(parser=_seconds, metavar="SPAN", help="Until the server counts as unreachable.")
+        float, typer.Option(parser=_seconds, metavar="SPAN", help="How long to wait for an answer.")
     ] = 5.0,
     api_key: ApiKey = "",
     *,
@@ -231,32 +233,36 @@ def health_command(
     ca_file: CaFile = None,
     cert_file: CertFile = None,
     key_file: KeyFile = None,
-    output: Annotated[Report, typer.Option("--output", "-o", help="How to print it.")] = Report.TEXT,
+    output: Annotated[HealthFormat, typer.Option("--output", "-o", help="How to print it.")] = HealthFormat.TEXT,
 ) -> None:
-    """Ask a running server how it fares; exit with 0 when healthy, 1 when not, and 69 when there is no answer.
+    """Show a running server's health; exit with 0 when healthy, 1 when not, and 69 when it does not answer.
 
-    A server with keys tells an admin alone; exit with 77 for others. Without --target it asks the server that has the
+    A server with API keys answers admins only; exit with 77 for others. Without --target it asks the server with the
     same settings, over TLS when it has a certificate, which is then trusted by itself.
     """
-    with told():
+    with exit_on_error():
         if target:
-            connection = Connection(target, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
+            connection = ServerConnection(target, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
         else:
             connection = _own_server(_settings({}), api_key, (ca_file, cert_file, key_file), tls=tls)
-        health = connection.ask(AdminServiceStub, "GetSystemHealth", GetSystemHealthRequest(), timeout).health
-    typer.echo(as_json(health) if output is Report.JSON else as_text(health))
+        health = connection.call(AdminServiceStub, "GetSystemHealth", GetSystemHealthRequest(), timeout).health
+    typer.echo(as_json(health) if output is HealthFormat.JSON else as_text(health))
     raise typer.Exit(int(health.status != HEALTHY))
 
 
-def _own_server(settings: Settings, api_key: str, files: tuple[File, File, File], *, tls: bool) -> Connection:
+def _own_server(
+    settings: Settings, api_key: str, files: tuple[OptionalPath, OptionalPath, OptionalPath], *, tls: bool
+) -> ServerConnection:
     """Return where `serve` would listen, over TLS when it would speak that: then its own certificate is trusted."""
     ca_file, cert_file, key_file = files
     where, name = _reachable(settings.listen), ""
     if settings.tls_cert and settings.tls_key and not ca_file:
         ca_file, name = settings.tls_cert, name_in(settings.tls_cert, settings.tls_key)
     if settings.tls_client_ca and not cert_file:
-        raise WrongSettingError("--tls-client-ca: the server asks for a certificate: give --cert-file and --key-file")
-    return Connection(where, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls), name)
+        raise InvalidSettingError(
+            "--tls-client-ca: the server requires a client certificate: set --cert-file and --key-file"
+        )
+    return ServerConnection(where, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls), name)
 
 
 def _reachable(listen: str) -> str:
@@ -274,7 +280,7 @@ def _settings(given: dict[str, Any]) -> Settings:
         for problem in error.errors():
             name = str(problem["loc"][0])
             value, rule = repr(masked(name, problem["input"])), problem["msg"].removeprefix("Value error, ")
-            say(f"{flag(name)}: {rule}" if value in rule else f"{flag(name)}: {value}: {rule}")
+            print_error(f"{flag(name)}: {rule}" if value in rule else f"{flag(name)}: {value}: {rule}")
         raise typer.Exit(CONFIGURATION) from None
 
 
@@ -282,7 +288,9 @@ def _export_traces() -> None:
     try:
         from jobledger_service.transport.tracing import export  # noqa: PLC0415  an extra
     except ImportError as error:
-        raise WrongSettingError(f"--tracing needs the extra: pip install 'jobledger-service[otel]' ({error})") from None
+        raise InvalidSettingError(
+            f"--tracing needs the extra: pip install 'jobledger-service[otel]' ({error})"
+        ) from None
     export()
 
 

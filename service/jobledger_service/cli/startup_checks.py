@@ -7,24 +7,24 @@ from typing import Any, Final
 
 from jobledger_service.features.artifacts.feature import roots_of
 from jobledger_service.features.webhooks.sealing import cipher_of
-from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.settings import InvalidSettingError, Settings
 
 LAST_PORT: Final = 65_535
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise WrongSettingError for settings that do not go together, and for an address that lets strangers in."""
+    """Raise InvalidSettingError for settings that do not go together, and for an address that lets strangers in."""
     host, _ = _host_and_port("--listen", settings.listen)
     _check_metrics(settings)
     _check_admin(settings)
     if settings.processes > 1 and settings.database.startswith("sqlite"):
-        raise WrongSettingError(
+        raise InvalidSettingError(
             f"--processes: {settings.processes} processes need PostgreSQL; an SQLite database has one server"
         )
     if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise WrongSettingError("--tls-cert and --tls-key go together: give both, or neither")
+        raise InvalidSettingError("--tls-cert and --tls-key must be given together")
     if settings.tls_client_ca and not settings.tls_cert:
-        raise WrongSettingError("--tls-client-ca needs --tls-cert and --tls-key: only TLS knows of certificates")
+        raise InvalidSettingError("--tls-client-ca requires --tls-cert and --tls-key")
     roots_of(settings)
     cipher_of(settings)
     if not settings.insecure and not _is_loopback(host):
@@ -33,21 +33,21 @@ def check_settings(settings: Settings) -> None:
 
 def _check_open_to_others(settings: Settings, address: str) -> None:
     if settings.auth == "none":
-        raise WrongSettingError(
-            f"{address} lets other hosts in, and there are no keys: listen on 127.0.0.1, start with --auth keys"
-            " and TLS, or say --insecure if your network keeps strangers out"
+        raise InvalidSettingError(
+            f"{address} is open to other hosts without authentication: listen on 127.0.0.1, use --auth keys"
+            " and TLS, or use --insecure on a trusted network"
         )
     if settings.tls_cert is None:
-        raise WrongSettingError(
-            f"{address} lets other hosts in, and without TLS everybody on the way reads their keys:"
-            " give --tls-cert and --tls-key, or say --insecure if TLS ends before this server"
+        raise InvalidSettingError(
+            f"{address} is open to other hosts, and without TLS their API keys are sent unencrypted:"
+            " set --tls-cert and --tls-key, or use --insecure if a proxy terminates TLS"
         )
 
 
 def _host_and_port(flag: str, address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > LAST_PORT:
-        raise WrongSettingError(f"{flag}: {address!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
+        raise InvalidSettingError(f"{flag}: {address!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
     return host.strip("[]"), int(port)
 
 
@@ -57,18 +57,16 @@ def _check_metrics(settings: Settings) -> None:
     host, port = _host_and_port("--metrics-listen", settings.metrics_listen)
     _check_ports_of_all("--metrics-listen", port, settings.processes)
     if not (settings.insecure or settings.metrics_insecure or _is_loopback(host)):
-        raise WrongSettingError(
+        raise InvalidSettingError(
             f"--metrics-listen: {settings.metrics_listen} lets other hosts read the metrics:"
-            " listen on 127.0.0.1, or say --metrics-insecure if your network keeps strangers out"
+            " listen on 127.0.0.1, or use --metrics-insecure on a trusted network"
         )
 
 
 def _check_admin(settings: Settings) -> None:
     if settings.admin_listen is None:
         if settings.reflection == "admin":
-            raise WrongSettingError(
-                "--reflection: there is no admin listener to move it to: give --admin-listen too, or say off"
-            )
+            raise InvalidSettingError("--reflection: admin requires --admin-listen: set it, or use off")
         return
     host, port = _host_and_port("--admin-listen", settings.admin_listen)
     _check_ports_of_all("--admin-listen", port, settings.processes)
@@ -78,11 +76,13 @@ def _check_admin(settings: Settings) -> None:
 
 def _check_ports_of_all(flag: str, port: int, processes: int) -> None:
     if port + processes - 1 > LAST_PORT:
-        raise WrongSettingError(f"{flag}: {processes} processes take as many ports: {port} is too close to {LAST_PORT}")
+        raise InvalidSettingError(
+            f"{flag}: {processes} processes take as many ports: {port} is too close to {LAST_PORT}"
+        )
 
 
 def check_ports_are_free(settings: Settings) -> None:
-    """Raise WrongSettingError for an address that cannot be listened on, before anything is made or opened."""
+    """Raise InvalidSettingError for an address that cannot be listened on, before anything is made or opened."""
     for name in ("listen", "admin_listen", "metrics_listen"):
         address = getattr(settings, name)
         if address is not None:
@@ -95,12 +95,12 @@ def _check_free(flag: str, address: str, *, shared: bool) -> None:
     try:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
-        raise WrongSettingError(f"{flag}: cannot listen on {address}: {error.strerror}") from error
+        raise InvalidSettingError(f"{flag}: cannot listen on {address}: {error.strerror}") from error
     errors = [failed for place in places if (failed := _bind_error(place, shared=shared)) is not None]
     taken = any(failed.errno == errno.EADDRINUSE for failed in errors)
     if taken or len(errors) == len(places):
         why = "another process listens there" if taken else errors[0].strerror
-        raise WrongSettingError(f"{flag}: cannot listen on {address}: {why}") from errors[0]
+        raise InvalidSettingError(f"{flag}: cannot listen on {address}: {why}") from errors[0]
 
 
 def _bind_error(place: tuple[Any, ...], *, shared: bool) -> OSError | None:

@@ -16,7 +16,7 @@ from jobledger_service.transport.server import CannotListenError
 
 log = structlog.get_logger(__name__)
 
-AGAIN_AFTER = 1.0
+RESTART_SECONDS = 1.0
 """Seconds before a process that died is started again."""
 
 
@@ -71,8 +71,8 @@ class Supervisor:
                 self._worst = max(self._worst, abs(status))
                 self.stop()
             else:
-                log.error("a process has died: it is started again", process=number, status=status)
-                await asyncio.sleep(AGAIN_AFTER)
+                log.error("a process died and is restarted", process=number, status=status)
+                await asyncio.sleep(RESTART_SECONDS)
 
     async def _follow(self, number: int, process: asyncio.subprocess.Process) -> int:
         assert process.stdout is not None  # noqa: S101  it was asked for above

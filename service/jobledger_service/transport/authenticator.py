@@ -1,4 +1,4 @@
-"""Lets callers in: says who they are, and turns away those that may not make a call."""
+"""Authenticates callers, and refuses calls that they may not make."""
 
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -6,11 +6,11 @@ from jobledger_service.core.model.access_errors import ApiKeyMissing, RoleMissin
 from jobledger_service.core.model.limit_errors import MessageTooLarge
 
 from .call import Context
-from .identity import ANYBODY, NOBODY, Caller
+from .identity import DEFAULT_CALLER, PUBLIC_CALLER, Caller
 from .methods import Method
 
 if TYPE_CHECKING:
-    from .rate_limiter import Rates
+    from .rate_limiter import RateLimiter
 
 AUTHORIZATION: Final = "authorization"
 
@@ -22,38 +22,38 @@ class Keys(Protocol):
         """Return who calls with a token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
 
 
-class Door:
-    """Where every call comes in; without a key ring everybody is let in as ANYBODY, without rates as often as wanted.
+class Authenticator:
+    """Authenticates and authorizes calls; without a key ring every caller is DEFAULT_CALLER.
 
     `message_limit` is in bytes.
     """
 
-    def __init__(self, keyring: Keys | None, rates: "Rates | None", message_limit: int) -> None:
+    def __init__(self, keyring: Keys | None, rate_limiter: "RateLimiter | None", message_limit: int) -> None:
         self._keyring = keyring
-        self._rates = rates
+        self._rate_limiter = rate_limiter
         self._message_limit = message_limit
 
-    async def identify(self, context: Context, method: Method) -> Caller:
-        """Return who calls, NOBODY where no key is needed.
+    async def authenticate(self, context: Context, method: Method) -> Caller:
+        """Return who calls, PUBLIC_CALLER where no key is needed.
 
         Raises ApiKeyMissing, ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable.
         """
         if method.role is None:
-            return NOBODY
+            return PUBLIC_CALLER
         if self._keyring is None:
-            return ANYBODY
+            return DEFAULT_CALLER
         return await self._keyring.caller(token_in(_authorization(context)))
 
     async def admit(self, caller: Caller, method: Method) -> None:
-        """Let in a call; raises RoleMissing, RateLimited."""
+        """Check the caller's role and rate; raises RoleMissing, RateLimited."""
         if method.role is not None:
             if not caller.may(method.role):
                 raise RoleMissing(method.name, method.role)
-            if self._rates is not None:
-                await self._rates.take(caller, method.kind)
+            if self._rate_limiter is not None:
+                await self._rate_limiter.acquire(caller, method.kind)
 
     def check_size(self, caller: Caller, size: int) -> None:
-        """Let in a request of so many bytes; raises MessageTooLarge."""
+        """Check the size of a request; raises MessageTooLarge."""
         if size > self._message_limit:
             raise MessageTooLarge(caller.key_id, size, self._message_limit)
 

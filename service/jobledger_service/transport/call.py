@@ -17,7 +17,7 @@ from . import trace_context as traces
 from .methods import Method
 from .observers import MethodObserver
 from .trace_context import Span, Tracer
-from .usage import Tally
+from .usage import UsageCounts
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -31,17 +31,17 @@ else:
 log = structlog.get_logger(__name__)
 
 REQUEST_ID: Final = "x-request-id"
-LEFT: Final = "CANCELLED"
+CALLER_LEFT: Final = "CANCELLED"
 """The code of a call whose caller went away."""
-LONGEST: Final = 128
+MAX_ID_LENGTH: Final = 128
 """Characters of a job_id in the log, for there is no job with a longer one, and of the id that a caller gave a call."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class MethodHandler:
     """A method as it is served: what it asks of callers, who hears of its calls, whether it asks for the trace."""
 
-    asked: Method
+    method: Method
     observer: MethodObserver
     keeps_trace: bool = False
 
@@ -51,13 +51,13 @@ class AccessLog:
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
-        self._tells_all = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
+        self._is_debug = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
 
     def level(self) -> int | None:
         """Return the level at which to log this call, None for not at all."""
         if self._rate and random.random() < self._rate:  # noqa: S311  a sample, not a secret
             return logging.INFO
-        return logging.DEBUG if self._tells_all else None
+        return logging.DEBUG if self._is_debug else None
 
 
 class Call:
@@ -75,20 +75,20 @@ class Call:
         "caller",
         "code",
         "context",
+        "handler",
         "job_id",
-        "method",
         "reply",
-        "tally",
+        "usage",
     )
 
-    def __init__(self, method: Served, context: Context, access: AccessLog, tracer: Tracer | None) -> None:
-        self.method = method
+    def __init__(self, handler: MethodHandler, context: Context, access: AccessLog, tracer: Tracer | None) -> None:
+        self.handler = handler
         self.context = context
         self.job_id = ""
         self.reply: Any = None
         self.caller: Caller | None = None
-        self.code = LEFT
-        self.tally = Tally()
+        self.code = CALLER_LEFT
+        self.usage = UsageCounts()
         self._access = access
         self._tracer = tracer
         self._open: AbstractContextManager[Span] | None = None
@@ -96,27 +96,27 @@ class Call:
         self._began = 0.0
 
     def __enter__(self) -> Self:
-        self.method.observer.began()
+        self.handler.observer.began()
         self._began = time.perf_counter()
         if self._tracer is not None:
-            self._open = self._tracer.span(self.method.asked.service, self.method.asked.name, self._metadata())
+            self._open = self._tracer.span(self.handler.method.service, self.handler.method.name, self._metadata())
             self._span = self._open.__enter__()
-        if self.method.keeps_trace:
+        if self.handler.keeps_trace:
             traces.current.set(self._span.traceparent if self._span else traces.traceparent_of(self._metadata()))
         return self
 
     def __exit__(self, *_: object) -> None:
         seconds = time.perf_counter() - self._began
-        self.tally.calls += 1
-        self.tally.micros += round(seconds * SECOND)
+        self.usage.calls += 1
+        self.usage.micros += round(seconds * SECOND)
         if self._open is not None and self._span is not None:
             self._span.end(self.code)
             self._open.__exit__(None, None, None)
-        self.method.observer.ended(self.code, seconds)
-        if self.code in ("OK", LEFT) and (level := self._access.level()) is not None:
-            log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.told())
+        self.handler.observer.ended(self.code, seconds)
+        if self.code in ("OK", CALLER_LEFT) and (level := self._access.level()) is not None:
+            log.log(level, "served", code=self.code, seconds=round(seconds, 6), **self.log_fields())
 
-    def let_go(self, error: Exception) -> None:
+    def drop_references(self, error: Exception) -> None:
         """Drop the reply, and the frames that the error holds.
 
         gRPC keeps the exception that ends a call in a cycle with the call; until the collector comes by, which is
@@ -126,10 +126,10 @@ class Call:
         error.__cause__ = error.__context__ = None
         error.with_traceback(None)
 
-    def told(self) -> dict[str, object]:
+    def log_fields(self) -> dict[str, object]:
         """Return what each line about this call says."""
         return {
-            "method": self.method.asked.name,
+            "method": self.handler.method.name,
             "job_id": self._named() or None,
             "request_id": self.request_id(),
             "key_id": (self.caller and self.caller.key_id) or None,
@@ -137,7 +137,7 @@ class Call:
 
     def asks_for(self, request: object) -> None:
         """Note the job that a request names, if it names one; of the request itself nothing is kept."""
-        self.job_id = getattr(request, "job_id", "")[:LONGEST]
+        self.job_id = getattr(request, "job_id", "")[:MAX_ID_LENGTH]
 
     def _named(self) -> str:
         """Return the job that was named, or the one that was made."""
@@ -149,4 +149,4 @@ class Call:
     def request_id(self) -> str:
         """Return the id that the caller gave the call, or a new one."""
         given = {key: value for key, value in self._metadata() if key == REQUEST_ID}
-        return str(given.get(REQUEST_ID, ""))[:LONGEST] or uuid.uuid4().hex
+        return str(given.get(REQUEST_ID, ""))[:MAX_ID_LENGTH] or uuid.uuid4().hex

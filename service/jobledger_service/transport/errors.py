@@ -11,7 +11,7 @@ from jobledger.v1.error_reason_pb2 import ErrorReason
 
 DOMAIN: Final = "jobledger"
 
-MOST_TOLD: Final = 8
+MAX_VIOLATIONS: Final = 8
 """As many broken rules are told at once."""
 
 
@@ -23,7 +23,7 @@ def reason_name(reason: Any) -> str:  # noqa: ANN401  an enum value
 def internal_status(request_id: str) -> grpc.Status:
     """Return the status of a defect: nothing leaks; the log has the detail under the request id."""
     reason = ErrorReason.ERROR_REASON_INTERNAL
-    message = f"the service failed at this; its log has the detail under the request id {request_id}"
+    message = f"internal error; the service's log has the details under the request id {request_id}"
     return make_status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])
 
 
@@ -32,13 +32,14 @@ def bad_request(violations: tuple[tuple[str, str], ...]) -> error_details_pb2.Ba
     violation = error_details_pb2.BadRequest.FieldViolation
     return error_details_pb2.BadRequest(
         field_violations=[
-            violation(field=_cut(field, 150), description=_cut(rule, 300)) for field, rule in violations[:MOST_TOLD]
+            violation(field=_cut(field, 150), description=_cut(rule, 300))
+            for field, rule in violations[:MAX_VIOLATIONS]
         ]
     )
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def make_status(code: Any, message: str, reason: Any, metadata: dict[str, str], details: list[Message]) -> grpc.Status:  # noqa: ANN401  enum values

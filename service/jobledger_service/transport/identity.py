@@ -1,9 +1,9 @@
-"""Who calls, when nobody has to say so."""
+"""The callers of calls without an API key."""
 
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 DEFAULT_OWNER: Final = "default"
 
@@ -19,7 +19,7 @@ class Role(StrEnum):
     """May call everything."""
 
 
-class Caller(Struct, frozen=True):
+class Caller(MsgStruct, frozen=True):
     """Who calls: the tenant, the name for the audit trail, and the key; no key on a server without keys."""
 
     owner: str
@@ -32,7 +32,7 @@ class Caller(Struct, frozen=True):
         return role in self.roles or Role.ADMIN in self.roles
 
 
-ANYBODY: Final = Caller(owner=DEFAULT_OWNER, name="caller", roles=frozenset({Role.ADMIN}))
+DEFAULT_CALLER: Final = Caller(owner=DEFAULT_OWNER, name="caller", roles=frozenset({Role.ADMIN}))
 """Every caller of a server without keys."""
-NOBODY: Final = Caller(owner="", name="")
+PUBLIC_CALLER: Final = Caller(owner="", name="")
 """Every caller of a method that needs no key: it may do nothing else."""

@@ -7,7 +7,7 @@ from typing import Any, Final, Self, TypeVar
 
 import grpc
 
-from jobledger_service.core.ledger.incoming import DeadlinePassedError, Incoming, incoming
+from jobledger_service.core.ledger.current_call import CurrentCall, DeadlinePassedError, current_call
 from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.limit_errors import QueueFull
@@ -16,11 +16,11 @@ from jobledger_service.core.model.limits import SECOND
 from .call import Context
 from .large_requests import LargeRequests
 from .methods import Kind, Method
-from .receiving import Receiving
+from .receiving import RequestReceiver
 
 T = TypeVar("T")
 
-RESERVE: Final = 4
+RESERVE_DIVISOR: Final = 4
 """What is kept for reports on held leases: a quarter of the bytes, and a quarter more calls."""
 HARD: Final = 2
 """Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
@@ -34,9 +34,9 @@ and, for a moment, as the database's own copy; and 12,000 rows without any input
 """
 COPIES: Final = 2
 """How often one request of a stream is in memory: as its message, and as what is made of that."""
-UNREAD: Final = 65_536
+UNREAD_BYTES: Final = 65_536
 """Bytes that a sender may have sent of a request that is not being received yet."""
-RETURN_AFTER: Final = SECOND
+RETRY_AFTER: Final = SECOND
 
 
 class InFlight:
@@ -47,12 +47,12 @@ class InFlight:
     """
 
     def __init__(self, max_calls: int, max_bytes: int, message_limit: int, check_writer: Callable[[str], None]) -> None:
-        self._reads = Shares(max_calls, max_calls // RESERVE)
-        self._writes = Shares(max_calls, max_calls // RESERVE)
+        self._reads = Shares(max_calls, max_calls // RESERVE_DIVISOR)
+        self._writes = Shares(max_calls, max_calls // RESERVE_DIVISOR)
         waiting = max_bytes - max_bytes // RECEIVED - max_bytes // WRITTEN
-        self.bytes = Shares(waiting - waiting // RESERVE, waiting // RESERVE)
+        self.bytes = Shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
         self._check_writer = check_writer
-        self.receiving = Receiving(max(max_bytes // (RECEIVED * HARD * message_limit), 2))
+        self.receiving = RequestReceiver(max(max_bytes // (RECEIVED * HARD * message_limit), 2))
         self.large_requests = LargeRequests()
 
     @property
@@ -65,19 +65,19 @@ class InFlight:
         """How many bytes are counted for the requests of all calls."""
         return self.bytes.total
 
-    def begin(self, owner: str, method: Method) -> "Flight":
+    def begin(self, owner: str, method: Method) -> "CallInFlight":
         """Return a call's place; raises QueueFull when there is none, before anything of its request is read."""
         if method.kind is Kind.WRITE and not method.reserved:
             self._check_writer(owner)
         calls = None if method.waits else self._reads if method.kind is Kind.READ else self._writes
         if calls is not None:
             if not calls.admits(owner, 1, reserved=method.reserved):
-                raise QueueFull("calls", RETURN_AFTER)
+                raise QueueFull("calls", RETRY_AFTER)
             calls.add(owner, 1)
-        return Flight(self, calls, owner, reserved=method.reserved)
+        return CallInFlight(self, calls, owner, reserved=method.reserved)
 
 
-class Flight:
+class CallInFlight:
     """One call in flight; the end of the block gives its place free, and the bytes of its request."""
 
     __slots__ = ("_calls", "_held", "_in_flight", "_owner", "_reserved")
@@ -105,11 +105,11 @@ class Flight:
         for the answer any more; and what `check` and `read` raise.
         """
         receiving = self._in_flight.receiving
-        unread = 0 if receiving.has_place(self._owner) else UNREAD
-        self._hold(unread)
+        unread = 0 if receiving.has_slot(self._owner) else UNREAD_BYTES
+        self._reserve(unread)
 
         async def arrived(raw: Any) -> T:  # noqa: ANN401  bytes, or gRPC's EOF
-            self._give(unread)
+            self._release(unread)
             if raw is grpc.aio.EOF:
                 raise InvalidField(("request", "is missing"))
             check(len(raw))
@@ -125,23 +125,23 @@ class Flight:
             sizes.append(COPIES * len(raw))
             self._accept(raw, sizes[-1], context)
             yield raw
-            self._give(sizes.popleft())
+            self._release(sizes.popleft())
 
     def _accept(self, raw: bytes, size: int, context: Context) -> None:
         left = context.time_remaining()
         if left is not None and left <= 0:
             raise DeadlinePassedError
-        self._hold(size)
-        incoming.set(
-            Incoming(self._owner, len(raw), None if left is None else asyncio.get_running_loop().time() + left)
+        self._reserve(size)
+        current_call.set(
+            CurrentCall(self._owner, len(raw), None if left is None else asyncio.get_running_loop().time() + left)
         )
 
-    def _hold(self, amount: int) -> None:
+    def _reserve(self, amount: int) -> None:
         if not self._in_flight.bytes.admits(self._owner, amount, reserved=self._reserved):
-            raise QueueFull("bytes", RETURN_AFTER)
+            raise QueueFull("bytes", RETRY_AFTER)
         self._in_flight.bytes.add(self._owner, amount)
         self._held += amount
 
-    def _give(self, amount: int) -> None:
+    def _release(self, amount: int) -> None:
         self._held -= amount
         self._in_flight.bytes.remove(self._owner, amount)

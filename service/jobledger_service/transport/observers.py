@@ -4,7 +4,7 @@ from typing import Protocol
 
 
 class MethodObserver(Protocol):
-    """Hears of the calls of one method, on the event loop; it must be quick and never raise."""
+    """Observes the calls of one method, on the event loop; it must be quick and never raise."""
 
     def began(self) -> None:
         """Note that a call came in."""
@@ -17,17 +17,17 @@ class MethodObserver(Protocol):
 
 
 class CallsObserver(Protocol):
-    """Knows who hears of each method."""
+    """Returns the observer of each method."""
 
     def method(self, name: str, *, streams: bool) -> MethodObserver:
         """Return who hears of a method, `package.Service/Method`; `streams` when it answers with a stream."""
 
 
-class Unobserved:
-    """Nobody listens."""
+class NullObserver:
+    """Observes nothing."""
 
     def method(self, name: str, *, streams: bool) -> MethodObserver:  # noqa: ARG002  the form
-        """Return one who hears and does nothing."""
+        """Return an observer that does nothing."""
         return self
 
     def began(self) -> None:

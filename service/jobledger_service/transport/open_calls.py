@@ -33,7 +33,7 @@ class OpenCalls:
 
     @contextmanager
     def watch(self, caller: Caller) -> Iterator[None]:
-        """Hold a watch; raises TooManyWatches, and what `sweep` ends it with."""
+        """Hold a watch; raises TooManyWatches, and what `cancel_refused` ends it with."""
         of_key, of_owner = self._watches_of_key, self._watches_of_owner
         if of_key[caller.key_id] >= self._per_key:
             if not caller.key_id:
@@ -52,7 +52,7 @@ class OpenCalls:
 
     @contextmanager
     def hold(self, caller: Caller) -> Iterator[None]:
-        """Note the task's call as open during the block; raises what `sweep` ends it with."""
+        """Note the task's call as open during the block; raises what `cancel_refused` ends it with."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one
         call = _OpenCall(task)
@@ -72,7 +72,7 @@ class OpenCalls:
         if not calls:
             del self._of_key[key_id]
 
-    def sweep(self, check: Callable[[str], None]) -> None:
+    def cancel_refused(self, check: Callable[[str], None]) -> None:
         """End the calls of each key that `check` refuses."""
         for key_id, calls in self._of_key.items():
             try:

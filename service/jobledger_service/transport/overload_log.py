@@ -9,7 +9,7 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-EVERY: Final = 1.0
+LOG_INTERVAL_SECONDS: Final = 1.0
 """Seconds that one line tells of."""
 
 
@@ -23,10 +23,10 @@ class OverloadLog:
         self._refused = refused
         self._counts: Counter[tuple[str, str]] = Counter()
 
-    def note(self, owner: str, bound: str) -> None:
-        """Count a refusal, which is logged within EVERY seconds."""
+    def record(self, owner: str, bound: str) -> None:
+        """Count a refusal, which is logged within LOG_INTERVAL_SECONDS seconds."""
         if not self._counts:
-            asyncio.get_running_loop().call_later(EVERY, self._write)
+            asyncio.get_running_loop().call_later(LOG_INTERVAL_SECONDS, self._write)
         self._counts[owner, bound] += 1
         self._refused(bound)
 

@@ -9,38 +9,38 @@ from .call import Context
 
 T = TypeVar("T")
 
-SECONDS: Final = 30.0
+RECEIVE_TIMEOUT_SECONDS: Final = 30.0
 """A request that has not arrived by then is given up when others wait for its place."""
 CHECK_SECONDS: Final = 1.0
-OTHERS: Final = 4
-"""The part of all places, 1 / OTHERS, that one owner leaves to others."""
+OTHERS_SHARE_DIVISOR: Final = 4
+"""The part of all places, 1 / OTHERS_SHARE_DIVISOR, that one owner leaves to others."""
 
 
 class RequestMissingError(Exception):
     """The request did not arrive in time."""
 
     def __init__(self) -> None:
-        super().__init__(f"the request did not arrive within {SECONDS:g} s")
+        super().__init__(f"the request did not arrive within {RECEIVE_TIMEOUT_SECONDS:g} s")
 
 
-class _Place:
-    __slots__ = ("given_up", "since", "task")
+class _Slot:
+    __slots__ = ("since", "task", "timed_out")
 
     def __init__(self, task: "asyncio.Task[Any]", since: float) -> None:
         self.task = task
         self.since = since
-        self.given_up = False
+        self.timed_out = False
 
 
-class Receiving:
+class RequestReceiver:
     """Places for requests that are being received; a call that finds none waits for one, owners in turn."""
 
-    def __init__(self, places: int) -> None:
-        self.places = places
-        self._free = places
-        self._max_of_owner = max(places - max(places // OTHERS, 1), 1)
+    def __init__(self, slots: int) -> None:
+        self.places = slots
+        self._free = slots
+        self._max_of_owner = max(slots - max(slots // OTHERS_SHARE_DIVISOR, 1), 1)
         self._held: dict[str, int] = {}
-        self._places: dict[_Place, None] = {}
+        self._slots: dict[_Slot, None] = {}
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -51,33 +51,33 @@ class Receiving:
         """
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one
-        if self.has_place(owner):
-            self._take(owner)
+        if self.has_slot(owner):
+            self._occupy(owner)
         else:
             await self._wait(owner)
-        place = _Place(task, asyncio.get_running_loop().time())
+        slot = _Slot(task, asyncio.get_running_loop().time())
         try:
-            raw = await self._arrive(place, context)
+            raw = await self._arrive(slot, context)
             return await read(raw)
         finally:
-            self._give(owner)
+            self._release(owner)
 
-    async def _arrive(self, place: _Place, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
-        self._places[place] = None
+    async def _arrive(self, place: _Slot, context: Context) -> Any:  # noqa: ANN401  bytes, or gRPC's EOF
+        self._slots[place] = None
         try:
             return await context.read()
         except asyncio.CancelledError:
-            if not place.given_up or place.task.uncancel():
+            if not place.timed_out or place.task.uncancel():
                 raise
             raise RequestMissingError from None
         finally:
-            del self._places[place]
+            del self._slots[place]
 
-    def has_place(self, owner: str) -> bool:
+    def has_slot(self, owner: str) -> bool:
         """Whether a request of an owner would be received at once."""
         return self._free > 0 and self._held.get(owner, 0) < self._max_of_owner
 
-    def _take(self, owner: str) -> None:
+    def _occupy(self, owner: str) -> None:
         self._free -= 1
         self._held[owner] = self._held.get(owner, 0) + 1
 
@@ -86,29 +86,29 @@ class Receiving:
         granted: asyncio.Future[None] = loop.create_future()
         self._waiting.setdefault(owner, deque()).append(granted)
         if self._timer is None:
-            self._timer = loop.call_later(CHECK_SECONDS, self._give_up)
+            self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow)
         try:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
-                self._give(owner)
+                self._release(owner)
             raise
 
-    def _give(self, owner: str) -> None:
+    def _release(self, owner: str) -> None:
         self._free += 1
         left = self._held.pop(owner) - 1
         if left:
             self._held[owner] = left
         if self._waiting:
-            self._hand_on()
+            self._grant_next()
 
-    def _hand_on(self) -> None:
+    def _grant_next(self) -> None:
         """Give the free place to the next owner who waits and may have it."""
         for owner, waiting in list(self._waiting.items()):
             while waiting and waiting[0].done():
                 waiting.popleft()  # its call has ended
-            if waiting and self.has_place(owner):
-                self._take(owner)
+            if waiting and self.has_slot(owner):
+                self._occupy(owner)
                 waiting.popleft().set_result(None)
                 self._waiting.move_to_end(owner)
             if not waiting:
@@ -116,11 +116,11 @@ class Receiving:
             if not self._free:
                 return
 
-    def _give_up(self) -> None:
+    def _cancel_slow(self) -> None:
         """Give up requests that have not arrived in time, as long as others wait for their places."""
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(CHECK_SECONDS, self._give_up) if self._waiting else None
-        for place in self._places if self._waiting else ():
-            if not place.given_up and loop.time() - place.since > SECONDS:
-                place.given_up = True
-                place.task.cancel()
+        self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow) if self._waiting else None
+        for slot in self._slots if self._waiting else ():
+            if not slot.timed_out and loop.time() - slot.since > RECEIVE_TIMEOUT_SECONDS:
+                slot.timed_out = True
+                slot.task.cancel()

@@ -23,7 +23,7 @@ from jobledger.v1 import (
 from .health_service import HealthService
 from .in_flight import HARD
 from .reflection_service import ReflectionService, describe_v1
-from .serving import Serving
+from .rpc_server import RpcServer
 from .tls import Certificates
 
 JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
@@ -47,7 +47,7 @@ SERVICES: Final = (
     IMPORT_SERVICE,
     OPERATIONS,
 )
-OF_ADMINS: Final = (ADMIN_SERVICE,)
+ADMIN_SERVICES: Final = (ADMIN_SERVICE,)
 """What the admin listener serves too."""
 NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
 """The services whose health is NOT_SERVING while the database is lost; GetSystemHealth answers all the same: ADR 50."""
@@ -116,7 +116,7 @@ class GrpcServer:
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
+class ListenerConfig:
     """Where to serve, HOST:PORT, and what: without TLS when there are no certificates.
 
     `counted` is for channelz: without it gRPC keeps no account of connections. `message_limit` is in bytes.
@@ -131,17 +131,22 @@ class Port:
     message_limit: int
 
 
-def build(main: Port, admin: Port | None, serving: Serving, services: Mapping[ServiceDescriptor, object]) -> GrpcServer:
+def build(
+    main: ListenerConfig,
+    admin: ListenerConfig | None,
+    rpc_server: RpcServer,
+    services: Mapping[ServiceDescriptor, object],
+) -> GrpcServer:
     """Return a server bound to its addresses; raises CannotListenError."""
     health = HealthService(NAMES)
-    first = _listener(main, serving, services, health)
-    second = _listener(admin, serving, services, health) if admin else None
+    first = _listener(main, rpc_server, services, health)
+    second = _listener(admin, rpc_server, services, health) if admin else None
     return GrpcServer(first, second, health)
 
 
 def _listener(
-    port: Port,
-    serving: Serving,
+    port: ListenerConfig,
+    rpc_server: RpcServer,
     services: Mapping[ServiceDescriptor, object],
     health: HealthService,
 ) -> Listener:
@@ -156,11 +161,11 @@ def _listener(
     if port.reflection:
         both = (REFLECTION, REFLECTION_V1ALPHA)
         served |= dict.fromkeys(both, ReflectionService([one.full_name for one in (*served, *both)]))
-    server.add_generic_rpc_handlers([serving.handler(descriptor, service) for descriptor, service in served.items()])
+    server.add_generic_rpc_handlers([rpc_server.handler(descriptor, service) for descriptor, service in served.items()])
     return Listener(server, _bind(server, port))
 
 
-def _bind(server: grpc.aio.Server, port: Port) -> int:
+def _bind(server: grpc.aio.Server, port: ListenerConfig) -> int:
     try:
         if port.certificates is None:
             return server.add_insecure_port(port.listen)

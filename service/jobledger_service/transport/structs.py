@@ -27,11 +27,11 @@ _VALUE_OF_LIST: Final = b"\x0a\x00"
 _CONTAINERS: Final = (b"\x2a", b"\x32")
 """The tags of struct_value and list_value."""
 
-Broken = tuple[str, str]
+Violation = tuple[str, str]
 """A field and the rule that it breaks."""
 
 
-def broken_rules(field: str, struct: Struct, raw: bytes) -> Iterator[Broken]:
+def broken_rules(field: str, struct: Struct, raw: bytes) -> Iterator[Violation]:
     """Yield what a Struct may not hold; `raw` is its encoding, which shows at once that most have no such thing."""
     if _may_be_broken(raw):
         yield from _struct(field, struct, MAX_DEPTH)
@@ -63,7 +63,7 @@ def _may_be_broken(raw: bytes) -> bool:
     )
 
 
-def _struct(field: str, struct: Struct, levels: int) -> Iterator[Broken]:
+def _struct(field: str, struct: Struct, levels: int) -> Iterator[Violation]:
     """Yield the broken rules of an object that may have so many levels, its own counted."""
     if not levels:
         yield _too_deep(field)
@@ -72,7 +72,7 @@ def _struct(field: str, struct: Struct, levels: int) -> Iterator[Broken]:
         yield from _value(_below(field, name), value, levels - 1)
 
 
-def _list(field: str, values: ListValue, levels: int) -> Iterator[Broken]:
+def _list(field: str, values: ListValue, levels: int) -> Iterator[Violation]:
     if not levels:
         yield _too_deep(field)
         return
@@ -80,7 +80,7 @@ def _list(field: str, values: ListValue, levels: int) -> Iterator[Broken]:
         yield from _value(f"{field}[{index}]", value, levels - 1)
 
 
-def _value(field: str, value: Value, levels: int) -> Iterator[Broken]:
+def _value(field: str, value: Value, levels: int) -> Iterator[Violation]:
     match value.WhichOneof("kind"):
         case "number_value":
             if not isfinite(value.number_value):
@@ -93,7 +93,7 @@ def _value(field: str, value: Value, levels: int) -> Iterator[Broken]:
             yield field, "has no value; send null_value for null"
 
 
-def _too_deep(field: str) -> Broken:
+def _too_deep(field: str) -> Violation:
     return field, _TOO_DEEP
 
 

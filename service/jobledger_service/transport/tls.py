@@ -78,7 +78,7 @@ class Certificates:
         try:
             read = self._files.read()
         except CertificateError as error:
-            log.warning("the certificate stays as it was", why=str(error))
+            log.warning("the previous certificate stays in use", why=str(error))
             return None
         log.info("the certificate was read again", file=str(self._files.cert))
         return read

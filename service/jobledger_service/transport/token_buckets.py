@@ -16,8 +16,8 @@ from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import RateLimiter
 from limits.errors import StorageError
 
-SECOND: Final = 1_000_000_000
-FORGET_EACH: Final = 60 * SECOND
+NANOS_PER_SECOND: Final = 1_000_000_000
+CLEANUP_NANOS: Final = 60 * NANOS_PER_SECOND
 """How often memory lets go of the buckets that are full."""
 
 # A Redis counts in doubles, which do not hold a time of day in nanoseconds: the seconds are kept apart.
@@ -78,21 +78,21 @@ class MemoryBuckets(MemoryStorage):
         super().__init__()
         self._clock = clock
         self._full_at: dict[str, int] = {}
-        self._forget_at = clock() + FORGET_EACH
+        self._clean_up_at = clock() + CLEANUP_NANOS
 
     async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
         """As Buckets says."""
         now = self._clock()
-        if now >= self._forget_at:
-            self._forget(now)
+        if now >= self._clean_up_at:
+            self._clean_up(now)
         full_at = {key: max(self._full_at.get(key, now), now) + cost * token for key, token, _ in buckets}
         short_by = [full_at[key] - now - capacity for key, _, capacity in buckets]
         if cost and max(short_by) <= 0:
             self._full_at.update(full_at)
         return short_by
 
-    def _forget(self, now: int) -> None:
-        self._forget_at = now + FORGET_EACH
+    def _clean_up(self, now: int) -> None:
+        self._clean_up_at = now + CLEANUP_NANOS
         self._full_at = {key: at for key, at in self._full_at.items() if at > now}
 
     async def clear(self, key: str) -> None:
@@ -161,7 +161,7 @@ class TokenBucketRateLimiter(RateLimiter):
         """Return when the bucket will be full, in seconds since 1970, and how many tokens it has."""
         bucket = _bucket(item, identifiers)
         (short_by,) = await self._buckets.take_tokens([bucket], 0)
-        return WindowStats(time.time() + (bucket.capacity + short_by) / SECOND, -short_by // bucket.token)
+        return WindowStats(time.time() + (bucket.capacity + short_by) / NANOS_PER_SECOND, -short_by // bucket.token)
 
 
 def _buckets_in(storage: Storage) -> Buckets:
@@ -173,5 +173,5 @@ def _buckets_in(storage: Storage) -> Buckets:
 
 
 def _bucket(item: RateLimitItem, identifiers: Sequence[str]) -> Bucket:
-    token = -(-item.get_expiry() * SECOND // item.amount)  # rounded up: never more than the rate
+    token = -(-item.get_expiry() * NANOS_PER_SECOND // item.amount)  # rounded up: never more than the rate
     return Bucket(item.key_for(*identifiers), token, item.amount * token)

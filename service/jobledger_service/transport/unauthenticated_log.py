@@ -8,14 +8,14 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-EVERY: Final = 60.0
+LOG_INTERVAL_SECONDS: Final = 60.0
 """Seconds between two lines."""
 
 
-class RefusedStrangers:
+class AnonymousRefusalLog:
     """Counts calls that were refused before their caller was known, or that need no key, by method, code and reason."""
 
-    def __init__(self, every: float = EVERY) -> None:
+    def __init__(self, every: float = LOG_INTERVAL_SECONDS) -> None:
         self._every = every
         self._counts: Counter[tuple[str, str, str]] = Counter()
         self._next: asyncio.TimerHandle | None = None
@@ -24,15 +24,15 @@ class RefusedStrangers:
         """Count a refusal; the first of a minute is told at once, those that follow when the minute is over."""
         self._counts[method, code, reason] += 1
         if self._next is None:
-            self._tell()
+            self._write()
 
     def close(self) -> None:
         """Tell what has not been told yet."""
         if self._next is not None:
             self._next.cancel()
-        self._tell()
+        self._write()
 
-    def _tell(self) -> None:
+    def _write(self) -> None:
         self._next = None
         if not self._counts:
             return
@@ -42,4 +42,4 @@ class RefusedStrangers:
         ]
         log.info("refused without a key", calls=self._counts.total(), refusals=refusals)
         self._counts.clear()
-        self._next = asyncio.get_running_loop().call_later(self._every, self._tell)
+        self._next = asyncio.get_running_loop().call_later(self._every, self._write)

@@ -3,12 +3,12 @@
 from collections.abc import Iterable
 from copy import copy
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .identity import Caller
 
 
-class Tally(Struct):
+class UsageCounts(MsgStruct):
     """Sums over calls: `received` and `sent` are bytes, `micros` microseconds."""
 
     calls: int = 0
@@ -17,7 +17,7 @@ class Tally(Struct):
     sent: int = 0
     micros: int = 0
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "UsageCounts") -> None:
         """Add the sums of another tally."""
         self.calls += other.calls
         self.errors += other.errors
@@ -25,46 +25,46 @@ class Tally(Struct):
         self.sent += other.sent
         self.micros += other.micros
 
-    def take(self) -> "Tally":
+    def drain(self) -> "UsageCounts":
         """Return the sums, and begin anew."""
         taken = copy(self)
         self.calls = self.errors = self.received = self.sent = self.micros = 0
         return taken
 
 
-class UsageRow(Struct, frozen=True):
+class UsageRow(MsgStruct, frozen=True):
     """Sums of one place; a dimension that was summed over is empty."""
 
     day: str
     owner: str
     key_id: str
     method: str
-    tally: Tally
+    counts: UsageCounts
 
 
-_Place = tuple[str, str, str]
+_UsageKey = tuple[str, str, str]
 
 
 class Usage:
     """What was called since this was last noted. Tallies stay, so that an open watch goes on with its own."""
 
     def __init__(self) -> None:
-        self._tallies: dict[_Place, Tally] = {}
+        self._counts: dict[_UsageKey, UsageCounts] = {}
 
-    def tally(self, caller: Caller, method: str) -> Tally:
+    def counts_for(self, caller: Caller, method: str) -> UsageCounts:
         """Return where to count a caller's calls of a method."""
-        place = (caller.owner, caller.key_id, method)
-        found = self._tallies.get(place)
+        key = (caller.owner, caller.key_id, method)
+        found = self._counts.get(key)
         if found is None:
-            found = self._tallies[place] = Tally()
+            found = self._counts[key] = UsageCounts()
         return found
 
-    def take(self, day: str) -> list[UsageRow]:
+    def drain(self, day: str) -> list[UsageRow]:
         """Return what was counted, as of a day, and begin anew."""
-        nothing = Tally()
-        return [UsageRow(day, *place, tally.take()) for place, tally in self._tallies.items() if tally != nothing]
+        nothing = UsageCounts()
+        return [UsageRow(day, *place, counts.drain()) for place, counts in self._counts.items() if counts != nothing]
 
-    def give_back(self, rows: Iterable[UsageRow]) -> None:
+    def restore(self, rows: Iterable[UsageRow]) -> None:
         """Count again what was taken and could not be noted."""
         for row in rows:
-            self._tallies[row.owner, row.key_id, row.method].add(row.tally)
+            self._counts[row.owner, row.key_id, row.method].add(row.counts)

@@ -20,7 +20,7 @@ JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 KIND: Final = re.compile(r"(?=.{1,128}\Z)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 LABEL: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
-_MOST_SHOWN: Final = 60
+_MAX_SHOWN: Final = 60
 _MAX_FAULTS_OF_STRUCT: Final = 8
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
@@ -31,7 +31,7 @@ SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", 
 
 def shown(value: str) -> str:
     """Return a value fit for a message."""
-    return repr(value if len(value) <= _MOST_SHOWN else value[:_MOST_SHOWN] + "…")
+    return repr(value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…")
 
 
 class Checks:
@@ -55,21 +55,21 @@ class Checks:
         if not low <= value <= high or not math.isfinite(value):
             self.fault(field, f"{value} is not within {low} to {high}")
 
-    def at_most(self, field: str, value: str, most: int, least: int = 0) -> None:
+    def at_most(self, field: str, value: str, max_length: int, min_length: int = 0) -> None:
         """A text must not be longer than `most` characters, nor shorter than `least`."""
-        if len(value) < least:
-            self.fault(field, "is required" if least == 1 else f"has fewer than {least} characters")
-        elif len(value) > most:
-            self.fault(field, f"has {len(value)} characters, more than {most}")
+        if len(value) < min_length:
+            self.fault(field, "is required" if min_length == 1 else f"has fewer than {min_length} characters")
+        elif len(value) > max_length:
+            self.fault(field, f"has {len(value)} characters, more than {max_length}")
         elif "\x00" in value:
             self.fault(field, "has a NUL character")
 
-    def count(self, field: str, count: int, most: int, least: int = 0) -> None:
+    def count(self, field: str, count: int, max_count: int, min_count: int = 0) -> None:
         """A list or map must not have more than `most` entries, nor fewer than `least`."""
-        if count < least:
-            self.fault(field, "is required" if least == 1 else f"has {count} entries, fewer than {least}")
-        elif count > most:
-            self.fault(field, f"has {count} entries, more than {most}")
+        if count < min_count:
+            self.fault(field, "is required" if min_count == 1 else f"has {count} entries, fewer than {min_count}")
+        elif count > max_count:
+            self.fault(field, f"has {count} entries, more than {max_count}")
 
     def form(self, field: str, value: str, form: re.Pattern[str], rule: str) -> None:
         """A text must have a form."""
@@ -95,15 +95,15 @@ class Checks:
         if is_reserved(value):
             self.fault(field, f"{shown(value)}: kinds that begin with {RESERVED!r} are the service's own")
 
-    def struct(self, field: str, struct: Struct, most: int) -> bytes:
+    def struct(self, field: str, struct: Struct, max_bytes: int) -> bytes:
         """Return an encoded Struct, which must be what JSON can say, and not longer than `most` bytes.
 
         Fields that Struct does not have are dropped: they may be nested deeper than a reply can be.
         """
         struct.DiscardUnknownFields()
         raw = struct.SerializeToString(deterministic=True)
-        if len(raw) > most:
-            self.fault(field, f"has {len(raw)} bytes encoded, more than {most}")
+        if len(raw) > max_bytes:
+            self.fault(field, f"has {len(raw)} bytes encoded, more than {max_bytes}")
             return raw
         for path, rule in islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCT):
             self.fault(path, rule)
@@ -137,7 +137,7 @@ class Checks:
     def uri(self, field: str, value: str) -> None:
         """A URI must say where something is, with a scheme that the operator allows; never a local path."""
         if not value or len(value) > 2_048:  # noqa: PLR2004  the contract's bound
-            self.at_most(field, value, 2_048, least=1)
+            self.at_most(field, value, 2_048, min_length=1)
             return
         allowed = ", ".join(sorted(self._schemes))
         try:

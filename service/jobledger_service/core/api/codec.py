@@ -15,13 +15,13 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.entry import Encoded, Entry, Place, Record
+from jobledger_service.core.ledger.entry import Encoded, Entry, EventPosition, Record
 from jobledger_service.core.ledger.read_ports import EventRow, JobRead
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
@@ -62,7 +62,7 @@ class ProtoCodec:
         previous = None if record.previous is None else _job_message(record.previous)
         return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single), previous)
 
-    def seal(self, encoded: Encoded, cursor: bytes, place: Place) -> bytes:
+    def seal(self, encoded: Encoded, cursor: bytes, place: EventPosition) -> bytes:
         """Return the finished message."""
         end = Message(cursor=cursor)
         end.event.position = place.position
@@ -79,14 +79,14 @@ class ProtoCodec:
 
     def _entry(self, row: EventRow) -> Entry:
         message = Message.FromString(row.message)
-        last = facts(message.job)
+        last = filter_fields(message.job)
         deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
         count = TOO_MANY if message.chunk_ranges else len(message.chunks)
         return Entry(
             position=row.position,
             job_key=row.job_key,
             revision=message.job.revision,
-            before=None if row.before is None else facts(message.job, row.before),
+            before=None if row.before is None else filter_fields(message.job, row.before),
             after=None if deleted else last,
             ended=last.state in ENDED,
             message=row.message,
@@ -200,10 +200,10 @@ def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
     if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
         return [_range(*run) for run in swept], list(record.chunks)
     single: list[Chunk] = []
-    told: list[Chunk] = []
+    ranged: list[Chunk] = []
     for chunk in record.chunks:
-        (told if imported or _plain(chunk) else single).append(chunk)
-    return [_range(*run) for run in chain(swept, _runs(told))], single
+        (ranged if imported or _plain(chunk) else single).append(chunk)
+    return [_range(*run) for run in chain(swept, _runs(ranged))], single
 
 
 def _runs(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int, ChunkState]]:
@@ -242,8 +242,8 @@ def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message
     return getattr(message, name).ToMicroseconds() if message.HasField(name) else None
 
 
-def facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mapping from JSON
-    """Return what a filter looks at, with the values in `but` in place of the job's."""
+def filter_fields(job: job_pb2.Job, overrides: Any = None) -> FilterFields:  # noqa: ANN401  a mapping from JSON
+    """Return what a filter looks at, with the values in `overrides` in place of the job's."""
     values = {
         "state": convert.JOB_STATES_BY_NUMBER[job.state],
         "priority": job.priority,
@@ -252,7 +252,9 @@ def facts(job: job_pb2.Job, but: Any = None) -> Facts:  # noqa: ANN401  a mappin
         "labels": dict(job.labels),
         "update_time": job.update_time.ToMicroseconds(),
         "end_time": _micros(job, "end_time"),
-        **(but or {}),
+        **(overrides or {}),
     }
     values["state"] = JobState(cast("str", values["state"]))
-    return Facts(owner=job.owner, kind=job.kind, create_time=job.create_time.ToMicroseconds(), **cast("Any", values))
+    return FilterFields(
+        owner=job.owner, kind=job.kind, create_time=job.create_time.ToMicroseconds(), **cast("Any", values)
+    )

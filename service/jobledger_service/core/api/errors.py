@@ -17,7 +17,7 @@ from jobledger_service.transport.errors import bad_request, make_status, reason_
 
 from .convert import duration
 
-COME_BACK: Final = Duration(seconds=1)
+RETRY_DELAY: Final = Duration(seconds=1)
 DELAY_STEP: Final = SECOND // 10
 """To so many microseconds is the delay of a QueueFull rounded up: of thousands a second, most have the same status."""
 
@@ -98,7 +98,7 @@ def _store_unavailable() -> grpc.Status:
     """Return the status of a call without a database; all calls get it while that is away."""
     refusal = errors.StoreUnavailable()
     code, reason = _TABLE[errors.StoreUnavailable]
-    return make_status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=COME_BACK)])
+    return make_status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=RETRY_DELAY)])
 
 
 def reason_of(refusal: errors.Refusal) -> str:

@@ -15,23 +15,23 @@ from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.slots import MOST_RUNNING, Limit, kind_scope, label_scope
+from jobledger_service.core.model.slots import MAX_RUNNING, Limit, kind_scope, label_scope
 from jobledger_service.transport.identity import Caller
 
 from .checks import JOB_ID, Checks
 from .list_requests import labels
 
 DAY: Final = 86_400 * SECOND
-MOST_INPUT_OF_JOB: Final = 2 * 1024 * 1024
+MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
 _DEFAULT: Final = RetryPolicy()
 
 
 NewId = Callable[[], str]
 
 
-def fingerprint(request: Message, *, but: Iterable[str] = ()) -> bytes:
+def fingerprint(request: Message, *, excluded: Iterable[str] = ()) -> bytes:
     """Return a mark of what a request asks for, apart from some texts, which are taken out of it for a moment."""
-    texts = {name: getattr(request, name) for name in but}
+    texts = {name: getattr(request, name) for name in excluded}
     for name in texts:
         request.ClearField(name)
     mark = hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
@@ -45,11 +45,11 @@ def create_job(
 ) -> commands.CreateJob:
     """Return the command of CreateJob; `traceparent` is the trace that the call belongs to."""
     checks = Checks()
-    mark = fingerprint(request, but=["request_id"])
+    mark = fingerprint(request, excluded=["request_id"])
     new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark, traceparent)
-    limits_along = limits_of_job(checks, request, caller.owner)
+    job_limits = limits_of_job(checks, request, caller.owner)
     checks.done()
-    return commands.CreateJob(new, caller.name, request.request_id, inputs, limits_along)
+    return commands.CreateJob(new, caller.name, request.request_id, inputs, job_limits)
 
 
 def new_job(
@@ -106,7 +106,7 @@ def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
         return _sizes_of_chunks(checks, request)
     if not request.HasField("item_count"):
         if request.HasField("chunk_size"):
-            checks.fault("chunk_size", "is given without item_count")
+            checks.fault("chunk_size", "requires item_count")
         return sizes_of(None, 1)
     size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
     checks.within("chunk_size", size, 1, limits.MAX_ITEMS)
@@ -114,7 +114,9 @@ def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
     total = -(-request.item_count // max(size, 1))
     if total > limits.MAX_CHUNKS:
         least = -(-request.item_count // limits.MAX_CHUNKS)
-        checks.fault("chunk_size", f"{size} makes {total} chunks, more than {limits.MAX_CHUNKS}: {least} is the least")
+        checks.fault(
+            "chunk_size", f"{size} makes {total} chunks, more than {limits.MAX_CHUNKS}: it must be at least {least}"
+        )
         return ()
     return sizes_of(request.item_count, max(size, 1))
 
@@ -122,9 +124,9 @@ def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
 def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
     checks.count("chunks", len(request.chunks), limits.MAX_CHUNKS)
     if request.HasField("item_count"):
-        checks.fault("item_count", "is given beside chunks, which have their own")
+        checks.fault("item_count", "must not be combined with chunks")
     if request.HasField("chunk_size"):
-        checks.fault("chunk_size", "is given beside chunks, which are what they are")
+        checks.fault("chunk_size", "must not be combined with chunks")
     sizes = []
     for index, chunk in enumerate(request.chunks):
         size = chunk.item_count if chunk.HasField("item_count") else 1
@@ -136,18 +138,18 @@ def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[
 
 
 def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
-    most = limits.MAX_INPUT_BYTES
-    own = checks.struct("input", request.input, most) if request.HasField("input") else None
+    max_bytes = limits.MAX_INPUT_BYTES
+    own = checks.struct("input", request.input, max_bytes) if request.HasField("input") else None
     if not request.chunks:
         return Inputs(own)
     of_chunks = {
-        index: checks.struct(f"chunks[{index}].input", chunk.input, most)
+        index: checks.struct(f"chunks[{index}].input", chunk.input, max_bytes)
         for index, chunk in enumerate(request.chunks)
         if chunk.HasField("input")
     }
     together = sum(map(len, of_chunks.values()))
-    if together > MOST_INPUT_OF_JOB:
-        checks.fault("chunks", f"have {together} bytes of input together, more than {MOST_INPUT_OF_JOB}")
+    if together > MAX_JOB_INPUT_BYTES:
+        checks.fault("chunks", f"have {together} bytes of input together, more than {MAX_JOB_INPUT_BYTES}")
     return Inputs(own, of_chunks)
 
 
@@ -181,9 +183,9 @@ def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]
     checks.count("stages", len(given), limits.MAX_STAGES)
     found: dict[str, Stage] = {}
     for index, stage in enumerate(given):
-        checks.at_most(f"stages[{index}].name", stage.name, 128, least=1)
+        checks.at_most(f"stages[{index}].name", stage.name, 128, min_length=1)
         if stage.name in found:
-            checks.fault(f"stages[{index}].name", f"{stage.name!r} is in the plan already")
+            checks.fault(f"stages[{index}].name", f"{stage.name!r} is repeated in the plan")
         weight = stage.weight if stage.HasField("weight") else 1.0
         if not 0 < weight <= 1_000_000:  # noqa: PLR2004  the contract's bound
             checks.fault(f"stages[{index}].weight", f"{weight:g} is not above 0 and at most 1000000")
@@ -220,7 +222,7 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
         if index < 0:
             checks.fault(f"chunk_indexes[{place}]", f"{index} is below 0")
     checks.done()
-    mark = fingerprint(request, but=["request_id"])
+    mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
     return commands.RetryJob(
         caller.owner, request.job_id, indexes, caller.name, request.reason, request.request_id, mark
@@ -284,28 +286,28 @@ def job_id(request: Any) -> str:  # noqa: ANN401  many messages have one
 def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
     """Return the jobs of BatchGetJobs, each once."""
     checks = Checks()
-    checks.count("job_ids", len(request.job_ids), 500, least=1)
+    checks.count("job_ids", len(request.job_ids), 500, min_count=1)
     for index, name in enumerate(request.job_ids):
         checks.job_id(f"job_ids[{index}]", name)
     checks.done()
     return list(dict.fromkeys(request.job_ids))
 
 
-MOST_LIMITS: Final = 8
+MAX_LIMITS: Final = 8
 
 
 def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest, owner: str) -> list[Limit]:
     """Return the limits that a job brings along."""
-    checks.count("limits", len(request.limits), MOST_LIMITS)
+    checks.count("limits", len(request.limits), MAX_LIMITS)
     labels = request.labels
     found: dict[str, Limit] = {}
     for index, given in enumerate(request.limits):
-        checks.within(f"limits[{index}].max_running", given.max_running, 1, MOST_RUNNING)
+        checks.within(f"limits[{index}].max_running", given.max_running, 1, MAX_RUNNING)
         if given.label and given.label not in labels:
             checks.fault(f"limits[{index}].label", f"{given.label!r} is not one of the job's labels")
             continue
         scope = label_scope(given.label, labels[given.label]) if given.label else kind_scope(request.kind)
         if scope in found:
-            checks.fault(f"limits[{index}]", f"is the second one over {scope!r}")
+            checks.fault(f"limits[{index}]", f"repeats the scope {scope!r}")
         found[scope] = Limit(owner, scope, given.max_running, by_job=True)
     return list(found.values())

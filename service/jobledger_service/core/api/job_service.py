@@ -35,7 +35,7 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class JobService:
-    """The calls of those who want work done. Methods return messages, or messages already encoded."""
+    """The calls of JobService. Methods return messages, or messages already encoded."""
 
     committer: Committer
     queries: Queries
@@ -50,7 +50,7 @@ class JobService:
         return read.create_job(request, caller, self.new_id, traces.current.get())
 
     async def CreateJob(self, command: commands.CreateJob, caller: Caller) -> api.CreateJobResponse:
-        async with self.backlog.room(caller.owner) if self.backlog else nullcontext():
+        async with self.backlog.admit(caller.owner) if self.backlog else nullcontext():
             job, created = await self.committer.submit(command)
         return api.CreateJobResponse(job=convert.job(job), created=created)
 
@@ -64,12 +64,12 @@ class JobService:
         kept = self.replies.get(key)
         if kept is not None:
             return kept
-        filling, lasts, reply = self.replies.begin(key[0]), False, b""
+        pending, lasts, reply = self.replies.begin(key[0]), False, b""
         try:
             reply, lasts = await self._reply(caller.owner, job_id, view)
             return reply
         finally:
-            self.replies.finish(key, filling, reply if lasts else None)
+            self.replies.finish(key, pending, reply if lasts else None)
 
     async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
         """Return a reply, and whether it stays true while its job does not change."""
@@ -141,7 +141,7 @@ class JobService:
         return response.SerializeToString()
 
     async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> bytes:
-        limit = lists.checked_page_size(request.page_size, default=100, most=1_000)
+        limit = lists.checked_page_size(request.page_size, default=100, max_size=1_000)
         job_id, states = read.job_id(request), lists.chunk_states(request)
         show = partial(self._encoded_chunks, job_id)
         return await self.queries.list_chunks(caller.owner, job_id, states, limit, request.page_token, show)
@@ -160,7 +160,7 @@ class JobService:
         return response.SerializeToString()
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
-        limit = lists.checked_page_size(request.page_size, default=100, most=500)
+        limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
         job_id = read.job_id(request)
         return await self.queries.list_events(caller.owner, job_id, limit, request.page_token, self._encoded_events)
 

@@ -9,7 +9,7 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.core.ledger.read_ports import Listing, Order, View
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.filter import ANY_TIME, JobFilter, TimeRange
-from jobledger_service.core.model.search import MOST_SEARCHED, words
+from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.states import ChunkState, DeliveryState, JobState
 from jobledger_service.transport.identity import Caller
 
@@ -33,7 +33,7 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     """Return what ListJobs asks for."""
     checks = Checks()
     wanted = filter_of(checks, request, caller)
-    limit = page_size(checks, request.page_size, default=20, most=500)
+    limit = page_size(checks, request.page_size, default=20, max_size=500)
     order = _ORDERS.get(request.order)
     if order is None:
         checks.fault("order", f"{request.order} is not an order")
@@ -42,17 +42,17 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
 
 
-def page_size(checks: Checks, given: int, *, default: int, most: int) -> int:
+def page_size(checks: Checks, given: int, *, default: int, max_size: int) -> int:
     """Return how many to list: more than the most is taken as the most."""
     if given < 0:
         checks.fault("page_size", f"{given} is below 0")
-    return min(given, most) or default
+    return min(given, max_size) or default
 
 
-def checked_page_size(given: int, *, default: int, most: int) -> int:
+def checked_page_size(given: int, *, default: int, max_size: int) -> int:
     """Return how many to list, in a request that has nothing else to check."""
     checks = Checks()
-    size = page_size(checks, given, default=default, most=most)
+    size = page_size(checks, given, default=default, max_size=max_size)
     checks.done()
     return size
 
@@ -80,7 +80,7 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
         checks.fault("filter.max_priority", f"{high} is below min_priority, {low}")
     checks.at_most("filter.search", given.search, 256)
     searched = words(given.search)
-    checks.count("filter.search", len(searched), MOST_SEARCHED)
+    checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
         checks.fault("filter.search", f"{given.search!r} has no letter and no digit")
     return JobFilter(

@@ -9,7 +9,7 @@ Key = tuple[str, View]
 """A job, and how much of it."""
 
 
-class Filling:
+class PendingReply:
     """A reply that is being read; stale when its job was written to since."""
 
     __slots__ = ("stale",)
@@ -21,35 +21,35 @@ class Filling:
 class ReplyCache:
     """The replies of one process. Only for a store that no other process writes to: nobody else's writes are heard."""
 
-    def __init__(self, *, most_bytes: int = 64 * 1024 * 1024) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, *, max_bytes: int = 64 * 1024 * 1024) -> None:
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._replies: OrderedDict[Key, bytes] = OrderedDict()
-        self._filling: dict[str, list[Filling]] = {}
+        self._pending: dict[str, list[PendingReply]] = {}
 
     def get(self, key: Key) -> bytes | None:
         """Return a reply that is true now."""
         return self._replies.get(key)
 
-    def begin(self, job_key: str) -> Filling:
+    def begin(self, job_key: str) -> PendingReply:
         """Note that a reply is about to be read."""
-        filling = Filling()
-        self._filling.setdefault(job_key, []).append(filling)
-        return filling
+        pending = PendingReply()
+        self._pending.setdefault(job_key, []).append(pending)
+        return pending
 
-    def finish(self, key: Key, filling: Filling, reply: bytes | None) -> None:
+    def finish(self, key: Key, pending: PendingReply, reply: bytes | None) -> None:
         """Keep a reply, unless its job was written to since it was read; None when there is none to keep."""
         job_key = key[0]
-        mine = self._filling.get(job_key)
-        if mine is not None and filling in mine:
-            mine.remove(filling)
+        mine = self._pending.get(job_key)
+        if mine is not None and pending in mine:
+            mine.remove(pending)
             if not mine:
-                del self._filling[job_key]
-        if reply is None or filling.stale or key in self._replies:
+                del self._pending[job_key]
+        if reply is None or pending.stale or key in self._replies:
             return
         self._replies[key] = reply
         self._bytes += len(reply)
-        while self._bytes > self._most_bytes:
+        while self._bytes > self._max_bytes:
             _, oldest = self._replies.popitem(last=False)
             self._bytes -= len(oldest)
 
@@ -59,5 +59,5 @@ class ReplyCache:
             for view in View:
                 if (reply := self._replies.pop((job_key, view), None)) is not None:
                     self._bytes -= len(reply)
-            for filling in self._filling.pop(job_key, ()):
-                filling.stale = True
+            for pending in self._pending.pop(job_key, ()):
+                pending.stale = True

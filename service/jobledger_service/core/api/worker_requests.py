@@ -21,19 +21,19 @@ from jobledger_service.transport.identity import Caller
 
 from .checks import Checks
 
-MOST_LEASES: Final = 1_000
-MOST_METADATA: Final = 4 * 1024
-MOST_WAIT: Final = 300 * SECOND
+MAX_LEASES: Final = 1_000
+MAX_METADATA_BYTES: Final = 4 * 1024
+MAX_CLAIM_WAIT: Final = 300 * SECOND
 DAY: Final = 86_400 * SECOND
 MAX_DELAY: Final = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class RequestContext:
     """What requests are read with: the time, chance (0 to 1), the URI schemes that the operator allows, the epoch."""
 
     clock: Clock
-    roll: Callable[[], float]
+    sample_jitter: Callable[[], float]
     schemes: Sequence[str]
     epoch: Epoch
 
@@ -41,12 +41,12 @@ class Given:
 def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
     """Return the command of ClaimChunks, and how many seconds it may wait."""
     checks = Checks()
-    checks.count("kinds", len(request.kinds), 100, least=1)
+    checks.count("kinds", len(request.kinds), 100, min_count=1)
     for index, kind in enumerate(request.kinds):
         checks.kind(f"kinds[{index}]", kind)
         checks.not_reserved(f"kinds[{index}]", kind)
-    checks.within("max_chunks", request.max_chunks, 0, MOST_LEASES)
-    wait = checks.micros("wait", request.wait, 0, MOST_WAIT)
+    checks.within("max_chunks", request.max_chunks, 0, MAX_LEASES)
+    wait = checks.micros("wait", request.wait, 0, MAX_CLAIM_WAIT)
     by = _claim(checks, request)
     checks.done()
     kinds = tuple(sorted(set(request.kinds)))
@@ -59,7 +59,7 @@ def watch_leases(request: api.WatchLeasesRequest) -> frozenset[str]:
     checks.count("kinds", len(request.kinds), 100)
     for index, kind in enumerate(request.kinds):
         checks.kind(f"kinds[{index}]", kind)
-    checks.at_most("worker", request.worker, 256, least=1)
+    checks.at_most("worker", request.worker, 256, min_length=1)
     checks.done()
     return frozenset(request.kinds)
 
@@ -77,7 +77,7 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
 
 
 def _claim(checks: Checks, request: Any, task_id: str = "") -> Claim:  # noqa: ANN401  both claims
-    checks.at_most("worker", request.worker, 256, least=1)
+    checks.at_most("worker", request.worker, 256, min_length=1)
     return Claim(request.worker, _lease_duration(checks, request), task_id)
 
 
@@ -87,41 +87,41 @@ def _lease_duration(checks: Checks, request: Any) -> int:  # noqa: ANN401  claim
     return checks.micros("lease_duration", request.lease_duration, SECOND, DAY)
 
 
-def heartbeat(request: api.HeartbeatRequest, caller: Caller, given: Given) -> commands.Heartbeat:
+def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestContext) -> commands.Heartbeat:
     """Return the command of Heartbeat."""
-    checks = Checks(given.schemes)
-    leases = _leases(checks, given, "reports", [report.lease_token for report in request.reports])
+    checks = Checks(context.schemes)
+    leases = _leases(checks, context, "reports", [report.lease_token for report in request.reports])
     reports = [
-        _report(checks, f"reports[{index}].progress", report.progress, given)
+        _report(checks, f"reports[{index}].progress", report.progress, context)
         for index, report in enumerate(request.reports)
     ]
     duration = _lease_duration(checks, request)
     checks.done()
-    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration, received=given.clock())
+    return commands.Heartbeat(caller.owner, list(zip(leases, reports, strict=True)), duration, received=context.clock())
 
 
-def _leases(checks: Checks, given: Given, field: str, tokens: Sequence[str]) -> list[Lease]:
+def _leases(checks: Checks, context: RequestContext, field: str, tokens: Sequence[str]) -> list[Lease]:
     """Return the leases that tokens name. A token that this epoch did not give names one that nobody holds."""
-    checks.count(field, len(tokens), MOST_LEASES, least=1)
+    checks.count(field, len(tokens), MAX_LEASES, min_count=1)
     found: list[Lease] = []
     seen: dict[str, int] = {}
     for index, token in enumerate(tokens):
         if token in seen:
-            checks.fault(f"{field}[{index}].lease_token", f"is the same as in {field}[{seen[token]}]")
+            checks.fault(f"{field}[{index}].lease_token", f"repeats {field}[{seen[token]}]")
         seen[token] = index
         try:
-            found.append(Lease.parse(token, given.epoch) or NO_LEASE)
+            found.append(Lease.parse(token, context.epoch) or NO_LEASE)
         except ValueError as error:
             checks.fault(f"{field}[{index}].lease_token", str(error) if token else "is required")
             found.append(NO_LEASE)
     return found
 
 
-def _report(checks: Checks, field: str, sent: api.ProgressReport, given: Given) -> WorkReport:
+def _report(checks: Checks, field: str, sent: api.ProgressReport, context: RequestContext) -> WorkReport:
     """Return a report; an absent one is empty, and an empty one says nothing new."""
     if not sent.ByteSize():
         return NOTHING_NEW
-    now = given.clock()
+    now = context.clock()
     progress = _progress(checks, field, sent)
     return WorkReport(
         path=field,
@@ -135,7 +135,7 @@ def _progress(checks: Checks, field: str, given: api.ProgressReport) -> Progress
     if given.HasField("percent"):
         checks.within(f"{field}.percent", given.percent, 0, 100)
     if given.HasField("stage"):
-        checks.at_most(f"{field}.stage", given.stage, 128, least=1)
+        checks.at_most(f"{field}.stage", given.stage, 128, min_length=1)
     if given.HasField("stage_percent"):
         checks.within(f"{field}.stage_percent", given.stage_percent, 0, 100)
     checks.at_most(f"{field}.message", given.message, 1_024)
@@ -161,15 +161,15 @@ def _passed(checks: Checks, field: str, given: api.ProgressReport) -> tuple[tupl
     passed = []
     for index, one in enumerate(given.passed_stages):
         path = f"{field}.passed_stages[{index}]"
-        checks.at_most(f"{path}.stage", one.stage, 128, least=1)
+        checks.at_most(f"{path}.stage", one.stage, 128, min_length=1)
         passed.append((one.stage, _duration(checks, path, "duration", one) or 0))
     return tuple(passed)
 
 
-def _duration(checks: Checks, path: str, name: str, message: Message, most: int = MAX_DELAY) -> int | None:
+def _duration(checks: Checks, path: str, name: str, message: Message, max_micros: int = MAX_DELAY) -> int | None:
     if not message.HasField(name):
         return None
-    return checks.micros(f"{path}.{name}", getattr(message, name), 0, most)
+    return checks.micros(f"{path}.{name}", getattr(message, name), 0, max_micros)
 
 
 def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
@@ -180,7 +180,7 @@ def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artif
 
 
 def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, now: int) -> Artifact:
-    checks.at_most(field, name, 128, least=1)
+    checks.at_most(field, name, 128, min_length=1)
     checks.uri(f"{field}.uri", given.uri)
     checks.at_most(f"{field}.content_type", given.content_type, 255)
     checks.within(f"{field}.size_bytes", given.size_bytes, 0, limits.MAX_SIZE_BYTES)
@@ -188,54 +188,58 @@ def _artifact(checks: Checks, field: str, name: str, given: chunk_pb2.Artifact, 
         uri=given.uri,
         content_type=given.content_type,
         size_bytes=given.size_bytes if given.HasField("size_bytes") else None,
-        metadata=checks.struct(f"{field}.metadata", given.metadata, MOST_METADATA)
+        metadata=checks.struct(f"{field}.metadata", given.metadata, MAX_METADATA_BYTES)
         if given.HasField("metadata")
         else None,
         create_time=now,
     )
 
 
-def complete_chunks(request: api.CompleteChunksRequest, caller: Caller, given: Given) -> commands.CompleteChunks:
+def complete_chunks(
+    request: api.CompleteChunksRequest, caller: Caller, context: RequestContext
+) -> commands.CompleteChunks:
     """Return the command of CompleteChunks."""
-    checks = Checks(given.schemes)
-    leases = _leases(checks, given, "completions", [one.lease_token for one in request.completions])
+    checks = Checks(context.schemes)
+    leases = _leases(checks, context, "completions", [one.lease_token for one in request.completions])
     completions = []
     for index, (lease, one) in enumerate(zip(leases, request.completions, strict=True)):
         field = f"completions[{index}]"
         if one.result_uri:
             checks.uri(f"{field}.result_uri", one.result_uri)
-        completions.append((lease, _report(checks, f"{field}.progress", one.progress, given), one.result_uri))
+        completions.append((lease, _report(checks, f"{field}.progress", one.progress, context), one.result_uri))
     checks.done()
-    return commands.CompleteChunks(caller.owner, completions, received=given.clock())
+    return commands.CompleteChunks(caller.owner, completions, received=context.clock())
 
 
-def fail_chunks(request: api.FailChunksRequest, caller: Caller, given: Given) -> commands.FailChunks:
+def fail_chunks(request: api.FailChunksRequest, caller: Caller, context: RequestContext) -> commands.FailChunks:
     """Return the command of FailChunks."""
-    checks = Checks(given.schemes)
-    leases = _leases(checks, given, "failures", [one.lease_token for one in request.failures])
+    checks = Checks(context.schemes)
+    leases = _leases(checks, context, "failures", [one.lease_token for one in request.failures])
     failures = []
     for index, (lease, one) in enumerate(zip(leases, request.failures, strict=True)):
         field = f"failures[{index}]"
-        checks.at_most(f"{field}.error.code", one.error.code, 128, least=1)
+        checks.at_most(f"{field}.error.code", one.error.code, 128, min_length=1)
         checks.at_most(f"{field}.error.message", one.error.message, 4_096)
         checks.at_most(f"{field}.error.stage", one.error.stage, 128)
         error = WorkError(one.error.code, one.error.message, one.error.stage)
         delay = _duration(checks, field, "retry_delay", one)
-        failure = Failure(error, given.roll(), one.not_retryable, delay)
-        failures.append((lease, _report(checks, f"{field}.progress", one.progress, given), failure, field))
+        failure = Failure(error, context.sample_jitter(), one.not_retryable, delay)
+        failures.append((lease, _report(checks, f"{field}.progress", one.progress, context), failure, field))
     checks.done()
-    return commands.FailChunks(caller.owner, failures, received=given.clock())
+    return commands.FailChunks(caller.owner, failures, received=context.clock())
 
 
-def release_chunks(request: api.ReleaseChunksRequest, caller: Caller, given: Given) -> commands.ReleaseChunks:
+def release_chunks(
+    request: api.ReleaseChunksRequest, caller: Caller, context: RequestContext
+) -> commands.ReleaseChunks:
     """Return the command of ReleaseChunks."""
-    checks = Checks(given.schemes)
-    leases = _leases(checks, given, "releases", [one.lease_token for one in request.releases])
+    checks = Checks(context.schemes)
+    leases = _leases(checks, context, "releases", [one.lease_token for one in request.releases])
     releases = []
     for index, (lease, one) in enumerate(zip(leases, request.releases, strict=True)):
         field = f"releases[{index}]"
         checks.at_most(f"{field}.reason", one.reason, 1_024)
         release = Release(one.reason, _duration(checks, field, "delay", one) or 0)
-        releases.append((lease, _report(checks, f"{field}.progress", one.progress, given), release))
+        releases.append((lease, _report(checks, f"{field}.progress", one.progress, context), release))
     checks.done()
-    return commands.ReleaseChunks(caller.owner, releases, received=given.clock())
+    return commands.ReleaseChunks(caller.owner, releases, received=context.clock())

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import worker_service_pb2 as api
 
-from jobledger_service.core.ledger.active_workers import Attendance
+from jobledger_service.core.ledger.active_workers import ActiveWorkers
 from jobledger_service.core.ledger.claims import ClaimQueue
-from jobledger_service.core.ledger.commands import Claimed, Command, FailChunks, LeaseAnswer, LeaseStatus
+from jobledger_service.core.ledger.commands import ClaimedChunk, Command, FailChunks, LeaseAnswer, LeaseStatus
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.lease_watch import LeaseWatch
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
@@ -27,7 +27,7 @@ from . import worker_requests as read
 UNREADABLE: Final = "INPUT_UNREADABLE"
 """The code of the error of a chunk that no worker can be shown."""
 
-NO_ROOM: Final = Release("the answer to the claim had no room for it")
+NO_ROOM: Final = Release("the claim response had no room for it")
 
 
 class Reports(NamedTuple):
@@ -39,18 +39,18 @@ class Reports(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerService:
-    """The calls of those who do the work."""
+    """The calls of WorkerService."""
 
     committer: Committer
     claims: ClaimQueue
-    given: read.Given
-    attendance: Attendance
+    request_context: read.RequestContext
+    active_workers: ActiveWorkers
     unreadable: UnreadableRows
     lease_watch: LeaseWatch
 
     async def ClaimChunks(self, request: api.ClaimChunksRequest, caller: Caller) -> bytes:
         command, wait = read.claim_chunks(request, caller)
-        self.attendance.note(caller.owner, request.worker)
+        self.active_workers.record(caller.owner, request.worker)
         claimed = await self.claims.claim(command, wait)
         parts: list[bytes] = []
         size = 0
@@ -61,40 +61,42 @@ class WorkerService:
             part = api.ClaimChunksResponse(chunks=[message]).SerializeToString()
             size += len(part)
             if parts and size > MAX_REPLY_BYTES:
-                self.claims.give_back(caller.owner, claimed[number:], NO_ROOM)
+                self.claims.release(caller.owner, claimed[number:], NO_ROOM)
                 break
             parts.append(part)
         return b"".join(parts)
 
     async def ClaimChunk(self, request: api.ClaimChunkRequest, caller: Caller) -> api.ClaimChunkResponse:
         claimed = await self.claims.claim_one(read.claim_chunk(request, caller))
-        self.attendance.note(caller.owner, request.worker)
+        self.active_workers.record(caller.owner, request.worker)
         message = await self._shown(claimed)
         if message is None:
             raise JobUnreadable(request.job_id)
         return api.ClaimChunkResponse(chunk=message)
 
-    async def _shown(self, claimed: Claimed) -> api.ClaimedChunk | None:
+    async def _shown(self, claimed: ClaimedChunk) -> api.ClaimedChunk | None:
         """Return a claimed chunk as its worker is to see it; one that no worker can be shown fails for good."""
         try:
             check_encodable("job_input", claimed.inputs.job)
             check_encodable("input", claimed.inputs.chunks.get(claimed.chunk.index))
-            return _claimed(claimed, self.given)
+            return _claimed(claimed, self.request_context)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one chunk is wrong with it alone
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
-        failure = Failure(WorkError(UNREADABLE, "what is stored of the chunk or of its job cannot be read"), 0.5, True)  # noqa: FBT003
+        failure = Failure(WorkError(UNREADABLE, "the stored data of the chunk or its job cannot be read"), 0.5, True)  # noqa: FBT003
         with suppress(Refusal):  # then the lease runs out
             failures = [(claimed.lease, WorkReport(""), failure, "")]
             await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
         return None
 
     def read_Heartbeat(self, request: api.HeartbeatRequest, caller: Caller) -> Reports:
-        return Reports([one.lease_token for one in request.reports], read.heartbeat(request, caller, self.given))
+        return Reports(
+            [one.lease_token for one in request.reports], read.heartbeat(request, caller, self.request_context)
+        )
 
     async def Heartbeat(self, reports: Reports, caller: Caller) -> api.HeartbeatResponse:
         answers = await self.committer.submit(reports.command)
         for worker in {answer.chunk.worker for answer in answers if answer.chunk is not None}:
-            self.attendance.note(caller.owner, worker)
+            self.active_workers.record(caller.owner, worker)
         return api.HeartbeatResponse(
             results=[
                 api.HeartbeatResult(
@@ -106,7 +108,8 @@ class WorkerService:
 
     def read_CompleteChunks(self, request: api.CompleteChunksRequest, caller: Caller) -> Reports:
         return Reports(
-            [one.lease_token for one in request.completions], read.complete_chunks(request, caller, self.given)
+            [one.lease_token for one in request.completions],
+            read.complete_chunks(request, caller, self.request_context),
         )
 
     async def CompleteChunks(self, reports: Reports, caller: Caller) -> api.CompleteChunksResponse:  # noqa: ARG002  the form of a method
@@ -114,14 +117,18 @@ class WorkerService:
         return api.CompleteChunksResponse(results=_results(reports.tokens, answers))
 
     def read_FailChunks(self, request: api.FailChunksRequest, caller: Caller) -> Reports:
-        return Reports([one.lease_token for one in request.failures], read.fail_chunks(request, caller, self.given))
+        return Reports(
+            [one.lease_token for one in request.failures], read.fail_chunks(request, caller, self.request_context)
+        )
 
     async def FailChunks(self, reports: Reports, caller: Caller) -> api.FailChunksResponse:  # noqa: ARG002  the form of a method
         answers = await self.committer.submit(reports.command)
         return api.FailChunksResponse(results=_results(reports.tokens, answers))
 
     def read_ReleaseChunks(self, request: api.ReleaseChunksRequest, caller: Caller) -> Reports:
-        return Reports([one.lease_token for one in request.releases], read.release_chunks(request, caller, self.given))
+        return Reports(
+            [one.lease_token for one in request.releases], read.release_chunks(request, caller, self.request_context)
+        )
 
     async def ReleaseChunks(self, reports: Reports, caller: Caller) -> api.ReleaseChunksResponse:  # noqa: ARG002  the form of a method
         answers = await self.committer.submit(reports.command)
@@ -129,7 +136,7 @@ class WorkerService:
 
     def WatchLeases(self, request: api.WatchLeasesRequest, caller: Caller) -> AsyncGenerator[bytes]:
         kinds = read.watch_leases(request)
-        self.attendance.note(caller.owner, request.worker)
+        self.active_workers.record(caller.owner, request.worker)
         return self._stops(caller.owner, kinds)
 
     async def _stops(self, owner: str, kinds: frozenset[str]) -> AsyncGenerator[bytes]:
@@ -159,7 +166,7 @@ def _result(token: str, answer: LeaseAnswer) -> api.LeaseResult:
     return result
 
 
-def _claimed(claimed: Claimed, given: read.Given) -> api.ClaimedChunk:
+def _claimed(claimed: ClaimedChunk, context: read.RequestContext) -> api.ClaimedChunk:
     job, chunk = claimed.job, claimed.chunk
     message = api.ClaimedChunk(
         job_id=job.spec.job_id,
@@ -168,9 +175,9 @@ def _claimed(claimed: Claimed, given: read.Given) -> api.ClaimedChunk:
         stages=convert.stages(job.spec),
         labels=job.labels or None,
         traceparent=job.spec.traceparent,
-        artifact_schemes=given.schemes,
+        artifact_schemes=context.schemes,
     )
-    message.lease.token = claimed.lease.token(given.epoch)
+    message.lease.token = claimed.lease.token(context.epoch)
     if chunk.lease_expire_time is not None:
         convert.fill_time(message.lease.expire_time, chunk.lease_expire_time)
     convert.fill_chunk(message.chunk, chunk, claimed.inputs.chunks.get(chunk.index))

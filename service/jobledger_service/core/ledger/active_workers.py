@@ -1,37 +1,37 @@
-"""Which workers were heard of lately, in memory: bounded, and gone with the process."""
+"""The workers that were active recently, in memory and bounded."""
 
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-MOST: Final = 100_000
+MAX_WORKERS: Final = 100_000
 """As many workers are remembered; of more, those that were heard of longest ago are forgotten."""
-LATELY: Final = 60.0
+ACTIVE_SECONDS: Final = 60.0
 """Seconds for which a worker counts after it was heard of: well above the time between two heartbeats or claims."""
 
-Worker = tuple[str, str]
+WorkerKey = tuple[str, str]
 """An owner and the name of a worker."""
 
 
-class Attendance:
-    """Notes when each worker claimed or reported; `clock` gives seconds that only rise."""
+class ActiveWorkers:
+    """Records when each worker last claimed or reported; `clock` returns monotonic seconds."""
 
-    def __init__(self, clock: Callable[[], float], *, most: int = MOST) -> None:
+    def __init__(self, clock: Callable[[], float], *, max_workers: int = MAX_WORKERS) -> None:
         self._clock = clock
-        self._most = most
-        self._heard: OrderedDict[Worker, float] = OrderedDict()
+        self._max_workers = max_workers
+        self._last_seen: OrderedDict[WorkerKey, float] = OrderedDict()
 
-    def note(self, owner: str, worker: str) -> None:
-        """Note that a worker was heard of now."""
+    def record(self, owner: str, worker: str) -> None:
+        """Record that a worker is active now."""
         key = (owner, worker)
-        self._heard[key] = self._clock()
-        self._heard.move_to_end(key)
-        if len(self._heard) > self._most:
-            self._heard.popitem(last=False)
+        self._last_seen[key] = self._clock()
+        self._last_seen.move_to_end(key)
+        if len(self._last_seen) > self._max_workers:
+            self._last_seen.popitem(last=False)
 
-    def active(self) -> int:
-        """Return how many workers were heard of lately, and forget the others."""
-        since = self._clock() - LATELY
-        while self._heard and next(iter(self._heard.values())) < since:
-            self._heard.popitem(last=False)
-        return len(self._heard)
+    def count(self) -> int:
+        """Return how many workers were active recently, and forget the others."""
+        since = self._clock() - ACTIVE_SECONDS
+        while self._last_seen and next(iter(self._last_seen.values())) < since:
+            self._last_seen.popitem(last=False)
+        return len(self._last_seen)

@@ -5,18 +5,18 @@ from typing import Final
 from jobledger_service.core.model.limit_errors import QueueFull
 from jobledger_service.core.model.limits import SECOND
 
-from .fair_queue import FairQueue, Waiting, cost_of
+from .fair_queue import FairQueue, QueuedWork, cost_of
 
-FIRST_PACE: Final = 50_000.0
+INITIAL_ROWS_PER_SECOND: Final = 50_000.0
 """Rows a second, until it is measured."""
-NEWEST: Final = 0.2
+NEWEST_WEIGHT: Final = 0.2
 """The part that the newest batch has in the measured pace."""
-LEAST_WAIT: Final = 1.0
-MOST_WAIT: Final = 10.0
+MIN_RETRY_SECONDS: Final = 1.0
+MAX_RETRY_SECONDS: Final = 10.0
 """Seconds after which those who are refused are told to come back."""
 
 
-class Pace:
+class Throughput:
     """How much of cost the writer carries out in a second, as a moving mean.
 
     A batch that took all that waited says little when it is slow, as most of it may be the commit itself: it counts
@@ -24,28 +24,28 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self.per_second = FIRST_PACE
+        self.rows_per_second = INITIAL_ROWS_PER_SECOND
 
-    def note(self, cost: int, seconds: float, *, more_waited: bool) -> None:
+    def record(self, cost: int, seconds: float, *, more_waited: bool) -> None:
         """Note a batch."""
         seen = cost / max(seconds, 1e-6)
-        if more_waited or seen > self.per_second:
-            self.per_second += NEWEST * (seen - self.per_second)
+        if more_waited or seen > self.rows_per_second:
+            self.rows_per_second += NEWEST_WEIGHT * (seen - self.rows_per_second)
 
 
 class Admission:
     """Decides whether something may wait in the queue; it is to be begun within `max_wait` seconds."""
 
-    def __init__(self, queue: FairQueue, pace: Pace, max_wait: float) -> None:
+    def __init__(self, queue: FairQueue, throughput: Throughput, max_wait: float) -> None:
         self._queue = queue
-        self._pace = pace
+        self._throughput = throughput
         self._max_wait = max_wait
 
-    def check(self, one: Waiting) -> None:
+    def check(self, one: QueuedWork) -> None:
         """Raise QueueFull when this may not wait."""
         bound = self._queue.bound_reached(one)
         if bound is not None:
-            raise QueueFull(bound, self._return_after(one.owner))
+            raise QueueFull(bound, self._retry_after(one.owner))
         if not one.reserved:
             self.check_owner(one.owner, one.since, one.cost)
 
@@ -58,13 +58,13 @@ class Admission:
         if lane is None or lane.oldest is None:
             return
         if now - lane.oldest > self._max_wait:
-            raise QueueFull("age", self._return_after(owner))
-        if lane.cost + cost > self._pace.per_second * self._max_wait / self._queue.owners:
-            raise QueueFull("share", self._return_after(owner))
+            raise QueueFull("age", self._retry_after(owner))
+        if lane.cost + cost > self._throughput.rows_per_second * self._max_wait / self._queue.owners:
+            raise QueueFull("share", self._retry_after(owner))
 
-    def _return_after(self, owner: str) -> int:
+    def _retry_after(self, owner: str) -> int:
         """Return in how many microseconds what waits of an owner may be done."""
         lane = self._queue.lane(owner)
         cost = lane.cost if lane is not None else 0
-        seconds = cost * max(self._queue.owners, 1) / self._pace.per_second
-        return round(min(max(seconds, LEAST_WAIT), MOST_WAIT) * SECOND)
+        seconds = cost * max(self._queue.owners, 1) / self._throughput.rows_per_second
+        return round(min(max(seconds, MIN_RETRY_SECONDS), MAX_RETRY_SECONDS) * SECOND)

@@ -6,45 +6,45 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.limit_errors import TooManyQueuedJobs
 
 from .loader import Loader
 
-FRESH: Final = 1.0
+COUNT_SECONDS: Final = 1.0
 """Seconds for which a count is good, with what was let in since: others may pass the cap by that much."""
-MOMENT: Final = 0.1
+FULL_COUNT_SECONDS: Final = 0.1
 """The same for a count by which jobs are refused."""
 
 
-class _Count(Struct):
+class _Count(MsgStruct):
     queued: int
     at: float
 
 
 class Backlog:
-    """Lets jobs in while their owner has fewer than `most` in QUEUED; `count` counts so far and no farther."""
+    """Lets jobs in while their owner has fewer than `limit` in QUEUED; `count` counts so far and no farther."""
 
-    def __init__(self, count: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]], most: int) -> None:
+    def __init__(self, count: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]], limit: int) -> None:
         self._count = count
-        self._most = most
+        self._limit = limit
         self._counts: dict[str, _Count] = {}
-        self._let_in: Counter[str] = Counter()
+        self._admitted: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
         self._loader = Loader(self._fetch)
 
     @asynccontextmanager
-    async def room(self, owner: str) -> AsyncIterator[None]:
+    async def admit(self, owner: str) -> AsyncIterator[None]:
         """Let one more job in, which the block creates; raises TooManyQueuedJobs."""
         known = self._counts.get(owner)
-        age = asyncio.get_running_loop().time() - known.at if known else FRESH
-        if known is None or age >= (FRESH if known.queued < self._most else MOMENT):
+        age = asyncio.get_running_loop().time() - known.at if known else COUNT_SECONDS
+        if known is None or age >= (COUNT_SECONDS if known.queued < self._limit else FULL_COUNT_SECONDS):
             known = await self._loader.load(owner)
-        if known.queued >= self._most:
-            raise TooManyQueuedJobs(owner, self._most)
+        if known.queued >= self._limit:
+            raise TooManyQueuedJobs(owner, self._limit)
         known.queued += 1
-        self._let_in[owner] += 1
+        self._admitted[owner] += 1
         try:
             yield
         finally:
@@ -55,6 +55,6 @@ class Backlog:
         counted = await self._count(owners)
         for owner in owners:
             # What was let in and not done when the count began may be in it or not: none is to be missed.
-            uncertain = self._let_in[owner] - done[owner]
+            uncertain = self._admitted[owner] - done[owner]
             self._counts[owner] = _Count(counted[owner] + uncertain, now)
         return self._counts.__getitem__

@@ -5,16 +5,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
-from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.retention import Retention
 
-from .commands import Command, Part
+from .commands import Command, PartialResult
 from .cursor import Cursor
-from .entry import Encoded, Entry, Place, Record
+from .entry import Encoded, Entry, EventPosition, Record
 from .feed_ports import Codec
 from .ports import Clock, Queue
 from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 5
 
 
-class Commit(Struct, frozen=True):
+class Commit(MsgStruct, frozen=True):
     """What committed batches left: entries with their positions, jobs written to, chunks that wait, and what happened.
 
     `changes` counts what the entries tell, by type.
@@ -41,7 +41,7 @@ class Commit(Struct, frozen=True):
     """About how many rows of jobs and chunks were changed."""
 
 
-class Postponed(Struct, frozen=True):
+class Postponed(MsgStruct, frozen=True):
     """The outcome of a command that must go again, in the next batch; `rest` in its place, when a part is done."""
 
     rest: Command[Any, Any] | None = None
@@ -98,7 +98,7 @@ class Executor:
             except ConflictError:
                 if attempt == ATTEMPTS:
                     raise
-                log.warning("the transaction lost a conflict, again", extra={"attempt": attempt})
+                log.warning("the transaction lost a conflict and is retried", extra={"attempt": attempt})
         raise AssertionError("unreachable")
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
@@ -106,15 +106,15 @@ class Executor:
             work = WorkingSet(transaction, self._retention, self._quiet)
             work.load([command.needs() for command in commands])
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
-            room = _Room(work)
-            decided = [room.decide(command) for command in commands]
+            budget = _BatchBudget(work)
+            decided = [budget.decide(command) for command in commands]
             work.keep()
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
             transaction.save(work.writes(), work.now)
-            if unheard := work.ready_without_event():
-                transaction.announce_ready(unheard)
+            if unannounced := work.ready_without_event():
+                transaction.announce_ready(unannounced)
             entries = self._append(transaction, encoded, work.now)
         changes = Counter(change.type for record, _ in encoded for change in record.changes)
         return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes, work.rows)
@@ -124,7 +124,7 @@ class Executor:
             return []
         sealed: list[bytes] = []
 
-        def seal(one: Encoded, place: Place) -> bytes:
+        def seal(one: Encoded, place: EventPosition) -> bytes:
             sealed.append(self._codec.seal(one, self._cursor(place.position).encode(), place))
             return sealed[-1]
 
@@ -141,7 +141,7 @@ def _entry(record: Record, encoded: Encoded, message: bytes, position: int) -> E
         job_key=record.job.key,
         revision=record.job.revision,
         before=record.before,
-        after=None if record.deleted else Facts.of(record.job),
+        after=None if record.deleted else FilterFields.of(record.job),
         ended=record.job.ended,
         message=message,
         chunks=encoded.chunks,
@@ -149,7 +149,7 @@ def _entry(record: Record, encoded: Encoded, message: bytes, position: int) -> E
     )
 
 
-class _Room:
+class _BatchBudget:
     """The room of one batch: for one command that is larger than a batch, and for so many rows of all others."""
 
     def __init__(self, work: WorkingSet) -> None:
@@ -163,7 +163,7 @@ class _Room:
         is_large = rows > MAX_BATCH_ROWS
         if self._has_large if is_large else rows > self._rows:
             return Postponed()
-        begun, work.room = work.rows, self._rows
+        begun, work.row_budget = work.rows, self._rows
         decided = _decide(command, work)
         if begun and work.exceeded:
             work.rollback()
@@ -173,7 +173,7 @@ class _Room:
             self._has_large = True
         else:
             self._rows -= work.rows - begun
-        return Postponed(decided.rest) if isinstance(decided, Part) else decided
+        return Postponed(decided.rest) if isinstance(decided, PartialResult) else decided
 
 
 def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:

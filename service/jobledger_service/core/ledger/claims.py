@@ -10,20 +10,20 @@ from itertools import islice
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Release
 
-from .commands import ClaimChunk, ClaimChunks, Claimed, ReleaseChunks
+from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, ReleaseChunks
 from .committer import Committer
 from .ports import Queue
 
 log = logging.getLogger(__name__)
 
-POLL = 5.0
+POLL_SECONDS = 5.0
 """Seconds after which a waiting claim looks again, whatever it heard: other replicas' wake-ups are hints."""
 
-CONTENDED = 0.5
+CONTENTION_SECONDS = 0.5
 """Seconds for which a claim tries again at once when others are at the same chunks."""
-MOMENT = 0.005
+CONTENTION_PAUSE_SECONDS = 0.005
 
-RELEASE = Release("the caller of the claim left before it was answered")
+RELEASE = Release("the caller left before the claim was answered")
 
 
 class ClaimQueue:
@@ -39,53 +39,53 @@ class ClaimQueue:
         self._waiting: dict[Queue, dict[_Waiter, None]] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
-    async def claim(self, command: ClaimChunks, wait: float) -> list[Claimed]:
+    async def claim(self, command: ClaimChunks, wait: float) -> list[ClaimedChunk]:
         """Return leased chunks, waiting up to `wait` seconds for some; none when there are none by then."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + wait
-        with self._waits([(command.owner, kind) for kind in command.kinds]) as waiter:
+        with self._registered([(command.owner, kind) for kind in command.kinds]) as waiter:
             while True:
-                waiter.begin_look()
-                claimed = await self._look(command)
-                waiter.end_look(claimed or (), full=len(claimed or ()) == command.limit)
+                waiter.begin_attempt()
+                claimed = await self._try_claim(command)
+                waiter.end_attempt(claimed or (), full=len(claimed or ()) == command.limit)
                 left = deadline - loop.time()
                 if claimed or left <= 0 or self._closing:
                     return claimed or []
                 try:
-                    async with asyncio.timeout(min(left, POLL if claimed is not None else CONTENDED)):
+                    async with asyncio.timeout(min(left, POLL_SECONDS if claimed is not None else CONTENTION_SECONDS)):
                         await waiter.woken.wait()
                 except TimeoutError:
                     pass
 
-    async def claim_now(self, command: ClaimChunks) -> list[Claimed] | None:
+    async def claim_now(self, command: ClaimChunks) -> list[ClaimedChunk] | None:
         """Return leased chunks, none when there are none, or None when others were at them.
 
         Raises what Committer.submit raises.
         """
 
-        def unheard(claimed: list[Claimed] | None) -> None:
-            self.give_back(command.owner, claimed or (), RELEASE)
+        def on_abandoned(claimed: list[ClaimedChunk] | None) -> None:
+            self.release(command.owner, claimed or (), RELEASE)
 
-        return await self._committer.submit(command, unheard)
+        return await self._committer.submit(command, on_abandoned)
 
-    async def claim_one(self, command: ClaimChunk) -> Claimed:
+    async def claim_one(self, command: ClaimChunk) -> ClaimedChunk:
         """Return the lease of a named chunk; one with a task id is kept for the caller who asks again."""
 
-        def unheard(claimed: Claimed) -> None:
-            self.give_back(command.owner, [claimed], RELEASE)
+        def on_abandoned(claimed: ClaimedChunk) -> None:
+            self.release(command.owner, [claimed], RELEASE)
 
-        return await self._committer.submit(command, None if command.by.task_id else unheard)
+        return await self._committer.submit(command, None if command.by.task_id else on_abandoned)
 
-    async def _look(self, command: ClaimChunks) -> list[Claimed] | None:
+    async def _try_claim(self, command: ClaimChunks) -> list[ClaimedChunk] | None:
         loop = asyncio.get_running_loop()
-        contended_until = loop.time() + CONTENDED
+        contended_until = loop.time() + CONTENTION_SECONDS
         claimed = await self.claim_now(command)
         while claimed is None and loop.time() < contended_until:
-            await asyncio.sleep(MOMENT)
+            await asyncio.sleep(CONTENTION_PAUSE_SECONDS)
             claimed = await self.claim_now(command)
         return claimed
 
-    def give_back(self, owner: str, claimed: Sequence[Claimed], release: Release) -> None:
+    def release(self, owner: str, claimed: Sequence[ClaimedChunk], release: Release) -> None:
         """Give chunks back that nobody got, with their attempts not counted."""
         if not claimed:
             return
@@ -101,10 +101,10 @@ class ClaimQueue:
         try:
             await self._committer.submit(command)
         except Exception as error:  # noqa: BLE001  whatever it is, these leases run out by themselves
-            log.warning("leases that nobody got are left to run out: %s", error, extra={"leases": len(command.items)})
+            log.warning("unclaimed leases are left to expire: %s", error, extra={"leases": len(command.items)})
 
     @contextmanager
-    def _waits(self, queues: list[Queue]) -> Iterator["_Waiter"]:
+    def _registered(self, queues: list[Queue]) -> Iterator["_Waiter"]:
         """Keep a claim in its queues; wake-ups that it leaves unused go to others."""
         waiter = _Waiter()
         for queue in queues:
@@ -149,7 +149,7 @@ class _Waiter:
         self.woken = asyncio.Event()
         self.woken_by: set[Queue] = set()
         """The queues that woke it since it last began to look."""
-        self._looks_for: set[Queue] = set()
+        self._used_by_attempt: set[Queue] = set()
         """Those that woke it before the look that runs."""
 
     def wake(self, queue: Queue) -> None:
@@ -157,17 +157,17 @@ class _Waiter:
         self.woken_by.add(queue)
         self.woken.set()
 
-    def begin_look(self) -> None:
+    def begin_attempt(self) -> None:
         """Use the wake-ups so far, if the look ends."""
-        self._looks_for |= self.woken_by
+        self._used_by_attempt |= self.woken_by
         self.woken_by = set()
         self.woken.clear()
 
-    def end_look(self, claimed: Sequence[Claimed], *, full: bool) -> None:
+    def end_attempt(self, claimed: Sequence[ClaimedChunk], *, full: bool) -> None:
         """Forget the wake-ups that the look used: all, unless it has what it wanted from other queues."""
-        self._looks_for -= {one.job.queue for one in claimed} if full else self._looks_for
+        self._used_by_attempt -= {one.job.queue for one in claimed} if full else self._used_by_attempt
 
     @property
     def unused(self) -> set[Queue]:
         """The queues whose wake-ups are for others, now that this claim ends."""
-        return self.woken_by | self._looks_for
+        return self.woken_by | self._used_by_attempt

@@ -5,28 +5,28 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.errors import Draining, StoreUnavailable
 
-from .admission import Admission, Pace
+from .admission import Admission, Throughput
 from .batch import Commit, Executor, Outcome, Postponed
 from .commands import Command
-from .fair_queue import Bounds, FairQueue, Waiting
-from .incoming import SERVICE, DeadlinePassedError, incoming
+from .current_call import SERVICE_OWNER, DeadlinePassedError, current_call
+from .fair_queue import BatchBounds, FairQueue, QueuedWork
 
 Answer = TypeVar("Answer")
-Kept = TypeVar("Kept")
+Result = TypeVar("Result")
 
-BATCH: Final = Bounds(commands=512, rows=2_000, size=4 * 1_048_576)
+BATCH_BOUNDS: Final = BatchBounds(commands=512, rows=2_000, size=4 * 1_048_576)
 """What ends a batch. The executor counts rows when they are loaded, and postpones what is too much."""
-ROWS_OF_COMMAND: Final = 100
+ROWS_PER_COMMAND: Final = 100
 """Rows that wait for each command that may: a bound on what commands of many rows can pile up."""
 UPKEEP_ROWS: Final = 150
 """What a transaction of its own counts as: about 2 ms."""
 
 
-class QueueBounds(Struct, frozen=True):
+class QueueBounds(MsgStruct, frozen=True):
     """How much may wait for the writer: commands, and for how many seconds an owner's oldest.
 
     A batch that has run for `stall` seconds is one that the database does not answer.
@@ -37,7 +37,7 @@ class QueueBounds(Struct, frozen=True):
     stall: float = 5.0
 
 
-class Batch(Struct, frozen=True):
+class Batch(MsgStruct, frozen=True):
     """A batch that was carried out: how many commands, in how many seconds, and when by the loop's clock it ended."""
 
     commands: int
@@ -48,7 +48,7 @@ class Batch(Struct, frozen=True):
 class Committer:
     """Takes commands on the event loop and carries them out in batches on one thread of its own.
 
-    `on_commit` is called on the loop with each commit, before the callers get their answers; `measured` after that,
+    `on_commit` is called on the loop with each commit, before the callers get their answers; `on_batch` after that,
     with how the batch went. `busy_since` is when, by the loop's clock, the batch that runs now began; None while none
     does. `last` is the last batch that was committed, and `failed` when the database took none of the last one.
     """
@@ -59,40 +59,42 @@ class Committer:
         on_commit: Callable[[Commit], None],
         *,
         bounds: QueueBounds | None = None,
-        measured: Callable[[Batch], None] = lambda _: None,
+        on_batch: Callable[[Batch], None] = lambda _: None,
     ) -> None:
         bounds = bounds or QueueBounds()
         self._executor = executor
         self._on_commit = on_commit
-        self._measured = measured
+        self._on_batch = on_batch
         self.last: Batch | None = None
         self.failed: float | None = None
         self.limit = bounds.commands
         self._stall = bounds.stall
         self.busy_since: float | None = None
-        self._queue = FairQueue(bounds.commands, bounds.commands * ROWS_OF_COMMAND)
-        self._pace = Pace()
-        self._admission = Admission(self._queue, self._pace, bounds.wait)
+        self._queue = FairQueue(bounds.commands, bounds.commands * ROWS_PER_COMMAND)
+        self._throughput = Throughput()
+        self._admission = Admission(self._queue, self._throughput, bounds.wait)
         self._wake_event = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "committer")
         self._closed = False
 
-    async def submit(self, command: Command[Any, Answer], unheard: Callable[[Answer], None] | None = None) -> Answer:
+    async def submit(
+        self, command: Command[Any, Answer], on_abandoned: Callable[[Answer], None] | None = None
+    ) -> Answer:
         """Carry out a command and return its answer once it is on disk.
 
-        A command whose caller leaves before its batch begins is not carried out. `unheard` is called with the answer
+        A command whose caller leaves before its batch begins is not run. `on_abandoned` is called with the answer
         when the caller left later than that, and so did not get it.
 
         Raises the command's Refusal; QueueFull when too much waits; DeadlinePassedError; Draining after `close`.
         """
-        loop, call = asyncio.get_running_loop(), incoming.get()
-        one = Waiting(
+        loop, call = asyncio.get_running_loop(), current_call.get()
+        one = QueuedWork(
             loop.create_future(),
             command.owner,
             command.weight,
             reserved=command.reserved,
             command=command,
-            unheard=unheard,
+            on_abandoned=on_abandoned,
             size=call.size,
             since=loop.time(),
             deadline=call.deadline,
@@ -100,26 +102,26 @@ class Committer:
         answer: Answer = await self._wait_for(one)
         return answer
 
-    async def maintain(self, work: Callable[[], Kept], rows: int = UPKEEP_ROWS) -> Kept:
+    async def run_on_writer(self, work: Callable[[], Result], rows: int = UPKEEP_ROWS) -> Result:
         """Do work that is a transaction of its own on the writer's thread, in turn with the commands of all owners.
 
         It is the caller's whose call this is, or else the service's own. Raises as `submit` does.
         """
-        loop, call = asyncio.get_running_loop(), incoming.get()
-        one = Waiting(
+        loop, call = asyncio.get_running_loop(), current_call.get()
+        one = QueuedWork(
             loop.create_future(),
             call.owner,
             rows,
-            reserved=call.owner == SERVICE,
+            reserved=call.owner == SERVICE_OWNER,
             work=work,
             size=call.size,
             since=loop.time(),
             deadline=call.deadline,
         )
-        result: Kept = await self._wait_for(one)
+        result: Result = await self._wait_for(one)
         return result
 
-    async def _wait_for(self, one: Waiting) -> Any:  # noqa: ANN401  the answer
+    async def _wait_for(self, one: QueuedWork) -> Any:  # noqa: ANN401  the answer
         if self._closed:
             raise Draining
         self._admission.check(one)
@@ -130,8 +132,8 @@ class Committer:
         except asyncio.CancelledError:
             self._queue.remove(one)
             answered = one.caller.done() and not one.caller.cancelled() and one.caller.exception() is None
-            if one.unheard is not None and answered:
-                one.unheard(one.caller.result())
+            if one.on_abandoned is not None and answered:
+                one.on_abandoned(one.caller.result())
             raise
 
     def check_owner(self, owner: str) -> None:
@@ -164,7 +166,7 @@ class Committer:
         """Carry out commands until `close`."""
         try:
             while self._queue or not self._closed:
-                batch = self._take()
+                batch = self._next_batch()
                 if batch:
                     await self._carry_out(batch)
                 elif not self._queue:
@@ -173,10 +175,10 @@ class Committer:
         finally:
             self._thread.shutdown(wait=True)
 
-    def _take(self) -> list[Waiting]:
+    def _next_batch(self) -> list[QueuedWork]:
         """Take the next batch; those whose deadline has passed are told so."""
         now, batch = asyncio.get_running_loop().time(), []
-        for one in self._queue.take(BATCH):
+        for one in self._queue.take(BATCH_BOUNDS):
             if one.caller.done():
                 continue
             if one.deadline is not None and one.deadline <= now:
@@ -185,7 +187,7 @@ class Committer:
                 batch.append(one)
         return batch
 
-    async def _carry_out(self, batch: Sequence[Waiting]) -> None:
+    async def _carry_out(self, batch: Sequence[QueuedWork]) -> None:
         """Carry out the commands in one transaction, then what is a transaction of its own, one after the other."""
         loop = asyncio.get_running_loop()
         more_waited = bool(self._queue)
@@ -198,15 +200,15 @@ class Committer:
             outcomes, commits = await loop.run_in_executor(self._thread, self._executor.run, commands)
             self._conclude([one for one, _ in asked], outcomes, commits)
             ended = loop.time()
-            self._note(Batch(len(asked), ended - began, ended), outcomes, committed=bool(commits))
+            self._record(Batch(len(asked), ended - began, ended), outcomes, committed=bool(commits))
         for one in batch:
             if one.work is not None and not one.caller.done():
-                await self._do(one, one.work)
+                await self._run_one(one, one.work)
         self.busy_since = None
         if commits or not asked:
-            self._pace.note(_cost_of(batch, outcomes), loop.time() - began, more_waited=more_waited)
+            self._throughput.record(_cost_of(batch, outcomes), loop.time() - began, more_waited=more_waited)
 
-    async def _do(self, one: Waiting, work: Callable[[], Any]) -> None:
+    async def _run_one(self, one: QueuedWork, work: Callable[[], Any]) -> None:
         try:
             result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
         except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's to hear
@@ -216,14 +218,14 @@ class Committer:
             if not one.caller.done():
                 one.caller.set_result(result)
 
-    def _note(self, batch: Batch, outcomes: Sequence[Outcome], *, committed: bool) -> None:
+    def _record(self, batch: Batch, outcomes: Sequence[Outcome], *, committed: bool) -> None:
         if committed:
             self.last, self.failed = batch, None
         elif any(isinstance(one, StoreUnavailable) for one in outcomes):
             self.failed = batch.ended
-        self._measured(batch)
+        self._on_batch(batch)
 
-    def _conclude(self, batch: Sequence[Waiting], outcomes: Sequence[Outcome], commits: Sequence[Commit]) -> None:
+    def _conclude(self, batch: Sequence[QueuedWork], outcomes: Sequence[Outcome], commits: Sequence[Commit]) -> None:
         for commit in commits:
             self._on_commit(commit)
         again, done = [], []
@@ -234,8 +236,8 @@ class Committer:
                 continue
             done.append(one)
             if one.caller.done():
-                if one.unheard is not None and not isinstance(outcome, Exception):
-                    one.unheard(outcome)
+                if one.on_abandoned is not None and not isinstance(outcome, Exception):
+                    one.on_abandoned(outcome)
             elif isinstance(outcome, Exception):
                 one.caller.set_exception(outcome)
             else:
@@ -243,16 +245,16 @@ class Committer:
         if again:
             self._postpone(done, again)
 
-    def _postpone(self, done: Sequence[Waiting], again: Sequence[Waiting]) -> None:
+    def _postpone(self, done: Sequence[QueuedWork], again: Sequence[QueuedWork]) -> None:
         """Put back what did not fit. What was done has filled the batch: it is charged for that, and not as it said."""
         self._queue.put_back([one for one in again if not one.caller.done()])
-        unforeseen = BATCH.rows - sum(one.rows for one in done)
+        unforeseen = BATCH_BOUNDS.rows - sum(one.rows for one in done)
         if unforeseen > 0:
             for one in done:
                 self._queue.charge(one.owner, unforeseen // len(done))
 
 
-def _cost_of(batch: Sequence[Waiting], outcomes: Sequence[Outcome]) -> int:
+def _cost_of(batch: Sequence[QueuedWork], outcomes: Sequence[Outcome]) -> int:
     """Return what the batch cost; one that did not fit was full, whatever it was expected to be."""
     cost = sum(one.cost for one in batch)
-    return max(cost, BATCH.rows) if any(isinstance(one, Postponed) for one in outcomes) else cost
+    return max(cost, BATCH_BOUNDS.rows) if any(isinstance(one, Postponed) for one in outcomes) else cost

@@ -4,7 +4,7 @@ import struct
 from typing import Final, Self
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.errors import ForeignCursor, InvalidField
 
@@ -12,7 +12,7 @@ _FORM: Final = struct.Struct(">B16sq")
 _VERSION: Final = 1
 
 
-class Cursor(Struct, frozen=True):
+class Cursor(MsgStruct, frozen=True):
     """The place of a ledger after its entry number `position`."""
 
     epoch: UUID
@@ -26,10 +26,10 @@ class Cursor(Struct, frozen=True):
     def parse(cls, raw: bytes, epoch: UUID) -> Self:
         """Return the cursor that a caller sent; raises InvalidField or ForeignCursor when it is not of `epoch`."""
         if len(raw) != _FORM.size or raw[0] != _VERSION:
-            raise InvalidField(("cursor", "is not a cursor that this service gave out"))
+            raise InvalidField(("cursor", "is not a cursor issued by this service"))
         _, name, position = _FORM.unpack(raw)
         if name != epoch.bytes:
             raise ForeignCursor
         if position < 0:
-            raise InvalidField(("cursor", "is not a cursor that this service gave out"))
+            raise InvalidField(("cursor", "is not a cursor issued by this service"))
         return cls(epoch, position)

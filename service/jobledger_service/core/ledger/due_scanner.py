@@ -1,4 +1,4 @@
-"""Looks, by one read, for all that is due, so that the duties rest until there is something for them."""
+"""Finds with one read everything that is due, and wakes the duties that have work."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from .read_ports import Due, DueStore
 
 
 @dataclass(frozen=True, slots=True)
-class Lookout:
+class DueScanner:
     """`wakes` says whom to wake, for each thing that may be due. What a duty leaves undone is found again."""
 
     store: DueStore
@@ -18,7 +18,7 @@ class Lookout:
     wakes: Mapping[Due, Callable[[], None]]
 
     async def once(self) -> bool:
-        """Look; there is never more to do at once."""
+        """Check once; return False."""
         for due in await self.queries.run(self.store.due, self.clock()):
             self.wakes[due]()
         return False

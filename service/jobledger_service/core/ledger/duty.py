@@ -9,37 +9,37 @@ from jobledger_service.core.model.errors import Draining, Refusal
 
 log = logging.getLogger(__name__)
 
-Ran = Callable[[str, bool], None]
-"""Hears that a duty was done, by name, and whether it went well."""
+OnRun = Callable[[str, bool], None]
+"""Called with the name of a duty that ran, and whether it succeeded."""
 
 
 async def perform(
     name: str,
     once: Callable[[], Awaitable[bool]],
     every: float | None,
-    hint: asyncio.Event | None = None,
-    ran: Ran = lambda _name, _well: None,
+    wake_event: asyncio.Event | None = None,
+    on_run: OnRun = lambda _name, _well: None,
 ) -> None:
-    """Do it, then wait `every` seconds or for the hint, or go on at once while `once` says that there is more.
+    """Call `once`, then wait `every` seconds or for the event, or repeat at once while it returns that there is more.
 
-    Without `every` it waits for the hint alone. It goes on until it is cancelled. `ran` hears of each time, and whether
-    it went well.
+    Without `every` it waits for the event alone. It runs until it is cancelled. `on_run` gets the name, and whether
+    it succeeded.
     """
-    hint = hint or asyncio.Event()
+    wake_event = wake_event or asyncio.Event()
     while True:
-        more = well = False
-        hint.clear()
+        more = succeeded = False
+        wake_event.clear()
         try:
             more = await once()
-            well = True
+            succeeded = True
         except Draining:
             return
         except Refusal as refusal:
-            log.warning("%s puts off its work: %s", name, refusal)
+            log.warning("%s postpones its work: %s", name, refusal)
         except Exception:
-            log.exception("%s fails; it tries again", name)
-        ran(name, well)
+            log.exception("%s failed and will be retried", name)
+        on_run(name, succeeded)
         if not more:
             with suppress(TimeoutError):
                 async with asyncio.timeout(every):
-                    await hint.wait()
+                    await wake_event.wait()

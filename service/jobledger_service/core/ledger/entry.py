@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import Change
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.filter import Facts, JobFilter
+from jobledger_service.core.model.filter import FilterFields, JobFilter
 from jobledger_service.core.model.job import Job, owner_of
 from jobledger_service.core.model.states import ChunkState
 
 
-class ChunkRange(Struct, frozen=True):
+class ChunkRange(MsgStruct, frozen=True):
     """Chunks from one index through another that went to one state together."""
 
     first: int
@@ -19,7 +19,7 @@ class ChunkRange(Struct, frozen=True):
     state: ChunkState
 
 
-class Record(Struct, frozen=True):
+class Record(MsgStruct, frozen=True):
     """What a commit did to one job, before it has a position; `before` is None for a job that it created.
 
     `chunks` are told one by one, `ranges` by their state alone.
@@ -27,7 +27,7 @@ class Record(Struct, frozen=True):
     `previous` is the whole job before, when the event that showed it so may soon be forgotten.
     """
 
-    before: Facts | None
+    before: FilterFields | None
     job: Job
     chunks: Sequence[Chunk]
     changes: Sequence[Change]
@@ -36,7 +36,7 @@ class Record(Struct, frozen=True):
     previous: Job | None = None
 
 
-class Encoded(Struct, frozen=True):
+class Encoded(MsgStruct, frozen=True):
     """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` chunks that changed.
 
     `previous` is a message that shows the record's `previous`.
@@ -48,14 +48,14 @@ class Encoded(Struct, frozen=True):
     previous: bytes | None = None
 
 
-class Place(Struct, frozen=True):
+class EventPosition(MsgStruct, frozen=True):
     """Where an entry stands: later positions never have earlier times."""
 
     position: int
     commit_time: int
 
 
-class Entry(Struct, frozen=True):
+class Entry(MsgStruct, frozen=True):
     """An entry with its place and its finished message; facts are None before its creation and after its deletion.
 
     `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
@@ -66,8 +66,8 @@ class Entry(Struct, frozen=True):
     position: int
     job_key: str
     revision: int
-    before: Facts | None
-    after: Facts | None
+    before: FilterFields | None
+    after: FilterFields | None
     ended: bool
     message: bytes
     chunks: bytes
@@ -83,7 +83,9 @@ class Entry(Struct, frozen=True):
         """Whether the job matched before the change, or does after it. An unreadable event may be of any job."""
         if not self.is_readable:
             return owner_of(self.job_key) == jobs.owner
-        return any(facts is not None and jobs.matches(facts) for facts in (self.after, self.before))
+        return any(
+            filter_fields is not None and jobs.matches(filter_fields) for filter_fields in (self.after, self.before)
+        )
 
     @property
     def size(self) -> int:

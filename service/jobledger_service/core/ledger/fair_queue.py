@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .commands import Command
 from .shares import Shares
@@ -14,22 +14,32 @@ if TYPE_CHECKING:
 
 COMMAND_COST: Final = 20
 """What a command costs beside its rows, in rows: 0.2 ms against 0.01 ms a row, on SQLite."""
-BYTES_OF_ROW: Final = 2_048
+BYTES_PER_ROW: Final = 2_048
 """Bytes of a request that cost as much as a row."""
-TURN: Final = 500
+TURN_CREDIT: Final = 500
 """What an owner may take in one turn; with a heavier command he passes as many turns as it takes to make up for it."""
-RESERVE: Final = 4
+RESERVE_DIVISOR: Final = 4
 """How many reports on held leases may wait beyond the bound: the bound divided by this."""
 
 
-class Waiting:
+class QueuedWork:
     """Something that waits: a command, or `work` that is a transaction of its own.
 
-    `unheard` is called with the answer when the caller has left. `since` and `deadline` are times.
+    `on_abandoned` is called with the answer when the caller has left. `since` and `deadline` are times.
     """
 
     __slots__ = (
-        "caller", "command", "cost", "deadline", "owner", "reserved", "rows", "since", "size", "unheard", "work",
+        "caller",
+        "command",
+        "cost",
+        "deadline",
+        "on_abandoned",
+        "owner",
+        "reserved",
+        "rows",
+        "since",
+        "size",
+        "work",
     )  # fmt: skip
 
     def __init__(
@@ -41,7 +51,7 @@ class Waiting:
         reserved: bool = False,
         command: Command[Any, Any] | None = None,
         work: Callable[[], Any] | None = None,
-        unheard: Callable[[Any], None] | None = None,
+        on_abandoned: Callable[[Any], None] | None = None,
         size: int = 0,
         since: float = 0.0,
         deadline: float | None = None,
@@ -52,7 +62,7 @@ class Waiting:
         self.reserved = reserved
         self.command = command
         self.work = work
-        self.unheard = unheard
+        self.on_abandoned = on_abandoned
         self.size = size
         self.since = since
         self.deadline = deadline
@@ -61,10 +71,10 @@ class Waiting:
 
 def cost_of(rows: int, size: int) -> int:
     """Return what something costs that changes so many rows, with a request of so many bytes."""
-    return COMMAND_COST + rows + size // BYTES_OF_ROW
+    return COMMAND_COST + rows + size // BYTES_PER_ROW
 
 
-class Bounds(Struct, frozen=True):
+class BatchBounds(MsgStruct, frozen=True):
     """How much one batch may be."""
 
     commands: int
@@ -78,19 +88,19 @@ class Lane:
     __slots__ = ("cost", "credit", "ordinary", "reserved")
 
     def __init__(self) -> None:
-        self.reserved: OrderedDict[Waiting, None] = OrderedDict()
-        self.ordinary: OrderedDict[Waiting, None] = OrderedDict()
-        self.credit = TURN
+        self.reserved: OrderedDict[QueuedWork, None] = OrderedDict()
+        self.ordinary: OrderedDict[QueuedWork, None] = OrderedDict()
+        self.credit = TURN_CREDIT
         self.cost = 0
 
     def __len__(self) -> int:
         return len(self.reserved) + len(self.ordinary)
 
-    def first(self) -> Waiting:
+    def first(self) -> QueuedWork:
         """Return what is next."""
         return next(iter(self.reserved or self.ordinary))
 
-    def of(self, one: Waiting) -> "OrderedDict[Waiting, None]":
+    def of(self, one: QueuedWork) -> "OrderedDict[QueuedWork, None]":
         """Return the queue that this belongs to."""
         return self.reserved if one.reserved else self.ordinary
 
@@ -104,13 +114,13 @@ class FairQueue:
     """The lanes of all owners, in the order of their turns; every step is O(1) a command.
 
     Owners take turns as in deficit round robin (Shreedhar and Varghese, 1995). An owner is served while he has credit,
-    may go below zero with the last of it, and gets TURN more each time that the turn passes him. `size` is the bytes of
+    may go below zero with it, and gets TURN_CREDIT more each time the turn passes him. `size` is the bytes of
     the requests of all that waits, which are bounded where the calls are.
     """
 
     def __init__(self, max_commands: int, max_rows: int) -> None:
         self._lanes: OrderedDict[str, Lane] = OrderedDict()
-        self._commands = Shares(max_commands, max_commands // RESERVE)
+        self._commands = Shares(max_commands, max_commands // RESERVE_DIVISOR)
         self._rows = Shares(max_rows)
         self.size = 0
 
@@ -131,7 +141,7 @@ class FairQueue:
         """Return what waits of an owner, None when nothing does."""
         return self._lanes.get(owner)
 
-    def bound_reached(self, one: Waiting) -> str | None:
+    def bound_reached(self, one: QueuedWork) -> str | None:
         """Return which bound this would pass, `commands` or `rows`; None when there is room.
 
         An owner of whom nothing waits is not bound in rows, as one command may have more of them than a share; nor is
@@ -144,7 +154,7 @@ class FairQueue:
             return "rows"
         return None
 
-    def push(self, one: Waiting) -> None:
+    def push(self, one: QueuedWork) -> None:
         """Let this wait, as the last of its owner."""
         lane = self._lanes.get(one.owner)
         if lane is None:
@@ -152,13 +162,13 @@ class FairQueue:
         lane.of(one)[one] = None
         self._count(lane, one)
 
-    def remove(self, one: Waiting) -> None:
+    def remove(self, one: QueuedWork) -> None:
         """Let this wait no more, and count it no more; nothing happens when it does not wait."""
         lane = self._lanes.get(one.owner)
         if lane is not None and one in lane.of(one):
             self._forget(lane, one)
 
-    def put_back(self, batch: Sequence[Waiting]) -> None:
+    def put_back(self, batch: Sequence[QueuedWork]) -> None:
         """Let these, which were taken and not carried out, wait again before all others of their owners, in order."""
         for one in reversed(batch):
             lane = self._lanes.get(one.owner)
@@ -166,7 +176,7 @@ class FairQueue:
                 lane = self._lanes[one.owner] = Lane()
                 self._lanes.move_to_end(one.owner, last=False)
             else:
-                lane.credit = min(lane.credit + one.cost, TURN)  # alone he was not charged for all of it
+                lane.credit = min(lane.credit + one.cost, TURN_CREDIT)  # alone he was not charged for all of it
             lane.of(one)[one] = None
             lane.of(one).move_to_end(one, last=False)
             self._count(lane, one)
@@ -177,33 +187,33 @@ class FairQueue:
         if lane is not None:
             lane.credit -= cost
 
-    def take(self, most: Bounds) -> list[Waiting]:
+    def take(self, bounds: BatchBounds) -> list[QueuedWork]:
         """Take what is next, owners in turn: at least one when any waits, then as long as all bounds are kept."""
-        return list(self._next(most))
+        return list(self._next(bounds))
 
-    def _next(self, most: Bounds) -> Iterator[Waiting]:
+    def _next(self, bounds: BatchBounds) -> Iterator[QueuedWork]:
         commands = rows = size = 0
         while self._lanes:
             owner, lane = next(iter(self._lanes.items()))
             if lane.credit <= 0 and len(self._lanes) > 1:
-                lane.credit += TURN
+                lane.credit += TURN_CREDIT
                 self._lanes.move_to_end(owner)
                 continue
             one = lane.first()
             commands, rows, size = commands + 1, rows + one.rows, size + one.size
-            if commands > 1 and (commands > most.commands or rows > most.rows or size > most.size):
+            if commands > 1 and (commands > bounds.commands or rows > bounds.rows or size > bounds.size):
                 return
             lane.credit = max(lane.credit, 0) - one.cost if len(self._lanes) == 1 else lane.credit - one.cost
             self._forget(lane, one)
             yield one
 
-    def _count(self, lane: Lane, one: Waiting) -> None:
+    def _count(self, lane: Lane, one: QueuedWork) -> None:
         lane.cost += one.cost
         self._commands.add(one.owner, 1)
         self._rows.add(one.owner, one.rows)
         self.size += one.size
 
-    def _forget(self, lane: Lane, one: Waiting) -> None:
+    def _forget(self, lane: Lane, one: QueuedWork) -> None:
         del lane.of(one)[one]
         lane.cost -= one.cost
         self._commands.remove(one.owner, 1)

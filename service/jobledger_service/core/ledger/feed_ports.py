@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.filter import JobFilter
 
-from .entry import Encoded, Entry, Place, Record
+from .entry import Encoded, Entry, EventPosition, Record
 from .read_ports import EventRow, JobRead
 
 
@@ -17,7 +17,7 @@ class Codec(Protocol):
     def encode(self, record: Record) -> Encoded:
         """Return the message of a record, without its position and the time of its commit."""
 
-    def seal(self, encoded: Encoded, cursor: bytes, place: Place) -> bytes:
+    def seal(self, encoded: Encoded, cursor: bytes, place: EventPosition) -> bytes:
         """Return the finished message."""
 
     def open(self, row: EventRow) -> Entry:
@@ -46,8 +46,8 @@ class Subscription(Protocol):
     def position(self) -> int:
         """Everything up to here was handed out or did not concern the watcher. It never falls."""
 
-    async def next(self, patience: float) -> Sequence[Entry]:
-        """Return what follows and concerns the watcher, oldest first; nothing when `patience` seconds pass.
+    async def next(self, timeout_seconds: float) -> Sequence[Entry]:
+        """Return what follows and concerns the watcher, oldest first; nothing when `timeout_seconds` seconds pass.
 
         While it catches up it may return nothing at once: there was nothing for the watcher in what was read.
 
@@ -58,7 +58,7 @@ class Subscription(Protocol):
         """Leave the feed."""
 
 
-class Stops(Struct, frozen=True):
+class Stops(MsgStruct, frozen=True):
     """The jobs whose leases a worker is to check; `check_all`: all of its leases."""
 
     job_ids: Sequence[str] = ()

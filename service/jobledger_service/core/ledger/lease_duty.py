@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from .bisection import submit_bisecting
 from .commands import Command, ExpireLeases, ReadyRetries, StopOverdue
 from .committer import Committer
-from .parts import submit_in_parts
 from .ports import Clock
 from .queries import Queries
 from .read_ports import ReadStore
@@ -14,7 +14,7 @@ from .unreadable_rows import UnreadableRows
 
 Row = TypeVar("Row")
 
-AT_ONCE: Final = 500
+ROWS_PER_STEP: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +28,20 @@ class LeaseDuty:
     queries: Queries
     committer: Committer
     clock: Clock
-    roll: Callable[[], float]
+    sample_jitter: Callable[[], float]
     unreadable: UnreadableRows
     delay: int
 
     async def once(self) -> bool:
         """Do what is due; return whether there is more."""
         now = self.clock()
-        expired = await self.queries.run(self.store.expired_leases, now - self.delay, AT_ONCE)
-        await self._each(expired, lambda keys: ExpireLeases([(key, self.roll()) for key in keys], self.delay))
-        due = await self.queries.run(self.store.due_retries, now, AT_ONCE)
+        expired = await self.queries.run(self.store.expired_leases, now - self.delay, ROWS_PER_STEP)
+        await self._each(expired, lambda keys: ExpireLeases([(key, self.sample_jitter()) for key in keys], self.delay))
+        due = await self.queries.run(self.store.due_retries, now, ROWS_PER_STEP)
         await self._each(due, ReadyRetries)
-        overdue = await self.queries.run(self.store.overdue_cancels, now, AT_ONCE)
+        overdue = await self.queries.run(self.store.overdue_cancels, now, ROWS_PER_STEP)
         await self._each(overdue, StopOverdue)
-        return AT_ONCE in (len(expired), len(due), len(overdue))
+        return ROWS_PER_STEP in (len(expired), len(due), len(overdue))
 
     async def _each(self, rows: Sequence[Row], command: Callable[[Sequence[Row]], Command[int, int]]) -> None:
-        await submit_in_parts(rows, lambda some: self.committer.submit(command(some)), "leases", self.unreadable)
+        await submit_bisecting(rows, lambda some: self.committer.submit(command(some)), "leases", self.unreadable)

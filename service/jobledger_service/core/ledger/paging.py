@@ -3,7 +3,8 @@
 import hashlib
 from typing import Final
 
-from msgspec import Struct, json
+from msgspec import Struct as MsgStruct
+from msgspec import json
 from msgspec.structs import asdict
 
 from jobledger_service.core.model.epoch import Epoch
@@ -15,8 +16,8 @@ _PURPOSE: Final = b"page"
 
 def request_mark(*parts: object) -> str:
     """Return a short mark of what a request asks for, apart from the page; mappings and sets count by content."""
-    said = repr([_plain(part) for part in parts])
-    return hashlib.sha256(said.encode()).hexdigest()[:_MARK]
+    text = repr([_plain(part) for part in parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:_MARK]
 
 
 def _plain(part: object) -> object:
@@ -24,7 +25,7 @@ def _plain(part: object) -> object:
         return sorted(map(str, part))
     if hasattr(part, "items"):
         return sorted(part.items())
-    if isinstance(part, Struct):
+    if isinstance(part, MsgStruct):
         return [(name, _plain(value)) for name, value in asdict(part).items()]
     return part
 

@@ -4,12 +4,12 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .ports import ChunkKey, Queue
-from .write_ports import Demand, WaitingChunk
+from .write_ports import ClaimQuery, WaitingChunk
 
-FIRST_LOOK = 100
+FIRST_FETCH = 100
 """Chunks of a queue that are looked at first. Each further look at the same queue goes four times as deep."""
 
 Fetch = Callable[[Mapping[Queue, int]], Mapping[Queue, Sequence[WaitingChunk]]]
@@ -19,25 +19,25 @@ LockFree = Callable[[Collection[str]], Collection[str]]
 """Locks those of some jobs that nobody else holds, without waiting, and returns them."""
 
 
-class Picked(Struct):
+class Picked(MsgStruct):
     """The chunks for one claim; `contended` when it would have got more, had no other replica held their jobs."""
 
     chunks: list[ChunkKey] = []
     contended: bool = False
 
 
-def pick(demands: Sequence[Demand], fetch: Fetch, lock_free: LockFree, *, shared: bool) -> list[Picked]:
+def pick(queries: Sequence[ClaimQuery], fetch: Fetch, lock_free: LockFree, *, shared: bool) -> list[Picked]:
     """Return what each demand gets. With `shared`, other replicas hold jobs too, which are passed over.
 
     What is looked at grows with the sum of the limits, and not with the number of demands times that sum: each queue is
     walked once for all demands that name it.
     """
-    walks = _Walks(demands, fetch, shared=shared)
-    picked = [Picked() for _ in demands]
+    walks = _Walks(queries, fetch, shared=shared)
+    picked = [Picked() for _ in queries]
     is_free: dict[str, bool] = {}
-    unmet = list(range(len(demands)))
+    unmet = list(range(len(queries)))
     while unmet:
-        drawn = {n: walks.draw(demands[n], demands[n].limit - len(picked[n].chunks)) for n in unmet}
+        drawn = {n: walks.draw(queries[n], queries[n].limit - len(picked[n].chunks)) for n in unmet}
         asked = {job_key for keys in drawn.values() for job_key, _ in keys} - is_free.keys()
         locked = lock_free(asked) if asked else ()
         is_free.update({job_key: job_key in locked for job_key in asked})
@@ -45,7 +45,7 @@ def pick(demands: Sequence[Demand], fetch: Fetch, lock_free: LockFree, *, shared
             free = [key for key in keys if is_free[key[0]]]
             picked[n].chunks += free
             picked[n].contended |= len(free) < len(keys)
-        unmet = [n for n in unmet if drawn[n] and len(picked[n].chunks) < demands[n].limit]
+        unmet = [n for n in unmet if drawn[n] and len(picked[n].chunks) < queries[n].limit]
     return picked
 
 
@@ -54,20 +54,20 @@ class _Walk:
 
     def __init__(self, deepest: int) -> None:
         self.deepest = deepest
-        self.look = min(FIRST_LOOK, deepest)
+        self.fetch_size = min(FIRST_FETCH, deepest)
         self._seen: set[ChunkKey] = set()
         self._ahead: deque[WaitingChunk] = deque()
         self._ends = False
 
     def extend(self, found: Sequence[WaitingChunk]) -> None:
-        """Take the first `look` chunks of the queue, of which some are known."""
-        self._ends = len(found) < self.look or self.look >= self.deepest
+        """Take the first `fetch_size` chunks of the queue, of which some are known."""
+        self._ends = len(found) < self.fetch_size or self.fetch_size >= self.deepest
         self._ahead.extend(one for one in found if one.key not in self._seen)
         self._seen.update(one.key for one in found)
-        self.look = min(self.look * 4, self.deepest)
+        self.fetch_size = min(self.fetch_size * 4, self.deepest)
 
     @property
-    def needs_look(self) -> bool:
+    def needs_fetch(self) -> bool:
         """Whether there may be more chunks, none of which is ahead."""
         return not self._ahead and not self._ends
 
@@ -83,27 +83,27 @@ class _Walk:
 class _Walks:
     """The walks over all queues that the demands name; a chunk that was drawn is not drawn again."""
 
-    def __init__(self, demands: Sequence[Demand], fetch: Fetch, *, shared: bool) -> None:
+    def __init__(self, queries: Sequence[ClaimQuery], fetch: Fetch, *, shared: bool) -> None:
         self._fetch = fetch
         wanted: dict[Queue, int] = {}
-        for demand in demands:
-            for queue in demand.queues:
-                wanted[queue] = wanted.get(queue, 0) + demand.limit
+        for query in queries:
+            for queue in query.queues:
+                wanted[queue] = wanted.get(queue, 0) + query.limit
         # Where others hold jobs, more than are wanted, to pass some over.
-        self._walks = {queue: _Walk(2 * most + 100 if shared else most) for queue, most in wanted.items()}
+        self._walks = {queue: _Walk(2 * limit + 100 if shared else limit) for queue, limit in wanted.items()}
 
-    def draw(self, demand: Demand, count: int) -> list[ChunkKey]:
+    def draw(self, query: ClaimQuery, count: int) -> list[ChunkKey]:
         """Return the next `count` chunks over all queues of a demand, fewer when there are no more."""
-        walks = [self._walks[queue] for queue in demand.queues]
-        self._look([queue for queue, walk in zip(demand.queues, walks, strict=True) if walk.needs_look])
+        walks = [self._walks[queue] for queue in query.queues]
+        self._fetch_more([queue for queue, walk in zip(query.queues, walks, strict=True) if walk.needs_fetch])
         heads = list(self._heads(walks))
         heapq.heapify(heads)
         drawn: list[ChunkKey] = []
         while heads and len(drawn) < count:
             head, n = heads[0]
             drawn.append(head.key)
-            if walks[n].needs_look:
-                self._look([demand.queues[n]])
+            if walks[n].needs_fetch:
+                self._fetch_more([query.queues[n]])
             following = walks[n].pop()
             if following is None:
                 heapq.heappop(heads)
@@ -119,8 +119,8 @@ class _Walks:
             if (head := walk.pop()) is not None:
                 yield head, n
 
-    def _look(self, queues: Sequence[Queue]) -> None:
+    def _fetch_more(self, queues: Sequence[Queue]) -> None:
         if queues:
-            found = self._fetch({queue: self._walks[queue].look for queue in queues})
+            found = self._fetch({queue: self._walks[queue].fetch_size for queue in queues})
             for queue in queues:
                 self._walks[queue].extend(found.get(queue, ()))

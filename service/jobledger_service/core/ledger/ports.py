@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.roots import Place
+from jobledger_service.core.model.roots import ArtifactLocation
 
 ChunkKey = tuple[str, int]
 Queue = tuple[str, str]
@@ -26,11 +26,11 @@ class NotDeletedError(Exception):
         self.may_pass = may_pass
 
 
-RemovePlace = Callable[[Place], bool]
+RemoveArtifact = Callable[[ArtifactLocation], bool]
 """Deletes one file or object below a root, never a directory, and returns whether it was there; NotDeletedError."""
 
 
-class Inputs(Struct, frozen=True):
+class Inputs(MsgStruct, frozen=True):
     """Encoded Structs: a job's input, and those of its chunks that have one."""
 
     job: bytes | None = None
@@ -40,7 +40,7 @@ class Inputs(Struct, frozen=True):
 T = TypeVar("T")
 
 
-class Run(Protocol):
+class StoreRunner(Protocol):
     """Carries out work of the store: a write on the writer's thread, a read on a reader's."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
@@ -31,7 +31,7 @@ COUNT_TO: Final = 1_000
 """Where counting stops when it cannot be exact."""
 
 
-class JobPage(Struct, frozen=True):
+class JobPage(MsgStruct, frozen=True):
     """A page of jobs, or of their statuses; `total` counts all that match, as far as they were counted."""
 
     jobs: Sequence[JobRead]
@@ -44,21 +44,21 @@ class JobPage(Struct, frozen=True):
     """The keys of jobs of the page that cannot be read."""
 
 
-class ChunkPage(Struct, frozen=True):
+class ChunkPage(MsgStruct, frozen=True):
     """A page of chunks."""
 
     read: ChunksRead
     next_page_token: str
 
 
-class EventPage(Struct, frozen=True):
+class EventPage(MsgStruct, frozen=True):
     """A page of a job's history, as stored messages."""
 
     rows: Sequence[EventRow]
     next_page_token: str
 
 
-class LimitPage(Struct, frozen=True):
+class LimitPage(MsgStruct, frozen=True):
     """A page of limits."""
 
     limits: Sequence[Limit]

@@ -4,13 +4,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.run import Run
+from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.model.vitals import StoreVitals
@@ -19,7 +19,7 @@ from .ports import ChunkKey, Inputs, Queue
 from .statistics import Figures, StatsQuery
 
 
-class JobRead(Struct, frozen=True):
+class JobRead(MsgStruct, frozen=True):
     """A job as a caller sees it; inputs and chunks only when they were asked for."""
 
     job: Job
@@ -33,7 +33,7 @@ class JobRead(Struct, frozen=True):
     """The page token with which they are listed."""
 
 
-class JobsRead(Struct, frozen=True):
+class JobsRead(MsgStruct, frozen=True):
     """Jobs by key, all as of one position.
 
     `unreadable` are the keys of those that exist and cannot be read, `unread` those that a reply has no room
@@ -79,7 +79,7 @@ class Order(StrEnum):
     PRIORITY = "priority"
 
 
-class PageKey(Struct, frozen=True):
+class PageKey(MsgStruct, frozen=True):
     """A place in a list: the value that it is ordered by, then creation, then the key."""
 
     value: int
@@ -87,7 +87,7 @@ class PageKey(Struct, frozen=True):
     job_key: str
 
 
-class Listing(Struct, frozen=True):
+class Listing(MsgStruct, frozen=True):
     """Which jobs, in which order, after which place, and how many.
 
     `count_to` is where counting stops when it cannot be exact, 0 for no count. `copies` is how many times an answer
@@ -104,7 +104,7 @@ class Listing(Struct, frozen=True):
     copies: int = 1
 
 
-class Listed(Struct, frozen=True):
+class Listed(MsgStruct, frozen=True):
     """A page, which may be short before the last; `next` is where the following page begins, None after the last.
 
     In view STATUS the page is in `statuses`, else in `jobs`; `unreadable` are the keys of jobs of the page that cannot
@@ -121,7 +121,7 @@ class Listed(Struct, frozen=True):
     unreadable: Sequence[str] = ()
 
 
-class StatusesRead(Struct, frozen=True):
+class StatusesRead(MsgStruct, frozen=True):
     """Statuses of jobs, in no order; `unreadable` are the keys of those that exist and cannot be read."""
 
     statuses: Sequence[JobStatus]
@@ -133,7 +133,7 @@ class StatusesRead(Struct, frozen=True):
         return len(self.statuses) + len(self.unreadable)
 
 
-class ChunksRead(Struct, frozen=True):
+class ChunksRead(MsgStruct, frozen=True):
     """A page of chunks with their inputs; `more` says that others follow `last`, the index of the last one looked at.
 
     `unreadable` are the indexes of chunks of the page that cannot be read.
@@ -146,14 +146,14 @@ class ChunksRead(Struct, frozen=True):
     unreadable: Sequence[int] = ()
 
 
-class LimitsRead(Struct, frozen=True):
+class LimitsRead(MsgStruct, frozen=True):
     """A page of limits; `last` is the scope of the last one that was looked at, None on the last page."""
 
     limits: Sequence[Limit]
     last: str | None
 
 
-class EventRow(Struct, frozen=True):
+class EventRow(MsgStruct, frozen=True):
     """An event as it is stored: the finished message, and what a filter needs to know beside it."""
 
     position: int
@@ -162,7 +162,7 @@ class EventRow(Struct, frozen=True):
     before: Mapping[str, object] | None
 
 
-class EventsRead(Struct, frozen=True):
+class EventsRead(MsgStruct, frozen=True):
     """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten.
 
     `complete` says that nothing followed when this was read.
@@ -175,7 +175,7 @@ class EventsRead(Struct, frozen=True):
 
 
 class Due(StrEnum):
-    """What time, or another process, may have brought about."""
+    """What may be due, by time or by another process."""
 
     LEASES = "leases"
     SLOTS = "slots"
@@ -213,8 +213,8 @@ class ReadStore(Protocol):
     def list_jobs(self, listing: Listing) -> Listed:
         """Return a page of jobs, as many as fit into a reply."""
 
-    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
-        """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
+    def queued_jobs(self, owners: Iterable[str], limit: int) -> dict[str, int]:
+        """Return how many jobs of each owner are QUEUED, counted no farther than `limit`."""
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply; None for no job."""
@@ -255,8 +255,8 @@ class ReadStore(Protocol):
     def service_queues(self) -> list[Queue]:
         """Return where chunks of the service's own jobs wait, those that have waited longest first."""
 
-    def read_run(self, job_key: str) -> Run | None:
+    def read_run(self, job_key: str) -> RunState | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""
 
     def vitals(self) -> StoreVitals:
-        """Return how the database fares; cheap enough for each few seconds."""
+        """Return the health of the database; cheap enough for every few seconds."""

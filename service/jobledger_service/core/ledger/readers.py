@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Final, ParamSpec, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.limit_errors import TooManyReads
 
@@ -41,7 +41,7 @@ class Reader:
         self._thread.shutdown(wait=True)
 
 
-class _Waiting(Struct):
+class _PendingRead(MsgStruct):
     """A read whose turn has not come; a watch's is not counted, as watches have bounds of their own."""
 
     caller: "asyncio.Future[Any]"
@@ -49,11 +49,11 @@ class _Waiting(Struct):
     counted: bool
 
 
-class _Share(Struct):
+class _Share(MsgStruct):
     """An owner's reads: those that wait, how many of them are counted, how many run, and the seconds he has used."""
 
     used: float
-    waiting: deque[_Waiting] = msgspec.field(default_factory=deque)
+    waiting: deque[_PendingRead] = msgspec.field(default_factory=deque)
     counted: int = 0
     running: int = 0
     in_line: bool = False
@@ -98,7 +98,7 @@ class SharedReaders:
         if counted and share.counted >= self._limit:
             raise TooManyReads(owner, self._limit)
         caller: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        share.waiting.append(_Waiting(caller, read, counted))
+        share.waiting.append(_PendingRead(caller, read, counted))
         share.counted += counted
         self._line_up(owner, share)
         self._start()
@@ -125,14 +125,14 @@ class SharedReaders:
                 self._begin(owner, share, one)
             self._line_up(owner, share)
 
-    def _begin(self, owner: str, share: _Share, one: _Waiting) -> None:
+    def _begin(self, owner: str, share: _Share, one: _PendingRead) -> None:
         self._idle -= 1
         share.running += 1
         share.used += READ_COST
         running = asyncio.get_running_loop().run_in_executor(self._threads, one.read)
         running.add_done_callback(partial(self._end, owner, share, one, self._clock()))
 
-    def _end(self, owner: str, share: _Share, one: _Waiting, begun: float, done: "asyncio.Future[Any]") -> None:
+    def _end(self, owner: str, share: _Share, one: _PendingRead, begun: float, done: "asyncio.Future[Any]") -> None:
         self._idle += 1
         share.running -= 1
         share.used += self._clock() - begun
@@ -155,7 +155,7 @@ class SharedReaders:
         self._forget_at = max(FORGET_FROM, 2 * len(self._shares))
 
 
-def _next_of(share: _Share) -> _Waiting | None:
+def _next_of(share: _Share) -> _PendingRead | None:
     """Take the first of an owner's reads whose caller is still there."""
     while share.waiting:
         one = share.waiting.popleft()

@@ -14,9 +14,9 @@ from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release
 
 from .claims import ClaimQueue
-from .commands import ClaimChunks, Claimed, FailChunks, Heartbeat, LeaseStatus, ReleaseChunks
+from .commands import ClaimChunks, ClaimedChunk, FailChunks, Heartbeat, LeaseStatus, ReleaseChunks
 from .committer import Committer
-from .duty import Ran, perform
+from .duty import OnRun, perform
 from .ports import Clock, Queue
 from .queries import Queries
 from .read_ports import ReadStore
@@ -25,18 +25,18 @@ log = logging.getLogger(__name__)
 
 LEASE: Final = 5 * SECOND
 """How long the work of a server that was killed stands still at the most, but for a moment."""
-BEAT: Final = LEASE / SECOND / 3
-MOST: Final = 16
-MOST_OF_QUEUE: Final = 4
+HEARTBEAT_SECONDS: Final = LEASE / SECOND / 3
+MAX_RUNNING_CHUNKS: Final = 16
+MAX_CHUNKS_PER_QUEUE: Final = 4
 """As many chunks of one owner and kind are worked at a time here, so that no owner's long runs keep others waiting."""
 
-MAY_PASS: Final = (Draining, QueueFull, StoreUnavailable)
+TRANSIENT_REFUSALS: Final = (Draining, QueueFull, StoreUnavailable)
 
-Work = Callable[[Claimed], Awaitable[None]]
+ChunkHandler = Callable[[ClaimedChunk], Awaitable[None]]
 
 
 class ServiceJobs:
-    """Claims what waits and has it worked; `works` are by kind. A chunk whose work ends has been ended by it."""
+    """Claims what waits and has it worked; `handlers` are by kind. A chunk whose work ends has been ended by it."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ServiceJobs:
         queries: Queries,
         committer: Committer,
         claims: ClaimQueue,
-        works: Mapping[str, Work],
+        handlers: Mapping[str, ChunkHandler],
         worker: str,
         clock: Clock,
     ) -> None:
@@ -52,97 +52,100 @@ class ServiceJobs:
         self._queries = queries
         self._committer = committer
         self._claims = claims
-        self._works = works
+        self._handlers = handlers
         self._claim = Claim(worker, LEASE)
         self._clock = clock
-        self._news = asyncio.Event()
-        self._working: dict[asyncio.Task[None], Queue] = {}
+        self._wake_event = asyncio.Event()
+        self._running: dict[asyncio.Task[None], Queue] = {}
 
     def wake(self) -> None:
         """Look at once."""
-        self._news.set()
+        self._wake_event.set()
 
-    def heard(self, ready: Iterable[Queue]) -> None:
+    def on_commit(self, ready: Iterable[Queue]) -> None:
         """Look at once when there is work."""
         if any(is_reserved(kind) for _, kind in ready):
             self.wake()
 
-    async def run(self, ran: Ran) -> None:
+    async def run(self, on_run: OnRun) -> None:
         """Look for work when woken, until cancelled; then give back what is held."""
         try:
-            await perform("service jobs", self._look, None, self._news, ran)
+            await perform("service jobs", self._claim_waiting, None, self._wake_event, on_run)
         finally:
-            for task in self._working:
+            for task in self._running:
                 task.cancel()
-            await asyncio.gather(*self._working, return_exceptions=True)
+            await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _look(self) -> bool:
+    async def _claim_waiting(self) -> bool:
         """Claim a chunk here and there, as many as there is room for; there is no more until one is done."""
         for owner, kind in await self._queries.run(self._store.service_queues):
-            room = min(MOST - len(self._working), MOST_OF_QUEUE - Counter(self._working.values())[owner, kind])
-            if room <= 0 or kind not in self._works:
+            capacity = min(
+                MAX_RUNNING_CHUNKS - len(self._running),
+                MAX_CHUNKS_PER_QUEUE - Counter(self._running.values())[owner, kind],
+            )
+            if capacity <= 0 or kind not in self._handlers:
                 continue
-            claimed = await self._claims.claim_now(ClaimChunks(owner, (kind,), room, self._claim))
+            claimed = await self._claims.claim_now(ClaimChunks(owner, (kind,), capacity, self._claim))
             for one in claimed or ():
-                task = asyncio.create_task(self._hold(one), name=f"{kind} {one.job.spec.job_id}")
-                self._working[task] = owner, kind
+                task = asyncio.create_task(self._work_chunk(one), name=f"{kind} {one.job.spec.job_id}")
+                self._running[task] = owner, kind
                 task.add_done_callback(self._done)
         return False
 
     def _done(self, task: "asyncio.Task[None]") -> None:
-        del self._working[task]
-        self._news.set()
+        del self._running[task]
+        self._wake_event.set()
 
-    async def _hold(self, claimed: Claimed) -> None:
+    async def _work_chunk(self, claimed: ClaimedChunk) -> None:
         """Work a chunk and keep its lease; give it back when this server is to stop, or is too busy."""
-        work = asyncio.ensure_future(self._works[claimed.job.spec.kind](claimed))
+        work = asyncio.ensure_future(self._handlers[claimed.job.spec.kind](claimed))
         try:
-            while not (await asyncio.wait({work}, timeout=BEAT))[0]:
-                if not await self._beat(claimed):
+            while not (await asyncio.wait({work}, timeout=HEARTBEAT_SECONDS))[0]:
+                if not await self._heartbeat(claimed):
                     return
             await work
         except asyncio.CancelledError:
-            await self._let_go(work, claimed)
+            await self._release(work, claimed)
             raise
-        except MAY_PASS as refusal:
-            log.warning("a chunk of the service's own is put off: %s", refusal, extra=_named(claimed))
-            await self._let_go(work, claimed)
+        except TRANSIENT_REFUSALS as refusal:
+            log.warning("a chunk of a service job is postponed: %s", refusal, extra=_named(claimed))
+            await self._release(work, claimed)
         except Exception as error:
-            log.exception("a chunk of the service's own fails", extra=_named(claimed))
+            log.exception("a chunk of a service job failed", extra=_named(claimed))
             await self._fail(claimed, for_good=isinstance(error, Refusal | ValueError))
         finally:
             work.cancel()
 
-    async def _beat(self, claimed: Claimed) -> bool:
+    async def _heartbeat(self, claimed: ClaimedChunk) -> bool:
         """Extend the lease; return whether it is still held, as far as one can know."""
         report = (claimed.lease, NOTHING_NEW)
         try:
             heartbeat = Heartbeat(claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._clock())
             [answer] = await self._committer.submit(heartbeat)
         except Refusal as refusal:
-            log.warning("a lease of the service's own is not extended: %s", refusal, extra=_named(claimed))
+            log.warning("a lease of a service job was not extended: %s", refusal, extra=_named(claimed))
             return True
         return answer.status is not LeaseStatus.LEASE_LOST
 
-    async def _let_go(self, work: "asyncio.Future[None]", claimed: Claimed) -> None:
+    async def _release(self, work: "asyncio.Future[None]", claimed: ClaimedChunk) -> None:
         """Give the chunk back, with the attempt not counted; a lease that cannot be given back runs out by itself."""
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        given_back = (claimed.lease, NOTHING_NEW, Release("this server stops"))
-        release = ReleaseChunks(claimed.job.spec.owner, [given_back], by_service=True)
+        item = (claimed.lease, NOTHING_NEW, Release("this server is stopping"))
+        release = ReleaseChunks(claimed.job.spec.owner, [item], by_service=True)
         try:
             await self._committer.submit(release)
         except Refusal as refusal:
-            log.warning("a lease of the service's own is left to run out: %s", refusal, extra=_named(claimed))
+            log.warning("a lease of a service job is left to expire: %s", refusal, extra=_named(claimed))
 
-    async def _fail(self, claimed: Claimed, *, for_good: bool) -> None:
-        error = WorkError("INTERNAL", "the service failed at this; its log has the detail under the job's id")
+    async def _fail(self, claimed: ClaimedChunk, *, for_good: bool) -> None:
+        error = WorkError("INTERNAL", "internal error; the service's log has the details under the job's id")
         failure = (claimed.lease, NOTHING_NEW, Failure(error, 0.5, for_good), "")
         try:
             await self._committer.submit(FailChunks(claimed.job.spec.owner, [failure], by_service=True))
         except Refusal as refusal:
-            log.warning("a lease of the service's own is left to run out: %s", refusal, extra=_named(claimed))
+            log.warning("a lease of a service job is left to expire: %s", refusal, extra=_named(claimed))
 
 
-def _named(claimed: Claimed) -> dict[str, object]:
+def _named(claimed: ClaimedChunk) -> dict[str, object]:
     return {"job_id": claimed.job.spec.job_id, "chunk_index": claimed.chunk.index}

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from msgspec import Struct, field
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.states import JobState
 
 
-class StatsQuery(Struct, frozen=True):
+class StatsQuery(MsgStruct, frozen=True):
     """Which figures: of these kinds, or of all when there are none; `hours` since 1970; `step` hours a point, or 0.
 
     All kinds are those of callers, unless the service's own are to be included.
@@ -26,7 +27,7 @@ class StatsQuery(Struct, frozen=True):
         return not (self.include_service_jobs or self.kinds)
 
 
-class KindFigures(Struct):
+class KindFigures(MsgStruct):
     """What there is of one kind now, and what happened in the span; the oldest is a create_time, None for none."""
 
     jobs: dict[JobState, int] = {}
@@ -49,7 +50,7 @@ class KindFigures(Struct):
         self.activity.add(other.activity)
 
 
-class Figures(Struct, frozen=True):
+class Figures(MsgStruct, frozen=True):
     """All kinds' figures by kind, and the activity of each point of the series in which anything happened, by number.
 
     A point's number is its first hour divided by the step.

@@ -21,12 +21,12 @@ class StoredChunks:
         self._loaded = loaded
         self._ask = ask
 
-    def totals(self, now: int, but: int | None = None) -> Totals:
+    def totals(self, now: int, excluded: int | None = None) -> Totals:
         """Return what the chunks in PROCESSING add up to, but for one."""
-        in_work = [c for c in self._loaded.values() if c.state is ChunkState.PROCESSING and c.index != but]
+        in_work = [c for c in self._loaded.values() if c.state is ChunkState.PROCESSING and c.index != excluded]
         here = totals_of(in_work, now)
         store = self._ask()
-        return here if store is None else _added(here, store.totals(self._key, self._others(but), now))
+        return here if store is None else _added(here, store.totals(self._key, self._others(excluded), now))
 
     def states(self, indexes: Collection[int]) -> Mapping[int, ChunkState]:
         """Return the states of those of these chunks that exist."""
@@ -35,9 +35,9 @@ class StoredChunks:
         store = self._ask() if others else None
         return here if store is None else {**store.chunk_states(self._key, others), **here}
 
-    def first_error(self, but: Collection[int]) -> WorkError | None:
+    def first_error(self, excluded: Collection[int]) -> WorkError | None:
         """Return the error of the first FAILED chunk, but for these; None when there is none."""
-        passed = set(but)
+        passed = set(excluded)
         here = [c for c in self._loaded.values() if c.state is ChunkState.FAILED and c.index not in passed]
         found = [(c.index, c.error) for c in here]
         if (store := self._ask()) is not None and (one := store.first_error(self._key, passed | {*self._loaded})):
@@ -51,8 +51,8 @@ class StoredChunks:
             found = {**store.chunk_artifacts(self._key), **found}
         return [found[index] for index in sorted(found) if found[index]]
 
-    def _others(self, but: int | None) -> list[int]:
-        return [*self._loaded, *([] if but is None else [but])]
+    def _others(self, excluded: int | None) -> list[int]:
+        return [*self._loaded, *([] if excluded is None else [excluded])]
 
 
 def _added(one: Totals, other: Totals) -> Totals:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifacts, Chunk
-from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rollup import Passage
+from jobledger_service.core.model.rollup import JobDelta
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.states import ChunkState
@@ -23,7 +23,7 @@ MAX_EVENT_BYTES: Final = 1024 * 1024
 """What one commit changes on one job is at most so large when it is encoded."""
 
 
-class Touched(Struct):
+class Touched(MsgStruct):
     """What the batch has done to one job so far; `before` is None when it created it."""
 
     before: Job | None
@@ -38,7 +38,7 @@ class Touched(Struct):
     size: int = 0
     """About how many bytes its event takes, but for the job itself."""
 
-    def tell(self, change: Change, undo: Undo) -> None:
+    def record_change(self, change: Change, undo: Undo) -> None:
         """Append a change; progress by the same worker on the same chunk is told once a commit."""
         if change.type is ChangeType.PROGRESSED and self.changes and self.changes[-1] == change:
             return
@@ -80,7 +80,7 @@ class Touched(Struct):
         """Return what the ledger says of it."""
         ranges: Sequence[ChunkRange] = self.swept.ranges if self.swept else ()
         return Record(
-            before=Facts.of(self.before) if self.before else None,
+            before=FilterFields.of(self.before) if self.before else None,
             job=job,
             chunks=[self.chunks[index] for index in sorted(self.chunks)],
             ranges=ranges,
@@ -91,7 +91,7 @@ class Touched(Struct):
 
     def write(self, job: Job, writes: Writes, now: int) -> None:
         """Add the rows to write."""
-        writes.tally.add(Passage(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts), now)
+        writes.statistics.add(JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts), now)
         if self.deleted:
             writes.deleted_jobs.append(job.key)
         elif self.before is None:
@@ -101,7 +101,7 @@ class Touched(Struct):
 
     def _write_new(self, job: Job, writes: Writes) -> None:
         writes.new_jobs.append((job, self.inputs))
-        writes.new_words.append((job.key, Facts.of(job).indexed))
+        writes.new_words.append((job.key, FilterFields.of(job).full_text))
         writes.new_chunks.append((job, list(self.chunks.values()), self.inputs.chunks))
         if is_reserved(job.spec.kind):
             writes.new_runs.append(job.key)
@@ -123,4 +123,4 @@ def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:
     """Yield what full text is to hold of a job, if that changed."""
     was, is_ = ((one.display_name, one.labels, one.error) for one in (before, job))
     if was != is_:
-        yield job.key, Facts.of(job).indexed
+        yield job.key, FilterFields.of(job).full_text

@@ -31,13 +31,13 @@ class Undo:
         setattr(target, name, value)
 
     @property
-    def place(self) -> int:
+    def savepoint(self) -> int:
         """How much was done since the mark, to come back to."""
         return len(self._log)
 
-    def rollback(self, place: int = 0) -> None:
+    def rollback(self, savepoint: int = 0) -> None:
         """Undo what was done since the mark, or since it was at a place."""
-        for target, key, old in reversed(self._log[place:]):
+        for target, key, old in reversed(self._log[savepoint:]):
             if isinstance(target, list):
                 target.pop()
             elif not isinstance(target, dict):
@@ -46,4 +46,4 @@ class Undo:
                 del target[key]
             else:
                 target[key] = old
-        del self._log[place:]
+        del self._log[savepoint:]

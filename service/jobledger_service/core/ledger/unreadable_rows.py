@@ -1,4 +1,4 @@
-"""Rows that cannot be read or shown: set aside, so that one of them stops nothing that goes over many."""
+"""Rows that cannot be read or shown: skipped, so that one of them stops no iteration over many."""
 
 import logging
 import time

@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import partial
 from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.errors import CursorAhead, Draining, JobNotFound, JobUnreadable
 from jobledger_service.core.model.filter import JobFilter
@@ -19,7 +19,7 @@ from .feed_ports import Codec, Feed, Subscription
 from .queries import Queries
 from .read_ports import JobRead, Listed, Listing, PageKey, ReadStore
 
-PAGE = 500
+SNAPSHOT_PAGE_SIZE = 500
 
 
 class Mode(StrEnum):
@@ -41,7 +41,7 @@ class _JobFound(NamedTuple):
 class Watch:
     """Opens watches. Each is an iterator of finished messages, which ends as the contract says.
 
-    `merged` hears how many events did not get a message of their own, as they went into that of a later one.
+    `on_merged` hears how many events did not get a message of their own, as they went into that of a later one.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Watch:
         feed: Feed,
         codec: Codec,
         bookmark_every: float,
-        merged: Callable[[int], None] = lambda _: None,
+        on_merged: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._store = store
         self._queries = queries
         self._feed = feed
         self._codec = codec
         self._bookmark_every = bookmark_every
-        self._merged = merged
+        self._on_merged = on_merged
 
     async def job(self, owner: str, job_id: str, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
         """Watch one job until it ends; raises JobNotFound, HistoryTrimmed, CursorAhead, ForeignCursor, Draining."""
@@ -99,10 +99,10 @@ class Watch:
         return []
 
     async def _follow_job(self, subscription: Subscription, mode: Mode) -> AsyncGenerator[bytes]:
-        pace = _Pace(self._bookmark_every)
+        timer = _BookmarkTimer(self._bookmark_every)
         while True:
             try:
-                entries = _until_last(await subscription.next(pace.left()))
+                entries = _until_last(await subscription.next(timer.left()))
             except Draining:
                 yield self._bookmark(subscription)
                 raise
@@ -111,17 +111,17 @@ class Watch:
             if entries and _is_last(entries[-1]):
                 return
             if entries:
-                pace.spoke()
-            elif pace.due():
+                timer.restart()
+            elif timer.due():
                 yield self._bookmark(subscription)
-                pace.spoke()
+                timer.restart()
 
     def _messages(self, entries: Sequence[Entry], mode: Mode) -> list[bytes]:
         """Return what is to be sent of one job's entries; raises JobUnreadable."""
         _check_readable(entries)
         if mode is Mode.EVERY or len(entries) <= 1:
             return [entry.message for entry in entries]
-        self._merged(len(entries) - 1)
+        self._on_merged(len(entries) - 1)
         return [self._codec.merge(entries[-1], entries[:-1], self._cursor(entries[-1].position))]
 
     async def jobs(self, jobs: JobFilter, cursor: bytes, mode: Mode) -> AsyncGenerator[bytes]:
@@ -136,30 +136,30 @@ class Watch:
                 yield message
             after, owed_from = seen.first, seen.last
         with closing(self._feed.subscribe_to_jobs(after, jobs)) as subscription:
-            pace, owed = _Pace(self._bookmark_every), True
+            timer, owed = _BookmarkTimer(self._bookmark_every), True
             while True:
                 try:
                     at_once = owed and subscription.position >= owed_from
-                    entries = await subscription.next(0 if at_once else pace.left())
+                    entries = await subscription.next(0 if at_once else timer.left())
                 except Draining:
                     if seen.passed(subscription.position):
                         yield self._bookmark(subscription)
                     raise
                 for message in self._matching(jobs, entries, mode, seen):
                     yield message
-                    pace.spoke()
+                    timer.restart()
                 reached = subscription.position >= owed_from
                 # A long way to what was written by now is told of too, once cursors may be given.
-                if (owed and reached) or (pace.due() and seen.passed(subscription.position)):
+                if (owed and reached) or (timer.due() and seen.passed(subscription.position)):
                     yield self._bookmark(subscription)
-                    pace.spoke()
+                    timer.restart()
                     owed = owed and not reached
 
     async def _snapshots(self, jobs: JobFilter, seen: "_Seen") -> AsyncGenerator[bytes]:
         """Yield all jobs that match now, newest first, without cursors: the bookmark after them is where to resume."""
         after: PageKey | None = None
         while True:
-            listing = Listing(jobs, limit=PAGE, after=after)
+            listing = Listing(jobs, limit=SNAPSHOT_PAGE_SIZE, after=after)
             messages, page = await self._queries.run_for_watch(jobs.owner, self._snapshot_page, listing)
             seen.add(page.next, page.position)
             for message in messages:
@@ -200,7 +200,7 @@ class Watch:
         message = entry.message
         if len(group) > 1 or not cursor:
             message = self._codec.merge(entry, group[:-1], cursor)
-            self._merged(len(group) - 1)
+            self._on_merged(len(group) - 1)
         if entry.after is not None and not jobs.matches(entry.after):
             message = self._codec.left(message)
         return message
@@ -241,7 +241,7 @@ def _until_last(entries: Sequence[Entry]) -> Sequence[Entry]:
     return entries
 
 
-class _Seen(Struct):
+class _Seen(MsgStruct):
     """What the snapshot has shown: pages read one after the other, each true at a later position than the one before.
 
     An entry of a job is left out when the page that the job falls into already shows it. `places` are the last jobs of
@@ -283,22 +283,22 @@ class _Seen(Struct):
         return entry.position <= self.positions[page]
 
 
-class _Pace:
+class _BookmarkTimer:
     """When a quiet stream owes its watcher a bookmark."""
 
     def __init__(self, every: float) -> None:
         self._every = every
         self._loop = asyncio.get_running_loop()
-        self._spoken = self._loop.time()
+        self._last_sent = self._loop.time()
 
     def left(self) -> float:
         """Seconds until the next bookmark is due."""
-        return max(self._spoken + self._every - self._loop.time(), 0.0)
+        return max(self._last_sent + self._every - self._loop.time(), 0.0)
 
     def due(self) -> bool:
         """Whether one is due now."""
         return self.left() <= 0
 
-    def spoke(self) -> None:
+    def restart(self) -> None:
         """Note that something was sent."""
-        self._spoken = self._loop.time()
+        self._last_sent = self._loop.time()

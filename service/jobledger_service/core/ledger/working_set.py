@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.model.change import Change, ChangeType, Step
@@ -13,8 +13,8 @@ from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobU
 from jobledger_service.core.model.job import Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.retention import Retention
-from jobledger_service.core.model.run import NEW_RUN, Run
-from jobledger_service.core.model.slots import Limit, counted_at, limits_over, released
+from jobledger_service.core.model.run import NEW_RUN, RunState
+from jobledger_service.core.model.slots import Limit, counted_limits, limits_over, released
 from jobledger_service.core.model.sweep import Sweep
 
 from .entry import Record
@@ -24,7 +24,7 @@ from .slots import Slots
 from .stored_chunks import StoredChunks
 from .touched import Touched
 from .undo import Undo
-from .write_ports import ConflictError, Demand, Request, SweptRows, Transaction, Writes
+from .write_ports import ClaimQuery, ConflictError, Request, SweptRows, Transaction, Writes
 
 MAX_BATCH_ROWS: Final = 2_000
 """Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
@@ -38,13 +38,13 @@ class PostponedError(Exception):
     """The command cannot be decided in this batch, but in the next."""
 
 
-class Needs(Struct, frozen=True):
+class Needs(MsgStruct, frozen=True):
     """The rows that a command wants loaded before it is decided."""
 
     jobs: tuple[str, ...] = ()
     chunks: tuple[ChunkKey, ...] = ()
     requests: tuple[str, ...] = ()
-    demand: Demand | None = None
+    claim_query: ClaimQuery | None = None
     limits: tuple[str, ...] = ()
     admits: bool = False
     """Whether the limits over its jobs are wanted too."""
@@ -58,7 +58,7 @@ class WorkingSet:
         self.now = 0  # set when all rows are locked
         self.rows = 0
         """About how many rows the commands so far change."""
-        self.room = MAX_BATCH_ROWS
+        self.row_budget = MAX_BATCH_ROWS
         """How many rows a command may change that can be carried out in parts."""
         self.exceeded = False
         """Whether what the batch changes on one job is larger than one commit allows."""
@@ -68,11 +68,11 @@ class WorkingSet:
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[str, dict[int, Chunk]] = {}
         self._requests: dict[str, Request] = {}
-        self._picked: dict[Demand, deque[Picked]] = {}
+        self._picked: dict[ClaimQuery, deque[Picked]] = {}
         self._touched: dict[str, Touched] = {}
         self._new_requests: dict[str, Request] = {}
-        self._runs: dict[str, Run] = {}
-        self._changed_runs: dict[str, Run] = {}
+        self._runs: dict[str, RunState] = {}
+        self._changed_runs: dict[str, RunState] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self._undo = Undo()
@@ -90,8 +90,8 @@ class WorkingSet:
         jobs.update(request.job_key for request in self._requests.values())
         self._lock(jobs)
         if self._jobs.keys() & {key for need in needs if need.requests for key in need.jobs}:
-            self._look_again(requests - self._requests.keys())
-        self._pick([need.demand for need in needs if need.demand], chunks)
+            self._reload_requests(requests - self._requests.keys())
+        self._pick([need.claim_query for need in needs if need.claim_query], chunks)
         self._load_limits(needs)
         runs = {key for need in needs for key in need.runs}
         if runs:
@@ -106,10 +106,10 @@ class WorkingSet:
         admitted = {key for need in needs if need.admits for key in need.jobs}
         keys.update(key for job in admitted & self._jobs.keys() for key in limits_over(self._jobs[job]))
         if keys:
-            keys.update(key for job in self._jobs.values() for key in counted_at(job))
+            keys.update(key for job in self._jobs.values() for key in counted_limits(job))
             self.slots.load(self._transaction, keys)
 
-    def _look_again(self, requests: set[str]) -> None:
+    def _reload_requests(self, requests: set[str]) -> None:
         """Load requests that took effect at another replica while this one waited for its locks on their jobs.
 
         A job that is locked only now is out of order: the batch begins again, and then knows of it at first.
@@ -129,18 +129,18 @@ class WorkingSet:
             for (key, index), chunk in self._transaction.chunks(keys).items():
                 self._chunks.setdefault(key, {})[index] = chunk
 
-    def _pick(self, demands: Sequence[Demand], wanted: set[ChunkKey]) -> None:
+    def _pick(self, queries: Sequence[ClaimQuery], wanted: set[ChunkKey]) -> None:
         """Find the chunks for the claims, in the order of the claims, and load them with their jobs, and those wanted.
 
         Those that cannot be read are set aside, and others are looked for: a few times, for the others it is contended.
         """
-        if not demands:
+        if not queries:
             self._load_chunks(wanted)
             return
         transaction = self._transaction
         for _ in range(MAX_LOOKS):
             known = len(transaction.unreadable)
-            picked = pick(demands, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared)
+            picked = pick(queries, transaction.waiting_chunks, transaction.lock_free, shared=transaction.shared)
             found = {key for one in picked for key in one.chunks}
             self._lock({key for key, _ in found} - self._jobs.keys())
             self._load_chunks(wanted.union(found))
@@ -148,8 +148,8 @@ class WorkingSet:
                 break
         else:
             picked = [Picked([*filter(self._is_readable, one.chunks)], contended=True) for one in picked]
-        for demand, one in zip(demands, picked, strict=True):
-            self._picked.setdefault(demand, deque()).append(one)
+        for query, one in zip(queries, picked, strict=True):
+            self._picked.setdefault(query, deque()).append(one)
 
     def _is_readable(self, chunk: ChunkKey) -> bool:
         return chunk not in self._transaction.unreadable and chunk[0] not in self._transaction.unreadable
@@ -204,15 +204,15 @@ class WorkingSet:
             raise PostponedError
         return None if touched.before is None else self._transaction
 
-    def picked(self, demand: Demand) -> Picked:
+    def picked(self, query: ClaimQuery) -> Picked:
         """Return the chunks that were found for a claim with this demand, the next one of those that ask the same."""
-        return self._picked[demand].popleft()
+        return self._picked[query].popleft()
 
     def request(self, key: str) -> Request | None:
         """Return the request that took effect under this key, if one did."""
         return self._requests.get(key)
 
-    def run(self, key: str) -> Run:
+    def run(self, key: str) -> RunState:
         """Return the run of one of the service's own jobs, which was loaded."""
         return self._runs.get(key, NEW_RUN)
 
@@ -259,7 +259,7 @@ class WorkingSet:
             job = self._retention.applied(self._jobs.get(key), job)
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
-            touched.tell(step.change, self._undo)
+            touched.record_change(step.change, self._undo)
         job = released(job) if job.ended else job
         self.slots.count(self._jobs.get(key), job)
         self._count(len(step.chunks) + _moved_in_queue(self._jobs.get(key), job))
@@ -270,7 +270,7 @@ class WorkingSet:
         for chunk in step.chunks:
             self._put(touched, chunk)
             if step.change is not None and step.change.type is ChangeType.CLAIMED:
-                self.hand_out((key, chunk.index))
+                self.mark_claimed((key, chunk.index))
         if step.sweep is not None:
             self._sweep(touched, key, step.sweep)
         if held and touched.exceeds(job):
@@ -309,16 +309,16 @@ class WorkingSet:
         self._undo.assign(touched, "deleted", value=True)
         self.slots.count(self._jobs[job.key], None)
 
-    def hand_out(self, chunk: ChunkKey) -> None:
+    def mark_claimed(self, chunk: ChunkKey) -> None:
         """Note that a worker is to get this chunk with its inputs."""
         self._undo.put(self._claimed, chunk, None)
 
-    def remember(self, key: str, request: Request) -> None:
+    def record_request(self, key: str, request: Request) -> None:
         """Note that a request took effect."""
         self._undo.put(self._requests, key, request)
         self._undo.put(self._new_requests, key, request)
 
-    def go_on(self, key: str, run: Run) -> None:
+    def checkpoint(self, key: str, run: RunState) -> None:
         """Note how far a run has come."""
         self._undo.put(self._runs, key, run)
         self._undo.put(self._changed_runs, key, run)
@@ -330,13 +330,13 @@ class WorkingSet:
         self._undo.mark()
 
     @property
-    def place(self) -> int:
+    def savepoint(self) -> int:
         """How much the command has done so far, to come back to."""
-        return self._undo.place
+        return self._undo.savepoint
 
-    def rollback(self, place: int = 0) -> None:
+    def rollback(self, savepoint: int = 0) -> None:
         """Undo what was done since the mark, or since a place in the command."""
-        self._undo.rollback(place)
+        self._undo.rollback(savepoint)
 
     def keep(self) -> None:
         """End the last command: nothing is rolled back any more.

@@ -4,17 +4,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
-from msgspec import Struct, field
+from msgspec import Struct as MsgStruct
+from msgspec import field
 
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rollup import Tally
-from jobledger_service.core.model.run import Run
+from jobledger_service.core.model.rollup import StatisticsDelta
+from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
-from .entry import ChunkRange, Encoded, Place, Record
+from .entry import ChunkRange, Encoded, EventPosition, Record
 from .ports import ChunkKey, Inputs, Queue
 
 
@@ -26,7 +27,7 @@ class ConflictError(Exception):
     """The transaction lost to another one (deadlock, serialization, a row of one name): it may be tried again."""
 
 
-class Demand(Struct, frozen=True):
+class ClaimQuery(MsgStruct, frozen=True):
     """Chunks that are wanted: of one owner, of any of the kinds."""
 
     owner: str
@@ -53,14 +54,14 @@ class WaitingChunk(NamedTuple):
         return self.job_key, self.chunk_index
 
 
-class Request(Struct, frozen=True):
+class Request(MsgStruct, frozen=True):
     """A request that took effect: what it said, and the job that it was about."""
 
     fingerprint: bytes
     job_key: str
 
 
-class SweptRows(Struct, frozen=True):
+class SweptRows(MsgStruct, frozen=True):
     """The chunks of a job that a sweep changes by one statement: all that it covers, but for those `loaded`."""
 
     sweep: Sweep
@@ -74,7 +75,7 @@ class SweptRows(Struct, frozen=True):
         return sum(run.last - run.first + 1 for run in self.ranges)
 
 
-class Writes(Struct):
+class Writes(MsgStruct):
     """All rows that one transaction changes."""
 
     new_jobs: list[tuple[Job, Inputs]] = []
@@ -90,7 +91,7 @@ class Writes(Struct):
     """What full text holds of new jobs, by key."""
     words: list[tuple[str, str]] = []
     """What it holds now of jobs of which it held something else."""
-    tally: Tally = field(default_factory=Tally)
+    statistics: StatisticsDelta = field(default_factory=StatisticsDelta)
     parked: list[Job] = []
     """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
     new_limits: list[Limit] = []
@@ -99,7 +100,7 @@ class Writes(Struct):
     slots: dict[str, tuple[int, int]] = {}
     """By limit, how many more jobs hold a slot, and how many more wait for one."""
     new_runs: list[str] = []
-    runs: dict[str, Run] = {}
+    runs: dict[str, RunState] = {}
 
 
 class Transaction(Protocol):
@@ -131,16 +132,16 @@ class Transaction(Protocol):
     def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
         """Return the chunks of a locked job that a sweep covers, but for those that cannot be read."""
 
-    def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
+    def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
         """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
 
-    def totals(self, job_key: str, but: Collection[int], now: int) -> Totals:
+    def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
         """Return what the chunks of a locked job that are in PROCESSING add up to, but for some."""
 
     def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
         """Return the states of those of these chunks that exist."""
 
-    def first_error(self, job_key: str, but: Collection[int]) -> tuple[int, WorkError | None] | None:
+    def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
         """Return the index and the error of a locked job's first FAILED chunk, but for some; None for none."""
 
     def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
@@ -152,7 +153,7 @@ class Transaction(Protocol):
     def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
         """Return those that were ever set, locked in the order of their keys."""
 
-    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+    def runs(self, keys: Iterable[str]) -> dict[str, RunState]:
         """Return, by job, the runs of those of the service's own jobs that are locked."""
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
@@ -171,7 +172,7 @@ class Transaction(Protocol):
         """
 
 
-Seal = Callable[[Encoded, Place], bytes]
+Seal = Callable[[Encoded, EventPosition], bytes]
 """Makes the finished watch message of an entry and its place."""
 
 

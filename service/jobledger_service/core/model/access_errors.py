@@ -2,7 +2,7 @@
 
 Refusal
 ├── ApiKeyMissing         the call carries no API key
-├── ApiKeyUnknown         the key is none of this service
+├── ApiKeyUnknown         the API key is unknown
 ├── ApiKeyExpired         the key's time has passed
 ├── ApiKeyRevoked         the key was revoked
 ├── RoleMissing           the key does not have the role that the call needs
@@ -20,14 +20,14 @@ class ApiKeyMissing(Refusal):
     """The call carries no API key."""
 
     def __init__(self) -> None:
-        super().__init__("an API key is needed: send the metadata `authorization: Bearer jl_…`")
+        super().__init__("an API key is required: send the metadata `authorization: Bearer jl_…`")
 
 
 class ApiKeyUnknown(Refusal):
-    """The key is none of this service."""
+    """The API key is unknown."""
 
     def __init__(self) -> None:
-        super().__init__("the API key is none of this service: look for a cut or mistyped key, or another server's")
+        super().__init__("unknown API key: check that it is complete and belongs to this server")
 
 
 class ApiKeyExpired(Refusal):
@@ -76,6 +76,6 @@ class AuthDisabled(Refusal):
 
     def __init__(self) -> None:
         super().__init__(
-            "this server runs without keys, and so makes none:"
+            "this server runs without API keys and cannot create any:"
             " stop it, run `jobledger-server keys create`, and start it with --auth keys"
         )

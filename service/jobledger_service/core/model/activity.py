@@ -7,14 +7,14 @@ from math import ceil
 from operator import add, sub
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .rollup import UNMEASURED, Measure, middle_of
 
 RUNS_ENDED: Final = (Measure.COMPLETED, Measure.FAILED, Measure.CANCELLED)
 
 
-class Durations(Struct, frozen=True):
+class Durations(MsgStruct, frozen=True):
     """A distribution: how many durations there are in each bucket, from 0; `total` is their sum in microseconds."""
 
     total: int
@@ -37,7 +37,7 @@ class Durations(Struct, frozen=True):
         return [middle_of(bisect_left(ranks, max(ceil(ranks[-1] * percent / 100), 1))) for percent in percents]
 
 
-class Activity(Struct):
+class Activity(MsgStruct):
     """Rollups added up: for each measure a total, and how often it happened in each bucket, from UNMEASURED on.
 
     Lists, as they are added and subtracted by the thousand for one call.

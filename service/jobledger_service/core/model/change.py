@@ -3,14 +3,14 @@
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .chunk import Chunk
 from .job import Job
 from .states import JobState
 from .sweep import Sweep
 
-SERVICE: Final = "jobledger"
+SERVICE_ACTOR: Final = "jobledger"
 """The actor of what the service does by itself."""
 
 
@@ -32,7 +32,7 @@ class ChangeType(StrEnum):
     IMPORTED = "IMPORTED"
 
 
-class Change(Struct, frozen=True):
+class Change(MsgStruct, frozen=True):
     """One thing that happened to a job; states are None before CREATED and after DELETED."""
 
     type: ChangeType
@@ -43,7 +43,7 @@ class Change(Struct, frozen=True):
     reason: str = ""
 
 
-class Step(Struct, frozen=True):
+class Step(MsgStruct, frozen=True):
     """The job and the chunks after one decision, and then the sweep of others.
 
     Without a change (a lease that was extended) there is no revision.

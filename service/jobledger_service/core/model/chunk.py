@@ -5,7 +5,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .states import ChunkState
 
@@ -13,7 +13,7 @@ WHOLE: Final = 1_000_000
 """A fraction of a chunk is counted in millionths, so that sums of them stay exact."""
 
 
-class Artifact(Struct, frozen=True):
+class Artifact(MsgStruct, frozen=True):
     """A named output or preview: where it is, never what it contains; `metadata` is an encoded Struct."""
 
     uri: str
@@ -27,7 +27,7 @@ Artifacts = Mapping[str, Artifact]
 NO_ARTIFACTS: Final[Artifacts] = MappingProxyType({})
 
 
-class WorkError(Struct, frozen=True):
+class WorkError(MsgStruct, frozen=True):
     """Why an attempt failed."""
 
     code: str
@@ -46,7 +46,7 @@ class LeaseEnd(StrEnum):
     """By expiry, cancellation or deletion."""
 
 
-class ChunkProgress(Struct, frozen=True):
+class ChunkProgress(MsgStruct, frozen=True):
     """How far one attempt has come; `done` in millionths of the chunk, percent in 0 to 100."""
 
     done: int = 0
@@ -59,7 +59,7 @@ class ChunkProgress(Struct, frozen=True):
 NO_PROGRESS: Final = ChunkProgress()
 
 
-class Chunk(Struct, frozen=True):
+class Chunk(MsgStruct, frozen=True):
     """One chunk; times in microseconds since 1970, None when not yet."""
 
     job_key: str

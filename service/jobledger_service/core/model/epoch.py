@@ -5,14 +5,14 @@ import hmac
 from typing import Final
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 MAC_BYTES: Final = 16
 MAX_TOKEN: Final = 4_096
 """Characters of the longest token, with room: a place in a list names a job, and counts."""
 
 
-class Epoch(Struct, frozen=True):
+class Epoch(MsgStruct, frozen=True):
     """What makes and reads the tokens that callers carry: `secret` authenticates them, so that none can be forged."""
 
     id: UUID

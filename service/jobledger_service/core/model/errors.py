@@ -44,9 +44,9 @@ class InvalidField(Refusal):
     """One or more values break their rules: `violations` pairs each field's path with a sentence."""
 
     def __init__(self, *violations: tuple[str, str]) -> None:
-        told = "; ".join(f"{field}: {rule}" for field, rule in violations[:3])
+        shown = "; ".join(f"{field}: {rule}" for field, rule in violations[:3])
         more = len(violations) - 3
-        super().__init__(f"{told}; and {more} more" if more > 0 else told)
+        super().__init__(f"{shown}; and {more} more" if more > 0 else shown)
         self.violations = violations
 
 
@@ -61,7 +61,7 @@ class JobUnreadable(Refusal):
     """What is stored of the job is damaged, or was written by something else."""
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"what is stored of job {job_id!r} cannot be read; the server's log says why", job_id=job_id)
+        super().__init__(f"the stored data of job {job_id!r} cannot be read; see the server's log", job_id=job_id)
 
 
 class ChunkNotFound(Refusal):
@@ -104,7 +104,7 @@ class JobNotEnded(Refusal):
     """The job must end before this can be done."""
 
     def __init__(self, job_id: str, state: str, remedy: str) -> None:
-        super().__init__(f"job {job_id!r} is {state}, it has not ended: {remedy}", job_id=job_id, state=state)
+        super().__init__(f"job {job_id!r} has not ended (state {state}): {remedy}", job_id=job_id, state=state)
 
 
 class JobEnded(Refusal):
@@ -133,8 +133,8 @@ class ChunkNotClaimable(Refusal):
 class HistoryTrimmed(Refusal):
     """The cursor is older than the history that is kept; `oldest` is the oldest position to resume from."""
 
-    def __init__(self, oldest: int, told: str = "") -> None:
-        super().__init__(told or "the cursor is older than the history that is kept: list again and watch from there")
+    def __init__(self, oldest: int, message: str = "") -> None:
+        super().__init__(message or "the cursor is older than the retained history: list again and watch from there")
         self.oldest = oldest
 
 
@@ -158,7 +158,7 @@ class PageTokenInvalid(Refusal):
     """The token is damaged, or belongs to another request; `field` is where it was given."""
 
     def __init__(self, detail: str, field: str) -> None:
-        super().__init__(f"{field} {detail}: begin again without it, or leave the request as it was")
+        super().__init__(f"{field} {detail}: start again without it, or repeat the request unchanged")
         self.field = field
 
 
@@ -182,7 +182,7 @@ class ConnectionNotFound(Refusal):
     """Channelz knows no such server, channel or socket, or no more."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"there is none of this id, or no more: {why}")
+        super().__init__(f"no channelz entity has this id: {why}")
 
 
 class ServiceNotFound(Refusal):
@@ -196,11 +196,11 @@ class Draining(Refusal):
     """The server is shutting down."""
 
     def __init__(self) -> None:
-        super().__init__("this server is shutting down: go on at another, or a little later")
+        super().__init__("this server is shutting down: retry on another replica, or later")
 
 
 class StoreUnavailable(Refusal):
     """The database cannot be reached, or cannot write."""
 
     def __init__(self) -> None:
-        super().__init__("the database cannot be reached or cannot write: come back a little later")
+        super().__init__("the database cannot be reached or cannot write: retry later")

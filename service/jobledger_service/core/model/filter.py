@@ -3,17 +3,17 @@
 from collections.abc import Hashable, Mapping
 from typing import Final, Self
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import asdict
 
 from .job import NO_LABELS, Job
 from .limits import MAX_PRIORITY, MIN_PRIORITY
-from .search import begins, label_marks, owner_mark, words
+from .search import label_marks, match_prefixes, owner_mark, words
 from .service_kinds import is_reserved
 from .states import JobState
 
 
-class TimeRange(Struct, frozen=True):
+class TimeRange(MsgStruct, frozen=True):
     """From `start`, inclusive, to `end`, exclusive, in microseconds; None is no bound."""
 
     start: int | None = None
@@ -31,7 +31,7 @@ class TimeRange(Struct, frozen=True):
 ANY_TIME: Final = TimeRange()
 
 
-class Facts(Struct, frozen=True):
+class FilterFields(MsgStruct, frozen=True):
     """What a filter looks at."""
 
     owner: str
@@ -68,12 +68,12 @@ class Facts(Struct, frozen=True):
         return words(self.display_name, self.kind, *self.labels.values(), self.error)
 
     @property
-    def indexed(self) -> str:
+    def full_text(self) -> str:
         """What full text holds of the job: its words, and marks of its owner and labels, with spaces between."""
         return " ".join((*self.words, owner_mark(self.owner), *label_marks(self.labels)))
 
 
-class JobFilter(Struct, frozen=True):
+class JobFilter(MsgStruct, frozen=True):
     """Every condition must hold; an empty one always does."""
 
     owner: str
@@ -100,23 +100,23 @@ class JobFilter(Struct, frozen=True):
         values = asdict(self)
         return tuple((values | {"labels": frozenset(self.labels.items())}).values())
 
-    def matches(self, facts: Facts) -> bool:
+    def matches(self, filter_fields: FilterFields) -> bool:
         """Whether a job with these facts is meant."""
         return (
-            facts.owner == self.owner
-            and (not self.states or facts.state in self.states)
-            and (not self.kinds or facts.kind in self.kinds)
-            and not (self.callers_only and is_reserved(facts.kind))
-            and self.min_priority <= facts.priority <= self.max_priority
-            and self.create_time.holds(facts.create_time)
-            and self.update_time.holds(facts.update_time)
-            and self.end_time.holds(facts.end_time)
-            and all(facts.labels.get(name) == value for name, value in self.labels.items())
-            and (not self.search or begins(self.search, facts.words))
+            filter_fields.owner == self.owner
+            and (not self.states or filter_fields.state in self.states)
+            and (not self.kinds or filter_fields.kind in self.kinds)
+            and not (self.callers_only and is_reserved(filter_fields.kind))
+            and self.min_priority <= filter_fields.priority <= self.max_priority
+            and self.create_time.holds(filter_fields.create_time)
+            and self.update_time.holds(filter_fields.update_time)
+            and self.end_time.holds(filter_fields.end_time)
+            and all(filter_fields.labels.get(name) == value for name, value in self.labels.items())
+            and (not self.search or match_prefixes(self.search, filter_fields.words))
         )
 
 
-def facts_diff(before: Facts, after: Facts) -> dict[str, object]:
+def changed_fields(before: FilterFields, after: FilterFields) -> dict[str, object]:
     """Return what of `before` differs in `after`, fit for JSON."""
     names = ("state", "priority", "display_name", "error", "update_time", "end_time")
     differs: dict[str, object] = {n: getattr(before, n) for n in names if getattr(before, n) != getattr(after, n)}

@@ -5,7 +5,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Self
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
@@ -23,14 +23,14 @@ class FailurePolicy(StrEnum):
     FAIL_FAST = "FAIL_FAST"
 
 
-class Stage(Struct, frozen=True):
+class Stage(MsgStruct, frozen=True):
     """One phase of the declared plan; weight above 0, in any unit."""
 
     name: str
     weight: float = 1.0
 
 
-class StageTiming(Struct, frozen=True):
+class StageTiming(MsgStruct, frozen=True):
     """The time that a job's chunks have spent in a stage, in microseconds."""
 
     stage: str
@@ -59,7 +59,7 @@ def job_id_of(key: str) -> str:
     return key.partition("/")[2]
 
 
-class JobSpec(Struct, frozen=True):
+class JobSpec(MsgStruct, frozen=True):
     """What a job is from its creation on."""
 
     owner: str
@@ -79,7 +79,7 @@ class JobSpec(Struct, frozen=True):
         return job_key(self.owner, self.job_id)
 
 
-class Counts(Struct, frozen=True):
+class Counts(MsgStruct, frozen=True):
     """A job's chunks by state."""
 
     pending: int = 0
@@ -111,7 +111,7 @@ class Counts(Struct, frozen=True):
         return replace(self, **{**changed, to.lower(): self.of(to) + sum(moved.values())})
 
 
-class JobProgress(Struct, frozen=True):
+class JobProgress(MsgStruct, frozen=True):
     """A job's progress as sums over its chunks; work in millionths of an item, percent is the run's highest."""
 
     work_total: int
@@ -145,7 +145,7 @@ class JobProgress(Struct, frozen=True):
 NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Job(Struct, frozen=True):
+class Job(MsgStruct, frozen=True):
     """One job; times in microseconds since 1970, None when not yet."""
 
     spec: JobSpec

@@ -3,7 +3,7 @@
 import struct
 from typing import Final, Self
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .chunk import Chunk, LeaseEnd
 from .epoch import Epoch
@@ -14,7 +14,7 @@ _HEADER: Final = struct.Struct(">qII")
 _PURPOSE: Final = b"lease"
 
 
-class Lease(Struct, frozen=True):
+class Lease(MsgStruct, frozen=True):
     """The content of a token. `job_time`, the job's creation, tells a job from a later one under the same id."""
 
     job_key: str

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from .change import SERVICE, Change, ChangeType, Step
+from .change import SERVICE_ACTOR, Change, ChangeType, Step
 from .chunk import WHOLE, Chunk
 from .errors import ChunkNotFound, EtagMismatch, JobEnded, JobNotEnded, NothingToRetry
 from .job import NO_LABELS, Counts, Job, JobProgress, JobSpec
@@ -16,7 +16,7 @@ from .states import RETRYABLE, UNFINISHED, WAITING, ChunkState, JobState
 from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
 
-class NewJob(Struct, frozen=True):
+class NewJob(MsgStruct, frozen=True):
     """What a caller wants created; `sizes` are the chunks' items, 0 for a chunk without items."""
 
     spec: JobSpec
@@ -76,7 +76,7 @@ class CancelOutcome(StrEnum):
     ALREADY_ENDED = "ALREADY_ENDED"
 
 
-class Cancellation(Struct, frozen=True):
+class Cancellation(MsgStruct, frozen=True):
     """How to stop a job: `grace` in microseconds; `force` does not wait for the workers."""
 
     grace: int
@@ -122,7 +122,7 @@ def stop_overdue(job: Job, chunks: JobChunks, now: int) -> Step | None:
     if not is_overdue(job, now):
         return None
     how = Cancellation(grace=0, reason="the grace period ended", force=True)
-    _, step = cancel(job, chunks, how, SERVICE, now)
+    _, step = cancel(job, chunks, how, SERVICE_ACTOR, now)
     return step and replace(step, job=replace(step.job, cancel_reason=job.cancel_reason))
 
 
@@ -189,7 +189,7 @@ def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[Chunk
     return Counter(found.values())
 
 
-class JobUpdate(Struct, frozen=True):
+class JobUpdate(MsgStruct, frozen=True):
     """The fields to change: those in `fields`, of priority, display_name, labels, expire_time."""
 
     fields: frozenset[str]
@@ -206,8 +206,8 @@ def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | Non
         return None
     if "priority" in new.fields and job.ended:
         raise JobEnded(job.spec.job_id, job.state, "its priority no longer matters")
-    told = "; ".join(filter(None, (", ".join(sorted(new.fields)), reason)))
-    change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=told)
+    reason_text = "; ".join(filter(None, (", ".join(sorted(new.fields)), reason)))
+    change = Change(ChangeType.UPDATED, actor, job.state, job.state, reason=reason_text)
     by_rule = job.expires_by_rule and "expire_time" not in new.fields
     return Step(replace(job, **values, expires_by_rule=by_rule), (), change)
 

@@ -32,7 +32,7 @@ class RateLimited(LimitReached):
 
     def __init__(self, key_id: str, kind: str, rate: str, wait: int) -> None:
         super().__init__(
-            f"more {kind} calls than {rate} with one key: come back in {wait / SECOND:.2f} s",
+            f"rate limit of {rate} {kind} calls for one key exceeded: retry in {wait / SECOND:.2f} s",
             _key(key_id),
             wait,
             kind=kind,
@@ -45,7 +45,7 @@ class TooManyWatches(LimitReached):
 
     def __init__(self, subject: str, limit: int) -> None:
         super().__init__(
-            f"{limit} watches of the {subject} are open, as many as may be: end one first",
+            f"the {subject} has reached its limit of {limit} open watches: close one first",
             subject,
             SECOND,
             limit=str(limit),
@@ -67,7 +67,7 @@ class TooManyQueuedJobs(LimitReached):
 
     def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
-            f"{limit} jobs of the {_owner(owner)} are QUEUED, as many as may be: come back when some have begun",
+            f"the {_owner(owner)} has reached its limit of {limit} QUEUED jobs: retry when some have started",
             _owner(owner),
             SECOND,
             limit=str(limit),
@@ -79,7 +79,7 @@ class TooManyReads(LimitReached):
 
     def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
-            f"{limit} reads of the {_owner(owner)} are waiting, as many as may be: come back a little later",
+            f"the {_owner(owner)} has reached its limit of {limit} waiting reads: retry later",
             _owner(owner),
             SECOND,
             limit=str(limit),
@@ -91,7 +91,7 @@ class MessageTooLarge(LimitReached):
 
     def __init__(self, key_id: str, size: int, limit: int) -> None:
         super().__init__(
-            f"the request has {size} bytes, more than {limit}: send less at once",
+            f"the request has {size} bytes, more than the limit of {limit}",
             _key(key_id),
             None,
             size=str(size),
@@ -111,7 +111,7 @@ class TooManyWebhooks(Refusal):
     """The owner has as many webhooks as one may have."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"there are {limit} webhooks already, the most there may be: delete one", limit=str(limit))
+        super().__init__(f"the owner has reached its limit of {limit} webhooks: delete one", limit=str(limit))
 
 
 class ReadTooLong(Refusal):
@@ -119,7 +119,7 @@ class ReadTooLong(Refusal):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"the read was not done within {seconds:g} s: narrow the filter, or ask for smaller pages",
+            f"the read did not finish within {seconds:g} s: narrow the filter or request smaller pages",
             seconds=f"{seconds:g}",
         )
 
@@ -128,17 +128,17 @@ class QueueFull(Refusal):
     """As much of an owner waits as may; `wait` is microseconds until another try may help."""
 
     def __init__(self, bound: str, wait: int) -> None:
-        super().__init__(f"{_BOUNDS[bound]}: come back after retry_delay", bound=bound)
+        super().__init__(f"{_BOUNDS[bound]}: retry after retry_delay", bound=bound)
         self.bound = bound
         self.wait = wait
 
 
 _BOUNDS = {
     "age": "this owner's oldest write has been waiting for too long",
-    "share": "more of this owner's writes are waiting than can be carried out in time",
+    "share": "this owner has more writes waiting than can be carried out in time",
     "commands": "too many of this owner's writes are waiting",
-    "rows": "this owner's writes that are waiting change too many rows",
-    "bytes": "this owner's requests that are in flight have too many bytes",
+    "rows": "this owner's waiting writes change too many rows",
+    "bytes": "this owner's requests in flight have too many bytes",
     "calls": "too many calls of this owner are in flight",
 }
 QUEUE_BOUNDS = tuple(_BOUNDS)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .chunk import WHOLE, Chunk, ChunkProgress
@@ -11,7 +11,7 @@ from .errors import InvalidField
 from .job import Job, Stage
 
 
-class ProgressReport(Struct, frozen=True):
+class ProgressReport(MsgStruct, frozen=True):
     """What a worker says: percents in 0 to 100, durations in microseconds; None is unchanged."""
 
     percent: float | None = None

@@ -3,7 +3,7 @@
 import math
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .limits import MAX_TIME, SECOND
 
@@ -12,7 +12,7 @@ KNOWN_AFTER: Final = 1 * SECOND
 """Before a run is this old, its rate is noise."""
 
 
-class Rate(Struct, frozen=True):
+class Rate(MsgStruct, frozen=True):
     """Recent items and work for each second, as of `at`, in a run that began at `since` (microseconds).
 
     Each step of size d adds d/τ, and everything decays with e^(-t/τ). Dividing by 1 - e^(-age/τ) takes away the bias of

@@ -1,6 +1,6 @@
 """How long ended jobs are kept."""
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .job import Job
@@ -8,7 +8,7 @@ from .limits import MAX_TIME
 from .states import JobState
 
 
-class Retention(Struct, frozen=True):
+class Retention(MsgStruct, frozen=True):
     """How long after its end a job is kept, by its state, in microseconds; None for ever.
 
     A time that the caller chose goes before this.

@@ -1,11 +1,11 @@
-"""When a failed attempt goes again."""
+"""When a failed attempt is retried."""
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .limits import SECOND
 
 
-class RetryPolicy(Struct, frozen=True):
+class RetryPolicy(MsgStruct, frozen=True):
     """How often a chunk is tried, and how long it waits between attempts; durations in microseconds."""
 
     max_attempts: int = 3
@@ -14,14 +14,14 @@ class RetryPolicy(Struct, frozen=True):
     max_backoff: int = 300 * SECOND
     jitter: float = 0.2
 
-    def backoff(self, attempt: int, roll: float) -> int:
+    def backoff(self, attempt: int, jitter_sample: float) -> int:
         """Return the wait after failed attempt number `attempt` (from 1), in microseconds.
 
-        Exponential backoff with a ceiling: initial × multiplier^(attempt-1), spread by ± jitter; `roll` is drawn
+        Exponential backoff with a ceiling: initial × multiplier^(attempt-1), ± jitter; `jitter_sample` is drawn
         evenly from 0 to 1.
         """
         try:
             wait = min(self.initial_backoff * self.multiplier ** (attempt - 1), self.max_backoff)
         except OverflowError:
             wait = self.max_backoff
-        return round(wait * (1 + self.jitter * (2 * roll - 1)))
+        return round(wait * (1 + self.jitter * (2 * jitter_sample - 1)))

@@ -5,7 +5,7 @@ from enum import StrEnum
 from math import floor, log2
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .change import Change, ChangeType
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk
@@ -15,14 +15,14 @@ from .states import JobState
 
 HOUR: Final = 3_600 * SECOND
 
-STEPS: Final = 8
+BUCKETS_PER_DOUBLING: Final = 8
 """Buckets for each doubling of a duration: their bounds are a factor of 2^(1/8) apart."""
 _FIRST_BOUND: Final = SECOND / 1_000
 """What is shorter than 1 ms is in bucket 0."""
 UNMEASURED: Final = -1
 """The bucket of a run that ended before it started: it counts, and has no duration."""
 
-MOST: Final = 2**62 - 1
+MAX_SUM: Final = 2**62 - 1
 """Sums stop here, and at its negative, so that two of them added still fit into 64 bits."""
 
 
@@ -55,7 +55,7 @@ RollupKey = tuple[str, int, str, str, int]
 
 def bucket_of(duration: int) -> int:
     """Return the bucket of a duration in microseconds; below 0, as when a clock was set back, counts as 0."""
-    return floor(STEPS * log2(duration / _FIRST_BOUND)) + 1 if duration >= _FIRST_BOUND else 0
+    return floor(BUCKETS_PER_DOUBLING * log2(duration / _FIRST_BOUND)) + 1 if duration >= _FIRST_BOUND else 0
 
 
 def middle_of(bucket: int) -> float:
@@ -63,10 +63,10 @@ def middle_of(bucket: int) -> float:
 
     The middle is a factor of at most 2^(1/16) from every duration in the bucket: within 4.5 %.
     """
-    return _FIRST_BOUND * 2.0 ** ((bucket - 0.5) / STEPS) if bucket else _FIRST_BOUND / 2
+    return _FIRST_BOUND * 2.0 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING) if bucket else _FIRST_BOUND / 2
 
 
-class Passage(Struct, frozen=True):
+class JobDelta(MsgStruct, frozen=True):
     """What a batch did to one job: `before` is None when it created the job; `job` is the last state, also if deleted.
 
     `artifacts` are those that chunks had before, for the chunks of which they changed.
@@ -93,45 +93,45 @@ _ENDS: Final = {
 }
 
 
-class Tally(Struct):
+class StatisticsDelta(MsgStruct):
     """Adds up what a batch, or several, did."""
 
     _counts: dict[CountKey, tuple[int, int, int]] = {}
     _rollups: dict[RollupKey, tuple[int, int]] = {}
 
-    def add(self, passage: Passage, now: int) -> None:
+    def add(self, delta: JobDelta, now: int) -> None:
         """Add what happened to a job; `now` is the time of the commit."""
-        if not passage.changes:
+        if not delta.changes:
             return
-        self._recount(passage)
+        self._recount(delta)
         hour = now // HOUR
-        for measure, bucket, count, total in happened(passage, now):
-            spec = passage.job.spec
-            self.roll((spec.owner, hour, spec.kind, measure.value, bucket), count, total)
+        for measure, bucket, count, total in measures_of(delta, now):
+            spec = delta.job.spec
+            self.add_rollup((spec.owner, hour, spec.kind, measure.value, bucket), count, total)
 
-    def roll(self, key: RollupKey, count: int, total: int) -> None:
+    def add_rollup(self, key: RollupKey, count: int, total: int) -> None:
         """Add to one rollup."""
         old_count, old_total = self._rollups.get(key, (0, 0))
         self._rollups[key] = (old_count + count, old_total + total)
 
-    def count(self, key: CountKey, jobs: int, chunks_pending: int, chunks_processing: int) -> None:
+    def add_count(self, key: CountKey, jobs: int, chunks_pending: int, chunks_processing: int) -> None:
         """Add to one count."""
         old_jobs, old_pending, old_processing = self._counts.get(key, (0, 0, 0))
         self._counts[key] = (old_jobs + jobs, old_pending + chunks_pending, old_processing + chunks_processing)
 
-    def _recount(self, passage: Passage) -> None:
-        before, job = passage.before, passage.job
+    def _recount(self, delta: JobDelta) -> None:
+        before, job = delta.before, delta.job
         if before is not None:
-            if not passage.deleted and before.state is job.state and before.counts is job.counts:
+            if not delta.deleted and before.state is job.state and before.counts is job.counts:
                 return
             self._move(before, -1)
-        if not passage.deleted:
+        if not delta.deleted:
             self._move(job, 1)
 
     def _move(self, job: Job, sign: int) -> None:
         counts = job.counts
         key = (job.spec.owner, job.spec.kind, job.state.value)
-        self.count(key, sign, sign * counts.pending, sign * counts.processing)
+        self.add_count(key, sign, sign * counts.pending, sign * counts.processing)
 
     def counts(self) -> list[tuple[CountKey, tuple[int, int, int]]]:
         """Return what is to be added to the counts (jobs, chunks pending, chunks processing), in the order of keys."""
@@ -144,19 +144,19 @@ class Tally(Struct):
 
 def clamped(total: int) -> int:
     """Return a sum within what is stored."""
-    return max(-MOST, min(total, MOST))
+    return max(-MAX_SUM, min(total, MAX_SUM))
 
 
-def happened(passage: Passage, now: int) -> Iterator[tuple[Measure, int, int, int]]:
+def measures_of(delta: JobDelta, now: int) -> Iterator[tuple[Measure, int, int, int]]:
     """Return measure, bucket, count and total of each thing that happened to a job in a batch."""
-    before = passage.before
+    before = delta.before
     queued = before.queued_time if before else now
     started = before.start_time if before else None
-    for change in passage.changes:
+    for change in delta.changes:
         if change.type is ChangeType.IMPORTED:  # what it tells of happened elsewhere, and in other hours
             return
         if change.type is ChangeType.CHUNK_COMPLETED and change.chunk_index is not None:
-            yield Measure.CHUNKS, 0, 1, passage.chunks[change.chunk_index].items
+            yield Measure.CHUNKS, 0, 1, delta.chunks[change.chunk_index].items
         elif measure := _COUNTED.get(change.type):
             yield measure, 0, 1, 0
         if change.from_state is change.to_state:
@@ -166,25 +166,25 @@ def happened(passage: Passage, now: int) -> Iterator[tuple[Measure, int, int, in
                 queued, started = now, None
             case JobState.RUNNING:
                 started = now
-                yield _took(Measure.STARTED, queued, now)
+                yield _duration(Measure.STARTED, queued, now)
             case JobState.COMPLETED | JobState.FAILED | JobState.CANCELLED:
-                yield _took(_ENDS[change.to_state], started, now)
+                yield _duration(_ENDS[change.to_state], started, now)
                 started = None
-    yield from _artifacts(passage)
+    yield from _artifacts(delta)
 
 
-def _took(measure: Measure, since: int | None, now: int) -> tuple[Measure, int, int, int]:
+def _duration(measure: Measure, since: int | None, now: int) -> tuple[Measure, int, int, int]:
     if since is None:
         return measure, UNMEASURED, 1, 0
     duration = max(now - since, 0)
     return measure, bucket_of(duration), 1, duration
 
 
-def _artifacts(passage: Passage) -> Iterator[tuple[Measure, int, int, int]]:
+def _artifacts(delta: JobDelta) -> Iterator[tuple[Measure, int, int, int]]:
     """Return the artifacts that were added to the job and to its chunks, by difference."""
-    of_job = passage.before.artifacts if passage.before else NO_ARTIFACTS
-    pairs = [(of_job, passage.job.artifacts)]
-    pairs += [(old, passage.chunks[index].artifacts) for index, old in passage.artifacts.items()]
+    of_job = delta.before.artifacts if delta.before else NO_ARTIFACTS
+    pairs = [(of_job, delta.job.artifacts)]
+    pairs += [(old, delta.chunks[index].artifacts) for index, old in delta.artifacts.items()]
     for old, new in pairs:
         if old is not new and old != new:
             yield Measure.ARTIFACTS, 0, len(new) - len(old), _bytes(new) - _bytes(old)

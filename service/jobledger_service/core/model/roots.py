@@ -17,7 +17,7 @@ from itertools import combinations
 from typing import Final
 from urllib.parse import unquote
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from .limits import OWNER
 
@@ -33,11 +33,11 @@ _NOT_IN_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\%]")
 _EXAMPLE: Final = "https://media.example/out/=s3://bucket/out/"
 
 
-class NotARootError(ValueError):
+class InvalidRootError(ValueError):
     """A setting that names no root; the text says what is wrong with it."""
 
 
-class Place(Struct, frozen=True):
+class ArtifactLocation(MsgStruct, frozen=True):
     """Something under a root: the root's segments and, never empty, those below it, all plain.
 
     `owned` are the root's segments from the owner's on, empty for a root without {owner}; `root` are those before.
@@ -50,7 +50,7 @@ class Place(Struct, frozen=True):
     owned: tuple[str, ...] = ()
 
 
-class Prefix(Struct, frozen=True):
+class Prefix(MsgStruct, frozen=True):
     """The beginning of a URI, always at a boundary of its path."""
 
     scheme: str
@@ -90,13 +90,13 @@ class Root(Prefix, frozen=True):
         """Whether each owner has a directory of its own under the root."""
         return OWNER_SEGMENT in self.segments
 
-    def place(self, uri: str, owner: str) -> Place | None:
+    def locate(self, uri: str, owner: str) -> ArtifactLocation | None:
         """Return where under this root of an owner a URI points, None when it does not."""
         below = (self.named or self).below(uri, owner)
         if not below:
             return None
         segments, depth = self.of(owner), self.owner_depth
-        return Place(self.scheme, self.authority, segments[:depth], below, segments[depth:])
+        return ArtifactLocation(self.scheme, self.authority, segments[:depth], below, segments[depth:])
 
     def overlaps(self, other: "Root") -> bool:
         """Whether one owner's directory under this root may hold another owner's under the other root."""
@@ -107,29 +107,29 @@ class Root(Prefix, frozen=True):
         return all(_may_be_one(one, two) for one, two in zip(self.segments, other.segments, strict=False))
 
 
-class Roots(Struct, frozen=True):
+class Roots(MsgStruct, frozen=True):
     """All allowed prefixes. None: nothing is ever deleted."""
 
     all: Sequence[Root] = ()
 
-    def place(self, uri: str, owner: str) -> Place | None:
+    def locate(self, uri: str, owner: str) -> ArtifactLocation | None:
         """Return where under the first root that holds it an owner's URI points, None when it is under none."""
         if OWNER.fullmatch(owner) is None:
             return None
-        return next((place for root in self.all if (place := root.place(uri, owner)) is not None), None)
+        return next((location for root in self.all if (location := root.locate(uri, owner)) is not None), None)
 
     def check_owned(self) -> None:
         """Raise NotARootError unless no owner's directory under a root is, or holds, another owner's."""
         for root in self.all:
             if not root.is_owned:
-                raise NotARootError(
+                raise InvalidRootError(
                     f"{root.where!r} is shared by all owners, who could delete each other's files; give each owner a "
                     f"directory with the segment {OWNER_SEGMENT}, like {root.where}{OWNER_SEGMENT}/, or set "
                     "--artifact-roots-shared-by-all-owners"
                 )
         for one, two in combinations(self.all, 2):
             if one.overlaps(two):
-                raise NotARootError(
+                raise InvalidRootError(
                     f"{one.where!r} and {two.where!r} overlap: the directory of one owner under the first may be that "
                     f"of another under the second; put {OWNER_SEGMENT} at the same place in both"
                 )
@@ -142,12 +142,12 @@ def parse_root(text: str) -> Root:
     """Return the root that `text` names, as PREFIX or as PREFIX=WHERE; raises NotARootError."""
     named, *kept = _STANDS_FOR.split(text)
     if len(kept) > 1:
-        raise NotARootError(f"{text!r} has more than two parts: PREFIX=WHERE is wanted, like {_EXAMPLE}")
+        raise InvalidRootError(f"{text!r} has more than two parts: expected PREFIX=WHERE, like {_EXAMPLE}")
     where = _prefix(kept[0] if kept else text)
     prefix = _prefix(named) if kept else None
     if prefix is not None and OWNER_SEGMENT in prefix.segments and OWNER_SEGMENT not in where.segments:
-        raise NotARootError(
-            f"{text!r} leads the prefixes of all owners to one directory: {OWNER_SEGMENT} is wanted after the = too"
+        raise InvalidRootError(
+            f"{text!r} maps the prefixes of all owners to one directory: put {OWNER_SEGMENT} after the = too"
         )
     return Root(where.scheme, where.authority, where.segments, prefix)
 
@@ -160,15 +160,17 @@ def _may_be_one(one: str, two: str) -> bool:
 def _prefix(text: str) -> Prefix:
     parts = _parts(text if text.endswith("/") else f"{text}/", directory=True)
     if parts is None:
-        raise NotARootError(f"{text!r} is not a plain URL prefix like s3://bucket/out/ or file:///srv/media/")
+        raise InvalidRootError(f"{text!r} is not a plain URL prefix like s3://bucket/out/ or file:///srv/media/")
     scheme, authority, segments = parts
     if scheme == FILE and (authority or not segments):
-        raise NotARootError(f"{text!r} is not a directory like file:///srv/media/, without a host and below the root")
+        raise InvalidRootError(
+            f"{text!r} is not a directory like file:///srv/media/, without a host and below the root"
+        )
     if scheme != FILE and not authority:
-        raise NotARootError(f"{text!r} names no bucket: {scheme}://BUCKET/PREFIX/ is wanted")
+        raise InvalidRootError(f"{text!r} names no bucket: expected {scheme}://BUCKET/PREFIX/")
     braced = [one for one in (authority, *segments) if "{" in one or "}" in one]
     if braced and (braced != [OWNER_SEGMENT] or authority in braced):
-        raise NotARootError(
+        raise InvalidRootError(
             f"{text!r} has braces in {braced[0]!r}: one whole segment of the path may be {OWNER_SEGMENT}, "
             f"like s3://bucket/out/{OWNER_SEGMENT}/"
         )

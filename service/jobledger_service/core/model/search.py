@@ -7,16 +7,16 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-LONGEST: Final = 64
+MAX_WORD_LENGTH: Final = 64
 """Characters of a word that count."""
-MOST_WORDS: Final = 1_000
+MAX_WORDS: Final = 1_000
 """Different words of one job that count, the first ones."""
-MOST_SEARCHED: Final = 16
+MAX_SEARCH_WORDS: Final = 16
 """Different words in one search."""
 
 # Scripts that write without spaces: each character is a word of its own.
 _UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_ASCII_WORD: Final = re.compile(f"([a-z0-9]{{1,{LONGEST}}})[a-z0-9]*")
+_ASCII_WORD: Final = re.compile(f"([a-z0-9]{{1,{MAX_WORD_LENGTH}}})[a-z0-9]*")
 _WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
 
 
@@ -30,8 +30,8 @@ def words(*texts: str) -> tuple[str, ...]:
     if text.isascii():
         found = _ASCII_WORD.findall(text.lower())
     else:
-        found = [word[:LONGEST] for word in _WORD.findall(_folded(text))]
-    return tuple(dict.fromkeys(found))[:MOST_WORDS]
+        found = [word[:MAX_WORD_LENGTH] for word in _WORD.findall(_folded(text))]
+    return tuple(dict.fromkeys(found))[:MAX_WORDS]
 
 
 def _folded(text: str) -> str:
@@ -39,7 +39,7 @@ def _folded(text: str) -> str:
     return "".join(character for character in apart if unicodedata.category(character) != "Mn")
 
 
-def begins(searched: Iterable[str], among: Iterable[str]) -> bool:
+def match_prefixes(searched: Iterable[str], among: Iterable[str]) -> bool:
     """Whether each searched word begins one of the others."""
     there = tuple(among)
     return all(any(word.startswith(part) for word in there) for part in searched)

@@ -3,30 +3,30 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .job import Job
 from .limits import SECOND
 
-MOST_RUNNING: Final = 1_000_000
-FRESH: Final = 24 * 3_600 * SECOND
+MAX_RUNNING: Final = 1_000_000
+LIMIT_REFRESH_INTERVAL: Final = 24 * 3_600 * SECOND
 """How long a limit that jobs bring along counts as just set."""
-FORGOTTEN: Final = 7 * FRESH
+LIMIT_RETENTION: Final = 7 * LIMIT_REFRESH_INTERVAL
 """How long after no job brought it along such a limit is forgotten, if it holds nothing."""
-MOST_PLACE: Final = 10_000
+MAX_COUNTED_PLACE: Final = 10_000
 """Where counting the jobs that wait ahead stops."""
 
 LAST_SCOPE: Final = "m"
 """Comes after every scope: they begin with "kind:" or "label:"."""
 
 
-class Limit(Struct, frozen=True):
-    """At most `most` jobs of a scope hold a slot, None for any number; `waiting` ones are parked for it."""
+class Limit(MsgStruct, frozen=True):
+    """At most `max_running` jobs of a scope hold a slot, None for any number; `waiting` ones are parked for it."""
 
     owner: str
     scope: str
-    most: int | None
+    max_running: int | None
     running: int = 0
     waiting: int = 0
     by_job: bool = False
@@ -40,7 +40,7 @@ class Limit(Struct, frozen=True):
     @property
     def full(self) -> bool:
         """Whether there is no slot."""
-        return self.most is not None and self.running >= self.most
+        return self.max_running is not None and self.running >= self.max_running
 
 
 def limit_key(owner: str, scope: str) -> str:
@@ -74,7 +74,7 @@ def limits_over(job: Job) -> tuple[str, ...]:
     return limit_keys(job.spec.owner, job.spec.kind, job.labels)
 
 
-def counted_at(job: Job) -> tuple[str, ...]:
+def counted_limits(job: Job) -> tuple[str, ...]:
     """Return the names of the limits that count a job, as one that holds a slot or waits for one."""
     return (*job.slots, job.parked_for) if job.parked_for else job.slots
 
@@ -86,7 +86,7 @@ def admitted(job: Job, limits: Iterable[Limit]) -> Job:
     """
     over = list(limits)
     for limit in over:
-        if limit.full or (limit.most is not None and limit.waiting):
+        if limit.full or (limit.max_running is not None and limit.waiting):
             return replace(job, parked_for=limit.key, slots=())
     return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
 
@@ -100,11 +100,11 @@ def granted(job: Job, limits: Iterable[Limit]) -> Job:
     return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
 
 
-def brought_along(limit: Limit, known: Limit | None, now: int) -> bool:
+def needs_update(limit: Limit, known: Limit | None, now: int) -> bool:
     """Whether a limit that a job brings along is to be set: an operator's is not, nor one that was just set so."""
-    if known is None or known.most is None:
+    if known is None or known.max_running is None:
         return True
-    return known.by_job and (known.most != limit.most or known.set_time + FRESH < now)
+    return known.by_job and (known.max_running != limit.max_running or known.set_time + LIMIT_REFRESH_INTERVAL < now)
 
 
 def released(job: Job) -> Job:

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .chunk import Chunk, LeaseEnd, WorkError
 from .states import ChunkState, check_chunk_transition
 
 
-class Sweep(Struct, frozen=True):
+class Sweep(MsgStruct, frozen=True):
     """Moves chunks to one state at `time`: `moved` tells how many there are of each state that they come from.
 
     Those of `indexes`, or all when there are none. `attempts` is how often a chunk that waits again may be tried.
@@ -35,7 +35,7 @@ class Sweep(Struct, frozen=True):
         """Return a chunk as it is after the sweep."""
         check_chunk_transition(chunk.state, self.to)
         if self.to is ChunkState.PENDING:
-            return again(chunk, self.attempts)
+            return requeued(chunk, self.attempts)
         return stopped(chunk, self.time)
 
 
@@ -52,7 +52,7 @@ def stopped(chunk: Chunk, now: int) -> Chunk:
     )
 
 
-def again(chunk: Chunk, attempts: int) -> Chunk:
+def requeued(chunk: Chunk, attempts: int) -> Chunk:
     """Return a chunk that waits again, for up to so many more attempts."""
     return replace(
         chunk,
@@ -64,7 +64,7 @@ def again(chunk: Chunk, attempts: int) -> Chunk:
     )
 
 
-class Totals(Struct, frozen=True):
+class Totals(MsgStruct, frozen=True):
     """What chunks add up to: work in millionths of an item, and microseconds in the stage they are in, by stage."""
 
     work_done: int = 0
@@ -91,11 +91,11 @@ def totals_of(chunks: Iterable[Chunk], now: int) -> Totals:
 class JobChunks(Protocol):
     """What a decision asks about the chunks of one job without seeing each."""
 
-    def totals(self, now: int, but: int | None = None) -> Totals:
+    def totals(self, now: int, excluded: int | None = None) -> Totals:
         """Return what the chunks in PROCESSING add up to, but for one."""
 
     def states(self, indexes: Collection[int]) -> Mapping[int, ChunkState]:
         """Return the states of those of these chunks that exist."""
 
-    def first_error(self, but: Collection[int]) -> WorkError | None:
+    def first_error(self, excluded: Collection[int]) -> WorkError | None:
         """Return the error of the first FAILED chunk, but for these; None when there is none."""

@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
-MOST_DELIVERIES: Final = 10_000
+MAX_COUNTED_DELIVERIES: Final = 10_000
 """Where counting the deliveries that wait stops."""
 
 
-class Replica(Struct, frozen=True):
+class Replica(MsgStruct, frozen=True):
     """A server that is connected to the database."""
 
     name: str
     version: str
 
 
-class StoreVitals(Struct, frozen=True):
+class StoreVitals(MsgStruct, frozen=True):
     """What the database said: sizes in bytes, the newest position; `disk_free` None where that cannot be known."""
 
     position: int

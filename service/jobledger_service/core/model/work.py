@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from .change import SERVICE, Change, ChangeType, Step
+from .change import SERVICE_ACTOR, Change, ChangeType, Step
 from .chunk import NO_ARTIFACTS, NO_PROGRESS, WHOLE, Artifacts, Chunk, LeaseEnd, WorkError
 from .errors import ChunkNotClaimable, InvalidField
 from .job import FailurePolicy, Job
@@ -18,7 +18,7 @@ from .states import ENDED, UNFINISHED, ChunkState, JobState, check_chunk_transit
 from .sweep import JobChunks
 
 
-class Claim(Struct, frozen=True):
+class Claim(MsgStruct, frozen=True):
     """Who takes a chunk, and for how long (microseconds)."""
 
     worker: str
@@ -29,7 +29,7 @@ class Claim(Struct, frozen=True):
 def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     """Give a pending chunk to a worker under a new lease; raises ChunkNotClaimable when it is not to be had."""
     if chunk.state is not ChunkState.PENDING:
-        detail = "held by a worker" if chunk.state is ChunkState.PROCESSING else "it is not waiting for one"
+        detail = "held by a worker" if chunk.state is ChunkState.PROCESSING else "it is not waiting for a worker"
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
     if chunk.not_before is not None and now < chunk.not_before:
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, "its next attempt is not yet due")
@@ -58,7 +58,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
     return Step(job.with_chunk(chunk, taken, now), (taken,), change)
 
 
-class WorkReport(Struct, frozen=True):
+class WorkReport(MsgStruct, frozen=True):
     """What a worker reports on one chunk; `path` is the report's place in the request, for refusals."""
 
     path: str
@@ -93,7 +93,7 @@ def _reported(job: Job, chunk: Chunk, report: WorkReport, now: int) -> tuple[Job
     if new == chunk and after is job:
         return job, chunk
     after = after.with_chunk(left, new, now)
-    return (_told(after, new) if report.progress is not None else after), new
+    return (_with_report(after, new) if report.progress is not None else after), new
 
 
 def _visits(chunk: Chunk, report: ProgressReport, now: int) -> tuple[list[tuple[str, int]], int | None]:
@@ -113,12 +113,12 @@ def _visits(chunk: Chunk, report: ProgressReport, now: int) -> tuple[list[tuple[
     return visits[::-1], since
 
 
-def _told(job: Job, chunk: Chunk) -> Job:
+def _with_report(job: Job, chunk: Chunk) -> Job:
     """Return the job with the stage and the message of the chunk that reported last."""
-    told, progress = chunk.progress, job.progress
-    stage = told.stage or progress.stage
-    percent = told.stage_percent if told.stage else progress.stage_percent
-    message = told.message or progress.message
+    reported, progress = chunk.progress, job.progress
+    stage = reported.stage or progress.stage
+    percent = reported.stage_percent if reported.stage else progress.stage_percent
+    message = reported.message or progress.message
     return replace(job, progress=replace(progress, stage=stage, stage_percent=percent, message=message))
 
 
@@ -165,14 +165,14 @@ def complete(job: Job, chunk: Chunk, report: WorkReport, result_uri: str, now: i
     return Step(job, (new,), Change(ChangeType.CHUNK_COMPLETED, chunk.worker, before, job.state, chunk.index))
 
 
-class Failure(Struct, frozen=True):
-    """Why an attempt failed; `roll`, drawn evenly from 0 to 1, spreads the wait before the next.
+class Failure(MsgStruct, frozen=True):
+    """Why an attempt failed; `jitter_sample`, drawn evenly from 0 to 1, spreads the wait before the next.
 
     `retry_delay`, in microseconds, is waited in place of what the retry policy says.
     """
 
     error: WorkError
-    roll: float
+    jitter_sample: float
     not_retryable: bool = False
     retry_delay: int | None = None
 
@@ -187,7 +187,7 @@ def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: J
     return replace(step, change=change)
 
 
-def expire(job: Job, chunk: Chunk, roll: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
+def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
     """End a lease that ran out `delay` microseconds ago as a failed attempt; None when it has not.
 
     In the delay what was reported before its end is let through.
@@ -197,9 +197,9 @@ def expire(job: Job, chunk: Chunk, roll: float, others: JobChunks, now: int, del
     if now < chunk.lease_expire_time + delay:
         return None
     message = f"worker {chunk.worker} did not extend its lease in time"
-    failure = Failure(WorkError("LEASE_EXPIRED", message, chunk.progress.stage), roll)
+    failure = Failure(WorkError("LEASE_EXPIRED", message, chunk.progress.stage), jitter_sample)
     step = _fail_attempt(job, chunk, failure, LeaseEnd.TAKEN, others, now)
-    change = Change(ChangeType.LEASE_EXPIRED, SERVICE, job.state, step.job.state, chunk.index, message)
+    change = Change(ChangeType.LEASE_EXPIRED, SERVICE_ACTOR, job.state, step.job.state, chunk.index, message)
     return replace(step, change=change)
 
 
@@ -214,7 +214,7 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
         before_this_run = chunk.max_attempts - policy.max_attempts
         wait = failure.retry_delay
         if wait is None:
-            wait = policy.backoff(chunk.attempt - before_this_run, failure.roll)
+            wait = policy.backoff(chunk.attempt - before_this_run, failure.jitter_sample)
         new = replace(_released(chunk, ChunkState.PENDING, end, now), not_before=now + wait if wait else None)
     new = replace(new, error=error)
     job = job.with_chunk(chunk, new, now)
@@ -228,7 +228,7 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
     return Step(settle(job, now), (new,))
 
 
-class Release(Struct, frozen=True):
+class Release(MsgStruct, frozen=True):
     """Why a chunk is given back, and how long it waits before it may be claimed again (microseconds)."""
 
     reason: str = ""

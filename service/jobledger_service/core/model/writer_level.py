@@ -18,8 +18,8 @@ def may_write(lowest: int) -> bool:
 def outdated(lowest: int) -> str:
     """Return the sentence for a server that a database takes no more writes from."""
     return (
-        f"the database takes writes of servers of writer level {lowest} or above, and this one has {WRITER_LEVEL}:"
-        " it drains and ends"
+        f"the database accepts writes from servers of writer level {lowest} or above; this one has {WRITER_LEVEL}:"
+        " it drains and exits"
     )
 
 

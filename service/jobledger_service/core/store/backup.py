@@ -18,7 +18,7 @@ from .migrate import upgrade
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGES: Final = 2_048
+PAGES_PER_STEP: Final = 2_048
 """Pages that are copied at a time, 8 MiB: after each, progress is told."""
 
 Progress = Callable[[int, int], None]
@@ -137,7 +137,9 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         # Inside a transaction that reads, the copy is of one state; outside, each commit would begin it anew.
         reader.execute("BEGIN")
         reader.execute("SELECT position FROM ledger").fetchone()
-        reader.backup(writer, pages=PAGES, progress=lambda _, remaining, total: progress(total - remaining, total))
+        reader.backup(
+            writer, pages=PAGES_PER_STEP, progress=lambda _, remaining, total: progress(total - remaining, total)
+        )
 
 
 def _checked(copy: Path) -> int:

@@ -48,9 +48,9 @@ class DatabaseClock:
         samples: list[tuple[int, int]] = []
         while len(samples) < SAMPLES and (not samples or samples[-1][0] > CLOSE_ENOUGH):
             begun = self._monotonic()
-            said = ask()
+            answer = ask()
             took = (self._monotonic() - begun) // 1_000
-            samples.append((took, said - begun // 1_000 - took // 2))
+            samples.append((took, answer - begun // 1_000 - took // 2))
         _, self._offset = min(samples)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from jobledger_service.core.ledger.ports import ChunkKey, Queue
-from jobledger_service.core.model.rollup import MOST
+from jobledger_service.core.model.rollup import MAX_SUM
 from jobledger_service.core.model.vitals import Replica
 
 from .cells import Row
@@ -74,13 +74,13 @@ class Dialect(Protocol):
     def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
         """Yield for how many rows `insert_alike` is to be built, and its parameters, until all rows were in one."""
 
-    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
 
-    def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    def contains(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
         """Return the condition that a text holds the one in the parameter `name`, byte for byte."""
 
-    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
         """Return a walk in the form in which it can be one of several that are merged, `most` and `skip` parameters."""
 
     def searched(self) -> Select[Any]:
@@ -89,10 +89,10 @@ class Dialect(Protocol):
     def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
         """Return the query for jobs that have words with all of these beginnings, and all of these marks."""
 
-    def sole(self, connection: Connection, name: str) -> bool:
+    def try_lock(self, connection: Connection, name: str) -> bool:
         """Return whether this transaction is the only one doing `name`; it is so until it ends."""
 
-    def alone(self, connection: Connection, name: str) -> None:
+    def lock(self, connection: Connection, name: str) -> None:
         """Wait until this transaction is the only one doing `name`."""
 
     def announce(self, connection: Connection) -> None:
@@ -110,7 +110,7 @@ class Dialect(Protocol):
     def was_cancelled(self, error: DBAPIError) -> bool:
         """Return whether the database ended a statement because it took too long."""
 
-    def meaning(self, error: DBAPIError) -> Exception:
+    def ledger_error(self, error: DBAPIError) -> Exception:
         """Return what an error of the database means to the ledger."""
 
 
@@ -125,6 +125,8 @@ def added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
     for name in names:
         if name not in keys:
             sum_ = f'{table.name}."{name}" + excluded."{name}"'
-            bounded = f"CASE WHEN {sum_} > {MOST} THEN {MOST} WHEN {sum_} < -{MOST} THEN -{MOST} ELSE {sum_} END"
+            bounded = (
+                f"CASE WHEN {sum_} > {MAX_SUM} THEN {MAX_SUM} WHEN {sum_} < -{MAX_SUM} THEN -{MAX_SUM} ELSE {sum_} END"
+            )
             changes.append(f'"{name}" = {bounded}')
     return f"ON CONFLICT ({listed(keys)}) DO UPDATE SET {', '.join(changes)}"

@@ -20,11 +20,11 @@ from .tables import (
 )
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
-_LAPSED: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
+_LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
 """Leases that ended by then are to expire."""
 _CONDITIONS: Final[dict[Due, ColumnElement[bool]]] = {
     Due.LEASES: or_(
-        exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LAPSED),
+        exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LEASE_CUTOFF),
         exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),
         exists().select_from(jobs).where(cancelling, jobs.c.cancel_deadline <= _NOW),
     ),
@@ -33,7 +33,7 @@ _CONDITIONS: Final[dict[Due, ColumnElement[bool]]] = {
 }
 
 
-class SqlLookout:
+class SqlDueStore:
     """Looks over all that time brings about; leases expire `delay` microseconds after their end.
 
     `others` are the conditions of features.

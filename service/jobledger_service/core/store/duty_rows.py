@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from msgspec import json
 
-from jobledger_service.core.model.run import Run
+from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import Limit
 
 from .cells import Row, json_text
@@ -25,7 +25,7 @@ def limit_row(limit: Limit) -> Row:
         "limit_key": limit.key,
         "owner": limit.owner,
         "scope": limit.scope,
-        "most": limit.most,
+        "most": limit.max_running,
         "running": 0,
         "waiting": 0,
         "by_job": limit.by_job,
@@ -33,17 +33,17 @@ def limit_row(limit: Limit) -> Row:
     }
 
 
-def run_of(row: Sequence[Any]) -> Run:
+def run_of(row: Sequence[Any]) -> RunState:
     """Return the run of the columns cursors, counts and told."""
-    cursors, counts, told = map(json.decode, row)
-    return Run({int(index): tuple(cursor) for index, cursor in cursors.items()}, counts, tuple(told))
+    cursors, counts, reported = map(json.decode, row)
+    return RunState({int(index): tuple(cursor) for index, cursor in cursors.items()}, counts, tuple(reported))
 
 
-def run_row(job_key: str, run: Run) -> Row:
+def run_row(job_key: str, run: RunState) -> Row:
     """Return the columns of a run."""
     return {
         "job_key": job_key,
         "cursors": json_text(dict(run.cursors)),
         "counts": json_text(dict(run.counts)),
-        "told": json_text([dict(one) for one in run.told]),
+        "told": json_text([dict(one) for one in run.reported]),
     }

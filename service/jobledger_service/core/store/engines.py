@@ -29,7 +29,7 @@ from .availability import Availability
 from .dialects import Dialect
 from .postgres_dialect import CHANNEL, Postgres
 from .sqlite_dialect import Sqlite
-from .time_limits import DEFAULT_LIMITS, GRACE, Deadline, TimeLimits
+from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
 from .writer_level import read_writer_level
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Database:
         self._release = release
 
     @property
-    def shown(self) -> str:
+    def display_url(self) -> str:
         """The database's URL, without its password."""
         url = self.writer.url.difference_update_query(["application_name"])
         return without_password(url.render_as_string(hide_password=False))
@@ -165,7 +165,7 @@ class Database:
                 if was_away or self.availability.has_failed_since(began):
                     raise StoreUnavailable from error.orig
                 raise ReadTooLong(read_seconds) from error.orig
-            meaning = self.dialect.meaning(error)
+            meaning = self.dialect.ledger_error(error)
             if isinstance(meaning, StoreUnavailable):
                 self.availability.failed()
                 log.error("the database fails: %s", error.orig)  # noqa: TRY400  a sentence says it all
@@ -197,14 +197,14 @@ def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS) -> Database:
     raise _unknown(url)
 
 
-def must_exist(url: str) -> None:
+def check_exists(url: str) -> None:
     """Raise UnknownDatabaseError for an SQLite file that is not there; any other database says so itself."""
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise _unknown(url) from None
     if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-        raise UnknownDatabaseError(f"{parsed.database} is not there: no server has made a database of it yet")
+        raise UnknownDatabaseError(f"{parsed.database} does not exist: no server has created it yet")
 
 
 def _unknown(url: str) -> UnknownDatabaseError:
@@ -237,7 +237,7 @@ def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, args: list[Any], kwargs: dict[str, Any]) -> BoundedConnection:
         connection = BoundedConnection.connect(*args, **bounded(kwargs, limits))
-        connection.silence = None if limits.statement is None else limits.statement + GRACE
+        connection.answer_timeout = None if limits.statement is None else limits.statement + CLIENT_GRACE_SECONDS
         return connection
 
     @event.listens_for(engine, "connect")
@@ -307,7 +307,7 @@ def _lock(file: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise DatabaseInUseError(f"another server has {file} open; an SQLite database has one server") from None
+        raise DatabaseInUseError(f"{file} is open in another server; an SQLite database allows only one") from None
     return lock
 
 

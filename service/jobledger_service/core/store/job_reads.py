@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
@@ -19,13 +19,13 @@ from .job_rows import JOB_COLUMNS, job_of
 from .row_reader import RowReader
 from .tables import chunks, jobs
 
-FIRST: Final = 20
+FIRST_JOBS: Final = 20
 """Jobs of the first statement, a page by default. Those that follow are as many as there seems to be room for."""
-GROUP: Final = 200
+CHUNKS_PER_GROUP: Final = 200
 """Chunks of several jobs that are read together."""
-OF_JOB: Final = 1_000
+JOB_OVERHEAD_BYTES: Final = 1_000
 """Bytes of a job, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
-OF_CHUNK: Final = 400
+CHUNK_OVERHEAD_BYTES: Final = 400
 
 _WIDE: Final = frozenset(
     [
@@ -49,7 +49,7 @@ _WIDE_OF_JOB: Final = [index for index, column in enumerate(JOB_COLUMNS) if colu
 _WIDE_OF_CHUNK: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
 
 
-class Room:
+class ByteBudget:
     """How many bytes a reply has left."""
 
     def __init__(self, left: int) -> None:
@@ -63,7 +63,7 @@ class Room:
         return True
 
 
-class JobsWithin(Struct):
+class JobsWithin(MsgStruct):
     """Jobs that a reply has room for, by key; the keys for which it has not, and those of what cannot be read."""
 
     jobs: dict[str, JobRead] = {}
@@ -78,7 +78,7 @@ class JobsWithin(Struct):
         return JobsWithin(jobs, unread, self.bad - left_out)
 
 
-class Chunks(Struct):
+class Chunks(MsgStruct):
     """The chunks of some jobs, and their inputs; `complete` unless there was no room for all.
 
     `bad` are the jobs and the indexes of chunks that cannot be read.
@@ -92,7 +92,7 @@ class Chunks(Struct):
 
 
 def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
-    """Return a read of chunks in order as one that ends, on PostgreSQL, with the chunk that fills `room` bytes.
+    """Return a read of chunks in order as one that ends, on PostgreSQL, with the chunk that fills `byte_budget` bytes.
 
     SQLite needs no end: its rows are read as they are asked for, and `read_chunks` asks for no more.
     """
@@ -107,18 +107,18 @@ def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
 
 
 def read_chunks(
-    connection: Connection, wanted: Select[Any], values: dict[str, object], room: Room, reader: RowReader
+    connection: Connection, wanted: Select[Any], values: dict[str, object], byte_budget: ByteBudget, reader: RowReader
 ) -> Chunks:
     """Return chunks, of CHUNK_COLUMNS and their input, as far as there is room."""
     read = Chunks()
-    with closing(connection.execute(wanted, values | {"room": room.left})) as rows:
+    with closing(connection.execute(wanted, values | {"room": byte_budget.left})) as rows:
         for *row, raw in rows:
             measured = reader.read("chunk", _measured_chunk, row, (row[0], row[1]), read.bad)
             if measured is None:
                 continue
             chunk, size = measured
             size += len(raw or b"")
-            if not room.take(size):
+            if not byte_budget.take(size):
                 read.complete = False
                 break
             read.of_job.setdefault(chunk.job_key, []).append(chunk)
@@ -144,30 +144,32 @@ class JobReads:
             .order_by(chunks.c.job_key, chunks.c.chunk_index),
         )
 
-    def read(self, connection: Connection, keys: Sequence[str], room: Room, *, full: bool) -> JobsWithin:
+    def read(self, connection: Connection, keys: Sequence[str], byte_budget: ByteBudget, *, full: bool) -> JobsWithin:
         """Return the jobs that exist, with their inputs and first chunks when that is wanted."""
         within = JobsWithin()
-        begin, size = 0, FIRST
+        begin, size = 0, FIRST_JOBS
         while begin < len(keys):
             part = keys[begin : begin + size]
             rows = connection.execute(self._jobs, {"keys": self._dialect.key_values(part)}).all()
             there = {one[0].key: one for row in rows if (one := self._measured(row, within.bad)) is not None}
             ordered = [there[key] for key in part if key in there]
-            for shown in self._full(connection, ordered, room, within) if full else _basic(ordered, room, within):
+            for shown in (
+                self._full(connection, ordered, byte_budget, within) if full else _basic(ordered, byte_budget, within)
+            ):
                 within.jobs[shown.job.key] = shown
             left_out = (job.key for job, _ in ordered if job.key not in within.jobs and job.key not in within.bad)
             if first := next(left_out, None):
                 return within.before(first, keys)
             begin += len(part)
             average = max(1, sum(size for _, size in ordered) // max(1, len(ordered)))
-            size = max(1, min(4 * size, room.left // average))
+            size = max(1, min(4 * size, byte_budget.left // average))
         return within
 
     def _measured(self, row: Sequence[Any], bad: set[str]) -> tuple[Job, int] | None:
         return self._reader.read("job", _measured_job, row, job_key(row[0], row[1]), bad)
 
     def _full(
-        self, connection: Connection, ordered: Sequence[tuple[Job, int]], room: Room, within: JobsWithin
+        self, connection: Connection, ordered: Sequence[tuple[Job, int]], byte_budget: ByteBudget, within: JobsWithin
     ) -> Iterator[JobRead]:
         """Yield jobs with their chunks as long as there is room; a job with a chunk that cannot be read is bad.
 
@@ -175,18 +177,18 @@ class JobReads:
         """
         for group in _groups(ordered):
             inputs = self._inputs_of(connection, [job.key for job, _ in group])
-            before = room.left
-            if all(room.take(size + len(inputs.get(job.key, b""))) for job, size in group):
-                read = self._chunks_of(connection, [job.key for job, _ in group], room)
+            before = byte_budget.left
+            if all(byte_budget.take(size + len(inputs.get(job.key, b""))) for job, size in group):
+                read = self._chunks_of(connection, [job.key for job, _ in group], byte_budget)
                 if read.complete:
                     within.bad.update(key for key, _ in read.bad)
                     yield from (_shown(job, read, inputs) for job, _ in group if job.key not in within.bad)
                     continue
-            room.left = before
+            byte_budget.left = before
             for job, size in group:
-                if not room.take(size + len(inputs.get(job.key, b""))) and within.jobs:
+                if not byte_budget.take(size + len(inputs.get(job.key, b""))) and within.jobs:
                     return
-                read = self._chunks_of(connection, [job.key], room)
+                read = self._chunks_of(connection, [job.key], byte_budget)
                 if not read.complete and within.jobs:
                     return
                 if read.bad:
@@ -198,13 +200,15 @@ class JobReads:
         rows = connection.execute(self._inputs, {"keys": self._dialect.key_values(keys)})
         return {key: raw for key, raw in rows}  # noqa: C416  rows are no pairs to mypy
 
-    def _chunks_of(self, connection: Connection, keys: Sequence[str], room: Room) -> Chunks:
-        return read_chunks(connection, self._chunks, {"keys": self._dialect.key_values(keys)}, room, self._reader)
+    def _chunks_of(self, connection: Connection, keys: Sequence[str], byte_budget: ByteBudget) -> Chunks:
+        return read_chunks(
+            connection, self._chunks, {"keys": self._dialect.key_values(keys)}, byte_budget, self._reader
+        )
 
 
-def _basic(ordered: Iterable[tuple[Job, int]], room: Room, within: JobsWithin) -> Iterator[JobRead]:
+def _basic(ordered: Iterable[tuple[Job, int]], byte_budget: ByteBudget, within: JobsWithin) -> Iterator[JobRead]:
     for job, size in ordered:
-        if not room.take(size) and within.jobs:
+        if not byte_budget.take(size) and within.jobs:
             return
         yield JobRead(job)
 
@@ -215,7 +219,7 @@ def _groups(ordered: Sequence[tuple[Job, int]]) -> Iterator[list[tuple[Job, int]
     count = 0
     for job, size in ordered:
         own = min(job.counts.total, CHUNKS_IN_VIEW)
-        if group and count + own > GROUP:
+        if group and count + own > CHUNKS_PER_GROUP:
             yield group
             group, count = [], 0
         group.append((job, size))
@@ -235,11 +239,11 @@ def _shown(job: Job, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
 
 
 def _measured_job(row: Sequence[Any]) -> tuple[Job, int]:
-    return job_of(row), OF_JOB + _bytes(row, _WIDE_OF_JOB)
+    return job_of(row), JOB_OVERHEAD_BYTES + _bytes(row, _WIDE_OF_JOB)
 
 
 def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
-    return chunk_of(row), OF_CHUNK + _bytes(row, _WIDE_OF_CHUNK)
+    return chunk_of(row), CHUNK_OVERHEAD_BYTES + _bytes(row, _WIDE_OF_CHUNK)
 
 
 def _bytes(row: Sequence[Any], wide: Sequence[int]) -> int:

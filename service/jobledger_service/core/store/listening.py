@@ -17,44 +17,46 @@ from .postgres_dialect import CHANNEL
 
 log = logging.getLogger(__name__)
 
-AGAIN_AFTER: Final = 1.0
+RECONNECT_SECONDS: Final = 1.0
 """Seconds until a lost connection is tried again; meanwhile the feed's own slow poll finds what is new."""
 
 Ready = Callable[[Mapping[Queue, int]], None]
-Connection = psycopg.AsyncConnection[Any]
+ListenConnection = psycopg.AsyncConnection[Any]
 
 
-async def listen(database: Database, heard: Callable[[], None], ready: Ready) -> None:
-    """Call `heard` whenever another replica has committed, and after each new connection; until cancelled.
+async def listen(database: Database, on_commit: Callable[[], None], on_ready: Ready) -> None:
+    """Call `on_commit` whenever another replica has committed, and after each new connection; until cancelled.
 
-    `ready` hears how many chunks wait again in a queue, when another replica has found that retries came due.
+    `on_ready` hears how many chunks wait again in a queue, when another replica has found that retries came due.
     """
-    silence = database.limits.statement
+    answer_timeout = database.limits.statement
     while True:
         try:
             async with _connected(database) as connection:
-                async with asyncio.timeout(silence):
+                async with asyncio.timeout(answer_timeout):
                     await connection.execute(f"LISTEN {CHANNEL}")
-                heard()
+                on_commit()
                 while True:
-                    async for notice in connection.notifies(timeout=silence):
+                    async for notice in connection.notifies(timeout=answer_timeout):
                         replica, *waiting = notice.payload.split("\n")
                         if replica == database.dialect.name:
                             continue
                         if waiting:
                             owner, kind, count = waiting
-                            ready({(owner, kind): int(count)})
+                            on_ready({(owner, kind): int(count)})
                         else:
-                            heard()
-                    async with asyncio.timeout(silence):  # it was quiet: is anybody there? Listening twice is as once
+                            on_commit()
+                    async with asyncio.timeout(
+                        answer_timeout
+                    ):  # it was quiet: is anybody there? Listening twice is as once
                         await connection.execute(f"LISTEN {CHANNEL}")
         except (psycopg.Error, TimeoutError) as error:
             log.warning("the connection for wake-ups is lost: %s", str(error) or "the database does not answer")
-        await asyncio.sleep(AGAIN_AFTER)
+        await asyncio.sleep(RECONNECT_SECONDS)
 
 
 @asynccontextmanager
-async def _connected(database: Database) -> AsyncIterator[Connection]:
+async def _connected(database: Database) -> AsyncIterator[ListenConnection]:
     """Open a connection for the length of the block; it is closed at once, whether or not the database answers."""
     address = database.writer.url.set(drivername="postgresql").render_as_string(hide_password=False)
     given = bounded(conninfo_to_dict(address), database.limits)

@@ -48,7 +48,7 @@ BUDGET: Final = Budget()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundKeys:
     """A page of keys, in order; `next` is where the following page begins, None after the last.
 
     `count` is how many jobs match, as far as that was asked for; `more` says that there may be more.
@@ -60,7 +60,7 @@ class Found:
     more: bool = False
 
 
-def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget: Budget = BUDGET) -> Found:
+def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget: Budget = BUDGET) -> FoundKeys:
     """Return a page of keys; with `count_to`, count what matches: exactly, or up to there."""
     exact, service_jobs = _counted(connection, dialect, listing.filter) if listing.count_to else (None, None)
     if service_jobs is None and listing.filter.callers_only:
@@ -69,11 +69,11 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
         listing = with_changes(listing, filter=with_changes(listing.filter, include_service_jobs=True))
     walker = _Walker(Steps(connection, dialect, listing.ascending), listing)
     wanted = listing.limit + 1
-    seen = walker.look(wanted * 5 + budget.first, wanted)
+    seen = walker.scan(wanted * 5 + budget.first, wanted)
     if len(seen) < wanted and not walker.done:
         few = _few(connection, dialect, listing, budget.few)
         if few is None:
-            seen += walker.look(budget.then, wanted - len(seen))
+            seen += walker.scan(budget.then, wanted - len(seen))
         else:
             walker.finish()
             seen = few
@@ -83,16 +83,16 @@ def list_keys(connection: Connection, dialect: Dialect, listing: Listing, budget
     if exact is not None:
         return replace(found, count=exact)
     if len(seen) <= listing.count_to:
-        seen += walker.look(budget.then, listing.count_to + 1 - len(seen))
+        seen += walker.scan(budget.then, listing.count_to + 1 - len(seen))
     more = len(seen) > listing.count_to or not walker.done
     return replace(found, count=min(len(seen), listing.count_to), more=more)
 
 
-def _page(seen: Sequence[PageKey], listing: Listing, walker: "_Walker") -> Found:
+def _page(seen: Sequence[PageKey], listing: Listing, walker: "_Walker") -> FoundKeys:
     keys = seen[: listing.limit]
     if len(seen) > len(keys):
-        return Found(keys, keys[-1])
-    return Found(keys, None if walker.done else walker.after)
+        return FoundKeys(keys, keys[-1])
+    return FoundKeys(keys, None if walker.done else walker.after)
 
 
 class _Walker:
@@ -118,13 +118,13 @@ class _Walker:
         """Leave out what is left."""
         self._routes = []
 
-    def look(self, most: int, wanted: int) -> list[PageKey]:
+    def scan(self, max_rows: int, wanted: int) -> list[PageKey]:
         """Return the next keys that pass the tests, having looked at no more than `most` rows of a route."""
         found: list[PageKey] = []
         while self._routes:
             route, after = self._routes[0], self._after(self._routes[0])
-            last = self._last(route, after, most) if route.tests else None
-            found += self._steps.take(route, wanted - len(found), after=after, until=last)
+            last = self._last(route, after, max_rows) if route.tests else None
+            found += self._steps.fetch(route, wanted - len(found), after=after, until=last)
             if len(found) >= wanted:
                 self.after = found[-1]
                 break
@@ -134,9 +134,9 @@ class _Walker:
             self._routes.pop(0)
         return found
 
-    def _last(self, route: Route, after: PageKey | None, most: int) -> PageKey | None:
+    def _last(self, route: Route, after: PageKey | None, max_rows: int) -> PageKey | None:
         """Return the place of the last row to look at, None when the route ends before."""
-        return next(iter(self._steps.take(replace(route, tests={}), 1, skip=most - 1, after=after)), None)
+        return next(iter(self._steps.fetch(replace(route, tests={}), 1, skip=max_rows - 1, after=after)), None)
 
     def _after(self, route: Route) -> PageKey | None:
         """Return the place on a route after which to go on: None for a route that begins after all places so far."""
@@ -145,11 +145,11 @@ class _Walker:
         return self.after
 
 
-def _few(connection: Connection, dialect: Dialect, listing: Listing, most: int) -> list[PageKey] | None:
+def _few(connection: Connection, dialect: Dialect, listing: Listing, max_jobs: int) -> list[PageKey] | None:
     """Return what is left of the list, sorted, if one of its conditions is met by few jobs."""
     wanted = listing.filter
-    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, most):
-        if len(keys) <= most:
+    for keys, is_searched in _candidates(connection, dialect, wanted, listing.order, max_jobs):
+        if len(keys) <= max_jobs:
             tests = all_tests(wanted)
             if is_searched:
                 tests = {name: value for name, value in tests.items() if name not in word_tests(wanted)}
@@ -168,7 +168,7 @@ def _sorted(connection: Connection, dialect: Dialect, listing: Listing, given: d
 
 
 def _candidates(
-    connection: Connection, dialect: Dialect, wanted: JobFilter, order: Order, most: int
+    connection: Connection, dialect: Dialect, wanted: JobFilter, order: Order, max_jobs: int
 ) -> Iterator[tuple[list[str], bool]]:
     """Yield, for each condition that an index knows of, the keys of the jobs that meet it; above `most`, one more.
 
@@ -176,20 +176,20 @@ def _candidates(
     """
     if wanted.search or wanted.labels:
         query = dialect.query_value(wanted.search, (owner_mark(wanted.owner), *label_marks(wanted.labels)))
-        yield list(connection.execute(_searched(dialect), {"query": query, "most": most + 1}).scalars()), True
+        yield list(connection.execute(_searched(dialect), {"query": query, "most": max_jobs + 1}).scalars()), True
     steps = Steps(connection, dialect)
     main = route(wanted, order, states_of(wanted))
     if wanted.kinds and main.by is not By.KIND:
         keys: list[str] = []
         for some in kind_routes(wanted):
-            keys += [key.job_key for key in steps.take(some, most + 1 - len(keys))]
-            if len(keys) > most:
+            keys += [key.job_key for key in steps.fetch(some, max_jobs + 1 - len(keys))]
+            if len(keys) > max_jobs:
                 break
         yield keys, False
     for other in bounded(wanted):
         if other is not order:
             bound = replace(route(wanted, other, states_of(wanted)), tests={})
-            yield [key.job_key for key in steps.take(bound, most + 1)], False
+            yield [key.job_key for key in steps.fetch(bound, max_jobs + 1)], False
 
 
 def _searched(dialect: Dialect) -> Select[Any]:
@@ -219,7 +219,7 @@ def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tup
     given: dict[str, object] = {"owner": wanted.owner}
     for name in ("state", "kind"):
         if among := getattr(wanted, f"{name}s"):
-            total = total.where(dialect.among(counts.c[name], name))
+            total = total.where(dialect.is_one_of(counts.c[name], name))
             given[name] = dialect.key_values(sorted(among))
     of_callers, others = connection.execute(total, given).one()
     return (int(of_callers), int(others)) if wanted.callers_only else (int(of_callers + others), 0)

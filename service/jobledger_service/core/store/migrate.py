@@ -28,7 +28,7 @@ def upgrade(database: Database) -> bool:
     of a later version.
     """
     with database.change_schema() as connection:
-        database.dialect.alone(connection, "migrate")
+        database.dialect.lock(connection, "migrate")
         if _is_current(connection):
             return False
         migrate(connection, "head")
@@ -55,7 +55,7 @@ def check(database: Database) -> bool:
 
 
 def _is_current(connection: Connection) -> bool:
-    """Return whether the schema is of this version, without Alembic: a server that starts is seldom the first."""
+    """Return whether the schema is up to date, without Alembic: a server that starts is seldom the first."""
     found = None
     if inspect(connection).has_table(schema_version.name):
         found = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
@@ -66,7 +66,7 @@ def _is_current(connection: Connection) -> bool:
     lowest = read_writer_level(connection)
     if not may_write(lowest):
         raise SchemaError(
-            f"the database takes writes of servers of writer level {lowest} or above, and this one has {WRITER_LEVEL}:"
+            f"the database accepts writes from servers of writer level {lowest} or above; this one has {WRITER_LEVEL}:"
             " upgrade this server"
         )
     return True

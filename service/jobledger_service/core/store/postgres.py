@@ -9,11 +9,11 @@ import psycopg
 from psycopg import errors
 from psycopg.abc import PQGen
 
-from .time_limits import GRACE, Deadline, TimeLimits
+from .time_limits import CLIENT_GRACE_SECONDS, Deadline, TimeLimits
 
 Answer = TypeVar("Answer")
 
-_OVER: Final = "the transaction was not over at its deadline"
+_DEADLINE_MESSAGE: Final = "the transaction was not over at its deadline"
 KEEPALIVES: Final = 3
 """Probes that may go unanswered."""
 
@@ -25,7 +25,7 @@ class BoundedConnection(psycopg.Connection[Any]):
     takes packets and loses them is noticed by nobody else.
     """
 
-    silence: float | None = None
+    answer_timeout: float | None = None
     """Seconds that one answer may take; set when the connection is made."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  the driver's
@@ -37,9 +37,9 @@ class BoundedConnection(psycopg.Connection[Any]):
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         if self.deadline.is_over:
-            raise errors.QueryCanceled(_OVER)
-        left = self.deadline.left + GRACE
-        bound = left if self.silence is None else min(left, self.silence)
+            raise errors.QueryCanceled(_DEADLINE_MESSAGE)
+        left = self.deadline.left + CLIENT_GRACE_SECONDS
+        bound = left if self.answer_timeout is None else min(left, self.answer_timeout)
         if bound == inf:
             return super().wait(gen, interval)
         try:
@@ -48,18 +48,18 @@ class BoundedConnection(psycopg.Connection[Any]):
             pass
         if bound == left:
             return self._cancelled(gen, interval)
-        raise self._given_up()
+        raise self._no_answer_error()
 
     def _cancelled(self, gen: PQGen[Answer], interval: float) -> Answer:
         """Have the statement cancelled and return its answer, which is then an error, unless it was done before."""
         with suppress(psycopg.Error):
-            self.cancel_safe(timeout=GRACE)
+            self.cancel_safe(timeout=CLIENT_GRACE_SECONDS)
         try:
-            return super().wait(gen, interval, GRACE)
+            return super().wait(gen, interval, CLIENT_GRACE_SECONDS)
         except errors._WaitTimeout:  # noqa: SLF001  as above
-            raise self._given_up() from None
+            raise self._no_answer_error() from None
 
-    def _given_up(self) -> psycopg.OperationalError:
+    def _no_answer_error(self) -> psycopg.OperationalError:
         self.pgconn.finish()
         return psycopg.OperationalError("the database does not answer")
 
@@ -80,12 +80,12 @@ def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
 
 def _options(limits: TimeLimits) -> str:
     """Return what the server is told: of two values for a setting the later one holds."""
-    told = {
+    timeouts = {
         "statement_timeout": limits.statement,
         "lock_timeout": limits.lock,
         "idle_in_transaction_session_timeout": limits.idle,
     }
-    options = {name: f"{round(seconds * 1_000)}" for name, seconds in told.items() if seconds is not None}
+    options = {name: f"{round(seconds * 1_000)}" for name, seconds in timeouts.items() if seconds is not None}
     if limits.statement is not None:
         # The server notices, as we do, that the other side is gone, and lets go of its locks.
         interval = _probe_interval(limits.statement)

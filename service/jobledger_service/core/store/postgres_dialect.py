@@ -93,16 +93,16 @@ class Postgres:
         """Yield them all: one statement takes any number."""
         yield 1, {f"all_{name}": value for name, value in shared.items()} | columns
 
-    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column == any_(bindparam(name, type_=ARRAY(Integer if isinstance(column.type, Integer) else Text)))
 
-    def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    def contains(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
         return func.strpos(text, bindparam(name, type_=Text)) > 0
 
-    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:
         """Return it with the order of the whole, which PostgreSQL does not push down, and without what is too much."""
-        most = bindparam("most", type_=Integer) + bindparam("skip", type_=Integer)
-        return select(walk.order_by(*ordered).limit(most).subquery())
+        limit = bindparam("most", type_=Integer) + bindparam("skip", type_=Integer)
+        return select(walk.order_by(*ordered).limit(limit).subquery())
 
     def searched(self) -> Select[Any]:
         query = cast(bindparam("query", type_=Text), postgresql.TSQUERY)
@@ -111,10 +111,10 @@ class Postgres:
     def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
         return " & ".join((*(f"'{mark}'" for mark in marks), *(f"'{prefix}':*" for prefix in prefixes)))
 
-    def sole(self, connection: Connection, name: str) -> bool:
+    def try_lock(self, connection: Connection, name: str) -> bool:
         return bool(connection.execute(select(func.pg_try_advisory_xact_lock(_lock_number(name)))).scalar_one())
 
-    def alone(self, connection: Connection, name: str) -> None:
+    def lock(self, connection: Connection, name: str) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_lock_number(name))))
 
     def announce(self, connection: Connection) -> None:
@@ -135,7 +135,7 @@ class Postgres:
     def was_cancelled(self, error: DBAPIError) -> bool:
         return getattr(error.orig, "sqlstate", None) == "57014"  # query_canceled, here and at the server
 
-    def meaning(self, error: DBAPIError) -> Exception:
+    def ledger_error(self, error: DBAPIError) -> Exception:
         state = getattr(error.orig, "sqlstate", None) or ""
         # serialization_failure, deadlock_detected; unique_violation: another replica has just made a row of that name,
         # which was not there to be locked when this transaction looked.

@@ -37,16 +37,16 @@ from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
-from jobledger_service.core.model.run import Run
-from jobledger_service.core.model.slots import LAST_SCOPE, MOST_PLACE, limit_key
+from jobledger_service.core.model.run import RunState
+from jobledger_service.core.model.slots import LAST_SCOPE, MAX_COUNTED_PLACE, limit_key
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
-from jobledger_service.core.model.vitals import MOST_DELIVERIES, StoreVitals
+from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .chunk_rows import CHUNK_COLUMNS
 from .duty_rows import LIMIT_COLUMNS, limit_of, run_of
 from .engines import Database
 from .epochs import read_epoch
-from .job_reads import JobReads, JobsWithin, Room, bounded, read_chunks
+from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .job_rows import STATUS_COLUMNS, status_of
 from .listing import BUDGET, Budget, list_keys
 from .row_reader import RowReader
@@ -158,7 +158,9 @@ class SqlReadStore:
     def read_jobs(self, keys: Sequence[str], *, full: bool, bounded: bool = True) -> JobsRead:
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
         with self._database.read() as connection:
-            read = self._jobs_of(connection, keys, full=full, room=Room(_ROOM if bounded else sys.maxsize))
+            read = self._jobs_of(
+                connection, keys, full=full, byte_budget=ByteBudget(_REPLY_BYTES if bounded else sys.maxsize)
+            )
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
@@ -167,8 +169,10 @@ class SqlReadStore:
             read = self._small_jobs.read(connection, keys, full=full)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
-    def _jobs_of(self, connection: Connection, keys: Sequence[str], *, full: bool, room: Room) -> JobsWithin:
-        read = self._jobs.read(connection, keys, room, full=full)
+    def _jobs_of(
+        self, connection: Connection, keys: Sequence[str], *, full: bool, byte_budget: ByteBudget
+    ) -> JobsWithin:
+        read = self._jobs.read(connection, keys, byte_budget, full=full)
         counted = 0
         for key, one in list(read.jobs.items()) if full else ():
             if not one.job.parked_for:
@@ -203,16 +207,18 @@ class SqlReadStore:
                 by_key = {one.job_key: one for one in read.statuses}
                 shown, bad = _apart(keys, by_key)
                 return Listed(position, (), found.next, found.count, found.more, shown, bad)
-            within = self._jobs_of(connection, keys, full=listing.view is View.FULL, room=Room(_ROOM // listing.copies))
+            within = self._jobs_of(
+                connection, keys, full=listing.view is View.FULL, byte_budget=ByteBudget(_REPLY_BYTES // listing.copies)
+            )
             looked = keys[: len(keys) - len(within.unread)]
             jobs, bad = _apart(looked, within.jobs)
             follows = found.keys[len(looked) - 1] if within.unread else found.next
             return Listed(position, jobs, follows, found.count, found.more, (), bad)
 
-    def queued_jobs(self, owners: Iterable[str], most: int) -> dict[str, int]:
+    def queued_jobs(self, owners: Iterable[str], limit: int) -> dict[str, int]:
         """Return how many jobs of each owner are QUEUED, counted no farther than `most`."""
         one = jobs.c.owner == bindparam("of"), jobs.c.state == JobState.QUEUED
-        some = select(jobs.c.job_key).where(*one).limit(most).subquery()
+        some = select(jobs.c.job_key).where(*one).limit(limit).subquery()
         with self._database.read() as connection:
             return {
                 owner: connection.execute(select(func.count()).select_from(some), {"of": owner}).scalar_one()
@@ -228,7 +234,7 @@ class SqlReadStore:
             if connection.execute(select(jobs.c.job_key).where(jobs.c.job_key == job_key)).first() is None:
                 return None
             page = bounded(self._database.dialect, wanted.order_by(chunks.c.chunk_index).limit(limit + 1))
-            read = read_chunks(connection, page, {}, Room(_ROOM), self._reader)
+            read = read_chunks(connection, page, {}, ByteBudget(_REPLY_BYTES), self._reader)
         found, bad = read.of_job.get(job_key, []), {index for _, index in read.bad}
         looked = sorted(bad.union(chunk.index for chunk in found))
         last = looked[:limit][-1] if looked else after
@@ -303,8 +309,8 @@ class SqlReadStore:
                 first = select(-jobs.c.priority, jobs.c.create_time, jobs.c.job_key).where(
                     jobs.c.parked_for == key, parked
                 )
-                most = limit if free is None else min(free, limit)
-                found += connection.execute(first.order_by(*_PARKED).limit(most)).tuples()
+                count = limit if free is None else min(free, limit)
+                found += connection.execute(first.order_by(*_PARKED).limit(count)).tuples()
         return [key for _, _, key in sorted(found)[:limit]]
 
     def limits(self, owner: str, after: str, limit: int) -> LimitsRead:
@@ -315,10 +321,12 @@ class SqlReadStore:
         with self._database.read() as connection:
             found = [limit_of(row) for row in connection.execute(wanted)]
         page = found[:limit]
-        return LimitsRead([one for one in page if one.most is not None], page[-1].scope if len(found) > limit else None)
+        return LimitsRead(
+            [one for one in page if one.max_running is not None], page[-1].scope if len(found) > limit else None
+        )
 
     def vitals(self) -> StoreVitals:
-        """Return how the database fares."""
+        """Return the health of the database."""
         dialect, file = self._database.dialect, self._database.file
         with self._database.read() as connection:
             position, lowest = _position(connection), read_writer_level(connection)
@@ -344,7 +352,7 @@ class SqlReadStore:
         with self._database.read() as connection:
             return [(owner, kind) for owner, kind in connection.execute(wanted)]
 
-    def read_run(self, job_key: str) -> Run | None:
+    def read_run(self, job_key: str) -> RunState | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""
         with self._database.read() as connection:
             wanted = select(runs.c.cursors, runs.c.counts, runs.c.told).where(runs.c.job_key == job_key)
@@ -358,12 +366,12 @@ def _apart(keys: Sequence[str], found: Mapping[str, R]) -> tuple[list[R], list[s
 
 
 _JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)
-_WAITING = select(deliveries.c.create_time).where(pending).limit(MOST_DELIVERIES).subquery()
+_WAITING = select(deliveries.c.create_time).where(pending).limit(MAX_COUNTED_DELIVERIES).subquery()
 _DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
 _PARKED = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
 MAX_PLACES: Final = 20_000
 """Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
-_ROOM = MAX_REPLY_BYTES - 128 * 1024
+_REPLY_BYTES = MAX_REPLY_BYTES - 128 * 1024
 """Bytes of what is read for a reply, which is a little longer for what stands around it."""
 
 
@@ -374,7 +382,7 @@ def _place(connection: Connection, job: Job) -> int:
         and_(jobs.c.create_time == job.spec.create_time, jobs.c.job_key < job.key),
     )
     ahead = or_(jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, older))
-    counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MOST_PLACE - 1)
+    counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MAX_COUNTED_PLACE - 1)
     return connection.execute(select(func.count()).select_from(counted.subquery())).scalar_one() + 1
 
 

@@ -11,7 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from msgspec import Struct, json
+from msgspec import Struct as MsgStruct
+from msgspec import json
 from sqlalchemy import (
     Connection,
     FromClause,
@@ -31,7 +32,7 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import NO_LABELS
 from jobledger_service.core.model.states import JobState
 
@@ -47,7 +48,7 @@ NOT_DERIVED: Final = (
     "jobs are deleted, runs are retried, and history is trimmed"
 )
 """Why the statistics of past hours are not made again."""
-PAGE: Final = 500
+JOBS_PER_PAGE: Final = 500
 """Jobs whose words are compared in one transaction, which locks them."""
 
 _STATUS: Final = (
@@ -55,7 +56,11 @@ _STATUS: Final = (
     jobs.c.first_failure, jobs.c.labels, jobs.c.create_time, jobs.c.update_time, jobs.c.end_time,
 )  # fmt: skip
 _JOBS: Final = (
-    select(*_STATUS).where(jobs.c.job_key > bindparam("after")).order_by(jobs.c.job_key).limit(PAGE).with_for_update()
+    select(*_STATUS)
+    .where(jobs.c.job_key > bindparam("after"))
+    .order_by(jobs.c.job_key)
+    .limit(JOBS_PER_PAGE)
+    .with_for_update()
 )
 _WORDS: Final = select(job_words.c.job_key, job_words.c.words).where(job_words.c.job_key > bindparam("after"))
 _COUNT_SLOTS: Final = (
@@ -65,7 +70,7 @@ _COUNT_SLOTS: Final = (
 )
 
 
-class Recounted(Struct):
+class Recounted(MsgStruct):
     """How many rows were wrong, and how many jobs cannot be read, so that their words stayed as they were."""
 
     counts: int = 0
@@ -107,7 +112,7 @@ class Recount:
 
     def _step(self, work: Callable[[Connection, Any], Any], after: object) -> Any:  # noqa: ANN401  the next place
         with self._database.write() as connection:
-            self._database.dialect.alone(connection, "recount")
+            self._database.dialect.lock(connection, "recount")
             return work(connection, after)
 
     # Counts
@@ -185,7 +190,7 @@ class Recount:
 
     def _words_of(self, row: Any) -> str | None:  # noqa: ANN401  a row of _STATUS
         try:
-            return _facts_of(row).indexed
+            return _filter_fields_of(row).full_text
         except Exception:
             log.exception("a job cannot be read: its words stay as they are", extra={"job_key": row.job_key})
             self._done.unreadable += 1
@@ -242,10 +247,10 @@ def _slots(owner: str) -> Any:  # noqa: ANN401  a union
     return union_all(recorded.where(limits.c.owner == owner), holding.where(is_counted))
 
 
-def _facts_of(row: Sequence[Any]) -> Facts:
+def _filter_fields_of(row: Sequence[Any]) -> FilterFields:
     _, owner, kind, state, priority, name, failure, labels, create_time, update_time, end_time = row
     error = error_of(failure) if state == JobState.FAILED else None
-    return Facts(
+    return FilterFields(
         owner=owner,
         kind=kind,
         state=JobState(state),

@@ -18,20 +18,20 @@ from .dialects import Dialect
 from .tables import NEVER
 from .walks import By, Shape, walk
 
-MOST_ARMS: Final = 36
+MAX_ARMS: Final = 36
 """Walks that are merged into one."""
 
 _ALL: Final = frozenset(JobState)
 
 
-class Span(NamedTuple):
+class ValueRange(NamedTuple):
     """From `low`, inclusive, to `high`, exclusive; None is no bound."""
 
     low: int | None
     high: int | None
 
 
-_ANY: Final = Span(None, None)
+_ANY: Final = ValueRange(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Route:
     order: Order
     by: By
     arms: Sequence[Mapping[str, str]]
-    span: Span
+    span: ValueRange
     tests: Mapping[str, object]
     place: int | None = None
 
@@ -70,7 +70,7 @@ def states_of(wanted: JobFilter) -> frozenset[JobState]:
 def route(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> Route:
     """Return the walk of the jobs in these states."""
     by, arms = _arms(wanted, order, states)
-    tests = tests_of(wanted, but=order)
+    tests = tests_of(wanted, excluded=order)
     if wanted.kinds and by is not By.KIND:
         tests["kinds"] = sorted(wanted.kinds)
     return Route(wanted.owner, order, by, arms, spans_of(wanted)[order], tests)
@@ -81,29 +81,29 @@ def kind_routes(wanted: JobFilter) -> Iterator[Route]:
     states = sorted(states_of(wanted))
     arms = [{"kind": kind, "state": state.value} for kind, state in product(sorted(wanted.kinds), states)]
     span = spans_of(wanted)[Order.CREATE_TIME]
-    for begin in range(0, len(arms), MOST_ARMS):
-        yield Route(wanted.owner, Order.CREATE_TIME, By.KIND, arms[begin : begin + MOST_ARMS], span, {})
+    for begin in range(0, len(arms), MAX_ARMS):
+        yield Route(wanted.owner, Order.CREATE_TIME, By.KIND, arms[begin : begin + MAX_ARMS], span, {})
 
 
 def _arms(wanted: JobFilter, order: Order, states: frozenset[JobState]) -> tuple[By, list[dict[str, str]]]:
     listed = sorted(state.value for state in states)
     if order is Order.CREATE_TIME:
-        if wanted.kinds and len(wanted.kinds) * len(listed) <= MOST_ARMS:
+        if wanted.kinds and len(wanted.kinds) * len(listed) <= MAX_ARMS:
             return By.KIND, [{"kind": kind, "state": state} for kind, state in product(sorted(wanted.kinds), listed)]
         if states == _ALL:
             return By.OWNER, [{}]
     return By.STATE, [{"state": state} for state in listed]
 
 
-def spans_of(wanted: JobFilter) -> dict[Order, Span]:
+def spans_of(wanted: JobFilter) -> dict[Order, ValueRange]:
     """Return the span of each value that lists can be ordered by."""
     low = wanted.min_priority if wanted.min_priority > MIN_PRIORITY else None
     high = wanted.max_priority + 1 if wanted.max_priority < MAX_PRIORITY else None
     return {
-        Order.CREATE_TIME: Span(wanted.create_time.start, wanted.create_time.end),
-        Order.UPDATE_TIME: Span(wanted.update_time.start, wanted.update_time.end),
-        Order.END_TIME: Span(wanted.end_time.start, wanted.end_time.end),
-        Order.PRIORITY: Span(low, high),
+        Order.CREATE_TIME: ValueRange(wanted.create_time.start, wanted.create_time.end),
+        Order.UPDATE_TIME: ValueRange(wanted.update_time.start, wanted.update_time.end),
+        Order.END_TIME: ValueRange(wanted.end_time.start, wanted.end_time.end),
+        Order.PRIORITY: ValueRange(low, high),
     }
 
 
@@ -112,22 +112,22 @@ def bounded(wanted: JobFilter) -> list[Order]:
     return [order for order, span in spans_of(wanted).items() if span != _ANY]
 
 
-def tests_of(wanted: JobFilter, *, but: Order | None) -> dict[str, object]:
+def tests_of(wanted: JobFilter, *, excluded: Order | None) -> dict[str, object]:
     """Return the conditions on values, except one, and on words, as parameters."""
     tests: dict[str, object] = word_tests(wanted)
     if wanted.callers_only:
         tests["not_kind"] = f"{RESERVED}%"
     for order, (low, high) in spans_of(wanted).items():
-        if order is not but and low is not None:
+        if order is not excluded and low is not None:
             tests[f"{order}_low"] = low
-        if order is not but and high is not None:
+        if order is not excluded and high is not None:
             tests[f"{order}_high"] = high
     return tests
 
 
 def all_tests(wanted: JobFilter) -> dict[str, object]:
     """Return every condition of a filter, as parameters."""
-    tests = {**tests_of(wanted, but=None), "states": [state.value for state in states_of(wanted)]}
+    tests = {**tests_of(wanted, excluded=None), "states": [state.value for state in states_of(wanted)]}
     return {**tests, "kinds": sorted(wanted.kinds)} if wanted.kinds else tests
 
 
@@ -145,13 +145,13 @@ class Steps:
     dialect: Dialect
     ascending: bool = False
 
-    def take(
-        self, route: Route, most: int, *, skip: int = 0, after: PageKey | None = None, until: PageKey | None = None
+    def fetch(
+        self, route: Route, limit: int, *, skip: int = 0, after: PageKey | None = None, until: PageKey | None = None
     ) -> list[PageKey]:
         """Return the next keys of a route after a place, up to another one, without the first `skip`."""
         given: dict[str, object] = {
             "owner": route.owner,
-            "most": most,
+            "most": limit,
             "skip": skip,
             **parameters(route.tests, self.dialect),
         }

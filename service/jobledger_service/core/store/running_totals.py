@@ -20,7 +20,7 @@ from .tables import rollups, running_totals
 
 ALL_KINDS: Final = ""
 """Stands for all kinds of an owner together; no kind is empty."""
-KINDS_AT_ONCE: Final = 20
+KINDS_PER_STEP: Final = 20
 
 
 def text_of(activity: Activity) -> str:
@@ -52,7 +52,7 @@ class RunningTotals:
             select(rollups.c.kind)
             .where(rollups.c.owner == bindparam("of"), rollups.c.hour == bindparam("at"))
             .distinct()
-            .limit(KINDS_AT_ONCE)
+            .limit(KINDS_PER_STEP)
         )
         of_hour = and_(
             rollups.c.owner == bindparam("of"),

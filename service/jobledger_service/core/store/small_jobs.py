@@ -11,7 +11,7 @@ from jobledger_service.core.model.job import Job, job_key
 
 from .chunk_rows import CHUNK_COLUMNS
 from .dialects import Dialect
-from .job_reads import Chunks, JobsWithin, Room, bounded, read_chunks
+from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .job_rows import JOB_COLUMNS, job_of
 from .row_reader import RowReader
 from .tables import chunks, jobs
@@ -67,7 +67,7 @@ class SmallJobReads:
         taken, unread = _within([found[key][0] for key in keys if key in found])
         read = Chunks()
         if taken:
-            read = read_chunks(connection, self._chunks, self._keys(taken), Room(MAX_CHUNK_BYTES), self._reader)
+            read = read_chunks(connection, self._chunks, self._keys(taken), ByteBudget(MAX_CHUNK_BYTES), self._reader)
         bad.update(key for key, _ in read.bad)
         whole = {key: _whole(*found[key], read) for key in taken if key not in bad}
         return JobsWithin({key: one for key, one in whole.items() if one is not None}, unread, bad)

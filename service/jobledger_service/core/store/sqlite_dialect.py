@@ -98,13 +98,13 @@ class Sqlite:
         for count, part in _parts(list(zip(*columns.values(), strict=True))):
             yield count, (*same, *chain.from_iterable(part))
 
-    def among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         return column.in_(select(func.json_each(bindparam(name, type_=Text)).table_valued("value").c.value))
 
-    def holds(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
+    def contains(self, text: ColumnElement[str], name: str) -> ColumnElement[bool]:
         return func.instr(text, bindparam(name, type_=Text)) > 0
 
-    def arm(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
+    def merged_walk(self, walk: Select[Any], ordered: Sequence[ColumnElement[Any]]) -> Select[Any]:  # noqa: ARG002  see below
         """Return it as it is: SQLite sees by itself which index has the order of the whole."""
         return walk
 
@@ -120,10 +120,10 @@ class Sqlite:
     def query_value(self, prefixes: Sequence[str], marks: Sequence[str]) -> str:
         return " AND ".join((*(f'"{mark}"' for mark in marks), *(f'"{prefix}"*' for prefix in prefixes)))
 
-    def sole(self, connection: Connection, name: str) -> bool:  # noqa: ARG002  there is one writer
+    def try_lock(self, connection: Connection, name: str) -> bool:  # noqa: ARG002  there is one writer
         return True
 
-    def alone(self, connection: Connection, name: str) -> None:
+    def lock(self, connection: Connection, name: str) -> None:
         """There is one writer."""
 
     def announce(self, connection: Connection) -> None:
@@ -143,7 +143,7 @@ class Sqlite:
     def was_cancelled(self, error: DBAPIError) -> bool:
         return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT
 
-    def meaning(self, error: DBAPIError) -> Exception:
+    def ledger_error(self, error: DBAPIError) -> Exception:
         code = getattr(error.orig, "sqlite_errorcode", None)  # none where the driver itself refuses a value
         if code is None or code & 0xFF in _SQLITE_REJECTS:
             return RejectedStatementError(str(error.orig))

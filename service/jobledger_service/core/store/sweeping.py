@@ -44,7 +44,7 @@ _STOP: Final = {
     chunks.c.stage_time: None,
     chunks.c.lease_end: case((_IN_WORK, LeaseEnd.TAKEN.value), else_=chunks.c.lease_end),
 }
-_AGAIN: Final = {
+_REQUEUE: Final = {
     chunks.c.state: ChunkState.PENDING.value,
     chunks.c.max_attempts: chunks.c.attempt + bindparam("attempts", type_=Integer),
     chunks.c.end_time: None,
@@ -67,7 +67,7 @@ class _Covered:
             select(func.min(found.c.n).label("first"), func.max(found.c.n)).group_by(found.c.run).order_by("first")
         )
         self.stop = update(chunks).where(condition).values(_STOP)
-        self.again = update(chunks).where(condition).values(_AGAIN)
+        self.requeue = update(chunks).where(condition).values(_REQUEUE)
 
 
 class SweepStatements:
@@ -75,8 +75,8 @@ class SweepStatements:
 
     def __init__(self, dialect: Dialect) -> None:
         states = chunks.c.state.in_(bindparam("states", expanding=True))
-        named = dialect.among(chunks.c.chunk_index, "indexes")
-        left_out = dialect.among(chunks.c.chunk_index, "but")
+        named = dialect.is_one_of(chunks.c.chunk_index, "indexes")
+        left_out = dialect.is_one_of(chunks.c.chunk_index, "but")
         self.all = _Covered(and_(_KEY, states, ~left_out))
         self.named = _Covered(and_(_KEY, states, ~left_out, named))
         self.totals = (
@@ -118,16 +118,16 @@ class JobSweeps:
         read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in rows)
         return [chunk for chunk in read if chunk is not None]
 
-    def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
+    def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
         """Return which chunks of a job a sweep covers, but for some, as they are after it, by index."""
-        ends = self._connection.execute(self._of(sweep).ends, self._values(job_key, sweep, but))
+        ends = self._connection.execute(self._of(sweep).ends, self._values(job_key, sweep, excluded))
         return [ChunkRange(first, last, sweep.to) for first, last in ends]
 
-    def totals(self, job_key: str, but: Collection[int], now: int) -> Totals:
+    def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
         """Return what the chunks of a job that are in PROCESSING add up to, but for some."""
         work = items = 0
         times: dict[str, int] = {}
-        values = {"key": job_key, "but": self._dialect.key_values(but), "now": now}
+        values = {"key": job_key, "but": self._dialect.key_values(excluded), "now": now}
         for stage, timed, work_of_stage, items_of_stage, time in self._connection.execute(
             self._statements.totals, values
         ):
@@ -142,9 +142,9 @@ class JobSweeps:
         values = {"key": job_key, "indexes": self._dialect.key_values(indexes)}
         return {index: ChunkState(state) for index, state in self._connection.execute(self._statements.states, values)}
 
-    def first_error(self, job_key: str, but: Collection[int]) -> tuple[int, WorkError | None] | None:
+    def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
         """Return the index and the error of a job's first FAILED chunk, but for some; None for none."""
-        values = {"key": job_key, "but": self._dialect.key_values(but)}
+        values = {"key": job_key, "but": self._dialect.key_values(excluded)}
         found = self._connection.execute(self._statements.first_error, values).first()
         return None if found is None else (found[0], error_of(found[1]))
 
@@ -159,14 +159,14 @@ class JobSweeps:
             sweep, values = rows.sweep, self._values(job.key, rows.sweep, rows.loaded)
             if sweep.to is ChunkState.PENDING:
                 waits = {"to_priority": job.priority, "to_parked": int(bool(job.parked_for))}
-                self._connection.execute(self._of(sweep).again, values | waits | {"attempts": sweep.attempts})
+                self._connection.execute(self._of(sweep).requeue, values | waits | {"attempts": sweep.attempts})
             else:
                 self._connection.execute(self._of(sweep).stop, values | {"time": sweep.time})
 
     def _of(self, sweep: Sweep) -> _Covered:
         return self._statements.named if sweep.indexes else self._statements.all
 
-    def _values(self, job_key: str, sweep: Sweep, but: Collection[int]) -> dict[str, object]:
+    def _values(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> dict[str, object]:
         states = [state.value for state in sweep.moved]
-        values = {"key": job_key, "states": states, "but": self._dialect.key_values(but)}
+        values = {"key": job_key, "states": states, "but": self._dialect.key_values(excluded)}
         return values | ({"indexes": self._dialect.key_values(sweep.indexes)} if sweep.indexes else {})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final, Self
 
-GRACE: Final = 1.0
+CLIENT_GRACE_SECONDS: Final = 1.0
 """Seconds after which a client gives up on a statement that the database itself should have ended."""
 
 

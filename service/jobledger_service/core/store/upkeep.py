@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step forgets events up to the one that makes it this large, so that large events are not many at once."""
 
-GRAVES = 50
+TOMBSTONES_PER_STEP = 50
 """Deleted jobs whose audit trail is looked at in one step."""
 
 
@@ -45,7 +45,7 @@ class SqlUpkeep:
         What the audit trail keeps of them goes there.
         """
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim"):
+            if not self._database.dialect.try_lock(connection, "trim"):
                 return None
             old = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
             if not old:
@@ -69,7 +69,7 @@ class SqlUpkeep:
         """Forget at most `limit` requests from before a time; return how many."""
         old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim requests"):
+            if not self._database.dialect.try_lock(connection, "trim requests"):
                 return 0
             return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
 
@@ -83,14 +83,14 @@ class SqlUpkeep:
         gone = select(limits.c.limit_key).where(idle).order_by(limits.c.set_time).limit(limit)
         gone = gone.with_for_update(skip_locked=True)
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim limits"):
+            if not self._database.dialect.try_lock(connection, "trim limits"):
                 return 0
             return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount
 
     def fold(self, owner: str, hour: int) -> int:
         """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "fold rollups"):
+            if not self._database.dialect.try_lock(connection, "fold rollups"):
                 return 0
             return self._running.fold(connection, owner, hour)
 
@@ -100,7 +100,7 @@ class SqlUpkeep:
         When there are none, forget some of the kinds of which nothing else is left.
         """
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "fold rollups"):
+            if not self._database.dialect.try_lock(connection, "fold rollups"):
                 return 0
             gone = self._stale.compact(connection, before // HOUR, limit)
             if not gone:
@@ -116,7 +116,7 @@ class SqlUpkeep:
         newest = select(func.max(api_keys.c.change)).scalar_subquery()
         gone = select(api_keys.c.key_id).where(ended, api_keys.c.change < newest).limit(limit)
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "keys"):
+            if not self._database.dialect.try_lock(connection, "keys"):
                 return 0
             return connection.execute(delete(api_keys).where(api_keys.c.key_id.in_(gone))).rowcount
 
@@ -126,11 +126,13 @@ class SqlUpkeep:
         A trail stays while some of the job's events are still in the history.
         """
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim audit"):
+            if not self._database.dialect.try_lock(connection, "trim audit"):
                 return 0
             gone = 0
-            for grave in takewhile(lambda grave: grave.delete_time < before, _oldest_graves(connection)):
-                trail = audit.c.job_key == grave.job_key, audit.c.position <= grave.position
+            for tombstone in takewhile(
+                lambda tombstone: tombstone.delete_time < before, _oldest_tombstones(connection)
+            ):
+                trail = audit.c.job_key == tombstone.job_key, audit.c.position <= tombstone.position
                 some = select(audit.c.position).where(*trail).order_by(audit.c.position).limit(limit - gone)
                 positions = connection.execute(some).scalars().all()
                 if positions:
@@ -138,7 +140,7 @@ class SqlUpkeep:
                 gone += len(positions)
                 if gone >= limit:
                     break
-                connection.execute(delete(tombstones).where(tombstones.c.position == grave.position))
+                connection.execute(delete(tombstones).where(tombstones.c.position == tombstone.position))
                 gone += 1
             return gone
 
@@ -165,9 +167,9 @@ def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
     return list(connection.execute(some))
 
 
-def _oldest_graves(connection: Connection) -> list[Any]:
+def _oldest_tombstones(connection: Connection) -> list[Any]:
     """Return the tombstones of jobs whose whole history was trimmed, oldest first."""
     trimmed = select(ledger.c.trimmed).scalar_subquery()
     oldest = select(tombstones.c.position, tombstones.c.job_key, tombstones.c.delete_time)
-    found = oldest.where(tombstones.c.position <= trimmed).order_by(tombstones.c.position).limit(GRAVES)
+    found = oldest.where(tombstones.c.position <= trimmed).order_by(tombstones.c.position).limit(TOMBSTONES_PER_STEP)
     return list(connection.execute(found))

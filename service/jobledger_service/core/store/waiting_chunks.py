@@ -13,7 +13,7 @@ from .tables import chunks, waiting
 
 MAX_QUEUES: Final = 32
 """Queues that one statement walks. The number is rounded up to a power of two, so that few statements are compiled."""
-NOBODY: Final = ("", "")
+EMPTY_QUEUE: Final = ("", "")
 """A queue that is always empty: there is no owner without a name."""
 
 _COLUMNS = (
@@ -33,10 +33,10 @@ class WaitingChunks:
         self._dialect = dialect
         self._statements: dict[tuple[int, bool], Any] = {}
         place = chunks.c.job_key + literal_column("'#'") + cast(chunks.c.chunk_index, Text)
-        self._but = ~dialect.among(chunks.c.job_key, "but") & ~dialect.among(place, "but")
+        self._but = ~dialect.is_one_of(chunks.c.job_key, "but") & ~dialect.is_one_of(place, "but")
 
     def read(
-        self, connection: Connection, wanted: Mapping[Queue, int], but: Sequence[str] = ()
+        self, connection: Connection, wanted: Mapping[Queue, int], excluded: Sequence[str] = ()
     ) -> dict[Queue, list[WaitingChunk]]:
         """Return the first so many chunks of each queue, but for those of some jobs, and those in some places.
 
@@ -46,11 +46,11 @@ class WaitingChunks:
         queues = list(wanted.items())
         for some in (queues[begin : begin + MAX_QUEUES] for begin in range(0, len(queues), MAX_QUEUES)):
             walks = 1 << (len(some) - 1).bit_length()
-            parameters: dict[str, object] = {"but": self._dialect.key_values(but)} if but else {}
-            for n, ((owner, kind), limit) in enumerate([*some, *[(NOBODY, 0)] * (walks - len(some))]):
+            parameters: dict[str, object] = {"but": self._dialect.key_values(excluded)} if excluded else {}
+            for n, ((owner, kind), limit) in enumerate([*some, *[(EMPTY_QUEUE, 0)] * (walks - len(some))]):
                 parameters |= {f"owner_{n}": owner, f"kind_{n}": kind, f"limit_{n}": limit}
             for owner, kind, priority, create_time, job_key, index in connection.execute(
-                self._statement(walks, passes_over=bool(but)), parameters
+                self._statement(walks, passes_over=bool(excluded)), parameters
             ):
                 found.setdefault((owner, kind), []).append(WaitingChunk(-priority, create_time, job_key, index))
         return found

@@ -61,13 +61,13 @@ def walk(shape: Shape, dialect: Dialect) -> Select[Any] | CompoundSelect[Any]:
     arms = [_arm(shape, dialect, number) for number in range(shape.arms)]
     ordered = _ordered(shape, [COLUMNS[shape.order], jobs.c.create_time, jobs.c.job_key])
     if len(arms) == 1:
-        return arms[0].order_by(*ordered).limit(_MOST).offset(_SKIP)
-    merged = union_all(*(dialect.arm(arm, ordered) for arm in arms))
+        return arms[0].order_by(*ordered).limit(_LIMIT).offset(_SKIP)
+    merged = union_all(*(dialect.merged_walk(arm, ordered) for arm in arms))
     names: list[ColumnElement[Any]] = [literal_column(name) for name in ("place", "create_time", "job_key")]
-    return merged.order_by(*_ordered(shape, names)).limit(_MOST).offset(_SKIP)
+    return merged.order_by(*_ordered(shape, names)).limit(_LIMIT).offset(_SKIP)
 
 
-_MOST: Final = bindparam("most", type_=Integer)
+_LIMIT: Final = bindparam("most", type_=Integer)
 _SKIP: Final = bindparam("skip", type_=Integer)
 
 
@@ -137,9 +137,9 @@ def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
     if name == "not_kind":
         return jobs.c.kind.concat(_NOTHING).not_like(bindparam(name))
     if name == "kinds":
-        return dialect.among(jobs.c.kind.concat(_NOTHING), name)
+        return dialect.is_one_of(jobs.c.kind.concat(_NOTHING), name)
     if name == "states":
-        return dialect.among(jobs.c.state.concat(_NOTHING), name)
+        return dialect.is_one_of(jobs.c.state.concat(_NOTHING), name)
     column, _, side = name.rpartition("_")
     value, given = COLUMNS[column] + literal_column("0"), bindparam(name, type_=BigInteger)
     return value >= given if side == "low" else value < given
@@ -148,7 +148,7 @@ def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:
 def _words_hold(name: str, dialect: Dialect) -> ColumnElement[bool]:
     """Return the condition that the job's words, with a space before and after each, hold a text."""
     spaced = literal(" ").concat(job_words.c.words).concat(" ")
-    held = select(dialect.holds(spaced, name)).where(job_words.c.job_key == jobs.c.job_key)
+    held = select(dialect.contains(spaced, name)).where(job_words.c.job_key == jobs.c.job_key)
     return held.correlate(jobs).scalar_subquery()
 
 
@@ -159,7 +159,7 @@ def sorted_few(order: Order, tests: tuple[str, ...], dialect: Dialect, *, ascend
     if order is Order.END_TIME:
         place = func.coalesce(place, literal_column(str(NEVER), BigInteger))
     # Nothing is said of the owner, whose keys they are: SQLite would read all of the owner's jobs.
-    found = _key(place).where(dialect.among(jobs.c.job_key, "keys"))
+    found = _key(place).where(dialect.is_one_of(jobs.c.job_key, "keys"))
     found = found.where(*(condition(name, dialect) for name in tests))
     if after:
         found = found.where(_beyond(order, place, ascending=ascending))

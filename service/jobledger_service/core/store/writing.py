@@ -17,14 +17,14 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange, Encoded, Place, Record
+from jobledger_service.core.ledger.entry import ChunkRange, Encoded, EventPosition, Record
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.write_ports import Request, Seal, Transaction, WaitingChunk, Writes
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
-from jobledger_service.core.model.filter import Facts, facts_diff
+from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.job import Job, job_key
-from jobledger_service.core.model.run import NEW_RUN, Run
+from jobledger_service.core.model.run import NEW_RUN, RunState
 from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
@@ -39,9 +39,9 @@ from .new_chunks import insert_chunks
 from .row_reader import RowReader
 from .row_sets import RowSets
 from .set_aside import SetAside
+from .statistics_rows import count_rows, rollup_rows
 from .sweeping import JobSweeps, SweepStatements
 from .tables import chunks, counts, events, job_words, jobs, ledger, limits, requests, rollups, runs, tombstones
-from .tallies import count_rows, rollup_rows
 from .waiting_chunks import WaitingChunks
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
@@ -192,21 +192,21 @@ class SqlTransaction:
         """Return the chunks of a locked job that a sweep covers."""
         return self._sweeps.covered(job_key, sweep)
 
-    def ranges(self, job_key: str, sweep: Sweep, but: Collection[int]) -> list[ChunkRange]:
+    def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
         """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
-        return self._sweeps.ranges(job_key, sweep, but)
+        return self._sweeps.ranges(job_key, sweep, excluded)
 
-    def totals(self, job_key: str, but: Collection[int], now: int) -> Totals:
+    def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
         """Return what the chunks of a locked job that are in PROCESSING add up to, but for some."""
-        return self._sweeps.totals(job_key, but, now)
+        return self._sweeps.totals(job_key, excluded, now)
 
     def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
         """Return the states of those of these chunks that exist."""
         return self._sweeps.states(job_key, indexes)
 
-    def first_error(self, job_key: str, but: Collection[int]) -> tuple[int, WorkError | None] | None:
+    def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
         """Return the index and the error of a locked job's first FAILED chunk, but for some; None for none."""
-        return self._sweeps.first_error(job_key, but)
+        return self._sweeps.first_error(job_key, excluded)
 
     def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
         """Return the artifacts of the chunks of a locked job that have some, by index."""
@@ -224,7 +224,7 @@ class SqlTransaction:
         found = self._connection.execute(self._statements.limits, {"keys": self._dialect.key_values(keys)})
         return {limit.key: limit for limit in map(limit_of, found)}
 
-    def runs(self, keys: Iterable[str]) -> dict[str, Run]:
+    def runs(self, keys: Iterable[str]) -> dict[str, RunState]:
         """Return, by job, the runs of those of the service's own jobs that are locked."""
         found = self._connection.execute(self._statements.runs, {"keys": self._dialect.key_values(keys)})
         return {key: run_of(row) for key, *row in found}
@@ -260,15 +260,15 @@ class SqlTransaction:
         self._insert(requests, [_request_row(key, one, now) for key, one in sorted(writes.requests.items())])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
-        self._row_sets.add(self._connection, counts, count_rows(writes.tally))
-        self._row_sets.add(self._connection, rollups, rollup_rows(writes.tally))
+        self._row_sets.add(self._connection, counts, count_rows(writes.statistics))
+        self._row_sets.add(self._connection, rollups, rollup_rows(writes.statistics))
 
     def _save_limits(self, writes: Writes) -> None:
         """Set limits, and count slots, in the order of their keys: their rows are locked after those of all jobs."""
         self._insert(limits, [limit_row(limit) for limit in sorted(writes.new_limits, key=lambda one: one.key)])
         if writes.limits:
             run, changed = self._connection.execute, sorted(writes.limits, key=lambda one: one.key)
-            rows = [{"of": one.key, "to": one.most, "by": one.by_job, "at": one.set_time} for one in changed]
+            rows = [{"of": one.key, "to": one.max_running, "by": one.by_job, "at": one.set_time} for one in changed]
             run(self._statements.set_limit, rows)
         if writes.slots:
             counted = sorted(writes.slots.items())
@@ -298,8 +298,10 @@ class SqlTransaction:
                 "position": position,
                 "job_key": record.job.key,
                 "commit_time": commit_time,
-                "message": seal(encoded, Place(position, commit_time)),
-                "before": json_text(facts_diff(record.before, Facts.of(record.job))) if record.before else None,
+                "message": seal(encoded, EventPosition(position, commit_time)),
+                "before": json_text(changed_fields(record.before, FilterFields.of(record.job)))
+                if record.before
+                else None,
                 "previous": encoded.previous,
             }
             for position, (record, encoded) in enumerate(records, first)

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, cast
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
-from jobledger_service.core.ledger.ports import Clock, Run
+from jobledger_service.core.ledger.ports import Clock, StoreRunner
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.identity import Role
@@ -15,12 +15,12 @@ from jobledger_service.transport.identity import Role
 from .keyring import KeyChanges
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
 
-GRACE: Final = 24 * 3_600 * SECOND
+DEFAULT_ROTATION_GRACE: Final = 24 * 3_600 * SECOND
 Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
 """What becomes of a key: the rows to write. It may raise a Refusal, and then nothing is written."""
 
 
-class KeyListing(Struct, frozen=True):
+class KeyListing(MsgStruct, frozen=True):
     """Which keys, of which owner (all when empty), after which one (its creation and key_id), and how many."""
 
     owner: str
@@ -42,11 +42,11 @@ class KeyStore(Protocol):
     def changes(self, after: int) -> KeyChanges:
         """Return the keys that were made or changed after a number; all for 0."""
 
-    def note_used(self, used: dict[str, int]) -> None:
+    def record_last_used(self, used: dict[str, int]) -> None:
         """Note when keys were last used."""
 
 
-class Made(Struct, frozen=True):
+class CreatedKey(MsgStruct, frozen=True):
     """A new key, the token that is told this once, and the key that it replaces, if it does."""
 
     key: ApiKey
@@ -54,7 +54,7 @@ class Made(Struct, frozen=True):
     replaced: ApiKey | None = None
 
 
-class NewKey(Struct, frozen=True):
+class NewKey(MsgStruct, frozen=True):
     """What a new key is to be."""
 
     owner: str
@@ -63,7 +63,7 @@ class NewKey(Struct, frozen=True):
     expire_time: int | None = None
 
 
-class KeyPage(Struct, frozen=True):
+class KeyPage(MsgStruct, frozen=True):
     """A page of keys."""
 
     keys: Sequence[ApiKey]
@@ -72,26 +72,26 @@ class KeyPage(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The calls about keys; `chance` gives so many random bytes, `changed` is awaited after each write."""
+    """The calls about keys; `random_bytes` gives so many random bytes, `on_changed` is awaited after each write."""
 
     store: KeyStore
-    writing: Run
-    reading: Run
+    run_write: StoreRunner
+    run_read: StoreRunner
     clock: Clock
-    chance: Callable[[int], bytes]
-    changed: Callable[[], Awaitable[None]]
+    random_bytes: Callable[[int], bytes]
+    on_changed: Callable[[], Awaitable[None]]
     tokens: PageTokens
 
-    async def create(self, new: NewKey) -> Made:
+    async def create(self, new: NewKey) -> CreatedKey:
         """Make a key."""
         made = self._make(new, self.clock())
         await self._write("", lambda _: [made.key])
         return made
 
-    def _make(self, new: NewKey, now: int) -> Made:
-        key_id = self.chance(ID_BYTES).hex()
-        token = token_of(key_id, self.chance(SECRET_BYTES))
-        return Made(ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time), token)
+    def _make(self, new: NewKey, now: int) -> CreatedKey:
+        key_id = self.random_bytes(ID_BYTES).hex()
+        token = token_of(key_id, self.random_bytes(SECRET_BYTES))
+        return CreatedKey(ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time), token)
 
     async def revoke(self, key_id: str) -> ApiKey:
         """End a key; one that was revoked before stays as it is. Raises ApiKeyNotFound."""
@@ -104,7 +104,7 @@ class Keys:
         [revoked] = await self._write(key_id, decide)
         return revoked
 
-    async def rotate(self, key_id: str, grace: int, expire_time: int | None) -> Made:
+    async def rotate(self, key_id: str, grace: int, expire_time: int | None) -> CreatedKey:
         """Make a key like another one, which ends after `grace` microseconds; raises ApiKeyNotFound, ApiKeyEnded.
 
         Without an expire_time the new key lives as long as the old one was to live.
@@ -126,11 +126,11 @@ class Keys:
             return [made.key, replace(old, expire_time=last)]
 
         new, replaced = await self._write(key_id, decide)
-        return Made(new, tokens[-1], replaced)
+        return CreatedKey(new, tokens[-1], replaced)
 
     async def _write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
-        written = await self.writing(lambda: self.store.write(key_id, decide))
-        await self.changed()
+        written = await self.run_write(lambda: self.store.write(key_id, decide))
+        await self.on_changed()
         return written
 
     async def page(self, owner: str, limit: int, page_token: str, *, ended: bool) -> KeyPage:
@@ -138,7 +138,7 @@ class Keys:
         mark = request_mark("keys", owner, ended)
         after = cast("tuple[int, str] | None", self.tokens.parse(page_token, mark, int, str))
         listing = KeyListing(owner, ended, self.clock(), after, limit + 1)
-        found = await self.reading(lambda: self.store.list_keys(listing))
+        found = await self.run_read(lambda: self.store.list_keys(listing))
         token = ""
         if len(found) > limit:
             last = found[limit - 1]

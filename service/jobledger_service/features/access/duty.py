@@ -8,17 +8,17 @@ from .keyring import KeyRing
 
 @dataclass(frozen=True, slots=True)
 class KeyDuty:
-    """Looks for changes of keys where other processes make some; `sweep` ends the calls of keys that ended."""
+    """Looks for changes of keys where other processes make some; `cancel_calls` ends the calls of keys that ended."""
 
     keyring: KeyRing
     shared: bool
-    sweep: Callable[[], None]
+    cancel_calls: Callable[[], None]
 
     async def once(self) -> bool:
-        """Do it; there is never more at once."""
+        """Run once; return False."""
         try:
             if self.shared:
-                await self.keyring.read_on()
+                await self.keyring.refresh()
         finally:
-            self.sweep()
+            self.cancel_calls()
         return False

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.loader import Loader
 from jobledger_service.core.ledger.ports import Clock
@@ -13,20 +13,20 @@ from jobledger_service.transport.identity import Caller
 
 from .rules import TOKEN, ApiKey, digest_of
 
-READ_EVERY: Final = 0.4
+REFRESH_SECONDS: Final = 0.4
 """Seconds between two looks for what other processes changed: a revocation is to be known everywhere within one."""
-MOMENT: Final = 0.05
+GATHER_SECONDS: Final = 0.05
 """Seconds for which unknown keys are gathered before they are looked for: a flood of them makes 20 reads a second."""
 
 
-class KeyChanges(Struct, frozen=True):
+class KeyChanges(MsgStruct, frozen=True):
     """Keys that were made or changed after a number, and the number of the last of these changes."""
 
     keys: Sequence[ApiKey]
     through: int
 
 
-class _Held(Struct):
+class _CachedKey(MsgStruct):
     """A key in memory; `used` is when it was last used, None for not since that was last noted."""
 
     key: ApiKey
@@ -47,11 +47,11 @@ class KeyRing:
         self._clock = clock
         self._shared = shared
         self._through = 0
-        self._by_digest: dict[bytes, _Held] = {}
-        self._by_id: dict[str, _Held] = {}
+        self._by_digest: dict[bytes, _CachedKey] = {}
+        self._by_id: dict[str, _CachedKey] = {}
         self._loader = Loader(self._fetch)
         self._reading = asyncio.Lock()
-        self._take(known)
+        self._apply(known)
 
     async def caller(self, token: str) -> Caller:
         """Return who calls with this token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
@@ -70,26 +70,26 @@ class KeyRing:
         """Raise ApiKeyExpired or ApiKeyRevoked when a key that was known has ended since."""
         self._by_id[key_id].key.check(self._clock())
 
-    async def read_on(self) -> None:
+    async def refresh(self) -> None:
         """Learn what was changed since the last look, here and elsewhere; raises StoreUnavailable."""
         async with self._reading:  # an older look that ended later would undo what a newer one learned
-            self._take(await self._read(self._through))
+            self._apply(await self._read(self._through))
 
-    async def _fetch(self, _: Sequence[bytes]) -> Callable[[bytes], _Held | None]:
-        await asyncio.sleep(MOMENT)
-        await self.read_on()
+    async def _fetch(self, _: Sequence[bytes]) -> Callable[[bytes], _CachedKey | None]:
+        await asyncio.sleep(GATHER_SECONDS)
+        await self.refresh()
         return self._by_digest.get
 
-    def _take(self, changes: KeyChanges) -> None:
+    def _apply(self, changes: KeyChanges) -> None:
         for key in changes.keys:
             held = self._by_id.get(key.key_id)
             if held is None:
-                self._by_id[key.key_id] = self._by_digest[key.digest] = _Held(key, key.caller)
+                self._by_id[key.key_id] = self._by_digest[key.digest] = _CachedKey(key, key.caller)
             else:
                 held.key = key
         self._through = max(self._through, changes.through)
 
-    def take_used(self) -> dict[str, int]:
+    def pop_used(self) -> dict[str, int]:
         """Return when keys were last used, by key_id, of those that were used since this was last asked."""
         used = {key_id: held.used for key_id, held in self._by_id.items() if held.used is not None}
         for key_id in used:

@@ -9,10 +9,10 @@ from jobledger_service.core.api.checks import Checks, check_key_id, shown
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.identity import Caller, Role
 
-from .commands import GRACE, NewKey
+from .commands import DEFAULT_ROTATION_GRACE, NewKey
 from .rules import ApiKey
 
-MOST_GRACE: Final = 30 * 86_400 * SECOND
+MAX_GRACE: Final = 30 * 86_400 * SECOND
 ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
 _NUMBERS: Final = {role: number for number, role in ROLES.items()}
 
@@ -20,14 +20,14 @@ _NUMBERS: Final = {role: number for number, role in ROLES.items()}
 def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKey:
     """Return the key that CreateApiKey asks for."""
     checks = Checks()
-    checks.at_most("name", request.name, 128, least=1)
+    checks.at_most("name", request.name, 128, min_length=1)
     if not request.name.isprintable():
         checks.fault("name", f"{shown(request.name)} has characters that cannot be printed")
     if "/" in request.name:
         checks.fault("name", f"{shown(request.name)} has a /, which the audit trail sets before the key_id")
     if request.owner:
         checks.owner("owner", request.owner)
-    checks.count("roles", len(request.roles), len(ROLES), least=1)
+    checks.count("roles", len(request.roles), len(ROLES), min_count=1)
     for index, number in enumerate(request.roles):
         if number not in ROLES:
             checks.fault(f"roles[{index}]", f"{number} is not a role")
@@ -58,9 +58,9 @@ def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int 
     """Return the key that RotateApiKey names, how long it goes on in microseconds, and when the new one ends."""
     checks = Checks()
     check_key_id(checks, request.key_id)
-    grace = GRACE
+    grace = DEFAULT_ROTATION_GRACE
     if request.HasField("grace_period"):
-        grace = checks.micros("grace_period", request.grace_period, 0, MOST_GRACE)
+        grace = checks.micros("grace_period", request.grace_period, 0, MAX_GRACE)
     expire_time = _expire_time(checks, request, now)
     checks.done()
     return request.key_id, grace, expire_time

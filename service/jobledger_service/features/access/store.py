@@ -25,7 +25,7 @@ class SqlKeyStore:
     def write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
         """Decide over a key, None when there is none, alone among all who write keys; write and return the outcome."""
         with self._database.write() as connection:
-            self._database.dialect.alone(connection, "keys")
+            self._database.dialect.lock(connection, "keys")
             row = connection.execute(select(*COLUMNS).where(api_keys.c.key_id == key_id)).first()
             old = _key_of(row) if row else None
             written = decide(old)
@@ -55,7 +55,7 @@ class SqlKeyStore:
             rows = connection.execute(wanted).all()
         return KeyChanges([_key_of(row[:-1]) for row in rows], rows[-1].change if rows else after)
 
-    def note_used(self, used: dict[str, int]) -> None:
+    def record_last_used(self, used: dict[str, int]) -> None:
         """Note when keys were last used."""
         later = (
             update(api_keys)

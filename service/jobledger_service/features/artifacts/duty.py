@@ -5,18 +5,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, cast
 
-from jobledger_service.core.ledger.commands import Claimed, Hold, StepOutcome
+from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import EncodeStruct, NotDeletedError, RemovePlace
+from jobledger_service.core.ledger.ports import EncodeStruct, NotDeletedError, RemoveArtifact
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.ledger.service_jobs import LEASE
 from jobledger_service.core.model.roots import Roots
 
-from .commands import ArtifactsStep, Failed
+from .commands import ArtifactsStep, FailedDeletion
 from .requests import ReadUris
 
-AT_ONCE: Final = 20
+URIS_PER_STEP: Final = 20
 THREADS: Final = 4
 
 
@@ -29,10 +29,10 @@ class ArtifactDeletions:
         queries: Queries,
         committer: Committer,
         read_uris: ReadUris,
-        remove: RemovePlace,
+        remove: RemoveArtifact,
         roots: Roots,
         encode: EncodeStruct,
-        roll: Callable[[], float],
+        sample_jitter: Callable[[], float],
     ) -> None:
         self._store = store
         self._queries = queries
@@ -41,43 +41,45 @@ class ArtifactDeletions:
         self._remove = remove
         self._roots = roots
         self._encode = encode
-        self._roll = roll
+        self._sample_jitter = sample_jitter
         self._threads = ThreadPoolExecutor(THREADS, "artifacts")
 
     def close(self) -> None:
         """Begin no further deletion."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def work(self, claimed: Claimed) -> None:
+    async def work(self, claimed: ClaimedChunk) -> None:
         """Delete what the chunk names and no attempt before has deleted."""
         uris = self._read_uris(claimed)
         run = await self._queries.run(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
         left = list(range(len(uris)) if cursor is None else cast("tuple[int, ...]", cursor))
-        failed: list[Failed] = []
+        failed: list[FailedDeletion] = []
         outcome = StepOutcome.GOING
         while outcome is StepOutcome.GOING:
-            some, left = left[:AT_ONCE], left[AT_ONCE:]
+            some, left = left[:URIS_PER_STEP], left[URIS_PER_STEP:]
             became = await asyncio.gather(*(self._delete(claimed, index, uris[index]) for index in some))
-            failed += [one for one in became if isinstance(one, Failed)]
+            failed += [one for one in became if isinstance(one, FailedDeletion)]
             step = ArtifactsStep(
-                hold=Hold(claimed.lease, cursor, LEASE, self._encode),
+                step_lease=StepLease(claimed.lease, cursor, LEASE, self._encode),
                 deleted=became.count(True),
                 missing=became.count(False),
                 left=left,
                 failed=tuple(failed),
                 items=len(uris),
-                roll=self._roll(),
+                jitter_sample=self._sample_jitter(),
             )
             outcome = await self._committer.submit(step)
             cursor = step.end
 
-    async def _delete(self, claimed: Claimed, index: int, uri: str) -> bool | Failed:
+    async def _delete(self, claimed: ClaimedChunk, index: int, uri: str) -> bool | FailedDeletion:
         """Delete one under the roots of the job's owner; return whether it was there, or why it still is."""
-        place = self._roots.place(uri, claimed.job.spec.owner)
-        if place is None:
-            return Failed(index, uri, "it is not under this server's artifact_roots for its owner", may_pass=False)
+        location = self._roots.locate(uri, claimed.job.spec.owner)
+        if location is None:
+            return FailedDeletion(
+                index, uri, "it is not under this server's artifact_roots for its owner", may_pass=False
+            )
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._remove, place)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._remove, location)
         except NotDeletedError as error:
-            return Failed(index, uri, str(error), may_pass=error.may_pass)
+            return FailedDeletion(index, uri, str(error), may_pass=error.may_pass)

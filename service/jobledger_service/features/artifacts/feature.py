@@ -1,7 +1,7 @@
 """Deletion of artifacts, as the settings want it."""
 
-from jobledger_service.core.model.roots import NotARootError, Roots, parse_root
-from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.core.model.roots import InvalidRootError, Roots, parse_root
+from jobledger_service.settings import InvalidSettingError, Settings
 
 from .objects import NoDriverError, check_driver
 
@@ -9,7 +9,7 @@ from .objects import NoDriverError, check_driver
 def roots_of(settings: Settings) -> Roots:
     """Return where artifacts may be deleted.
 
-    Raises WrongSettingError for a root that is none or has no driver, and, where there are keys, for one that owners
+    Raises InvalidSettingError for a root that is none or has no driver, and, where there are keys, for one that owners
     share.
     """
     try:
@@ -18,6 +18,6 @@ def roots_of(settings: Settings) -> Roots:
             check_driver(root)
         if settings.auth == "keys" and not settings.artifact_roots_shared_by_all_owners:
             roots.check_owned()
-    except (NotARootError, NoDriverError) as error:
-        raise WrongSettingError(f"--artifact-roots: {error}") from None
+    except (InvalidRootError, NoDriverError) as error:
+        raise InvalidSettingError(f"--artifact-roots: {error}") from None
     return roots

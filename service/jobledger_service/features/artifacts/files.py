@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from jobledger_service.core.ledger.ports import NotDeletedError
-from jobledger_service.core.model.roots import Place
+from jobledger_service.core.model.roots import ArtifactLocation
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = _DIRECTORY | os.O_NOFOLLOW
@@ -19,15 +19,15 @@ _FOR_GOOD: Final = {
 }
 
 
-def remove_file(place: Place) -> bool:
+def remove_file(location: ArtifactLocation) -> bool:
     """Delete the name that a place gives, a link itself and not what it leads to; return whether it was there.
 
     The root may be reached through links, which are the operator's own; from the owner's directory down none is
     followed. Raises NotDeletedError.
     """
-    *directories, name = place.below
+    *directories, name = location.below
     try:
-        with _opened("/" + "/".join(place.root), place.owned, directories) as directory:
+        with _opened("/" + "/".join(location.root), location.owned, directories) as directory:
             os.unlink(name, dir_fd=directory)
     except FileNotFoundError:
         return False

@@ -6,7 +6,7 @@ from typing import Final
 from fsspec import AbstractFileSystem, get_filesystem_class
 
 from jobledger_service.core.ledger.ports import NotDeletedError
-from jobledger_service.core.model.roots import FILE, Place, Root
+from jobledger_service.core.model.roots import FILE, ArtifactLocation, Root
 
 from .files import remove_file
 
@@ -39,26 +39,26 @@ def check_driver(root: Root) -> None:
         ) from error
 
 
-def remove(place: Place) -> bool:
+def remove(location: ArtifactLocation) -> bool:
     """Delete the file or object at a place; return whether it was there. Raises NotDeletedError."""
-    return remove_file(place) if place.scheme == FILE else remove_object(place)
+    return remove_file(location) if location.scheme == FILE else remove_object(location)
 
 
-def remove_object(place: Place) -> bool:
+def remove_object(location: ArtifactLocation) -> bool:
     """Delete the object at a place; return whether it was there. Raises NotDeletedError."""
     try:
-        files, path = _opened(place)
+        files, path = _opened(location)
         kind = _kind(files, path)
         if kind == "file":
             files.rm_file(path)
-        elsewhere = not kind and not _has_bucket(files, place)
+        elsewhere = not kind and not _has_bucket(files, location)
     except FileNotFoundError:  # it went after it was looked at
         return False
     except Exception as error:  # each driver raises errors of its own; what they say may name secrets
-        log.warning("an object is not deleted", extra={"scheme": place.scheme}, exc_info=True)
+        log.warning("an object is not deleted", extra={"scheme": location.scheme}, exc_info=True)
         raise NotDeletedError(f"the store failed: {type(error).__name__}", may_pass=True) from error
     if elsewhere:
-        raise NotDeletedError(f"the bucket {place.authority} is not there", may_pass=True)
+        raise NotDeletedError(f"the bucket {location.authority} is not there", may_pass=True)
     if kind not in ("file", ""):
         raise NotDeletedError("it is a directory", may_pass=False)
     return kind == "file"
@@ -72,20 +72,20 @@ def _kind(files: AbstractFileSystem, path: str) -> str:
         return ""
 
 
-def _has_bucket(files: AbstractFileSystem, place: Place) -> bool:
+def _has_bucket(files: AbstractFileSystem, location: ArtifactLocation) -> bool:
     """Whether the bucket is there, as far as one may know: drivers tell a lost bucket as a lost object."""
-    bucket = files._strip_protocol(f"{place.scheme}://{place.authority}")  # noqa: SLF001  as for the path
+    bucket = files._strip_protocol(f"{location.scheme}://{location.authority}")  # noqa: SLF001  as for the path
     try:
         return bool(_kind(files, bucket))
     except PermissionError:
         return True
 
 
-def _opened(place: Place) -> tuple[AbstractFileSystem, str]:
+def _opened(location: ArtifactLocation) -> tuple[AbstractFileSystem, str]:
     """Return the file system of a place, and the path by which it knows it."""
-    key = "/".join((*place.root, *place.owned, *place.below))
-    address = f"{place.scheme}://{place.authority}/{key}"
-    driver = get_filesystem_class(place.scheme)
+    key = "/".join((*location.root, *location.owned, *location.below))
+    address = f"{location.scheme}://{location.authority}/{key}"
+    driver = get_filesystem_class(location.scheme)
     path: str = driver._strip_protocol(address)  # noqa: SLF001  fsspec's own way from an address to a path
     if not path.endswith(f"/{key}"):
         raise ValueError(f"the driver reads {address!r} as {path!r}")

@@ -19,10 +19,10 @@ from jobledger_service.transport.identity import Caller
 
 from . import requests as read
 
-SAMPLE: Final = 10
-PAGES: Final = 5
+SAMPLE_SIZE: Final = 10
+MAX_SAMPLE_PAGES: Final = 5
 """As many pages are read for a sample: one may be short while there are more."""
-KEYS_OF_READ: Final = 500
+KEYS_PER_READ: Final = 500
 
 Read = TypeVar("Read")
 Response = TypeVar(
@@ -35,7 +35,7 @@ Response = TypeVar(
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
+class MatchPreview:
     """How many jobs are meant, and some of them."""
 
     count: int
@@ -58,12 +58,12 @@ class BulkCalls:
 
     async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
         """Fill in what the request means and begin the job that does it, unless there is nothing to do."""
-        one = read.asked(request, caller)
-        matched = await self._matched(one, caller)
-        response.matched_count, response.matched_is_lower_bound = matched.count, matched.is_lower_bound
-        response.sample.extend(matched.sample)
+        one = read.parse_request(request, caller)
+        preview = await self._preview(one, caller)
+        response.matched_count, response.matched_is_lower_bound = preview.count, preview.is_lower_bound
+        response.sample.extend(preview.sample)
         if not request.dry_run:
-            job = await self._begin(one, caller, matched)
+            job = await self._begin(one, caller, preview)
             if job is not None:
                 convert.fill_job(response.job, job)
         return response
@@ -82,40 +82,40 @@ class BulkCalls:
     ) -> bulk_pb2.UpdateJobPrioritiesResponse:
         return await self.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
 
-    async def _begin(self, one: read.Asked, caller: Caller, matched: Matched) -> Job | None:
+    async def _begin(self, one: read.BulkRequest, caller: Caller, preview: MatchPreview) -> Job | None:
         """Return the run, None when no job is meant: then that of an earlier attempt of the request, if any."""
-        exact = None if matched.is_lower_bound else matched.count
+        exact = None if preview.is_lower_bound else preview.count
         run = read.run(one, caller, exact, self.new_id)
         if exact == 0:
             return await self.committer.submit(FindCreated(caller.owner, run.request_id, run.new.spec.fingerprint))
         job, _ = await self.committer.submit(run)
         return job
 
-    async def _matched(self, one: read.Asked, caller: Caller) -> Matched:
-        return await self._found(one) if one.filter is not None else await self._named(one, caller)
+    async def _preview(self, one: read.BulkRequest, caller: Caller) -> MatchPreview:
+        return await self._matching(one) if one.filter is not None else await self._named(one, caller)
 
-    async def _found(self, one: read.Asked) -> Matched:
+    async def _matching(self, one: read.BulkRequest) -> MatchPreview:
         assert one.filter is not None  # noqa: S101  the caller has looked
-        listing = Listing(one.filter, ascending=True, limit=SAMPLE, view=View.STATUS)
+        listing = Listing(one.filter, ascending=True, limit=SAMPLE_SIZE, view=View.STATUS)
         page = await self.queries.list_jobs(listing, "", _as_read)
         found = list(page.statuses)
-        for _ in range(PAGES):
-            if len(found) >= SAMPLE or not page.next_page_token:
+        for _ in range(MAX_SAMPLE_PAGES):
+            if len(found) >= SAMPLE_SIZE or not page.next_page_token:
                 break
             page = await self.queries.list_jobs(listing, page.next_page_token, _as_read)
             found += page.statuses
-        sample = [convert.status(status) for status in found[:SAMPLE]]
-        return Matched(page.total, page.total_is_lower_bound, sample)
+        sample = [convert.status(status) for status in found[:SAMPLE_SIZE]]
+        return MatchPreview(page.total, page.total_is_lower_bound, sample)
 
-    async def _named(self, one: read.Asked, caller: Caller) -> Matched:
+    async def _named(self, one: read.BulkRequest, caller: Caller) -> MatchPreview:
         count, sample = 0, list[job_pb2.Job]()
-        for begin in range(0, len(one.job_ids), KEYS_OF_READ):
-            some = one.job_ids[begin : begin + KEYS_OF_READ]
+        for begin in range(0, len(one.job_ids), KEYS_PER_READ):
+            some = one.job_ids[begin : begin + KEYS_PER_READ]
             there = await self.queries.statuses(caller.owner, some, _as_read)
             count += there.exist
             statuses = sorted(there.statuses, key=attrgetter("job_id"))
-            sample += [convert.status(status) for status in statuses[: SAMPLE - len(sample)]]
-        return Matched(count, False, sample)  # noqa: FBT003  a field of its own name
+            sample += [convert.status(status) for status in statuses[: SAMPLE_SIZE - len(sample)]]
+        return MatchPreview(count, False, sample)  # noqa: FBT003  a field of its own name
 
 
 def _as_read(read: Read) -> Read:

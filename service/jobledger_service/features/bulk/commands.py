@@ -3,18 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, RetryJob, UpdateJob
 from jobledger_service.core.ledger.commands.removal import Removal, remove, uris_of
-from jobledger_service.core.ledger.commands.runs import Hold, OfRun, StepOutcome, complete, give_back
+from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
 from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
-from jobledger_service.core.model.filter import Facts, JobFilter
+from jobledger_service.core.model.filter import FilterFields, JobFilter
 from jobledger_service.core.model.job import Job, job_id_of
 from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.run import Cursor, Run
+from jobledger_service.core.model.run import RunCursor, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 
@@ -22,20 +22,20 @@ Single = CancelJob | RetryJob | UpdateJob | DeleteJob
 ForJob = Callable[[str], Single]
 """Makes the command for one job, named by its id."""
 
-MOST_OF_MESSAGE: Final = 300
+MAX_MESSAGE_LENGTH: Final = 300
 
 
-class BulkStep(OfRun, Struct, frozen=True):
+class BulkStep(RunStep, MsgStruct, frozen=True):
     """Do one verb with some jobs, each as if asked alone; answers with how the step fared.
 
     A job that does not match `filter` any more is passed over. What refuses the verb is counted and told, and stops
     nothing. The step ends the chunk when it is the `last`, or when the run was asked to stop.
     """
 
-    hold: Hold
+    step_lease: StepLease
     jobs: Sequence[str]
     verb: ForJob
-    end: Cursor
+    end: RunCursor
     progress: ProgressReport
     filter: JobFilter | None = None
     removal: Removal | None = None
@@ -51,38 +51,38 @@ class BulkStep(OfRun, Struct, frozen=True):
         return 1 + sum(self.verb(job_id_of(key)).rows(work) for key in self.jobs)
 
     def needs(self) -> Needs:
-        return replace(self.hold.needs(*self.jobs), admits=True)
+        return replace(self.step_lease.needs(*self.jobs), admits=True)
 
     def decide(self, work: WorkingSet) -> StepOutcome:
-        held = self.hold.held(work)
+        held = self.step_lease.held(work)
         if held is None:
             return StepOutcome.LOST
         run = work.run(held[0].key)
         if held[0].state is JobState.CANCELLING:
-            give_back(work, *self.hold.report(work, ProgressReport(), _report(run, whole=True)))
+            give_back(work, *self.step_lease.report(work, ProgressReport(), _report(run, whole=True)))
             return StepOutcome.ENDED
-        run = self._do(work, run).at(self.hold.lease.index, self.end)
-        work.go_on(held[0].key, run)
+        run = self._do(work, run).with_cursor(self.step_lease.lease.index, self.end)
+        work.checkpoint(held[0].key, run)
         # A filter's run may be of a million jobs: its refusals are told once, not with each of its events.
         whole = self.last or self.filter is None
-        job, chunk = self.hold.report(work, _telling(self.progress, run), _report(run, whole=whole))
+        job, chunk = self.step_lease.report(work, _with_counts(self.progress, run), _report(run, whole=whole))
         if self.last:
             complete(work, job, chunk)
         return StepOutcome.ENDED if self.last else StepOutcome.GOING
 
-    def _do(self, work: WorkingSet, run: Run) -> Run:
+    def _do(self, work: WorkingSet, run: RunState) -> RunState:
         deleted: list[Job] = []
         uris: list[str] = []
         for key in self.unreadable:
-            run = run.plus(refused=1).tell(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
+            run = run.plus(refused=1).with_reports(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
         for key in self.jobs:
             before = work.find(key)
-            if self.filter is not None and (before is None or not self.filter.matches(Facts.of(before))):
+            if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
                 continue
             try:
                 more = self._one(work, key, before)
             except Refusal as refusal:
-                run = run.plus(refused=1).tell(_refused(job_id_of(key), refusal))
+                run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal))
                 continue
             run = run.plus(unchanged=1) if work.last(key) is before else run.plus(applied=1)
             if before is not None and more:
@@ -112,14 +112,14 @@ class BulkStep(OfRun, Struct, frozen=True):
 
 
 def _refused(job_id: str, refusal: Refusal) -> Mapping[str, str]:
-    return {"job_id": job_id, "reason": refusal.reason, "message": str(refusal)[:MOST_OF_MESSAGE]}
+    return {"job_id": job_id, "reason": refusal.reason, "message": str(refusal)[:MAX_MESSAGE_LENGTH]}
 
 
-def _report(run: Run, *, whole: bool) -> Mapping[str, object]:
+def _report(run: RunState, *, whole: bool) -> Mapping[str, object]:
     counts: dict[str, object] = {"applied": 0, "unchanged": 0, "refused": 0, **run.counts}
-    return {**counts, "refusals": list(run.told)} if whole else counts
+    return {**counts, "refusals": list(run.reported)} if whole else counts
 
 
-def _telling(progress: ProgressReport, run: Run) -> ProgressReport:
-    told = ", ".join(f"{run.counts.get(name, 0):,} {name}" for name in ("applied", "unchanged", "refused"))
-    return ProgressReport(percent=progress.percent, items_completed=progress.items_completed, message=told)
+def _with_counts(progress: ProgressReport, run: RunState) -> ProgressReport:
+    counts_text = ", ".join(f"{run.counts.get(name, 0):,} {name}" for name in ("applied", "unchanged", "refused"))
+    return ProgressReport(percent=progress.percent, items_completed=progress.items_completed, message=counts_text)

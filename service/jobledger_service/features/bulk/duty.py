@@ -7,7 +7,7 @@ from typing import Final, cast
 
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands import Claimed, Hold, Removal, StepOutcome
+from jobledger_service.core.ledger.commands import ClaimedChunk, Removal, StepLease, StepOutcome
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import EncodeStruct
 from jobledger_service.core.ledger.queries import Queries
@@ -16,25 +16,25 @@ from jobledger_service.core.ledger.service_jobs import LEASE
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.run import Cursor
+from jobledger_service.core.model.run import RunCursor
 
 from .commands import BulkStep
 from .orders import BulkOrder, ReadOrder
 
-JOBS_OF_STEP: Final = 50
-STEPS_A_SECOND: Final = 20
+JOBS_PER_STEP: Final = 50
+STEPS_PER_SECOND: Final = 20
 """Others wait behind a step: where the rate allows for less than 50 jobs in so many steps, steps are smaller."""
-CHUNKS_OF_STEP: Final = 2_000
+CHUNKS_PER_STEP: Final = 2_000
 """About as many chunks do the jobs of a step have together, so that no transaction is long."""
-ALMOST: Final = 99.9
+MAX_UNFINISHED_PERCENT: Final = 99.9
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class StepBatch:
     """The jobs of one step, where the run is after it, and how far that is."""
 
     jobs: Sequence[str]
-    end: Cursor
+    end: RunCursor
     progress: ProgressReport
     last: bool
     unreadable: Sequence[str] = ()
@@ -61,65 +61,65 @@ class BulkRuns:
         self._removal = removal
         self._encode = encode
         self._rate = rate
-        self._most = max(1, min(JOBS_OF_STEP, rate // STEPS_A_SECOND))
-        self._turn = asyncio.Lock()
+        self._max_jobs = max(1, min(JOBS_PER_STEP, rate // STEPS_PER_SECOND))
+        self._step_lock = asyncio.Lock()
 
-    async def work(self, claimed: Claimed) -> None:
+    async def work(self, claimed: ClaimedChunk) -> None:
         """Do the verb with the chunk's jobs, from where an attempt before came to."""
         order = self._read_order(claimed)
         run = await self._queries.run(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
         outcome = StepOutcome.GOING
         while outcome is StepOutcome.GOING:
-            stretch = await self._stretch(order, claimed.job, cursor)
+            batch = await self._next_batch(order, claimed.job, cursor)
             step = BulkStep(
-                hold=Hold(claimed.lease, cursor, LEASE, self._encode),
-                jobs=stretch.jobs,
+                step_lease=StepLease(claimed.lease, cursor, LEASE, self._encode),
+                jobs=batch.jobs,
                 verb=order.verb,
-                end=stretch.end,
-                progress=stretch.progress,
+                end=batch.end,
+                progress=batch.progress,
                 filter=order.filter,
                 removal=self._removal() if order.delete_artifacts else None,
-                last=stretch.last,
-                unreadable=stretch.unreadable,
+                last=batch.last,
+                unreadable=batch.unreadable,
             )
-            outcome = await self._take(step)
-            cursor = stretch.end
+            outcome = await self._submit(step)
+            cursor = batch.end
 
-    async def _take(self, step: BulkStep) -> StepOutcome:
+    async def _submit(self, step: BulkStep) -> StepOutcome:
         """Take a step when it is this run's turn, and let the next one wait as the rate demands."""
         loop = asyncio.get_running_loop()
-        async with self._turn:
+        async with self._step_lock:
             begun = loop.time()
             outcome = await self._committer.submit(step)
             await asyncio.sleep(max(0.0, begun + len(step.jobs) / self._rate - loop.time()))
         return outcome
 
-    async def _stretch(self, order: BulkOrder, run: Job, cursor: Cursor | None) -> Stretch:
+    async def _next_batch(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
         if order.filter is None:
-            return await self._named(order, run, cursor)
-        return await self._found(order, run, cursor)
+            return await self._named_jobs(order, run, cursor)
+        return await self._matching_jobs(order, run, cursor)
 
-    async def _named(self, order: BulkOrder, run: Job, cursor: Cursor | None) -> Stretch:
+    async def _named_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
         """Return the next of the jobs that are named; the cursor is how many of them are behind."""
         begin = cast("int", cursor[0]) if cursor else 0
-        keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._most]]
+        keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
         read = await self._queries.run_for(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
         there = {key: found.job for key, found in read.jobs.items()}
         keys = keys[: _within(there.get(key) for key in keys)]
         end = begin + len(keys)
         readable = [key for key in keys if key not in read.unreadable]
         bad = [key for key in keys if key in read.unreadable]
-        return Stretch(readable, (end,), ProgressReport(items_completed=end), end == len(order.job_ids), bad)
+        return StepBatch(readable, (end,), ProgressReport(items_completed=end), end == len(order.job_ids), bad)
 
-    async def _found(self, order: BulkOrder, run: Job, cursor: Cursor | None) -> Stretch:
+    async def _matching_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
         """Return the next jobs that a filter finds; the cursor is the last one's place, how many, and the first's time.
 
         They are walked from the oldest on, and only those from before the run, so that the walk has an end.
         """
         create_time, key, looked, first = cast("tuple[int, str, int, int]", cursor or (0, "", 0, 0))
         after = PageKey(create_time, create_time, key) if cursor else None
-        listing = _listing(order, run, after, self._most)
+        listing = _listing(order, run, after, self._max_jobs)
         listed = await self._queries.run_for(run.spec.owner, self._store.list_jobs, listing)
         jobs = [read.job for read in listed.jobs]
         jobs = jobs[: _within(jobs)]
@@ -135,7 +135,7 @@ class BulkRuns:
         # A step that is cut is followed by one over the same page, which tells of what cannot be read.
         bad = () if cut else listed.unreadable
         cursor = (create_time, key, looked, first)
-        return Stretch([job.key for job in jobs], cursor, ProgressReport(done), last, bad)
+        return StepBatch([job.key for job in jobs], cursor, ProgressReport(done), last, bad)
 
 
 def _listing(order: BulkOrder, run: Job, after: PageKey | None, limit: int) -> Listing:
@@ -151,7 +151,7 @@ def _within(jobs: Iterable[Job | None]) -> int:
     count = chunks = 0
     for job in jobs:
         chunks += job.counts.total if job else 0
-        if count and chunks > CHUNKS_OF_STEP:
+        if count and chunks > CHUNKS_PER_STEP:
             break
         count += 1
     return count
@@ -160,4 +160,4 @@ def _within(jobs: Iterable[Job | None]) -> int:
 def _percent(looked: int, matched: int | None, walked: int, whole: int) -> float:
     """Return how far a walk is: by jobs where their number is known, else by the time in which they were created."""
     part = looked / max(matched, 1) if matched is not None else walked / max(whole, 1)
-    return min(100 * part, ALMOST)
+    return min(100 * part, MAX_UNFINISHED_PERCENT)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands import Claimed
+from jobledger_service.core.ledger.commands import ClaimedChunk
 from jobledger_service.core.model.filter import JobFilter
 
 from .commands import ForJob
 
 
-class BulkOrder(Struct, frozen=True):
+class BulkOrder(MsgStruct, frozen=True):
     """The verb, and the jobs of one chunk: those that a filter finds, or those that are named.
 
     `matched` is how many jobs the filter meant when the run was asked for, None when that is not known exactly.
@@ -23,5 +23,5 @@ class BulkOrder(Struct, frozen=True):
     delete_artifacts: bool = False
 
 
-ReadOrder = Callable[[Claimed], BulkOrder]
+ReadOrder = Callable[[ClaimedChunk], BulkOrder]
 """Reads the order from a chunk's inputs; raises ValueError for what is none."""

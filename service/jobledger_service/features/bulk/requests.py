@@ -15,7 +15,7 @@ from jobledger_service.core.api.job_requests import cancellation, fingerprint, r
 from jobledger_service.core.api.list_requests import filter_of
 from jobledger_service.core.api.parse import struct_content
 from jobledger_service.core.ledger import commands
-from jobledger_service.core.ledger.commands import Claimed
+from jobledger_service.core.ledger.commands import ClaimedChunk
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import JobSpec
@@ -35,8 +35,8 @@ Request = (
     | bulk_pb2.UpdateJobPrioritiesRequest
 )
 
-MOST_IDS: Final = 10_000
-IDS_OF_CHUNK: Final = 500
+MAX_JOB_IDS: Final = 10_000
+IDS_PER_CHUNK: Final = 500
 ATTEMPTS: Final = RetryPolicy(max_attempts=100, initial_backoff=SECOND // 5, max_backoff=30 * SECOND)
 """An attempt is lost with each server that is killed, and goes on where the one before stood."""
 _FORMS: Final[dict[str, type[Any]]] = {
@@ -49,7 +49,7 @@ _NAMES: Final = {form: name for name, form in _FORMS.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class BulkRequest:
     """What a request asks for, without a broken rule: the jobs of a filter, or those that are named, each once."""
 
     request: Request
@@ -57,33 +57,33 @@ class Asked:
     job_ids: Sequence[str]
 
 
-def asked(request: Request, caller: Caller) -> Asked:
+def parse_request(request: Request, caller: Caller) -> BulkRequest:
     """Return what one of the four requests asks for."""
     checks = Checks()
     request_id(checks, request.request_id)
     found = _filter(checks, request, caller)
     if not request.HasField("filter"):
-        checks.count("job_ids", len(request.job_ids), MOST_IDS)
-    for index, name in enumerate(request.job_ids[:MOST_IDS]):
+        checks.count("job_ids", len(request.job_ids), MAX_JOB_IDS)
+    for index, name in enumerate(request.job_ids[:MAX_JOB_IDS]):
         checks.job_id(f"job_ids[{index}]", name)
     _verb(checks, request, caller, "")
     checks.done()
-    return Asked(request, found, list(dict.fromkeys(request.job_ids)))
+    return BulkRequest(request, found, list(dict.fromkeys(request.job_ids)))
 
 
 def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | None:
     if request.HasField("filter") == bool(request.job_ids):
-        rule = "is given beside job_ids: one of them says which jobs" if request.job_ids else "or job_ids is required"
+        rule = "must not be combined with job_ids" if request.job_ids else "is required unless job_ids is given"
         checks.fault("filter", rule)
     if not request.HasField("filter"):
         return None
     if request.filter.owner not in ("", caller.owner):
-        checks.fault("filter.owner", f"is not your own, {caller.owner!r}: another's jobs take a key of that owner")
+        checks.fault("filter.owner", f"must be your own, {caller.owner!r}: use a key of the other owner for its jobs")
         return None
     found = filter_of(checks, request, caller)
     if found == JobFilter(caller.owner):
         checks.fault(
-            "filter", "has no condition: to mean all of your jobs, say so with create_time.end_time, such as now"
+            "filter", "has no condition: to select all of your jobs, set create_time.end_time, for example to now"
         )
     for index, kind in enumerate(request.filter.kinds):
         checks.not_reserved(f"filter.kinds[{index}]", kind)
@@ -95,31 +95,31 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
 def _verb(checks: Checks, request: Request, caller: Caller, run_id: str) -> ForJob:
     """Return the single command that the request means for each job, told as done by the caller through the run."""
     owner, actor = caller.owner, caller.name
-    through = f"by job {run_id}"
+    origin = f"by job {run_id}"
     match request:
         case bulk_pb2.CancelJobsRequest():
             how = cancellation(checks, request)
-            how = replace(how, reason=_told(how.reason, through))
+            how = replace(how, reason=_with_origin(how.reason, origin))
             return lambda job_id: commands.CancelJob(owner, job_id, how, actor)
         case bulk_pb2.RetryJobsRequest():
             checks.at_most("reason", request.reason, 1_024)
-            why = _told(request.reason, through)
+            why = _with_origin(request.reason, origin)
             return lambda job_id: commands.RetryJob(owner, job_id, (), actor, why)
         case bulk_pb2.DeleteJobsRequest():
             force = request.force
-            return lambda job_id: commands.DeleteJob(owner, job_id, actor, force=force, reason=through)
+            return lambda job_id: commands.DeleteJob(owner, job_id, actor, force=force, reason=origin)
         case _:
             if not request.HasField("priority"):
                 checks.fault("priority", "is required")
             new = JobUpdate(frozenset({"priority"}), read_priority(checks, request))
-            return lambda job_id: commands.UpdateJob(owner, job_id, new, actor, reason=through)
+            return lambda job_id: commands.UpdateJob(owner, job_id, new, actor, reason=origin)
 
 
-def _told(reason: str, through: str) -> str:
-    return f"{reason} ({through})" if reason else through
+def _with_origin(reason: str, origin: str) -> str:
+    return f"{reason} ({origin})" if reason else origin
 
 
-def run(one: Asked, caller: Caller, matched: int | None, new_id: Callable[[], str]) -> commands.CreateJob:
+def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[[], str]) -> commands.CreateJob:
     """Return the command that begins a run; `matched` is how many jobs it means, None when that is a lower bound."""
     name = _NAMES[type(one.request)]
     parts = list(_parts(one.job_ids))
@@ -144,28 +144,28 @@ def run(one: Asked, caller: Caller, matched: int | None, new_id: Callable[[], st
 
 
 def _parts(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (job_ids[begin : begin + IDS_OF_CHUNK] for begin in range(0, len(job_ids), IDS_OF_CHUNK))
+    return (job_ids[begin : begin + IDS_PER_CHUNK] for begin in range(0, len(job_ids), IDS_PER_CHUNK))
 
 
 def _fingerprint(name: str, request: Request) -> bytes:
     """Return a mark of method and content: equal bytes mean different things to different methods."""
-    return hashlib.sha256(name.encode() + fingerprint(request, but=["request_id"])).digest()
+    return hashlib.sha256(name.encode() + fingerprint(request, excluded=["request_id"])).digest()
 
 
 def _job_input(name: str, request: Request, caller: Caller, matched: int | None) -> bytes:
-    told = type(request)()
-    told.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
+    shown = type(request)()
+    shown.CopyFrom(request)  # type: ignore[arg-type] # of its own kind
     for field in ("job_ids", "request_id", "dry_run"):
-        told.ClearField(field)
-    states = sorted(set(told.filter.states))  # each once, however often it was sent
-    if told.HasField("filter"):
-        told.filter.ClearField("states")
-        told.filter.states.extend(states)
-    content: dict[str, object] = {"method": name, "called_by": caller.name, "request": json_format.MessageToDict(told)}
+        shown.ClearField(field)
+    states = sorted(set(shown.filter.states))  # each once, however often it was sent
+    if shown.HasField("filter"):
+        shown.filter.ClearField("states")
+        shown.filter.states.extend(states)
+    content: dict[str, object] = {"method": name, "called_by": caller.name, "request": json_format.MessageToDict(shown)}
     return encoded_struct(content if matched is None else {**content, "matched": matched})
 
 
-def order(claimed: Claimed) -> BulkOrder:
+def order(claimed: ClaimedChunk) -> BulkOrder:
     """Return what a chunk of a run is to do; raises ValueError for an input that is no order."""
     spec = claimed.job.spec
     content = struct_content(claimed.inputs.job)

@@ -27,7 +27,12 @@ def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFi
     checks = Checks()
     wanted = filter_of(checks, request, caller)
     if request.format not in _FORMATS:
-        checks.fault("format", "is required: CSV or JSON_LINES" if not request.format else f"{request.format} is none")
+        checks.fault(
+            "format",
+            "is required: CSV or JSON_LINES"
+            if not request.format
+            else f"{request.format} is not a format: use CSV or JSON_LINES",
+        )
     _check_columns(checks, request.columns)
     _check_labels(checks, request.label_columns)
     checks.done()
@@ -44,7 +49,7 @@ def _check_columns(checks: Checks, names: Sequence[str]) -> None:
 
 def _nearest(name: str) -> str:
     near = get_close_matches(name[:64].lower(), COLUMNS, n=1, cutoff=0.5)
-    return f"the nearest is {near[0]!r}" if near else "there are such as job_id, state, create_time"
+    return f"the nearest is {near[0]!r}" if near else "columns include job_id, state, create_time"
 
 
 def _check_labels(checks: Checks, names: Sequence[str]) -> None:

@@ -12,14 +12,14 @@ from jobledger_service.core.model.chunk import Artifact
 from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 
-from .export import Place
+from .export import ExportKey
 
 Value = Any
 """What JSON can say: text, a number, None where there is nothing, or a list or mapping of these, in a fixed order."""
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001  times are in UTC throughout
 
-MAX_ERROR: Final = 300
+MAX_ERROR_LENGTH: Final = 300
 
 COLUMNS: Final = (
     "job_id",
@@ -128,13 +128,13 @@ def values(job: Job) -> Sequence[Value]:
     )
 
 
-def unreadable_values(place: Place, error: Exception) -> Sequence[Value]:
+def unreadable_values(place: ExportKey, error: Exception) -> Sequence[Value]:
     """Return what all columns hold for a job that cannot be shown: what is known of it, and why."""
     known = {
         "job_id": job_id_of(place.job_key),
         "owner": owner_of(place.job_key),
         "create_time": _when(min(max(place.create_time, 0), MAX_TIME)),
-        "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR],
+        "export_error": f"{type(error).__name__}: {error}"[:MAX_ERROR_LENGTH],
     }
     return [known.get(name) for name in COLUMNS]
 

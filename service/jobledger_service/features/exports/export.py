@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger.cursor import Cursor
@@ -11,56 +11,56 @@ from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.readers import SharedReaders
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.errors import CursorAhead, Draining
-from jobledger_service.core.model.filter import Facts, JobFilter
+from jobledger_service.core.model.filter import FilterFields, JobFilter
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.search import begins
+from jobledger_service.core.model.search import match_prefixes
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-PAGE: Final = 1_000
+JOBS_PER_PAGE: Final = 1_000
 """Jobs that are looked at in one snapshot: 0.02 to 0.1 s on one core."""
-PIECE: Final = 64 * 1024
+PIECE_BYTES: Final = 64 * 1024
 """Bytes at which a piece ends."""
 
 
-class Place(NamedTuple):
+class ExportKey(NamedTuple):
     """Where a job stands in an export: by the time of its creation, then by its key."""
 
     create_time: int
     job_key: str
 
 
-BEGIN: Final = Place(0, "")
+BEGIN: Final = ExportKey(0, "")
 
 
-class Shown(Struct, frozen=True):
+class ExportedJob(MsgStruct, frozen=True):
     """A job of a page: as it is, when it matches and has not changed since; or the message that shows it as it was.
 
     Or why it cannot be read.
     """
 
-    place: Place
+    place: ExportKey
     job: Job | None = None
     message: bytes = b""
     error: Exception | None = None
 
 
-class ExportStart(Struct, frozen=True):
+class ExportStart(MsgStruct, frozen=True):
     """Where an export begins: the ledger's position, and how many jobs there are to look at."""
 
     position: int
     jobs: int
 
 
-class ExportPage(Struct, frozen=True):
+class ExportPage(MsgStruct, frozen=True):
     """Jobs that are, or may be, meant, oldest first; `through` is the last place looked at, None after the last job.
 
     `looked_at` counts the jobs that exist now, of those that were looked at; `position` is when that was.
     """
 
-    shown: Sequence[Shown]
-    through: Place | None
+    shown: Sequence[ExportedJob]
+    through: ExportKey | None
     looked_at: int
     position: int
 
@@ -71,7 +71,7 @@ class ExportStore(Protocol):
     def start_export(self, wanted: JobFilter) -> ExportStart:
         """Return where an export begins."""
 
-    def export_page(self, wanted: JobFilter, position: int, after: Place, limit: int) -> ExportPage:
+    def export_page(self, wanted: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:
         """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""
 
 
@@ -89,14 +89,14 @@ class Lines(Protocol):
     def of_job(self, job: Job) -> bytes:
         """Return a job, written."""
 
-    def of_message(self, message: bytes, wanted: Callable[[Facts], bool]) -> bytes:
+    def of_message(self, message: bytes, wanted: Callable[[FilterFields], bool]) -> bytes:
         """Return the job that a watch message shows, written; nothing for one that is not wanted."""
 
-    def of_unreadable(self, place: Place, error: Exception) -> bytes:
+    def of_unreadable(self, place: ExportKey, error: Exception) -> bytes:
         """Return a line for a job that cannot be shown: what is known of it, and why."""
 
 
-class Piece(Struct, frozen=True):
+class Piece(MsgStruct, frozen=True):
     """A part of an export: whole lines; `token` is where to go on, empty after the last; `percent` is 0 to 100.
 
     `unreadable` counts those of the `rows` that could not be shown.
@@ -110,12 +110,12 @@ class Piece(Struct, frozen=True):
     unreadable: int = 0
 
 
-class _Reached(Struct, frozen=True):
+class _ExportProgress(MsgStruct, frozen=True):
     """How far an export has come; what its token carries."""
 
     position: int
     jobs: int
-    place: Place = BEGIN
+    place: ExportKey = BEGIN
     looked_at: int = 0
     rows: int = 0
     unreadable: int = 0
@@ -125,12 +125,12 @@ class _Reached(Struct, frozen=True):
         return tokens.encode(mark, self.position, self.jobs, *place, self.looked_at, self.rows, self.unreadable)
 
     @classmethod
-    def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_Reached | None":
+    def parse(cls, tokens: PageTokens, token: str, mark: str) -> "_ExportProgress | None":
         values = tokens.parse(token, mark, int, int, int, str, int, int, int, field="resume_token")
         if values is None:
             return None
         position, jobs, create_time, key, *counted = cast("tuple[int, int, int, str, int, int, int]", values)
-        return cls(position, jobs, Place(create_time, key), *counted)
+        return cls(position, jobs, ExportKey(create_time, key), *counted)
 
     @property
     def percent(self) -> float:
@@ -164,11 +164,11 @@ class Exports:
         Raises PageTokenInvalid, CursorAhead, HistoryTrimmed, Draining, StoreUnavailable.
         """
         mark = request_mark("export", wanted, lines.mark)
-        reached = _Reached.parse(self._tokens, token, mark)
+        reached = _ExportProgress.parse(self._tokens, token, mark)
         head = b""
         if reached is None:
             start = await self._run(wanted.owner, self._store.start_export, wanted)
-            reached, head = _Reached(start.position, start.jobs), lines.head
+            reached, head = _ExportProgress(start.position, start.jobs), lines.head
         more = True
         while more:
             cursor = self._cursor(reached.position).encode()
@@ -188,7 +188,7 @@ class Exports:
             raise Draining
 
 
-class _Page(Struct):
+class _Page(MsgStruct):
     """Reads and writes the jobs of one page, on the exporter's thread."""
 
     wanted: JobFilter
@@ -196,14 +196,14 @@ class _Page(Struct):
     tokens: PageTokens
     mark: str
     cursor: bytes
-    reached: _Reached
+    reached: _ExportProgress
     data: bytes
-    set_aside: UnreadableRows
+    unreadable_rows: UnreadableRows
 
     def read(self, store: ExportStore) -> list[Piece]:
         """Return the page in pieces, at least one: the last tells how far the page has come."""
         begun = self.reached
-        page = store.export_page(self.wanted, begun.position, begun.place, PAGE)
+        page = store.export_page(self.wanted, begun.position, begun.place, JOBS_PER_PAGE)
         if page.position < begun.position:
             raise CursorAhead(begun.position, page.position)
         pieces, written, size, reached = [], [self.data], len(self.data), begun
@@ -211,7 +211,7 @@ class _Page(Struct):
             line, broken = self._line(shown)
             if not line:
                 continue
-            if size and size + len(line) > PIECE:
+            if size and size + len(line) > PIECE_BYTES:
                 self.reached = reached
                 pieces.append(self._piece(written))
                 written, size = [], 0
@@ -223,26 +223,27 @@ class _Page(Struct):
         self.reached = replace(reached, place=page.through or reached.place, looked_at=looked_at)
         return [*pieces, self._piece(written, last=page.through is None)]
 
-    def _line(self, shown: Shown) -> tuple[bytes, bool]:
+    def _line(self, shown: ExportedJob) -> tuple[bytes, bool]:
         """Return the line of a job, nothing for one that is not wanted, and whether the job could not be shown."""
         try:
             return self._written(shown), False
         except Exception as error:  # noqa: BLE001  whatever is wrong with one job is wrong with it alone
-            self.set_aside.add("export", shown.place.job_key, error)
+            self.unreadable_rows.add("export", shown.place.job_key, error)
             return self.lines.of_unreadable(shown.place, error), True
 
-    def _written(self, shown: Shown) -> bytes:
+    def _written(self, shown: ExportedJob) -> bytes:
         if shown.error is not None:
             raise shown.error
         if shown.job is not None:
             searched = self.wanted.search
-            if searched and not begins(searched, Facts.of(shown.job).words):
+            if searched and not match_prefixes(searched, FilterFields.of(shown.job).words):
                 return b""
             return self.lines.of_job(shown.job)
         create_time = shown.place.create_time
         # The job_id may have been used again: then the message is of another job, which has its own place.
         return self.lines.of_message(
-            shown.message, lambda facts: facts.create_time == create_time and self.wanted.matches(facts)
+            shown.message,
+            lambda filter_fields: filter_fields.create_time == create_time and self.wanted.matches(filter_fields),
         )
 
     def _piece(self, written: Sequence[bytes], *, last: bool = False) -> Piece:

@@ -9,13 +9,13 @@ from typing import Final
 from jobledger.v1 import export_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
 
-from jobledger_service.core.api.codec import facts
+from jobledger_service.core.api.codec import filter_fields
 from jobledger_service.core.api.parse import shown_job
-from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 
 from .columns import COLUMNS, FOREIGN, STRUCTURED, Value, unreadable_values, values
-from .export import Lines, Place
+from .export import ExportKey, Lines
 
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -43,15 +43,15 @@ class _Writer:
         found = values(job)
         return self._line([*[found[place] for place in self._places], *map(job.labels.get, self._labels)])
 
-    def of_unreadable(self, place: Place, error: Exception) -> bytes:
+    def of_unreadable(self, place: ExportKey, error: Exception) -> bytes:
         """Return a line for a job that cannot be shown: what is known of it, and why."""
         found = unreadable_values(place, error)
         return self._line([*[found[index] for index in self._places], *(None for _ in self._labels)])
 
-    def of_message(self, message: bytes, wanted: Callable[[Facts], bool]) -> bytes:
+    def of_message(self, message: bytes, wanted: Callable[[FilterFields], bool]) -> bytes:
         """Return the job that a watch message shows, written; nothing for one that is not wanted."""
         read = WatchJobResponse.FromString(message)
-        if read.type == _DELETED or not wanted(facts(read.job)):
+        if read.type == _DELETED or not wanted(filter_fields(read.job)):
             return b""
         return self.of_job(shown_job(read.job))
 

@@ -30,9 +30,9 @@ from jobledger_service.core.store.routes import all_tests, parameters
 from jobledger_service.core.store.tables import counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition
 
-from .export import ExportPage, ExportStart, Place, Shown
+from .export import ExportedJob, ExportKey, ExportPage, ExportStart
 
-MOST_BYTES: Final = 8 * 1024 * 1024
+MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page ends with the job that makes it this large, so that large jobs are not many at once."""
 
 MAX_COUNTED: Final = 100_000
@@ -45,7 +45,7 @@ _ENDS = select(ledger.c.position, ledger.c.trimmed)
 class _Candidate:
     """A job that stands, or stood, at a place: `changed` when it has to be looked up in the ledger."""
 
-    place: Place
+    place: ExportKey
     exists: bool
     changed: bool
     matches: bool
@@ -53,7 +53,7 @@ class _Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class _EventSource:
     """Which event shows a job as it was: in its message, or as what came before it; `size` in bytes."""
 
     position: int
@@ -85,7 +85,7 @@ class SqlExportStore:
         all_jobs = select(func.coalesce(func.sum(counts.c.jobs), 0)).where(counts.c.owner == wanted.owner)
         return int(connection.execute(all_jobs).scalar_one())
 
-    def export_page(self, wanted: JobFilter, position: int, after: Place, limit: int) -> ExportPage:
+    def export_page(self, wanted: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:
         """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""
         with self._database.exports.read() as connection:
             now, trimmed = connection.execute(_ENDS).one()
@@ -99,7 +99,7 @@ class SqlExportStore:
         return ExportPage(shown, through, sum(one.exists for one in some), now)
 
     def _candidates(
-        self, connection: Connection, wanted: JobFilter, position: int, after: Place, limit: int
+        self, connection: Connection, wanted: JobFilter, position: int, after: ExportKey, limit: int
     ) -> tuple[list[_Candidate], bool]:
         """Return the next jobs that exist, or were deleted since the position, and whether there are more."""
         begin, end = _bounds(wanted)
@@ -109,19 +109,19 @@ class SqlExportStore:
         found = {
             place: _Candidate(place, exists=True, changed=bool(changed), matches=bool(matches), size=size)
             for place, changed, matches, size in (
-                (Place(create_time, key), *rest)
+                (ExportKey(create_time, key), *rest)
                 for create_time, key, *rest in connection.execute(walk, parameters(tests, dialect))
             )
         }
         more = len(found) > limit
-        graves = _graves(wanted.owner, position, after, max(found) if more else end).limit(limit + 1)
-        for place in (Place(*row) for row in connection.execute(graves)):
+        deleted = _deleted_jobs(wanted.owner, position, after, max(found) if more else end).limit(limit + 1)
+        for place in (ExportKey(*row) for row in connection.execute(deleted)):
             found.setdefault(place, _Candidate(place, exists=False, changed=True, matches=False, size=0))
         return [found[place] for place in sorted(found)[:limit]], len(found) > limit
 
     def _sources(
         self, connection: Connection, found: Sequence[_Candidate], position: int, trimmed: int
-    ) -> dict[str, _Source]:
+    ) -> dict[str, _EventSource]:
         """Return, by key, where the changed jobs are shown as they were; those that were not there have none."""
         changed = {one.place.job_key for one in found if one.changed}
         if not changed:
@@ -133,28 +133,32 @@ class SqlExportStore:
         sources = {}
         for key, last, first in around:
             if last is not None:
-                sources[key] = _Source(last, before=False, size=events_at[last].size)
+                sources[key] = _EventSource(last, before=False, size=events_at[last].size)
             elif (event := events_at[first]).previous is not None:
-                sources[key] = _Source(first, before=True, size=event.previous)
+                sources[key] = _EventSource(first, before=True, size=event.previous)
             elif not event.created:
                 raise HistoryTrimmed(trimmed, _TRIMMED)
         return sources
 
-    def _shown(self, connection: Connection, some: Sequence[_Candidate], sources: dict[str, _Source]) -> list[Shown]:
+    def _shown(
+        self, connection: Connection, some: Sequence[_Candidate], sources: dict[str, _EventSource]
+    ) -> list[ExportedJob]:
         unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
         found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
         rows = {job_key(row[0], row[1]): _read(row) for row in found}
-        needed = {one.place.job_key: sources[one.place.job_key] for one in some if _is_told(one, sources)}
+        needed = {one.place.job_key: sources[one.place.job_key] for one in some if _has_source(one, sources)}
         messages = _messages(connection, needed)
         shown = []
         for one in some:
             key = one.place.job_key
             if one.changed and key in messages:
-                shown.append(Shown(one.place, message=messages[key]))
+                shown.append(ExportedJob(one.place, message=messages[key]))
             elif not one.changed and key in rows:
                 read = rows[key]
                 shown.append(
-                    Shown(one.place, error=read) if isinstance(read, Exception) else Shown(one.place, job=read)
+                    ExportedJob(one.place, error=read)
+                    if isinstance(read, Exception)
+                    else ExportedJob(one.place, job=read)
                 )
         return shown
 
@@ -170,17 +174,17 @@ def _read(row: Sequence[Any]) -> Job | Exception:
 _TRIMMED: Final = "the history since the export began is not kept any more: begin the export again"
 
 
-def _is_told(one: _Candidate, sources: dict[str, _Source]) -> bool:
+def _has_source(one: _Candidate, sources: dict[str, _EventSource]) -> bool:
     return one.changed and one.place.job_key in sources
 
 
-def _bounds(wanted: JobFilter) -> tuple[Place, Place | None]:
+def _bounds(wanted: JobFilter) -> tuple[ExportKey, ExportKey | None]:
     """Return the places between which all jobs are that a filter can mean."""
     end = wanted.create_time.end
-    return Place(wanted.create_time.start or 0, ""), None if end is None else Place(end, "")
+    return ExportKey(wanted.create_time.start or 0, ""), None if end is None else ExportKey(end, "")
 
 
-def _span(table: Table, owner: str, after: Place, through: Place | None) -> list[ColumnElement[bool]]:
+def _span(table: Table, owner: str, after: ExportKey, through: ExportKey | None) -> list[ColumnElement[bool]]:
     """Return the conditions of a walk from one place to another: whole places, by which an index is entered."""
     place = tuple_(table.c.create_time, table.c.job_key)
     found = [table.c.owner == owner, place > tuple(after)]
@@ -188,7 +192,7 @@ def _span(table: Table, owner: str, after: Place, through: Place | None) -> list
 
 
 def _walk(
-    owner: str, tests: Iterable[str], dialect: Dialect, position: int, after: Place, end: Place | None
+    owner: str, tests: Iterable[str], dialect: Dialect, position: int, after: ExportKey, end: ExportKey | None
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
@@ -206,7 +210,7 @@ def _walk(
     )
 
 
-def _graves(owner: str, position: int, after: Place, through: Place | None) -> Select[Any]:
+def _deleted_jobs(owner: str, position: int, after: ExportKey, through: ExportKey | None) -> Select[Any]:
     """Return the walk over the jobs that were deleted after the position."""
     return (
         select(tombstones.c.create_time, tombstones.c.job_key)
@@ -235,18 +239,18 @@ def _looked_up(positions: Iterable[int]) -> Select[Any]:
     ).where(events.c.position.in_(positions))
 
 
-def _some_of(found: Sequence[_Candidate], sources: dict[str, _Source]) -> Sequence[_Candidate]:
+def _some_of(found: Sequence[_Candidate], sources: dict[str, _EventSource]) -> Sequence[_Candidate]:
     """Return the first candidates, as many as are taken at once: at least one, if there is one."""
     size = 0
     for count, one in enumerate(found, 1):
         source = sources.get(one.place.job_key)
         size += one.size if not one.changed else source.size if source else 0
-        if size >= MOST_BYTES:
+        if size >= MAX_PAGE_BYTES:
             return found[:count]
     return found
 
 
-def _messages(connection: Connection, needed: dict[str, _Source]) -> dict[str, bytes]:
+def _messages(connection: Connection, needed: dict[str, _EventSource]) -> dict[str, bytes]:
     """Return, by key, the messages that show jobs as they were."""
     messages: dict[str, bytes] = {}
     for before, column in ((False, events.c.message), (True, events.c.previous)):

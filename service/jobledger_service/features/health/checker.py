@@ -1,14 +1,14 @@
-"""A look at this server and its database: what there is to find, and the verdict on it."""
+"""Checks the health of this server and its database."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.active_workers import Attendance
+from jobledger_service.core.ledger.active_workers import ActiveWorkers
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.feed_ports import WatchedFeed
 from jobledger_service.core.ledger.ports import Clock
@@ -19,11 +19,11 @@ from jobledger_service.core.model.vitals import StoreVitals
 
 from .rules import Finding, Status, Thresholds, Vitals, findings, verdict
 
-PATIENCE: Final = 3.0
+PROBE_TIMEOUT_SECONDS: Final = 3.0
 """Seconds after which a database that has not answered counts as silent."""
 
 
-class Health(Struct, frozen=True):
+class Health(MsgStruct, frozen=True):
     """What was found at a time, in microseconds since 1970."""
 
     time: int
@@ -36,10 +36,10 @@ class Health(Struct, frozen=True):
         return verdict(self.findings)
 
 
-class Checkup:
-    """Looks when it is asked; those who ask at once share one look at the database.
+class HealthChecker:
+    """Checks on demand; concurrent checks share one probe of the database.
 
-    `rates` says whether the store answers where the servers count calls together.
+    `check_rate_store` says whether the store answers where the servers count calls together.
     """
 
     def __init__(
@@ -48,38 +48,38 @@ class Checkup:
         queries: Queries,
         committer: Committer,
         feed: WatchedFeed,
-        attendance: Attendance,
+        active_workers: ActiveWorkers,
         clock: Clock,
         limits: Thresholds,
-        rates: Callable[[], Awaitable[bool]],
+        check_rate_store: Callable[[], Awaitable[bool]],
     ) -> None:
         self._store = store
         self._queries = queries
         self._committer = committer
         self._feed = feed
-        self._attendance = attendance
+        self._active_workers = active_workers
         self._clock = clock
         self._limits = limits
-        self._rates = rates
-        self._asking: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
+        self._check_rate_store = check_rate_store
+        self._probe_task: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
         self.latest: Health | None = None
 
-    async def look(self) -> Health:
-        """Look now; takes PATIENCE at most, and half a second for a store of rates that does not answer."""
-        answer, together = await asyncio.gather(self._answer(), self._rates())
+    async def check(self) -> Health:
+        """Check now; takes PROBE_TIMEOUT_SECONDS at most, and half a second for a rate limit store that is silent."""
+        answer, rate_store_is_up = await asyncio.gather(self._probe_result(), self._check_rate_store())
         store, latency = answer or (None, None)
-        vitals = replace(self._vitals(store, latency), counts_alone=not together)
+        vitals = replace(self._vitals(store, latency), rate_store_is_down=not rate_store_is_up)
         self.latest = Health(self._clock(), vitals, findings(vitals, self._limits))
         return self.latest
 
-    async def _answer(self) -> tuple[StoreVitals, float] | None:
+    async def _probe_result(self) -> tuple[StoreVitals, float] | None:
         """Ask the database, or wait for the answer to the question that is still open."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="checkup")
-        await asyncio.wait({self._asking}, timeout=PATIENCE)
-        return self._asking.result() if self._asking.done() else None
+        if self._probe_task is None or self._probe_task.done():
+            self._probe_task = asyncio.create_task(self._probe(), name="health check")
+        await asyncio.wait({self._probe_task}, timeout=PROBE_TIMEOUT_SECONDS)
+        return self._probe_task.result() if self._probe_task.done() else None
 
-    async def _ask(self) -> tuple[StoreVitals, float] | None:
+    async def _probe(self) -> tuple[StoreVitals, float] | None:
         try:
             return await self._queries.run(self._timed)
         except Refusal:
@@ -106,5 +106,5 @@ class Checkup:
             failed_age=None if failed is None else now - failed,
             feed_position=self._feed.position,
             watchers=self._feed.watchers,
-            workers=self._attendance.active(),
+            workers=self._active_workers.count(),
         )

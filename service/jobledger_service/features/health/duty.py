@@ -1,4 +1,4 @@
-"""Looks at the server's health now and then, and takes it out of service while its database is lost."""
+"""Checks the server's health regularly, and takes it out of service while its database is lost."""
 
 import asyncio
 import logging
@@ -7,28 +7,28 @@ from dataclasses import dataclass, field
 
 from jobledger_service.core.model.writer_level import may_write
 
-from .checker import Checkup
+from .checker import HealthChecker
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class HealthDuty:
-    """`serves` is told when the server is out of service, and when it is back; `lost_after` is in seconds.
+    """`show_serving` is told when the server is out of service, and when it is back; `lost_after` is in seconds.
 
     `on_outdated` is called with the database's lowest writer level when this server may no longer write there.
     """
 
-    checkup: Checkup
+    health_checker: HealthChecker
     lost_after: float
-    serves: Callable[[bool], Awaitable[None]]
+    show_serving: Callable[[bool], Awaitable[None]]
     on_outdated: Callable[[int], None]
     _lost_since: float | None = field(default=None, init=False)
-    _out: bool = field(default=False, init=False)
+    _out_of_service: bool = field(default=False, init=False)
 
     async def once(self) -> bool:
-        """Look; there is never more to do at once."""
-        health = await self.checkup.look()
+        """Check once; return False."""
+        health = await self.health_checker.check()
         now = asyncio.get_running_loop().time()
         store = health.vitals.store
         if store is not None and not may_write(store.writer_level):
@@ -37,15 +37,18 @@ class HealthDuty:
             self._lost_since = None
         elif self._lost_since is None:
             self._lost_since = now
-        await self._tell(out=self._lost_since is not None and now - self._lost_since >= self.lost_after)
+        await self._show(out=self._lost_since is not None and now - self._lost_since >= self.lost_after)
         return False
 
-    async def _tell(self, *, out: bool) -> None:
-        if out == self._out:
+    async def _show(self, *, out: bool) -> None:
+        if out == self._out_of_service:
             return
-        self._out = out
+        self._out_of_service = out
         if out:
-            log.error("the database has been lost for %g s: health says NOT_SERVING until it is back", self.lost_after)
+            log.error(
+                "the database has been unreachable for %g s: health reports NOT_SERVING until it is back",
+                self.lost_after,
+            )
         else:
-            log.info("the database is back: health says SERVING")
-        await self.serves(not out)
+            log.info("the database is back: health reports SERVING")
+        await self.show_serving(not out)

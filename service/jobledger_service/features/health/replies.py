@@ -14,7 +14,7 @@ _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class ServerInfo:
     """What does not change while a server lives: its version, the kind of its database, its start in microseconds."""
 
     version: str
@@ -22,16 +22,16 @@ class About:
     start_time: int
 
 
-def system_health(found: Health, about: About) -> api.SystemHealth:
+def system_health(found: Health, server_info: ServerInfo) -> api.SystemHealth:
     """Return what was found, and about which server."""
     vitals = found.vitals
     return api.SystemHealth(
         status=_STATUSES[found.status],
         reasons=[finding.reason for finding in found.findings],
         check_time=timestamp(found.time),
-        version=about.version,
-        start_time=timestamp(about.start_time),
-        database=_database(vitals, about),
+        version=server_info.version,
+        start_time=timestamp(server_info.start_time),
+        database=_database(vitals, server_info),
         committer=_committer(vitals),
         feed=api.FeedHealth(position=vitals.feed_position, lag=vitals.feed_lag, watchers=vitals.watchers),
         active_workers=vitals.workers,
@@ -50,11 +50,11 @@ def _webhooks(found: Health) -> api.WebhookHealth | None:
     return api.WebhookHealth(pending=store.deliveries, oldest_age=age)
 
 
-def _database(vitals: Vitals, about: About) -> api.DatabaseHealth:
+def _database(vitals: Vitals, server_info: ServerInfo) -> api.DatabaseHealth:
     if vitals.store is None or vitals.latency is None:
-        return api.DatabaseHealth(kind=about.database, reachable=False)
+        return api.DatabaseHealth(kind=server_info.database, reachable=False)
     return api.DatabaseHealth(
-        kind=about.database,
+        kind=server_info.database,
         reachable=True,
         latency=duration(round(vitals.latency * MICROS)),
         schema_version=vitals.store.schema_version,

@@ -1,30 +1,30 @@
-"""How a server fares: what a look at it found, and the verdict on it."""
+"""The health of a server: what a check found, and the verdict."""
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from itertools import chain
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.vitals import StoreVitals
 from jobledger_service.core.model.writer_level import may_write, outdated
 
-FAILED_LATELY: Final = 60.0
+FAILED_WRITE_SECONDS: Final = 60.0
 """Seconds for which a write that failed is told when none has come since."""
-ALMOST_NONE: Final = 10
+CRITICAL_DISK_DIVISOR: Final = 10
 """A disk with less than one part in so many of the room that is wanted is about to be full."""
 
 
 class Status(IntEnum):
-    """How a server fares, the worse the higher."""
+    """The health of a server; higher is worse."""
 
     HEALTHY = 0
     DEGRADED = 1
     UNHEALTHY = 2
 
 
-class Vitals(Struct, frozen=True):
+class Vitals(MsgStruct, frozen=True):
     """What one look found; seconds, bytes and counts. `store` and `latency` are None when the database was silent."""
 
     store: StoreVitals | None
@@ -40,7 +40,7 @@ class Vitals(Struct, frozen=True):
     workers: int
     failed_age: float | None = None
     """How long ago the database took nothing of the last batch of writes; None when it took it."""
-    counts_alone: bool = False
+    rate_store_is_down: bool = False
     """Whether the store where the servers count calls together does not answer."""
 
     @property
@@ -49,7 +49,7 @@ class Vitals(Struct, frozen=True):
         return max(0, self.store.position - self.feed_position) if self.store else 0
 
 
-class Thresholds(Struct, frozen=True):
+class Thresholds(MsgStruct, frozen=True):
     """Where a server is no longer healthy: seconds, a share of 0 to 1, positions, bytes."""
 
     database_latency: float
@@ -59,7 +59,7 @@ class Thresholds(Struct, frozen=True):
     disk_free: int
 
 
-class Finding(Struct, frozen=True):
+class Finding(MsgStruct, frozen=True):
     """One thing that is not as it should be."""
 
     status: Status
@@ -90,7 +90,7 @@ def _of_database(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
         yield Finding(Status.UNHEALTHY, outdated(vitals.store.writer_level))
     free = vitals.store.disk_free
     if free is not None and free < limits.disk_free:
-        status = Status.UNHEALTHY if free < limits.disk_free / ALMOST_NONE else Status.DEGRADED
+        status = Status.UNHEALTHY if free < limits.disk_free / CRITICAL_DISK_DIVISOR else Status.DEGRADED
         yield Finding(status, f"{free:,} bytes are free on the disk, fewer than {limits.disk_free:,}")
 
 
@@ -100,14 +100,17 @@ def _of_committer(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
             Status.UNHEALTHY,
             f"a commit has been running for {vitals.busy_for:.1f} s, more than {limits.commit_stall:g} s",
         )
-    if vitals.failed_age is not None and vitals.failed_age < FAILED_LATELY:
+    if vitals.failed_age is not None and vitals.failed_age < FAILED_WRITE_SECONDS:
         yield Finding(
-            Status.UNHEALTHY, f"the database takes no writes: the last were refused {vitals.failed_age:.1f} s ago"
+            Status.UNHEALTHY,
+            f"the database accepts no writes: the last ones were refused {vitals.failed_age:.1f} s ago",
         )
     if vitals.queued >= vitals.queue_limit:
-        yield Finding(Status.UNHEALTHY, f"the queue of writes is full: {vitals.queued:,} wait, and more are refused")
+        yield Finding(
+            Status.UNHEALTHY, f"the write queue is full: {vitals.queued:,} are waiting; further writes are refused"
+        )
     elif vitals.queued >= limits.queue_share * vitals.queue_limit:
-        yield Finding(Status.DEGRADED, f"{vitals.queued:,} writes wait, of the {vitals.queue_limit:,} that may")
+        yield Finding(Status.DEGRADED, f"{vitals.queued:,} of at most {vitals.queue_limit:,} writes are waiting")
 
 
 def _of_feed(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
@@ -119,8 +122,8 @@ def _of_feed(vitals: Vitals, limits: Thresholds) -> Iterator[Finding]:
 
 
 def _of_rates(vitals: Vitals) -> Iterator[Finding]:
-    if vitals.counts_alone:
+    if vitals.rate_store_is_down:
         yield Finding(
             Status.DEGRADED,
-            "the store of rates does not answer: this server counts calls alone",
+            "the rate limit store does not answer: this server counts only its own calls",
         )

@@ -9,79 +9,79 @@ from typing import Final
 from jobledger.v1 import import_service_pb2 as api
 
 from jobledger_service.core.api.errors import reason_of
-from jobledger_service.core.api.worker_requests import Given
+from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.transport.identity import Caller
 
-from .commands import ImportJobs, Past
-from .requests import PastJobs, check_request
+from .commands import ImportJobs, JobImport
+from .requests import ImportReader, check_request
 
-MOST_REFUSALS: Final = 100
-READ_AT_ONCE: Final = 20
+MAX_REFUSALS: Final = 100
+JOBS_PER_SLICE: Final = 20
 """Jobs; about a millisecond."""
 
 
 @dataclass(slots=True)
-class _Tally:
+class _ImportCounts:
     """What became of the jobs so far."""
 
-    said: api.ImportJobsResponse = field(default_factory=api.ImportJobsResponse)
+    response: api.ImportJobsResponse = field(default_factory=api.ImportJobsResponse)
     number: int = 0
 
     def count(self, job_id: str, outcome: bool | Refusal) -> None:  # noqa: FBT001  an outcome
         if isinstance(outcome, Refusal):
-            self.said.refused += 1
-            if self.said.refused <= MOST_REFUSALS:
+            self.response.refused += 1
+            if self.response.refused <= MAX_REFUSALS:
                 message, reason = str(outcome), reason_of(outcome)
-                self.said.refusals.add(number=self.number, job_id=job_id, reason=reason, message=message)
+                self.response.refusals.add(number=self.number, job_id=job_id, reason=reason, message=message)
         elif outcome:
-            self.said.imported += 1
+            self.response.imported += 1
         else:
-            self.said.unchanged += 1
+            self.response.unchanged += 1
         self.number += 1
 
 
 @dataclass(frozen=True, slots=True)
 class ImportService:
-    """The call of those who bring jobs along."""
+    """The call of ImportService."""
 
     committer: Committer
-    given: Given
+    request_context: RequestContext
 
     async def ImportJobs(
         self, requests: AsyncIterator[api.ImportJobsRequest], caller: Caller
     ) -> api.ImportJobsResponse:
-        tally, past, before = _Tally(), PastJobs(caller.owner, self.given), None
+        counts, reader, before = _ImportCounts(), ImportReader(caller.owner, self.request_context), None
         try:
             async for request in requests:
                 check_request(request)
-                read = await _read_all(past, request)  # while those before are written
+                read = await _read_all(reader, request)  # while those before are written
                 if before is not None:
                     await before
-                before = asyncio.create_task(self._write(request, read, caller, tally))
+                before = asyncio.create_task(self._write(request, read, caller, counts))
         finally:
             if before is not None:
                 await before
-        return tally.said
+        return counts.response
 
     async def _write(
         self,
         request: api.ImportJobsRequest,
-        read: Sequence[Past | Refusal],
+        read: Sequence[JobImport | Refusal],
         caller: Caller,
-        tally: _Tally,
+        counts: _ImportCounts,
     ) -> None:
-        wanted = [one for one in read if isinstance(one, Past)]
+        wanted = [one for one in read if isinstance(one, JobImport)]
         outcomes = chain.from_iterable(
             [await self.committer.submit(ImportJobs(some, caller.name)) for some in _steps(wanted)]
         )
         for given, one in zip(request.jobs, read, strict=True):
-            tally.count(given.job.job_id, one if isinstance(one, Refusal) else next(outcomes))
+            counts.count(given.job.job_id, one if isinstance(one, Refusal) else next(outcomes))
 
 
-def _steps(wanted: Sequence[Past]) -> Iterator[Sequence[Past]]:
+def _steps(wanted: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
     """Yield the jobs in steps, none of which has more rows than a batch unless it is one job."""
     begin = rows = 0
     for place, one in enumerate(wanted):
@@ -93,17 +93,17 @@ def _steps(wanted: Sequence[Past]) -> Iterator[Sequence[Past]]:
         yield wanted[begin:]
 
 
-async def _read_all(past: PastJobs, request: api.ImportJobsRequest) -> list[Past | Refusal]:
+async def _read_all(reader: ImportReader, request: api.ImportJobsRequest) -> list[JobImport | Refusal]:
     """Read the jobs of a request, some at a time: between these other calls go on."""
-    read: list[Past | Refusal] = []
-    for begin in range(0, len(request.jobs), READ_AT_ONCE):
+    read: list[JobImport | Refusal] = []
+    for begin in range(0, len(request.jobs), JOBS_PER_SLICE):
         await asyncio.sleep(0)
-        read += [_read(past, one) for one in request.jobs[begin : begin + READ_AT_ONCE]]
+        read += [_read(reader, one) for one in request.jobs[begin : begin + JOBS_PER_SLICE]]
     return read
 
 
-def _read(past: PastJobs, one: api.ImportedJob) -> Past | Refusal:
+def _read(reader: ImportReader, one: api.ImportedJob) -> JobImport | Refusal:
     try:
-        return past.read(one)
+        return reader.read(one)
     except Refusal as refusal:
         return refusal

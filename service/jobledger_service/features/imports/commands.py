@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands.base import AsWeighed, Ordinary
+from jobledger_service.core.ledger.commands.base import FixedSizeCommand, OrdinaryCommand
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
 from jobledger_service.core.model.errors import JobAlreadyExists, Refusal
@@ -15,10 +15,10 @@ from jobledger_service.core.model.states import JobState
 from . import imported_job as imports
 
 
-class Past(Struct, frozen=True):
+class JobImport(MsgStruct, frozen=True):
     """A job to be imported, with its inputs."""
 
-    job: imports.PastJob
+    job: imports.ImportedJob
     inputs: Inputs = Inputs()
 
     @property
@@ -27,10 +27,10 @@ class Past(Struct, frozen=True):
         return 1 + len(self.job.new.sizes)
 
 
-class ImportJobs(AsWeighed, Ordinary, Struct, frozen=True):
+class ImportJobs(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
     """Create jobs of one owner as they stand elsewhere; answers for each whether it is new, or why it is refused."""
 
-    jobs: Sequence[Past]
+    jobs: Sequence[JobImport]
     actor: str
 
     @property
@@ -49,12 +49,12 @@ class ImportJobs(AsWeighed, Ordinary, Struct, frozen=True):
     def decide(self, work: WorkingSet) -> list[bool | Refusal]:
         return [self._one(work, one) for one in self.jobs]
 
-    def _one(self, work: WorkingSet, one: Past) -> bool | Refusal:
+    def _one(self, work: WorkingSet, one: JobImport) -> bool | Refusal:
         spec = one.job.new.spec
         existing = work.find(spec.key)
         if existing is not None:
             return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
-        step = imports.imported(one.job, self.actor)
+        step = imports.import_job(one.job, self.actor)
         if not step.job.ended:
             step = replace(step, job=admitted(step.job, work.limits_over(step.job)))
         work.create(step, one.inputs)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.model.change import Change, ChangeType, Step
@@ -13,7 +13,7 @@ from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.states import ChunkState, JobState
 
 
-class ChunkEnd(Struct, frozen=True):
+class ChunkEnd(MsgStruct, frozen=True):
     """How a chunk ended; what is None is as the job's."""
 
     state: ChunkState
@@ -25,7 +25,7 @@ class ChunkEnd(Struct, frozen=True):
     attempt: int | None = None
 
 
-class PastJob(Struct, frozen=True):
+class ImportedJob(MsgStruct, frozen=True):
     """A job as it stands in the system that it comes from; times in microseconds since 1970."""
 
     new: NewJob
@@ -66,21 +66,21 @@ _LEASE_ENDS = {
 }
 
 
-def usual_end(past: PastJob) -> ChunkEnd:
+def default_end(imported: ImportedJob) -> ChunkEnd:
     """Return how the chunks ended of which nothing is said: as the job did."""
-    return ChunkEnd(_CHUNK_STATES[past.state])
+    return ChunkEnd(_CHUNK_STATES[imported.state])
 
 
-def imported(past: PastJob, actor: str) -> Step:
+def import_job(imported: ImportedJob, actor: str) -> Step:
     """Return the job and its chunks as they ended, in one entry of the ledger."""
-    step = create(past.new, actor, past.create_time)
-    usual = _ending(past, usual_end(past))
-    chunks = tuple(_ended(past, chunk, usual) for chunk in step.chunks)
-    change = Change(ChangeType.IMPORTED, actor, None, past.state)
-    return Step(_with_end(past, step.job, chunks), chunks, change)
+    step = create(imported.new, actor, imported.create_time)
+    usual = _ending(imported, default_end(imported))
+    chunks = tuple(_ended(imported, chunk, usual) for chunk in step.chunks)
+    change = Change(ChangeType.IMPORTED, actor, None, imported.state)
+    return Step(_with_end(imported, step.job, chunks), chunks, change)
 
 
-def _with_end(past: PastJob, job: Job, chunks: Sequence[Chunk]) -> Job:
+def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:
     done = sum(chunk.work_done for chunk in chunks)
     progress = replace(
         job.progress,
@@ -90,32 +90,32 @@ def _with_end(past: PastJob, job: Job, chunks: Sequence[Chunk]) -> Job:
     )
     return replace(
         job,
-        state=past.state,
+        state=imported.state,
         counts=counts_of(chunks),
         progress=progress,
-        start_time=past.start_time,
-        end_time=past.end_time,
-        first_failure=_first_failure(past, chunks),
-        declared_result=past.result_uri,
-        artifacts=past.artifacts,
-        retry_count=past.retry_count,
-        retry_time=(past.start_time or past.create_time) if past.retry_count else None,
-        cancel_reason=past.cancel_reason,
+        start_time=imported.start_time,
+        end_time=imported.end_time,
+        first_failure=_first_failure(imported, chunks),
+        declared_result=imported.result_uri,
+        artifacts=imported.artifacts,
+        retry_count=imported.retry_count,
+        retry_time=(imported.start_time or imported.create_time) if imported.retry_count else None,
+        cancel_reason=imported.cancel_reason,
     )
 
 
-def _first_failure(past: PastJob, chunks: Sequence[Chunk]) -> WorkError | None:
+def _first_failure(imported: ImportedJob, chunks: Sequence[Chunk]) -> WorkError | None:
     """Return the job's error, of the chunk that it names, else of the first that failed."""
-    if past.error is None or past.error.chunk_index is not None:
-        return past.error
-    return replace(past.error, chunk_index=next(c.index for c in chunks if c.state is ChunkState.FAILED))
+    if imported.error is None or imported.error.chunk_index is not None:
+        return imported.error
+    return replace(imported.error, chunk_index=next(c.index for c in chunks if c.state is ChunkState.FAILED))
 
 
-def _ended(past: PastJob, chunk: Chunk, usual: Mapping[str, object]) -> Chunk:
-    end = past.chunks.get(chunk.index)
-    changes = usual if end is None else _ending(past, end)
-    if end is not None and past.attempts(end) > chunk.max_attempts:
-        changes = {**changes, "max_attempts": past.attempts(end)}
+def _ended(imported: ImportedJob, chunk: Chunk, usual: Mapping[str, object]) -> Chunk:
+    end = imported.chunks.get(chunk.index)
+    changes = usual if end is None else _ending(imported, end)
+    if end is not None and imported.attempts(end) > chunk.max_attempts:
+        changes = {**changes, "max_attempts": imported.attempts(end)}
     if changes.get("state") is ChunkState.COMPLETED:
         changes = {**changes, "progress": _whole(chunk.items)}
     if isinstance(error := changes.get("error"), WorkError):
@@ -128,11 +128,11 @@ def _whole(items: int) -> ChunkProgress:
     return ChunkProgress(done=WHOLE, items_completed=items)
 
 
-def _ending(past: PastJob, end: ChunkEnd) -> Mapping[str, object]:
+def _ending(imported: ImportedJob, end: ChunkEnd) -> Mapping[str, object]:
     """Return what a chunk that ended so differs in from one that begins."""
     if end.state is ChunkState.PENDING:
         return {}
-    attempts = past.attempts(end)
+    attempts = imported.attempts(end)
     return {
         "state": end.state,
         "task_id": end.task_id,
@@ -140,7 +140,7 @@ def _ending(past: PastJob, end: ChunkEnd) -> Mapping[str, object]:
         "attempt": attempts,
         "fence": attempts,
         "lease_end": _LEASE_ENDS[end.state] if attempts else None,
-        "start_time": (end.start_time or past.start_time or past.create_time) if attempts else None,
-        "end_time": end.end_time or past.end_time or past.create_time,
-        "error": end.error or past.error if end.state is ChunkState.FAILED else None,
+        "start_time": (end.start_time or imported.start_time or imported.create_time) if attempts else None,
+        "end_time": end.end_time or imported.end_time or imported.create_time,
+        "error": end.error or imported.error if end.state is ChunkState.FAILED else None,
     }

@@ -10,46 +10,46 @@ from jobledger.v1 import import_service_pb2 as api
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.convert import CHUNK_STATES_BY_NUMBER, JOB_STATES_BY_NUMBER
 from jobledger_service.core.api.job_requests import fingerprint, new_job
-from jobledger_service.core.api.worker_requests import Given, artifacts_of
+from jobledger_service.core.api.worker_requests import RequestContext, artifacts_of
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.limits import MAX_CHUNKS, MAX_JOB_ARTIFACTS
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
-from .commands import Past
-from .imported_job import ChunkEnd, PastJob
+from .commands import JobImport
+from .imported_job import ChunkEnd, ImportedJob
 from .rules import check
 
-MOST_JOBS: Final = 500
-MOST_RETRIES: Final = 1_000_000
-MOST_ATTEMPTS: Final = 1_000
+MAX_JOBS: Final = 500
+MAX_RETRIES: Final = 1_000_000
+MAX_ATTEMPTS: Final = 1_000
 
 
 def check_request(request: api.ImportJobsRequest) -> None:
     """Raise InvalidField for too many jobs in one message."""
     checks = Checks()
-    checks.count("jobs", len(request.jobs), MOST_JOBS)
+    checks.count("jobs", len(request.jobs), MAX_JOBS)
     checks.done()
 
 
 @dataclass(frozen=True, slots=True)
-class PastJobs:
+class ImportReader:
     """Reads imported jobs of one owner."""
 
     owner: str
-    given: Given
+    request_context: RequestContext
 
-    def read(self, one: api.ImportedJob) -> Past:
+    def read(self, one: api.ImportedJob) -> JobImport:
         """Return a job; raises InvalidField with the fields that are wrong."""
-        now = self.given.clock()
-        checks, job = Checks(self.given.schemes), one.job
+        now = self.request_context.clock()
+        checks, job = Checks(self.request_context.schemes), one.job
         if not job.job_id:
             checks.fault("job.job_id", "is required")
         if job.request_id:
-            checks.fault("job.request_id", "is not for an imported job: its job_id makes a repeat safe")
+            checks.fault("job.request_id", "must be absent for an imported job: its job_id makes a retry safe")
         if job.limits:
-            checks.fault("job.limits", "is not for an imported job")
+            checks.fault("job.limits", "must be absent for an imported job")
         new, inputs = new_job(checks, job, self.owner, job.job_id, fingerprint(one))
-        past = PastJob(
+        imported = ImportedJob(
             new=new,
             state=_state(checks, one.state),
             create_time=_time(checks, one, "create_time") or 0,
@@ -64,15 +64,15 @@ class PastJobs:
         )
         _check_rest(checks, one)
         checks.done()
-        check(past, now)
-        return Past(past, inputs)
+        check(imported, now)
+        return JobImport(imported, inputs)
 
 
 def _check_rest(checks: Checks, one: api.ImportedJob) -> None:
     if not one.HasField("create_time"):
         checks.fault("create_time", "is required")
     checks.count("artifacts", len(one.artifacts), MAX_JOB_ARTIFACTS)
-    checks.within("retry_count", one.retry_count, 0, MOST_RETRIES)
+    checks.within("retry_count", one.retry_count, 0, MAX_RETRIES)
     checks.at_most("cancel_reason", one.cancel_reason, 1_024)
     if one.result_uri:
         checks.uri("result_uri", one.result_uri)
@@ -94,7 +94,7 @@ def _error(checks: Checks, field: str, message: Any) -> WorkError | None:  # noq
     if not message.HasField("error"):
         return None
     given: chunk_pb2.WorkError = message.error
-    checks.at_most(f"{field}.code", given.code, 128, least=1)
+    checks.at_most(f"{field}.code", given.code, 128, min_length=1)
     checks.at_most(f"{field}.message", given.message, 4_096)
     checks.at_most(f"{field}.stage", given.stage, 128)
     index = given.chunk_index if given.HasField("chunk_index") else None
@@ -111,9 +111,9 @@ def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
             checks.fault(f"{field}.state", f"{state or given.state} is not COMPLETED, FAILED or CANCELLED")
             continue
         if given.index in found:
-            checks.fault(f"{field}.index", f"{given.index} is there already")
+            checks.fault(f"{field}.index", f"{given.index} is repeated")
         if given.HasField("error") and state is not ChunkState.FAILED:
-            checks.fault(f"{field}.error", f"is only for a FAILED chunk, not a {state} one")
+            checks.fault(f"{field}.error", f"is allowed only for a FAILED chunk, not a {state} one")
         found[given.index] = _chunk(checks, field, given, state)
     return found
 
@@ -121,7 +121,7 @@ def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
 def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkState) -> ChunkEnd:
     checks.at_most(f"{field}.task_id", given.task_id, 256)
     checks.at_most(f"{field}.worker", given.worker, 256)
-    checks.within(f"{field}.attempt", given.attempt, 0, MOST_ATTEMPTS)
+    checks.within(f"{field}.attempt", given.attempt, 0, MAX_ATTEMPTS)
     start = _time(checks, given, "start_time", f"{field}.")
     end = _time(checks, given, "end_time", f"{field}.")
     if start is not None and end is not None and end < start:

@@ -15,7 +15,7 @@ from . import requests as read
 
 @dataclass(frozen=True, slots=True)
 class LimitService:
-    """The calls of those who say how many jobs may be in work at once."""
+    """The calls of LimitService."""
 
     committer: Committer
     queries: Queries
@@ -25,7 +25,7 @@ class LimitService:
         return api.SetLimitResponse(limit=_limit(limit) if limit else None)
 
     async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
-        limit = checked_page_size(request.page_size, default=100, most=500)
+        limit = checked_page_size(request.page_size, default=100, max_size=500)
         page = await self.queries.limits(caller.owner, limit, request.page_token)
         return api.ListLimitsResponse(limits=map(_limit, page.limits), next_page_token=page.next_page_token)
 
@@ -37,7 +37,7 @@ class LimitService:
 def _limit(value: Limit) -> api.Limit:
     return api.Limit(
         scope=value.scope,
-        max_running=value.most or 0,
+        max_running=value.max_running or 0,
         running=value.running,
         waiting=value.waiting,
         set_by_job=value.by_job,

@@ -3,37 +3,37 @@
 from collections.abc import Sequence
 from functools import partial
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import OfService, OneJob, chunks_in
-from jobledger_service.core.ledger.commands.portions import portion
+from jobledger_service.core.ledger.commands.base import ServiceCommand, SingleJobCommand, chunks_in
+from jobledger_service.core.ledger.commands.partial_commands import run_within_budget
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
-from jobledger_service.core.model.change import SERVICE, Change, ChangeType, Step
+from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeType, Step
 from jobledger_service.core.model.slots import Limit, granted, limit_key
 from jobledger_service.core.model.states import WAITING
 
 
-class SetLimit(OneJob, Struct, frozen=True):
+class SetLimit(SingleJobCommand, MsgStruct, frozen=True):
     """Set how many jobs of a scope may be in work at once, None for any number; answers with the limit."""
 
     owner: str
     scope: str
-    most: int | None
+    max_running: int | None
 
     def needs(self) -> Needs:
         return Needs(limits=(limit_key(self.owner, self.scope),))
 
     def decide(self, work: WorkingSet) -> str:
         key = limit_key(self.owner, self.scope)
-        if self.most is not None or work.slots.limit(key) is not None:
-            work.slots.set(Limit(self.owner, self.scope, self.most), work.now)
+        if self.max_running is not None or work.slots.limit(key) is not None:
+            work.slots.set(Limit(self.owner, self.scope, self.max_running), work.now)
         return key
 
     def answer(self, decided: str, work: WorkingSet) -> Limit | None:
         return work.slots.limit(decided)
 
 
-class GrantSlots(OfService, Struct, frozen=True):
+class GrantSlots(ServiceCommand, MsgStruct, frozen=True):
     """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
 
     Answers with how many, and how many of `jobs` it came to.
@@ -52,7 +52,7 @@ class GrantSlots(OfService, Struct, frozen=True):
         return _granted_rows(work, self.jobs[0])
 
     def decide(self, work: WorkingSet) -> tuple[int, int]:
-        granted = portion(work, self.jobs, partial(self._one, work), partial(_granted_rows, work))
+        granted = run_within_budget(work, self.jobs, partial(self._one, work), partial(_granted_rows, work))
         return sum(granted), len(granted)
 
     def _one(self, work: WorkingSet, key: str) -> bool:
@@ -63,7 +63,7 @@ class GrantSlots(OfService, Struct, frozen=True):
         if after.parked_for:
             work.apply(Step(after))
             return False
-        change = Change(ChangeType.SLOT_GRANTED, SERVICE, job.state, job.state)
+        change = Change(ChangeType.SLOT_GRANTED, SERVICE_ACTOR, job.state, job.state)
         work.apply(Step(after, (), change))
         return True
 

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from jobledger_service.core.ledger.bisection import submit_bisecting
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.parts import submit_in_parts
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 
 from .commands import GrantSlots
 
-AT_ONCE: Final = 500
+JOBS_PER_STEP: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class SlotDuty:
 
     async def once(self) -> bool:
         """Grant what is free; return whether there may be more."""
-        jobs = await self.queries.run(self.store.free_slots, AT_ONCE)
+        jobs = await self.queries.run(self.store.free_slots, JOBS_PER_STEP)
         granted = 0
 
         async def grant(some: Sequence[str]) -> int:
@@ -35,5 +35,5 @@ class SlotDuty:
             granted += count
             return done
 
-        await submit_in_parts(jobs, grant, "slots", self.unreadable)
+        await submit_bisecting(jobs, grant, "slots", self.unreadable)
         return granted > 0

@@ -6,7 +6,7 @@ from jobledger.v1 import limit_service_pb2 as api
 
 from jobledger_service.core.api.checks import LABEL, Checks
 from jobledger_service.core.model.service_kinds import is_reserved
-from jobledger_service.core.model.slots import MOST_RUNNING
+from jobledger_service.core.model.slots import MAX_RUNNING
 from jobledger_service.transport.identity import Caller
 
 from .commands import SetLimit
@@ -18,7 +18,7 @@ def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
     """Return the command of SetLimit."""
     checks = Checks()
     _check_scope(checks, request.scope)
-    checks.within("max_running", request.max_running, 1, MOST_RUNNING)
+    checks.within("max_running", request.max_running, 1, MAX_RUNNING)
     checks.done()
     return SetLimit(caller.owner, request.scope, request.max_running)
 

@@ -35,17 +35,17 @@ class Metrics:
         self.registry.register(self.calls)
         self.work = WorkMetrics(self.registry)
         self.registry.register(vitals)
-        self._serving: tuple[WSGIServer, Thread] | None = None
+        self._http_server: tuple[WSGIServer, Thread] | None = None
 
     def listen(self, host: str, port: int) -> int:
         """Answer GET /metrics, on a thread of its own; return the port. Raises OSError."""
-        self._serving = start_http_server(port, host, self.registry)
-        return self._serving[0].server_port
+        self._http_server = start_http_server(port, host, self.registry)
+        return self._http_server[0].server_port
 
     def close(self) -> None:
         """Answer no more."""
-        if self._serving is not None:
-            server, thread = self._serving
+        if self._http_server is not None:
+            server, thread = self._http_server
             server.shutdown()
             server.server_close()
             thread.join()

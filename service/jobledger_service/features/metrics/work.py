@@ -142,7 +142,7 @@ class WorkMetrics:
         """Count a row that was set aside."""
         self._unreadable.labels(place).inc()
 
-    def duty(self, name: str, well: bool) -> None:  # noqa: FBT001  the form of perform
+    def duty(self, name: str, succeeded: bool) -> None:  # noqa: FBT001  the form of perform
         """Count a duty that was done, and whether it failed."""
         self._duties.labels(name).inc()
-        self._failures.labels(name).inc(not well)
+        self._failures.labels(name).inc(not succeeded)

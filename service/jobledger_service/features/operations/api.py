@@ -24,7 +24,7 @@ from jobledger_service.transport.identity import Caller
 from .messages import job_id_of as named_job
 from .messages import listing, operation, unreadable_operation
 
-LONGEST_WAIT: Final = 600 * SECOND
+MAX_WAIT: Final = 600 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class OperationsService:
     async def WaitOperation(self, request: lro.WaitOperationRequest, caller: Caller) -> bytes:
         job_id = named_job(request.name)
         try:
-            async with asyncio.timeout(_patience(request)):
+            async with asyncio.timeout(_wait_seconds(request)):
                 await self._until_ended(job_id, caller)
         except TimeoutError:
             pass
@@ -87,11 +87,11 @@ def _fill(message: lro.Operation, read: JobRead) -> None:
     message.CopyFrom(operation(read.job))
 
 
-def _patience(request: lro.WaitOperationRequest) -> float:
-    """Return the seconds to wait: those that were asked for, at most LONGEST_WAIT, which also is what absence means."""
+def _wait_seconds(request: lro.WaitOperationRequest) -> float:
+    """Return the seconds to wait: those that were asked for, at most MAX_WAIT, which also is what absence means."""
     if not request.HasField("timeout"):
-        return LONGEST_WAIT / SECOND
+        return MAX_WAIT / SECOND
     checks = Checks()
     micros = checks.micros("timeout", request.timeout, 0, 86_400 * SECOND)
     checks.done()
-    return min(micros, LONGEST_WAIT) / SECOND
+    return min(micros, MAX_WAIT) / SECOND

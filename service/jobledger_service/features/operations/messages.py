@@ -22,7 +22,7 @@ from jobledger_service.transport.identity import Caller
 COLLECTION: Final = "operations"
 _STATE: Final = re.compile(r'(?:metadata\.)?state\s*=\s*"?([A-Z]+)"?')
 _DONE: Final = re.compile(r"done\s*=\s*(true|false)")
-RULE: Final = "is not a filter: it is empty, done=true, done=false, or state=STATE, several joined by OR"
+RULE: Final = "is not a filter: it must be empty, done=true, done=false, or state=STATE terms joined by OR"
 
 
 def name_of(job_id: str) -> str:
@@ -43,7 +43,7 @@ def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
     checks = Checks()
     if request.name not in ("", COLLECTION):
         checks.fault("name", f"{request.name[:200]!r} is not {COLLECTION!r}")
-    limit = page_size(checks, request.page_size, default=20, most=500)
+    limit = page_size(checks, request.page_size, default=20, max_size=500)
     states = _states(request.filter.strip())
     if states is None:
         checks.fault("filter", f"{request.filter[:200]!r} {RULE}")

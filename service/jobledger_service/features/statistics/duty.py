@@ -11,7 +11,7 @@ from jobledger_service.core.ledger.write_ports import Upkeep
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.rollup import HOUR
 
-SETTLED: Final = 60 * SECOND
+FOLD_DELAY: Final = 60 * SECOND
 """An hour is left alone so long after its end, as transactions that began in it may still write to it."""
 
 
@@ -27,7 +27,7 @@ class FoldingDuty:
 
     async def once(self) -> bool:
         """Fold what is due of one hour; return whether there may be more."""
-        due = await self.queries.run(self.store.unfolded, (self.clock() - SETTLED) // HOUR)
+        due = await self.queries.run(self.store.unfolded, (self.clock() - FOLD_DELAY) // HOUR)
         if due is None:
             return False
-        return bool(await self.committer.maintain(lambda: self.upkeep.fold(*due)))
+        return bool(await self.committer.run_on_writer(lambda: self.upkeep.fold(*due)))

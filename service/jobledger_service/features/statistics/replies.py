@@ -13,7 +13,7 @@ from jobledger_service.core.model.states import JobState
 
 from .requests import numbers
 
-MOST_KINDS: Final = 1_000
+MAX_KINDS: Final = 1_000
 
 
 def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStatsResponse:
@@ -29,9 +29,9 @@ def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStat
         total=_stats(total, query.hours, now),
         kinds=[
             stats_pb2.KindStats(kind=kind, stats=_stats(figures.kinds[kind], query.hours, now))
-            for kind in kinds[:MOST_KINDS]
+            for kind in kinds[:MAX_KINDS]
         ],
-        omitted_kinds=len(kinds[MOST_KINDS:]),
+        omitted_kinds=len(kinds[MAX_KINDS:]),
         series=_series(query, figures, now),
     )
 

@@ -11,7 +11,7 @@ from jobledger_service.core.model.rollup import HOUR
 from jobledger_service.transport.identity import Caller
 
 DAY_HOURS: Final = 24
-MOST_POINTS: Final = 2_000
+MAX_POINTS: Final = 2_000
 _LAST_HOUR: Final = 253_402_297_200 * 1_000_000
 _STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR: 1, stats_pb2.STATS_STEP_DAY: DAY_HOURS}
 
@@ -27,8 +27,8 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
     if step is None:
         checks.fault("step", f"{request.step} is not a step: HOUR, DAY, or UNSPECIFIED for no series")
     hours = _hours(checks, request.time_range, now)
-    if step and (points := len(numbers(hours, step))) > MOST_POINTS:
-        checks.fault("step", f"makes {points} points of this time_range, more than {MOST_POINTS}")
+    if step and (points := len(numbers(hours, step))) > MAX_POINTS:
+        checks.fault("step", f"makes {points} points of this time_range, more than {MAX_POINTS}")
     checks.done()
     return StatsQuery(owner, tuple(dict.fromkeys(request.kinds)), hours, step or 0, request.include_service_jobs)
 

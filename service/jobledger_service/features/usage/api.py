@@ -18,6 +18,6 @@ class UsageCalls:
     usage: UsageQueries
 
     async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> api.GetUsageResponse:  # noqa: ARG002  of all owners
-        limit = checked_page_size(request.page_size, default=500, most=5_000)
+        limit = checked_page_size(request.page_size, default=500, max_size=5_000)
         page = await self.usage.page(requests.usage(request), limit, request.page_token)
         return api.GetUsageResponse(usage=map(requests.used, page.rows), next_page_token=page.next_page_token)

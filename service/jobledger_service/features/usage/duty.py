@@ -12,7 +12,7 @@ from .queries import UsageStore, day_before, day_of
 
 @dataclass(frozen=True, slots=True)
 class UsageDuty:
-    """Notes what is new, and forgets what is older than `kept` days. What a crash takes away is lost."""
+    """Notes what is new, and forgets what is older than `retention_days` days. What a crash takes away is lost."""
 
     usage: Usage
     store: UsageStore
@@ -20,27 +20,27 @@ class UsageDuty:
     note_used: Callable[[dict[str, int]], None]
     committer: Committer
     clock: Clock
-    kept: float
+    retention_days: float
 
     async def once(self) -> bool:
-        """Do it; there is never more at once."""
+        """Run once; return False."""
         now = self.clock()
-        rows = self.usage.take(day_of(now))
+        rows = self.usage.drain(day_of(now))
         used = self.take_used()
         if rows or used:
             try:
-                await self.committer.maintain(self._note(rows, used, day_before(now, self.kept)))
+                await self.committer.run_on_writer(self._recording(rows, used, day_before(now, self.retention_days)))
             except BaseException:
-                self.usage.give_back(rows)
+                self.usage.restore(rows)
                 raise
         return False
 
-    def _note(self, rows: list[UsageRow], used: dict[str, int], oldest: str) -> Callable[[], None]:
-        def note() -> None:
+    def _recording(self, rows: list[UsageRow], used: dict[str, int], oldest: str) -> Callable[[], None]:
+        def record() -> None:
             if rows:
                 self.store.add(rows)
                 self.store.forget(oldest)
             if used:
                 self.note_used(used)
 
-        return note
+        return record

@@ -20,7 +20,7 @@ from .store import SqlUsageStore
 
 log = structlog.get_logger(__name__)
 
-DAY = 86_400
+DAY_SECONDS = 86_400
 
 
 class UsageFeature:
@@ -37,7 +37,7 @@ class UsageFeature:
         take_used: Callable[[], dict[str, int]],
         note_used: Callable[[dict[str, int]], None],
     ) -> None:
-        store, kept = SqlUsageStore(database), settings.usage_retention / DAY
+        store, kept = SqlUsageStore(database), settings.usage_retention / DAY_SECONDS
         self._duty = UsageDuty(counted, store, take_used, note_used, committer, clock, kept)
         self.calls = UsageCalls(UsageQueries(store, partial(queries.run_for, OPERATORS), queries.tokens))
 
@@ -50,4 +50,4 @@ class UsageFeature:
         try:
             await self.once()
         except Refusal as refusal:
-            log.warning("the last usage is lost", why=str(refusal))
+            log.warning("the latest usage counts were lost", why=str(refusal))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
-from jobledger_service.core.ledger.ports import Run
+from jobledger_service.core.ledger.ports import StoreRunner
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.usage import UsageRow
 
@@ -25,7 +25,7 @@ def day_before(time: int, days: float) -> str:
     return f"{datetime.fromtimestamp(time / SECOND, UTC) - timedelta(days=days):%Y-%m-%d}"
 
 
-class UsageQuery(Struct, frozen=True):
+class UsageQuery(MsgStruct, frozen=True):
     """Which usage, and what to sum it by; empty texts are no condition, and `by` is not empty."""
 
     by: tuple[str, ...]
@@ -48,7 +48,7 @@ class UsageStore(Protocol):
         """Return sums after a place, which has a value for each dimension of the query, in their order."""
 
 
-class UsagePage(Struct, frozen=True):
+class UsagePage(MsgStruct, frozen=True):
     """A page of sums."""
 
     rows: Sequence[UsageRow]
@@ -60,7 +60,7 @@ class UsageQueries:
     """Reads usage."""
 
     store: UsageStore
-    reading: Run
+    run_read: StoreRunner
     tokens: PageTokens
 
     async def page(self, query: UsageQuery, limit: int, page_token: str) -> UsagePage:
@@ -68,7 +68,7 @@ class UsageQueries:
         mark = request_mark("usage", query)
         place = self.tokens.parse(page_token, mark, *(str for _ in query.by))
         after = None if place is None else [str(value) for value in place]
-        rows = await self.reading(lambda: self.store.sums(query, after, limit + 1))
+        rows = await self.run_read(lambda: self.store.sums(query, after, limit + 1))
         token = ""
         if len(rows) > limit:
             token = self.tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))

@@ -11,7 +11,7 @@ from jobledger_service.transport.usage import UsageRow
 
 from .queries import DIMENSIONS, UsageQuery
 
-DAY: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
+DAY_PATTERN: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 
 _DIMENSIONS: Final = {
     api.USAGE_DIMENSION_DAY: "day",
@@ -26,7 +26,7 @@ def usage(request: api.GetUsageRequest) -> UsageQuery:
     checks = Checks()
     for field, day in (("start_day", request.start_day), ("end_day", request.end_day)):
         if day:
-            checks.form(field, day, DAY, "a day such as 2026-01-31")
+            checks.form(field, day, DAY_PATTERN, "a day such as 2026-01-31")
     if request.owner:
         checks.owner("owner", request.owner)
     if request.key_id:
@@ -42,15 +42,15 @@ def usage(request: api.GetUsageRequest) -> UsageQuery:
 
 def used(row: UsageRow) -> api.Usage:
     """Return a sum as a message."""
-    tally = row.tally
+    counts = row.counts
     return api.Usage(
         day=row.day,
         owner=row.owner,
         key_id=row.key_id,
         method=row.method,
-        calls=tally.calls,
-        errors=tally.errors,
-        bytes_received=tally.received,
-        bytes_sent=tally.sent,
-        duration=convert.duration(tally.micros),
+        calls=counts.calls,
+        errors=counts.errors,
+        bytes_received=counts.received,
+        bytes_sent=counts.sent,
+        duration=convert.duration(counts.micros),
     )

@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, cast, delete, func, select, tuple_
 
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import usage
-from jobledger_service.transport.usage import Tally, UsageRow
+from jobledger_service.transport.usage import UsageCounts, UsageRow
 
 from .queries import DIMENSIONS, UsageQuery
 
@@ -26,7 +26,7 @@ class SqlUsageStore:
     def add(self, rows: Sequence[UsageRow]) -> None:
         """Add to the sums, in the order of their keys, so that servers that do so together do not wait in a circle."""
         values = sorted(
-            (row.day, row.owner, row.key_id, row.method, *(getattr(row.tally, name) for name in SUMS)) for row in rows
+            (row.day, row.owner, row.key_id, row.method, *(getattr(row.counts, name) for name in SUMS)) for row in rows
         )
         with self._database.write() as connection:
             connection.execute(self._add, [dict(zip((*DIMENSIONS, *SUMS), one, strict=True)) for one in values])
@@ -54,5 +54,6 @@ class SqlUsageStore:
             rows = connection.execute(wanted).all()
         nothing = dict.fromkeys(DIMENSIONS, "")
         return [
-            UsageRow(**nothing | dict(zip(query.by, row, strict=False)), tally=Tally(*row[len(by) :])) for row in rows
+            UsageRow(**nothing | dict(zip(query.by, row, strict=False)), counts=UsageCounts(*row[len(by) :]))
+            for row in rows
         ]

@@ -29,7 +29,7 @@ class RefusedAddressError(Exception):
     """
 
     def __init__(self) -> None:
-        super().__init__("the host has no address, or one that is not public: deliveries go to public ones alone")
+        super().__init__("the host has no public address: deliveries are made to public addresses only")
 
 
 class UnknownHostError(Exception):

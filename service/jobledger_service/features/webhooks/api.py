@@ -22,14 +22,14 @@ _WEBHOOK_STATES = {state: webhook_pb2.WebhookState.Value(f"WEBHOOK_STATE_{state}
 
 @dataclass(frozen=True, slots=True)
 class WebhookService:
-    """The calls of those who want to be told over HTTP."""
+    """The calls of WebhookService."""
 
     webhooks: Webhooks
     clock: Clock
-    given: read.Given
+    url_policy: read.UrlPolicy
 
     async def CreateWebhook(self, request: api.CreateWebhookRequest, caller: Caller) -> api.CreateWebhookResponse:
-        webhook, secret, created = await self.webhooks.create(read.create_webhook(request, caller, self.given))
+        webhook, secret, created = await self.webhooks.create(read.create_webhook(request, caller, self.url_policy))
         return api.CreateWebhookResponse(webhook=self._webhook(webhook), secret=secret, created=created)
 
     async def GetWebhook(self, request: api.GetWebhookRequest, caller: Caller) -> api.GetWebhookResponse:
@@ -37,12 +37,12 @@ class WebhookService:
         return api.GetWebhookResponse(webhook=self._webhook(webhook))
 
     async def ListWebhooks(self, request: api.ListWebhooksRequest, caller: Caller) -> api.ListWebhooksResponse:
-        limit = checked_page_size(request.page_size, default=100, most=100)
+        limit = checked_page_size(request.page_size, default=100, max_size=100)
         page, token = await self.webhooks.list(caller.owner, limit, request.page_token)
         return api.ListWebhooksResponse(webhooks=[self._webhook(one) for one in page], next_page_token=token)
 
     async def UpdateWebhook(self, request: api.UpdateWebhookRequest, caller: Caller) -> api.UpdateWebhookResponse:
-        webhook = await self.webhooks.update(caller.owner, *read.update_webhook(request, self.given))
+        webhook = await self.webhooks.update(caller.owner, *read.update_webhook(request, self.url_policy))
         return api.UpdateWebhookResponse(webhook=self._webhook(webhook))
 
     async def DeleteWebhook(self, request: api.DeleteWebhookRequest, caller: Caller) -> api.DeleteWebhookResponse:
@@ -59,7 +59,7 @@ class WebhookService:
     async def ListWebhookDeliveries(
         self, request: api.ListWebhookDeliveriesRequest, caller: Caller
     ) -> api.ListWebhookDeliveriesResponse:
-        limit = checked_page_size(request.page_size, default=50, most=500)
+        limit = checked_page_size(request.page_size, default=50, max_size=500)
         webhook_id, states = read.webhook_id(request), read.listed_states(request)
         page, token = await self.webhooks.deliveries(caller.owner, webhook_id, states, limit, request.page_token)
         deliveries = [_delivery(one, webhook_id) for one in page]

@@ -16,7 +16,7 @@ from jobledger_service.core.model.change import Change
 from jobledger_service.core.model.job import job_id_of
 
 from .event_types import WebhookEventType
-from .ports import Happening
+from .ports import WebhookEvent
 from .rules import Webhook
 
 PING: Final = "webhook.ping"
@@ -25,11 +25,11 @@ PING: Final = "webhook.ping"
 class JsonWebhookCodec:
     """Reads stored watch messages, and makes bodies of them."""
 
-    def read(self, row: EventRow) -> Happening:
+    def read(self, row: EventRow) -> WebhookEvent:
         """Return what a stored event says."""
         message = Message.FromString(row.message)
         job = message.job
-        return Happening(
+        return WebhookEvent(
             position=row.position,
             job_key=row.job_key,
             owner=job.owner,
@@ -45,13 +45,13 @@ class JsonWebhookCodec:
         """Return how far its job was after a stored event, 0 to 100."""
         return Message.FromString(message).job.progress.percent
 
-    def body(self, event_type: WebhookEventType, happening: Happening, percents: Sequence[int]) -> bytes:
+    def body(self, event_type: WebhookEventType, event: WebhookEvent, percents: Sequence[int]) -> bytes:
         """Return the body of a delivery: JSON in UTF-8."""
-        message = cast("Message", happening.message)
+        message = cast("Message", event.message)
         body: dict[str, Any] = {
             "type": event_type.value,
             "timestamp": message.event.commit_time.ToJsonString(),
-            "position": happening.position,
+            "position": event.position,
             "cursor": base64.b64encode(message.cursor).decode(),
             "data": _basic(message.job),
         }

@@ -1,4 +1,4 @@
-"""What callers do with webhooks."""
+"""Operations on webhooks."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.paging import request_mark
@@ -21,11 +21,11 @@ from .rules import MAX_WEBHOOKS, Secret, Webhook, WebhookUpdate, percents_of, ro
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 1_000
+DELIVERIES_PER_STEP: Final = 1_000
 """Deliveries that one transaction removes or makes to go again."""
 
 
-class NewWebhook(Struct, frozen=True):
+class NewWebhook(MsgStruct, frozen=True):
     """What a webhook is created from."""
 
     owner: str
@@ -36,10 +36,10 @@ class NewWebhook(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """Reads and writes of webhooks; `new_secret` makes a secret, `news` is called when deliveries may be due."""
+    """Reads and writes of webhooks; `new_secret` makes a secret, `wake` is called when deliveries may be due."""
 
     store: WebhookStore
-    kept: DeliveryStore
+    delivery_store: DeliveryStore
     queries: Queries
     committer: Committer
     codec: WebhookCodec
@@ -48,7 +48,7 @@ class Webhooks:
     new_id: Callable[[], str]
     new_secret: Callable[[], str]
     cipher: SecretCipher
-    news: Callable[[], None]
+    wake: Callable[[], None]
 
     async def create(self, new: NewWebhook) -> tuple[Webhook, str, bool]:
         """Return the webhook, its secret if it may be shown, and whether it is new.
@@ -73,10 +73,10 @@ class Webhooks:
             request_id=new.request_id,
             fingerprint=new.fingerprint,
         )
-        webhook = await self.committer.maintain(partial(self.store.create, made, MAX_WEBHOOKS))
+        webhook = await self.committer.run_on_writer(partial(self.store.create, made, MAX_WEBHOOKS))
         if webhook.fingerprint != new.fingerprint:
             raise RequestIdReused(new.request_id, webhook.webhook_id, "webhook")
-        self.news()
+        self.wake()
         return webhook, self._shown(webhook, now), webhook.webhook_id == made.webhook_id
 
     def _shown(self, webhook: Webhook, now: int) -> str:
@@ -116,18 +116,18 @@ class Webhooks:
 
     async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
         key = webhook_key(owner, webhook_id)
-        webhook = await self.committer.maintain(partial(self.store.change, key, decide, now))
+        webhook = await self.committer.run_on_writer(partial(self.store.change, key, decide, now))
         if webhook is None:
             raise WebhookNotFound(webhook_id)
-        self.news()
+        self.wake()
         return webhook
 
     async def delete(self, owner: str, webhook_id: str) -> None:
         """Remove a webhook and its deliveries, in steps, so that no caller waits long; raises WebhookNotFound."""
         gone: bool | None = False
         while not gone:
-            gone = await self.committer.maintain(
-                partial(self.store.delete, webhook_key(owner, webhook_id), AT_ONCE), AT_ONCE
+            gone = await self.committer.run_on_writer(
+                partial(self.store.delete, webhook_key(owner, webhook_id), DELIVERIES_PER_STEP), DELIVERIES_PER_STEP
             )
             if gone is None:
                 raise WebhookNotFound(webhook_id)
@@ -142,17 +142,17 @@ class Webhooks:
         webhook = await self.get(owner, webhook_id)
         mark = request_mark("deliveries", webhook.key, states)
         place = cast("tuple[int, int] | None", self.queries.tokens.parse(page_token, mark, int, int))
-        read = await self.queries.run_for(owner, self.kept.deliveries, webhook.key, states, place, limit)
+        read = await self.queries.run_for(owner, self.delivery_store.deliveries, webhook.key, states, place, limit)
         return read.deliveries, self.queries.tokens.encode(mark, *read.last) if read.last else ""
 
     async def redeliver_one(self, owner: str, webhook_id: str, delivery: str) -> int:
         """Make one delivery go again; return 1. Raises WebhookNotFound, DeliveryNotFound."""
         webhook = await self.get(owner, webhook_id)
         place = parse_delivery_id(delivery, webhook_id)
-        again = partial(self.kept.redeliver_one, webhook.key, place or (0, 0), self.clock())
-        if place is None or not await self.committer.maintain(again):
+        again = partial(self.delivery_store.redeliver_one, webhook.key, place or (0, 0), self.clock())
+        if place is None or not await self.committer.run_on_writer(again):
             raise DeliveryNotFound(webhook_id, delivery)
-        self.news()
+        self.wake()
         return 1
 
     async def redeliver(self, owner: str, webhook_id: str, since: int, states: frozenset[DeliveryState]) -> int:
@@ -160,10 +160,10 @@ class Webhooks:
         webhook, count, now = await self.get(owner, webhook_id), 0, self.clock()
         place: tuple[int, int] | None = (since, -1)
         while place is not None:
-            step = partial(self.kept.redeliver, webhook.key, states, place, AT_ONCE, now)
-            changed, place = await self.committer.maintain(step, AT_ONCE)
+            step = partial(self.delivery_store.redeliver, webhook.key, states, place, DELIVERIES_PER_STEP, now)
+            changed, place = await self.committer.run_on_writer(step, DELIVERIES_PER_STEP)
             count += changed
-            self.news()
+            self.wake()
         return count
 
     async def ping(self, owner: str, webhook_id: str) -> Attempt:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retry import RetryPolicy
@@ -15,7 +15,7 @@ OK: Final = range(200, 300)
 GONE: Final = 410
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(MsgStruct, frozen=True):
     """One try: when it began, how long it took, both in microseconds; `error` is empty when it succeeded.
 
     `retry_after` is the wait that the receiver asked for, in microseconds.
@@ -43,7 +43,7 @@ class Attempt(Struct, frozen=True):
         return self.status_code == GONE
 
 
-class Delivery(Struct, frozen=True):
+class Delivery(MsgStruct, frozen=True):
     """One event for one webhook. `position` and `ordinal` are its place among the deliveries of its webhook."""
 
     webhook_key: str
@@ -74,13 +74,13 @@ def parse_delivery_id(given: str, webhook_id: str) -> tuple[int, int] | None:
     return int(position), int(ordinal)
 
 
-class Schedule(Struct, frozen=True):
+class Schedule(MsgStruct, frozen=True):
     """When failed deliveries are tried again, until `window` microseconds after the first attempt."""
 
     backoff: RetryPolicy
     window: int
 
-    def next(self, tries: int, first: int, attempt: Attempt, roll: float) -> int | None:
+    def next(self, tries: int, first: int, attempt: Attempt, jitter_sample: float) -> int | None:
         """Return the time of the next attempt after `tries` failed ones, and this the last; None when it is dead.
 
         The last attempt is made at the end of the window, so that the whole of it is used. A wait that the receiver
@@ -89,7 +89,7 @@ class Schedule(Struct, frozen=True):
         end = first + self.window
         if attempt.gone or attempt.end_time >= end:
             return None
-        return min(attempt.end_time + max(self.backoff.backoff(tries, roll), attempt.retry_after), end)
+        return min(attempt.end_time + max(self.backoff.backoff(tries, jitter_sample), attempt.retry_after), end)
 
 
 def schedule(initial_backoff: int, window: int) -> Schedule:

@@ -13,7 +13,7 @@ from jobledger_service.core.store.tables import dead, deliveries, over, pending,
 
 from . import scheduling as waiting
 from .deliveries import Attempt, Delivery
-from .ports import Claimed, DeliveriesRead, Finished, Room
+from .ports import ClaimedDelivery, DeliveriesRead, DeliveryCapacity, FinishedAttempt
 from .rows import DELIVERY_COLUMNS, WEBHOOK_COLUMNS, attempts_of, attempts_text, delivery_of, webhook_of
 from .rules import Webhook
 from .store import save
@@ -39,12 +39,12 @@ _CONCLUDE = (
         locked_until=None,
     )
 )
-_AGAIN = (
+_REDELIVER = (
     update(deliveries)
     .where(_IS_ROW)
     .values(state="PENDING", tries=0, first_attempt_time=None, next_attempt_time=None, end_time=None, locked_until=None)
 )
-_DIE = (
+_EXPIRE = (
     update(deliveries)
     .where(_IS_ROW)
     .values(state="DEAD", attempts=bindparam("list"), next_attempt_time=None, end_time=bindparam("end"))
@@ -53,10 +53,10 @@ MAX_LOOK: Final = 20_000
 """Deliveries that a page of some states looks at."""
 OF_DELIVERY: Final = 2_000
 """Bytes of a delivery in a reply, beside its attempts in JSON: its texts, and what an attempt takes beside those."""
-OUTLIVED = "it was not delivered within the time for which deliveries are kept"
+EXPIRED_MESSAGE = "it was not delivered within the time for which deliveries are kept"
 
 
-_DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), waiting.free)
+_DUE = and_(deliveries.c.next_attempt_time <= bindparam("now"), waiting.unlocked)
 _WITH_DUE = select(*WEBHOOK_COLUMNS).where(
     webhooks.c.state == WebhookState.ACTIVE.value,
     exists(select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _DUE)),
@@ -136,25 +136,25 @@ class SqlDeliveryStore:
         with self._database.read() as connection:
             return connection.execute(ANY_DUE, {"now": now}).first() is not None
 
-    def turn(
+    def settle_and_claim(
         self,
-        finished: Sequence[Finished],
-        decide: Callable[[Webhook, Sequence[Finished]], Webhook],
-        room: Room,
+        finished: Sequence[FinishedAttempt],
+        decide: Callable[[Webhook, Sequence[FinishedAttempt]], Webhook],
+        capacity: DeliveryCapacity,
         now: int,
         lease: int,
-    ) -> list[Claimed]:
-        """Note what came of attempts, let `decide` judge their webhooks, and claim what is due for `lease` µs."""
+    ) -> list[ClaimedDelivery]:
+        """Settle attempts, let `decide` update their webhooks, and claim what is due for `lease` µs."""
         with self._database.write() as connection:
             if finished:
                 self._conclude(connection, finished, decide, now)
-            return self._claim(connection, room, now, lease)
+            return self._claim(connection, capacity, now, lease)
 
     def _conclude(
         self,
         connection: Connection,
-        finished: Sequence[Finished],
-        decide: Callable[[Webhook, Sequence[Finished]], Webhook],
+        finished: Sequence[FinishedAttempt],
+        decide: Callable[[Webhook, Sequence[FinishedAttempt]], Webhook],
         now: int,
     ) -> None:
         locked = waiting.lock(connection, {one.claimed.webhook_key for one in finished})
@@ -165,27 +165,27 @@ class SqlDeliveryStore:
             after = decide(webhook, mine)
             save(connection, webhook, after, now)
             if after.state is not WebhookState.ACTIVE:
-                waiting.hold_back(connection, after, now)
+                waiting.unschedule(connection, after, now)
             ended = {one.claimed.job_key for one in mine if one.state is not DeliveryState.PENDING}
-            waiting.let_go_of_jobs(connection, after, ended, now)
+            waiting.schedule_for_jobs(connection, after, ended, now)
 
-    def _claim(self, connection: Connection, room: Room, now: int, lease: int) -> list[Claimed]:
+    def _claim(self, connection: Connection, capacity: DeliveryCapacity, now: int, lease: int) -> list[ClaimedDelivery]:
         """Claim from each webhook in turn, as far as there is room.
 
         Neither a slow webhook nor an owner of many keeps the others out: owners who have deliveries have equal shares.
         """
-        claimed: list[Claimed] = []
-        if room.total <= 0:
+        claimed: list[ClaimedDelivery] = []
+        if capacity.total <= 0:
             return claimed
         found = [webhook_of(row) for row in connection.execute(_WITH_DUE, {"now": now})]
-        busy = room.busy_owners()
-        share = room.share(len(busy.keys() | {webhook.owner for webhook in found}))
+        busy = capacity.busy_owners()
+        share = capacity.share(len(busy.keys() | {webhook.owner for webhook in found}))
         first = now % len(found) if found else 0
         for webhook in found[first:] + found[:first]:
-            left = room.total - len(claimed)
-            most = min(left, room.of_one - room.busy.get(webhook.key, 0), share - busy[webhook.owner])
-            if most > 0:
-                taken = self._claim_of(connection, webhook, most, now)
+            left = capacity.total - len(claimed)
+            count = min(left, capacity.per_webhook - capacity.busy.get(webhook.key, 0), share - busy[webhook.owner])
+            if count > 0:
+                taken = self._claim_of(connection, webhook, count, now)
                 busy[webhook.owner] += len(taken)
                 claimed += taken
         if claimed:
@@ -193,11 +193,11 @@ class SqlDeliveryStore:
             connection.execute(_CLAIM, [_row_of(one) | {"until": until, "fence": one.fence} for one in claimed])
         return claimed
 
-    def _claim_of(self, connection: Connection, webhook: Webhook, limit: int, now: int) -> list[Claimed]:
+    def _claim_of(self, connection: Connection, webhook: Webhook, limit: int, now: int) -> list[ClaimedDelivery]:
         due = connection.execute(_DUE_OF_ONE, {"key": webhook.key, "now": now, "most": limit})
         secrets = webhook.signing(now)
         return [
-            Claimed(
+            ClaimedDelivery(
                 webhook_key=row.webhook_key,
                 webhook_id=webhook.webhook_id,
                 position=row.position,
@@ -214,7 +214,7 @@ class SqlDeliveryStore:
             for row in due
         ]
 
-    def release(self, claimed: Sequence[Claimed]) -> None:
+    def release(self, claimed: Sequence[ClaimedDelivery]) -> None:
         """Give back deliveries whose attempt was broken off."""
         with self._database.write() as connection:
             ordered = sorted(claimed, key=_place_of)
@@ -235,7 +235,7 @@ class SqlDeliveryStore:
             )
             if found.first() is None:
                 return False
-            self._again(connection, webhook_key, condition, 1, now)
+            self._redeliver(connection, webhook_key, condition, 1, now)
             return True
 
     def redeliver(
@@ -244,10 +244,10 @@ class SqlDeliveryStore:
         """Make deliveries after a place PENDING; return how many, and where to go on, None when there are no more."""
         condition = and_(_after(after), _in(states))
         with self._database.write() as connection:
-            changed = self._again(connection, webhook_key, condition, limit, now)
+            changed = self._redeliver(connection, webhook_key, condition, limit, now)
         return len(changed), changed[-1] if len(changed) == limit else None
 
-    def _again(
+    def _redeliver(
         self, connection: Connection, webhook_key: str, condition: ColumnElement[bool], limit: int, now: int
     ) -> list[tuple[int, int]]:
         """Make deliveries PENDING whose attempt does not run, in order; return their places."""
@@ -256,7 +256,7 @@ class SqlDeliveryStore:
             return []
         wanted = (
             select(deliveries.c.position, deliveries.c.ordinal)
-            .where(deliveries.c.webhook_key == webhook_key, condition, waiting.free)
+            .where(deliveries.c.webhook_key == webhook_key, condition, waiting.unlocked)
             .order_by(deliveries.c.position, deliveries.c.ordinal)
             .limit(limit)
             .with_for_update()
@@ -264,32 +264,32 @@ class SqlDeliveryStore:
         places = [(position, ordinal) for position, ordinal in connection.execute(wanted, {"now": now})]
         if places:
             rows = [{"key": webhook_key, "at": position, "nth": ordinal} for position, ordinal in places]
-            connection.execute(_AGAIN, rows)
-            waiting.hold_back(connection, webhook, now)
-            waiting.let_go_between(connection, webhook, places[0][0], places[-1][0], now)
+            connection.execute(_REDELIVER, rows)
+            waiting.unschedule(connection, webhook, now)
+            waiting.schedule_between(connection, webhook, places[0][0], places[-1][0], now)
         return places
 
     def trim_deliveries(self, before: int, limit: int, now: int) -> int:
         """Let deliveries that wait since before a time die, and forget those that ended then, at most `limit` each."""
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "trim deliveries"):
+            if not self._database.dialect.try_lock(connection, "trim deliveries"):
                 return 0
-            died = self._let_die(connection, before, limit, now)
-            return died + self._forget(connection, before, limit)
+            expired = self._expire(connection, before, limit, now)
+            return expired + self._forget(connection, before, limit)
 
-    def _let_die(self, connection: Connection, before: int, limit: int, now: int) -> int:
+    def _expire(self, connection: Connection, before: int, limit: int, now: int) -> int:
         old = select(*DELIVERY_COLUMNS).where(pending, deliveries.c.create_time < before).limit(limit)
         keys = {row.webhook_key for row in connection.execute(old)}
         if not keys:
             return 0
         locked = waiting.lock(connection, keys)
-        stale = old.where(waiting.free, deliveries.c.webhook_key.in_(sorted(locked)))
+        stale = old.where(waiting.unlocked, deliveries.c.webhook_key.in_(sorted(locked)))
         rows = [delivery_of(row) for row in connection.execute(stale, {"now": now})]
         rows.sort(key=lambda one: (one.webhook_key, one.position, one.ordinal))
         if rows:
-            connection.execute(_DIE, [_death(one, now) for one in rows])
+            connection.execute(_EXPIRE, [_expiry_row(one, now) for one in rows])
         for webhook in locked.values():
-            waiting.let_go(connection, webhook, now)
+            waiting.schedule(connection, webhook, now)
         return len(rows)
 
     def _forget(self, connection: Connection, before: int, limit: int) -> int:
@@ -306,16 +306,16 @@ class SqlDeliveryStore:
         return len(rows)
 
 
-def _place_of(claimed: Claimed) -> tuple[str, int, int]:
+def _place_of(claimed: ClaimedDelivery) -> tuple[str, int, int]:
     """Return the place in the order in which deliveries are locked."""
     return claimed.webhook_key, claimed.position, claimed.ordinal
 
 
-def _row_of(claimed: Claimed) -> dict[str, Any]:
+def _row_of(claimed: ClaimedDelivery) -> dict[str, Any]:
     return {"key": claimed.webhook_key, "at": claimed.position, "nth": claimed.ordinal}
 
 
-def _conclusion(one: Finished, now: int) -> dict[str, Any]:
+def _conclusion(one: FinishedAttempt, now: int) -> dict[str, Any]:
     claimed, waits = one.claimed, one.state is DeliveryState.PENDING
     return _row_of(claimed) | {
         "fence": claimed.fence,
@@ -328,8 +328,8 @@ def _conclusion(one: Finished, now: int) -> dict[str, Any]:
     }
 
 
-def _death(delivery: Delivery, now: int) -> dict[str, Any]:
-    end = Attempt(now, 0, None, OUTLIVED)
+def _expiry_row(delivery: Delivery, now: int) -> dict[str, Any]:
+    end = Attempt(now, 0, None, EXPIRED_MESSAGE)
     return {
         "key": delivery.webhook_key,
         "at": delivery.position,

@@ -1,4 +1,4 @@
-"""Attempts deliveries that are due: claims them under a lease, posts them, and notes what came of it."""
+"""Attempts deliveries that are due: claims them under a lease, posts them, and records the outcome."""
 
 import asyncio
 import logging
@@ -9,19 +9,19 @@ from functools import partial
 from typing import Final
 
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.duty import Ran, perform
+from jobledger_service.core.ledger.duty import OnRun, perform
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
 from .deliveries import Schedule, delivery_id
-from .ports import Claimed, DeliveryStore, Finished, Post, Room
+from .ports import ClaimedDelivery, DeliveryCapacity, DeliveryStore, FinishedAttempt, Post
 from .rules import Webhook, answered
 
 log = logging.getLogger(__name__)
 
-GATHER: Final = 0.005
+GATHER_SECONDS: Final = 0.005
 """Seconds for which attempts that end are gathered, so that one transaction notes several."""
 
 
@@ -33,8 +33,8 @@ class DeliveryRules:
     """
 
     schedule: Schedule
-    at_once: int
-    at_once_of_one: int
+    max_concurrent: int
+    max_concurrent_per_webhook: int
     lease: int
     pause_after: int
 
@@ -48,32 +48,32 @@ class WebhookDelivery:
     committer: Committer
     post: Post
     clock: Clock
-    roll: Callable[[], float]
+    sample_jitter: Callable[[], float]
     rules: DeliveryRules
-    attempted: Callable[[str], None]
+    on_attempt: Callable[[str], None]
     """Hears of each attempt: `delivered`, `failed`, or `dead`."""
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    _running: dict["asyncio.Task[None]", Claimed] = field(default_factory=dict)
-    _finished: list[Finished] = field(default_factory=list)
+    wake_event: asyncio.Event = field(default_factory=asyncio.Event)
+    _running: dict["asyncio.Task[None]", ClaimedDelivery] = field(default_factory=dict)
+    _finished: list[FinishedAttempt] = field(default_factory=list)
 
-    async def run(self, ran: Ran) -> None:
+    async def run(self, on_run: OnRun) -> None:
         """Attempt what is due, on news, until cancelled; then give back the rest."""
         try:
-            await perform("webhooks", self.once, None, self.news, ran)
+            await perform("webhooks", self.once, None, self.wake_event, on_run)
         finally:
-            await self._break_off()
+            await self._abort_attempts()
 
     async def once(self) -> bool:
         """Note what is finished and begin what is due; there is no more until there is news."""
-        await asyncio.sleep(GATHER if self._running else 0)
+        await asyncio.sleep(GATHER_SECONDS if self._running else 0)
         now, finished = self.clock(), self._finished
-        room = self._room()
-        if not finished and (room.total <= 0 or not await self.queries.run(self.deliveries.is_due, now)):
+        capacity = self._capacity()
+        if not finished and (capacity.total <= 0 or not await self.queries.run(self.deliveries.is_due, now)):
             return False
         self._finished = []
-        turn = partial(self.deliveries.turn, finished, self._judge, room, now, self.rules.lease)
+        settle = partial(self.deliveries.settle_and_claim, finished, self._decide, capacity, now, self.rules.lease)
         try:
-            claimed = await self.committer.maintain(turn)
+            claimed = await self.committer.run_on_writer(settle)
         except BaseException:
             self._finished = finished + self._finished
             raise
@@ -81,29 +81,31 @@ class WebhookDelivery:
             self._running[asyncio.create_task(self._attempt(one), name="webhook attempt")] = one
         return False
 
-    def _room(self) -> Room:
+    def _capacity(self) -> DeliveryCapacity:
         busy = Counter(claimed.webhook_key for claimed in self._running.values())
-        return Room(self.rules.at_once - len(self._running), self.rules.at_once_of_one, busy)
+        return DeliveryCapacity(
+            self.rules.max_concurrent - len(self._running), self.rules.max_concurrent_per_webhook, busy
+        )
 
-    async def _attempt(self, claimed: Claimed) -> None:
+    async def _attempt(self, claimed: ClaimedDelivery) -> None:
         message_id = delivery_id(claimed.webhook_id, claimed.position, claimed.ordinal)
         try:
             attempt = await self.post(claimed.url, claimed.secrets, message_id, claimed.body)
-            again = None
+            next_time = None
             if not attempt.succeeded:
                 first = attempt.time if claimed.first is None else claimed.first
-                again = self.rules.schedule.next(claimed.tries + 1, first, attempt, self.roll())
-            state = DeliveryState.PENDING if again is not None else DeliveryState.DEAD
+                next_time = self.rules.schedule.next(claimed.tries + 1, first, attempt, self.sample_jitter())
+            state = DeliveryState.PENDING if next_time is not None else DeliveryState.DEAD
             state = DeliveryState.DELIVERED if attempt.succeeded else state
-            self._finished.append(Finished(claimed, attempt, state, again))
-            self.attempted("failed" if state is DeliveryState.PENDING else state.lower())
+            self._finished.append(FinishedAttempt(claimed, attempt, state, next_time))
+            self.on_attempt("failed" if state is DeliveryState.PENDING else state.lower())
         finally:
             task = asyncio.current_task()
             if task is not None:
                 self._running.pop(task, None)
-            self.news.set()
+            self.wake_event.set()
 
-    def _judge(self, webhook: Webhook, finished: Sequence[Finished]) -> Webhook:
+    def _decide(self, webhook: Webhook, finished: Sequence[FinishedAttempt]) -> Webhook:
         """Return the webhook after attempts: one that succeeded speaks for it, else the first that failed."""
         attempts = [one.attempt for one in finished]
         failed_at = None if any(one.succeeded for one in attempts) else min(one.time for one in attempts)
@@ -114,19 +116,21 @@ class WebhookDelivery:
             log.warning("webhook %s of owner %s is %s: %s", after.webhook_id, after.owner, word, after.state_reason)
         return after
 
-    async def _break_off(self) -> None:
+    async def _abort_attempts(self) -> None:
         """End attempts that run, and give their deliveries back, so that nobody has to wait for their leases."""
         running = dict(self._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        now, nothing = self.clock(), Room(0, 0, {})
+        now, nothing = self.clock(), DeliveryCapacity(0, 0, {})
         finished, broken = self._finished, [one for task, one in running.items() if task.cancelled()]
         try:
             if finished:
-                turn = partial(self.deliveries.turn, finished, self._judge, nothing, now, self.rules.lease)
-                await self.committer.maintain(turn)
+                settle = partial(
+                    self.deliveries.settle_and_claim, finished, self._decide, nothing, now, self.rules.lease
+                )
+                await self.committer.run_on_writer(settle)
             if broken:
-                await self.committer.maintain(partial(self.deliveries.release, broken))
+                await self.committer.run_on_writer(partial(self.deliveries.release, broken))
         except Refusal as refusal:
-            log.warning("deliveries that were broken off wait for their leases: %s", refusal)
+            log.warning("aborted deliveries wait for their leases to expire: %s", refusal)

@@ -42,12 +42,12 @@ def event_types(changes: Sequence[Change], *, progressed: bool) -> list[WebhookE
     found: list[WebhookEventType] = []
     for change in changes:
         entered = change.to_state if change.to_state != change.from_state else None
-        told = _OF_CHANGE.get(change.type) or (_OF_STATE.get(entered) if entered else None)
-        if told is not None:
-            found.append(told)
+        event_type = _OF_CHANGE.get(change.type) or (_OF_STATE.get(entered) if entered else None)
+        if event_type is not None:
+            found.append(event_type)
     if progressed:
         ends = (WebhookEventType.JOB_COMPLETED, WebhookEventType.JOB_FAILED, WebhookEventType.JOB_CANCELLED)
-        place = next((n for n, told in enumerate(found) if told in ends), len(found))
+        place = next((n for n, event_type in enumerate(found) if event_type in ends), len(found))
         found.insert(place, WebhookEventType.JOB_PROGRESS)
     return found
 

@@ -1,4 +1,4 @@
-"""Records for each webhook what the ledger says: event by event, in order, exactly once."""
+"""Records deliveries for each webhook from the ledger: event by event, in order, exactly once."""
 
 import asyncio
 import logging
@@ -21,28 +21,28 @@ from jobledger_service.core.model.states import DeliveryState
 
 from .deliveries import Attempt, Delivery
 from .event_types import WebhookEventType, event_types, reached
-from .ports import Draft, Filled, Happening, WebhookCodec, WebhookStore
+from .ports import Draft, FanoutBatch, WebhookCodec, WebhookEvent, WebhookStore
 from .rules import Missed, Webhook
 
 log = logging.getLogger(__name__)
 
-PAGE: Final = 512
-GATHER: Final = 0.02
+PAGE_SIZE: Final = 512
+GATHER_SECONDS: Final = 0.02
 """Seconds from a commit until it is read, so that the events of several commits are recorded together."""
-MOST_UNRECORDED: Final = 5_000
-UNRECORDED_FOR: Final = SECOND
+MAX_UNRECORDED_EVENTS: Final = 5_000
+MAX_UNRECORDED_TIME: Final = SECOND
 """Events that concern no webhook are passed over without a write, as many as this, for as long as this."""
-PERCENTS_KEPT: Final = 10_000
-MAX_ERROR: Final = 300
+MAX_REMEMBERED_PERCENTS: Final = 10_000
+MAX_ERROR_LENGTH: Final = 300
 
 
 @dataclass(slots=True)
-class WebhookFill:
+class WebhookFanout:
     """Reads on from the place that is recorded, and records deliveries and the new place in one transaction.
 
     Several processes may try: the one that finds the place where it read from has done it. The others leave it to that
     one, and look again when their time has come, whatever they commit meanwhile.
-    `recorded` is called when there are new deliveries.
+    `on_recorded` is called when there are new deliveries.
     """
 
     store: ReadStore
@@ -51,51 +51,51 @@ class WebhookFill:
     queries: Queries
     committer: Committer
     clock: Clock
-    recorded: Callable[[], None]
+    on_recorded: Callable[[], None]
     unreadable: UnreadableRows
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    _listens: bool = False
+    wake_event: asyncio.Event = field(default_factory=asyncio.Event)
+    _has_webhooks: bool = False
     _seen: int = 0
     _written: int = 0
     _percents: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
 
-    def heard(self) -> None:
-        """Hear of a commit; where there are no webhooks, or another process records, it is nothing to this duty."""
-        if self._listens:
-            self.news.set()
+    def on_commit(self) -> None:
+        """React to a commit; nothing happens where there are no webhooks, or another process records."""
+        if self._has_webhooks:
+            self.wake_event.set()
 
     async def once(self) -> bool:
         """Record what follows; return whether there is more."""
-        await asyncio.sleep(GATHER if self._listens else 0)
-        place = await self.queries.run(self.webhooks.place)
-        self._listens = place.any
-        if not place.any:
+        await asyncio.sleep(GATHER_SECONDS if self._has_webhooks else 0)
+        recorded = await self.queries.run(self.webhooks.fanout_position)
+        self._has_webhooks = recorded.has_webhooks
+        if not recorded.has_webhooks:
             return False
-        filled, complete = await self.queries.run(self._read, place.position, max(place.position, self._seen))
-        if filled.trimmed is not None:
-            log.error("history was trimmed before webhooks had read it: %s", _span(filled))
-        if self._is_worth_a_write(filled):
+        batch, complete = await self.queries.run(self._read, recorded.position, max(recorded.position, self._seen))
+        if batch.trimmed is not None:
+            log.error("history was trimmed before webhooks had read it: %s", _span(batch))
+        if self._should_write(batch):
             missed = None
-            if filled.trimmed is not None:
-                missed = Missed(filled.since + 1, filled.trimmed, self.clock())
-            if not await self.committer.maintain(partial(self.webhooks.fill, filled, missed, self.clock())):
-                self._listens = False
+            if batch.trimmed is not None:
+                missed = Missed(batch.since + 1, batch.trimmed, self.clock())
+            if not await self.committer.run_on_writer(partial(self.webhooks.record_batch, batch, missed, self.clock())):
+                self._has_webhooks = False
                 return False
             self._written = self.clock()
-        self._seen = filled.through
-        if filled.drafts:
-            self.recorded()
+        self._seen = batch.through
+        if batch.drafts:
+            self.on_recorded()
         return not complete
 
-    def _is_worth_a_write(self, filled: Filled) -> bool:
-        passed = filled.through - filled.since
-        if filled.drafts or filled.trimmed is not None or passed >= MOST_UNRECORDED:
+    def _should_write(self, batch: FanoutBatch) -> bool:
+        passed = batch.through - batch.since
+        if batch.drafts or batch.trimmed is not None or passed >= MAX_UNRECORDED_EVENTS:
             return True
-        return passed > 0 and self.clock() >= self._written + UNRECORDED_FOR
+        return passed > 0 and self.clock() >= self._written + MAX_UNRECORDED_TIME
 
-    def _read(self, since: int, start: int) -> tuple[Filled, bool]:
+    def _read(self, since: int, start: int) -> tuple[FanoutBatch, bool]:
         """Return what follows `start`, which is the place `since` or some way after it, and whether it is all."""
-        read = self.store.events(start, PAGE)
+        read = self.store.events(start, PAGE_SIZE)
         # The webhooks are read after the events: one that is not there yet has no claim to events before it.
         watching: dict[str, list[Webhook]] = {}
         for webhook in self.webhooks.recording({_owner(row) for row in read.rows}):
@@ -106,63 +106,64 @@ class WebhookFill:
             if mine:
                 drafts += self._drafts_of(row, mine)
         trimmed = read.trimmed if read.trimmed > start else None
-        return Filled(since, max(read.through, trimmed or 0), trimmed, drafts), read.complete
+        return FanoutBatch(since, max(read.through, trimmed or 0), trimmed, drafts), read.complete
 
     def _drafts_of(self, row: EventRow, webhooks: Sequence[Webhook]) -> list[Draft]:
         """Return the deliveries of one event; of one that cannot be read, a dead one for each webhook of its owner."""
         try:
-            happening = self.codec.read(row)
+            event = self.codec.read(row)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
             mine = [webhook for webhook in webhooks if webhook.after < row.position]
             return [self._dead(row, webhook, 0, webhook.event_types[0], error) for webhook in mine]
-        return list(self._drafts(row, happening, webhooks))
+        return list(self._drafts(row, event, webhooks))
 
-    def _drafts(self, row: EventRow, happening: Happening, webhooks: Sequence[Webhook]) -> Iterator[Draft]:
+    def _drafts(self, row: EventRow, event: WebhookEvent, webhooks: Sequence[Webhook]) -> Iterator[Draft]:
         """Yield the deliveries of one event; a body is made once for all that have the same."""
         concerned = [
             webhook
             for webhook in webhooks
-            if webhook.after < happening.position
-            and webhook.concerns(happening.owner, happening.kind, happening.labels)
+            if webhook.after < event.position and webhook.concerns(event.owner, event.kind, event.labels)
         ]
-        before = self._percent_before(happening) if any(webhook.percents for webhook in concerned) else 0
+        before = self._percent_before(event) if any(webhook.percents for webhook in concerned) else 0
         bodies: dict[tuple[WebhookEventType, tuple[int, ...]], bytes] = {}
         for webhook in concerned:
-            percents = tuple(reached(webhook.percents, before, happening.percent))
-            for ordinal, told in enumerate(event_types(happening.changes, progressed=bool(percents))):
-                if told in webhook.event_types:
-                    what = (told, percents if told is WebhookEventType.JOB_PROGRESS else ())
+            percents = tuple(reached(webhook.percents, before, event.percent))
+            for ordinal, event_type in enumerate(event_types(event.changes, progressed=bool(percents))):
+                if event_type in webhook.event_types:
+                    what = (event_type, percents if event_type is WebhookEventType.JOB_PROGRESS else ())
                     try:
                         if what not in bodies:
-                            bodies[what] = self.codec.body(told, happening, percents)
+                            bodies[what] = self.codec.body(event_type, event, percents)
                     except Exception as error:  # noqa: BLE001  as above
-                        yield self._dead(row, webhook, ordinal, told, error)
+                        yield self._dead(row, webhook, ordinal, event_type, error)
                         continue
-                    yield Draft(self._delivery(webhook, row, ordinal, told), bodies[what])
+                    yield Draft(self._delivery(webhook, row, ordinal, event_type), bodies[what])
 
-    def _delivery(self, webhook: Webhook, row: EventRow, ordinal: int, told: WebhookEventType) -> Delivery:
-        return Delivery(webhook.key, row.position, ordinal, row.job_key, told, self.clock())
+    def _delivery(self, webhook: Webhook, row: EventRow, ordinal: int, event_type: WebhookEventType) -> Delivery:
+        return Delivery(webhook.key, row.position, ordinal, row.job_key, event_type, self.clock())
 
-    def _dead(self, row: EventRow, webhook: Webhook, ordinal: int, told: WebhookEventType, error: Exception) -> Draft:
+    def _dead(
+        self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, error: Exception
+    ) -> Draft:
         """Return a delivery that is dead from the start, as what is stored of its event cannot be shown."""
         self.unreadable.add("webhooks", f"the event at position {row.position}", error)
-        attempt = Attempt(self.clock(), 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR])
+        attempt = Attempt(self.clock(), 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
         dead = replace(
-            self._delivery(webhook, row, ordinal, told),
+            self._delivery(webhook, row, ordinal, event_type),
             state=DeliveryState.DEAD,
             attempts=(attempt,),
             end_time=attempt.time,
         )
-        return Draft(dead, self.codec.unreadable(told, row))
+        return Draft(dead, self.codec.unreadable(event_type, row))
 
-    def _percent_before(self, happening: Happening) -> float:
+    def _percent_before(self, event: WebhookEvent) -> float:
         """Return how far a job was before an event: from memory, else from its last event; 0 when that is not known."""
-        revision, percent = self._percents.pop(happening.job_key, (0, 0.0))
-        if revision != happening.revision - 1:
-            message = self.webhooks.event_before(happening.job_key, happening.position)
-            percent = 0.0 if message is None or happening.revision == 1 else self._percent_of(message)
-        self._percents[happening.job_key] = (happening.revision, happening.percent)
-        if len(self._percents) > PERCENTS_KEPT:
+        revision, percent = self._percents.pop(event.job_key, (0, 0.0))
+        if revision != event.revision - 1:
+            message = self.webhooks.event_before(event.job_key, event.position)
+            percent = 0.0 if message is None or event.revision == 1 else self._percent_of(message)
+        self._percents[event.job_key] = (event.revision, event.percent)
+        if len(self._percents) > MAX_REMEMBERED_PERCENTS:
             self._percents.popitem(last=False)
         return percent
 
@@ -177,5 +178,5 @@ def _owner(row: EventRow) -> str:
     return owner_of(row.job_key)
 
 
-def _span(filled: Filled) -> str:
-    return f"positions {filled.since + 1} to {filled.trimmed}"
+def _span(batch: FanoutBatch) -> str:
+    return f"positions {batch.since + 1} to {batch.trimmed}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.duty import Ran, perform
+from jobledger_service.core.ledger.duty import OnRun, perform
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import Due, ReadStore
@@ -22,17 +22,17 @@ from .commands import Webhooks
 from .deliveries import schedule
 from .delivery_store import SqlDeliveryStore
 from .dispatcher import DeliveryRules, WebhookDelivery
-from .fanout import WebhookFill
+from .fanout import WebhookFanout
 from .http_post import HttpPost
-from .name_lookups import PER_ATTEMPT, NameLookups
+from .name_lookups import LOOKUPS_PER_ATTEMPT, NameLookups
 from .ports import SecretCipher
-from .requests import Given
+from .requests import UrlPolicy
 from .retention_duty import WebhookRetention
 from .sealing import cipher_of
 from .sealing_duty import WebhookSealing
 from .store import SqlWebhookStore
 
-MARGIN = 1.0
+LEASE_MARGIN_SECONDS = 1.0
 """Seconds beyond twice the time of an attempt after which it counts as lost: its outcome waits for the writer, too."""
 
 
@@ -57,44 +57,56 @@ class WebhookApp:
     ) -> None:
         self._settings = settings
         cipher = cipher_of(settings)
-        store, kept, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
+        store, delivery_store, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
         if database.single_writer:
-            kept.release_all()
+            delivery_store.release_all()
         # Whoever pings receivers that do not answer keeps nobody's deliveries waiting for a connection.
         self._post, self._pings = _http_post(settings, cipher, clock), _http_post(settings, cipher, clock)
         self._delivery = WebhookDelivery(
-            kept, queries, committer, self._post, clock, random.random, rules_of(settings), attempted
+            delivery_store, queries, committer, self._post, clock, random.random, rules_of(settings), attempted
         )
-        self._fill = WebhookFill(reads, store, codec, queries, committer, clock, self._delivery.news.set, unreadable)
-        self._retention = WebhookRetention(kept, committer, clock, round(settings.webhook_retention * SECOND))
+        self._fanout = WebhookFanout(
+            reads, store, codec, queries, committer, clock, self._delivery.wake_event.set, unreadable
+        )
+        self._retention = WebhookRetention(delivery_store, committer, clock, round(settings.webhook_retention * SECOND))
         self._sealing = WebhookSealing(store, queries, committer, cipher, clock)
         webhooks = Webhooks(
-            store, kept, queries, committer, codec, self._pings, clock, new_id, _new_secret, cipher, self._changed
+            store,
+            delivery_store,
+            queries,
+            committer,
+            codec,
+            self._pings,
+            clock,
+            new_id,
+            _new_secret,
+            cipher,
+            self._wake_all,
         )
-        self.service = WebhookService(webhooks, clock, Given(settings.webhook_allow_http))
+        self.service = WebhookService(webhooks, clock, UrlPolicy(settings.webhook_allow_http))
 
-    def heard(self) -> None:
-        """Hear of a commit of this process."""
-        self._fill.heard()
+    def on_commit(self) -> None:
+        """React to a commit of this process."""
+        self._fanout.on_commit()
 
-    def _changed(self) -> None:
-        self._fill.news.set()
-        self._delivery.news.set()
+    def _wake_all(self) -> None:
+        self._fanout.wake_event.set()
+        self._delivery.wake_event.set()
 
     @property
     def wakes(self) -> dict[Due, Callable[[], None]]:
         """Whom to wake when something is due."""
-        return {Due.WEBHOOK_EVENTS: self._fill.news.set, Due.WEBHOOKS: self._delivery.news.set}
+        return {Due.WEBHOOK_EVENTS: self._fanout.wake_event.set, Due.WEBHOOKS: self._delivery.wake_event.set}
 
-    def duties(self, ran: Ran) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return what is to run as long as the server does, by name; `ran` hears of each time."""
-        settings, fill = self._settings, self._fill
+    def duties(self, on_run: OnRun) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what is to run as long as the server does, by name; `on_run` hears of each time."""
+        settings, fanout = self._settings, self._fanout
         return {
-            "webhook events": perform("webhook events", fill.once, None, fill.news, ran),
-            "webhooks": self._delivery.run(ran),
-            "webhook sealing": perform("webhook sealing", self._sealing.once, None, ran=ran),
+            "webhook events": perform("webhook events", fanout.once, None, fanout.wake_event, on_run),
+            "webhooks": self._delivery.run(on_run),
+            "webhook sealing": perform("webhook sealing", self._sealing.once, None, on_run=on_run),
             "webhook retention": perform(
-                "webhook retention", self._retention.once, settings.retention_interval, ran=ran
+                "webhook retention", self._retention.once, settings.retention_interval, on_run=on_run
             ),
         }
 
@@ -108,7 +120,7 @@ def _http_post(settings: Settings, cipher: SecretCipher, clock: Clock) -> HttpPo
     return HttpPost(
         clock,
         cipher.open,
-        NameLookups(PER_ATTEMPT * settings.webhook_concurrency),
+        NameLookups(LOOKUPS_PER_ATTEMPT * settings.webhook_concurrency),
         timeout=settings.webhook_timeout,
         connections=settings.webhook_concurrency,
         allow_http=settings.webhook_allow_http,
@@ -122,8 +134,8 @@ def rules_of(settings: Settings) -> DeliveryRules:
         schedule=schedule(
             round(settings.webhook_initial_backoff * SECOND), round(settings.webhook_retry_window * SECOND)
         ),
-        at_once=settings.webhook_concurrency,
-        at_once_of_one=settings.webhook_endpoint_concurrency,
-        lease=round((2 * settings.webhook_timeout + MARGIN) * SECOND),
+        max_concurrent=settings.webhook_concurrency,
+        max_concurrent_per_webhook=settings.webhook_endpoint_concurrency,
+        lease=round((2 * settings.webhook_timeout + LEASE_MARGIN_SECONDS) * SECOND),
         pause_after=round(settings.webhook_pause_after * SECOND),
     )

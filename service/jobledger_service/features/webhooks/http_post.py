@@ -23,14 +23,14 @@ from .ports import UnreadableSecretError
 
 log = logging.getLogger(__name__)
 
-MOST_READ: Final = 64 * 1024
+MAX_RESPONSE_BYTES: Final = 64 * 1024
 """Bytes of an answer that are read, to use its connection again; one that goes on is hung up on."""
 REDIRECTS: Final = range(300, 400)
-MOST_TOLD: Final = 200
-DAY: Final = 86_400
+MAX_ERROR_LENGTH: Final = 200
+MAX_RETRY_AFTER_SECONDS: Final = 86_400
 
 
-class Connection(httpcore.AsyncNetworkStream):
+class GuardedStream(httpcore.AsyncNetworkStream):
     """A connection that may be lost at any moment.
 
     anyio cannot say anything of a socket that uvloop has closed, and raises AttributeError. Here that is the answer
@@ -59,7 +59,7 @@ class Connection(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109  the form of a stream
     ) -> httpcore.AsyncNetworkStream:
         """Go on with TLS."""
-        return Connection(await self._inner.start_tls(ssl_context, server_hostname, timeout))
+        return GuardedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  the form of a stream
         """Tell what httpcore asks: whether it is TLS, and whether there is something to read, which an end is too."""
@@ -98,7 +98,7 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
         return await self._connect(addresses[-1], port, timeout, local_address, socket_options)
 
     async def _connect(self, *where: Any) -> httpcore.AsyncNetworkStream:  # noqa: ANN401  as connect_tcp has it
-        return Connection(await self._inner.connect_tcp(*where))
+        return GuardedStream(await self._inner.connect_tcp(*where))
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -161,7 +161,7 @@ class HttpPost:
             read = 0
             async for part in response.aiter_stream():
                 read += len(part)
-                if read > MOST_READ:
+                if read > MAX_RESPONSE_BYTES:
                     break
             asked = [value for name, value in response.headers if name.lower() == b"retry-after"]
             return response.status, retry_after(asked[0], self._clock()) if asked else 0
@@ -175,11 +175,11 @@ class HttpPost:
             case RefusedAddressError() | UnknownHostError() | httpcore.UnsupportedProtocol():
                 return str(error)
             case httpcore.NetworkError() | OSError():
-                return f"the connection failed: {error}"[:MOST_TOLD]
+                return f"the connection failed: {error}"[:MAX_ERROR_LENGTH]
             case httpcore.ProtocolError():
-                return f"the answer is not one of HTTP: {error}"[:MOST_TOLD]
-        log.error("a delivery fails for a reason that is not the receiver's", exc_info=error)
-        return "the service failed at this attempt"
+                return f"the answer is not one of HTTP: {error}"[:MAX_ERROR_LENGTH]
+        log.error("a delivery failed for an internal reason", exc_info=error)
+        return "the service failed internally during this attempt"
 
 
 def signed(secrets: Sequence[str], message_id: str, now: int, body: bytes) -> dict[str, str]:
@@ -208,4 +208,4 @@ def retry_after(header: bytes, now: int) -> int:
         seconds = int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - now / SECOND
     except (ValueError, OverflowError):
         return 0
-    return round(max(0, min(seconds, DAY)) * SECOND)
+    return round(max(0, min(seconds, MAX_RETRY_AFTER_SECONDS)) * SECOND)

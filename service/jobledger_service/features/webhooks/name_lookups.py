@@ -15,7 +15,7 @@ Found = list[tuple[Any, Any, Any, Any, tuple[Any, ...]]]
 """What `socket.getaddrinfo` returns."""
 Resolve = Callable[..., Found]
 
-PER_ATTEMPT: Final = 4
+LOOKUPS_PER_ATTEMPT: Final = 4
 """Look-ups that may run for each attempt that may: resolvers take up to 30 s, an attempt up to 15 s by default."""
 
 

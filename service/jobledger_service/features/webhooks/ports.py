@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.change import Change
@@ -15,7 +15,7 @@ from .event_types import WebhookEventType
 from .rules import Missed, Webhook, owner_of
 
 
-class Happening(Struct, frozen=True):
+class WebhookEvent(MsgStruct, frozen=True):
     """An event as webhooks see it; `message` is for `WebhookCodec.body` alone."""
 
     position: int
@@ -32,13 +32,13 @@ class Happening(Struct, frozen=True):
 class WebhookCodec(Protocol):
     """Reads stored events, and makes the bodies of deliveries."""
 
-    def read(self, row: EventRow) -> Happening:
+    def read(self, row: EventRow) -> WebhookEvent:
         """Return what a stored event says."""
 
     def percent(self, message: bytes) -> float:
         """Return how far its job was after a stored event, 0 to 100."""
 
-    def body(self, event_type: WebhookEventType, happening: Happening, percents: Sequence[int]) -> bytes:
+    def body(self, event_type: WebhookEventType, event: WebhookEvent, percents: Sequence[int]) -> bytes:
         """Return the body of a delivery: JSON in UTF-8."""
 
     def unreadable(self, event_type: WebhookEventType, row: EventRow) -> bytes:
@@ -48,14 +48,14 @@ class WebhookCodec(Protocol):
         """Return the body of a ping."""
 
 
-class Draft(Struct, frozen=True):
+class Draft(MsgStruct, frozen=True):
     """A delivery that is about to be recorded, with its body."""
 
     delivery: Delivery
     body: bytes
 
 
-class Filled(Struct, frozen=True):
+class FanoutBatch(MsgStruct, frozen=True):
     """What was read of the ledger for webhooks: everything after `since`, the recorded place, through `through`.
 
     `trimmed` is the newest position that was gone before it could be read, None when there was all.
@@ -67,7 +67,7 @@ class Filled(Struct, frozen=True):
     drafts: Sequence[Draft]
 
 
-class Claimed(Struct, frozen=True):
+class ClaimedDelivery(MsgStruct, frozen=True):
     """A delivery to attempt, until its lease ends; `first` is when its first attempt of this round began.
 
     `tries` counts the failed attempts of this round; `fence` tells this attempt from later ones of the delivery.
@@ -87,27 +87,27 @@ class Claimed(Struct, frozen=True):
     fence: int
 
 
-class Finished(Struct, frozen=True):
+class FinishedAttempt(MsgStruct, frozen=True):
     """What came of an attempt: the state of the delivery, and when it is tried again while it is PENDING."""
 
-    claimed: Claimed
+    claimed: ClaimedDelivery
     attempt: Attempt
     state: DeliveryState
     next_attempt_time: int | None
 
 
-class Place(Struct, frozen=True):
+class FanoutPosition(MsgStruct, frozen=True):
     """Where webhooks stand: the position through which events are recorded, and whether there are webhooks at all."""
 
     position: int
-    any: bool
+    has_webhooks: bool
 
 
-class Room(Struct, frozen=True):
+class DeliveryCapacity(MsgStruct, frozen=True):
     """How many deliveries a process may take: in all, and of one webhook; `busy` counts those it has by webhook."""
 
     total: int
-    of_one: int
+    per_webhook: int
     busy: Mapping[str, int]
 
     def busy_owners(self) -> Counter[str]:
@@ -152,17 +152,17 @@ class WebhookStore(Protocol):
     def delete(self, key: str, limit: int) -> bool | None:
         """Remove at most `limit` deliveries, then the webhook; return whether it is gone, None when it never was."""
 
-    def place(self) -> Place:
+    def fanout_position(self) -> FanoutPosition:
         """Return where webhooks stand."""
 
     def event_before(self, job_key: str, position: int) -> bytes | None:
         """Return the message of a job's last event before a position; None when there is none, or it was trimmed."""
 
-    def fill(self, filled: Filled, missed: Missed | None, now: int) -> bool:
+    def record_batch(self, batch: FanoutBatch, missed: Missed | None, now: int) -> bool:
         """Record deliveries and the place that was reached; False when another process was there before, or is now."""
 
 
-class DeliveriesRead(Struct, frozen=True):
+class DeliveriesRead(MsgStruct, frozen=True):
     """A page of deliveries, which may be short; `last` is the last place that was looked at, None on the last page."""
 
     deliveries: Sequence[Delivery]
@@ -180,17 +180,17 @@ class DeliveryStore(Protocol):
     def is_due(self, now: int) -> bool:
         """Return whether a delivery is to be attempted."""
 
-    def turn(
+    def settle_and_claim(
         self,
-        finished: Sequence[Finished],
-        decide: Callable[[Webhook, Sequence[Finished]], Webhook],
-        room: Room,
+        finished: Sequence[FinishedAttempt],
+        decide: Callable[[Webhook, Sequence[FinishedAttempt]], Webhook],
+        capacity: DeliveryCapacity,
         now: int,
         lease: int,
-    ) -> list[Claimed]:
-        """Note what came of attempts, let `decide` judge their webhooks, and claim what is due for `lease` µs."""
+    ) -> list[ClaimedDelivery]:
+        """Settle attempts, let `decide` update their webhooks, and claim what is due for `lease` µs."""
 
-    def release(self, claimed: Sequence[Claimed]) -> None:
+    def release(self, claimed: Sequence[ClaimedDelivery]) -> None:
         """Give back deliveries whose attempt was broken off."""
 
     def release_all(self) -> None:

@@ -23,7 +23,7 @@ from .rules import WebhookUpdate
 DAY: Final = 86_400 * limits.SECOND
 WEBHOOK_ID: Final = re.compile(r"[0-9a-f-]{1,64}")
 HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
-MOST_PERCENTS: Final = 20
+MAX_PERCENTS: Final = 20
 WEB_PORTS: Final = (None, 80, 443)
 FREE_PORTS: Final = 1_024
 MAX_POSITION: Final = 2**63 - 1
@@ -40,25 +40,25 @@ STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {number: state for state, nu
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class UrlPolicy:
     """What the operator allows in URLs."""
 
     allow_http: bool
 
 
-def create_webhook(request: api.CreateWebhookRequest, caller: Caller, given: Given) -> NewWebhook:
+def create_webhook(request: api.CreateWebhookRequest, caller: Caller, url_policy: UrlPolicy) -> NewWebhook:
     """Return what CreateWebhook asks for."""
     checks = Checks()
     request_id(checks, request.request_id)
-    _check_url(checks, request.url, given)
+    _check_url(checks, request.url, url_policy)
     fields = _fields(checks, request, frozenset(UPDATABLE))
     if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields.event_types:
-        checks.fault("progress_percents", "are given without JOB_PROGRESS among event_types")
+        checks.fault("progress_percents", "require JOB_PROGRESS among event_types")
     checks.done()
-    return NewWebhook(caller.owner, fields, request.request_id, fingerprint(request, but=["request_id"]))
+    return NewWebhook(caller.owner, fields, request.request_id, fingerprint(request, excluded=["request_id"]))
 
 
-def update_webhook(request: api.UpdateWebhookRequest, given: Given) -> tuple[str, WebhookUpdate]:
+def update_webhook(request: api.UpdateWebhookRequest, url_policy: UrlPolicy) -> tuple[str, WebhookUpdate]:
     """Return the webhook that UpdateWebhook names, and what to change."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
@@ -68,7 +68,7 @@ def update_webhook(request: api.UpdateWebhookRequest, given: Given) -> tuple[str
     for name in sorted(named.difference(UPDATABLE)):
         checks.fault("update_mask", f"{name!r} cannot be updated, only {', '.join(UPDATABLE)}")
     if "url" in named:
-        _check_url(checks, request.url, given)
+        _check_url(checks, request.url, url_policy)
     new = _fields(checks, request, named)
     checks.done()
     return request.webhook_id, new
@@ -103,25 +103,25 @@ def _event_types(checks: Checks, given: Iterable[int]) -> tuple[WebhookEventType
 
 def _percents(checks: Checks, given: Iterable[int]) -> tuple[int, ...]:
     found = sorted(set(given))
-    checks.count("progress_percents", len(found), MOST_PERCENTS)
+    checks.count("progress_percents", len(found), MAX_PERCENTS)
     for percent in found:
         checks.within("progress_percents", percent, 1, 99)
     return tuple(found)
 
 
-def _check_url(checks: Checks, url: str, given: Given) -> None:
+def _check_url(checks: Checks, url: str, url_policy: UrlPolicy) -> None:
     """Note what is wrong with the form of a URL. Where it leads is looked at when it is posted to."""
     if not url or len(url) > 2_048:  # noqa: PLR2004  the contract's bound
-        checks.at_most("url", url, 2_048, least=1)
+        checks.at_most("url", url, 2_048, min_length=1)
         return
-    rule = _broken_rule(url, {"https", "http"} if given.allow_http else {"https"})
+    rule = _broken_rule(url, {"https", "http"} if url_policy.allow_http else {"https"})
     if rule:
         checks.fault("url", f"{shown(url)} {rule}")
 
 
 def _broken_rule(url: str, schemes: set[str]) -> str:
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        return "has characters that a URL does not have; a host in other letters is written in its xn-- form"
+        return "has characters that are not allowed in a URL; write an international host name in its xn-- form"
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -186,11 +186,11 @@ def redeliver_webhook(request: api.RedeliverWebhookRequest) -> Redelivery:
     if request.HasField("since_position"):
         checks.within("since_position", request.since_position, 0, MAX_POSITION)
         if request.delivery_id:
-            checks.fault("delivery_id", "is given beside since_position: give one of them")
+            checks.fault("delivery_id", "must not be combined with since_position")
     elif not request.delivery_id:
-        checks.fault("delivery_id", "is required, or since_position instead")
+        checks.fault("delivery_id", "is required unless since_position is given")
     elif request.states:
-        checks.fault("states", "are given beside delivery_id, which picks one delivery")
+        checks.fault("states", "must not be combined with delivery_id")
     checks.at_most("delivery_id", request.delivery_id, 128)
     checks.done()
     chosen = found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})

@@ -9,20 +9,20 @@ from jobledger_service.core.ledger.ports import Clock
 
 from .ports import DeliveryStore
 
-ROWS_AT_ONCE: Final = 1_000
+ROWS_PER_STEP: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookRetention:
-    """Lets deliveries die that waited for too long, and forgets those that ended, in small steps; `kept` is in µs."""
+    """Expires deliveries that waited too long, and deletes those that ended, in small steps; `retention` is in µs."""
 
     deliveries: DeliveryStore
     committer: Committer
     clock: Clock
-    kept: int
+    retention: int
 
     async def once(self) -> bool:
         """Forget what is due; return whether there is more."""
         now = self.clock()
-        trim = partial(self.deliveries.trim_deliveries, now - self.kept, ROWS_AT_ONCE, now)
-        return await self.committer.maintain(trim, ROWS_AT_ONCE) >= ROWS_AT_ONCE
+        trim = partial(self.deliveries.trim_deliveries, now - self.retention, ROWS_PER_STEP, now)
+        return await self.committer.run_on_writer(trim, ROWS_PER_STEP) >= ROWS_PER_STEP

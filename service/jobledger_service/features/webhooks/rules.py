@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.model.errors import InvalidField
@@ -34,7 +34,7 @@ class Secret:
         return self.expire_time is None or now < self.expire_time
 
 
-class Missed(Struct, frozen=True):
+class Missed(MsgStruct, frozen=True):
     """Positions, both inclusive, that were trimmed before a webhook had read them."""
 
     first: int
@@ -42,7 +42,7 @@ class Missed(Struct, frozen=True):
     time: int
 
 
-class Webhook(Struct, frozen=True):
+class Webhook(MsgStruct, frozen=True):
     """An HTTP endpoint of one owner. It is told of events after position `after`; times are in microseconds."""
 
     owner: str
@@ -99,7 +99,7 @@ def owner_of(key: str) -> str:
     return key.partition("/")[0]
 
 
-class WebhookUpdate(Struct, frozen=True):
+class WebhookUpdate(MsgStruct, frozen=True):
     """New values of the fields that are named."""
 
     fields: frozenset[str]
@@ -120,7 +120,7 @@ def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
     plain = ("url", "event_types", "percents", "kinds", "labels", "description")
     changed = replace(webhook, update_time=now, **{name: getattr(new, name) for name in plain if name in new.fields})
     if new.percents and WebhookEventType.JOB_PROGRESS not in changed.event_types:
-        raise InvalidField(("progress_percents", "are given without JOB_PROGRESS among event_types"))
+        raise InvalidField(("progress_percents", "require JOB_PROGRESS among event_types"))
     changed = replace(changed, percents=percents_of(changed.event_types, changed.percents))
     if "disabled" not in new.fields:
         return changed

@@ -29,19 +29,19 @@ _has_earlier = exists(
 )
 
 
-free = or_(deliveries.c.locked_until.is_(None), deliveries.c.locked_until <= bindparam("now"))
+unlocked = or_(deliveries.c.locked_until.is_(None), deliveries.c.locked_until <= bindparam("now"))
 """The condition that no attempt of a delivery runs; it takes the parameter `now`."""
 
-_LET_GO = (
+_SCHEDULE = (
     update(deliveries)
     .where(deliveries.c.webhook_key == bindparam("key"), pending, ~scheduled, ~_has_earlier)
     .values(next_attempt_time=bindparam("now"))
 )
-_LET_GO_BETWEEN = _LET_GO.where(deliveries.c.position.between(bindparam("first"), bindparam("last")))
-_LET_GO_OF_JOB = _LET_GO.where(deliveries.c.job_key == bindparam("job"))
-_HOLD_BACK = (
+_SCHEDULE_BETWEEN = _SCHEDULE.where(deliveries.c.position.between(bindparam("first"), bindparam("last")))
+_SCHEDULE_FOR_JOB = _SCHEDULE.where(deliveries.c.job_key == bindparam("job"))
+_UNSCHEDULE = (
     update(deliveries)
-    .where(deliveries.c.webhook_key == bindparam("key"), pending, scheduled, free)
+    .where(deliveries.c.webhook_key == bindparam("key"), pending, scheduled, unlocked)
     .values(next_attempt_time=None)
 )
 
@@ -53,32 +53,32 @@ def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
     return {webhook.key: webhook for webhook in map(webhook_of, rows)}
 
 
-def let_go(connection: Connection, webhook: Webhook, now: int) -> None:
+def schedule(connection: Connection, webhook: Webhook, now: int) -> None:
     """Give a time to all deliveries of a webhook whose turn has come; nothing if it is not ACTIVE, as below."""
     if webhook.state is WebhookState.ACTIVE:
-        connection.execute(_LET_GO, {"key": webhook.key, "now": now})
+        connection.execute(_SCHEDULE, {"key": webhook.key, "now": now})
 
 
-def let_go_between(connection: Connection, webhook: Webhook, first: int, last: int, now: int) -> None:
+def schedule_between(connection: Connection, webhook: Webhook, first: int, last: int, now: int) -> None:
     """Give a time to those of events at positions `first` to `last`."""
     if webhook.state is WebhookState.ACTIVE:
-        connection.execute(_LET_GO_BETWEEN, {"key": webhook.key, "now": now, "first": first, "last": last})
+        connection.execute(_SCHEDULE_BETWEEN, {"key": webhook.key, "now": now, "first": first, "last": last})
 
 
-def let_go_of_jobs(connection: Connection, webhook: Webhook, job_keys: Collection[str], now: int) -> None:
+def schedule_for_jobs(connection: Connection, webhook: Webhook, job_keys: Collection[str], now: int) -> None:
     """Give a time to those of some jobs."""
     if webhook.state is WebhookState.ACTIVE and job_keys:
         rows = [{"key": webhook.key, "now": now, "job": job_key} for job_key in job_keys]
-        connection.execute(_LET_GO_OF_JOB, rows)
+        connection.execute(_SCHEDULE_FOR_JOB, rows)
 
 
-def hold_back(connection: Connection, webhook: Webhook, now: int) -> None:
+def unschedule(connection: Connection, webhook: Webhook, now: int) -> None:
     """Take the time from those deliveries of a webhook whose turn it is not, but for those whose attempt runs."""
-    statement = _HOLD_BACK.where(_has_earlier) if webhook.state is WebhookState.ACTIVE else _HOLD_BACK
+    statement = _UNSCHEDULE.where(_has_earlier) if webhook.state is WebhookState.ACTIVE else _UNSCHEDULE
     connection.execute(statement, {"key": webhook.key, "now": now})
 
 
-def begin_anew(connection: Connection, webhook: Webhook) -> None:
+def reset_attempts(connection: Connection, webhook: Webhook) -> None:
     """Forget the failed attempts of the deliveries that wait: their schedule begins again."""
     connection.execute(
         update(deliveries)

@@ -7,7 +7,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING, Final
 
-from jobledger_service.settings import Settings, WrongSettingError
+from jobledger_service.settings import InvalidSettingError, Settings
 
 from .ports import SecretCipher, UnreadableSecretError
 
@@ -55,7 +55,7 @@ class SealedSecrets:
             opened = _opened(key, kept)
             if opened is not None:
                 return opened
-        raise UnreadableSecretError("it is sealed by none of this server's secrets_keys")
+        raise UnreadableSecretError("it was not sealed with any of this server's secrets_keys")
 
     def is_current(self, kept: str) -> bool:
         """Whether a secret is sealed by the first key."""
@@ -72,14 +72,14 @@ def _opened(key: "Fernet", kept: str) -> str | None:
 
 
 def cipher_of(settings: Settings) -> SecretCipher:
-    """Return how secrets are kept; raises WrongSettingError for a key that is none, or without the library."""
+    """Return how secrets are kept; raises InvalidSettingError for a key that is none, or without the library."""
     texts = settings.secrets_keys.split()
     if not texts:
         return PlainSecrets()
     try:
         from cryptography.fernet import Fernet  # noqa: PLC0415  an extra
     except ImportError as error:
-        raise WrongSettingError(f"{_FLAG} needs the extra: pip install 'jobledger-service[seal]' ({error})") from None
+        raise InvalidSettingError(f"{_FLAG} needs the extra: pip install 'jobledger-service[seal]' ({error})") from None
     return SealedSecrets([Fernet(_key(text, place)) for place, text in enumerate(texts, 1)])
 
 
@@ -88,7 +88,9 @@ def _key(text: str, place: int) -> bytes:
     try:
         key = base64.b64decode(text.translate(str.maketrans("-_", "+/")), validate=True)
     except binascii.Error:
-        raise WrongSettingError(f"{_FLAG}: key {place} is not base64, like that of `openssl rand -base64 32`") from None
+        raise InvalidSettingError(
+            f"{_FLAG}: key {place} is not base64, like that of `openssl rand -base64 32`"
+        ) from None
     if len(key) != KEY_BYTES:
-        raise WrongSettingError(f"{_FLAG}: key {place} has {len(key)} bytes; it must have {KEY_BYTES}")
+        raise InvalidSettingError(f"{_FLAG}: key {place} has {len(key)} bytes; it must have {KEY_BYTES}")
     return base64.urlsafe_b64encode(key)

@@ -17,7 +17,7 @@ from .rules import Secret, Webhook
 
 log = logging.getLogger(__name__)
 
-WEBHOOKS_AT_ONCE: Final = 100
+WEBHOOKS_PER_STEP: Final = 100
 
 
 @dataclass(slots=True)
@@ -35,20 +35,20 @@ class WebhookSealing:
 
     async def once(self) -> bool:
         """Seal what is to be sealed of a page; return whether there are more."""
-        page = await self.queries.run(self.store.all_after, self._after, WEBHOOKS_AT_ONCE)
+        page = await self.queries.run(self.store.all_after, self._after, WEBHOOKS_PER_STEP)
         for webhook in page:
             if not all(self.cipher.is_current(one.value) for one in webhook.secrets):
                 await self._seal(webhook)
             self._after = webhook.key
-        if len(page) == WEBHOOKS_AT_ONCE:
+        if len(page) == WEBHOOKS_PER_STEP:
             return True
-        self._tell()
+        self._log_result()
         return False
 
     async def _seal(self, webhook: Webhook) -> None:
         try:
             change = partial(self.store.change, webhook.key, self._sealing(), self.clock())
-            await self.committer.maintain(change)
+            await self.committer.run_on_writer(change)
         except UnreadableSecretError as error:
             self._unreadable += 1
             log.error("a secret of webhook %s of owner %s cannot be read: %s", webhook.webhook_id, webhook.owner, error)  # noqa: TRY400  a sentence says it all
@@ -67,6 +67,6 @@ class WebhookSealing:
         value = self.cipher.seal(self.cipher.open(secret.value))
         return Secret(value, secret.create_time, secret.expire_time)
 
-    def _tell(self) -> None:
+    def _log_result(self) -> None:
         if self._sealed or self._unreadable:
             log.info("the secrets of %d webhooks are sealed, of %d unreadable", self._sealed, self._unreadable)

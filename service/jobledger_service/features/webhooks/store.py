@@ -12,7 +12,7 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_place, webhooks
 
 from . import scheduling as waiting
-from .ports import Filled, Place
+from .ports import FanoutBatch, FanoutPosition
 from .rows import WEBHOOK_COLUMNS, delivery_row, webhook_of, webhook_row
 from .rules import Missed, Webhook
 
@@ -97,11 +97,11 @@ class SqlWebhookStore:
             connection.execute(delete(webhooks).where(webhooks.c.webhook_key == key))
             return True
 
-    def place(self) -> Place:
+    def fanout_position(self) -> FanoutPosition:
         """Return where webhooks stand."""
         with self._database.read() as connection:
             position: int = connection.execute(_PLACE).scalar_one()
-            return Place(position, connection.execute(_ANY).first() is not None)
+            return FanoutPosition(position, connection.execute(_ANY).first() is not None)
 
     def event_before(self, job_key: str, position: int) -> bytes | None:
         """Return the message of a job's last event before a position; None when there is none, or it was trimmed."""
@@ -115,30 +115,30 @@ class SqlWebhookStore:
             message: bytes | None = connection.execute(last).scalar_one_or_none()
             return message
 
-    def fill(self, filled: Filled, missed: Missed | None, now: int) -> bool:
+    def record_batch(self, batch: FanoutBatch, missed: Missed | None, now: int) -> bool:
         """Record deliveries and the place that was reached; False when another process was there before, or is now."""
         with self._database.write() as connection:
-            if not self._database.dialect.sole(connection, "webhooks"):
+            if not self._database.dialect.try_lock(connection, "webhooks"):
                 return False
-            if connection.execute(_PLACE.with_for_update()).scalar_one() != filled.since:
+            if connection.execute(_PLACE.with_for_update()).scalar_one() != batch.since:
                 return False
-            concerned = {draft.delivery.webhook_key for draft in filled.drafts}
+            concerned = {draft.delivery.webhook_key for draft in batch.drafts}
             if missed is not None:
                 concerned |= set(connection.execute(select(webhooks.c.webhook_key).where(_records_events)).scalars())
             locked = waiting.lock(connection, concerned)
             rows = [
                 delivery_row(draft.delivery, draft.body)
-                for draft in filled.drafts
+                for draft in batch.drafts
                 if _records(locked.get(draft.delivery.webhook_key))
             ]
             if rows:
                 connection.execute(insert(deliveries), rows)
             for webhook in locked.values():
-                waiting.let_go_between(connection, webhook, filled.since + 1, filled.through, now)
+                waiting.schedule_between(connection, webhook, batch.since + 1, batch.through, now)
                 if missed is not None and webhook.after < missed.last:
                     first = max(missed.first, webhook.after + 1)
                     save(connection, webhook, replace(webhook, missed=replace(missed, first=first)), now)
-            connection.execute(update(webhook_place).values(position=filled.through))
+            connection.execute(update(webhook_place).values(position=batch.through))
             return True
 
 
@@ -150,10 +150,10 @@ def save(connection: Connection, before: Webhook, after: Webhook, now: int) -> N
     connection.execute(update(webhooks).where(webhooks.c.webhook_key == row.pop("webhook_key")).values(row))
     if after.state is before.state:
         return
-    waiting.hold_back(connection, after, now)
+    waiting.unschedule(connection, after, now)
     if after.state is WebhookState.ACTIVE:
-        waiting.begin_anew(connection, after)
-        waiting.let_go(connection, after, now)
+        waiting.reset_attempts(connection, after)
+        waiting.schedule(connection, after, now)
 
 
 def _records(webhook: Webhook | None) -> bool:

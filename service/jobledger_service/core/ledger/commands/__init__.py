@@ -2,18 +2,18 @@
 
 from .base import Command
 from .callers import CancelJob, CreateJob, DeleteJob, FindCreated, RetryJob, UpdateJob
-from .portions import Part
+from .partial_commands import PartialResult
 from .removal import Removal
 from .reports import CompleteChunks, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
-from .runs import Hold, StepOutcome
+from .runs import StepLease, StepOutcome
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
-from .workers import ClaimChunk, ClaimChunks, Claimed
+from .workers import ClaimChunk, ClaimChunks, ClaimedChunk
 
 __all__ = [
     "CancelJob",
     "ClaimChunk",
     "ClaimChunks",
-    "Claimed",
+    "ClaimedChunk",
     "Command",
     "CompleteChunks",
     "CreateJob",
@@ -22,15 +22,15 @@ __all__ = [
     "FailChunks",
     "FindCreated",
     "Heartbeat",
-    "Hold",
     "LeaseAnswer",
     "LeaseStatus",
-    "Part",
+    "PartialResult",
     "ReadyRetries",
     "ReleaseChunks",
     "Removal",
     "RemoveExpired",
     "RetryJob",
+    "StepLease",
     "StepOutcome",
     "StopOverdue",
     "UpdateJob",

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from typing import Protocol, TypeVar
 
-from jobledger_service.core.ledger.incoming import SERVICE
+from jobledger_service.core.ledger.current_call import SERVICE_OWNER
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
 from jobledger_service.core.model.job import FailurePolicy
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
@@ -21,7 +21,7 @@ class Command(Protocol[Decided, AnswerT_co]):
 
     @property
     def owner(self) -> str:
-        """Whose command it is: owners are served in turn. SERVICE for what is nobody's in particular."""
+        """Whose command it is: owners are served in turn. SERVICE_OWNER for what is nobody's in particular."""
         ...
 
     @property
@@ -57,7 +57,7 @@ class Command(Protocol[Decided, AnswerT_co]):
         ...
 
 
-class Ordinary:
+class OrdinaryCommand:
     """A command that waits for its turn, and is refused when too much of its owner waits."""
 
     __slots__ = ()
@@ -68,7 +68,7 @@ class Ordinary:
         return False
 
 
-class Reserved:
+class ReservedCommand:
     """A command that goes before its owner's others, and has a reserve of admission."""
 
     __slots__ = ()
@@ -79,7 +79,7 @@ class Reserved:
         return True
 
 
-class OfService(Reserved):
+class ServiceCommand(ReservedCommand):
     """A command of a duty, which submits one at a time: it needs no bound."""
 
     __slots__ = ()
@@ -87,10 +87,10 @@ class OfService(Reserved):
     @property
     def owner(self) -> str:
         """Nobody in particular."""
-        return SERVICE
+        return SERVICE_OWNER
 
 
-class OneJob(Ordinary):
+class SingleJobCommand(OrdinaryCommand):
     """A command about one job, that changes a row or a few unless it says otherwise."""
 
     __slots__ = ()
@@ -105,7 +105,7 @@ class OneJob(Ordinary):
         return 1
 
 
-class AsWeighed:
+class FixedSizeCommand:
     """A command that changes as many rows as it weighs."""
 
     __slots__ = ()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger.ports import Inputs
@@ -11,11 +11,11 @@ from jobledger_service.core.ledger.write_ports import Request
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, RequestIdReused
 from jobledger_service.core.model.job import Job, job_id_of, job_key
-from jobledger_service.core.model.slots import Limit, admitted, brought_along, limit_keys
+from jobledger_service.core.model.slots import Limit, admitted, limit_keys, needs_update
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
 
-from .base import OneJob, Ordinary, chunks_in
-from .removal import Removal, Removed, remove, uris_of
+from .base import OrdinaryCommand, SingleJobCommand, chunks_in
+from .removal import Removal, RemovalResult, remove, uris_of
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
@@ -37,13 +37,13 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     return known.job_key
 
 
-def _bring_along(work: WorkingSet, limit: Limit) -> None:
+def _apply_job_limit(work: WorkingSet, limit: Limit) -> None:
     """Set a limit that a job brings along, unless an operator has."""
-    if brought_along(limit, work.slots.limit(limit.key), work.now):
+    if needs_update(limit, work.slots.limit(limit.key), work.now):
         work.slots.set(limit, work.now)
 
 
-class CreateJob(Ordinary, Struct, frozen=True):
+class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
     """Create a job; answers with the job and whether it is new."""
 
     new: lifecycle.NewJob
@@ -79,11 +79,11 @@ class CreateJob(Ordinary, Struct, frozen=True):
                 raise JobAlreadyExists(spec.job_id)
             return spec.key, False
         for limit in self.limits:
-            _bring_along(work, limit)
+            _apply_job_limit(work, limit)
         step = lifecycle.create(self.new, self.actor, work.now)
         work.create(replace(step, job=admitted(step.job, work.limits_over(step.job))), self.inputs)
         for key in keys:
-            work.remember(key, Request(spec.fingerprint, spec.key))
+            work.record_request(key, Request(spec.fingerprint, spec.key))
         return spec.key, True
 
     def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[Job, bool]:
@@ -91,7 +91,7 @@ class CreateJob(Ordinary, Struct, frozen=True):
         return work.last(key), created
 
 
-class FindCreated(OneJob, Struct, frozen=True):
+class FindCreated(SingleJobCommand, MsgStruct, frozen=True):
     """Find the job that a request created before; answers with it, or None when the request had no effect yet."""
 
     owner: str
@@ -108,7 +108,7 @@ class FindCreated(OneJob, Struct, frozen=True):
         return None if decided is None else work.last(decided)
 
 
-class CancelJob(OneJob, Struct, frozen=True):
+class CancelJob(SingleJobCommand, MsgStruct, frozen=True):
     """Stop a job; answers with what happened and the job."""
 
     owner: str
@@ -135,7 +135,7 @@ class CancelJob(OneJob, Struct, frozen=True):
         return decided[0], work.last(decided[1])
 
 
-class _AnswersJob(OneJob):
+class _JobCommand(SingleJobCommand):
     """A command that answers with the job that it decided about."""
 
     __slots__ = ()
@@ -144,7 +144,7 @@ class _AnswersJob(OneJob):
         return work.last(decided)
 
 
-class RetryJob(_AnswersJob, Struct, frozen=True):
+class RetryJob(_JobCommand, MsgStruct, frozen=True):
     """Begin another run; answers with the job."""
 
     owner: str
@@ -169,11 +169,11 @@ class RetryJob(_AnswersJob, Struct, frozen=True):
             step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
             work.apply(replace(step, job=admitted(step.job, work.limits_over(step.job))))
             for key in keys:
-                work.remember(key, Request(self.fingerprint, job.key))
+                work.record_request(key, Request(self.fingerprint, job.key))
         return job.key
 
 
-class UpdateJob(_AnswersJob, Struct, frozen=True):
+class UpdateJob(_JobCommand, MsgStruct, frozen=True):
     """Change a job's fields; answers with the job."""
 
     owner: str
@@ -201,7 +201,7 @@ class UpdateJob(_AnswersJob, Struct, frozen=True):
         return job.key
 
 
-class DeleteJob(OneJob, Struct, frozen=True):
+class DeleteJob(SingleJobCommand, MsgStruct, frozen=True):
     """Remove a job; answers with the job that deletes its artifacts, and how many of them stay."""
 
     owner: str
@@ -218,13 +218,13 @@ class DeleteJob(OneJob, Struct, frozen=True):
     def rows(self, work: WorkingSet) -> int:
         return 1 + chunks_in(work, job_key(self.owner, self.job_id), *ChunkState)
 
-    def decide(self, work: WorkingSet) -> Removed:
+    def decide(self, work: WorkingSet) -> RemovalResult:
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
         change = lifecycle.delete(job, self.actor, force=self.force, reason=self.reason)
         uris = uris_of(work, job) if self.removal is not None else []
         work.delete(job, change)
-        return remove(work, self.removal, [job], uris, self.actor) if self.removal is not None else Removed()
+        return remove(work, self.removal, [job], uris, self.actor) if self.removal is not None else RemovalResult()
 
-    def answer(self, decided: Removed, work: WorkingSet) -> tuple[Job | None, int]:
+    def answer(self, decided: RemovalResult, work: WorkingSet) -> tuple[Job | None, int]:
         return None if decided.job_key is None else work.last(decided.job_key), decided.outside

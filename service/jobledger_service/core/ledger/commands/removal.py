@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.ports import EncodeStruct, Inputs
 from jobledger_service.core.ledger.working_set import WorkingSet
@@ -17,13 +17,13 @@ from jobledger_service.core.model.service_kinds import ARTIFACTS
 
 from .runs import REPORT_URI
 
-URIS_OF_CHUNK: Final = 100
-BYTES_OF_CHUNK: Final = 60 * 1024
+URIS_PER_CHUNK: Final = 100
+BYTES_PER_CHUNK: Final = 60 * 1024
 ATTEMPTS: Final = RetryPolicy(max_attempts=8, initial_backoff=2 * SECOND, multiplier=3.0, max_backoff=600 * SECOND)
 """Over about half an hour: a bucket that is away for longer wants a person, and RetryJob."""
 
 
-class Removal(Struct, frozen=True):
+class Removal(MsgStruct, frozen=True):
     """That artifacts go with their job: those under the roots. `job_id` names the job that will delete them."""
 
     job_id: str
@@ -31,7 +31,7 @@ class Removal(Struct, frozen=True):
     encode: EncodeStruct
 
 
-class Removed(Struct, frozen=True):
+class RemovalResult(MsgStruct, frozen=True):
     """The job that deletes the artifacts, by key, None when there is nothing to delete; `outside` stay."""
 
     job_key: str | None = None
@@ -45,14 +45,14 @@ def uris_of(work: WorkingSet, job: Job) -> list[str]:
     return [uri for uri in uris if uri != REPORT_URI]
 
 
-def remove(work: WorkingSet, removal: Removal, jobs: Sequence[Job], uris: Iterable[str], actor: str) -> Removed:
+def remove(work: WorkingSet, removal: Removal, jobs: Sequence[Job], uris: Iterable[str], actor: str) -> RemovalResult:
     """Create the job that deletes what these URIs, of deleted jobs of one owner, point at under that owner's roots."""
     owner = jobs[0].spec.owner
     uris = list(dict.fromkeys(uris))
-    inside = [uri for uri in uris if removal.roots.place(uri, owner) is not None]
+    inside = [uri for uri in uris if removal.roots.locate(uri, owner) is not None]
     outside = len(uris) - len(inside)
     if not inside:
-        return Removed(None, outside)
+        return RemovalResult(None, outside)
     portions = list(_portions(inside))
     spec = JobSpec(
         owner=owner,
@@ -69,7 +69,7 @@ def remove(work: WorkingSet, removal: Removal, jobs: Sequence[Job], uris: Iterab
         {index: removal.encode({"uris": one}) for index, one in enumerate(portions)},
     )
     work.create(lifecycle.create(new, actor, work.now), inputs)
-    return Removed(spec.key, outside)
+    return RemovalResult(spec.key, outside)
 
 
 def _labels(names: Sequence[str]) -> Mapping[str, str]:
@@ -81,7 +81,7 @@ def _portions(uris: Iterable[str]) -> Iterator[list[str]]:
     portion: list[str] = []
     size = 0
     for uri in uris:
-        if len(portion) == URIS_OF_CHUNK or size + len(uri.encode()) > BYTES_OF_CHUNK:
+        if len(portion) == URIS_PER_CHUNK or size + len(uri.encode()) > BYTES_PER_CHUNK:
             yield portion
             portion, size = [], 0
         portion.append(uri)

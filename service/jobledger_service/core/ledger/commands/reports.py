@@ -6,7 +6,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
@@ -19,22 +19,22 @@ from jobledger_service.core.model.leases import Lease, ended_by, holds
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 
-from .base import Reserved, ended_rows
-from .portions import Part, portion
+from .base import ReservedCommand, ended_rows
+from .partial_commands import PartialResult, run_within_budget
 
 Item = TypeVar("Item")
 
 
 class LeaseStatus(StrEnum):
-    """How one lease of a call fared."""
+    """The outcome for one lease of a call."""
 
     OK = "OK"
     CANCEL_REQUESTED = "CANCEL_REQUESTED"
     LEASE_LOST = "LEASE_LOST"
 
 
-class LeaseAnswer(Struct, frozen=True):
-    """How a lease fared; the chunk as it is then, None when the lease is lost."""
+class LeaseAnswer(MsgStruct, frozen=True):
+    """The outcome for a lease; the chunk as it is then, None when the lease is lost."""
 
     lease: Lease
     status: LeaseStatus
@@ -60,7 +60,7 @@ def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tu
 Rule = Callable[[Job, Chunk], Step]
 
 
-class LeaseReports(Reserved, Generic[Item]):
+class LeaseReports(ReservedCommand, Generic[Item]):
     """A command about leases that are held, which answers with how each fared.
 
     `items` are what it says of each; `received` is when, by the ledger's clock: a report that came before its lease's
@@ -90,17 +90,17 @@ class LeaseReports(Reserved, Generic[Item]):
         leases = map(self._lease, self.items)
         return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if lease.job_key.startswith(mine)))
 
-    def decide(self, work: WorkingSet) -> list[LeaseAnswer] | Part:
+    def decide(self, work: WorkingSet) -> list[LeaseAnswer] | PartialResult:
         """Take the reports; what is refused of one refuses all, also of those that are left to later commits."""
-        answers = portion(work, self.items, partial(self._one, work), partial(self._rows, work))
+        answers = run_within_budget(work, self.items, partial(self._one, work), partial(self._rows, work))
         left = self.items[len(answers) :]
         if not left:
             return [*self.answered, *answers]
-        place = work.place
+        savepoint = work.savepoint
         for item in left:
             self._check(work, item)
-        work.rollback(place)
-        return Part(replace(cast("Any", self), items=left, answered=(*self.answered, *answers)))
+        work.rollback(savepoint)
+        return PartialResult(replace(cast("Any", self), items=left, answered=(*self.answered, *answers)))
 
     def answer(self, decided: list[LeaseAnswer], work: WorkingSet) -> list[LeaseAnswer]:  # noqa: ARG002  the form
         """Return how each lease fared."""
@@ -141,26 +141,26 @@ class LeaseReports(Reserved, Generic[Item]):
         """Take one report."""
 
 
-Beat = tuple[Lease, rules.WorkReport]
-Completion = tuple[Lease, rules.WorkReport, str]
-FailedAttempt = tuple[Lease, rules.WorkReport, rules.Failure, str]
-Released = tuple[Lease, rules.WorkReport, rules.Release]
+HeartbeatItem = tuple[Lease, rules.WorkReport]
+CompletionItem = tuple[Lease, rules.WorkReport, str]
+FailureItem = tuple[Lease, rules.WorkReport, rules.Failure, str]
+ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
 
 
-class Heartbeat(LeaseReports[Beat], Struct, frozen=True):
+class Heartbeat(LeaseReports[HeartbeatItem], MsgStruct, frozen=True):
     """Extend leases and take their reports."""
 
     owner: str
-    items: Sequence[Beat]
+    items: Sequence[HeartbeatItem]
     lease_duration: int
     by_service: bool = False
     received: int | None = None
     answered: tuple[LeaseAnswer, ...] = ()
 
-    def _lease(self, item: Beat) -> Lease:
+    def _lease(self, item: HeartbeatItem) -> Lease:
         return item[0]
 
-    def _one(self, work: WorkingSet, item: Beat) -> LeaseAnswer:
+    def _one(self, work: WorkingSet, item: HeartbeatItem) -> LeaseAnswer:
         lease, report = item
         held = _held(work, self.owner, lease, by_service=self.by_service)
         if held is None or not holds(lease, *held, self._at(work)):
@@ -171,18 +171,18 @@ class Heartbeat(LeaseReports[Beat], Struct, frozen=True):
         return LeaseAnswer(lease, LeaseStatus.CANCEL_REQUESTED if stopping else LeaseStatus.OK, step.chunks[0])
 
 
-class CompleteChunks(LeaseReports[Completion], Struct, frozen=True):
+class CompleteChunks(LeaseReports[CompletionItem], MsgStruct, frozen=True):
     """End leases with success; each with its report and the job's result, empty when none is declared."""
 
     owner: str
-    items: Sequence[Completion]
+    items: Sequence[CompletionItem]
     received: int | None = None
     answered: tuple[LeaseAnswer, ...] = ()
 
-    def _lease(self, item: Completion) -> Lease:
+    def _lease(self, item: CompletionItem) -> Lease:
         return item[0]
 
-    def _one(self, work: WorkingSet, item: Completion) -> LeaseAnswer:
+    def _one(self, work: WorkingSet, item: CompletionItem) -> LeaseAnswer:
         lease, report, result_uri = item
 
         def rule(job: Job, chunk: Chunk) -> Step:
@@ -191,28 +191,28 @@ class CompleteChunks(LeaseReports[Completion], Struct, frozen=True):
         return self._end(work, lease, LeaseEnd.COMPLETED, rule)
 
 
-class FailChunks(LeaseReports[FailedAttempt], Struct, frozen=True):
+class FailChunks(LeaseReports[FailureItem], MsgStruct, frozen=True):
     """End leases with failed attempts; each with its place in the request, for refusals."""
 
     owner: str
-    items: Sequence[FailedAttempt]
+    items: Sequence[FailureItem]
     by_service: bool = False
     received: int | None = None
     answered: tuple[LeaseAnswer, ...] = ()
 
-    def _lease(self, item: FailedAttempt) -> Lease:
+    def _lease(self, item: FailureItem) -> Lease:
         return item[0]
 
-    def _rows(self, work: WorkingSet, item: FailedAttempt) -> int:
+    def _rows(self, work: WorkingSet, item: FailureItem) -> int:
         return ended_rows(work, item[0].job_key)
 
-    def _check(self, work: WorkingSet, item: FailedAttempt) -> None:
+    def _check(self, work: WorkingSet, item: FailureItem) -> None:
         lease, _, failure, field = item
         held = _held(work, self.owner, lease, by_service=self.by_service)
         if held is not None and holds(lease, *held, self._at(work)):
             _check_stage(held[0], failure, field)
 
-    def _one(self, work: WorkingSet, item: FailedAttempt) -> LeaseAnswer:
+    def _one(self, work: WorkingSet, item: FailureItem) -> LeaseAnswer:
         lease, report, failure, field = item
 
         def rule(job: Job, chunk: Chunk) -> Step:
@@ -228,19 +228,19 @@ def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
         raise InvalidField((f"{field}.error.stage", f"{failure.error.stage!r} is not a stage of the job's plan"))
 
 
-class ReleaseChunks(LeaseReports[Released], Struct, frozen=True):
+class ReleaseChunks(LeaseReports[ReleaseItem], MsgStruct, frozen=True):
     """Give chunks back."""
 
     owner: str
-    items: Sequence[Released]
+    items: Sequence[ReleaseItem]
     by_service: bool = False
     received: int | None = None
     answered: tuple[LeaseAnswer, ...] = ()
 
-    def _lease(self, item: Released) -> Lease:
+    def _lease(self, item: ReleaseItem) -> Lease:
         return item[0]
 
-    def _one(self, work: WorkingSet, item: Released) -> LeaseAnswer:
+    def _one(self, work: WorkingSet, item: ReleaseItem) -> LeaseAnswer:
         lease, report, release = item
 
         def rule(job: Job, chunk: Chunk) -> Step:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.ports import EncodeStruct
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
@@ -13,9 +13,9 @@ from jobledger_service.core.model.chunk import Artifact, Chunk
 from jobledger_service.core.model.job import Job, owner_of
 from jobledger_service.core.model.leases import Lease, holds
 from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.run import Cursor
+from jobledger_service.core.model.run import RunCursor
 
-from .base import Reserved
+from .base import ReservedCommand
 
 REPORT: Final = "report"
 REPORT_URI: Final = "jobledger:report"
@@ -23,7 +23,7 @@ REPORT_URI: Final = "jobledger:report"
 
 
 class StepOutcome(StrEnum):
-    """How a step fared."""
+    """The outcome of a step."""
 
     GOING = "GOING"
     """The chunk is still held: go on."""
@@ -33,11 +33,11 @@ class StepOutcome(StrEnum):
     """Nothing was changed: the lease is lost, or another attempt has gone on from here."""
 
 
-class Hold(Struct, frozen=True):
+class StepLease(MsgStruct, frozen=True):
     """The lease under which a step is taken, and the place where the chunk must be for it."""
 
     lease: Lease
-    begin: Cursor | None
+    start_cursor: RunCursor | None
     lease_duration: int
     encode: EncodeStruct
 
@@ -53,28 +53,28 @@ class Hold(Struct, frozen=True):
             return None
         chunk = work.chunk(job, self.lease.index)
         at = work.run(job.key).cursors.get(self.lease.index)
-        return (job, chunk) if holds(self.lease, job, chunk, work.now) and at == self.begin else None
+        return (job, chunk) if holds(self.lease, job, chunk, work.now) and at == self.start_cursor else None
 
     def report(self, work: WorkingSet, progress: ProgressReport, metadata: Mapping[str, object]) -> tuple[Job, Chunk]:
         """Extend the lease, tell the progress and put the report; return the job and the chunk as they are then."""
         job = work.last(self.lease.job_key)
         artifact = Artifact(REPORT_URI, metadata=self.encode(metadata), create_time=work.now)
-        told = rules.WorkReport("", progress, job_artifacts={REPORT: artifact})
-        step = rules.heartbeat(job, work.chunk(job, self.lease.index), told, self.lease_duration, work.now)
+        report = rules.WorkReport("", progress, job_artifacts={REPORT: artifact})
+        step = rules.heartbeat(job, work.chunk(job, self.lease.index), report, self.lease_duration, work.now)
         work.apply(step)
         return work.last(job.key), step.chunks[0]
 
 
-class OfRun(Reserved):
+class RunStep(ReservedCommand):
     """A step of a run, one at a time under a lease: a report on that, on account of the job's owner."""
 
     __slots__ = ()
-    hold: Hold
+    step_lease: StepLease
 
     @property
     def owner(self) -> str:
         """The owner of the job that is run."""
-        return owner_of(self.hold.lease.job_key)
+        return owner_of(self.step_lease.lease.job_key)
 
 
 def complete(work: WorkingSet, job: Job, chunk: Chunk) -> None:

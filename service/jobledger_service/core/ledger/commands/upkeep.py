@@ -1,4 +1,4 @@
-"""The commands that the service gives itself: what time brings about, as much at once as a batch has room for."""
+"""The commands of time-driven duties, each as much at once as a batch has room for."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -6,23 +6,23 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.ports import ChunkKey
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model import work as rules
-from jobledger_service.core.model.change import SERVICE, Step
+from jobledger_service.core.model.change import SERVICE_ACTOR, Step
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
 
-from .base import OfService, chunks_in, ended_rows
-from .portions import portion
+from .base import ServiceCommand, chunks_in, ended_rows
+from .partial_commands import run_within_budget
 
 Item = TypeVar("Item")
 
 
-class _Upkeep(OfService, Generic[Item]):
+class _Upkeep(ServiceCommand, Generic[Item]):
     """A command about many rows, each of which is looked at again; answers with how many of `items` it came to."""
 
     __slots__ = ()
@@ -40,7 +40,7 @@ class _Upkeep(OfService, Generic[Item]):
 
     def decide(self, work: WorkingSet) -> int:
         """Do what there is room for."""
-        return len(portion(work, self.items, partial(self._one_readable, work), partial(self._rows, work)))
+        return len(run_within_budget(work, self.items, partial(self._one_readable, work), partial(self._rows, work)))
 
     def _one_readable(self, work: WorkingSet, item: Item) -> None:
         with suppress(JobUnreadable):  # it is counted and logged where it was read
@@ -59,7 +59,7 @@ class _Upkeep(OfService, Generic[Item]):
         """Do what is due of an item, if it still is."""
 
 
-class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], Struct, frozen=True):
+class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
     """Count attempts whose lease ran out `delay` microseconds ago as failed.
 
     Each key comes with a number drawn from 0 to 1 for its backoff.
@@ -75,16 +75,16 @@ class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], Struct, frozen=True):
         return ended_rows(work, item[0][0])
 
     def _one(self, work: WorkingSet, item: tuple[ChunkKey, float]) -> None:
-        (key, index), roll = item
+        (key, index), jitter_sample = item
         job = work.find(key)
         if job is None:
             return
-        step = rules.expire(job, work.chunk(job, index), roll, work.chunks(job), work.now, self.delay)
+        step = rules.expire(job, work.chunk(job, index), jitter_sample, work.chunks(job), work.now, self.delay)
         if step is not None:
             work.apply(step)
 
 
-class ReadyRetries(_Upkeep[ChunkKey], Struct, frozen=True):
+class ReadyRetries(_Upkeep[ChunkKey], MsgStruct, frozen=True):
     """Let chunks go whose wait after a failed attempt is over."""
 
     items: Sequence[ChunkKey]
@@ -105,7 +105,7 @@ class ReadyRetries(_Upkeep[ChunkKey], Struct, frozen=True):
             work.apply(Step(job, (rules.due(chunk),)))
 
 
-class StopOverdue(_Upkeep[str], Struct, frozen=True):
+class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
     """Stop CANCELLING jobs whose grace period is over."""
 
     items: Sequence[str]
@@ -123,7 +123,7 @@ class StopOverdue(_Upkeep[str], Struct, frozen=True):
             work.apply(step)
 
 
-class RemoveExpired(_Upkeep[str], Struct, frozen=True):
+class RemoveExpired(_Upkeep[str], MsgStruct, frozen=True):
     """Delete ended jobs whose time has come."""
 
     items: Sequence[str]
@@ -138,4 +138,4 @@ class RemoveExpired(_Upkeep[str], Struct, frozen=True):
         job = work.find(item)
         if job is None or not job.ended or job.expire_time is None or work.now < job.expire_time:
             return
-        work.delete(job, lifecycle.delete(job, SERVICE, force=False, reason="its expire_time has come"))
+        work.delete(job, lifecycle.delete(job, SERVICE_ACTOR, force=False, reason="its expire_time has come"))

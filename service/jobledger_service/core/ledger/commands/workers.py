@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
-from jobledger_service.core.ledger.write_ports import Demand
+from jobledger_service.core.ledger.write_ports import ClaimQuery
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import ChunkNotClaimable, JobUnreadable
@@ -14,10 +14,10 @@ from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.service_kinds import is_reserved
 
-from .base import AsWeighed, OneJob, Ordinary
+from .base import FixedSizeCommand, OrdinaryCommand, SingleJobCommand
 
 
-class Claimed(Struct, frozen=True):
+class ClaimedChunk(MsgStruct, frozen=True):
     """A chunk under a new lease, with what its worker needs."""
 
     job: Job
@@ -26,16 +26,16 @@ class Claimed(Struct, frozen=True):
     inputs: Inputs
 
 
-def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[Claimed]:
+def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[ClaimedChunk]:
     claimed = []
     for key, index in keys:
         job = work.last(key)
         chunk = work.chunk(job, index)
-        claimed.append(Claimed(job, chunk, lease_of(job, chunk), work.inputs(key)))
+        claimed.append(ClaimedChunk(job, chunk, lease_of(job, chunk), work.inputs(key)))
     return claimed
 
 
-class ClaimChunks(AsWeighed, Ordinary, Struct, frozen=True):
+class ClaimChunks(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
     """Lease up to `limit` chunks of the given kinds; answers with those that were to be had.
 
     None, instead of an empty list, says that others were at what waits: there may be more in a moment.
@@ -46,18 +46,18 @@ class ClaimChunks(AsWeighed, Ordinary, Struct, frozen=True):
     limit: int
     by: rules.Claim
 
-    def _demand(self) -> Demand:
-        return Demand(self.owner, self.kinds, self.limit)
+    def _query(self) -> ClaimQuery:
+        return ClaimQuery(self.owner, self.kinds, self.limit)
 
     @property
     def weight(self) -> int:
         return self.limit
 
     def needs(self) -> Needs:
-        return Needs(demand=self._demand())
+        return Needs(claim_query=self._query())
 
     def decide(self, work: WorkingSet) -> list[ChunkKey] | None:
-        picked = work.picked(self._demand())
+        picked = work.picked(self._query())
         taken = [*self._taken(work, picked.chunks)]
         missed = picked.contended or len(taken) < len(picked.chunks)
         return None if missed and not taken else taken
@@ -66,16 +66,16 @@ class ClaimChunks(AsWeighed, Ordinary, Struct, frozen=True):
         """Take these chunks, as far as the event of a job does not become too large; the first is always taken."""
         taken = 0
         for key in chunks:
-            place = work.place
+            savepoint = work.savepoint
             if not _claim(work, key, self.by):
                 continue
             if taken and work.exceeded:
-                work.rollback(place)
+                work.rollback(savepoint)
                 return
             taken += 1
             yield key
 
-    def answer(self, decided: list[ChunkKey] | None, work: WorkingSet) -> list[Claimed] | None:
+    def answer(self, decided: list[ChunkKey] | None, work: WorkingSet) -> list[ClaimedChunk] | None:
         return None if decided is None else _claimed(decided, work)
 
 
@@ -91,7 +91,7 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
     return True
 
 
-class ClaimChunk(OneJob, Struct, frozen=True):
+class ClaimChunk(SingleJobCommand, MsgStruct, frozen=True):
     """Lease one named chunk; with the task_id that holds it, answers with the lease in force."""
 
     owner: str
@@ -112,10 +112,10 @@ class ClaimChunk(OneJob, Struct, frozen=True):
             raise ChunkNotClaimable(self.job_id, self.index, chunk.state, "the service itself works on it")
         held = bool(self.by.task_id) and chunk.task_id == self.by.task_id
         if held and holds(lease_of(job, chunk), job, chunk, work.now):
-            work.hand_out(self._key())
+            work.mark_claimed(self._key())
         else:
             work.apply(rules.claim(job, chunk, self.by, work.now))
         return self._key()
 
-    def answer(self, decided: ChunkKey, work: WorkingSet) -> Claimed:
+    def answer(self, decided: ChunkKey, work: WorkingSet) -> ClaimedChunk:
         return _claimed([decided], work)[0]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from jobledger_service.core.ledger.entry import Entry
 
-from .page import PAGE
+from .page import MAX_PAGE_ENTRIES
 
 
 class EntryLog:
@@ -42,8 +42,8 @@ class EntryLog:
     def after(self, position: int) -> tuple[Sequence[Entry], bool]:
         """Return the entries after a position, as many as a page has, and whether there are more."""
         first = bisect_right(self._entries, position, lo=self._begin, key=_position)
-        found = [self._at(index) for index in range(first, min(first + PAGE, len(self._entries)))]
-        return found, first + PAGE < len(self._entries)
+        found = [self._at(index) for index in range(first, min(first + MAX_PAGE_ENTRIES, len(self._entries)))]
+        return found, first + MAX_PAGE_ENTRIES < len(self._entries)
 
     def _at(self, index: int) -> Entry:
         entry = self._entries[index]

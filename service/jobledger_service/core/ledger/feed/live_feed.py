@@ -12,7 +12,7 @@ from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 
-from .page import PAGE, NoProgressError, Page
+from .page import MAX_PAGE_ENTRIES, NoProgressError, Page
 from .pages import Pages
 from .ring import Ring
 from .stops import StopSubscribers, StopSubscription
@@ -21,23 +21,29 @@ from .subscription import FeedSubscription
 
 log = logging.getLogger(__name__)
 
-POLL = 1.0
+POLL_SECONDS = 1.0
 """Seconds after which the feed looks for entries of other processes, whatever it heard: a wake-up is a hint."""
 
 
 class LiveFeed:
     """Fan-out to this process's watchers. Everything but the reading happens on the event loop, without waiting.
 
-    `found` hears of each entry that was not published here but found in the store.
+    `on_remote_entry` hears of each entry that was not published here but found in the store.
     """
 
     def __init__(
-        self, store: ReadStore, queries: Queries, codec: Codec, found: Callable[[Entry], None], *, sole_writer: bool
+        self,
+        store: ReadStore,
+        queries: Queries,
+        codec: Codec,
+        on_remote_entry: Callable[[Entry], None],
+        *,
+        sole_writer: bool,
     ) -> None:
         self._store = store
         self._queries = queries
         self._codec = codec
-        self._found = found
+        self._on_remote_entry = on_remote_entry
         self._sole_writer = sole_writer
         self._ring = Ring(store.position())
         self._pages = Pages(self._load_history)
@@ -62,9 +68,9 @@ class LiveFeed:
         if entries and entries[0].position > self._ring.head + 1:
             self._hint.set()
             return
-        self._hand_out(entries)
+        self._dispatch(entries)
 
-    def _hand_out(self, entries: Sequence[Entry]) -> None:
+    def _dispatch(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.position > self._ring.head:
                 self._ring.append(entry)
@@ -85,30 +91,30 @@ class LiveFeed:
         while True:
             await self._pause()
             try:
-                await self._read_on()
+                await self._catch_up()
             except Refusal as refusal:
-                log.warning("the feed cannot read on: %s", refusal)
+                log.warning("the feed cannot continue reading: %s", refusal)
             except Exception:
-                log.exception("the feed cannot read on")
+                log.exception("the feed cannot continue reading")
 
     async def _pause(self) -> None:
         try:
-            async with asyncio.timeout(None if self._sole_writer else POLL):
+            async with asyncio.timeout(None if self._sole_writer else POLL_SECONDS):
                 await self._hint.wait()
         except TimeoutError:
             pass
         self._hint.clear()
 
-    async def _read_on(self) -> None:
+    async def _catch_up(self) -> None:
         """Read from the head to the end of the ledger."""
         while True:
             page = await self._load(self._ring.head)
             if page.trimmed > self._ring.head:
                 self._skip(page.trimmed)
-            self._hand_out(page.entries)
-            self._ring.pass_over(page.through)
+            self._dispatch(page.entries)
+            self._ring.advance_to(page.through)
             for entry in page.entries:
-                self._found(entry)
+                self._on_remote_entry(entry)
             if page.complete:
                 return
             if self._ring.head <= page.after:
@@ -121,19 +127,19 @@ class LiveFeed:
             subscription.fall_behind()
             subscription.wake()
         self._stops.check_all()
-        self._ring.begin_at(trimmed)
+        self._ring.reset_to(trimmed)
 
     def subscribe_to_job(self, after: int, job_key: str) -> FeedSubscription:
         """Follow one job from a position on."""
-        return self._add(FeedSubscription(self, after, job_key=job_key, leave=self._subscribers.remove))
+        return self._add(FeedSubscription(self, after, job_key=job_key, unsubscribe=self._subscribers.remove))
 
     def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> FeedSubscription:
         """Follow the jobs that match from a position on."""
-        return self._add(FeedSubscription(self, after, jobs=jobs, leave=self._subscribers.remove))
+        return self._add(FeedSubscription(self, after, jobs=jobs, unsubscribe=self._subscribers.remove))
 
     def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
         """Follow what is stopped of an owner's jobs of these kinds, of all when empty, from now on."""
-        subscription = StopSubscription(self, owner, kinds, leave=self._stops.remove)
+        subscription = StopSubscription(self, owner, kinds, unsubscribe=self._stops.remove)
         self._stops.add(subscription)
         return subscription
 
@@ -168,6 +174,6 @@ class LiveFeed:
         return page
 
     def _read(self, after: int, owner: str | None, job_key: str | None) -> Page:
-        read = self._store.events(after, PAGE, owner=owner, job_key=job_key)
+        read = self._store.events(after, MAX_PAGE_ENTRIES, owner=owner, job_key=job_key)
         entries = [self._codec.open(row) for row in read.rows]
         return Page(entries, after, read.through, read.trimmed, read.complete)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from jobledger_service.core.ledger.entry import Entry
 
-PAGE = 512
+MAX_PAGE_ENTRIES = 512
 """Entries at once."""
 MAX_PAGE_BYTES = 1024 * 1024
 """Bytes at once, but for the entry that goes past them: what a watcher that does not read keeps in memory."""
@@ -40,8 +40,8 @@ class Page:
 def count_of_page(entries: Sequence[Entry]) -> int:
     """Return how many of the entries make a page: all, or as many as go past a bound, at least one."""
     size = 0
-    for count, entry in enumerate(entries[:PAGE]):
+    for count, entry in enumerate(entries[:MAX_PAGE_ENTRIES]):
         if size >= MAX_PAGE_BYTES:
             return count
         size += entry.size
-    return min(len(entries), PAGE)
+    return min(len(entries), MAX_PAGE_ENTRIES)

@@ -8,7 +8,7 @@ from .page import Page, count_of_page
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 20_000
-KEPT = 15 / 16
+SHRINK_TO_SHARE = 15 / 16
 """How much is left when something is dropped: owners are not compared for each entry."""
 
 
@@ -53,11 +53,11 @@ class Ring:
         if self._weight > self._max_weight:
             self._shrink()
 
-    def pass_over(self, position: int) -> None:
+    def advance_to(self, position: int) -> None:
         """Move the head past a position that has no entry here."""
         self.head = max(self.head, position)
 
-    def begin_at(self, head: int) -> None:
+    def reset_to(self, head: int) -> None:
         """Drop everything, and begin again after a position."""
         self._by_owner.clear()
         self._by_job.clear()
@@ -96,7 +96,7 @@ class Ring:
 
     def _shrink(self) -> None:
         """Drop the oldest entries of the owners that have the most."""
-        enough = int(self._max_weight * KEPT)
+        enough = int(self._max_weight * SHRINK_TO_SHARE)
         while self._weight > enough:
             owner, own = max(self._by_owner.items(), key=lambda item: item[1].weight)
             half = own.weight // 2

@@ -22,7 +22,7 @@ _GOES_ON: Final = frozenset({JobState.RUNNING, JobState.COMPLETED})
 """The states to which a job comes from these without taking a lease away."""
 
 
-class Source(Protocol):
+class StopSource(Protocol):
     """What a subscription follows."""
 
     @property
@@ -37,12 +37,12 @@ class StopSubscription:
     """
 
     def __init__(
-        self, feed: Source, owner: str, kinds: frozenset[str], leave: "Callable[[StopSubscription], None]"
+        self, feed: StopSource, owner: str, kinds: frozenset[str], unsubscribe: "Callable[[StopSubscription], None]"
     ) -> None:
         self.owner = owner
         self.kinds = kinds or frozenset({ANY_KIND})
         self._feed = feed
-        self._leave = leave
+        self._unsubscribe = unsubscribe
         self._jobs: dict[str, None] = {}
         self._check_all = True
         self._wakeup = Wakeup()
@@ -67,9 +67,9 @@ class StopSubscription:
 
     async def next(self, seconds: float) -> Stops:
         """Return what was stopped since the last call; nothing after `seconds` of quiet. Raises Draining."""
-        if not self._has_news and not self._feed.closing:
+        if not self._has_pending and not self._feed.closing:
             await self._wakeup.wait(seconds)
-        if self._feed.closing and not self._has_news:
+        if self._feed.closing and not self._has_pending:
             raise Draining
         stops = Stops(tuple(self._jobs), self._check_all)
         self._jobs.clear()
@@ -77,12 +77,12 @@ class StopSubscription:
         return stops
 
     @property
-    def _has_news(self) -> bool:
+    def _has_pending(self) -> bool:
         return self._check_all or bool(self._jobs)
 
     def close(self) -> None:
         """Leave the feed."""
-        self._leave(self)
+        self._unsubscribe(self)
 
 
 class StopSubscribers:

@@ -17,7 +17,7 @@ MAX_JOB_QUEUE = 64
 MAX_QUEUE = 1_024
 
 
-class Source(Protocol):
+class FeedSource(Protocol):
     """What a subscription reads from."""
 
     @property
@@ -40,18 +40,18 @@ class FeedSubscription:
 
     def __init__(
         self,
-        feed: Source,
+        feed: FeedSource,
         after: int,
         *,
         job_key: str = "",
         jobs: JobFilter | None = None,
-        leave: "Callable[[FeedSubscription], None]",
+        unsubscribe: "Callable[[FeedSubscription], None]",
     ) -> None:
         self.job_key = job_key
         self.jobs = jobs
         self.owner = owner_of(job_key) if jobs is None else jobs.owner
         self._feed = feed
-        self._leave = leave
+        self._unsubscribe = unsubscribe
         self._position = after
         self._queue: deque[Entry] = deque()
         self._max_queue = MAX_JOB_QUEUE if jobs is None else MAX_QUEUE
@@ -92,17 +92,17 @@ class FeedSubscription:
         """Let the watcher look up."""
         self._wakeup.wake()
 
-    async def next(self, patience: float) -> Sequence[Entry]:
-        """Return what follows, oldest first; nothing after `patience` seconds, or when it was not for this watcher."""
+    async def next(self, timeout_seconds: float) -> Sequence[Entry]:
+        """Return what follows, oldest first; nothing after `timeout_seconds`, or when it was not for this watcher."""
         if self._feed.closing:
             raise Draining
         if self._behind:
             return await self._catch_up()
         if not self._queue:
-            await self._wakeup.wait(patience)
-        return self._take()
+            await self._wakeup.wait(timeout_seconds)
+        return self._drain()
 
-    def _take(self) -> Sequence[Entry]:
+    def _drain(self) -> Sequence[Entry]:
         if not self._queue:
             return ()
         entries = list(self._queue)
@@ -133,4 +133,4 @@ class FeedSubscription:
 
     def close(self) -> None:
         """Leave the feed."""
-        self._leave(self)
+        self._unsubscribe(self)

@@ -1,11 +1,11 @@
 """The tally of a batch as rows."""
 
-from jobledger_service.core.model.rollup import Tally
+from jobledger_service.core.model.rollup import StatisticsDelta
 
 from .cells import Row
 
 
-def count_rows(tally: Tally) -> list[Row]:
+def count_rows(statistics: StatisticsDelta) -> list[Row]:
     """Return what is added to the counts."""
     return [
         {
@@ -16,11 +16,11 @@ def count_rows(tally: Tally) -> list[Row]:
             "chunks_pending": pending,
             "chunks_processing": processing,
         }
-        for (owner, kind, state), (jobs, pending, processing) in tally.counts()
+        for (owner, kind, state), (jobs, pending, processing) in statistics.counts()
     ]
 
 
-def rollup_rows(tally: Tally) -> list[Row]:
+def rollup_rows(statistics: StatisticsDelta) -> list[Row]:
     """Return what is added to the rollups."""
     return [
         {
@@ -32,5 +32,5 @@ def rollup_rows(tally: Tally) -> list[Row]:
             "count": count,
             "total": total,
         }
-        for (owner, hour, kind, measure, bucket), (count, total) in tally.rollups()
+        for (owner, hour, kind, measure, bucket), (count, total) in statistics.rollups()
     ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.working_set import WorkingSet
 
@@ -11,13 +11,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Part(Struct, frozen=True):
+class PartialResult(MsgStruct, frozen=True):
     """What a command decides of which a part is done: the command that does the rest."""
 
     rest: Any
 
 
-def portion(
+def run_within_budget(
     work: WorkingSet, items: Sequence[Item], one: Callable[[Item], Result], rows: Callable[[Item], int]
 ) -> list[Result]:
     """Do one thing after the other, the first always, and return the results of those that the batch has room for.
@@ -27,12 +27,12 @@ def portion(
     results: list[Result] = []
     begun = work.rows
     for item in items:
-        place = work.place
-        if results and work.rows - begun + rows(item) > work.room:
+        savepoint = work.savepoint
+        if results and work.rows - begun + rows(item) > work.row_budget:
             break
         results.append(one(item))
         if work.exceeded and len(results) > 1:
-            work.rollback(place)
+            work.rollback(savepoint)
             results.pop()
             break
     return results

@@ -10,7 +10,7 @@ from .unreadable_rows import UnreadableRows
 Row = TypeVar("Row")
 
 
-async def submit_in_parts(
+async def submit_bisecting(
     rows: Sequence[Row], submit: Callable[[Sequence[Row]], Awaitable[int]], place: str, unreadable: UnreadableRows
 ) -> None:
     """Submit a command over the rows; when it fails, over either half, down to the row at fault. Raises Refusal.
@@ -29,6 +29,6 @@ async def submit_in_parts(
                 unreadable.add(place, str(rows[0]), error)
                 return
             middle = len(rows) // 2
-            await submit_in_parts(rows[:middle], submit, place, unreadable)
+            await submit_bisecting(rows[:middle], submit, place, unreadable)
             done = middle
         rows = rows[done:]

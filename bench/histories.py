@@ -12,7 +12,7 @@ from jobledger_service.core.model.job import Job, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob, cancel, create
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.rollup import Passage, Tally
+from jobledger_service.core.model.rollup import JobDelta, StatisticsDelta
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, WorkReport, claim, complete, fail, heartbeat
 from msgspec.structs import replace
@@ -32,7 +32,7 @@ ERRORS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Plot:
+class JobPlan:
     """How a story goes: the state that it ends in, how many chunks, and seconds until it starts and that it takes."""
 
     state: JobState
@@ -43,12 +43,12 @@ class Plot:
 
 
 @dataclass(slots=True)
-class Story:
+class JobHistory:
     """A job that was created at 0 and what each commit did to it."""
 
     job: Job
     chunks: dict[int, Chunk]
-    passages: list[tuple[int, Passage]] = field(default_factory=list)
+    passages: list[tuple[int, JobDelta]] = field(default_factory=list)
 
     def commit(self, now: int, steps: Sequence[Step]) -> None:
         """Take what one commit decided; each step was made from the job that the one before left."""
@@ -60,72 +60,72 @@ class Story:
         self.job = replace(steps[-1].job, revision=len(self.passages) + 1, update_time=now)
         self.chunks |= changed
         self.passages.append(
-            (now, Passage(before, self.job, deleted=False, changes=changes, chunks=changed, artifacts={}))
+            (now, JobDelta(before, self.job, deleted=False, changes=changes, chunks=changed, artifacts={}))
         )
 
 
 @lru_cache(maxsize=8_192)
-def played(plot: Plot) -> Story:
+def simulate(plan: JobPlan) -> JobHistory:
     """Return the story of a plot."""
-    new = NewJob(JobSpec("", "", "", b"", stages=STAGES), [ITEMS] * plot.chunks)
+    new = NewJob(JobSpec("", "", "", b"", stages=STAGES), [ITEMS] * plan.chunks)
     created = create(new, "caller", 0)
-    story = Story(created.job, {})
-    story.commit(0, [created])
-    start = plot.waits * SECOND
-    end = start + plot.takes * SECOND
-    if plot.state is JobState.CANCELLED and plot.error == 0:
-        _cancel(story, start, force=False)
-    elif plot.state is not JobState.QUEUED:
-        _work(story, plot, start, end)
-    if story.job.state is not plot.state:
-        raise ValueError(f"{plot} ends in {story.job.state}")
-    return story
+    history = JobHistory(created.job, {})
+    history.commit(0, [created])
+    start = plan.waits * SECOND
+    end = start + plan.takes * SECOND
+    if plan.state is JobState.CANCELLED and plan.error == 0:
+        _cancel(history, start, force=False)
+    elif plan.state is not JobState.QUEUED:
+        _work(history, plan, start, end)
+    if history.job.state is not plan.state:
+        raise ValueError(f"{plan} ends in {history.job.state}")
+    return history
 
 
-def _work(story: Story, plot: Plot, start: int, end: int) -> None:
+def _work(history: JobHistory, plan: JobPlan, start: int, end: int) -> None:
     """Let one worker take all chunks, report, and come to the end that the plot asks for."""
     by = Claim("worker-7.pool-a", LEASE)
-    _each(story, start, lambda job, chunk: claim(job, chunk, by, start))
+    _each(history, start, lambda job, chunk: claim(job, chunk, by, start))
     half = (start + end) // 2
     report = WorkReport("", ProgressReport(percent=50.0, stage="fetch", message="halfway"))
-    _each(story, half, lambda job, chunk: heartbeat(job, chunk, report, LEASE, half))
-    match plot.state:
+    _each(history, half, lambda job, chunk: heartbeat(job, chunk, report, LEASE, half))
+    match plan.state:
         case JobState.COMPLETED:
-            _each(story, end, lambda job, chunk: complete(job, chunk, NOTHING_NEW, "", end))
+            _each(history, end, lambda job, chunk: complete(job, chunk, NOTHING_NEW, "", end))
         case JobState.FAILED:
-            _each(story, end, lambda job, chunk: _end(job, chunk, plot, end))
+            _each(history, end, lambda job, chunk: _end(job, chunk, plan, end))
         case JobState.CANCELLING | JobState.CANCELLED:
-            _cancel(story, end, force=plot.state is JobState.CANCELLED)
+            _cancel(history, end, force=plan.state is JobState.CANCELLED)
 
 
-def _end(job: Job, chunk: Chunk, plot: Plot, now: int) -> Step:
+def _end(job: Job, chunk: Chunk, plan: JobPlan, now: int) -> Step:
     """Fail the last chunk, and complete the others."""
-    if chunk.index < plot.chunks - 1:
+    if chunk.index < plan.chunks - 1:
         return complete(job, chunk, NOTHING_NEW, "", now)
-    failure = Failure(ERRORS[plot.error], 0.0, not_retryable=True)
+    failure = Failure(ERRORS[plan.error], 0.0, not_retryable=True)
     return fail(job, chunk, NOTHING_NEW, failure, _all(job, {}), now)
 
 
-def _each(story: Story, now: int, decide: Callable[[Job, Chunk], Step]) -> None:
+def _each(history: JobHistory, now: int, decide: Callable[[Job, Chunk], Step]) -> None:
     """Commit one decision for each chunk."""
     steps: list[Step] = []
-    for chunk in list(story.chunks.values()):
-        steps.append(decide(steps[-1].job if steps else story.job, chunk))
-    story.commit(now, steps)
+    for chunk in list(history.chunks.values()):
+        steps.append(decide(steps[-1].job if steps else history.job, chunk))
+    history.commit(now, steps)
 
 
-def _cancel(story: Story, now: int, *, force: bool) -> None:
+def _cancel(history: JobHistory, now: int, *, force: bool) -> None:
     how = Cancellation(LEASE, "no longer needed", force=force)
-    _, step = cancel(story.job, _all(story.job, story.chunks), how, "caller", now)
+    _, step = cancel(history.job, _all(history.job, history.chunks), how, "caller", now)
     if step is not None:
-        story.commit(now, [step])
+        history.commit(now, [step])
 
 
 def _all(job: Job, chunks: Mapping[int, Chunk]) -> StoredChunks:
     return StoredChunks(job.key, chunks, lambda: None)
 
 
-def moved(job: Job, to: Job) -> Job:
+def shifted(job: Job, to: Job) -> Job:
     """Return a job of a story with the identity of `to`, and its times counted from the creation of that."""
     by = to.spec.create_time
     rate = job.progress.rate
@@ -142,7 +142,7 @@ def moved(job: Job, to: Job) -> Job:
     )
 
 
-def moved_chunk(chunk: Chunk, job: Job) -> Chunk:
+def shifted_chunk(chunk: Chunk, job: Job) -> Chunk:
     """Return a chunk of a story as one of a job."""
     return replace(chunk, job_key=job.key, **_times(chunk, job.spec.create_time, _CHUNK))
 
@@ -157,11 +157,11 @@ def _times(value: object, by: int, names: Sequence[str]) -> dict[str, int]:
     return {name: time + by for name in names if (time := getattr(value, name)) is not None}
 
 
-def tell(story: Story, to: Job, tally: Tally) -> Job:
+def write_history(history: JobHistory, to: Job, statistics: StatisticsDelta) -> Job:
     """Return the job that a story makes of `to`, and add what happened to it to a tally."""
     before: Job | None = None
-    for now, passage in story.passages:
-        job = moved(passage.job, to)
-        tally.add(replace(passage, before=before, job=job), to.spec.create_time + now)
+    for now, delta in history.passages:
+        job = shifted(delta.job, to)
+        statistics.add(replace(delta, before=before, job=job), to.spec.create_time + now)
         before = job
     return job

@@ -9,12 +9,12 @@ from uuid import UUID
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.write_ports import Writes
-from jobledger_service.core.model.filter import Facts
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.states import JobState
 
-from .stories import DAY, ERRORS, STAGES, Plot, moved_chunk, played, tell
+from .histories import DAY, ERRORS, STAGES, JobPlan, shifted_chunk, simulate, write_history
 
 SPAN: Final = 90 * DAY
 LIVE: Final = 0.02
@@ -50,7 +50,7 @@ _TAKES: Final = (4, 40, 300, 1_200, 7_200)
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class JobPopulation:
     """`count` jobs, created over 90 days before `end` (microseconds since 1970), the same for the same seed number."""
 
     count: int
@@ -58,45 +58,45 @@ class Crowd:
     seed: int = 1
     chunks: Sequence[int] = CHUNKS
 
-    def writes(self, most: int) -> Iterator[Writes]:
-        """Yield all rows, those of `most` jobs at a time, oldest first."""
-        chance = random.Random(self.seed)  # noqa: S311  no secret, and the same each time
-        for begin in range(0, self.count, most):
+    def writes(self, limit: int) -> Iterator[Writes]:
+        """Yield all rows, those of `limit` jobs at a time, oldest first."""
+        rng = random.Random(self.seed)  # noqa: S311  no secret, and the same each time
+        for begin in range(0, self.count, limit):
             writes = Writes()
-            for number in range(begin, min(begin + most, self.count)):
-                self._add(writes, number, chance)
+            for number in range(begin, min(begin + limit, self.count)):
+                self._add(writes, number, rng)
             yield writes
 
-    def _add(self, writes: Writes, number: int, chance: random.Random) -> None:
+    def _add(self, writes: Writes, number: int, rng: random.Random) -> None:
         age = (self.count - number) / self.count
-        plot = _plot(chance, _LIVE if age < LIVE else _ENDED, self.chunks)
+        plot = _plot(rng, _LIVE if age < LIVE else _ENDED, self.chunks)
         # The last day is left for what still happens to the newest.
-        story, new = played(plot), self._new(number, self.end - DAY - round(age * (SPAN - DAY)), chance)
-        job = tell(story, new, writes.tally)
+        story, new = simulate(plot), self._new(number, self.end - DAY - round(age * (SPAN - DAY)), rng)
+        job = write_history(story, new, writes.statistics)
         writes.new_jobs.append((job, Inputs()))
-        writes.new_chunks.append((job, [moved_chunk(chunk, job) for chunk in story.chunks.values()], {}))
-        writes.new_words.append((job.key, Facts.of(job).indexed))
+        writes.new_chunks.append((job, [shifted_chunk(chunk, job) for chunk in story.chunks.values()], {}))
+        writes.new_words.append((job.key, FilterFields.of(job).full_text))
 
-    def _new(self, number: int, create_time: int, chance: random.Random) -> Job:
+    def _new(self, number: int, create_time: int, rng: random.Random) -> Job:
         """Return a job as it is created."""
-        job_id = str(UUID(int=(create_time // 1_000 << 80) | 7 << 76 | chance.getrandbits(76) & ~(3 << 62) | 2 << 62))
+        job_id = str(UUID(int=(create_time // 1_000 << 80) | 7 << 76 | rng.getrandbits(76) & ~(3 << 62) | 2 << 62))
         spec = JobSpec(
-            _drawn(_OWNERS, chance), job_id, _drawn(_KINDS, chance), sha256(job_id.encode()).digest(), stages=STAGES
+            _drawn(_OWNERS, rng), job_id, _drawn(_KINDS, rng), sha256(job_id.encode()).digest(), stages=STAGES
         )
-        name = f"{chance.choice(_NOUNS)} {number % 97:02d} part_{number:07d}.{chance.choice(_ENDINGS)}"
-        labels = {"team": _drawn(_TEAMS, chance), "customer": f"c{int(5_000 * chance.random() ** 3)}"}
-        if chance.random() < 0.5:  # noqa: PLR2004  every other
+        name = f"{rng.choice(_NOUNS)} {number % 97:02d} part_{number:07d}.{rng.choice(_ENDINGS)}"
+        labels = {"team": _drawn(_TEAMS, rng), "customer": f"c{int(5_000 * rng.random() ** 3)}"}
+        if rng.random() < 0.5:  # noqa: PLR2004  every other
             labels["env"] = "production"
-        new = NewJob(spec, [], display_name=name, priority=_drawn(_PRIORITIES, chance), labels=labels)
+        new = NewJob(spec, [], display_name=name, priority=_drawn(_PRIORITIES, rng), labels=labels)
         return create(new, "caller", create_time).job
 
 
-def _plot(chance: random.Random, states: Mapping[JobState, int], chunks: Sequence[int]) -> Plot:
-    state = _drawn(states, chance)
-    takes = chance.choice(_TAKES)
-    error = chance.randrange(len(ERRORS)) if state in (JobState.FAILED, JobState.CANCELLED) else 0
-    return Plot(state, chance.choice(chunks), chance.choice(_WAITS), takes, error)
+def _plot(rng: random.Random, states: Mapping[JobState, int], chunks: Sequence[int]) -> JobPlan:
+    state = _drawn(states, rng)
+    takes = rng.choice(_TAKES)
+    error = rng.randrange(len(ERRORS)) if state in (JobState.FAILED, JobState.CANCELLED) else 0
+    return JobPlan(state, rng.choice(chunks), rng.choice(_WAITS), takes, error)
 
 
-def _drawn(weights: Mapping[Any, int], chance: random.Random) -> Any:  # noqa: ANN401  a key
-    return chance.choices(list(weights), list(weights.values()))[0]
+def _drawn(weights: Mapping[Any, int], rng: random.Random) -> Any:  # noqa: ANN401  a key
+    return rng.choices(list(weights), list(weights.values()))[0]

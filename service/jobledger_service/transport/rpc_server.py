@@ -13,15 +13,15 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.core.ledger.incoming import DeadlinePassedError
+from jobledger_service.core.ledger.current_call import DeadlinePassedError
 from jobledger_service.core.model.errors import Draining, InvalidField, Refusal, StoreUnavailable
 from jobledger_service.core.model.limit_errors import QueueFull, TooManyReads
 
-from .authenticator import Door
-from .call import AccessLog, Call, Context, Served
+from .authenticator import Authenticator
+from .call import AccessLog, Call, Context, MethodHandler
 from .errors import internal_status
-from .identity import NOBODY, Caller
-from .in_flight import Flight, InFlight
+from .identity import PUBLIC_CALLER, Caller
+from .in_flight import CallInFlight, InFlight
 from .methods import METHODS, Kind, Method
 from .observers import CallsObserver
 from .open_calls import OpenCalls
@@ -29,7 +29,7 @@ from .overload_log import OverloadLog
 from .public_streams import PublicStreams
 from .receiving import RequestMissingError
 from .trace_context import Tracer
-from .unauthenticated_log import RefusedStrangers
+from .unauthenticated_log import AnonymousRefusalLog
 from .usage import Usage
 
 log = structlog.get_logger(__name__)
@@ -41,16 +41,16 @@ else:
 Read = Callable[[bytes], Any]
 Make = Callable[[Any, Caller], Any]
 """Makes of a request what its method takes, so that the request goes; called on a thread when the request is large."""
-Request = Callable[[Call, Caller, Flight], Awaitable[Any]]
+Request = Callable[[Call, Caller, CallInFlight], Awaitable[Any]]
 Answer = Callable[[Any, Caller], Awaitable[Message | bytes]]
 """Receives what a call asks for."""
 R = TypeVar("R")
 
 KEEP_TRACE: Final = {"CreateJob"}
 """The methods that ask for the trace of the call."""
-MOMENT: Final = 0.1
+QUIET_SECONDS: Final = 0.1
 """Seconds without a call after which a draining server closes: calls that were on their way have been answered."""
-MOST_MOMENTS: Final = 20
+MAX_QUIET_CHECKS: Final = 20
 
 
 def _read(form: type[Message], raw: bytes) -> Message:
@@ -86,10 +86,10 @@ class _Calls:
     def __init__(self) -> None:
         self.closed = False
         self.running = 0
-        self._came = 0
+        self._arrivals = 0
 
     def __enter__(self) -> None:
-        self._came += 1
+        self._arrivals += 1
         if self.closed:
             raise Draining
         self.running += 1
@@ -97,35 +97,35 @@ class _Calls:
     def __exit__(self, *_: object) -> None:
         self.running -= 1
 
-    async def quiet(self) -> None:
+    async def wait_until_quiet(self) -> None:
         """Wait until no call runs, and then until none has come for a moment, but not for one who never lets off."""
-        came, moments = -1, 0
-        while self.running or (came != self._came and moments < MOST_MOMENTS):
-            moments += not self.running
-            came = self._came
-            await asyncio.sleep(MOMENT)
+        arrivals, quiet_checks = -1, 0
+        while self.running or (arrivals != self._arrivals and quiet_checks < MAX_QUIET_CHECKS):
+            quiet_checks += not self.running
+            arrivals = self._arrivals
+            await asyncio.sleep(QUIET_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class CallControls:
     """Who is let in, how much at once, what ends with their keys, and what is counted of them.
 
     `is_database_away` tells whether the database does not answer.
     """
 
-    door: Door
+    authenticator: Authenticator
     in_flight: InFlight
     open_calls: OpenCalls
     usage: Usage
     is_database_away: Callable[[], bool]
 
 
-class Serving:
+class RpcServer:
     """How the methods of all services are called."""
 
     def __init__(
         self,
-        access: Access,
+        access: CallControls,
         status_of: Callable[[Refusal], grpc.Status],
         observer: CallsObserver,
         log_of_calls: AccessLog,
@@ -133,7 +133,7 @@ class Serving:
         *,
         refused: Callable[[str], None],
     ) -> None:
-        self._door = access.door
+        self._authenticator = access.authenticator
         self._in_flight = access.in_flight
         self._open_calls = access.open_calls
         self._usage = access.usage
@@ -144,7 +144,7 @@ class Serving:
         self._tracer = tracer
         self._overload_log = OverloadLog(refused)
         self._calls = _Calls()
-        self._strangers = RefusedStrangers()
+        self._anonymous_refusals = AnonymousRefusalLog()
         self._public_streams = PublicStreams()
 
     async def drain(self, seconds: float) -> None:
@@ -152,10 +152,10 @@ class Serving:
         self._calls.closed = True
         try:
             async with asyncio.timeout(seconds):
-                await self._calls.quiet()
+                await self._calls.wait_until_quiet()
         except TimeoutError:
             log.warning("calls still run when the drain timeout ends", calls=self._calls.running)
-        self._strangers.close()
+        self._anonymous_refusals.close()
 
     def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
         """Return the handler of a service whose methods have the names of the descriptor.
@@ -172,21 +172,21 @@ class Serving:
 
     def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any], make: Make | None) -> Handler:
         read = partial(_read, GetMessageClass(descriptor.input_type))
-        asked, streams = METHODS[descriptor.full_name], descriptor.server_streaming
-        observer = self._observer.method(f"{asked.service}/{asked.name}", streams=streams)
-        method = Served(asked, observer, keeps_trace=asked.name in KEEP_TRACE)
+        rpc_method, streams = METHODS[descriptor.full_name], descriptor.server_streaming
+        observer = self._observer.method(f"{rpc_method.service}/{rpc_method.name}", streams=streams)
+        handler = MethodHandler(rpc_method, observer, keeps_trace=rpc_method.name in KEEP_TRACE)
         if descriptor.client_streaming and streams:
-            return grpc.stream_stream_rpc_method_handler(self._stream(method, partial(_read_each, read), answer))
+            return grpc.stream_stream_rpc_method_handler(self._stream(handler, partial(_read_each, read), answer))
         if streams:
-            return grpc.unary_stream_rpc_method_handler(self._stream(method, read, answer))
-        if asked.role is None:
-            return grpc.unary_unary_rpc_method_handler(self._unary(method, partial(self._answer_anybody, read, answer)))
+            return grpc.unary_stream_rpc_method_handler(self._stream(handler, read, answer))
+        if rpc_method.role is None:
+            return grpc.unary_unary_rpc_method_handler(self._unary(handler, partial(self._answer_public, read, answer)))
         request = (
             partial(self._receive_stream, read) if descriptor.client_streaming else partial(self._receive, read, make)
         )
         # To gRPC a stream of one request, so that it is read when there is room for it, and not before.
-        answer_caller = partial(self._answer, request, self._held(asked, answer))
-        return grpc.stream_unary_rpc_method_handler(self._unary(method, answer_caller))
+        answer_caller = partial(self._answer, request, self._held(rpc_method, answer))
+        return grpc.stream_unary_rpc_method_handler(self._unary(handler, answer_caller))
 
     def _held(
         self, method: Method, call: Callable[[Any, Caller], Awaitable[R]]
@@ -203,12 +203,12 @@ class Serving:
         return held
 
     def _unary(
-        self, method: Served, answer: Callable[[Call, Any], Awaitable[bytes]]
+        self, handler: MethodHandler, answer: Callable[[Call, Any], Awaitable[bytes]]
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
         async def behaviour(sent: Any, context: Context) -> bytes:  # noqa: ANN401  bytes, or a stream of bytes
-            with self._call(method, context) as call:
+            with self._call(handler, context) as call:
                 try:
-                    with self._running(method.asked):
+                    with self._running(handler.method):
                         reply = await answer(call, sent)
                 except Refusal as refusal:
                     await self._refuse(call, refusal)
@@ -216,7 +216,7 @@ class Serving:
                 except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
                     await self._fail(call, error)
                     raise AssertionError("abort raises") from None
-                call.tally.sent += len(reply)
+                call.usage.sent += len(reply)
                 call.code = "OK"
                 return reply
 
@@ -225,26 +225,30 @@ class Serving:
     async def _answer(self, request: Request, answer: Answer, call: Call, _: AsyncIterator[bytes]) -> bytes:
         """Return the reply to a caller with a key, whose request is read when there is room for it."""
         caller = await self._admit(call)
-        with self._in_flight.begin(caller.owner, call.method.asked) as flight:
-            call.reply = await answer(await request(call, caller, flight), caller)
+        with self._in_flight.begin(caller.owner, call.handler.method) as in_flight_call:
+            call.reply = await answer(await request(call, caller, in_flight_call), caller)
             return _encoded(call.reply)
 
-    async def _answer_anybody(self, read: Read, answer: Answer, call: Call, raw: bytes) -> bytes:
+    async def _answer_public(self, read: Read, answer: Answer, call: Call, raw: bytes) -> bytes:
         """Return the reply to a small request that needs no key: health is told whatever else waits."""
         caller = await self._admit(call)
         call.reply = await answer(self._read(read, raw, call, caller), caller)
         return _encoded(call.reply)
 
-    async def _receive(self, read: Read, make: Make | None, call: Call, caller: Caller, flight: Flight) -> Any:  # noqa: ANN401  as declared
+    async def _receive(
+        self, read: Read, make: Make | None, call: Call, caller: Caller, in_flight_call: CallInFlight
+    ) -> Any:  # noqa: ANN401  as declared
         def read_all(raw: bytes) -> Any:  # noqa: ANN401  as declared
             request = read(raw)
             call.asks_for(request)
             return request if make is None else make(request, caller)
 
-        return await flight.receive(call.context, partial(self._check_size, call, caller), read_all)
+        return await in_flight_call.receive(call.context, partial(self._check_size, call, caller), read_all)
 
-    async def _receive_stream(self, read: Read, call: Call, caller: Caller, flight: Flight) -> AsyncIterator[Any]:
-        return (self._read(read, raw, call, caller) async for raw in flight.receive_each(call.context))
+    async def _receive_stream(
+        self, read: Read, call: Call, caller: Caller, in_flight_call: CallInFlight
+    ) -> AsyncIterator[Any]:
+        return (self._read(read, raw, call, caller) async for raw in in_flight_call.receive_each(call.context))
 
     def _read(self, read: Read, raw: bytes, call: Call, caller: Caller) -> Any:  # noqa: ANN401  any message
         self._check_size(call, caller, len(raw) if isinstance(raw, bytes) else 0)
@@ -253,24 +257,24 @@ class Serving:
         return request
 
     def _check_size(self, call: Call, caller: Caller, size: int) -> None:
-        call.tally.received += size
-        self._door.check_size(caller, size)
+        call.usage.received += size
+        self._authenticator.check_size(caller, size)
 
     def _stream(
-        self, method: Served, read: Callable[[Any], Any], answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
+        self, handler: MethodHandler, read: Callable[[Any], Any], answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
     ) -> Callable[[Any, Context], Awaitable[None]]:
         async def behaviour(raw: Any, context: Context) -> None:  # noqa: ANN401  bytes, or a stream of bytes
-            with self._call(method, context) as call:
+            with self._call(handler, context) as call:
                 try:
-                    with self._running(method.asked):
+                    with self._running(handler.method):
                         caller = await self._admit(call)
                         request = self._read(read, raw, call, caller)
                         with self._watch(call, caller):
                             async with aclosing(answer(request, caller)) as messages:
                                 async for message in messages:
                                     await _send(context, message)
-                                    call.tally.sent += len(message)
-                                    method.observer.sent()
+                                    call.usage.sent += len(message)
+                                    handler.observer.sent()
                 except CallerLeftError:
                     return
                 except Refusal as refusal:
@@ -281,9 +285,9 @@ class Serving:
 
         return behaviour
 
-    def _call(self, method: Served, context: Context) -> Call:
-        tracer = None if method.asked.role is None else self._tracer  # nobody wants a trace of each probe
-        return Call(method, context, self._log_of_calls, tracer)
+    def _call(self, handler: MethodHandler, context: Context) -> Call:
+        tracer = None if handler.method.role is None else self._tracer  # nobody wants a trace of each probe
+        return Call(handler, context, self._log_of_calls, tracer)
 
     def _running(self, method: Method) -> AbstractContextManager[None]:
         """Count a call that is to end before the server does, and refuse it when the server drains."""
@@ -292,7 +296,7 @@ class Serving:
     @contextmanager
     def _watch(self, call: Call, caller: Caller) -> Iterator[None]:
         """Hold a stream: of its key, or one of those that everybody may open; raises TooManyWatches."""
-        if call.method.asked.role is not None:
+        if call.handler.method.role is not None:
             with self._open_calls.watch(caller):
                 yield
             return
@@ -301,25 +305,25 @@ class Serving:
 
     async def _admit(self, call: Call) -> Caller:
         """Return who makes the call, which is noted in it, when they may make it."""
-        asked = call.method.asked
-        caller = await self._door.identify(call.context, asked)
-        if caller is not NOBODY:
+        rpc_method = call.handler.method
+        caller = await self._authenticator.authenticate(call.context, rpc_method)
+        if caller is not PUBLIC_CALLER:
             call.caller = caller
-            call.tally = self._usage.tally(caller, asked.full_name)
-        await self._door.admit(caller, asked)
+            call.usage = self._usage.counts_for(caller, rpc_method.full_name)
+        await self._authenticator.admit(caller, rpc_method)
         return caller
 
     async def _refuse(self, call: Call, refusal: Refusal) -> None:
-        call.tally.errors += 1
+        call.usage.errors += 1
         status = self._status_of(self._shown(refusal))
         call.code = status.code.name
         if isinstance(refusal, QueueFull):
-            self._overload_log.note(call.caller.owner if call.caller else "", refusal.bound)
+            self._overload_log.record(call.caller.owner if call.caller else "", refusal.bound)
         elif call.caller is None:
-            self._strangers.add(call.method.asked.full_name, call.code, refusal.reason)
+            self._anonymous_refusals.add(call.handler.method.full_name, call.code, refusal.reason)
         else:
-            log.info("refused", code=call.code, why=status.details, **call.told())
-        call.let_go(refusal)
+            log.info("refused", code=call.code, why=status.details, **call.log_fields())
+        call.drop_references(refusal)
         await call.context.abort_with_status(status)
 
     def _shown(self, refusal: Refusal) -> Refusal:
@@ -330,13 +334,13 @@ class Serving:
     async def _fail(self, call: Call, error: Exception) -> None:
         if isinstance(error, grpc.aio.AbortError):
             raise error
-        call.tally.errors += 1
+        call.usage.errors += 1
         if isinstance(error, DeadlinePassedError | RequestMissingError):
             call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
-            call.let_go(error)
+            call.drop_references(error)
             await call.context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
         call.code = "INTERNAL"
-        told = call.told()
-        log.error("failed", **told, exc_info=error)
-        call.let_go(error)
-        await call.context.abort_with_status(internal_status(str(told["request_id"])))
+        fields = call.log_fields()
+        log.error("failed", **fields, exc_info=error)
+        call.drop_references(error)
+        await call.context.abort_with_status(internal_status(str(fields["request_id"])))

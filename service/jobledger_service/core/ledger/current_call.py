@@ -3,9 +3,9 @@
 from contextvars import ContextVar
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct as MsgStruct
 
-SERVICE: Final = ""
+SERVICE_OWNER: Final = ""
 """The owner of the service's own duties, which share the writer as one more owner. No tenant has an empty name."""
 
 
@@ -16,13 +16,13 @@ class DeadlinePassedError(Exception):
         super().__init__("the deadline has passed; nothing was done")
 
 
-class Incoming(Struct, frozen=True):
+class CurrentCall(MsgStruct, frozen=True):
     """One call; `size` is in bytes, `deadline` by the event loop's clock, None for no deadline."""
 
-    owner: str = SERVICE
+    owner: str = SERVICE_OWNER
     size: int = 0
     deadline: float | None = None
 
 
-incoming: ContextVar[Incoming] = ContextVar("incoming", default=Incoming())  # noqa: B039  it is frozen
+current_call: ContextVar[CurrentCall] = ContextVar("incoming", default=CurrentCall())  # noqa: B039  it is frozen
 """The call that the task belongs to; work outside of any call is the service's own."""
