@@ -56,7 +56,8 @@ def written(database: Database, population: JobPopulation) -> Iterator[Writes]:
 
     def write(writes: Writes) -> Writes:
         with store.transaction() as transaction:
-            transaction.save(writes, population.end)
+            transaction.save(writes)
+            transaction.add_statistics(writes.statistics)
         return writes
 
     with ThreadPoolExecutor(1) as writer:

@@ -37,6 +37,7 @@ from .core.ledger.watch import Watch
 from .core.model.limits import SECOND
 from .core.model.writer_level import OUTDATED, outdated
 from .core.store.clock import clock_of
+from .core.store.core_families import core_families
 from .core.store.database_clock import DatabaseClock
 from .core.store.engines import open_database
 from .core.store.migrate import prepare
@@ -60,9 +61,11 @@ from .features.health.metrics import VitalsCollector
 from .features.health.replies import ServerInfo
 from .features.imports.api import ImportService
 from .features.limits.api import LimitService
+from .features.limits.family import limits_family
+from .features.limits.store import LimitStore
 from .features.metrics.feature import Metrics
 from .features.operations.api import OperationsService
-from .features.retention.feature import retention_of
+from .features.retention.feature import expire_times, retention_of
 from .features.statistics.api import StatisticsCalls
 from .features.usage.feature import UsageFeature
 from .features.webhooks.feature import WebhookApp
@@ -119,9 +122,9 @@ class App:
         )
         self._replies = ReplyCache() if writes.single_writer else None
         history = round(settings.event_retention * SECOND)
-        executor = Executor(
-            writes, codec, clock, self._queries.cursor, retention_of(settings), quiet=history // EXPORT_SHARE
-        )
+        dialect = self._database.dialect
+        families = [expire_times(retention_of(settings)), limits_family(dialect), *core_families(dialect)]
+        executor = Executor(writes, codec, clock, self._queries.cursor, families, quiet=history // EXPORT_SHARE)
         self._committer = Committer(executor, self._on_commit, bounds=bounds_of(settings), on_batch=work.measured)
         self._claims = ClaimQueue(self._committer)
         self._exports = Exports(
@@ -231,7 +234,7 @@ class App:
                 HealthCalls(self._health_checker, ServerInfo(VERSION, self._database.dialect.kind, clock())),
             ),
             server.WEBHOOK_SERVICE: self._webhooks.service,
-            server.LIMIT_SERVICE: LimitService(self._committer, self._queries),
+            server.LIMIT_SERVICE: LimitService(self._committer, self._queries, LimitStore(self._database)),
             server.IMPORT_SERVICE: ImportService(self._committer, request_context),
             server.CHANNELZ: ChannelzService(),
             server.OPERATIONS: OperationsService(self._committer, self._queries, watch, self._unreadable),

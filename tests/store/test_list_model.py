@@ -46,7 +46,8 @@ def crowd(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
         known: Jobs = {}
         for writes in (*JobPopulation(400, END, chunks=(1,)).writes(400), oddly_named(), runs()):
             with SqlWriteStore(database).transaction() as transaction:
-                transaction.save(writes, END)
+                transaction.save(writes)
+                transaction.add_statistics(writes.statistics)
             known |= {job.key: FilterFields.of(job) for job, _ in writes.new_jobs}
         yield database, known
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from jobledger_service.core.ledger.statistics import StatsQuery
-from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.rollup import HOUR, StatisticsDelta
 from jobledger_service.core.model.states import DeliveryState, JobState
@@ -21,6 +20,7 @@ from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.export import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.limits.store import LimitStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
 from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
@@ -91,7 +91,7 @@ def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
 def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
     plans = Plans(database)
     assert SqlDueStore(database, 0, WEBHOOKS_DUE).due(1) == []
-    assert SqlReadStore(database).free_slots(10) == []
+    assert LimitStore(database).free_slots(10) == []
     assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
     found = [step for step in plans.steps if " limits" in step]
     assert found == [
@@ -173,7 +173,7 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
         tally.add_count(("me", kind, "QUEUED"), 1, 1, 0)
         tally.add_rollup(("me", 30, kind, "CREATED", 0), 1, 0)
     with SqlWriteStore(database).transaction() as transaction:
-        transaction.save(Writes(statistics=tally), 0)
+        transaction.add_statistics(tally)
     plans = Plans(database)
     figures = SqlReadStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))
     assert [one.jobs for one in figures.kinds.values()] == [{JobState.QUEUED: 1}] * 2

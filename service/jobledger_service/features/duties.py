@@ -33,6 +33,7 @@ from .bulk import requests as bulk_requests
 from .bulk.api import BulkCalls
 from .bulk.duty import BulkRuns
 from .limits.duty import SlotDuty
+from .limits.store import LimitStore
 from .retention.duty import RetentionDuty, RetentionPeriods
 from .statistics.duty import FoldingDuty
 from .webhooks.due import WEBHOOKS_DUE
@@ -71,7 +72,7 @@ class DutyApp:
         self._service_jobs = ServiceJobs(reads, queries, committer, claims, handlers, worker, clock)
         delay = round(settings.expiry_delay * SECOND)
         self._leases = LeaseDuty(reads, queries, committer, clock, random.random, unreadable, delay)
-        self._slots = SlotDuty(reads, queries, committer, unreadable)
+        self._slots = SlotDuty(LimitStore(database), queries, committer, unreadable)
         kept = RetentionPeriods(
             events=round(settings.event_retention * SECOND),
             audit=round(settings.audit_retention * SECOND),
@@ -87,7 +88,7 @@ class DutyApp:
 
     def on_commit(self, commit: Commit) -> None:
         """React to a commit of this process."""
-        if commit.freed:
+        if Due.SLOTS in commit.due:
             self._wake_events[Due.SLOTS].set()
         self._service_jobs.on_commit(commit.ready)
 

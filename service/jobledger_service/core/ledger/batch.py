@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct as MsgStruct
@@ -10,13 +10,14 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.retention import Retention
 
 from .commands import Command, PartialResult
 from .cursor import Cursor
 from .entry import Encoded, Entry, EventPosition, Record
 from .feed_ports import Codec
 from .ports import Clock, Queue
+from .read_ports import Due
+from .row_families import OpenFamily
 from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
 from .write_ports import ConflictError, Transaction, WriteStore
 
@@ -34,8 +35,8 @@ class Commit(MsgStruct, frozen=True):
     entries: Sequence[Entry] = ()
     touched: Sequence[str] = ()
     ready: dict[Queue, int] = {}
-    freed: bool = False
-    """Whether there may be slots for jobs that wait for one."""
+    due: Collection[Due] = ()
+    """What there may be something to do of now."""
     changes: Mapping[ChangeType, int] = {}
     rows: int = 0
     """About how many rows of jobs and chunks were changed."""
@@ -54,6 +55,7 @@ Outcome = Any
 class Executor:
     """Carries batches out against the store; called on the writer's thread alone.
 
+    `families` are the rows that a batch has beside those of jobs and chunks.
     A job that has not changed for `quiet` microseconds is kept with its next event as it was before it.
     """
 
@@ -63,14 +65,14 @@ class Executor:
         codec: Codec,
         clock: Clock,
         cursor: Callable[[int], Cursor],
-        retention: Retention,
+        families: Sequence[OpenFamily],
         quiet: int,
     ) -> None:
         self._store = store
         self._codec = codec
         self._clock = clock
         self._cursor = cursor
-        self._retention = retention
+        self._families = families
         self._quiet = quiet
 
     def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
@@ -103,7 +105,7 @@ class Executor:
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, self._retention, self._quiet)
+            work = WorkingSet(transaction, self._families, self._quiet)
             work.load([command.needs() for command in commands])
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
             budget = _BatchBudget(work)
@@ -112,12 +114,12 @@ class Executor:
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             encoded = [(record, self._codec.encode(record)) for record in work.records()]
-            transaction.save(work.writes(), work.now)
+            due = work.save()
             if unannounced := work.ready_without_event():
                 transaction.announce_ready(unannounced)
             entries = self._append(transaction, encoded, work.now)
         changes = Counter(change.type for record, _ in encoded for change in record.changes)
-        return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes, work.rows)
+        return outcomes, Commit(entries, work.touched(), work.ready(), due, changes, work.rows)
 
     def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]], now: int) -> list[Entry]:
         if not encoded:

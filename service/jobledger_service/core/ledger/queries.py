@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
-from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState
 
 from .cursor import Cursor
@@ -55,13 +54,6 @@ class EventPage(MsgStruct, frozen=True):
     """A page of a job's history, as stored messages."""
 
     rows: Sequence[EventRow]
-    next_page_token: str
-
-
-class LimitPage(MsgStruct, frozen=True):
-    """A page of limits."""
-
-    limits: Sequence[Limit]
     next_page_token: str
 
 
@@ -217,14 +209,6 @@ class Queries:
     async def figures(self, query: StatsQuery, show: Callable[[Figures], R]) -> R:
         """Return what `show` makes of statistics."""
         return await self.run_for(query.owner, lambda: show(self._store.figures(query)))
-
-    async def limits(self, owner: str, limit: int, page_token: str) -> LimitPage:
-        """Return a page of the concurrency limits that are in force, by scope; raises PageTokenInvalid."""
-        mark = request_mark("limits", owner)
-        place = self.tokens.parse(page_token, mark, str)
-        after = cast("str", place[0]) if place else ""
-        read = await self.run_for(owner, self._store.limits, owner, after, limit)
-        return LimitPage(read.limits, "" if read.last is None else self.tokens.encode(mark, read.last))
 
     async def list_chunks(
         self,

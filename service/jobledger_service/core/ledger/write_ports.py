@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct as MsgStruct
 from msgspec import field
@@ -10,8 +10,6 @@ from msgspec import field
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.rollup import StatisticsDelta
-from jobledger_service.core.model.run import RunState
-from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
@@ -54,13 +52,6 @@ class WaitingChunk(NamedTuple):
         return self.job_key, self.chunk_index
 
 
-class Request(MsgStruct, frozen=True):
-    """A request that took effect: what it said, and the job that it was about."""
-
-    fingerprint: bytes
-    job_key: str
-
-
 class SweptRows(MsgStruct, frozen=True):
     """The chunks of a job that a sweep changes by one statement: all that it covers, but for those `loaded`."""
 
@@ -76,7 +67,7 @@ class SweptRows(MsgStruct, frozen=True):
 
 
 class Writes(MsgStruct):
-    """All rows that one transaction changes."""
+    """The rows of jobs and chunks that one transaction changes, and what they add to statistics."""
 
     new_jobs: list[tuple[Job, Inputs]] = []
     jobs: list[Job] = []
@@ -86,7 +77,6 @@ class Writes(MsgStruct):
     chunks: list[tuple[Job, Chunk]] = []
     swept: list[tuple[Job, SweptRows]] = []
     reprioritised: list[Job] = []
-    requests: dict[str, Request] = {}
     new_words: list[tuple[str, str]] = []
     """What full text holds of new jobs, by key."""
     words: list[tuple[str, str]] = []
@@ -94,17 +84,14 @@ class Writes(MsgStruct):
     statistics: StatisticsDelta = field(default_factory=StatisticsDelta)
     parked: list[Job] = []
     """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
-    new_limits: list[Limit] = []
-    limits: list[Limit] = []
-    """Limits of which it changed how many may run, or who says so."""
-    slots: dict[str, tuple[int, int]] = {}
-    """By limit, how many more jobs hold a slot, and how many more wait for one."""
-    new_runs: list[str] = []
-    runs: dict[str, RunState] = {}
 
 
 class Transaction(Protocol):
     """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
+
+    @property
+    def connection(self) -> Any:  # noqa: ANN401  the store's own, for the rows of families
+        """What families read and write their rows with."""
 
     @property
     def shared(self) -> bool:
@@ -147,20 +134,14 @@ class Transaction(Protocol):
     def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
         """Return the artifacts of the chunks of a locked job that have some, by index."""
 
-    def requests(self, keys: Iterable[str]) -> dict[str, Request]:
-        """Return the requests that took effect."""
-
-    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
-        """Return those that were ever set, locked in the order of their keys."""
-
-    def runs(self, keys: Iterable[str]) -> dict[str, RunState]:
-        """Return, by job, the runs of those of the service's own jobs that are locked."""
-
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return, by job, the inputs of these chunks and of their jobs."""
 
-    def save(self, writes: Writes, now: int) -> None:
-        """Write all rows, and add the tally last: all replicas write to the same few rows of the counts and rollups."""
+    def save(self, writes: Writes) -> None:
+        """Write the rows of jobs and chunks."""
+
+    def add_statistics(self, statistics: StatisticsDelta) -> None:
+        """Add to counts and rollups: all replicas write to the same few rows, so it comes after the other rows."""
 
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
         """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""

@@ -1,12 +1,9 @@
-"""Concurrency limits: how many jobs of a scope may be in work at once, and who waits for a slot."""
+"""Names of concurrency limits, and the limits that a job brings along: what jobs and requests say of them."""
 
-from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct as MsgStruct
-from msgspec.structs import replace
 
-from .job import Job
 from .limits import SECOND
 
 MAX_RUNNING: Final = 1_000_000
@@ -17,35 +14,12 @@ LIMIT_RETENTION: Final = 7 * LIMIT_REFRESH_INTERVAL
 MAX_COUNTED_PLACE: Final = 10_000
 """Where counting the jobs that wait ahead stops."""
 
-LAST_SCOPE: Final = "m"
-"""Comes after every scope: they begin with "kind:" or "label:"."""
 
+class JobLimit(MsgStruct, frozen=True):
+    """A limit that a new job brings along: at most `max_running` jobs of a scope of its owner hold a slot."""
 
-class Limit(MsgStruct, frozen=True):
-    """At most `max_running` jobs of a scope hold a slot, None for any number; `waiting` ones are parked for it."""
-
-    owner: str
     scope: str
-    max_running: int | None
-    running: int = 0
-    waiting: int = 0
-    by_job: bool = False
-    set_time: int = 0
-
-    @property
-    def key(self) -> str:
-        """The ledger-wide name."""
-        return limit_key(self.owner, self.scope)
-
-    @property
-    def full(self) -> bool:
-        """Whether there is no slot."""
-        return self.max_running is not None and self.running >= self.max_running
-
-
-def limit_key(owner: str, scope: str) -> str:
-    """Return the ledger-wide name of a limit."""
-    return f"{owner}/{scope}"
+    max_running: int
 
 
 def scope_of(key: str) -> str:
@@ -61,52 +35,3 @@ def kind_scope(kind: str) -> str:
 def label_scope(name: str, value: str) -> str:
     """Return the scope of all jobs with this value of a label."""
     return f"label:{name}={value}"
-
-
-def limit_keys(owner: str, kind: str, labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of all limits that there may be over a job."""
-    scopes = [kind_scope(kind), *(label_scope(name, value) for name, value in labels.items())]
-    return tuple(limit_key(owner, scope) for scope in scopes)
-
-
-def limits_over(job: Job) -> tuple[str, ...]:
-    """Return the names of all limits that there may be over a job."""
-    return limit_keys(job.spec.owner, job.spec.kind, job.labels)
-
-
-def counted_limits(job: Job) -> tuple[str, ...]:
-    """Return the names of the limits that count a job, as one that holds a slot or waits for one."""
-    return (*job.slots, job.parked_for) if job.parked_for else job.slots
-
-
-def admitted(job: Job, limits: Iterable[Limit]) -> Job:
-    """Return a job that is about to wait for workers with a slot of each limit, or parked for one that has none free.
-
-    A limit for which others wait has none free: they come first.
-    """
-    over = list(limits)
-    for limit in over:
-        if limit.full or (limit.max_running is not None and limit.waiting):
-            return replace(job, parked_for=limit.key, slots=())
-    return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
-
-
-def granted(job: Job, limits: Iterable[Limit]) -> Job:
-    """Return a parked job with a slot of each limit, or parked for one that is full."""
-    over = list(limits)
-    for limit in over:
-        if limit.full:
-            return replace(job, parked_for=limit.key)
-    return replace(job, parked_for="", slots=tuple(limit.key for limit in over))
-
-
-def needs_update(limit: Limit, known: Limit | None, now: int) -> bool:
-    """Whether a limit that a job brings along is to be set: an operator's is not, nor one that was just set so."""
-    if known is None or known.max_running is None:
-        return True
-    return known.by_job and (known.max_running != limit.max_running or known.set_time + LIMIT_REFRESH_INTERVAL < now)
-
-
-def released(job: Job) -> Job:
-    """Return an ended job without slots."""
-    return replace(job, parked_for="", slots=()) if job.slots or job.parked_for else job
