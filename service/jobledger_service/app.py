@@ -67,6 +67,7 @@ from .features.metrics.feature import Metrics
 from .features.operations.api import OperationsService
 from .features.retention.feature import expire_times, retention_of
 from .features.statistics.api import StatisticsCalls
+from .features.statistics.family import statistics_family
 from .features.usage.feature import UsageFeature
 from .features.webhooks.feature import WebhookApp
 from .settings import Settings
@@ -123,7 +124,12 @@ class App:
         self._replies = ReplyCache() if writes.single_writer else None
         history = round(settings.event_retention * SECOND)
         dialect = self._database.dialect
-        families = [expire_times(retention_of(settings)), limits_family(dialect), *core_families(dialect)]
+        families = [
+            expire_times(retention_of(settings)),
+            limits_family(dialect),
+            *core_families(dialect),
+            statistics_family(dialect),
+        ]
         executor = Executor(writes, codec, clock, self._queries.cursor, families, quiet=history // EXPORT_SHARE)
         self._committer = Committer(executor, self._on_commit, bounds=bounds_of(settings), on_batch=work.measured)
         self._claims = ClaimQueue(self._committer)

@@ -21,6 +21,7 @@ from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.export import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.limits.store import LimitStore
+from jobledger_service.features.statistics.store import add_statistics
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
 from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
@@ -173,7 +174,7 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
         tally.add_count(("me", kind, "QUEUED"), 1, 1, 0)
         tally.add_rollup(("me", 30, kind, "CREATED", 0), 1, 0)
     with SqlWriteStore(database).transaction() as transaction:
-        transaction.add_statistics(tally)
+        add_statistics(transaction.connection, database.dialect, tally)
     plans = Plans(database)
     figures = SqlReadStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))
     assert [one.jobs for one in figures.kinds.values()] == [{JobState.QUEUED: 1}] * 2

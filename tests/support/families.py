@@ -6,8 +6,15 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.features.limits.family import limits_family
 from jobledger_service.features.retention.feature import expire_times
 from jobledger_service.features.retention.rules import Retention
+from jobledger_service.features.statistics.family import statistics_family
 
 
 def all_families(database: Database) -> list[OpenFamily]:
     """Return all families, with ended jobs kept for ever."""
-    return [expire_times(Retention()), limits_family(database.dialect), *core_families(database.dialect)]
+    dialect = database.dialect
+    return [
+        expire_times(Retention()),
+        limits_family(dialect),
+        *core_families(dialect),
+        statistics_family(dialect),
+    ]

@@ -6,6 +6,7 @@ from typing import Protocol
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.rollup import JobDelta
 
 from .row_families import Needs, RowFamily, keys_of
 from .undo import Undo
@@ -70,6 +71,6 @@ class RequestIds(RowFamily):
         self._undo.put(self._known, key, request)
         self._undo.put(self._new, key, request)
 
-    def save(self, now: int) -> None:
+    def save(self, deltas: Sequence[JobDelta], now: int) -> None:  # noqa: ARG002  it is about no job
         """Write the new ones."""
         self._rows.insert(self._new, now)

@@ -1,7 +1,7 @@
 """Rows that a batch reads and writes beside those of jobs and chunks, and the order in which it locks them.
 
-A batch locks the rows of jobs by key, then those of families by rank and, within each, by key, then counts and rollups,
-and last the ledger's counter row (docs/adr/0033-bounds-and-one-order-of-locks.md).
+A batch locks the rows of jobs by key, then those of families by rank and, within each, by key, and last the ledger's
+counter row (docs/adr/0033-bounds-and-one-order-of-locks.md).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +11,7 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.rollup import JobDelta
 
 from .ports import ChunkKey
 from .read_ports import Due
@@ -52,8 +53,11 @@ class RowFamily:
     def deleted(self, job: Job) -> None:
         """React to the deletion of a job."""
 
-    def save(self, now: int) -> Due | None:
-        """Write what changed, in the order of keys; return what may be due when the batch is committed."""
+    def save(self, deltas: Sequence[JobDelta], now: int) -> Due | None:
+        """Write what changed, in the order of keys; return what may be due when the batch is committed.
+
+        `deltas` are what the batch did to each job.
+        """
 
 
 OpenFamily = Callable[[Transaction, Undo], RowFamily]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.rollup import JobDelta
 from jobledger_service.core.model.run import NEW_RUN, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
 
@@ -56,7 +57,7 @@ class Runs(RowFamily):
         self._undo.put(self._known, key, run)
         self._undo.put(self._changed, key, run)
 
-    def save(self, now: int) -> None:  # noqa: ARG002  runs have no times
+    def save(self, deltas: Sequence[JobDelta], now: int) -> None:  # noqa: ARG002  it has heard of each change
         """Write the new ones and those that have come farther."""
         self._rows.insert(self._new)
         self._rows.update(self._changed)

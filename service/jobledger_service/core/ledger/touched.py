@@ -88,9 +88,12 @@ class Touched(MsgStruct):
             previous=self.before if was_quiet else None,
         )
 
-    def write(self, job: Job, writes: Writes, now: int) -> None:
+    def delta(self, job: Job) -> JobDelta:
+        """Return what the batch did to the job, for the families."""
+        return JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts)
+
+    def write(self, job: Job, writes: Writes) -> None:
         """Add the rows to write."""
-        writes.statistics.add(JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts), now)
         if self.deleted:
             writes.deleted_jobs.append(job.key)
         elif self.before is None:

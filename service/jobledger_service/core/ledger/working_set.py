@@ -288,19 +288,14 @@ class WorkingSet:
         if self._claimed:
             self._inputs = self._transaction.inputs(self._claimed)
 
-    def _writes(self) -> Writes:
-        """Return the rows of jobs and chunks to write."""
-        writes = Writes()
-        for key, touched in self._touched.items():
-            touched.write(self._jobs[key], writes, self.now)
-        return writes
-
     def save(self) -> set[Due]:
         """Write all rows, in the order in which all batches lock them; return what may be due after the commit."""
-        writes = self._writes()
+        writes, deltas = Writes(), []
+        for key, touched in self._touched.items():
+            touched.write(self._jobs[key], writes)
+            deltas.append(touched.delta(self._jobs[key]))
         self._transaction.save(writes)
-        due = {family.save(self.now) for family in self._ranked}
-        self._transaction.add_statistics(writes.statistics)
+        due = {family.save(deltas, self.now) for family in self._ranked}
         return {one for one in due if one is not None}
 
     def records(self) -> list[Record]:

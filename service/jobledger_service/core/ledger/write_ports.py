@@ -5,11 +5,9 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct as MsgStruct
-from msgspec import field
 
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
@@ -67,7 +65,7 @@ class SweptRows(MsgStruct, frozen=True):
 
 
 class Writes(MsgStruct):
-    """The rows of jobs and chunks that one transaction changes, and what they add to statistics."""
+    """The rows of jobs and chunks that one transaction changes."""
 
     new_jobs: list[tuple[Job, Inputs]] = []
     jobs: list[Job] = []
@@ -81,7 +79,6 @@ class Writes(MsgStruct):
     """What full text holds of new jobs, by key."""
     words: list[tuple[str, str]] = []
     """What it holds now of jobs of which it held something else."""
-    statistics: StatisticsDelta = field(default_factory=StatisticsDelta)
     parked: list[Job] = []
     """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
 
@@ -139,9 +136,6 @@ class Transaction(Protocol):
 
     def save(self, writes: Writes) -> None:
         """Write the rows of jobs and chunks."""
-
-    def add_statistics(self, statistics: StatisticsDelta) -> None:
-        """Add to counts and rollups: all replicas write to the same few rows, so it comes after the other rows."""
 
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
         """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""

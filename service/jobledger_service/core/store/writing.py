@@ -24,7 +24,6 @@ from jobledger_service.core.ledger.write_ports import Seal, Transaction, Waiting
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.job import Job, job_key
-from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
@@ -37,9 +36,8 @@ from .new_chunks import insert_chunks
 from .row_reader import RowReader
 from .row_sets import RowSets
 from .set_aside import SetAside
-from .statistics_rows import count_rows, rollup_rows
 from .sweeping import JobSweeps, SweepStatements
-from .tables import chunks, counts, events, job_words, jobs, ledger, rollups, tombstones
+from .tables import chunks, events, job_words, jobs, ledger, tombstones
 from .waiting_chunks import WaitingChunks
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
@@ -216,11 +214,6 @@ class SqlTransaction:
             run(statements.park, parked)
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
-
-    def add_statistics(self, statistics: StatisticsDelta) -> None:
-        """Add to counts, then to rollups, each in the order of keys."""
-        self._row_sets.add(self.connection, counts, count_rows(statistics))
-        self._row_sets.add(self.connection, rollups, rollup_rows(statistics))
 
     def _insert(self, table: Table, rows: Rows) -> None:
         self._row_sets.insert(self.connection, table, rows)

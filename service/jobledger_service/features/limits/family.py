@@ -9,6 +9,7 @@ from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFam
 from jobledger_service.core.ledger.undo import Undo
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.rollup import JobDelta
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.store.dialects import Dialect
 
@@ -111,7 +112,7 @@ class Limits(RowFamily):
         had = self._counts.get(key, (0, 0))
         self._undo.put(self._counts, key, (had[0] + running, had[1] + waiting))
 
-    def save(self, now: int) -> Due | None:  # noqa: ARG002  limits have the time at which they were set
+    def save(self, deltas: Sequence[JobDelta], now: int) -> Due | None:  # noqa: ARG002  it has heard of each change
         """Write what was set and counted; return whether jobs that wait for a slot may go on."""
         self._rows.insert(self._new.values())
         self._rows.set(self._set.values())
