@@ -193,20 +193,20 @@ class WorkingSet:
     def apply(self, step: Step) -> None:
         """Take the outcome of a decision. A job's revision rises once a batch."""
         key = step.job.key
-        touched = self._touched.get(key)
+        before, touched = self._jobs.get(key), self._touched.get(key)
         if touched is None:
-            touched = Touched(before=self._jobs.get(key))
+            touched = Touched(before=before)
             self._undo.put(self._touched, key, touched)
             self._count(1)
         held = touched.size
         job = step.job
         for family in self._ranked:
-            job = family.changed(self._jobs.get(key), job)
+            job = family.changed(before, job)
         if step.change is not None:
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             touched.record_change(step.change, self._undo)
-        self._count(len(step.chunks) + _moved_in_queue(self._jobs.get(key), job))
+        self._count(len(step.chunks) + _moved_in_queue(before, job))
         self._undo.put(self._jobs, key, job)
         if job.revision == 1 and touched.before is None and not touched.chunks:
             self._undo.put(self._chunks, key, touched.create(step.chunks))

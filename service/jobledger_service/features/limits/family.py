@@ -63,8 +63,9 @@ class Limits(RowFamily):
             if before is None:
                 self._set_brought(after)
             after = admitted(after, self.over(after))
-        self._count(before, -1)
-        self._count(after, 1)
+        if before is None or (before.slots, before.parked_for) != (after.slots, after.parked_for):
+            self._count(before, -1)
+            self._count(after, 1)
         return after
 
     def deleted(self, job: Job) -> None:
