@@ -55,7 +55,6 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     limit_errors.ReadTooLong: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_READ_TOO_LONG),
     errors.Draining: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING),
 }
-
 """Beside those for which `refused_by_core` makes a status of its own."""
 
 
