@@ -81,11 +81,14 @@ class App:
         loop = asyncio.get_running_loop()
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         self._metrics = Metrics(VERSION, self._database.dialect.kind)
+        work = self._metrics.work
         self._kernel = open_kernel(
             settings,
             self._database,
-            self._metrics.work,
-            self._on_commit,
+            on_commit=self._on_commit,
+            on_batch=work.measured,
+            on_merged=work.merged,
+            on_unreadable=work.unreadable,
             new_id=lambda: str(uuid_utils.uuid7()),
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,

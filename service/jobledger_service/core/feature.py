@@ -33,14 +33,7 @@ def core(kernel: Kernel, features: Sequence[Feature]) -> Feature:
     handlers = {kind: work for one in features for kind, work in one.chunk_handlers.items()}
     worker = f"jobledger {socket.gethostname()}:{os.getpid()}"
     service_jobs = ServiceJobs(
-        kernel.store,
-        kernel.queries,
-        kernel.committer,
-        kernel.claims,
-        handlers,
-        worker,
-        kernel.clock,
-        SERVICE_JOBS_DUE,
+        kernel.store, kernel.queries, kernel.committer, kernel.claims, handlers, worker, kernel.clock, SERVICE_JOBS_DUE
     )
 
     def on_commit(commit: Commit) -> None:

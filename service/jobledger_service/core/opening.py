@@ -1,7 +1,7 @@
 """Opens the core of one server process: store, committer, feed, and what the calls share."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from jobledger_service.settings import Settings
 from jobledger_service.transport.health_service import HealthService
@@ -40,25 +40,14 @@ EXPORT_SHARE = 2
 """An export may take the history's length divided by this, and still show each job as it was when it began."""
 
 
-class WorkObserver(Protocol):
-    """Hears of what the core does."""
-
-    def unreadable(self, place: str) -> None:
-        """Count a row that was set aside."""
-
-    def measured(self, batch: Batch) -> None:
-        """Time a commit."""
-
-    def merged(self, count: int) -> None:
-        """Count events that were merged."""
-
-
 def open_kernel(
     settings: Settings,
     database: Database,
-    work: WorkObserver,
-    on_commit: Callable[[Commit], None],
     *,
+    on_commit: Callable[[Commit], None],
+    on_batch: Callable[[Batch], None],
+    on_merged: Callable[[int], None],
+    on_unreadable: Callable[[str], None],
     new_id: NewId,
     sample_jitter: Callable[[], float],
     random_bytes: Callable[[int], bytes],
@@ -68,14 +57,14 @@ def open_kernel(
     rate_limiter: "RateLimiter | None",
 ) -> Kernel:
     """Return the core over a database whose schema is up to date."""
-    clock, unreadable = clock_of(database), UnreadableRows(work.unreadable)
+    clock, unreadable = clock_of(database), UnreadableRows(on_unreadable)
     codec, writes = ProtoCodec(unreadable), SqlWriteStore(database, unreadable)
     store = SqlReadStore(database, unreadable=unreadable)
     queries = Queries(store, settings.reads_per_owner)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
     executor = Executor(writes, codec, clock, queries.cursor, retention, quiet=quiet)
     bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
-    committer = Committer(executor, on_commit, bounds=bounds, on_batch=work.measured)
+    committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch)
     claims = ClaimQueue(committer)
 
     def on_remote_entry(entry: Entry) -> None:
@@ -100,7 +89,7 @@ def open_kernel(
         committer=committer,
         claims=claims,
         feed=feed,
-        watch=Watch(store, queries, feed, codec, settings.bookmark_interval, work.merged),
+        watch=Watch(store, queries, feed, codec, settings.bookmark_interval, on_merged),
         active_workers=ActiveWorkers(monotonic),
         request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
         health=HealthService(),

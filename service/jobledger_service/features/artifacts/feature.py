@@ -12,13 +12,6 @@ from .requests import uris
 def artifacts(kernel: Kernel) -> Feature:
     """Return what the deletion of artifacts adds to a server."""
     deletions = ArtifactDeletions(
-        kernel.store,
-        kernel.queries,
-        kernel.committer,
-        uris,
-        remove,
-        kernel.roots,
-        encoded_struct,
-        kernel.sample_jitter,
+        kernel.store, kernel.queries, kernel.committer, uris, remove, kernel.roots, encoded_struct, kernel.sample_jitter
     )
     return Feature(chunk_handlers={ARTIFACTS: deletions.work}, close=deletions.close)

@@ -69,17 +69,7 @@ def webhooks(kernel: Kernel) -> Feature:
         await pings.close()
 
     commands = Webhooks(
-        store,
-        delivery_store,
-        queries,
-        committer,
-        codec,
-        pings,
-        clock,
-        kernel.new_id,
-        new_secret,
-        cipher,
-        wake_all,
+        store, delivery_store, queries, committer, codec, pings, clock, kernel.new_id, new_secret, cipher, wake_all
     )
     service = WebhookService(commands, clock, UrlPolicy(settings.webhook_allow_http))
     return Feature(
