@@ -63,7 +63,7 @@ class Statements:
         self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
             requests.c.request_key.in_(dialect.keys())
         )
-        self.runs = select(runs.c.job_key, runs.c.cursors, runs.c.counts, runs.c.told).where(
+        self.runs = select(runs.c.job_key, runs.c.cursors, runs.c.counts, runs.c.reported).where(
             runs.c.job_key.in_(dialect.keys())
         )
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
@@ -74,6 +74,7 @@ class Statements:
             .select_from(wanted.join(chunks, is_wanted))
             .where(chunks.c.input.is_not(None))
         )
+        self.delete_chunks = delete(chunks).where(chunks.c.job_key.in_(dialect.keys()))
         self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
         self.reprioritise = (
             update(chunks)
@@ -107,7 +108,7 @@ class Statements:
         self.set_limit = (
             update(limits)
             .where(limits.c.limit_key == bindparam("of"))
-            .values(most=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
+            .values(max_running=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
         )
         self.count_slots = (
             update(limits)
@@ -244,7 +245,9 @@ class SqlTransaction:
         """Write all rows in the order of docs/adr/0033: of each table by key, last those that replicas share."""
         run, statements = self._connection.execute, self._statements
         if writes.deleted_jobs:
-            run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
+            keys = {"keys": self._dialect.key_values(writes.deleted_jobs)}
+            run(statements.delete_chunks, keys)
+            run(statements.delete_jobs, keys)
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
         self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in new_jobs])
         self._update(jobs, [job_row(job) for job in writes.jobs])
