@@ -96,13 +96,13 @@ def _create_jobs() -> None:
         sa.PrimaryKeyConstraint("job_key"),
     )
     op.create_index("jobs_by_create_time", "jobs", ["owner", "create_time", "job_key"])
-    op.create_index("jobs_by_end_time", "jobs", ["owner", "state", "end_time", "create_time", "job_key"])
-    op.create_index("jobs_by_kind", "jobs", ["owner", "kind", "state", "create_time", "job_key"])
-    op.create_index("jobs_by_priority", "jobs", ["owner", "state", "priority", "create_time", "job_key"])
     op.create_index("jobs_by_state", "jobs", ["owner", "state", "create_time", "job_key"])
-    op.create_index("jobs_by_update_time", "jobs", ["owner", "state", "update_time", "create_time", "job_key"])
     _partial_index("jobs_cancelling", "jobs", ["cancel_deadline"], "state = 'CANCELLING'")
     _partial_index("jobs_expiring", "jobs", ["expire_time"], "expire_time IS NOT NULL")
+    op.create_index("jobs_by_kind", "jobs", ["owner", "kind", "state", "create_time", "job_key"])
+    op.create_index("jobs_by_update_time", "jobs", ["owner", "state", "update_time", "create_time", "job_key"])
+    op.create_index("jobs_by_end_time", "jobs", ["owner", "state", "end_time", "create_time", "job_key"])
+    op.create_index("jobs_by_priority", "jobs", ["owner", "state", "priority", "create_time", "job_key"])
     _partial_index(
         "jobs_parked",
         "jobs",
@@ -166,16 +166,17 @@ def _create_chunks() -> None:
     _partial_index("chunks_delayed", "chunks", ["not_before"], "not_before IS NOT NULL")
     _partial_index("chunks_leased", "chunks", ["lease_expire_time"], "state = 'PROCESSING'")
     _partial_index(
-        "chunks_of_service",
-        "chunks",
-        ["owner", "kind", "create_time"],
-        "state = 'PENDING' AND not_before IS NULL AND parked = 0 AND kind IN ('jobledger.artifacts', 'jobledger.bulk')",
-    )
-    _partial_index(
         "chunks_waiting",
         "chunks",
         ["owner", "kind", sa.text("priority DESC"), "create_time", "job_key", "chunk_index"],
         "state = 'PENDING' AND not_before IS NULL AND parked = 0",
+    )
+    # The last: of two indexes that could serve a query SQLite, without statistics, takes the one that was made later.
+    _partial_index(
+        "chunks_of_service",
+        "chunks",
+        ["owner", "kind", "create_time"],
+        "state = 'PENDING' AND not_before IS NULL AND parked = 0 AND kind IN ('jobledger.artifacts', 'jobledger.bulk')",
     )
 
 
@@ -354,18 +355,18 @@ def _create_webhooks() -> None:
         sa.ForeignKeyConstraint(["webhook_key"], ["webhooks.webhook_key"], ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("webhook_key", "position", "ordinal"),
     )
-    _partial_index("deliveries_dead", "deliveries", ["webhook_key", "position", "ordinal"], "state = 'DEAD'")
-    _partial_index("deliveries_over", "deliveries", ["end_time"], "end_time IS NOT NULL")
-    _partial_index("deliveries_pending", "deliveries", ["create_time"], "state = 'PENDING'")
+    _partial_index(
+        "deliveries_scheduled", "deliveries", ["webhook_key", "next_attempt_time"], "next_attempt_time IS NOT NULL"
+    )
     _partial_index(
         "deliveries_pending_of_job",
         "deliveries",
         ["webhook_key", "job_key", "position", "ordinal"],
         "state = 'PENDING'",
     )
-    _partial_index(
-        "deliveries_scheduled", "deliveries", ["webhook_key", "next_attempt_time"], "next_attempt_time IS NOT NULL"
-    )
+    _partial_index("deliveries_pending", "deliveries", ["create_time"], "state = 'PENDING'")
+    _partial_index("deliveries_over", "deliveries", ["end_time"], "end_time IS NOT NULL")
+    _partial_index("deliveries_dead", "deliveries", ["webhook_key", "position", "ordinal"], "state = 'DEAD'")
     checkpoint = op.create_table(
         "webhook_checkpoint",
         sa.Column("one", sa.SmallInteger(), autoincrement=False, nullable=False),
