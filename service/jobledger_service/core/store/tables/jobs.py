@@ -121,7 +121,7 @@ Index(
     postgresql_where=parked,
 )
 
-# No foreign key: to check it for each new chunk costs as much again as the insert (docs/adr/0041).
+# No foreign key: to check it for each new chunk costs as much again as the insert (docs/adr/0044).
 chunks = Table(
     "chunks",
     metadata,
