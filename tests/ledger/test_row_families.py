@@ -107,7 +107,7 @@ def test_what_a_refused_command_did_to_slots_is_undone(ledger: Ledger):
     (refused, granted), [commit] = ledger.executor.run([FailChunks("me", failures), GrantSlots(["me/waits"])])
     assert isinstance(refused, InvalidField)
     assert granted == (0, 1), "the first job of the refused command still holds the slot"
-    assert not commit.due
+    assert not commit.due, "no slot came free"
     assert [(one.running, one.waiting) for one in limits(ledger)] == [(1, 1)]
     (_, granted), [commit] = ledger.executor.run([FailChunks("me", failures[:1]), GrantSlots(["me/waits"])])
     assert granted == (1, 1)

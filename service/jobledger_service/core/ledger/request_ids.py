@@ -71,6 +71,7 @@ class RequestIds(RowFamily):
         self._undo.put(self._known, key, request)
         self._undo.put(self._new, key, request)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> None:  # noqa: ARG002  it is about no job
+    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it is about no job
         """Write the new ones."""
         self._rows.insert(self._new, now)
+        return False

@@ -14,7 +14,6 @@ from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.rollup import JobDelta
 
 from .ports import ChunkKey
-from .read_ports import Due
 from .undo import Undo
 from .write_ports import ClaimQuery, Transaction
 
@@ -53,11 +52,12 @@ class RowFamily:
     def deleted(self, job: Job) -> None:
         """React to the deletion of a job."""
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> Due | None:
-        """Write what changed, in the order of keys; return what may be due when the batch is committed.
+    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  for families that override it
+        """Write what changed, in the order of keys; return whether its feature has something to do after the commit.
 
         `deltas` are what the batch did to each job.
         """
+        return False
 
 
 OpenFamily = Callable[[Transaction, Undo], RowFamily]

@@ -16,7 +16,6 @@ from jobledger_service.core.model.sweep import Sweep
 from .entry import Record
 from .picking import Picked, pick
 from .ports import ChunkKey, Inputs, Queue
-from .read_ports import Due
 from .row_families import Needs, OpenFamily, RowFamily, open_families
 from .stored_chunks import StoredChunks
 from .touched import Touched
@@ -288,15 +287,14 @@ class WorkingSet:
         if self._claimed:
             self._inputs = self._transaction.inputs(self._claimed)
 
-    def save(self) -> set[Due]:
-        """Write all rows, in the order in which all batches lock them; return what may be due after the commit."""
+    def save(self) -> list[type[RowFamily]]:
+        """Write all rows, in the order in which all batches lock them; return the families that are due then."""
         writes, deltas = Writes(), []
         for key, touched in self._touched.items():
             touched.write(self._jobs[key], writes)
             deltas.append(touched.delta(self._jobs[key]))
         self._transaction.save(writes)
-        due = {family.save(deltas, self.now) for family in self._ranked}
-        return {one for one in due if one is not None}
+        return [type(family) for family in self._ranked if family.save(deltas, self.now)]
 
     def records(self) -> list[Record]:
         """Return what the ledger is to say: one record for each job that changed."""

@@ -16,7 +16,7 @@ from .dialects import Dialect
 from .row_sets import RowSets
 from .tables import requests, runs
 
-RUN_COLUMNS: Final = (runs.c.cursors, runs.c.counts, runs.c.told)
+RUN_COLUMNS: Final = (runs.c.cursors, runs.c.counts, runs.c.reported)
 
 
 def core_families(dialect: Dialect) -> list[OpenFamily]:
@@ -78,5 +78,5 @@ def _run_row(job_key: str, run: RunState) -> Row:
         "job_key": job_key,
         "cursors": json_text(dict(run.cursors)),
         "counts": json_text(dict(run.counts)),
-        "told": json_text([dict(one) for one in run.reported]),
+        "reported": json_text([dict(one) for one in run.reported]),
     }

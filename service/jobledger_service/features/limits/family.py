@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.read_ports import Due
 from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFamily, keys_of
 from jobledger_service.core.ledger.undo import Undo
 from jobledger_service.core.model.job import Job
@@ -113,10 +112,9 @@ class Limits(RowFamily):
         had = self._counts.get(key, (0, 0))
         self._undo.put(self._counts, key, (had[0] + running, had[1] + waiting))
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> Due | None:  # noqa: ARG002  it has heard of each change
+    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has heard of each change
         """Write what was set and counted; return whether jobs that wait for a slot may go on."""
         self._rows.insert(self._new.values())
         self._rows.set(self._set.values())
         self._rows.count({key: counts for key, counts in self._counts.items() if any(counts)})
-        freed = bool(self._set) or any(running < 0 for running, _ in self._counts.values())
-        return Due.SLOTS if freed else None
+        return bool(self._set) or any(running < 0 for running, _ in self._counts.values())

@@ -24,7 +24,7 @@ class LimitStatements:
         self.any = select(_KEY).limit(1)
         self.load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
         of = update(limits).where(bindparam("of") == _KEY)
-        self.set = of.values(most=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
+        self.set = of.values(max_running=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
         self.count = of.values(
             running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer")
         )
@@ -52,7 +52,7 @@ class LimitRows:
                 "limit_key": one.key,
                 "owner": one.owner,
                 "scope": one.scope,
-                "most": one.max_running,
+                "max_running": one.max_running,
                 "running": 0,
                 "waiting": 0,
                 "by_job": one.by_job,
@@ -95,7 +95,7 @@ class LimitStore:
 
     def free_slots(self, limit: int) -> list[str]:
         """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
-        waited_for = select(_KEY, limits.c.most - limits.c.running).where(slots_free)
+        waited_for = select(_KEY, limits.c.max_running - limits.c.running).where(slots_free)
         order = (-jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
         found: list[tuple[int, int, str]] = []
         with self._database.read() as connection:

@@ -25,9 +25,10 @@ class Statistics(RowFamily):
         self._connection = connection
         self._dialect = dialect
 
-    def save(self, deltas: Iterable[JobDelta], now: int) -> None:
+    def save(self, deltas: Iterable[JobDelta], now: int) -> bool:
         """Add what the batch did."""
         statistics = StatisticsDelta()
         for delta in deltas:
             statistics.add(delta, now)
         add_statistics(self._connection, self._dialect, statistics)
+        return False
