@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands.base import FixedSizeCommand, OrdinaryCommand
+from jobledger_service.core.ledger.commands.base import FixedSizeCommand, OrdinaryCommand, PlainAnswer
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.working_set import Needs, WorkingSet
 from jobledger_service.core.model.errors import JobAlreadyExists, Refusal
@@ -27,7 +27,7 @@ class JobImport(MsgStruct, frozen=True):
         return 1 + len(self.job.new.sizes)
 
 
-class ImportJobs(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
+class ImportJobs(PlainAnswer[list[bool | Refusal]], FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
     """Create jobs of one owner as they stand elsewhere; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[JobImport]
@@ -59,6 +59,3 @@ class ImportJobs(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
             step = replace(step, job=admitted(step.job, work.limits_over(step.job)))
         work.create(step, one.inputs)
         return True
-
-    def answer(self, decided: list[bool | Refusal], work: WorkingSet) -> list[bool | Refusal]:  # noqa: ARG002  the form of a command
-        return decided
