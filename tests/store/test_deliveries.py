@@ -12,15 +12,15 @@ from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.ports import (
+from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
+from jobledger_service.features.webhooks.store import SqlWebhookStore
+from jobledger_service.features.webhooks.values import (
     ClaimedDelivery,
     DeliveryCapacity,
     Draft,
     FanoutBatch,
     FinishedAttempt,
 )
-from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
-from jobledger_service.features.webhooks.store import SqlWebhookStore
 from msgspec.structs import replace
 
 from tests.support.databases import new_database

@@ -19,15 +19,15 @@ from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import chunks, job_words, jobs
 from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.exports.export import ExportKey
+from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
 from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
 from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.ports import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
 from jobledger_service.features.webhooks.rules import Secret, Webhook
 from jobledger_service.features.webhooks.store import SqlWebhookStore
+from jobledger_service.features.webhooks.values import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
 from sqlalchemy import event
 
 

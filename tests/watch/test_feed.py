@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page
+from jobledger_service.core.ledger.feed.pages import Pages
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
 from jobledger_service.core.ledger.read_ports import EventRow
@@ -156,22 +157,17 @@ async def test_one_owners_flood_leaves_the_newest_entries_of_others_in_memory():
     assert [entry.position for entry in ring.after(950, "bob", "bob/job").entries] == list(range(951, 1_001))
 
 
-class GoesBack:
-    """A feed whose history leads back."""
+class GoesBack(Pages):
+    """A history that leads back."""
 
-    position = 9
-    closing = False
-
-    def recent(self, after: int, owner: str, job_key: str | None) -> None:
-        """Return nothing: it is not in memory."""
-
-    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
+    async def of_job(self, after: int, job_key: str) -> Page:
         """Return a page that ends before it begins."""
         return Page((), after, after - 1, 0, complete=False)
 
 
 async def test_a_position_that_would_fall_is_an_error_and_not_a_loop():
-    subscription = FeedSubscription(GoesBack(), 5, job_key="alice/one", unsubscribe=lambda _: None)
+    pages, closing_event = GoesBack(lambda *_: pytest.fail("it is not read")), asyncio.Event()
+    subscription = FeedSubscription(Ring(9), pages, closing_event, 5, job_key="alice/one", unsubscribe=lambda _: None)
     with pytest.raises(NoProgressError, match="a watch is at position 5, and a read took it to 4"):
         await subscription.next(0)
     assert subscription.position == 5

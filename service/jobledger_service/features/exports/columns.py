@@ -12,7 +12,7 @@ from jobledger_service.core.model.chunk import Artifact
 from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 
-from .export import ExportKey
+from .page import ExportKey
 
 Value = Any
 """What JSON can say: text, a number, None where there is nothing, or a list or mapping of these, in a fixed order."""

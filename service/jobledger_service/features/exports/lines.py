@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
@@ -15,7 +16,7 @@ from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 
 from .columns import COLUMNS, FOREIGN, STRUCTURED, Value, unreadable_values, values
-from .export import ExportKey, Lines
+from .page import ExportKey
 
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -25,8 +26,13 @@ _BLANKS: Final = re.compile(r"^[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\
 """Spaces, and what shows nothing: soft hyphens, joiners, marks of direction and of byte order."""
 
 
-class _Writer:
-    """What both formats have in common."""
+class Lines(ABC):
+    """How jobs are written. `mark` names the form, so that a token fits no other; `head` comes before the first job."""
+
+    @property
+    @abstractmethod
+    def head(self) -> bytes:
+        """What comes before the first job."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
         self._labels = labels
@@ -55,8 +61,9 @@ class _Writer:
             return b""
         return self.of_job(shown_job(read.job))
 
+    @abstractmethod
     def _line(self, values: list[Value]) -> bytes:
-        raise NotImplementedError
+        """Return values, written."""
 
 
 class _Line:
@@ -66,7 +73,7 @@ class _Line:
         return line
 
 
-class CsvLines(_Writer):
+class CsvLines(Lines):
     """Comma-separated values as RFC 4180 has them, with a header, in UTF-8."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
@@ -98,7 +105,7 @@ def guarded(text: str) -> str:
     return f"'{text}" if looks_so else text
 
 
-class JsonLines(_Writer):
+class JsonLines(Lines):
     """One JSON object a line, in UTF-8; null where there is nothing."""
 
     head = b""

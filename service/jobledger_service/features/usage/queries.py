@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
 
 from msgspec import Struct as MsgStruct
 
@@ -12,7 +11,7 @@ from jobledger_service.core.ledger.ports import StoreRunner
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.usage import UsageRow
 
-DIMENSIONS: Final = ("day", "owner", "key_id", "method")
+from .store import SqlUsageStore, UsageQuery
 
 
 def day_of(time: int) -> str:
@@ -23,29 +22,6 @@ def day_of(time: int) -> str:
 def day_before(time: int, days: float) -> str:
     """Return the day that was so many days before a time in microseconds."""
     return f"{datetime.fromtimestamp(time / SECOND, UTC) - timedelta(days=days):%Y-%m-%d}"
-
-
-class UsageQuery(MsgStruct, frozen=True):
-    """Which usage, and what to sum it by; empty texts are no condition, and `by` is not empty."""
-
-    by: tuple[str, ...]
-    start_day: str = ""
-    end_day: str = ""
-    owner: str = ""
-    key_id: str = ""
-
-
-class UsageStore(Protocol):
-    """Where usage is kept. Every method is one transaction, and raises StoreUnavailable."""
-
-    def add(self, rows: Sequence[UsageRow]) -> None:
-        """Add to the sums."""
-
-    def forget(self, before: str) -> None:
-        """Forget the days before one."""
-
-    def sums(self, query: UsageQuery, after: Sequence[str] | None, limit: int) -> list[UsageRow]:
-        """Return sums after a place, which has a value for each dimension of the query, in their order."""
 
 
 class UsagePage(MsgStruct, frozen=True):
@@ -59,7 +35,7 @@ class UsagePage(MsgStruct, frozen=True):
 class UsageQueries:
     """Reads usage."""
 
-    store: UsageStore
+    store: SqlUsageStore
     run_read: StoreRunner
     tokens: PageTokens
 

@@ -16,13 +16,13 @@ from jobledger_service.core.model.change import Change
 from jobledger_service.core.model.job import job_id_of
 
 from .event_types import WebhookEventType
-from .ports import WebhookEvent
 from .rules import Webhook
+from .values import WebhookEvent
 
 PING: Final = "webhook.ping"
 
 
-class JsonWebhookCodec:
+class WebhookCodec:
     """Reads stored watch messages, and makes bodies of them."""
 
     def read(self, row: EventRow) -> WebhookEvent:

@@ -15,9 +15,13 @@ from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
+from .bodies import WebhookCodec
 from .deliveries import Attempt, Delivery, parse_delivery_id
-from .ports import DeliveryStore, Post, SecretCipher, UnreadableSecretError, WebhookCodec, WebhookStore
+from .delivery_store import SqlDeliveryStore
+from .http_post import HttpPost
 from .rules import MAX_WEBHOOKS, Secret, Webhook, WebhookUpdate, percents_of, rotate, update, webhook_key
+from .sealing import SecretCipher, UnreadableSecretError
+from .store import SqlWebhookStore
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +42,12 @@ class NewWebhook(MsgStruct, frozen=True):
 class Webhooks:
     """Reads and writes of webhooks; `new_secret` makes a secret, `wake` is called when deliveries may be due."""
 
-    store: WebhookStore
-    delivery_store: DeliveryStore
+    store: SqlWebhookStore
+    delivery_store: SqlDeliveryStore
     queries: Queries
     committer: Committer
     codec: WebhookCodec
-    post: Post
+    post: HttpPost
     clock: Clock
     new_id: Callable[[], str]
     new_secret: Callable[[], str]

@@ -16,8 +16,10 @@ from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
 from .deliveries import Schedule, delivery_id
-from .ports import ClaimedDelivery, DeliveryCapacity, DeliveryStore, FinishedAttempt, Post
+from .delivery_store import SqlDeliveryStore
+from .http_post import HttpPost
 from .rules import Webhook, answered
+from .values import ClaimedDelivery, DeliveryCapacity, FinishedAttempt
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +45,10 @@ class DeliveryRules:
 class WebhookDelivery:
     """One process's attempts. What came of them and what is claimed next share a transaction."""
 
-    deliveries: DeliveryStore
+    deliveries: SqlDeliveryStore
     queries: Queries
     committer: Committer
-    post: Post
+    post: HttpPost
     clock: Clock
     sample_jitter: Callable[[], float]
     rules: DeliveryRules

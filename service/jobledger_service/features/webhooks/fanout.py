@@ -19,10 +19,12 @@ from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import DeliveryState
 
+from .bodies import WebhookCodec
 from .deliveries import Attempt, Delivery
 from .event_types import WebhookEventType, event_types, reached
-from .ports import Draft, FanoutBatch, WebhookCodec, WebhookEvent, WebhookStore
 from .rules import Missed, Webhook
+from .store import SqlWebhookStore
+from .values import Draft, FanoutBatch, WebhookEvent
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class WebhookFanout:
     """
 
     store: ReadStore
-    webhooks: WebhookStore
+    webhooks: SqlWebhookStore
     codec: WebhookCodec
     queries: Queries
     committer: Committer

@@ -17,7 +17,7 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.settings import Settings
 
 from .api import WebhookService
-from .bodies import JsonWebhookCodec
+from .bodies import WebhookCodec
 from .commands import Webhooks
 from .deliveries import schedule
 from .delivery_store import SqlDeliveryStore
@@ -25,10 +25,9 @@ from .dispatcher import DeliveryRules, WebhookDelivery
 from .fanout import WebhookFanout
 from .http_post import HttpPost
 from .name_lookups import LOOKUPS_PER_ATTEMPT, NameLookups
-from .ports import SecretCipher
 from .requests import UrlPolicy
 from .retention_duty import WebhookRetention
-from .sealing import cipher_of
+from .sealing import SecretCipher, cipher_of
 from .sealing_duty import WebhookSealing
 from .store import SqlWebhookStore
 
@@ -57,7 +56,7 @@ class WebhookApp:
     ) -> None:
         self._settings = settings
         cipher = cipher_of(settings)
-        store, delivery_store, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
+        store, delivery_store, codec = SqlWebhookStore(database), SqlDeliveryStore(database), WebhookCodec()
         if database.single_writer:
             delivery_store.release_all()
         # Whoever pings receivers that do not answer keeps nobody's deliveries waiting for a connection.

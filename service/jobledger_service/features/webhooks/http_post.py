@@ -19,7 +19,7 @@ from jobledger_service.core.model.limits import SECOND
 from .addresses import RefusedAddressError, UnknownHostError, addresses_of
 from .deliveries import OK, Attempt
 from .name_lookups import NameLookups
-from .ports import UnreadableSecretError
+from .sealing import UnreadableSecretError
 
 log = logging.getLogger(__name__)
 

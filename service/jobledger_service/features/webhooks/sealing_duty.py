@@ -12,8 +12,9 @@ from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 
-from .ports import SecretCipher, UnreadableSecretError, WebhookStore
 from .rules import Secret, Webhook
+from .sealing import SecretCipher, UnreadableSecretError
+from .store import SqlWebhookStore
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ WEBHOOKS_PER_STEP: Final = 100
 class WebhookSealing:
     """Walks all webhooks once, in pages; each that changes is a transaction of its own, so that others get between."""
 
-    store: WebhookStore
+    store: SqlWebhookStore
     queries: Queries
     committer: Committer
     cipher: SecretCipher
