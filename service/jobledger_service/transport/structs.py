@@ -4,13 +4,13 @@ An encoded reply may nest 100 messages. An object within a Struct takes three of
 around a Struct up to six.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from math import isfinite
 from typing import Final
 
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from msgspec import json
 
 MAX_DEPTH: Final = 24
 """Objects and lists within one another, the Struct itself counted."""
@@ -101,4 +101,4 @@ def _below(field: str, name: str) -> str:
     if _PLAIN_KEY.fullmatch(name):
         return f"{field}.{name}"
     shown = name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}…"
-    return f"{field}[{json.dumps(shown, ensure_ascii=False)}]"
+    return f"{field}[{json.encode(shown).decode()}]"

@@ -1,7 +1,6 @@
 """Jobs as lines of text: CSV and JSON Lines."""
 
 import csv
-import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +8,7 @@ from typing import Final
 
 from jobledger.v1 import export_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
+from msgspec import json
 
 from jobledger_service.core.api.codec import filter_fields
 from jobledger_service.core.api.parse import shown_job
@@ -42,7 +42,7 @@ class Lines(ABC):
     @property
     def mark(self) -> str:
         """A name for the form."""
-        return json.dumps([type(self).__name__, *self.names])
+        return json.encode([type(self).__name__, *self.names]).decode()
 
     def of_job(self, job: Job) -> bytes:
         """Return a job, written."""
@@ -92,7 +92,7 @@ class CsvLines(Lines):
             if values[place]:
                 values[place] = guarded(values[place])
         for place in self._structured:
-            values[place] = _json(values[place]) if values[place] else ""
+            values[place] = json.encode(values[place]).decode() if values[place] else ""
         return self._write(values).encode()
 
 
@@ -111,10 +111,7 @@ class JsonLines(Lines):
     head = b""
 
     def _line(self, values: list[Value]) -> bytes:
-        return f"{_json(dict(zip(self.names, values, strict=True)))}\n".encode()
-
-
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        return json.encode(dict(zip(self.names, values, strict=True))) + b"\n"
 
 
 def lines_of(format_: int, columns: Sequence[str], labels: Sequence[str]) -> Lines:
