@@ -20,6 +20,7 @@ from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.upkeep import SqlUpkeep
+from structlog.testing import capture_logs
 
 from tests.support.bounds import BOUND
 from tests.support.feeds import FeedLedger, codec, entry_of, event_of, read_to
@@ -203,16 +204,14 @@ async def test_an_event_that_cannot_be_read_reaches_its_owners_watches_and_stops
     assert (damaged.position, damaged.is_readable) == (2, False)
 
 
-async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(
-    ledger: FeedLedger, caplog: pytest.LogCaptureFixture
-):
+async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: FeedLedger):
     good = rows([("alice", 10)] * 4)
     damaged = [EventRow(position, "alice/broken", b"\xff", None) for position in (2, 3)]
     ledger.append([good[0], *damaged, good[3]])
-    assert SqlUpkeep(ledger.database, ProtoCodec().audited).trim_events(1, 10) == 4
+    with capture_logs() as logged:
+        assert SqlUpkeep(ledger.database, ProtoCodec().audited).trim_events(1, 10) == 4
     assert ledger.reads.events(4, 10).trimmed == 4
-    logged = [vars(record) for record in caplog.records if "cannot be read" in record.message]
-    assert [(one["place"], one["row"]) for one in logged] == [
+    assert [(one["place"], one["row"]) for one in logged if "cannot be read" in one["event"]] == [
         ("retention", "the event at position 2"),
         ("retention", "the event at position 3"),
     ]

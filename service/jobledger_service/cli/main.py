@@ -75,6 +75,7 @@ Version = Annotated[
 @cli.callback()
 def _root(version: Version = None) -> None:
     """Jobledger: the system of record for long-running jobs."""
+    logs.set_up("warning", "auto")
 
 
 @cli.command("serve")

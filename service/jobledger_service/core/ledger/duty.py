@@ -1,13 +1,14 @@
 """A duty: something done over and over, each time as far as it is due."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+import structlog
+
 from jobledger_service.core.model.errors import Draining, Refusal
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 OnRun = Callable[[str, bool], None]
 """Called with the name of a duty that ran, and whether it succeeded."""
@@ -35,9 +36,9 @@ async def perform(
         except Draining:
             return
         except Refusal as refusal:
-            log.warning("%s postpones its work: %s", name, refusal)
+            log.warning("a duty postpones its work", duty=name, why=str(refusal))
         except Exception:
-            log.exception("%s failed and will be retried", name)
+            log.exception("a duty failed and will be retried", duty=name)
         on_run(name, succeeded)
         if not more:
             with suppress(TimeoutError):

@@ -1,7 +1,6 @@
 """Connections: for SQLite one writer, always, and readers beside it; for PostgreSQL a few, made anew when lost."""
 
 import fcntl
-import logging
 import re
 import sqlite3
 import time
@@ -12,6 +11,7 @@ from types import NoneType
 from typing import IO, Any, NamedTuple
 from uuid import uuid4
 
+import structlog
 from msgspec import json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
@@ -32,7 +32,7 @@ from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
 from .writer_level import read_writer_level
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 WRITER_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -168,10 +168,10 @@ class Database:
             meaning = self.dialect.ledger_error(error)
             if isinstance(meaning, StoreUnavailable):
                 self.availability.failed()
-                log.error("the database fails: %s", error.orig)  # noqa: TRY400  a sentence says it all
+                log.error("the database fails", why=str(error.orig))  # noqa: TRY400  a sentence says it all
             raise meaning from error.orig
         except PoolTimeoutError as error:
-            log.error("no connection to the database is free: %s", error)  # noqa: TRY400  as above
+            log.error("no connection to the database is free", why=str(error))  # noqa: TRY400  as above
             raise StoreUnavailable from error
         except StatementError as error:
             raise RejectedStatementError(str(error)) from error

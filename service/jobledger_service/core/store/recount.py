@@ -6,11 +6,11 @@ So the outcome is exact whatever other servers write meanwhile, and no count is 
 are compared in pages of jobs that are locked, in the order of their keys.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+import structlog
 from msgspec import Struct as MsgStruct
 from msgspec import json
 from sqlalchemy import (
@@ -41,7 +41,7 @@ from .engines import Database
 from .row_sets import RowSets
 from .tables import counts, job_words, jobs, limits, rollups, running_totals
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 NOT_DERIVED: Final = (
     "neither jobs nor their history hold every wait, run, attempt and artifact of an hour: "
@@ -192,7 +192,7 @@ class Recount:
         try:
             return _filter_fields_of(row).full_text
         except Exception:
-            log.exception("a job cannot be read: its words stay as they are", extra={"job_key": row.job_key})
+            log.exception("a job cannot be read: its words stay as they are", job_key=row.job_key)
             self._done.unreadable += 1
             return None
 

@@ -1,6 +1,5 @@
 """The store's own upkeep: what is kept only for a time, forgotten in small steps."""
 
-import logging
 from itertools import takewhile
 from typing import Any
 
@@ -14,8 +13,6 @@ from .row_sets import RowSets
 from .running_totals import RunningTotals
 from .stale_statistics import StaleStatistics
 from .tables import api_keys, audit, events, ledger, limits, limits_passing, requests, tombstones
-
-log = logging.getLogger(__name__)
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step forgets events up to the one that makes it this large, so that large events are not many at once."""

@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-import structlog
-
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import OPERATORS, Queries
@@ -28,8 +26,6 @@ from .store import SqlKeyStore
 
 if TYPE_CHECKING:
     from jobledger_service.transport.rate_limiter import RateLimiter
-
-log = structlog.get_logger(__name__)
 
 
 class Access:

@@ -1,11 +1,11 @@
 """Operations on webhooks."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
+import structlog
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.committer import Committer
@@ -23,7 +23,7 @@ from .rules import MAX_WEBHOOKS, Secret, Webhook, WebhookUpdate, percents_of, ro
 from .sealing import SecretCipher, UnreadableSecretError
 from .store import SqlWebhookStore
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 DELIVERIES_PER_STEP: Final = 1_000
 """Deliveries that one transaction removes or makes to go again."""
@@ -88,7 +88,7 @@ class Webhooks:
         try:
             return self.cipher.open(kept) if kept else ""
         except UnreadableSecretError as error:
-            log.warning("the secret of webhook %s is not shown: %s", webhook.webhook_id, error)
+            log.warning("the secret of a webhook is not shown", webhook_id=webhook.webhook_id, why=str(error))
             return ""
 
     async def get(self, owner: str, webhook_id: str) -> Webhook:

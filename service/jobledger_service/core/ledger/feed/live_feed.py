@@ -1,8 +1,9 @@
 """The feed of one process: takes commits as they are made, and finds the ones that it missed in the store."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
+
+import structlog
 
 from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed_ports import Codec
@@ -18,7 +19,7 @@ from .stops import StopSubscribers, StopSubscription
 from .subscribers import FeedCounts, Subscribers
 from .subscription import FeedSubscription
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 """Seconds after which the feed looks for entries of other processes, whatever it heard: a wake-up is a hint."""
@@ -92,7 +93,7 @@ class LiveFeed:
             try:
                 await self._catch_up()
             except Refusal as refusal:
-                log.warning("the feed cannot continue reading: %s", refusal)
+                log.warning("the feed cannot continue reading", why=str(refusal))
             except Exception:
                 log.exception("the feed cannot continue reading")
 
@@ -121,7 +122,7 @@ class LiveFeed:
 
     def _skip(self, trimmed: int) -> None:
         """Go on after history that others trimmed before it was read here; watchers are told that it is gone."""
-        log.warning("history up to position %d was trimmed before the feed had read it", trimmed)
+        log.warning("history was trimmed before the feed had read it", last=trimmed)
         for subscription in self._subscribers:
             subscription.fall_behind()
             subscription.wake()
