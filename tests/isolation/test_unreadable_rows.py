@@ -258,7 +258,7 @@ async def test_webhooks_go_on_with_a_dead_delivery(damaged: Damaged, alice: Keye
     assert all("the event cannot be shown" in mine[name].attempts[0].error for name in dead)
 
 
-async def test_a_watch_goes_on_but_the_owners_is_told(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
+async def test_a_watch_goes_on_but_the_owners_is_reported(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
     async with bob.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
         assert [one.job.job_id for one in await watch.changes(len(NAMES))] == NAMES
     async with alice.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
@@ -280,7 +280,7 @@ async def test_the_snapshots_of_a_watch_go_on_and_name_what_cannot_be_shown(alic
         assert (sorted(shown), unreadable) == (sorted(set(NAMES) - bad), bad)
 
 
-async def test_a_watch_of_one_job_that_cannot_be_shown_is_told(alice: KeyedApi):
+async def test_a_watch_of_one_job_that_cannot_be_shown_is_reported(alice: KeyedApi):
     for job_id in ("nan", "policy", "chunk", "deep"):
         async with alice.watch_job(job_id) as watch:
             with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:

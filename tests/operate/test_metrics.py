@@ -23,7 +23,7 @@ GET = "jobledger.v1.JobService/GetJob"
 WATCH = "jobledger.v1.JobService/WatchJob"
 
 
-async def test_a_job_is_told_in_numbers(start_sqlite: Start, connect: Connect, kind: str):
+async def test_a_job_is_reported_in_numbers(start_sqlite: Start, connect: Connect, kind: str):
     server = start_sqlite(metrics_listen="127.0.0.1:0")
     api = connect(server)
     before = scrape(server)

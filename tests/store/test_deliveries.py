@@ -141,7 +141,7 @@ def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Da
     assert delivery_store.deliveries(disabled.key, ALL, None, 10).deliveries == []
 
 
-def test_what_was_missed_is_told_to_those_that_recorded(database: Database):
+def test_what_was_missed_is_reported_to_those_that_recorded(database: Database):
     store = SqlWebhookStore(database)
     active, disabled = store.create(made("a"), 2), store.create(made("b", WebhookState.DISABLED), 2)
     assert store.record_batch(FanoutBatch(0, 7, 7, []), Missed(1, 7, 9), 9)

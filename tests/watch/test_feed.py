@@ -217,7 +217,7 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: F
     ]
 
 
-async def test_a_long_way_on_which_nothing_matches_is_told_of_by_bookmarks_that_rise(ledger: FeedLedger):
+async def test_a_long_way_on_which_nothing_matches_is_reported_by_bookmarks_that_rise(ledger: FeedLedger):
     ledger.append(rows([("alice", 10)] * (3 * MAX_PAGE_ENTRIES + 5)))
     watch = Watch(ledger.reads, ledger.queries, ledger.open_feed(), codec, bookmark_every=1e-9)
     others = JobFilter("alice", kinds=frozenset({"other"}))
