@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from jobledger_service.core.ledger.write_ports import Reduce
-from jobledger_service.core.model.rollup import HOUR
+from jobledger_service.core.model.limits import HOUR
 
 from .engines import Database
 from .row_sets import RowSets

@@ -9,13 +9,13 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.ports import Clock, StoreRunner
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import DAY
 from jobledger_service.transport.identity import Role
 
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
 from .store import Decide, KeyListing, SqlKeyStore
 
-DEFAULT_ROTATION_GRACE: Final = 24 * 3_600 * SECOND
+DEFAULT_ROTATION_GRACE: Final = DAY
 
 
 class CreatedKey(MsgStruct, frozen=True):
