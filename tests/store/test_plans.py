@@ -9,7 +9,8 @@ import pytest
 from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import JobFilter, TimeRange
-from jobledger_service.core.model.rollup import HOUR, StatisticsDelta
+from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import DeliveryState, JobState
 from jobledger_service.core.store.due import SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
