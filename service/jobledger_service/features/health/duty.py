@@ -1,7 +1,7 @@
 """Checks the server's health regularly, and takes it out of service while its database is lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
@@ -22,8 +22,8 @@ class HealthDuty:
 
     health_checker: HealthChecker
     lost_after: float
-    show_serving: Callable[[bool], Awaitable[None]]
-    on_outdated: Callable[[int], None]
+    show_serving: Callable[[bool], None]
+    on_outdated: Callable[[int], object]
     _lost_since: float | None = field(default=None, init=False)
     _out_of_service: bool = field(default=False, init=False)
 
@@ -52,4 +52,4 @@ class HealthDuty:
             )
         else:
             log.info("the database is back: health reports SERVING")
-        await self.show_serving(not out)
+        self.show_serving(not out)

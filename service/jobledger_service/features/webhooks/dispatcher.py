@@ -10,7 +10,6 @@ from typing import Final
 import structlog
 
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.duty import OnRun, perform
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import Refusal
@@ -58,13 +57,6 @@ class WebhookDelivery:
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
     _running: dict["asyncio.Task[None]", ClaimedDelivery] = field(default_factory=dict)
     _finished: list[FinishedAttempt] = field(default_factory=list)
-
-    async def run(self, on_run: OnRun) -> None:
-        """Attempt what is due, on news, until cancelled; then give back the rest."""
-        try:
-            await perform("webhooks", self.once, None, self.wake_event, on_run)
-        finally:
-            await self._abort_attempts()
 
     async def once(self) -> bool:
         """Note what is finished and begin what is due; there is no more until there is news."""
@@ -119,7 +111,7 @@ class WebhookDelivery:
             log.warning(happened, webhook_id=after.webhook_id, owner=after.owner, why=after.state_reason)
         return after
 
-    async def _abort_attempts(self) -> None:
+    async def abort(self) -> None:
         """End attempts that run, and give their deliveries back, so that nobody has to wait for their leases."""
         running = dict(self._running)
         for task in running:
