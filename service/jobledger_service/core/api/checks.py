@@ -21,7 +21,8 @@ KIND: Final = re.compile(r"(?=.{1,128}\Z)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 LABEL: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
 _MAX_SHOWN: Final = 60
-_MAX_FAULTS_OF_STRUCT: Final = 8
+_MAX_FAULTS_OF_STRUCTS: Final = 8
+"""What is told of all Structs of a request: a Struct is walked through to name a fault in it."""
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 _SECOND_OF_NANOS: Final = 1_000_000_000
@@ -40,6 +41,7 @@ class Checks:
     def __init__(self, schemes: Collection[str] = SCHEMES) -> None:
         self._violations: list[tuple[str, str]] = []
         self._schemes = schemes
+        self._faults_of_structs = 0
 
     def fault(self, field: str, rule: str) -> None:
         """Note a broken rule."""
@@ -105,8 +107,9 @@ class Checks:
         if len(raw) > max_bytes:
             self.fault(field, f"has {len(raw)} bytes encoded, more than {max_bytes}")
             return raw
-        for path, rule in islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCT):
-            self.fault(path, rule)
+        faults = list(islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCTS - self._faults_of_structs))
+        self._faults_of_structs += len(faults)
+        self._violations += faults
         return raw
 
     def micros(self, field: str, value: Duration, low: int, high: int) -> int:
