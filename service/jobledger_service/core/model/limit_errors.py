@@ -92,7 +92,7 @@ class MessageTooLarge(LimitReached):
     def __init__(self, key_id: str, size: int, limit: int) -> None:
         super().__init__(
             f"the request has {size} bytes, more than the limit of {limit}",
-            _key(key_id),
+            _key(key_id) if key_id else "method",
             None,
             size=str(size),
             limit=str(limit),
@@ -138,6 +138,7 @@ _BOUNDS = {
     "share": "this owner has more writes waiting than can be carried out in time",
     "commands": "too many of this owner's writes are waiting",
     "rows": "this owner's waiting writes change too many rows",
+    "public_calls": "this connection has too many calls without a key in flight",
     "bytes": "this owner's requests in flight have too many bytes",
     "calls": "too many calls of this owner are in flight",
 }
