@@ -8,7 +8,7 @@ from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.transport.identity import Caller
 
 from . import requests
-from .queries import UsageQueries
+from .queries import UsagePage, UsageQueries
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,11 @@ class UsageCalls:
 
     usage: UsageQueries
 
-    async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> api.GetUsageResponse:  # noqa: ARG002  of all owners
+    async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=500, max_size=5_000)
-        page = await self.usage.page(requests.usage(request), limit, request.page_token)
-        return api.GetUsageResponse(usage=map(requests.used, page.rows), next_page_token=page.next_page_token)
+        return await self.usage.page(requests.usage(request), limit, request.page_token, _reply)
+
+
+def _reply(page: UsagePage) -> bytes:
+    reply = api.GetUsageResponse(usage=map(requests.used, page.rows), next_page_token=page.next_page_token)
+    return reply.SerializeToString()
