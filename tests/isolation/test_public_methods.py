@@ -12,8 +12,9 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from jobledger.v1.job_service_pb2 import ListJobsRequest
-from jobledger_service.core.model.limit_errors import QueueFull
+from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.transport.public_requests import MAX_BYTES, MAX_RECEIVING, PublicRequests
+from jobledger_service.transport.refusals import InFlightFull
 
 from tests.operate.conftest import lines
 from tests.support.errors import read, refused
@@ -97,11 +98,11 @@ async def test_a_request_without_a_key_that_never_comes_keeps_no_other_from_its_
 
 
 def test_who_sends_most_without_a_key_is_refused_first():
-    requests = PublicRequests(max_calls=4)
+    requests = PublicRequests(Shares(4))
 
     def flood(peer: str) -> int:
         held = 0
-        with suppress(QueueFull):
+        with suppress(InFlightFull):
             while True:
                 calls.enter_context(requests.hold(peer))
                 held += 1

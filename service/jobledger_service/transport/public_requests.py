@@ -6,18 +6,13 @@ from typing import Any, Final
 
 import grpc
 
-from jobledger_service.core.ledger.shares import Shares
-from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.limit_errors import MessageTooLarge, QueueFull
-
 from .call import Context
-from .in_flight import RETRY_AFTER
+from .in_flight import OwnerShares
 from .receiving import RequestReceiver
+from .refusals import InFlightFull, MalformedRequest, MessageTooLarge
 
 MAX_BYTES: Final = 4_096
 """Bytes of a request: the name of a service, of a file or of a symbol."""
-MAX_CALLS: Final = 1_000
-"""Unary calls in flight, of all connections."""
 MAX_RECEIVING: Final = 16
 """Requests of one method that are received at once: each may have as many bytes as gRPC reads of any request."""
 RECEIVE_TIMEOUT_SECONDS: Final = 1.0
@@ -25,17 +20,20 @@ RECEIVE_TIMEOUT_SECONDS: Final = 1.0
 
 
 class PublicRequests:
-    """Receives the requests of one method. Connections take turns."""
+    """Receives the requests of one method. Connections take turns.
 
-    def __init__(self, max_calls: int = MAX_CALLS) -> None:
-        self._calls = Shares(max_calls)
+    `calls` are the shares of connections in the unary calls in flight.
+    """
+
+    def __init__(self, calls: OwnerShares) -> None:
+        self._calls = calls
         self._receiver = RequestReceiver(MAX_RECEIVING, RECEIVE_TIMEOUT_SECONDS)
 
     @contextmanager
     def hold(self, peer: str) -> Iterator[None]:
-        """Count a call that is answered at once; raises QueueFull when its connection has too many of them."""
+        """Count a call that is answered at once; raises InFlightFull when its connection has too many of them."""
         if not self._calls.admits(peer, 1, reserved=False):
-            raise QueueFull("public_calls", RETRY_AFTER)
+            raise InFlightFull("public_calls")
         self._calls.add(peer, 1)
         try:
             yield
@@ -43,14 +41,14 @@ class PublicRequests:
             self._calls.remove(peer, 1)
 
     async def receive(self, context: Context) -> bytes:
-        """Return the request; raises InvalidField when there is none, MessageTooLarge, RequestMissingError."""
+        """Return the request; raises MalformedRequest when there is none, MessageTooLarge, RequestTimedOut."""
         raw = await self._next(context)
         if raw is None:
-            raise InvalidField(("request", "is missing"))
+            raise MalformedRequest("is missing")
         return raw
 
     async def receive_each(self, context: Context) -> AsyncIterator[bytes]:
-        """Yield the requests of a stream; raises MessageTooLarge, and RequestMissingError."""
+        """Yield the requests of a stream; raises MessageTooLarge, and RequestTimedOut."""
         while (raw := await self._next(context)) is not None:
             yield raw
 

@@ -1,7 +1,7 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -13,22 +13,18 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.core.ledger.current_call import DeadlinePassedError
-from jobledger_service.core.model.errors import Draining, InvalidField, Refusal, StoreUnavailable
-from jobledger_service.core.model.limit_errors import QueueFull, TooManyReads
-
 from .authenticator import Authenticator
 from .call import AccessLog, Call, Context, MethodHandler
-from .errors import internal_status
+from .errors import Refused, internal_status, refused_by_transport
 from .identity import PUBLIC_CALLER, Caller
 from .in_flight import CallInFlight, InFlight
-from .methods import METHODS, Kind, Method
+from .methods import Calls, Kind, Method
 from .observers import CallsObserver
 from .open_calls import OpenCalls
 from .overload_log import OverloadLog
 from .public_requests import PublicRequests
 from .public_streams import PublicStreams
-from .receiving import RequestMissingError
+from .refusals import MalformedRequest, ServerDraining
 from .trace_context import Tracer
 from .unauthenticated_log import AnonymousRefusalLog
 from .usage import Usage
@@ -58,7 +54,7 @@ def _read(form: type[Message], raw: bytes) -> Message:
     try:
         return form.FromString(raw)
     except DecodeError:
-        raise InvalidField(("request", f"is not an encoded {form.DESCRIPTOR.full_name}")) from None
+        raise MalformedRequest(f"is not an encoded {form.DESCRIPTOR.full_name}") from None
 
 
 async def _send(context: Context, message: bytes) -> None:
@@ -87,7 +83,7 @@ class _Calls:
     def __enter__(self) -> None:
         self._arrivals += 1
         if self.closed:
-            raise Draining
+            raise ServerDraining
         self.running += 1
 
     def __exit__(self, *_: object) -> None:
@@ -104,25 +100,21 @@ class _Calls:
 
 @dataclass(frozen=True, slots=True)
 class CallControls:
-    """Who is let in, how much at once, what ends with their keys, and what is counted of them.
-
-    `is_database_away` tells whether the database does not answer.
-    """
+    """Who is let in, how much at once, what ends with their keys, and what is counted of them."""
 
     authenticator: Authenticator
     in_flight: InFlight
     open_calls: OpenCalls
     usage: Usage
-    is_database_away: Callable[[], bool]
 
 
 class RpcServer:
-    """How the methods of all services are called."""
+    """How the methods of all services are called. `refused_by_service` answers for what they raise on purpose."""
 
     def __init__(
         self,
         access: CallControls,
-        status_of: Callable[[Refusal], grpc.Status],
+        refused_by_service: Callable[[Exception], Refused | None],
         observer: CallsObserver,
         log_of_calls: AccessLog,
         tracer: Tracer | None = None,
@@ -133,8 +125,7 @@ class RpcServer:
         self._in_flight = access.in_flight
         self._open_calls = access.open_calls
         self._usage = access.usage
-        self._is_database_away = access.is_database_away
-        self._status_of = status_of
+        self._refused_by_service = refused_by_service
         self._observer = observer
         self._log_of_calls = log_of_calls
         self._tracer = tracer
@@ -153,22 +144,19 @@ class RpcServer:
             log.warning("calls still run when the drain timeout ends", calls=self._calls.running)
         self._anonymous_refusals.close()
 
-    def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
-        """Return the handler of a service whose methods have the names of the descriptor.
+    def handler(self, descriptor: ServiceDescriptor, calls: Iterable[Calls]) -> grpc.GenericRpcHandler:
+        """Return the handler of a service; raises KeyError when `calls` lack one of its methods.
 
-        A unary method X takes what the service's `read_X` makes of the request, where there is one.
+        A unary method X takes what `read_X` of the object that answers makes of the request, where there is one.
         """
-        methods = {
-            method.name: self._method(
-                method, getattr(service, method.name), getattr(service, f"read_{method.name}", None)
-            )
-            for method in descriptor.methods
-        }
+        given = {method.full_name: (method, one.answers) for one in calls for method in one.methods}
+        methods = {method.name: self._method(method, *given[method.full_name]) for method in descriptor.methods}
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
-    def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any], make: Make | None) -> Handler:
-        read = partial(_read, GetMessageClass(descriptor.input_type))
-        rpc_method, streams = METHODS[descriptor.full_name], descriptor.server_streaming
+    def _method(self, descriptor: MethodDescriptor, rpc_method: Method, answers: object) -> Handler:
+        answer: Callable[..., Any] = getattr(answers, descriptor.name)
+        make: Make | None = getattr(answers, f"read_{descriptor.name}", None)
+        read, streams = partial(_read, GetMessageClass(descriptor.input_type)), descriptor.server_streaming
         observer = self._observer.method(f"{rpc_method.service}/{rpc_method.name}", streams=streams)
         handler = MethodHandler(rpc_method, observer, keeps_trace=rpc_method.name in KEEP_TRACE)
         if rpc_method.role is None:
@@ -186,7 +174,7 @@ class RpcServer:
         self, handler: MethodHandler, read: Read, answer: Callable[..., Any], descriptor: MethodDescriptor
     ) -> Handler:
         """Return the handler of a method that needs no key. To gRPC each request is a stream, as with other methods."""
-        requests = PublicRequests()
+        requests = PublicRequests(self._in_flight.public_calls)
         if not descriptor.server_streaming:
             return grpc.stream_unary_rpc_method_handler(
                 self._unary(handler, partial(self._answer_public, requests, read, answer))
@@ -216,11 +204,8 @@ class RpcServer:
                 try:
                     with self._running(handler.method):
                         reply = await answer(call, sent)
-                except Refusal as refusal:
-                    await self._refuse(call, refusal)
-                    raise AssertionError("abort raises") from None
-                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
-                    await self._fail(call, error)
+                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
+                    await self._abort(call, error)
                     raise AssertionError("abort raises") from None
                 call.usage.sent += len(reply)
                 call.code = "OK"
@@ -312,10 +297,8 @@ class RpcServer:
                                     handler.observer.sent()
                 except CallerLeftError:
                     return
-                except Refusal as refusal:
-                    await self._refuse(call, refusal)
-                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
-                    await self._fail(call, error)
+                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
+                    await self._abort(call, error)
                 call.code = "OK"
 
         return behaviour
@@ -348,34 +331,26 @@ class RpcServer:
         await self._authenticator.admit(caller, rpc_method)
         return caller
 
-    async def _refuse(self, call: Call, refusal: Refusal) -> None:
-        call.usage.errors += 1
-        status = self._status_of(self._shown(refusal))
-        call.code = status.code.name
-        if isinstance(refusal, QueueFull):
-            self._overload_log.record(call.caller.owner if call.caller else "", refusal.bound)
-        elif call.caller is None:
-            self._anonymous_refusals.add(call.handler.method.full_name, call.code, refusal.reason)
-        else:
-            log.info("refused", code=call.code, why=status.details, **call.log_fields())
-        call.drop_references(refusal)
-        await call.context.abort_with_status(status)
-
-    def _shown(self, refusal: Refusal) -> Refusal:
-        """Return what a caller is told: that the database is away, when that is why too much waits."""
-        is_overload = isinstance(refusal, QueueFull | TooManyReads)
-        return StoreUnavailable() if is_overload and self._is_database_away() else refusal
-
-    async def _fail(self, call: Call, error: Exception) -> None:
+    async def _abort(self, call: Call, error: Exception) -> None:
+        """End a call with the status of a refusal; any other error is a defect: INTERNAL, and the log has the rest."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
         call.usage.errors += 1
-        if isinstance(error, DeadlinePassedError | RequestMissingError):
-            call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
-            call.drop_references(error)
-            await call.context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
-        call.code = "INTERNAL"
-        fields = call.log_fields()
-        log.error("failed", **fields, exc_info=error)
+        refused = self._refused_by_service(error) or refused_by_transport(error)
+        if refused is None:
+            fields = call.log_fields()
+            log.error("failed", **fields, exc_info=error)
+            refused = Refused(internal_status(str(fields["request_id"])))
+        call.code = refused.status.code.name
+        if refused.reason:
+            self._record(call, refused)
         call.drop_references(error)
-        await call.context.abort_with_status(internal_status(str(fields["request_id"])))
+        await call.context.abort_with_status(refused.status)
+
+    def _record(self, call: Call, refused: Refused) -> None:
+        if refused.bound:
+            self._overload_log.record(call.caller.owner if call.caller else "", refused.bound)
+        elif call.caller is None:
+            self._anonymous_refusals.add(call.handler.method.full_name, call.code, refused.reason)
+        else:
+            log.info("refused", code=call.code, why=refused.status.details, **call.log_fields())

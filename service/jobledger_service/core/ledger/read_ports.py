@@ -174,21 +174,11 @@ class EventsRead(MsgStruct, frozen=True):
     complete: bool
 
 
-class Due(StrEnum):
-    """What may be due, by time or by another process."""
-
-    LEASES = "leases"
-    SLOTS = "slots"
-    SERVICE_JOBS = "service jobs"
-    WEBHOOK_EVENTS = "webhook events"
-    WEBHOOKS = "webhooks"
-
-
 class DueStore(Protocol):
-    """Tells what is due. Methods raise StoreUnavailable."""
+    """Finds what is due. Methods raise StoreUnavailable."""
 
-    def due(self, now: int) -> list[Due]:
-        """Return what there is something to do of; cheap enough for several times a second."""
+    def due(self, now: int) -> list[str]:
+        """Return the names of the duties that have something to do; cheap enough for several times a second."""
 
 
 class ReadStore(Protocol):

@@ -9,13 +9,14 @@ from jobledger.v1 import bulk_pb2, job_pb2
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.job_requests import NewId
-from jobledger_service.core.ledger.commands import FindCreated, Removal
+from jobledger_service.core.api.services import JOB_SERVICE
+from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import Listing, View
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.roots import Roots
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
 
@@ -43,6 +44,14 @@ class MatchPreview:
     sample: Sequence[job_pb2.Job]
 
 
+METHODS: Final = (
+    Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "UpdateJobPriorities", Role.CALLER, Kind.WRITE),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class BulkCalls:
     """CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which differ in their requests alone."""
@@ -50,11 +59,6 @@ class BulkCalls:
     committer: Committer
     queries: Queries
     new_id: NewId
-    roots: Roots
-
-    def removal(self) -> Removal:
-        """Return how artifacts go with their job."""
-        return Removal(self.new_id(), self.roots, convert.encoded_struct)
 
     async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
         """Fill in what the request means and begin the job that does it, unless there is nothing to do."""

@@ -8,12 +8,12 @@ from typing import Final
 
 from jobledger.v1 import import_service_pb2 as api
 
-from jobledger_service.core.api.errors import reason_of
 from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.errors import Refusal
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from .commands import ImportJobs, JobImport
 from .requests import ImportReader, check_request
@@ -34,13 +34,17 @@ class _ImportCounts:
         if isinstance(outcome, Refusal):
             self.response.refused += 1
             if self.response.refused <= MAX_REFUSALS:
-                message, reason = str(outcome), reason_of(outcome)
+                message, reason = str(outcome), outcome.reason
                 self.response.refusals.add(number=self.number, job_id=job_id, reason=reason, message=message)
         elif outcome:
             self.response.imported += 1
         else:
             self.response.unchanged += 1
         self.number += 1
+
+
+IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
+METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from jobledger_service.core.ledger.committer import Batch, Committer
 from jobledger_service.core.ledger.feed_ports import WatchedFeed
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.limit_errors import QUEUE_BOUNDS
+from jobledger_service.transport.refusals import IN_FLIGHT_BOUNDS
 
 COMMANDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -72,20 +73,13 @@ class WorkMetrics:
             "Events that a slow watcher got within the message of a later one.",
             registry=registry,
         )
-        attempts = Counter(
-            "jobledger_webhook_attempts",
-            "Attempts at webhook deliveries: delivered, failed and to be made again, or dead.",
-            ("outcome",),
-            registry=registry,
-        )
-        self._attempts = {outcome: attempts.labels(outcome) for outcome in ("delivered", "failed", "dead")}
         refused = Counter(
             "jobledger_calls_refused",
             "Calls refused because too much waits, by the bound that was reached.",
             ("bound",),
             registry=registry,
         )
-        self._refused = {bound: refused.labels(bound) for bound in QUEUE_BOUNDS}
+        self._refused = {bound: refused.labels(bound) for bound in (*QUEUE_BOUNDS, *IN_FLIGHT_BOUNDS)}
         self._unreadable = Counter(
             "jobledger_unreadable_rows",
             "Times that a row which cannot be read or shown was set aside; the log names each.",
@@ -133,10 +127,6 @@ class WorkMetrics:
     def merged(self, count: int) -> None:
         """Count events that were merged."""
         self._merged.inc(count)
-
-    def webhook(self, outcome: str) -> None:
-        """Count an attempt at a webhook delivery."""
-        self._attempts[outcome].inc()
 
     def unreadable(self, place: str) -> None:
         """Count a row that was set aside."""
