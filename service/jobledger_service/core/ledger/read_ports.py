@@ -154,12 +154,21 @@ class LimitsRead(MsgStruct, frozen=True):
 
 
 class EventRow(MsgStruct, frozen=True):
-    """An event as it is stored: the finished message, and what a filter needs to know beside it."""
+    """An event as it is stored: the finished message, and what a filter needs to know beside it.
+
+    Before its commit has positions it has none either, and the message lacks its end: `Codec.seal` adds them.
+    `previous` is a message that shows the whole job before, `chunks` the part of the message with the `chunk_count`
+    chunks that changed; these are not read back.
+    """
 
     position: int
     job_key: str
     message: bytes
     before: Mapping[str, object] | None
+    commit_time: int = 0
+    previous: bytes | None = None
+    chunks: bytes = b""
+    chunk_count: int = 0
 
 
 class EventsRead(MsgStruct, frozen=True):
