@@ -12,7 +12,6 @@ from typing import IO, Any, NamedTuple
 from uuid import uuid4
 
 import structlog
-from msgspec import json
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -26,6 +25,7 @@ from jobledger_service.core.model.limit_errors import ReadTooLong
 from jobledger_service.core.model.writer_level import may_write
 
 from .availability import Availability
+from .cells import read_json
 from .dialects import Dialect
 from .postgres_dialect import CHANNEL, Postgres
 from .sqlite_dialect import Sqlite
@@ -231,7 +231,7 @@ def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
         pool_size=connections,
         max_overflow=0,
         pool_timeout=limits.connect,
-        json_deserializer=json.decode,
+        json_deserializer=read_json,
     )
 
     @event.listens_for(engine, "do_connect")
@@ -312,7 +312,7 @@ def _lock(file: Path) -> IO[str]:
 
 
 def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's
-    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=json.decode, **pool)
+    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=read_json, **pool)
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's

@@ -33,10 +33,9 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import NO_LABELS
 from jobledger_service.core.model.states import JobState
 
-from .cells import Row, error_of
+from .cells import Row, error_of, labels_of
 from .engines import Database
 from .row_sets import RowSets
 from .tables import counts, job_words, jobs, limits, rollups, running_totals
@@ -257,7 +256,7 @@ def _filter_fields_of(row: Sequence[Any]) -> FilterFields:
         priority=priority,
         display_name=name,
         error=error.message if error else "",
-        labels=labels or NO_LABELS,
+        labels=labels_of(labels),
         create_time=create_time,
         update_time=update_time,
         end_time=end_time,

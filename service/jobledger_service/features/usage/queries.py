@@ -1,8 +1,9 @@
 """What is called, with which keys: counted in memory, kept as sums by day."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final, TypeVar
 
 from msgspec import Struct as MsgStruct
 
@@ -12,6 +13,10 @@ from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.usage import UsageRow
 
 from .store import SqlUsageStore, UsageQuery
+
+R = TypeVar("R")
+
+DIMENSIONS: Final = ("day", "owner", "key_id", "method")
 
 
 def day_of(time: int) -> str:
@@ -39,13 +44,17 @@ class UsageQueries:
     run_read: StoreRunner
     tokens: PageTokens
 
-    async def page(self, query: UsageQuery, limit: int, page_token: str) -> UsagePage:
-        """Return a page of sums; raises PageTokenInvalid."""
+    async def page(self, query: UsageQuery, limit: int, page_token: str, show: Callable[[UsagePage], R]) -> R:
+        """Return what `show` makes of a page of sums, on the thread that reads; raises PageTokenInvalid."""
         mark = request_mark("usage", query)
         place = self.tokens.parse(page_token, mark, *(str for _ in query.by))
         after = None if place is None else [str(value) for value in place]
-        rows = await self.run_read(lambda: self.store.sums(query, after, limit + 1))
-        token = ""
-        if len(rows) > limit:
-            token = self.tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
-        return UsagePage(rows[:limit], token)
+
+        def read() -> R:
+            rows = self.store.sums(query, after, limit + 1)
+            token = ""
+            if len(rows) > limit:
+                token = self.tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
+            return show(UsagePage(rows[:limit], token))
+
+        return await self.run_read(read)
