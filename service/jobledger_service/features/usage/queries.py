@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct as MsgStruct
 
@@ -15,8 +15,6 @@ from jobledger_service.transport.usage import UsageRow
 from .store import SqlUsageStore, UsageQuery
 
 R = TypeVar("R")
-
-DIMENSIONS: Final = ("day", "owner", "key_id", "method")
 
 
 def day_of(time: int) -> str:
