@@ -10,14 +10,13 @@ from jobledger_service.core.model.change import Change, Step
 from jobledger_service.core.model.chunk import Chunk, WorkError
 from jobledger_service.core.model.job import Job, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob, cancel, create
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.rollup import JobDelta, StatisticsDelta
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, WorkReport, claim, complete, fail, heartbeat
 from msgspec.structs import replace
 
-DAY: Final = 86_400 * SECOND
 LEASE: Final = 30 * DAY
 """So long that a server that is started on the jobs finds none that has run out."""
 ITEMS: Final = 500

@@ -12,10 +12,11 @@ from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
+from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import JobState
 
-from .histories import DAY, ERRORS, STAGES, JobPlan, shifted_chunk, simulate, write_history
+from .histories import ERRORS, STAGES, JobPlan, shifted_chunk, simulate, write_history
 
 SPAN: Final = 90 * DAY
 LIVE: Final = 0.02

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Final
 
 from jobledger_service.core.ledger.write_ports import Writes
-from jobledger_service.core.model.rollup import HOUR, StatisticsDelta
+from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.running_totals import RunningTotals

@@ -113,7 +113,7 @@ async def test_a_drain_finishes_what_it_took_in(start_server: StartServer, conne
 
 
 @pytest.mark.long  # servers are drained
-async def test_callers_that_go_on_during_a_drain_hear_unavailable(
+async def test_callers_that_go_on_during_a_drain_get_unavailable(
     start_server: StartServer, connect: Connect, kind: str
 ):
     server = start_server(drain_timeout="600")

@@ -66,13 +66,13 @@ def test_beside_a_running_server_the_server_is_asked(keyed: Keyed, store: str):
         (("--database", "mysql://x/y", "list"), 78, "mysql"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_a_sentence(tmp_path: Path, words: tuple[str, ...], status: int, said: str):
+def test_what_cannot_be_done_is_reported_in_a_sentence(tmp_path: Path, words: tuple[str, ...], status: int, said: str):
     ended = run(*words, status=status, JOBLEDGER_DATABASE=f"sqlite:///{tmp_path}/x.db")
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_what_is_no_key_is_told_in_a_sentence(store: str, tmp_path: Path):
+def test_what_is_no_key_is_reported_in_a_sentence(store: str, tmp_path: Path):
     place = ("--database", new_database(store, tmp_path))
     first_key(place[1])
     assert f"there is no API key '{'0' * 12}'" in run(*place, "revoke", "0" * 12, status=65).stderr

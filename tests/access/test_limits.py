@@ -83,7 +83,7 @@ async def test_a_key_calls_as_often_as_its_rate_and_no_other_is_touched(admin: K
     await as_holder(admin, (await admin.make(CALLER)).token).create(kind)
 
 
-async def test_the_sdk_waits_as_it_is_told_and_calls_again(admin: KeyedApi):
+async def test_the_sdk_waits_as_long_as_the_refusal_asks_and_calls_again(admin: KeyedApi):
     token = (await admin.make(CALLER)).token
 
     def read_on() -> float:

@@ -164,7 +164,7 @@ def test_with_mtls_a_client_needs_a_certificate_of_the_authority_and_a_key(
     assert (listed.exit_code, "sdk" in listed.stdout) == (0, True)
 
 
-def test_health_is_told_to_an_admin_with_a_certificate_alone(guarded: tuple[Server, str], pki: Pki):
+def test_only_an_admin_with_a_certificate_gets_the_health(guarded: tuple[Server, str], pki: Pki):
     server, token = guarded
     cert, key = pki.issue("operator", "someone")
     flags = ("--ca-file", pki.ca_file, "--cert-file", cert, "--key-file", key)
@@ -229,7 +229,7 @@ def test_a_renewed_certificate_is_shown_to_new_connections_and_open_ones_go_on(e
     assert pki.serial(server.target) not in {before, after}
 
 
-def test_a_certificate_that_is_taken_away_is_told_of_once_and_the_old_goes_on(encrypted: Server, pki: Pki):
+def test_a_certificate_that_is_taken_away_is_reported_once_and_the_old_goes_on(encrypted: Server, pki: Pki):
     said = "the previous certificate stays in use"
     before, told = pki.serial(encrypted.target), encrypted.tail(1_000_000).count(said)
     (pki.directory / "server-key.pem").unlink()
@@ -260,7 +260,7 @@ def test_settings_that_do_not_go_together_are_refused(pki: Pki, settings: dict[s
         _ = check_settings(given), certificates_of(given)
 
 
-def test_a_certificate_that_is_not_there_is_told_in_a_sentence(tmp_path: Path):
+def test_a_certificate_that_is_not_there_is_reported_in_a_sentence(tmp_path: Path):
     place = {"database": f"sqlite:///{tmp_path}/x.db", "listen": "127.0.0.1:0"}
     assert "/no/such" in refused_to_start(tmp_path, status=78, tls_cert="/no/such", tls_key="/no/such", **place)
 

@@ -161,7 +161,7 @@ async def test_a_bucket_refills_evenly(memory: TokenBucketRateLimiter, clock: Cl
     assert await hits(memory, item, who, 3_001) == 3_000
 
 
-async def test_the_longest_wait_is_told_to_the_microsecond(clock: Clock):
+async def test_the_longest_wait_is_reported_to_the_microsecond(clock: Clock):
     rates = RateLimiter({Kind.READ: "2/second; 3/minute", Kind.WRITE: "1/day"}, clock=clock)
     caller, other = Caller("x", "x", "a"), Caller("x", "x", "b")
 
@@ -214,7 +214,7 @@ async def test_never_more_than_the_burst_and_the_rate_in_any_span(rate: str, cal
 
 
 @given(rate=RATES, calls=st.lists(st.integers(0, 90 * NANOS_PER_SECOND), max_size=30), data=st.data())
-async def test_after_the_wait_that_it_tells_there_is_a_token_and_not_before(
+async def test_after_the_wait_that_it_names_there_is_a_token_and_not_before(
     rate: str, calls: list[int], data: st.DataObject
 ):
     clock, item = Clock(), parse(rate)
@@ -318,7 +318,7 @@ async def test_a_redis_that_lost_its_scripts_goes_on(redis: RedisStorage, who: s
     assert await hits(limiter, item, who, 5) == 1
 
 
-async def test_a_redis_that_is_away_is_told_as_limits_does_and_comes_back(connect: Connect, who: str):
+async def test_a_redis_that_is_away_is_reported_as_limits_does_and_comes_back(connect: Connect, who: str):
     with broker_of_its_own() as own:
         wrapped = TokenBucketRateLimiter(connect(own))
         plain = TokenBucketRateLimiter(storage := connect(own, wrap_exceptions=False))

@@ -62,7 +62,7 @@ def test_on_a_terminal_it_asks(
     assert state(shell, job_ids[0]) == f"JOB_STATE_{becomes}"
 
 
-def test_a_run_is_followed_and_its_refusals_are_told(shell: Shell, kind: str, job_ids: list[str]):
+def test_a_run_is_followed_and_its_refusals_are_reported(shell: Shell, kind: str, job_ids: list[str]):
     said = shell("retry", "--kind", kind, "--yes", "--reason", "again", code=3)
     assert "1 applied, 0 unchanged, 3 refused" in said
     assert said.count("JOB_NOT_ENDED") == 3

@@ -1,14 +1,16 @@
 """`jobledger stats` and `jobledger top` against a real server, on a real terminal too."""
 
+import codecs
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
+from contextlib import suppress
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
+from threading import Condition, Thread
 from typing import Self
 
 import pytest
@@ -34,7 +36,7 @@ def shell(server: Server, capsys: pytest.CaptureFixture[str], monkeypatch: pytes
 
 
 class Terminal:
-    """`jobledger` on a terminal of 120 by 40."""
+    """`jobledger` on a terminal of 120 by 40. What it shows is read at once: a full terminal stops who writes to it."""
 
     def __init__(self, shell: Shell, *words: str) -> None:
         self.ours, theirs = pty.openpty()
@@ -42,6 +44,18 @@ class Terminal:
         streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
         self.process = subprocess.Popen([COMMAND, *words], env=shell.environment | size, **streams)
         os.close(theirs)
+        self._shown = ""
+        self._changed = Condition()
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        with suppress(OSError):  # the process has ended
+            while raw := os.read(self.ours, 65_536):
+                with self._changed:
+                    self._shown += decoder.decode(raw)
+                    self._changed.notify_all()
 
     def __enter__(self) -> Self:
         return self
@@ -49,15 +63,15 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
+        self._reader.join(BOUND)
         os.close(self.ours)
 
     def until(self, *wanted: str) -> None:
-        """Read on until the terminal has shown these, since this was last called."""
-        shown = ""
-        while not all(one in shown for one in wanted):
-            ready, _, _ = select.select([self.ours], [], [], BOUND)
-            assert ready, f"{wanted} did not come; shown was {shown!r}"
-            shown += os.read(self.ours, 65_536).decode(errors="replace")
+        """Wait until the terminal has shown these, since this was last called."""
+        with self._changed:
+            came = self._changed.wait_for(lambda: all(one in self._shown for one in wanted), BOUND)
+            assert came, f"{wanted} did not come; shown was {self._shown!r}"
+            self._shown = ""
 
     def end(self) -> int:
         """Return the exit code, once the process has ended."""

@@ -71,7 +71,7 @@ def test_a_task_that_comes_twice_is_refused(runner: EngineRunner, server: Server
     assert sync_client.get_job(job_id).chunks[0].attempt == 1
 
 
-def test_heartbeats_keep_the_lease_and_hear_of_cancellation(runner: EngineRunner, sync_client: JobClient, kind: str):
+def test_heartbeats_keep_the_lease_and_notice_cancellation(runner: EngineRunner, sync_client: JobClient, kind: str):
     job_id = sync_client.create_job(kind).job.job_id
     overdue = threading.Event()
     with runner.attempt(job_id, task_id="a", on_overdue=overdue.set, cancel_grace=0.01) as ctx:
@@ -86,7 +86,7 @@ def test_heartbeats_keep_the_lease_and_hear_of_cancellation(runner: EngineRunner
 
 
 @pytest.mark.long  # servers are stopped and started
-def test_a_service_that_is_away_is_told_when_it_is_back(start_server: StartServer, kind: str):
+def test_a_service_that_is_away_is_reported_when_it_is_back(start_server: StartServer, kind: str):
     server = start_server()
     with JobClient(server.target, timeout=BOUND) as client, EngineRunner(server.target) as runner:
         job_id = client.create_job(kind).job.job_id

@@ -49,7 +49,7 @@ def test_what_was_sent_before_the_jobs_end_with_an_error_is_imported(server: Ser
     assert sums == [4_000]
 
 
-def test_the_command_imports_a_file_and_tells_what_it_refused(
+def test_the_command_imports_a_file_and_reports_what_it_refused(
     server: Server, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("JOBLEDGER_TARGET", server.target)

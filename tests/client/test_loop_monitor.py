@@ -13,7 +13,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [message.partition(", at ")[0] for message in caplog.messages]
 
 
-async def test_a_late_loop_is_told_once_in_a_while_for_each_kind(caplog: pytest.LogCaptureFixture):
+async def test_a_late_loop_is_reported_once_in_a_while_for_each_kind(caplog: pytest.LogCaptureFixture):
     culprits: list[Any] = [HandlerTasks("a.b", "the handler of a.b (chunk 0 of job x)")]
     monitor = LoopMonitor(asyncio.get_running_loop(), lambda task: culprits[0])
     monitor.check(0.0)

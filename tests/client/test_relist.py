@@ -48,7 +48,7 @@ BEGINNING = [many(SNAPSHOT, "a", 5), many(SNAPSHOT, "b", 2), many(SNAPSHOT, "c",
 TOLD = [(SNAPSHOT, "a", 5), (SNAPSHOT, "b", 2), (SNAPSHOT, "c", 1)]
 
 
-def test_it_tells_what_is_new_and_what_has_gone_and_says_so(service: Played):
+def test_it_reports_what_is_new_and_what_has_gone_and_says_so(service: Played):
     reader = Reader(service)
     _, stream = service.send("WatchJobs", *BEGINNING)
     service.end(stream, "WatchJobs", UNAVAILABLE)
@@ -66,7 +66,7 @@ def test_it_tells_what_is_new_and_what_has_gone_and_says_so(service: Played):
     assert relist.present == {("", "a"), ("", "b"), ("", "d")}
 
 
-def test_changes_after_the_snapshots_count_as_told(service: Played):
+def test_changes_after_the_snapshots_count_as_seen(service: Played):
     reader = Reader(service)
     changes = [many(CHANGED, "a", 6, b"c2"), many(DELETED, "b", 3, b"c3"), many(CHANGED, "new", 1, b"c4")]
     _, stream = service.send("WatchJobs", *BEGINNING, *changes)
@@ -76,7 +76,7 @@ def test_changes_after_the_snapshots_count_as_told(service: Played):
     assert reader.lines()[len(TOLD) + len(changes) :] == [(LEFT, "c", 0), (CHANGED, "last", 1)]
 
 
-def test_a_job_id_that_was_used_again_is_told_whatever_its_revision(service: Played):
+def test_a_job_id_that_was_used_again_is_reported_whatever_its_revision(service: Played):
     reader = Reader(service)
     _, stream = service.send("WatchJobs", *BEGINNING)
     service.end(stream, "WatchJobs", OUT_OF_RANGE, "HISTORY_TRIMMED")
@@ -105,7 +105,7 @@ def test_a_cursor_from_before_is_begun_again_at_once(service: Played):
     assert [relist.present for _, relist in reader.relists] == [{("", "a")}]
 
 
-def test_a_relist_that_breaks_begins_again_and_is_told_once(service: Played):
+def test_a_relist_that_breaks_begins_again_and_is_reported_once(service: Played):
     reader = Reader(service)
     _, stream = service.send("WatchJobs", *BEGINNING)
     service.end(stream, "WatchJobs", OUT_OF_RANGE, "HISTORY_TRIMMED")
@@ -127,7 +127,7 @@ def test_without_relist_it_is_an_error(service: Played, reason: str):
     assert reader.relists == []
 
 
-def test_what_is_remembered_is_bounded_and_what_is_forgotten_is_told_again():
+def test_what_is_remembered_is_bounded_and_what_is_forgotten_is_reported_again():
     seen = SeenJobs(max_jobs=2)
     seen.begin_snapshots()
     for name in "abc":

@@ -84,7 +84,7 @@ async def test_a_list_is_read_over_its_pages_and_watched_from_its_cursor(client:
     assert (message.job.job_id, message.job.priority) == (ids[2], 9)
 
 
-async def test_a_watch_of_many_tells_which_jobs_left(client: AsyncJobClient, kind: str):
+async def test_a_watch_of_many_reports_which_jobs_left(client: AsyncJobClient, kind: str):
     job_id = (await client.create_job(kind)).job.job_id
     async with client.watch_jobs(kinds=[kind], states=["QUEUED"], timeout=BOUND) as messages:
         assert (await anext(messages)).job.job_id == job_id

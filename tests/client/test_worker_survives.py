@@ -121,7 +121,7 @@ async def test_a_worker_survives_an_exit_in_a_task_that_its_handler_started(
     assert "sys.exit('no memory')" in job.error.message
 
 
-async def test_tasks_that_a_handler_leaves_running_are_told_and_harm_nobody(
+async def test_tasks_that_a_handler_leaves_running_are_reported_and_harm_nobody(
     client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture
 ):
     leaked: list[asyncio.Task[None]] = []

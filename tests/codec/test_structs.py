@@ -2,7 +2,10 @@
 
 import json
 import math
-from collections.abc import Iterator
+import random
+import struct as packing
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,11 +17,16 @@ from jobledger_service.transport.structs import MAX_DEPTH, broken_rules, check_e
 
 numbers = st.floats() | st.sampled_from((0.0, -0.0, math.nan, math.inf, -math.inf, 5e-324, 1.7976931348623157e308))
 keys = st.text(max_size=6) | st.sampled_from(("a", "b.c", 'd"e', "\x00", "\x11\x12\x0a\x2a\x32"))
+lengths = st.sampled_from((0, 1, 126, 127, 128, 129, 16_383, 16_384))
+long_texts = st.builds(lambda end, length: "\n\x00" * (length // 2) + end, st.text(max_size=2), lengths)
+"""With what looks like a value without a kind."""
+keys |= long_texts
 leaves = st.one_of(
     st.none(),
     st.booleans(),
     numbers,
     st.text(max_size=8),
+    long_texts,
     st.just("nothing"),
     st.binary(max_size=12).map(lambda raw: raw.decode("latin-1")),
 )
@@ -82,6 +90,16 @@ def wrong(value: Any) -> Iterator[object]:
             yield value
 
 
+def messages(value: Any) -> int:
+    """Return how deep the messages are nested that a value takes, its own left out."""
+    match value:
+        case dict():
+            return 1 + max((2 + messages(one) for one in value.values()), default=0)
+        case list():
+            return 1 + max((1 + messages(one) for one in value), default=0)
+    return 0
+
+
 def deep(levels: int, inner: Any = None, *, lists: bool = False) -> dict[str, Any]:
     """Return an object of so many levels, itself counted."""
     value: Any = {"a": inner}
@@ -120,6 +138,70 @@ def test_an_object_has_as_many_levels_as_fit_into_every_reply(levels: int, lists
     struct = struct_of(deep(levels, lists=lists))
     found = list(broken_rules("input", struct, struct.SerializeToString()))
     assert [rule for _, rule in found] == [f"is nested more than {MAX_DEPTH} levels deep"] * (levels > MAX_DEPTH)
+
+
+nested = st.recursive(
+    leaves, lambda inner: st.lists(inner, min_size=1, max_size=2) | st.dictionaries(keys, inner, min_size=1, max_size=2)
+)
+
+
+@given(nested, st.lists(st.sampled_from("ol"), min_size=14, max_size=40), st.booleans())
+def test_how_deep_a_struct_is_does_not_depend_on_what_else_it_holds(value: Any, path: list[str], beside: bool):
+    for step in path:
+        value = ({"a": value, "b": [[]]} if beside else {"a": value}) if step == "o" else [value]
+    value = {"a": value}
+    struct = struct_of(value)
+    raw = struct.SerializeToString(deterministic=True)
+    rules = {rule for _, rule in broken_rules("input", struct, raw)}
+    assert any("nested" in rule for rule in rules) == (messages(value) > MAX_DEPTH * 3)
+    assert bool(rules) == (messages(value) > MAX_DEPTH * 3 or any(wrong(value)))
+
+
+def list_of(fill_one: Callable[[Value], object], *, levels: int = 1) -> Struct:
+    struct = Struct()
+    inner = struct
+    for _ in range(levels - 1):
+        inner = inner.fields["a"].struct_value
+    values = inner.fields["a"].list_value.values
+    for _ in range(4_000):
+        fill_one(values.add())
+    return struct
+
+
+chance = random.Random(5)
+LARGE: dict[str, Struct] = {
+    "doubles of any bytes": list_of(lambda value: setattr(value, "number_value", chance.uniform(-1e300, 1e300))),
+    "doubles that hold the bytes of others": list_of(
+        lambda value: setattr(value, "number_value", packing.unpack("<d", b"\xf0\x7f\x0a\x00\x11\x00\x00\x00")[0])
+    ),
+    "texts with zeros": list_of(lambda value: setattr(value, "string_value", "\n\0\x12\0" * chance.randrange(8))),
+    "whole numbers": list_of(lambda value: setattr(value, "number_value", float(chance.randrange(5_000)))),
+    "lists far down": list_of(lambda value: value.list_value.SetInParent(), levels=22),
+    "objects far down": list_of(lambda value: value.struct_value.fields["*2*"].SetInParent(), levels=2),
+}
+for one in LARGE["objects far down"].fields["a"].struct_value.fields["a"].list_value.values:
+    one.struct_value.fields["*2*"].bool_value = True
+
+
+@pytest.mark.parametrize("struct", LARGE.values(), ids=LARGE.keys())
+def test_no_python_runs_for_each_value_of_a_large_struct(struct: Struct):
+    raw = struct.SerializeToString(deterministic=True)
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        found = list(broken_rules("input", struct, raw))
+        check_shown("input", raw)
+        check_encodable("input", raw)
+    finally:
+        sys.setprofile(before)
+    assert found == []
+    assert calls < 1_000
 
 
 def test_what_was_stored_when_more_levels_were_allowed_is_shown_while_it_fits():

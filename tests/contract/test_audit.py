@@ -126,7 +126,7 @@ async def one(api: Api, job_id: str, type_: str) -> Change:
     return found
 
 
-async def test_every_end_tells_who_and_why(api: Api, kind: str):
+async def test_every_end_names_who_and_why(api: Api, kind: str):
     cancelled = await api.create(kind)
     await api.cancel(cancelled.job_id, reason="wrong input")
     change = await one(api, cancelled.job_id, "CANCEL_REQUESTED")
@@ -156,7 +156,7 @@ async def test_every_end_tells_who_and_why(api: Api, kind: str):
     )  # fmt: skip
 
 
-async def test_an_expiry_tells_why(api: Api, kind: str):
+async def test_an_expiry_names_its_reason(api: Api, kind: str):
     soon = Timestamp()
     soon.GetCurrentTime()
     job = await api.create(kind, expire_time=soon)

@@ -47,7 +47,7 @@ async def test_a_job_of_which_one_chunk_is_claimed_is_running(api: Api, kind: st
     assert summary(job) == {"total": 3, "processing": 1, "pending": 2}
 
 
-async def test_a_lease_lasts_sixty_seconds_unless_told(api: Api, kind: str):
+async def test_a_lease_lasts_sixty_seconds_by_default(api: Api, kind: str):
     await api.create(kind)
     [claimed] = await api.claim(kind)
     assert claimed.lease.expire_time.ToDatetime() - claimed.chunk.start_time.ToDatetime() == MINUTE

@@ -29,7 +29,7 @@ from jobledger_client.cli._main import run
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 from jobledger_service.core.model.rate import Rate
-from jobledger_service.features.webhooks.bodies import JsonWebhookCodec
+from jobledger_service.features.webhooks.bodies import WebhookCodec
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 
 from tests.support.api import Api
@@ -224,7 +224,7 @@ class Caller:
         call.cancel()
 
     def show_events(self, events: list[rpc.WatchJobResponse]) -> None:
-        codec = JsonWebhookCodec()
+        codec = WebhookCodec()
         for one in events:
             row = EventRow(one.event.position, "default/x", one.SerializeToString(), None)
             strict(codec.body(WebhookEventType.JOB_CREATED, codec.read(row), ()).decode())

@@ -48,7 +48,7 @@ def states(change: Change) -> tuple[JobState, JobState]:
     return change.from_state, change.to_state
 
 
-async def test_a_whole_life_is_told_in_order(api: Api, kind: str):
+async def test_a_whole_life_is_reported_in_order(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
     mask = {"paths": ["priority"]}
     await api.jobs.UpdateJob(UpdateJobRequest(job_id=job_id, update_mask=mask, priority=9))
@@ -78,7 +78,7 @@ async def test_a_whole_life_is_told_in_order(api: Api, kind: str):
     assert [changes[n].chunk_index for n in (2, 4, 6, 9) if changes[n].HasField("chunk_index")] == [0, 0, 0, 0]
 
 
-async def test_a_cancellation_tells_its_reason(api: Api, kind: str):
+async def test_a_cancellation_names_its_reason(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
     await api.cancel(job_id, reason="wrong input")
     event = (await history(api, job_id))[-1]
@@ -86,7 +86,7 @@ async def test_a_cancellation_tells_its_reason(api: Api, kind: str):
     assert event.changes[0].reason == "wrong input"
 
 
-async def test_what_changed_nothing_is_not_told(api: Api, kind: str):
+async def test_what_changed_nothing_is_not_reported(api: Api, kind: str):
     job_id = (await api.create(kind)).job_id
     [claimed] = await api.claim(kind)
     await api.report(claimed)

@@ -99,7 +99,7 @@ async def test_what_is_not_retryable_is_final_at_once(api: Api, kind: str):
     assert (await api.get(job_id)).state == FAILED
 
 
-async def test_the_job_tells_code_message_stage_and_chunk(api: Api, kind: str):
+async def test_the_job_names_code_message_stage_and_chunk(api: Api, kind: str):
     job_id = (await api.create(kind, item_count=3, chunk_size=1)).job_id
     claimed = await api.claim(kind, 3)
     await api.report(claimed[1], stage="transcode_720p")

@@ -45,12 +45,12 @@ def test_every_link_leads_somewhere(path: Path):
         assert not anchor or anchor in anchors(found), link
 
 
-def test_every_reason_is_told():
+def test_every_reason_is_reported():
     names = {name.removeprefix("ERROR_REASON_") for name in dict(ErrorReason.items())}
     assert names - {"UNSPECIFIED"} <= first_cells(read("docs/errors.md"))
 
 
-def test_every_setting_is_told_with_its_default():
+def test_every_setting_is_reported_with_its_default():
     rows = read("docs/settings.md").splitlines()
     for name, field in Settings.model_fields.items():
         [row] = [row for row in rows if row.startswith(f"| `{name}` |")]
@@ -61,16 +61,16 @@ def test_every_setting_is_told_with_its_default():
         assert told == default.removesuffix(".0"), name
 
 
-def test_every_state_is_told():
+def test_every_state_is_reported():
     states = {name.removeprefix("JOB_STATE_") for name in dict(JobState.items())}
     assert states - {"UNSPECIFIED"} <= first_cells(read("docs/lifecycle.md"))
 
 
-def test_every_column_of_an_export_is_told_in_its_order():
+def test_every_column_of_an_export_is_reported_in_its_order():
     rows = [row for row in read("docs/export.md").splitlines() if row.startswith("| `")]
     assert [row.split("|")[1].strip(" `") for row in rows] == list(COLUMNS)
 
 
-def test_every_scheme_is_told():
+def test_every_scheme_is_reported():
     [row] = [row for row in read("docs/errors.md").splitlines() if row.startswith("| `uri` of an artifact")]
     assert set(re.findall(r"[a-z0-9]+", row.split(";")[1])) == SCHEMES

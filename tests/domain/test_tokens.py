@@ -85,7 +85,7 @@ def test_no_page_is_named_by_chance(token: str):
 
 
 @given(LEASES)
-def test_a_token_of_one_purpose_is_none_of_another(lease: Lease):
+def test_a_token_of_one_purpose_is_invalid_for_another(lease: Lease):
     with pytest.raises(PageTokenInvalid):
         PageTokens(EPOCH).parse(lease.token(EPOCH), "mark", int)
     assert names_nothing(PageTokens(EPOCH).encode("mark", lease.index))

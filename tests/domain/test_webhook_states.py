@@ -65,7 +65,7 @@ fields = {
 
 
 @given(st.fixed_dictionaries({}, optional=fields), st.sampled_from(((CREATED,), (CREATED, PROGRESS))))
-def test_an_update_changes_what_it_names_and_progress_is_told_at_percents(new: dict, types: tuple):
+def test_an_update_changes_what_it_names_and_progress_is_reported_at_percents(new: dict, types: tuple):
     before = replace(NEW, event_types=types, percents=DEFAULT_PERCENTS if PROGRESS in types else ())
     after = update(before, WebhookUpdate(frozenset(new), **new), 9)
     assert {name: value for name, value in asdict(after).items() if name in new} == new
@@ -75,7 +75,7 @@ def test_an_update_changes_what_it_names_and_progress_is_told_at_percents(new: d
     assert all(getattr(after, name) == getattr(before, name) for name in unnamed)
 
 
-def test_percents_of_progress_that_is_not_told_are_refused():
+def test_percents_of_progress_that_is_not_reported_are_refused():
     new = WebhookUpdate(frozenset({"percents"}), percents=(50,))
     with pytest.raises(InvalidField, match="JOB_PROGRESS"):
         update(replace(NEW, event_types=(CREATED,)), new, 9)
@@ -94,7 +94,7 @@ def test_a_secret_is_shown_again_for_a_day_unless_it_was_rotated(passed: int, ro
     st.dictionaries(st.sampled_from("ab"), st.sampled_from("12"), max_size=2),
     st.dictionaries(st.sampled_from("abc"), st.sampled_from("12"), max_size=3),
 )
-def test_a_webhook_is_told_of_its_owners_jobs_of_its_kinds_with_all_of_its_labels(
+def test_a_webhook_is_notified_of_its_owners_jobs_of_its_kinds_with_all_of_its_labels(
     owners: tuple, kinds: tuple, wanted: dict, labels: dict
 ):
     webhook = replace(NEW, kinds=kinds, labels=wanted)

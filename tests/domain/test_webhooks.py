@@ -74,7 +74,7 @@ def test_an_attempt_is_never_outside_the_window(tries: int, now: int, jitter_sam
 
 
 @given(st.lists(st.tuples(SPANS, SPANS), max_size=20))
-def test_a_rotation_keeps_the_newest_and_no_secret_signs_longer_than_it_was_told(rotations: list[tuple[int, int]]):
+def test_a_rotation_keeps_the_newest_and_no_secret_signs_longer_than_allowed(rotations: list[tuple[int, int]]):
     webhook = Webhook("o", "w", "https://example.org", (Secret("0", 0),), 0, 0)
     now, ends = 0, {"0": None}
     for number, (pause, overlap) in enumerate(rotations, start=1):

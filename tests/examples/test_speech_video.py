@@ -80,7 +80,7 @@ def test_what_is_not_known_is_absent(answers: dict[str, Any]):
     assert not any("error" in chunk for chunk in answers["after"]["chunks"])
 
 
-def test_a_failed_attempt_is_told_and_went_again(answers: dict[str, Any], caller: JobClient):
+def test_a_failed_attempt_is_reported_and_went_again(answers: dict[str, Any], caller: JobClient):
     assert answers["after"]["chunks"][1]["attempt"] == 2
     failures = [
         change.reason

@@ -161,7 +161,7 @@ class TestTroubleToday:
         assert job.progress.percent < 65, "long before its end, and before an hour of grace"
 
 
-def test_the_source_is_told(answer: dict[str, Any], files: Bucket):
+def test_the_source_is_reported(answer: dict[str, Any], files: Bucket):
     source = answer["input"]
     assert (answer["displayName"], source["resolution"], source["codec"]) == ("clip.y4m", "1280x720", "rawvideo")
     assert (source["size_bytes"], source["duration_seconds"]) == (files.size("uploads/clip.y4m"), SECONDS)
@@ -169,11 +169,11 @@ def test_the_source_is_told(answer: dict[str, Any], files: Bucket):
     assert answer["labels"] == {"album": "2026"}
 
 
-def test_the_present_task_is_told_in_words(seen: list[Job]):
+def test_the_present_task_is_reported_in_words(seen: list[Job]):
     assert {job.progress.message for job in seen} >= {f"{task} of clip.y4m" for task in PLAN}
 
 
-def test_the_expected_end_is_told_once_a_run_is_a_second_old(stack: ExitStack, studio: Studio):
+def test_the_expected_end_is_reported_once_a_run_is_a_second_old(stack: ExitStack, studio: Studio):
     client, _ = with_key(stack, studio, "slow", ["CALLER", "WORKER"], studio.key.api_key.owner)
     job = client.create_job("video.slow", stages=PLAN).job
     task, percent = EngineTask(client, job.job_id, task_id="dag-run-1", worker="airflow"), 0.0
@@ -265,7 +265,7 @@ def test_lists_in_either_order(caller: JobClient, shelf: str, order: str, field:
     assert (len(keys), keys) == (120, sorted(keys, reverse=not ascending))
 
 
-def test_a_batch_tells_the_status_of_many(caller: JobClient, shelf: str):
+def test_a_batch_reports_the_status_of_many(caller: JobClient, shelf: str):
     some = [job.job_id for job in caller.list_jobs(kinds=[shelf], page_size=3).page().jobs]
     batch = caller.batch_get_jobs([*some, "gone"], view="STATUS")
     assert ([job.job_id for job in batch.jobs], list(batch.missing_job_ids)) == (some, ["gone"])
@@ -348,7 +348,7 @@ def test_only_the_key_that_owns_a_job_may_see_it(studio: Studio, seen: list[Job]
     assert b"".join(rival.exports.export_jobs("jsonl")) == b""
 
 
-def test_usage_is_told_for_each_key(stack: ExitStack, studio: Studio, seen: list[Job]):
+def test_usage_is_reported_for_each_key(stack: ExitStack, studio: Studio, seen: list[Job]):
     page, key_id = with_key(stack, studio, "page", ["CALLER"], studio.key.api_key.owner)
     auditor, _ = with_key(stack, studio, "auditor", ["ADMIN"])
     for _ in range(3):
@@ -370,7 +370,7 @@ def test_a_key_reads_as_often_as_it_may(stack: ExitStack, studio: Studio):
 
 
 @pytest.mark.usefixtures("seen")
-def test_health_tells_of_all_that_a_job_depends_on(studio: Studio, files: Bucket):
+def test_health_reports_all_that_a_job_depends_on(studio: Studio, files: Bucket):
     files.put("uploads/note.y4m", b"Dear Sir or Madam,")  # a job that the engine has just worked on
     studio.client.wait(submit(studio.client, files, "uploads/note.y4m").job_id, timeout=BOUND)
     told = console.health(studio)

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, Page, count_of_page
+from jobledger_service.core.ledger.feed.pages import Pages
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscribers import FeedCounts, Subscribers
 from jobledger_service.core.ledger.feed.subscription import MAX_JOB_QUEUE, FeedSubscription
@@ -27,17 +29,15 @@ class History:
     def __init__(self) -> None:
         self.ring = Ring(0, max_entries=16, max_bytes=16_000)
         self.written: list[Entry] = []
-        self.closing = False
+        self.pages = Pages(self.load)
+        self.closing = asyncio.Event()
         self.subscribers = Subscribers(FeedCounts())
 
     @property
     def position(self) -> int:
         return self.ring.head
 
-    def recent(self, after: int, owner: str, job_key: str | None) -> Page | None:
-        return self.ring.after(after, owner, job_key) if self.ring.covers(owner, after) else None
-
-    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
+    async def load(self, after: int, owner: str, job_key: str | None) -> Page:
         found = [
             one
             for one in self.written
@@ -53,7 +53,12 @@ class History:
         self.subscribers.publish(one)
 
     def watch(self, after: int = 0) -> FeedSubscription:
-        opened = FeedSubscription(self, after, job_key=KEY, unsubscribe=self.subscribers.remove)
+        return self.subscribe(after, job_key=KEY)
+
+    def subscribe(self, after: int, **wanted: Any) -> FeedSubscription:
+        opened = FeedSubscription(
+            self.ring, self.pages, self.closing, after, unsubscribe=self.subscribers.remove, **wanted
+        )
         self.subscribers.add(opened)
         return opened
 
@@ -142,7 +147,7 @@ async def test_a_reader_that_waits_is_woken_by_what_concerns_it_alone():
 async def test_a_feed_that_closes_ends_its_subscriptions():
     ledger = History()
     subscription = ledger.watch()
-    ledger.closing = True
+    ledger.closing.set()
     with pytest.raises(Draining):
         await subscription.next(BOUND)
     subscription.close()
@@ -152,9 +157,7 @@ async def test_a_feed_that_closes_ends_its_subscriptions():
 async def test_subscribers_that_left_leave_nothing_behind():
     ledger = History()
     filters = [JobFilter("alice"), JobFilter("alice"), JobFilter("alice", kinds=frozenset("ab"), labels={"x": "1"})]
-    opened = [FeedSubscription(ledger, 0, jobs=jobs, unsubscribe=ledger.subscribers.remove) for jobs in filters]
-    for one in opened:
-        ledger.subscribers.add(one)
+    opened = [ledger.subscribe(0, jobs=jobs) for jobs in filters]
     assert set(ledger.subscribers) == set(opened)
     for one in opened:
         one.close()

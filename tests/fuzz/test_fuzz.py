@@ -65,5 +65,5 @@ def test_the_contract_has_no_service_that_the_server_does_not_list():
         ("Traceback (most recent call last):", True),
     ],
 )
-def test_a_log_that_tells_of_a_defect_is_a_finding(line: str, wrong: bool):
+def test_a_log_that_reports_a_defect_is_a_finding(line: str, wrong: bool):
     assert bool(wrong_line(line)) is wrong

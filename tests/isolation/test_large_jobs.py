@@ -85,7 +85,7 @@ def test_a_verb_takes_as_many_statements_and_bytes_for_ten_thousand_chunks_as_fo
     assert ledger.job("bystander", BOB) == bystander
 
 
-def test_the_event_of_chunks_that_moved_here_and_there_is_small_and_tells_of_each(ledger: LargeLedger):
+def test_the_event_of_chunks_that_moved_here_and_there_is_small_and_reports_each(ledger: LargeLedger):
     ledger.create("gaps", [1] * 2_000)
     claimed = [one for begin in (0, 1_000) for one in ledger.claim("gaps", range(begin, begin + 1_000, 2))]
     cancelled(ledger, "gaps")

@@ -66,7 +66,7 @@ async def running(api: Api, kind: str, **fields: object) -> str:
     return job.job_id
 
 
-async def test_jobs_that_are_to_stop_are_told_and_others_are_not(api: Api, kind: str):
+async def test_jobs_that_are_to_stop_are_reported_and_others_are_not(api: Api, kind: str):
     async with watching(api, kind) as stream:
         queued = await api.create(kind)
         await api.cancel(queued.job_id)  # nobody works on it
@@ -87,7 +87,7 @@ async def test_jobs_that_are_to_stop_are_told_and_others_are_not(api: Api, kind:
         assert await stream.jobs() == [deleted]
 
 
-async def test_a_job_that_fails_at_once_is_told(api: Api, kind: str):
+async def test_a_job_that_fails_at_once_is_reported(api: Api, kind: str):
     async with watching(api) as stream:
         job = await api.create(kind, chunks=[{}, {}], failure_policy="FAILURE_POLICY_FAIL_FAST")
         first, _ = await api.claim(kind, 2)
@@ -96,7 +96,7 @@ async def test_a_job_that_fails_at_once_is_told(api: Api, kind: str):
             continue
 
 
-async def test_a_stop_at_one_replica_is_told_at_every_other(
+async def test_a_stop_at_one_replica_is_reported_at_every_other(
     replicas: list[Server], connect: Callable[[Server], Api], kind: str
 ):
     apis = [connect(server) for server in replicas]
@@ -112,7 +112,7 @@ async def test_a_quiet_stream_says_that_it_lives(api: Api, kind: str):
         assert await stream.message() == QUIET
 
 
-async def test_another_owners_stops_are_not_told_and_wake_no_stream(tenants: Tenants, kind: str):
+async def test_another_owners_stops_are_not_reported_and_wake_no_stream(tenants: Tenants, kind: str):
     alice, bob = await tenants.api("alice"), await tenants.api("bob")
     async with watching(alice) as all_of_alice, watching(alice, kind) as kind_of_alice, watching(bob, kind) as of_bob:
         before = tenants.scrape().value("jobledger_watch_wakeups_total")
@@ -176,12 +176,8 @@ async def test_what_breaks_a_rule_is_named(api: Api, fields: dict[str, object], 
         await api.work.WatchLeases(WatchLeasesRequest(**({"worker": "w"} | fields))).read()
 
 
-class _Open:
-    closing = False
-
-
 async def test_a_stream_that_is_not_read_keeps_a_bounded_number_of_jobs_and_says_that_there_were_more():
-    subscription = StopSubscription(_Open(), "alice", frozenset(), unsubscribe=lambda _: None)
+    subscription = StopSubscription("alice", frozenset(), asyncio.Event(), unsubscribe=lambda _: None)
     assert (await subscription.next(BOUND)).check_all
     for n in range(MAX_JOBS):
         subscription.add(f"j{n}")

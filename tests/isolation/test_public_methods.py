@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, suppress
 
 import grpc
 import pytest
@@ -11,12 +12,16 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from jobledger.v1.job_service_pb2 import ListJobsRequest
+from jobledger_service.core.ledger.shares import Shares
+from jobledger_service.transport.public_requests import MAX_BYTES, MAX_RECEIVING, PublicRequests
+from jobledger_service.transport.refusals import InFlightFull
 
 from tests.operate.conftest import lines
 from tests.support.errors import read, refused
 from tests.support.keys import KeyedApi
 from tests.support.tenants import Shared, shared_server
 
+RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 MALFORMED = [b"\xff", b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe", b"\x0b" * 200]
 STRANGERS = 200
@@ -70,6 +75,47 @@ async def test_bytes_that_are_no_message_are_invalid_and_tell_nothing(
         await send(channel, raw)
 
 
+@pytest.mark.parametrize("size", [MAX_BYTES + 1, 1_000_000])
+@pytest.mark.parametrize("send", [check, watch, reflect, reflect_v1alpha])
+async def test_a_request_without_a_key_is_small(channel: grpc.aio.Channel, send: Send, size: int):
+    for raw in (b"\xff" * size, HealthCheckRequest(service="x" * size).SerializeToString()):
+        with refused(RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE") as said:
+            await send(channel, raw)
+        assert said.metadata == {"size": str(len(raw)), "limit": str(MAX_BYTES)}
+
+
+@pytest.mark.parametrize("method", [f"{HEALTH}/Check", f"{HEALTH}/Watch"])
+async def test_a_request_without_a_key_that_never_comes_keeps_no_other_from_its_answer(
+    shared: Shared, channel: grpc.aio.Channel, method: str
+):
+    silent = [channel.stream_stream(method)() for _ in range(MAX_RECEIVING)]
+    await channel.channel_ready()
+    async with grpc.aio.insecure_channel(shared.server.target, options=[("grpc.use_local_subchannel_pool", 1)]) as own:
+        assert (await HealthStub(own).Check(HealthCheckRequest())).status == HealthCheckResponse.SERVING
+        assert (await HealthStub(own).Watch(HealthCheckRequest()).read()).status == HealthCheckResponse.SERVING
+        for call in silent:
+            call.cancel()
+
+
+def test_who_sends_most_without_a_key_is_refused_first():
+    requests = PublicRequests(Shares(4))
+
+    def flood(peer: str) -> int:
+        held = 0
+        with suppress(InFlightFull):
+            while True:
+                calls.enter_context(requests.hold(peer))
+                held += 1
+        return held
+
+    with ExitStack() as calls:
+        assert flood("ipv4:10.0.0.1:1") == 3
+        assert flood("ipv4:10.0.0.1:2") == 1
+        assert flood("ipv4:10.0.0.1:1") == 0
+    with requests.hold("ipv4:10.0.0.1:1"):
+        pass
+
+
 @pytest.mark.parametrize("raw", [b"", *MALFORMED], ids=range(len(MALFORMED) + 1))
 async def test_channelz_asks_for_the_key_before_it_reads(channel: grpc.aio.Channel, raw: bytes):
     with refused(grpc.StatusCode.UNAUTHENTICATED, "API_KEY_MISSING"):
@@ -85,7 +131,7 @@ async def test_a_method_that_there_is_not_is_unimplemented(channel: grpc.aio.Cha
 
 async def test_a_service_that_there_is_not_has_no_health(channel: grpc.aio.Channel):
     with refused(grpc.StatusCode.NOT_FOUND, "SERVICE_NOT_FOUND") as said:
-        await HealthStub(channel).Check(HealthCheckRequest(service="x" * 100_000))
+        await HealthStub(channel).Check(HealthCheckRequest(service="x" * 4_000))
     assert len(said.metadata["service"]) == 128
     call = HealthStub(channel).Watch(HealthCheckRequest(service="nothing"))
     assert (await call.read()).status == HealthCheckResponse.SERVICE_UNKNOWN
@@ -107,7 +153,7 @@ async def test_both_versions_of_reflection_list_and_describe_both(channel: grpc.
 async def test_reflection_answers_what_it_does_not_know_by_name(channel: grpc.aio.Channel):
     asked = [
         ServerReflectionRequest(file_by_filename="\x00"),
-        ServerReflectionRequest(file_containing_symbol="x" * 10_000),
+        ServerReflectionRequest(file_containing_symbol="x" * 4_000),
         ServerReflectionRequest(all_extension_numbers_of_type="\U0010ffff"),
         ServerReflectionRequest(
             file_containing_extension={"containing_type": "google.protobuf.FieldOptions", "extension_number": -(2**31)}

@@ -63,9 +63,7 @@ def test_a_read_of_many_statements_is_ended_as_a_whole(limited: Database):
         read()
 
 
-def test_a_read_that_is_ended_while_the_database_fails_is_not_told_that_it_takes_too_long(
-    limited: Database, store: str
-):
+def test_a_read_that_is_ended_while_the_database_fails_is_not_refused_as_too_long(limited: Database, store: str):
     def fail_meanwhile() -> None:
         with limited.read() as connection:
             limited.availability.failed()

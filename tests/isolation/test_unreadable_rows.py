@@ -85,6 +85,8 @@ async def _fill(server: Server, admin: str) -> tuple[str, str, bytes, dict[str, 
             await api.create("deeper", job_id=name, priority=priority, input={"n": 1})
         for name, priority in (("no-job", 9), ("no-chunk", 8), ("after", 1)):
             await api.create(QUEUE, job_id=name, priority=priority, item_count=3, chunk_size=1)
+        for name, priority in (("labelled", 9), ("plain", 1)):
+            await api.create("labelled", job_id=name, priority=priority, labels={"a": "b"})
         for name in ("ended", "kept"):  # these are outlived, and one of alice's cannot be removed
             await api.create("other", job_id=name)
             await api.cancel(name)
@@ -123,6 +125,10 @@ def _damage(database: str) -> None:
         change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/chunk'")
         change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/no-job'")
         change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
+        # PostgreSQL itself refuses what is no JSON.
+        change(
+            "UPDATE jobs SET labels = :to WHERE job_key = 'alice/labelled'", to="{" if "sqlite" in database else "[1]"
+        )
         junk = {"to": b"\xff\xff\xff"}
         change("UPDATE events SET message = :to WHERE job_key = 'alice/event'", **junk)
         raw = connection.execute(text("SELECT message FROM events WHERE job_key = 'alice/told'")).scalar_one()
@@ -205,6 +211,22 @@ async def test_reads_that_are_gathered_fail_alone(alice: KeyedApi, bob: KeyedApi
     assert (await alice.jobs.GetJob(basic)).job.state == JobState.JOB_STATE_QUEUED
 
 
+async def test_labels_that_are_no_labels_keep_no_other_row_from_being_fetched(alice: KeyedApi, bob: KeyedApi):
+    filtered = {"kinds": ["labelled"]}
+    for api, bad in ((alice, ["labelled"]), (bob, [])):
+        good = [job_id for job_id in ("labelled", "plain") if job_id not in bad]
+        for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
+            page = await api.jobs.ListJobs(ListJobsRequest(filter=filtered, view=view))
+            assert sorted(job.job_id for job in page.jobs) == good
+            assert list(page.unreadable_job_ids) == bad
+        batch = await api.jobs.BatchGetJobs(BatchGetJobsRequest(job_ids=["labelled", "plain"]))
+        assert ([job.job_id for job in batch.jobs], list(batch.unreadable_job_ids)) == (good, bad)
+    with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE"):
+        await alice.cancel("labelled")
+    assert [one.job_id for one in await alice.claim("labelled", 10)] == ["plain"]
+    assert [one.job_id for one in await bob.claim("labelled", 10)] == ["labelled", "plain"]
+
+
 async def test_operations_go_on(alice: KeyedApi):
     operations = OperationsStub(alice.channel)
     page = await operations.ListOperations(ListOperationsRequest(name="operations", page_size=100))
@@ -258,7 +280,7 @@ async def test_webhooks_go_on_with_a_dead_delivery(damaged: Damaged, alice: Keye
     assert all("the event cannot be shown" in mine[name].attempts[0].error for name in dead)
 
 
-async def test_a_watch_goes_on_but_the_owners_is_told(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
+async def test_a_watch_goes_on_but_the_owners_is_reported(damaged: Damaged, alice: KeyedApi, bob: KeyedApi):
     async with bob.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
         assert [one.job.job_id for one in await watch.changes(len(NAMES))] == NAMES
     async with alice.watch_jobs(KIND, cursor=damaged.cursor, mode=rpc.WatchMode.WATCH_MODE_EVERY) as watch:
@@ -280,7 +302,7 @@ async def test_the_snapshots_of_a_watch_go_on_and_name_what_cannot_be_shown(alic
         assert (sorted(shown), unreadable) == (sorted(set(NAMES) - bad), bad)
 
 
-async def test_a_watch_of_one_job_that_cannot_be_shown_is_told(alice: KeyedApi):
+async def test_a_watch_of_one_job_that_cannot_be_shown_is_reported(alice: KeyedApi):
     for job_id in ("nan", "policy", "chunk", "deep"):
         async with alice.watch_job(job_id) as watch:
             with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE") as said:

@@ -56,7 +56,7 @@ async def test_equal_filters_are_applied_once_to_an_event_that_concerns_them(ten
         assert since(tenants, before) == (1, len(watches))
 
 
-async def test_an_event_that_takes_a_job_from_one_filter_to_another_is_told_to_both(tenants: Tenants, kind: str):
+async def test_an_event_that_takes_a_job_from_one_filter_to_another_is_sent_to_both(tenants: Tenants, kind: str):
     alice = await tenants.api("alice")
     job = await alice.create(kind, labels={"team": "old"})
     old, new = (alice.watch_jobs(filter={"kinds": [kind], "labels": {"team": team}}) for team in ("old", "new"))

@@ -189,7 +189,7 @@ async def test_a_job_under_two_limits_needs_a_slot_of_both(api: Api, kind: str):
     assert (await limit(api, f"label:team={kind}")).running == 1
 
 
-async def test_a_raised_and_a_deleted_limit_let_go_what_waits(api: Api, kind: str):
+async def test_raising_and_deleting_a_limit_release_what_waits(api: Api, kind: str):
     scope = f"kind:{kind}"
     await set_limit(api, scope, 1)
     jobs = [await api.create(kind) for _ in range(4)]
@@ -203,7 +203,7 @@ async def test_a_raised_and_a_deleted_limit_let_go_what_waits(api: Api, kind: st
     assert not (await api.create(kind)).HasField("slot_wait")
 
 
-async def test_the_history_tells_of_the_slot(api: Api, kind: str):
+async def test_the_history_reports_the_slot(api: Api, kind: str):
     await set_limit(api, f"kind:{kind}", 1)
     first, second = await api.create(kind), await api.create(kind)
     await api.cancel(first.job_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -65,6 +66,14 @@ def scrape(server: Server, process: int = -1) -> Scrape:
     with urllib.request.urlopen(f"http://{address}/metrics", timeout=BOUND) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     return Scrape([(one.name, one.labels, one.value) for family in families for one in family.samples])
+
+
+def scrape_when(server: Server, counted: Callable[[Scrape], bool]) -> Scrape:
+    """Return the first metrics in which something is counted: a call is counted after its caller has the answer."""
+    deadline = time.monotonic() + BOUND
+    while not counted(seen := scrape(server)):
+        assert time.monotonic() < deadline, "it was never counted"
+    return seen
 
 
 def health(target: str, *flags: str) -> Result:

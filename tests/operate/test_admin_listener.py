@@ -122,7 +122,7 @@ async def streams_of(asked: ChannelzStub, socket_id: int) -> int:
     return socket.data.streams_started
 
 
-async def test_channelz_tells_of_the_connections_of_callers(moved: tuple[Server, str], as_holder: As):
+async def test_channelz_lists_the_connections_of_callers(moved: tuple[Server, str], as_holder: As):
     server, token = moved
     await as_holder(server.target, token).jobs.ListJobs(ListJobsRequest())
     asked = ChannelzStub(as_holder(admin_target(server), token).channel)

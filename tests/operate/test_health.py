@@ -187,7 +187,7 @@ async def test_a_lost_database_is_unhealthy_and_out_of_service_until_it_is_back(
     assert server.stop() == 0
 
 
-async def test_while_the_database_is_away_admins_are_told_their_health_and_nothing_else(tmp_path: Path):
+async def test_while_the_database_is_away_admins_get_their_health_and_nothing_else(tmp_path: Path):
     database = new_database("postgresql", tmp_path)
     token = first_key(database)
     outage = {"health_interval": "0.1", "health_database_lost": "0.3"}

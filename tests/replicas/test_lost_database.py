@@ -134,7 +134,7 @@ async def test_calls_while_the_database_is_away_are_unavailable_and_then_go_on(
     assert server.pid == pid
 
 
-async def test_who_floods_while_the_database_is_away_is_not_told_that_too_much_waits(
+async def test_who_floods_while_the_database_is_away_is_not_refused_for_overload(
     connect: Connect, tmp_path: Path, kind: str
 ):
     server = Server(new_database("postgresql", tmp_path), tmp_path, SETTINGS | {"queue_limit": "1"}).start()

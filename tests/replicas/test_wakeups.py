@@ -123,7 +123,9 @@ async def test_a_claim_that_waits_is_woken_by_a_chunk_that_came_back_at_another_
     await held_by_one([claim], job)
 
 
-async def test_replicas_are_told_of_retries_that_another_one_found_due(three: list[Server], apis: list[Api], kind: str):
+async def test_replicas_are_notified_of_retries_that_another_one_found_due(
+    three: list[Server], apis: list[Api], kind: str
+):
     with connect_to_database(three[0].database) as connection:
         connection.execute("LISTEN jobledger")
         await apis[0].create(kind, retry_policy={"max_attempts": 2, "initial_backoff": timedelta(milliseconds=1)})

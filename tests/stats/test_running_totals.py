@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.model.activity import Activity
-from jobledger_service.core.model.rollup import HOUR, MAX_SUM, Measure, StatisticsDelta
+from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.rollup import MAX_SUM, Measure, StatisticsDelta
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade

@@ -12,15 +12,15 @@ from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import EXPIRED_MESSAGE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.ports import (
+from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
+from jobledger_service.features.webhooks.store import SqlWebhookStore
+from jobledger_service.features.webhooks.values import (
     ClaimedDelivery,
     DeliveryCapacity,
     Draft,
     FanoutBatch,
     FinishedAttempt,
 )
-from jobledger_service.features.webhooks.rules import Missed, Secret, Webhook
-from jobledger_service.features.webhooks.store import SqlWebhookStore
 from msgspec.structs import replace
 
 from tests.support.databases import new_database
@@ -141,7 +141,7 @@ def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Da
     assert delivery_store.deliveries(disabled.key, ALL, None, 10).deliveries == []
 
 
-def test_what_was_missed_is_told_to_those_that_recorded(database: Database):
+def test_what_was_missed_is_reported_to_those_that_recorded(database: Database):
     store = SqlWebhookStore(database)
     active, disabled = store.create(made("a"), 2), store.create(made("b", WebhookState.DISABLED), 2)
     assert store.record_batch(FanoutBatch(0, 7, 7, []), Missed(1, 7, 9), 9)

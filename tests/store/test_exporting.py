@@ -21,7 +21,7 @@ from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.exports.export import BEGIN, ExportPage
+from jobledger_service.features.exports.page import BEGIN, ExportPage
 from jobledger_service.features.exports.store import SqlExportStore
 
 from tests.conftest import StartServer

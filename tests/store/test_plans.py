@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.model.filter import JobFilter, TimeRange
-from jobledger_service.core.model.rollup import HOUR, StatisticsDelta
+from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import DeliveryState, JobState
 from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SLOTS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
@@ -18,7 +19,7 @@ from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import chunks, job_words, jobs
 from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.exports.export import ExportKey
+from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.limits.store import LimitStore
 from jobledger_service.features.statistics.store import add_statistics
@@ -26,9 +27,9 @@ from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
 from jobledger_service.features.webhooks.due import DELIVERIES_DUE, EVENTS_DUE
 from jobledger_service.features.webhooks.event_types import WebhookEventType
-from jobledger_service.features.webhooks.ports import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
 from jobledger_service.features.webhooks.rules import Secret, Webhook
 from jobledger_service.features.webhooks.store import SqlWebhookStore
+from jobledger_service.features.webhooks.values import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
 from sqlalchemy import event
 
 DUE = {

@@ -9,7 +9,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.ledger.feed_ports import Subscription
+from jobledger_service.core.ledger.feed.subscription import FeedSubscription
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.store.engines import open_database
@@ -86,7 +86,7 @@ class FeedLedger:
             connection.execute(update(ledger).values(trimmed=through))
 
 
-async def read_to(subscription: Subscription, end: int) -> list[int]:
+async def read_to(subscription: FeedSubscription, end: int) -> list[int]:
     """Return the positions that a subscription brings until it has reached `end`; its own position never falls."""
     got: list[int] = []
     reached = subscription.position

@@ -29,7 +29,7 @@ async def test_a_watch_of_an_ended_job_is_its_snapshot_and_then_ok(api: Api, kin
     assert await watch.call.code() == grpc.StatusCode.OK
 
 
-async def test_a_resume_after_the_last_message_tells_nothing_and_ends_with_ok(api: Api, kind: str):
+async def test_a_resume_after_the_last_message_sends_nothing_and_ends_with_ok(api: Api, kind: str):
     job = await api.create(kind)
     async with api.watch_job(job.job_id) as watch:
         await watch.change()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobsResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.feed.page import MAX_PAGE_BYTES, MAX_PAGE_ENTRIES, NoProgressError, Page
+from jobledger_service.core.ledger.feed.pages import Pages
 from jobledger_service.core.ledger.feed.ring import Ring
 from jobledger_service.core.ledger.feed.subscription import FeedSubscription
 from jobledger_service.core.ledger.read_ports import EventRow
@@ -19,6 +20,7 @@ from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.upkeep import SqlUpkeep
+from structlog.testing import capture_logs
 
 from tests.support.bounds import BOUND
 from tests.support.feeds import FeedLedger, codec, entry_of, event_of, read_to
@@ -156,22 +158,17 @@ async def test_one_owners_flood_leaves_the_newest_entries_of_others_in_memory():
     assert [entry.position for entry in ring.after(950, "bob", "bob/job").entries] == list(range(951, 1_001))
 
 
-class GoesBack:
-    """A feed whose history leads back."""
+class GoesBack(Pages):
+    """A history that leads back."""
 
-    position = 9
-    closing = False
-
-    def recent(self, after: int, owner: str, job_key: str | None) -> None:
-        """Return nothing: it is not in memory."""
-
-    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
+    async def of_job(self, after: int, job_key: str) -> Page:
         """Return a page that ends before it begins."""
         return Page((), after, after - 1, 0, complete=False)
 
 
 async def test_a_position_that_would_fall_is_an_error_and_not_a_loop():
-    subscription = FeedSubscription(GoesBack(), 5, job_key="alice/one", unsubscribe=lambda _: None)
+    pages, closing_event = GoesBack(lambda *_: pytest.fail("it is not read")), asyncio.Event()
+    subscription = FeedSubscription(Ring(9), pages, closing_event, 5, job_key="alice/one", unsubscribe=lambda _: None)
     with pytest.raises(NoProgressError, match="a watch is at position 5, and a read took it to 4"):
         await subscription.next(0)
     assert subscription.position == 5
@@ -207,22 +204,20 @@ async def test_an_event_that_cannot_be_read_reaches_its_owners_watches_and_stops
     assert (damaged.position, damaged.is_readable) == (2, False)
 
 
-async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(
-    ledger: FeedLedger, caplog: pytest.LogCaptureFixture
-):
+async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: FeedLedger):
     good = rows([("alice", 10)] * 4)
     damaged = [EventRow(position, "alice/broken", b"\xff", None) for position in (2, 3)]
     ledger.append([good[0], *damaged, good[3]])
-    assert SqlUpkeep(ledger.database, ProtoCodec().audited).trim_events(1, 10) == 4
+    with capture_logs() as logged:
+        assert SqlUpkeep(ledger.database, ProtoCodec().audited).trim_events(1, 10) == 4
     assert ledger.reads.events(4, 10).trimmed == 4
-    logged = [vars(record) for record in caplog.records if "cannot be read" in record.message]
-    assert [(one["place"], one["row"]) for one in logged] == [
+    assert [(one["place"], one["row"]) for one in logged if "cannot be read" in one["event"]] == [
         ("retention", "the event at position 2"),
         ("retention", "the event at position 3"),
     ]
 
 
-async def test_a_long_way_on_which_nothing_matches_is_told_of_by_bookmarks_that_rise(ledger: FeedLedger):
+async def test_a_long_way_on_which_nothing_matches_is_reported_by_bookmarks_that_rise(ledger: FeedLedger):
     ledger.append(rows([("alice", 10)] * (3 * MAX_PAGE_ENTRIES + 5)))
     watch = Watch(ledger.reads, ledger.queries, ledger.open_feed(), codec, bookmark_every=1e-9)
     others = JobFilter("alice", kinds=frozenset({"other"}))

@@ -93,7 +93,7 @@ async def test_a_resume_before_the_leaving_hears_of_it_and_one_after_does_not(ap
         assert [(one.type, one.job.revision) for one in await watch.changes(1)] == [(CHANGED, 4)]
 
 
-async def test_the_deletion_of_a_job_that_matches_is_told_and_of_one_that_left_is_not(api: Api, kind: str):
+async def test_the_deletion_of_a_job_that_matches_is_reported_and_of_one_that_left_is_not(api: Api, kind: str):
     gone, matching, last = [await api.create(kind) for _ in range(3)]
     async with api.watch_jobs(filter={"kinds": [kind], "states": [QUEUED]}) as watch:
         await watch.bookmark()
@@ -108,7 +108,7 @@ async def test_the_deletion_of_a_job_that_matches_is_told_and_of_one_that_left_i
     assert (changed.type, changed.job.job_id) == (CHANGED, last.job_id)
 
 
-async def test_nothing_is_told_of_jobs_that_never_match(api: Api, kind: str):
+async def test_nothing_is_sent_for_jobs_that_never_match(api: Api, kind: str):
     async with api.watch_jobs(filter={"kinds": [kind], "min_priority": 8}, mode=EVERY) as watch:
         await watch.bookmark()
         low = await api.create(kind, priority=7)

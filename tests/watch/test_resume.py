@@ -70,7 +70,7 @@ async def test_every_cursor_resumes_where_it_was_after_a_restart(
             assert await watch.through(ended) == before[n + 1 :]
 
 
-async def test_a_resume_tells_of_a_job_that_was_deleted_in_between(api: Api, kind: str, watching: Watching):
+async def test_a_resume_reports_a_job_that_was_deleted_in_between(api: Api, kind: str, watching: Watching):
     job = await api.create(kind)
     cursor = await cursor_now(api)
     await api.cancel(job.job_id)
@@ -80,7 +80,7 @@ async def test_a_resume_tells_of_a_job_that_was_deleted_in_between(api: Api, kin
     assert (cancelled.job.state, deleted.type, deleted.event.job_id) == (CANCELLED, DELETED, job.job_id)
 
 
-async def test_a_resume_tells_of_a_job_that_was_created_in_between(api: Api, kind: str):
+async def test_a_resume_reports_a_job_that_was_created_in_between(api: Api, kind: str):
     cursor = await cursor_now(api)
     job = await api.create(kind)
     async with api.watch_jobs(kind, cursor=cursor) as watch:

@@ -113,7 +113,7 @@ async def test_a_leaving_is_not_lost_when_messages_are_merged(api: Api, slow: Ap
     assert (message.job.display_name, message.job.priority) == ("back", 9)
 
 
-async def test_changes_while_a_snapshot_is_read_are_neither_missed_nor_told_twice(api: Api, slow: Api, kind: str):
+async def test_changes_while_a_snapshot_is_read_are_neither_missed_nor_sent_twice(api: Api, slow: Api, kind: str):
     labels = {f"{n}": "v" * 255 for n in range(8)}  # so that three pages of jobs are more than a connection holds
     jobs = await asyncio.gather(*(api.create(kind, labels=labels) for _ in range(1_200)))
     async with slow.watch_jobs(kind, mode=EVERY) as watch:

@@ -98,7 +98,7 @@ async def test_each_change_carries_the_job_after_it_in_view_basic(api: Api, kind
         assert chunk == claimed.chunk
 
 
-async def test_a_creation_tells_of_all_chunks_as_one_range(api: Api, kind: str):
+async def test_a_creation_reports_all_chunks_as_one_range(api: Api, kind: str):
     async with api.watch_jobs(kind) as watch:
         await watch.bookmark()
         await api.create(kind, item_count=10_000, chunk_size=1)

@@ -92,7 +92,7 @@ async def test_a_ping_says_that_nothing_was_reached(hook: Hooks, receiver: Recei
 
 
 @pytest.mark.parametrize(("private", "said"), [(True, "the host's name cannot be resolved"), (False, REFUSED)])
-async def test_a_host_without_an_address_is_said_unless_that_tells_of_a_private_network(private: bool, said: str):
+async def test_a_host_without_an_address_is_reported_unless_that_reveals_a_private_network(private: bool, said: str):
     def nobody(*_: Any, **__: Any) -> Any:
         raise socket.gaierror
 

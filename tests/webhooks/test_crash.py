@@ -68,7 +68,7 @@ def _killed(pid: int) -> Answer:
     return Answer()
 
 
-async def test_a_server_that_drains_gives_its_attempts_back_and_one_that_was_away_tells_what_it_missed(
+async def test_a_server_that_drains_gives_its_attempts_back_and_one_that_was_away_reports_what_it_missed(
     start_server: StartServer, at: At, receiver: Receiver, kind: str
 ):
     server = start_server(**QUICK | LOCAL | {"webhook_timeout": "300"})

@@ -14,7 +14,7 @@ from tests.support.states import CANCELLED
 from tests.webhooks.conftest import CREATED, DELIVERED, PENDING, TYPES, Hooks, types_of
 
 
-async def test_the_life_of_a_job_is_told_in_order(hook: Hooks, receiver: Receiver, kind: str):
+async def test_the_life_of_a_job_is_reported_in_order(hook: Hooks, receiver: Receiver, kind: str):
     created = await hook.create(receiver, kind)
     api = hook.api
     job = await api.create(kind, labels={"team": "search"}, input={"secret": "of the workers"})
@@ -58,7 +58,7 @@ async def test_the_body_is_the_job_in_view_basic(hook: Hooks, receiver: Receiver
         assert (await watch.change()).job.state == CANCELLED
 
 
-async def test_only_what_was_asked_for_is_told(hook: Hooks, receiver: Receiver, kind: str):
+async def test_only_what_was_asked_for_is_reported(hook: Hooks, receiver: Receiver, kind: str):
     types = [TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED]
     await hook.create(receiver, kind, event_types=types, labels={"team": "a", "tier": "1"})
     wanted = {"team": "a", "tier": "1", "more": "x"}
@@ -74,7 +74,7 @@ async def test_only_what_was_asked_for_is_told(hook: Hooks, receiver: Receiver, 
     assert {(one.type, one.job_id) for one in told} == expected  # jobs have no order among each other
 
 
-async def test_jobs_of_the_service_are_told_only_to_a_webhook_that_names_their_kind(
+async def test_jobs_of_the_service_are_reported_only_to_a_webhook_that_names_their_kind(
     hook: Hooks, receiver: Receiver, kind: str
 ):
     await hook.api.create(kind)
@@ -88,7 +88,7 @@ async def test_jobs_of_the_service_are_told_only_to_a_webhook_that_names_their_k
         assert [one.job_id for one in await hook.deliveries(of_all)] == [mine.job_id]
 
 
-async def test_a_webhook_is_told_of_what_follows_its_creation(hook: Hooks, receiver: Receiver, kind: str):
+async def test_a_webhook_is_notified_of_what_follows_its_creation(hook: Hooks, receiver: Receiver, kind: str):
     before = await hook.api.create(kind)
     await hook.create(receiver, kind)
     await hook.api.cancel(before.job_id)
@@ -104,7 +104,7 @@ async def test_a_webhook_is_told_of_what_follows_its_creation(hook: Hooks, recei
         ([60, 61, 62], [[25, 50]]),
     ],
 )
-async def test_a_jump_over_several_percents_is_told_once_with_all_of_them(
+async def test_a_jump_over_several_percents_is_reported_once_with_all_of_them(
     hook: Hooks, receiver: Receiver, kind: str, reports: list[float], told: list[list[int]]
 ):
     types = [TYPES.WEBHOOK_EVENT_TYPE_JOB_PROGRESS, TYPES.WEBHOOK_EVENT_TYPE_JOB_CANCELLED]

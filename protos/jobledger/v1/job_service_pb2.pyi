@@ -245,7 +245,8 @@ class CreateJobRequest(_message.Message):
     @_builtins.property
     def input(self) -> _struct_pb2.Struct:
         """input is the source and the parameters for the workers, at most 64 KiB encoded. As in every Struct here, numbers are
-        finite, each value is set, and objects and lists are nested at most 24 levels deep, this one counted. Absent: none.
+        finite, each value is set, and objects are nested at most 24 levels deep, this one counted; three lists count as
+        two objects. Absent: none.
         """
 
     @_builtins.property

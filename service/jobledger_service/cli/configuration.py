@@ -1,12 +1,12 @@
 """The settings in force, as people and programs read them; what is secret is masked."""
 
-import json
 import re
 import shlex
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
+from msgspec import json
 from pydantic import SecretStr
 
 from jobledger_service.core.store.engines import without_password
@@ -46,7 +46,8 @@ def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -
 
 
 def _json(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
-    return json.dumps({name: {"value": value, "source": sources[name]} for name, value in values.items()}, indent=2)
+    shown = {name: {"value": value, "source": sources[name]} for name, value in values.items()}
+    return json.format(json.encode(shown), indent=2).decode()
 
 
 def _env(values: Mapping[str, object], sources: Mapping[str, str]) -> str:

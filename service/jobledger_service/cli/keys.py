@@ -15,7 +15,6 @@ from jobledger.v1 import admin_service_pb2 as api
 from jobledger_service.settings import Settings, seconds_of
 from jobledger_service.transport.identity import DEFAULT_OWNER
 
-from . import logs
 from .connection import CONNECTION_PANEL, ApiKey, CaFile, CertFile, KeyFile, ServerConnection, Tls, credentials_of
 from .exits import exit_on_error, refuse_unknown_names
 from .key_backends import DatabaseKeyAdmin, KeyAdminBackend, ServerKeyAdmin
@@ -80,7 +79,6 @@ def _place(
     cert_file: CertFile = None,
     key_file: KeyFile = None,
 ) -> None:
-    logs.set_up("warning", "auto")
     refuse_unknown_names()
     context.obj = DatabaseKeyAdmin(database)
     if server:

@@ -73,8 +73,9 @@ Version = Annotated[
 
 
 @cli.callback()
-def _root(version: Version = None) -> None:
+def _root(version: Version = None) -> None:  # noqa: ARG001  its callback has answered
     """Jobledger: the system of record for long-running jobs."""
+    logs.set_up("warning", "auto")
 
 
 @cli.command("serve")

@@ -13,7 +13,8 @@ from .structs import broken_rules
 from .units import MICROS_PER_SECOND, NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 _MAX_SHOWN: Final = 60
-_MAX_FAULTS_OF_STRUCT: Final = 8
+_MAX_FAULTS_OF_STRUCTS: Final = 8
+"""What is told of all Structs of a request: a Struct is walked through to name a fault in it."""
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 
@@ -32,6 +33,7 @@ class FieldChecks:
 
     def __init__(self) -> None:
         self.violations: list[tuple[str, str]] = []
+        self._faults_of_structs = 0
 
     def fault(self, field: str, rule: str) -> None:
         """Note a broken rule."""
@@ -75,8 +77,9 @@ class FieldChecks:
         if len(raw) > max_bytes:
             self.fault(field, f"has {len(raw)} bytes encoded, more than {max_bytes}")
             return raw
-        for path, rule in islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCT):
-            self.fault(path, rule)
+        faults = list(islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCTS - self._faults_of_structs))
+        self._faults_of_structs += len(faults)
+        self.violations += faults
         return raw
 
     def micros(self, field: str, value: Duration, low: int, high: int) -> int:

@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 RESERVE_DIVISOR: Final = 4
 """What is kept for reports on held leases: a quarter of the bytes, and a quarter more calls."""
+MAX_PUBLIC_CALLS: Final = 1_000
+"""Unary calls without a key in flight, of all connections."""
 HARD: Final = 2
 """Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
 RECEIVED: Final = 4
@@ -67,6 +69,7 @@ class InFlight:
     ) -> None:
         self._reads = shares(max_calls, max_calls // RESERVE_DIVISOR)
         self._writes = shares(max_calls, max_calls // RESERVE_DIVISOR)
+        self.public_calls = shares(MAX_PUBLIC_CALLS, 0)
         waiting = max_bytes - max_bytes // RECEIVED - max_bytes // WRITTEN
         self.bytes = shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
         self._check_writer = check_writer

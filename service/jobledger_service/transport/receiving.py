@@ -29,8 +29,9 @@ class _Slot:
 class RequestReceiver:
     """Places for requests that are being received; a call that finds none waits for one, owners in turn."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, timeout_seconds: float = RECEIVE_TIMEOUT_SECONDS) -> None:
         self.places = slots
+        self._timeout_seconds = timeout_seconds
         self._free = slots
         self._max_of_owner = max(slots - max(slots // OTHERS_SHARE_DIVISOR, 1), 1)
         self._held: dict[str, int] = {}
@@ -63,7 +64,7 @@ class RequestReceiver:
         except asyncio.CancelledError:
             if not place.timed_out or place.task.uncancel():
                 raise
-            raise RequestTimedOut(RECEIVE_TIMEOUT_SECONDS) from None
+            raise RequestTimedOut(self._timeout_seconds) from None
         finally:
             del self._slots[place]
 
@@ -115,6 +116,6 @@ class RequestReceiver:
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(CHECK_SECONDS, self._cancel_slow) if self._waiting else None
         for slot in self._slots if self._waiting else ():
-            if not slot.timed_out and loop.time() - slot.since > RECEIVE_TIMEOUT_SECONDS:
+            if not slot.timed_out and loop.time() - slot.since > self._timeout_seconds:
                 slot.timed_out = True
                 slot.task.cancel()

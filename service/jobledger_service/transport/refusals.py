@@ -122,7 +122,7 @@ class MessageTooLarge(QuotaExceeded):
     def __init__(self, key_id: str, size: int, limit: int) -> None:
         super().__init__(
             f"the request has {size} bytes, more than the limit of {limit}",
-            f"key:{key_id}",
+            f"key:{key_id}" if key_id else "method",
             None,
             size=str(size),
             limit=str(limit),
@@ -140,6 +140,7 @@ class InFlightFull(CallRefused):
 _BOUNDS: Final = {
     "bytes": "this owner's requests in flight have too many bytes",
     "calls": "too many calls of this owner are in flight",
+    "public_calls": "this connection has too many calls without a key in flight",
 }
 IN_FLIGHT_BOUNDS: Final = tuple(_BOUNDS)
 

@@ -22,6 +22,7 @@ from .methods import Calls, Kind, Method
 from .observers import CallsObserver
 from .open_calls import OpenCalls
 from .overload_log import OverloadLog
+from .public_requests import PublicRequests
 from .public_streams import PublicStreams
 from .refusals import MalformedRequest, ServerDraining
 from .trace_context import Tracer
@@ -54,11 +55,6 @@ def _read(form: type[Message], raw: bytes) -> Message:
         return form.FromString(raw)
     except DecodeError:
         raise MalformedRequest(f"is not an encoded {form.DESCRIPTOR.full_name}") from None
-
-
-async def _read_each(read: Read, stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    async for raw in stream:
-        yield read(raw)
 
 
 async def _send(context: Context, message: bytes) -> None:
@@ -163,18 +159,28 @@ class RpcServer:
         read, streams = partial(_read, GetMessageClass(descriptor.input_type)), descriptor.server_streaming
         observer = self._observer.method(f"{rpc_method.service}/{rpc_method.name}", streams=streams)
         handler = MethodHandler(rpc_method, observer, keeps_trace=rpc_method.name in KEEP_TRACE)
-        if descriptor.client_streaming and streams:
-            return grpc.stream_stream_rpc_method_handler(self._stream(handler, partial(_read_each, read), answer))
-        if streams:
-            return grpc.unary_stream_rpc_method_handler(self._stream(handler, read, answer))
         if rpc_method.role is None:
-            return grpc.unary_unary_rpc_method_handler(self._unary(handler, partial(self._answer_public, read, answer)))
+            return self._public_method(handler, read, answer, descriptor)
+        if streams:
+            return grpc.unary_stream_rpc_method_handler(self._stream(handler, partial(self._read_sent, read), answer))
         request = (
             partial(self._receive_stream, read) if descriptor.client_streaming else partial(self._receive, read, make)
         )
         # To gRPC a stream of one request, so that it is read when there is room for it, and not before.
         answer_caller = partial(self._answer, request, self._held(rpc_method, answer))
         return grpc.stream_unary_rpc_method_handler(self._unary(handler, answer_caller))
+
+    def _public_method(
+        self, handler: MethodHandler, read: Read, answer: Callable[..., Any], descriptor: MethodDescriptor
+    ) -> Handler:
+        """Return the handler of a method that needs no key. To gRPC each request is a stream, as with other methods."""
+        requests = PublicRequests(self._in_flight.public_calls)
+        if not descriptor.server_streaming:
+            return grpc.stream_unary_rpc_method_handler(
+                self._unary(handler, partial(self._answer_public, requests, read, answer))
+            )
+        request = partial(self._read_each_public if descriptor.client_streaming else self._read_public, requests, read)
+        return grpc.stream_stream_rpc_method_handler(self._stream(handler, request, answer))
 
     def _held(
         self, method: Method, call: Callable[[Any, Caller], Awaitable[R]]
@@ -214,11 +220,37 @@ class RpcServer:
             call.reply = await answer(await request(call, caller, in_flight_call), caller)
             return _encoded(call.reply)
 
-    async def _answer_public(self, read: Read, answer: Answer, call: Call, raw: bytes) -> bytes:
+    async def _answer_public(
+        self, requests: PublicRequests, read: Read, answer: Answer, call: Call, _: AsyncIterator[bytes]
+    ) -> bytes:
         """Return the reply to a small request that needs no key: health is told whatever else waits."""
         caller = await self._admit(call)
-        call.reply = await answer(self._read(read, raw, call, caller), caller)
-        return _encoded(call.reply)
+        with requests.hold(call.context.peer()):
+            call.reply = await answer(await self._read_public(requests, read, call, caller), caller)
+            return _encoded(call.reply)
+
+    async def _read_public(
+        self,
+        requests: PublicRequests,
+        read: Read,
+        call: Call,
+        caller: Caller,
+        _: Any = None,  # noqa: ANN401  as gRPC passes it
+    ) -> Any:  # noqa: ANN401  any message
+        return self._read(read, await requests.receive(call.context), call, caller)
+
+    async def _read_each_public(
+        self,
+        requests: PublicRequests,
+        read: Read,
+        call: Call,
+        caller: Caller,
+        _: Any,  # noqa: ANN401  as gRPC passes it
+    ) -> AsyncIterator[Any]:
+        return (self._read(read, raw, call, caller) async for raw in requests.receive_each(call.context))
+
+    async def _read_sent(self, read: Read, call: Call, caller: Caller, raw: bytes) -> Any:  # noqa: ANN401  any message
+        return self._read(read, raw, call, caller)
 
     async def _receive(
         self, read: Read, make: Make | None, call: Call, caller: Caller, in_flight_call: CallInFlight
@@ -236,7 +268,7 @@ class RpcServer:
         return (self._read(read, raw, call, caller) async for raw in in_flight_call.receive_each(call.context))
 
     def _read(self, read: Read, raw: bytes, call: Call, caller: Caller) -> Any:  # noqa: ANN401  any message
-        self._check_size(call, caller, len(raw) if isinstance(raw, bytes) else 0)
+        self._check_size(call, caller, len(raw))
         request = read(raw)
         call.asks_for(request)
         return request
@@ -246,15 +278,18 @@ class RpcServer:
         self._authenticator.check_size(caller, size)
 
     def _stream(
-        self, handler: MethodHandler, read: Callable[[Any], Any], answer: Callable[[Any, Caller], AsyncGenerator[bytes]]
+        self,
+        handler: MethodHandler,
+        read: Callable[[Call, Caller, Any], Awaitable[Any]],
+        answer: Callable[[Any, Caller], AsyncGenerator[bytes]],
     ) -> Callable[[Any, Context], Awaitable[None]]:
         async def behaviour(raw: Any, context: Context) -> None:  # noqa: ANN401  bytes, or a stream of bytes
             with self._call(handler, context) as call:
                 try:
                     with self._running(handler.method):
                         caller = await self._admit(call)
-                        request = self._read(read, raw, call, caller)
                         with self._watch(call, caller):
+                            request = await read(call, caller, raw)
                             async with aclosing(answer(request, caller)) as messages:
                                 async for message in messages:
                                     await _send(context, message)

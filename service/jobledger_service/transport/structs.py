@@ -4,24 +4,29 @@ An encoded reply may nest 100 messages. An object within a Struct takes three of
 around a Struct up to six.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from math import isfinite
 from typing import Final
 
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
+from msgspec import json
+
+from .encoded_structs import has_only_json_values, is_nested_deeper
 
 MAX_DEPTH: Final = 24
-"""Objects and lists within one another, the Struct itself counted."""
+"""Objects within one another, the Struct itself counted. Three lists count as two objects."""
 _MAX_SHOWN_DEPTH: Final = 30
 """What fits into every reply just so. Structs of an earlier version may be so deep."""
+_OBJECT: Final = 3
+_LIST: Final = 2
+"""Messages that each takes: itself, the value in it, and an object also the entry of its key."""
 _TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _MAX_SHOWN: Final = 64
 
 _NOT_FINITE: Final = re.compile(rb"\x11.{6}[\xf0-\xff][\x7f\xff]", re.DOTALL)
-"""Field 1 of 64 bits, with every bit of a double's exponent set: each NaN and each infinity looks so."""
+"""number_value, with every bit of a double's exponent set: each NaN and each infinity looks so."""
 _VALUE_OF_MAP: Final = b"\x12\x00"
 _VALUE_OF_LIST: Final = b"\x0a\x00"
 _CONTAINERS: Final = (b"\x2a", b"\x32")
@@ -32,63 +37,70 @@ Violation = tuple[str, str]
 
 
 def broken_rules(field: str, struct: Struct, raw: bytes) -> Iterator[Violation]:
-    """Yield what a Struct may not hold; `raw` is its encoding, which shows at once that most have no such thing."""
-    if _may_be_broken(raw):
-        yield from _struct(field, struct, MAX_DEPTH)
+    """Yield what a Struct may not hold; `raw` is its encoding, in which it is looked for first.
+
+    Only a Struct that is known to break a rule is walked through, to name the place.
+    """
+    if _is_broken(raw, MAX_DEPTH):
+        yield from _struct(field, struct, MAX_DEPTH * _OBJECT)
 
 
 def check_shown(field: str, raw: bytes | None) -> None:
     """Raise ValueError for a stored Struct that gRPC, or JSON, cannot hold."""
-    if raw is None or not _may_be_broken(raw):
+    if raw is None or not _is_broken(raw, _MAX_SHOWN_DEPTH):
         return
-    for path, rule in _struct(field, Struct.FromString(raw), _MAX_SHOWN_DEPTH):
+    for path, rule in _struct(field, Struct.FromString(raw), _MAX_SHOWN_DEPTH * _OBJECT):
         raise ValueError(f"{path}: {rule}")
 
 
 def check_encodable(field: str, raw: bytes | None) -> None:
     """Raise ValueError for a stored Struct that is nested deeper than a reply can be."""
-    if raw is None or sum(map(raw.count, _CONTAINERS)) < MAX_DEPTH:
-        return
-    for path, rule in _struct(field, Struct.FromString(raw), _MAX_SHOWN_DEPTH):
-        if rule == _TOO_DEEP:
-            raise ValueError(f"{path}: {rule}")
+    if raw is not None and _is_too_deep(raw, _MAX_SHOWN_DEPTH):
+        raise ValueError(f"{field}: {_TOO_DEEP}")
 
 
-def _may_be_broken(raw: bytes) -> bool:
+def _is_broken(raw: bytes, levels: int) -> bool:
+    return _is_too_deep(raw, levels) or (_may_have_odd_values(raw) and not has_only_json_values(raw))
+
+
+def _is_too_deep(raw: bytes, levels: int) -> bool:
+    return sum(map(raw.count, _CONTAINERS)) >= MAX_DEPTH and is_nested_deeper(raw, levels * _OBJECT)
+
+
+def _may_have_odd_values(raw: bytes) -> bool:
+    """Whether there are bytes such as values without a kind have, and numbers that are not finite: mostly not."""
     return (
         # One byte is found many times faster than two, and text has no zeros.
-        (b"\x00" in raw and (_VALUE_OF_MAP in raw or _VALUE_OF_LIST in raw))
-        or sum(map(raw.count, _CONTAINERS)) >= MAX_DEPTH
-        or _NOT_FINITE.search(raw) is not None
+        (b"\x00" in raw and (_VALUE_OF_MAP in raw or _VALUE_OF_LIST in raw)) or _NOT_FINITE.search(raw) is not None
     )
 
 
-def _struct(field: str, struct: Struct, levels: int) -> Iterator[Violation]:
-    """Yield the broken rules of an object that may have so many levels, its own counted."""
-    if not levels:
+def _struct(field: str, struct: Struct, messages: int) -> Iterator[Violation]:
+    """Yield the broken rules of an object that may nest so many messages, itself counted."""
+    if messages < (_OBJECT if struct.fields else 1):
         yield _too_deep(field)
         return
     for name, value in struct.fields.items():
-        yield from _value(_below(field, name), value, levels - 1)
+        yield from _value(_below(field, name), value, messages - _OBJECT)
 
 
-def _list(field: str, values: ListValue, levels: int) -> Iterator[Violation]:
-    if not levels:
+def _list(field: str, values: ListValue, messages: int) -> Iterator[Violation]:
+    if messages < (_LIST if values.values else 1):
         yield _too_deep(field)
         return
     for index, value in enumerate(values.values):
-        yield from _value(f"{field}[{index}]", value, levels - 1)
+        yield from _value(f"{field}[{index}]", value, messages - _LIST)
 
 
-def _value(field: str, value: Value, levels: int) -> Iterator[Violation]:
+def _value(field: str, value: Value, messages: int) -> Iterator[Violation]:
     match value.WhichOneof("kind"):
         case "number_value":
             if not isfinite(value.number_value):
                 yield field, f"{value.number_value} is not a finite number; send null, or a string"
         case "struct_value":
-            yield from _struct(field, value.struct_value, levels)
+            yield from _struct(field, value.struct_value, messages)
         case "list_value":
-            yield from _list(field, value.list_value, levels)
+            yield from _list(field, value.list_value, messages)
         case None:
             yield field, "has no value; send null_value for null"
 
@@ -101,4 +113,4 @@ def _below(field: str, name: str) -> str:
     if _PLAIN_KEY.fullmatch(name):
         return f"{field}.{name}"
     shown = name if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]}…"
-    return f"{field}[{json.dumps(shown, ensure_ascii=False)}]"
+    return f"{field}[{json.encode(shown).decode()}]"

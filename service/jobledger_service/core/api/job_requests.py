@@ -14,7 +14,7 @@ from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import MAX_RUNNING, JobLimit, kind_scope, label_scope
 from jobledger_service.transport.identity import Caller
@@ -22,7 +22,6 @@ from jobledger_service.transport.identity import Caller
 from .checks import JOB_ID, Checks
 from .list_requests import labels
 
-DAY: Final = 86_400 * SECOND
 MAX_JOB_INPUT_BYTES: Final = 2 * 1024 * 1024
 _DEFAULT: Final = RetryPolicy()
 

@@ -14,7 +14,7 @@ from jobledger_service.core.model import limits
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.leases import NO_LEASE, Lease
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.progress import NO_REPORT, ProgressReport
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Release, WorkReport
 from jobledger_service.transport.identity import Caller
@@ -24,7 +24,6 @@ from .checks import Checks
 MAX_LEASES: Final = 1_000
 MAX_METADATA_BYTES: Final = 4 * 1024
 MAX_CLAIM_WAIT: Final = 300 * SECOND
-DAY: Final = 86_400 * SECOND
 MAX_DELAY: Final = 7 * DAY
 
 

@@ -1,10 +1,10 @@
 """One batch of commands in one transaction: load, decide each in turn, write, append to the ledger."""
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import structlog
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.change import ChangeType
@@ -21,7 +21,7 @@ from .row_families import OpenFamily, RowFamily
 from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
 from .write_ports import ConflictError, Transaction, WriteStore
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 ATTEMPTS = 5
 
@@ -85,7 +85,7 @@ class Executor:
             return [StoreUnavailable()] * len(commands), []
         except Exception as error:
             if len(commands) == 1:
-                log.exception("a command fails", extra={"command": type(commands[0]).__name__})
+                log.exception("a command fails", command=type(commands[0]).__name__)
                 return [error], []
             middle = len(commands) // 2
             first, first_commits = self.run(commands[:middle])
@@ -100,7 +100,7 @@ class Executor:
             except ConflictError:
                 if attempt == ATTEMPTS:
                     raise
-                log.warning("the transaction lost a conflict and is retried", extra={"attempt": attempt})
+                log.warning("the transaction lost a conflict and is retried", attempt=attempt)
         raise AssertionError("unreachable")
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
@@ -193,7 +193,7 @@ def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
         return refusal.with_traceback(None)
     except Exception as error:
         work.rollback()
-        log.exception("a command fails", extra={"command": type(command).__name__})
+        log.exception("a command fails", command=type(command).__name__)
         return error
 
 

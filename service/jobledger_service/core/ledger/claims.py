@@ -1,11 +1,12 @@
 """Claims: those that wait for work are woken when chunks become ready, and what nobody took is given back."""
 
 import asyncio
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import Context
 from itertools import islice
+
+import structlog
 
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.work import NOTHING_NEW, Release
@@ -14,7 +15,7 @@ from .commands import ClaimChunk, ClaimChunks, ClaimedChunk, ReleaseChunks
 from .committer import Committer
 from .ports import Queue
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 5.0
 """Seconds after which a waiting claim looks again, whatever it heard: other replicas' wake-ups are hints."""
@@ -101,7 +102,7 @@ class ClaimQueue:
         try:
             await self._committer.submit(command)
         except Exception as error:  # noqa: BLE001  whatever it is, these leases run out by themselves
-            log.warning("unclaimed leases are left to expire: %s", error, extra={"leases": len(command.items)})
+            log.warning("unclaimed leases are left to expire", why=str(error), leases=len(command.items))
 
     @contextmanager
     def _registered(self, queues: list[Queue]) -> Iterator["_Waiter"]:

@@ -1,15 +1,16 @@
 """A duty: something done over and over, each time as far as it is due."""
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from jobledger_service.core.model.errors import Draining, Refusal
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 OnRun = Callable[[str, bool], None]
 """Called with the name of a duty that ran, and whether it succeeded."""
@@ -49,9 +50,9 @@ class Duty:
         except Draining:
             return False
         except Refusal as refusal:
-            log.warning("%s postpones its work: %s", self.name, refusal)
+            log.warning("a duty postpones its work", duty=self.name, why=str(refusal))
         except Exception:
-            log.exception("%s failed and will be retried", self.name)
+            log.exception("a duty failed and will be retried", duty=self.name)
         on_run(self.name, succeeded)
         if not more:
             with suppress(TimeoutError):

@@ -3,13 +3,14 @@
 from collections.abc import AsyncGenerator
 from contextlib import closing
 
-from .feed_ports import Feed, Stops
+from .feed.live_feed import LiveFeed
+from .feed.stops import Stops
 
 
 class LeaseWatch:
     """Opens the streams. `quiet_seconds` is after how long without a stop a stream says that it lives."""
 
-    def __init__(self, feed: Feed, quiet_seconds: float) -> None:
+    def __init__(self, feed: LiveFeed, quiet_seconds: float) -> None:
         self._feed = feed
         self._quiet_seconds = quiet_seconds
 

@@ -1,10 +1,11 @@
 """Works the chunks of the service's own jobs, of every owner, as a worker does: under leases, in each process."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
+
+import structlog
 
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.errors import Draining, Refusal, StoreUnavailable
@@ -21,7 +22,7 @@ from .ports import Clock, Queue
 from .queries import Queries
 from .read_ports import ReadStore
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 LEASE: Final = 5 * SECOND
 """How long the work of a server that was killed stands still at the most, but for a moment."""
@@ -105,10 +106,10 @@ class ServiceJobs:
             await self._release(work, claimed)
             raise
         except TRANSIENT_REFUSALS as refusal:
-            log.warning("a chunk of a service job is postponed: %s", refusal, extra=_named(claimed))
+            log.warning("a chunk of a service job is postponed", why=str(refusal), **_named(claimed))
             await self._release(work, claimed)
         except Exception as error:
-            log.exception("a chunk of a service job failed", extra=_named(claimed))
+            log.exception("a chunk of a service job failed", **_named(claimed))
             await self._fail(claimed, for_good=isinstance(error, Refusal | ValueError))
         finally:
             work.cancel()
@@ -120,7 +121,7 @@ class ServiceJobs:
             heartbeat = Heartbeat(claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._clock())
             [answer] = await self._committer.submit(heartbeat)
         except Refusal as refusal:
-            log.warning("a lease of a service job was not extended: %s", refusal, extra=_named(claimed))
+            log.warning("a lease of a service job was not extended", why=str(refusal), **_named(claimed))
             return True
         return answer.status is not LeaseStatus.LEASE_LOST
 
@@ -133,7 +134,7 @@ class ServiceJobs:
         try:
             await self._committer.submit(release)
         except Refusal as refusal:
-            log.warning("a lease of a service job is left to expire: %s", refusal, extra=_named(claimed))
+            log.warning("a lease of a service job is left to expire", why=str(refusal), **_named(claimed))
 
     async def _fail(self, claimed: ClaimedChunk, *, for_good: bool) -> None:
         error = WorkError("INTERNAL", "internal error; the service's log has the details under the job's id")
@@ -141,7 +142,7 @@ class ServiceJobs:
         try:
             await self._committer.submit(FailChunks(claimed.job.spec.owner, [failure], by_service=True))
         except Refusal as refusal:
-            log.warning("a lease of a service job is left to expire: %s", refusal, extra=_named(claimed))
+            log.warning("a lease of a service job is left to expire", why=str(refusal), **_named(claimed))
 
 
 def _named(claimed: ClaimedChunk) -> dict[str, object]:

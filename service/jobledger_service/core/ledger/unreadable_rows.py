@@ -1,11 +1,12 @@
 """Rows that cannot be read or shown: skipped, so that one of them stops no iteration over many."""
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
-log = logging.getLogger(__name__)
+import structlog
+
+log = structlog.get_logger(__name__)
 
 MAX_REMEMBERED: Final = 10_000
 """Rows that are remembered; after so many it begins anew."""
@@ -34,7 +35,7 @@ class UnreadableRows:
         is_new = (place, row) not in self._met
         self._met[place, row] = self._monotonic()
         if is_new:
-            log.error("a row cannot be read and is set aside", extra={"place": place, "row": row}, exc_info=error)
+            log.error("a row cannot be read and is set aside", place=place, row=row, exc_info=error)
 
     def is_recent(self, place: str, row: str) -> bool:
         """Whether a row was set aside within the last minute."""

@@ -15,7 +15,9 @@ from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of, job_key
 
 from .entry import Entry
-from .feed_ports import Codec, Feed, Subscription
+from .feed.live_feed import LiveFeed
+from .feed.subscription import FeedSubscription
+from .feed_ports import Codec
 from .queries import Queries
 from .read_ports import JobRead, Listed, Listing, PageKey, ReadStore
 
@@ -48,7 +50,7 @@ class Watch:
         self,
         store: ReadStore,
         queries: Queries,
-        feed: Feed,
+        feed: LiveFeed,
         codec: Codec,
         bookmark_every: float,
         on_merged: Callable[[int], None] = lambda _: None,
@@ -91,14 +93,14 @@ class Watch:
         snapshot = self._codec.snapshot(read, self._cursor(position)) if with_snapshot else b""
         return _JobFound(exists=True, ended=read.job.ended, position=position, snapshot=snapshot)
 
-    async def _missed(self, subscription: Subscription, through: int) -> Sequence[Entry]:
+    async def _missed(self, subscription: FeedSubscription, through: int) -> Sequence[Entry]:
         """Return the first entries after a cursor, none when none follow up to the position `through`."""
         while subscription.position < through:
             if entries := await subscription.next(self._bookmark_every):
                 return _until_last(entries)
         return []
 
-    async def _follow_job(self, subscription: Subscription, mode: Mode) -> AsyncGenerator[bytes]:
+    async def _follow_job(self, subscription: FeedSubscription, mode: Mode) -> AsyncGenerator[bytes]:
         timer = _BookmarkTimer(self._bookmark_every)
         while True:
             try:
@@ -217,7 +219,7 @@ class Watch:
     def _cursor(self, position: int) -> bytes:
         return self._queries.cursor(position).encode()
 
-    def _bookmark(self, subscription: Subscription) -> bytes:
+    def _bookmark(self, subscription: FeedSubscription) -> bytes:
         return self._codec.bookmark(self._cursor(subscription.position))
 
 

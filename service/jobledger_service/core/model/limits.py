@@ -22,6 +22,8 @@ MAX_PRIORITY: Final = 10
 DEFAULT_PRIORITY: Final = 5
 
 SECOND: Final = 1_000_000
+HOUR: Final = 3_600 * SECOND
+DAY: Final = 24 * HOUR
 MAX_TIME: Final = 253_402_300_799_999_999
 """The last microsecond of the year 9999: no later time can be shown. A job's own times begin with 1970."""
 MAX_DURATION: Final = 315_576_000_000 * SECOND

@@ -10,10 +10,8 @@ from msgspec import Struct as MsgStruct
 from .change import Change, ChangeType
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk
 from .job import Job
-from .limits import SECOND
+from .limits import HOUR, SECOND
 from .states import JobState
-
-HOUR: Final = 3_600 * SECOND
 
 BUCKETS_PER_DOUBLING: Final = 8
 """Buckets for each doubling of a duration: their bounds are a factor of 2^(1/8) apart."""

@@ -4,10 +4,10 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from .limits import SECOND
+from .limits import DAY
 
 MAX_RUNNING: Final = 1_000_000
-LIMIT_REFRESH_INTERVAL: Final = 24 * 3_600 * SECOND
+LIMIT_REFRESH_INTERVAL: Final = DAY
 """How long a limit that jobs bring along counts as just set."""
 LIMIT_RETENTION: Final = 7 * LIMIT_REFRESH_INTERVAL
 """How long after no job brought it along such a limit is forgotten, if it holds nothing."""

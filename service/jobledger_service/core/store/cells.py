@@ -1,17 +1,38 @@
 """What is kept as text in one column: values of the domain to JSON, and back."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from msgspec import json
 
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Artifacts, WorkError
-from jobledger_service.core.model.job import Stage, StageTiming
+from jobledger_service.core.model.job import NO_LABELS, Stage, StageTiming
 from jobledger_service.core.model.retry import RetryPolicy
 
 Row = dict[str, Any]
+
+
+class UnreadableJson:
+    """Stands for what a column of JSON holds that is no JSON. Reading a row with it fails, and fetching does not."""
+
+
+def read_json(text: str | bytes) -> Any:  # noqa: ANN401  any value of JSON
+    """Return the value of a column of JSON."""
+    try:
+        return json.decode(text)
+    except ValueError:
+        return UnreadableJson()
+
+
+def labels_of(value: Any) -> Mapping[str, str]:  # noqa: ANN401  any value of JSON
+    """Return the labels of a cell, none for NULL; raises ValueError for what are no labels."""
+    if value is None:
+        return NO_LABELS
+    if not isinstance(value, dict):
+        raise ValueError("the labels are no JSON object")  # noqa: TRY004  of a row, not of a program
+    return value
 
 
 def json_text(value: object) -> str:

@@ -1,7 +1,6 @@
 """Connections: for SQLite one writer, always, and readers beside it; for PostgreSQL a few, made anew when lost."""
 
 import fcntl
-import logging
 import re
 import sqlite3
 import time
@@ -12,7 +11,7 @@ from types import NoneType
 from typing import IO, Any, NamedTuple
 from uuid import uuid4
 
-from msgspec import json
+import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -26,13 +25,14 @@ from jobledger_service.core.model.limit_errors import ReadTooLong
 from jobledger_service.core.model.writer_level import may_write
 
 from .availability import Availability
+from .cells import read_json
 from .dialects import Dialect
 from .postgres_dialect import CHANNEL, Postgres
 from .sqlite_dialect import Sqlite
 from .time_limits import CLIENT_GRACE_SECONDS, DEFAULT_LIMITS, Deadline, TimeLimits
 from .writer_level import read_writer_level
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 WRITER_PRAGMAS = (
     "PRAGMA journal_mode=WAL",
@@ -168,10 +168,10 @@ class Database:
             meaning = self.dialect.ledger_error(error)
             if isinstance(meaning, StoreUnavailable):
                 self.availability.failed()
-                log.error("the database fails: %s", error.orig)  # noqa: TRY400  a sentence says it all
+                log.error("the database fails", why=str(error.orig))  # noqa: TRY400  a sentence says it all
             raise meaning from error.orig
         except PoolTimeoutError as error:
-            log.error("no connection to the database is free: %s", error)  # noqa: TRY400  as above
+            log.error("no connection to the database is free", why=str(error))  # noqa: TRY400  as above
             raise StoreUnavailable from error
         except StatementError as error:
             raise RejectedStatementError(str(error)) from error
@@ -231,7 +231,7 @@ def _postgres_engine(url: URL, limits: TimeLimits, connections: int) -> Engine:
         pool_size=connections,
         max_overflow=0,
         pool_timeout=limits.connect,
-        json_deserializer=json.decode,
+        json_deserializer=read_json,
     )
 
     @event.listens_for(engine, "do_connect")
@@ -312,7 +312,7 @@ def _lock(file: Path) -> IO[str]:
 
 
 def _sqlite_engine(url: URL, pragmas: tuple[str, ...], begin: str, **pool: Any) -> Engine:  # noqa: ANN401  SQLAlchemy's
-    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=json.decode, **pool)
+    engine = create_engine(url, connect_args={"check_same_thread": False}, json_deserializer=read_json, **pool)
 
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's

@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
-from sqlalchemy import Connection, Select, bindparam, func, select
+from sqlalchemy import Connection, LargeBinary, Select, bindparam, cast, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -20,7 +20,7 @@ from .row_reader import RowReader
 from .tables import chunks, jobs
 
 FIRST_JOBS: Final = 20
-"""Jobs of the first statement, a page by default. Those that follow are as many as there seems to be room for."""
+"""Jobs of the first statement at most, a page by default. The next statements read as many as seem to fit."""
 CHUNKS_PER_GROUP: Final = 200
 """Chunks of several jobs that are read together."""
 JOB_OVERHEAD_BYTES: Final = 1_000
@@ -136,6 +136,10 @@ class JobReads:
         self._reader = reader
         self._dialect = dialect
         self._jobs = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(keys))
+        # Of a text SQLite counts characters, of a blob bytes.
+        text = jobs.c.artifacts
+        size = func.octet_length(text) if dialect.has_row_locks else func.length(cast(text, LargeBinary))
+        self._sizes = select(jobs.c.job_key, size).where(jobs.c.job_key.in_(keys), jobs.c.artifacts.is_not(None))
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
         self._chunks = bounded(
             dialect,
@@ -149,7 +153,7 @@ class JobReads:
         within = JobsWithin()
         begin, size = 0, FIRST_JOBS
         while begin < len(keys):
-            part = keys[begin : begin + size]
+            part = self._fitting(connection, keys[begin : begin + size], byte_budget.left)
             rows = connection.execute(self._jobs, {"keys": self._dialect.key_values(part)}).all()
             there = {one[0].key: one for row in rows if (one := self._measured(row, within.bad)) is not None}
             ordered = [there[key] for key in part if key in there]
@@ -164,6 +168,21 @@ class JobReads:
             average = max(1, sum(size for _, size in ordered) // max(1, len(ordered)))
             size = max(1, min(4 * size, byte_budget.left // average))
         return within
+
+    def _fitting(self, connection: Connection, keys: Sequence[str], room: int) -> Sequence[str]:
+        """Return the first keys whose rows fit, by their artifacts: nothing else in a row is large.
+
+        The first is one of them in any case.
+        """
+        if len(keys) == 1:
+            return keys
+        rows = connection.execute(self._sizes, {"keys": self._dialect.key_values(keys)})
+        sizes = {key: size for key, size in rows}  # noqa: C416  rows are no pairs to mypy
+        for count, key in enumerate(keys):
+            room -= sizes.get(key, 0)
+            if count and room < 0:
+                return keys[:count]
+        return keys
 
     def _measured(self, row: Sequence[Any], bad: set[str]) -> tuple[Job, int] | None:
         return self._reader.read("job", _measured_job, row, job_key(row[0], row[1]), bad)

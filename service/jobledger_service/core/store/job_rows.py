@@ -6,7 +6,7 @@ from typing import Any, Final
 from msgspec import json
 
 from jobledger_service.core.ledger.read_ports import JobStatus
-from jobledger_service.core.model.job import NO_LABELS, Counts, FailurePolicy, Job, JobProgress, JobSpec
+from jobledger_service.core.model.job import Counts, FailurePolicy, Job, JobProgress, JobSpec
 from jobledger_service.core.model.rate import Rate
 from jobledger_service.core.model.states import JobState
 
@@ -17,6 +17,7 @@ from .cells import (
     error_of,
     error_text,
     json_text,
+    labels_of,
     policy_of,
     policy_text,
     stages_of,
@@ -105,7 +106,7 @@ def job_of(row: Sequence[Any]) -> Job:
         update_time=update_time,
         display_name=display_name,
         priority=priority,
-        labels=labels or NO_LABELS,
+        labels=labels_of(labels),
         state=JobState(state),
         revision=revision,
         retry_count=retry_count,

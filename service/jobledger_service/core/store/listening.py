@@ -1,12 +1,12 @@
 """Wake-ups between replicas: PostgreSQL's NOTIFY, which is a hint; what happened is in the ledger."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import psycopg
+import structlog
 from psycopg.conninfo import conninfo_to_dict
 
 from jobledger_service.core.ledger.ports import Queue
@@ -15,7 +15,7 @@ from .engines import Database
 from .postgres import bounded
 from .postgres_dialect import CHANNEL
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS: Final = 1.0
 """Seconds until a lost connection is tried again; meanwhile the feed's own slow poll finds what is new."""
@@ -51,7 +51,7 @@ async def listen(database: Database, on_commit: Callable[[], None], on_ready: Re
                     ):  # it was quiet: is anybody there? Listening twice is as once
                         await connection.execute(f"LISTEN {CHANNEL}")
         except (psycopg.Error, TimeoutError) as error:
-            log.warning("the connection for wake-ups is lost: %s", str(error) or "the database does not answer")
+            log.warning("the connection for wake-ups is lost", why=str(error) or "the database does not answer")
         await asyncio.sleep(RECONNECT_SECONDS)
 
 

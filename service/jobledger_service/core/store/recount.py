@@ -6,11 +6,11 @@ So the outcome is exact whatever other servers write meanwhile, and no count is 
 are compared in pages of jobs that are locked, in the order of their keys.
 """
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
+import structlog
 from msgspec import Struct as MsgStruct
 from msgspec import json
 from sqlalchemy import (
@@ -33,15 +33,14 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.job import NO_LABELS
 from jobledger_service.core.model.states import JobState
 
-from .cells import Row, error_of
+from .cells import Row, error_of, labels_of
 from .engines import Database
 from .row_sets import RowSets
 from .tables import counts, job_words, jobs, limits, rollups, running_totals
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 NOT_DERIVED: Final = (
     "neither jobs nor their history hold every wait, run, attempt and artifact of an hour: "
@@ -192,7 +191,7 @@ class Recount:
         try:
             return _filter_fields_of(row).full_text
         except Exception:
-            log.exception("a job cannot be read: its words stay as they are", extra={"job_key": row.job_key})
+            log.exception("a job cannot be read: its words stay as they are", job_key=row.job_key)
             self._done.unreadable += 1
             return None
 
@@ -257,7 +256,7 @@ def _filter_fields_of(row: Sequence[Any]) -> FilterFields:
         priority=priority,
         display_name=name,
         error=error.message if error else "",
-        labels=labels or NO_LABELS,
+        labels=labels_of(labels),
         create_time=create_time,
         update_time=update_time,
         end_time=end_time,

@@ -5,15 +5,16 @@ it, as that hour's running total, and deleted. A rollup is either in its table o
 comes late, from a server whose clock is behind, waits in its table and is folded into the totals from its hour on.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any, Final
 
+from msgspec import json
 from sqlalchemy import Connection, Integer, Select, and_, bindparam, delete, func, select
 
 from jobledger_service.core.model.activity import Activity
 
+from .cells import json_text
 from .dialects import Dialect
 from .row_sets import RowSets
 from .tables import rollups, running_totals
@@ -25,14 +26,13 @@ KINDS_PER_STEP: Final = 20
 
 def text_of(activity: Activity) -> str:
     """Return an activity as it is stored: for each measure its total, then its counts by bucket."""
-    said = {measure: [total, *activity.counts[measure]] for measure, total in activity.totals.items()}
-    return json.dumps(said, separators=(",", ":"))
+    return json_text({measure: [total, *activity.counts[measure]] for measure, total in activity.totals.items()})
 
 
 def activity_of(text: str | None) -> Activity:
     """Return the activity of a stored text; nothing happened before the first total."""
-    said: dict[str, list[int]] = json.loads(text) if text else {}
-    return Activity({m: numbers[0] for m, numbers in said.items()}, {m: numbers[1:] for m, numbers in said.items()})
+    stored: dict[str, list[int]] = json.decode(text) if text else {}
+    return Activity({m: numbers[0] for m, numbers in stored.items()}, {m: numbers[1:] for m, numbers in stored.items()})
 
 
 class RunningTotals:

@@ -1,21 +1,18 @@
 """The store's own upkeep: what is kept only for a time, forgotten in small steps."""
 
-import logging
 from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from jobledger_service.core.ledger.write_ports import Reduce
-from jobledger_service.core.model.rollup import HOUR
+from jobledger_service.core.model.limits import HOUR
 
 from .engines import Database
 from .row_sets import RowSets
 from .running_totals import RunningTotals
 from .stale_statistics import StaleStatistics
 from .tables import api_keys, audit, events, ledger, limits, limits_passing, requests, tombstones
-
-log = logging.getLogger(__name__)
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step forgets events up to the one that makes it this large, so that large events are not many at once."""

@@ -2,48 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.ports import Clock, StoreRunner
 from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import DAY
 from jobledger_service.transport.identity import Role
 
-from .keyring import KeyChanges
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
+from .store import Decide, KeyListing, SqlKeyStore
 
-DEFAULT_ROTATION_GRACE: Final = 24 * 3_600 * SECOND
-Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
-"""What becomes of a key: the rows to write. It may raise a Refusal, and then nothing is written."""
-
-
-class KeyListing(MsgStruct, frozen=True):
-    """Which keys, of which owner (all when empty), after which one (its creation and key_id), and how many."""
-
-    owner: str
-    ended: bool
-    now: int
-    after: tuple[int, str] | None
-    limit: int
-
-
-class KeyStore(Protocol):
-    """Where keys are kept. Every method is one transaction, and raises StoreUnavailable."""
-
-    def write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
-        """Decide over a key, None when there is none, alone among all who write keys; write and return the outcome."""
-
-    def list_keys(self, listing: KeyListing) -> list[ApiKey]:
-        """Return keys, oldest first."""
-
-    def changes(self, after: int) -> KeyChanges:
-        """Return the keys that were made or changed after a number; all for 0."""
-
-    def record_last_used(self, used: dict[str, int]) -> None:
-        """Note when keys were last used."""
+DEFAULT_ROTATION_GRACE: Final = DAY
 
 
 class CreatedKey(MsgStruct, frozen=True):
@@ -74,7 +46,7 @@ class KeyPage(MsgStruct, frozen=True):
 class Keys:
     """The calls about keys; `random_bytes` gives so many random bytes, `on_changed` is awaited after each write."""
 
-    store: KeyStore
+    store: SqlKeyStore
     run_write: StoreRunner
     run_read: StoreRunner
     clock: Clock

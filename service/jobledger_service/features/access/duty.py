@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from jobledger_service.core.ledger.committer import Committer
 
-from .commands import KeyStore
 from .keyring import KeyRing
+from .store import SqlKeyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class KeyUseDuty:
     """Records when keys were last used. What a crash takes away is lost."""
 
     keyring: KeyRing
-    store: KeyStore
+    store: SqlKeyStore
     committer: Committer
 
     async def once(self) -> bool:

@@ -6,14 +6,14 @@ from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import Checks, check_key_id
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import DAY
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 
 from .commands import DEFAULT_ROTATION_GRACE, NewKey
 from .rules import ApiKey
 
-MAX_GRACE: Final = 30 * 86_400 * SECOND
+MAX_GRACE: Final = 30 * DAY
 ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
 _NUMBERS: Final = {role: number for number, role in ROLES.items()}
 

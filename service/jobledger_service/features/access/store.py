@@ -1,23 +1,35 @@
 """API keys in the database: each change of one has a number, without a gap, in the order of the commits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec import Struct as MsgStruct
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
 
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import api_keys
 from jobledger_service.transport.identity import Role
 
-from .commands import Decide, KeyListing
 from .keyring import KeyChanges
 from .rules import ApiKey
 
 COLUMNS = [column for column in api_keys.c if column.name != "change"]
+Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
+"""What becomes of a key: the rows to write. It may raise a Refusal, and then nothing is written."""
+
+
+class KeyListing(MsgStruct, frozen=True):
+    """Which keys, of which owner (all when empty), after which one (its creation and key_id), and how many."""
+
+    owner: str
+    ended: bool
+    now: int
+    after: tuple[int, str] | None
+    limit: int
 
 
 class SqlKeyStore:
-    """Where keys are kept."""
+    """Where keys are kept. Every method is one transaction, and raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -71,9 +71,6 @@ class ArtifactsStep(RunStep, SingleJobCommand, MsgStruct, frozen=True):
             work.apply(rules.fail(job, chunk, rules.NOTHING_NEW, failure, work.chunks(job), work.now))
         return StepOutcome.ENDED
 
-    def answer(self, decided: StepOutcome, work: WorkingSet) -> StepOutcome:  # noqa: ARG002  the form of a command
-        return decided
-
 
 def _with_failures(run: RunState, index: int, failed: Sequence[FailedDeletion]) -> RunState:
     """Return the run with a chunk's failures in place of those of its attempt before."""

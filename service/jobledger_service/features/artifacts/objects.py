@@ -1,8 +1,8 @@
 """Deletes objects of buckets through fsspec: the one object of that very name, without patterns, caches or chains."""
 
-import logging
 from typing import Final
 
+import structlog
 from fsspec import AbstractFileSystem, get_filesystem_class
 
 from jobledger_service.core.ledger.ports import NotDeletedError
@@ -10,7 +10,7 @@ from jobledger_service.core.model.roots import FILE, ArtifactLocation, Root
 
 from .files import remove_file
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 EXTRAS: Final = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 """The schemes of buckets, and the extra of the distribution that brings the driver."""
@@ -55,7 +55,7 @@ def remove_object(location: ArtifactLocation) -> bool:
     except FileNotFoundError:  # it went after it was looked at
         return False
     except Exception as error:  # each driver raises errors of its own; what they say may name secrets
-        log.warning("an object is not deleted", extra={"scheme": location.scheme}, exc_info=True)
+        log.warning("an object is not deleted", scheme=location.scheme, exc_info=True)
         raise NotDeletedError(f"the store failed: {type(error).__name__}", may_pass=True) from error
     if elsewhere:
         raise NotDeletedError(f"the bucket {location.authority} is not there", may_pass=True)

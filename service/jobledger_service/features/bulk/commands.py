@@ -109,9 +109,6 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
     def _actor(self) -> str:
         return self.verb("").actor
 
-    def answer(self, decided: StepOutcome, work: WorkingSet) -> StepOutcome:  # noqa: ARG002  the form of a command
-        return decided
-
 
 def _refused(job_id: str, refusal: Refusal) -> Mapping[str, str]:
     return {"job_id": job_id, "reason": refusal.reason, "message": str(refusal)[:MAX_MESSAGE_LENGTH]}

@@ -19,8 +19,8 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from .columns import COLUMNS
-from .export import Exports, Lines
-from .lines import lines_of
+from .export import Exports
+from .lines import Lines, lines_of
 
 _FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_LINES)
 

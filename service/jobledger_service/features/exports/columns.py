@@ -1,18 +1,18 @@
 """The columns of an export: their names, and what each takes from a job."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
+from msgspec import to_builtins
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.model.chunk import Artifact
 from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 
-from .export import ExportKey
+from .page import ExportKey
 
 Value = Any
 """What JSON can say: text, a number, None where there is nothing, or a list or mapping of these, in a fixed order."""
@@ -161,7 +161,7 @@ def _timing(timing: StageTiming) -> Value:
 
 def _artifact(artifact: Artifact) -> Value:
     metadata = convert.struct(artifact.metadata)
-    plain = None if metadata is None else json.loads(json.dumps(MessageToDict(metadata), sort_keys=True))
+    plain = None if metadata is None else to_builtins(MessageToDict(metadata), order="deterministic")
     return {
         "uri": artifact.uri,
         "content_type": artifact.content_type,

@@ -1,7 +1,7 @@
 """The export: every job that matches a filter, as all of them were at one position, in pieces that can be resumed."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar, cast
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
@@ -12,8 +12,11 @@ from jobledger_service.core.ledger.readers import SharedReaders
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.errors import CursorAhead, Draining
 from jobledger_service.core.model.filter import FilterFields, JobFilter
-from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.search import match_prefixes
+
+from .lines import Lines
+from .page import BEGIN, ExportedJob, ExportKey
+from .store import SqlExportStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,78 +25,6 @@ JOBS_PER_PAGE: Final = 1_000
 """Jobs that are looked at in one snapshot: 0.02 to 0.1 s on one core."""
 PIECE_BYTES: Final = 64 * 1024
 """Bytes at which a piece ends."""
-
-
-class ExportKey(NamedTuple):
-    """Where a job stands in an export: by the time of its creation, then by its key."""
-
-    create_time: int
-    job_key: str
-
-
-BEGIN: Final = ExportKey(0, "")
-
-
-class ExportedJob(MsgStruct, frozen=True):
-    """A job of a page: as it is, when it matches and has not changed since; or the message that shows it as it was.
-
-    Or why it cannot be read.
-    """
-
-    place: ExportKey
-    job: Job | None = None
-    message: bytes = b""
-    error: Exception | None = None
-
-
-class ExportStart(MsgStruct, frozen=True):
-    """Where an export begins: the ledger's position, and how many jobs there are to look at."""
-
-    position: int
-    jobs: int
-
-
-class ExportPage(MsgStruct, frozen=True):
-    """Jobs that are, or may be, meant, oldest first; `through` is the last place looked at, None after the last job.
-
-    `looked_at` counts the jobs that exist now, of those that were looked at; `position` is when that was.
-    """
-
-    shown: Sequence[ExportedJob]
-    through: ExportKey | None
-    looked_at: int
-    position: int
-
-
-class ExportStore(Protocol):
-    """What an export reads. Every method is one snapshot, and raises StoreUnavailable."""
-
-    def start_export(self, wanted: JobFilter) -> ExportStart:
-        """Return where an export begins."""
-
-    def export_page(self, wanted: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:
-        """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""
-
-
-class Lines(Protocol):
-    """How jobs are written. `mark` names the form, so that a token fits no other."""
-
-    @property
-    def mark(self) -> str:
-        """A name for the form."""
-
-    @property
-    def head(self) -> bytes:
-        """What comes before the first job."""
-
-    def of_job(self, job: Job) -> bytes:
-        """Return a job, written."""
-
-    def of_message(self, message: bytes, wanted: Callable[[FilterFields], bool]) -> bytes:
-        """Return the job that a watch message shows, written; nothing for one that is not wanted."""
-
-    def of_unreadable(self, place: ExportKey, error: Exception) -> bytes:
-        """Return a line for a job that cannot be shown: what is known of it, and why."""
 
 
 class Piece(MsgStruct, frozen=True):
@@ -141,7 +72,7 @@ class Exports:
     """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads need not wait."""
 
     def __init__(
-        self, store: ExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
+        self, store: SqlExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
     ) -> None:
         self._store = store
         self._tokens = tokens
@@ -200,7 +131,7 @@ class _Page(MsgStruct):
     data: bytes
     unreadable_rows: UnreadableRows
 
-    def read(self, store: ExportStore) -> list[Piece]:
+    def read(self, store: SqlExportStore) -> list[Piece]:
         """Return the page in pieces, at least one: the last tells how far the page has come."""
         begun = self.reached
         page = store.export_page(self.wanted, begun.position, begun.place, JOBS_PER_PAGE)

@@ -1,13 +1,14 @@
 """Jobs as lines of text: CSV and JSON Lines."""
 
 import csv
-import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from jobledger.v1 import export_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
+from msgspec import json
 
 from jobledger_service.core.api.codec import filter_fields
 from jobledger_service.core.api.parse import shown_job
@@ -15,7 +16,7 @@ from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 
 from .columns import COLUMNS, FOREIGN, STRUCTURED, Value, unreadable_values, values
-from .export import ExportKey, Lines
+from .page import ExportKey
 
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
@@ -25,8 +26,13 @@ _BLANKS: Final = re.compile(r"^[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\
 """Spaces, and what shows nothing: soft hyphens, joiners, marks of direction and of byte order."""
 
 
-class _Writer:
-    """What both formats have in common."""
+class Lines(ABC):
+    """How jobs are written. `mark` names the form, so that a token fits no other; `head` comes before the first job."""
+
+    @property
+    @abstractmethod
+    def head(self) -> bytes:
+        """What comes before the first job."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
         self._labels = labels
@@ -36,7 +42,7 @@ class _Writer:
     @property
     def mark(self) -> str:
         """A name for the form."""
-        return json.dumps([type(self).__name__, *self.names])
+        return json.encode([type(self).__name__, *self.names]).decode()
 
     def of_job(self, job: Job) -> bytes:
         """Return a job, written."""
@@ -55,8 +61,9 @@ class _Writer:
             return b""
         return self.of_job(shown_job(read.job))
 
+    @abstractmethod
     def _line(self, values: list[Value]) -> bytes:
-        raise NotImplementedError
+        """Return values, written."""
 
 
 class _Line:
@@ -66,7 +73,7 @@ class _Line:
         return line
 
 
-class CsvLines(_Writer):
+class CsvLines(Lines):
     """Comma-separated values as RFC 4180 has them, with a header, in UTF-8."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
@@ -85,7 +92,7 @@ class CsvLines(_Writer):
             if values[place]:
                 values[place] = guarded(values[place])
         for place in self._structured:
-            values[place] = _json(values[place]) if values[place] else ""
+            values[place] = json.encode(values[place]).decode() if values[place] else ""
         return self._write(values).encode()
 
 
@@ -98,16 +105,13 @@ def guarded(text: str) -> str:
     return f"'{text}" if looks_so else text
 
 
-class JsonLines(_Writer):
+class JsonLines(Lines):
     """One JSON object a line, in UTF-8; null where there is nothing."""
 
     head = b""
 
     def _line(self, values: list[Value]) -> bytes:
-        return f"{_json(dict(zip(self.names, values, strict=True)))}\n".encode()
-
-
-_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        return json.encode(dict(zip(self.names, values, strict=True))) + b"\n"
 
 
 def lines_of(format_: int, columns: Sequence[str], labels: Sequence[str]) -> Lines:

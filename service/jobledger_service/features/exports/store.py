@@ -30,7 +30,7 @@ from jobledger_service.core.store.routes import all_tests, parameters
 from jobledger_service.core.store.tables import counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition
 
-from .export import ExportedJob, ExportKey, ExportPage, ExportStart
+from .page import ExportedJob, ExportKey, ExportPage, ExportStart
 
 MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page ends with the job that makes it this large, so that large jobs are not many at once."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.ledger.active_workers import ActiveWorkers
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.feed_ports import WatchedFeed
+from jobledger_service.core.ledger.feed.live_feed import LiveFeed
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
@@ -47,7 +47,7 @@ class HealthChecker:
         store: ReadStore,
         queries: Queries,
         committer: Committer,
-        feed: WatchedFeed,
+        feed: LiveFeed,
         active_workers: ActiveWorkers,
         clock: Clock,
         limits: Thresholds,

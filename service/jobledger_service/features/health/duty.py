@@ -1,15 +1,16 @@
 """Checks the server's health regularly, and takes it out of service while its database is lost."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import structlog
 
 from jobledger_service.core.model.writer_level import may_write
 
 from .checker import HealthChecker
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -46,8 +47,8 @@ class HealthDuty:
         self._out_of_service = out
         if out:
             log.error(
-                "the database has been unreachable for %g s: health reports NOT_SERVING until it is back",
-                self.lost_after,
+                "the database is unreachable: health reports NOT_SERVING until it is back",
+                seconds=self.lost_after,
             )
         else:
             log.info("the database is back: health reports SERVING")

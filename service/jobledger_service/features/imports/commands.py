@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import FixedSizeCommand, OrdinaryCommand
+from jobledger_service.core.ledger.commands.base import FixedSizeCommand, OrdinaryCommand, PlainAnswer
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
@@ -26,7 +26,7 @@ class JobImport(MsgStruct, frozen=True):
         return 1 + len(self.job.new.sizes)
 
 
-class ImportJobs(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
+class ImportJobs(PlainAnswer[list[bool | Refusal]], FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
     """Create jobs of one owner as they stand elsewhere; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[JobImport]
@@ -54,6 +54,3 @@ class ImportJobs(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
             return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
         work.create(imports.import_job(one.job, self.actor), one.inputs)
         return True
-
-    def answer(self, decided: list[bool | Refusal], work: WorkingSet) -> list[bool | Refusal]:  # noqa: ARG002  the form of a command
-        return decided

@@ -5,7 +5,7 @@ from functools import partial
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import ServiceCommand, SingleJobCommand, chunks_in
+from jobledger_service.core.ledger.commands.base import PlainAnswer, ServiceCommand, SingleJobCommand, chunks_in
 from jobledger_service.core.ledger.commands.partial_commands import run_within_budget
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
@@ -36,7 +36,7 @@ class SetLimit(SingleJobCommand, MsgStruct, frozen=True):
         return work.family(Limits).find(decided)
 
 
-class GrantSlots(ServiceCommand, MsgStruct, frozen=True):
+class GrantSlots(PlainAnswer[tuple[int, int]], ServiceCommand, MsgStruct, frozen=True):
     """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
 
     Answers with how many, and how many of `jobs` it came to.
@@ -69,9 +69,6 @@ class GrantSlots(ServiceCommand, MsgStruct, frozen=True):
         change = Change(ChangeType.SLOT_GRANTED, SERVICE_ACTOR, job.state, job.state)
         work.apply(Step(after, (), change))
         return True
-
-    def answer(self, decided: tuple[int, int], work: WorkingSet) -> tuple[int, int]:  # noqa: ARG002  the form of a command
-        return decided
 
 
 def _granted_rows(work: WorkingSet, job_key: str) -> int:

@@ -1,7 +1,7 @@
 """The metrics of what the server does: commits, watches, chunks, duties."""
 
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, Metric
@@ -9,9 +9,10 @@ from prometheus_client.registry import Collector
 
 from jobledger_service.core.ledger.batch import Commit
 from jobledger_service.core.ledger.committer import Batch, Committer
-from jobledger_service.core.ledger.feed_ports import WatchedFeed
+from jobledger_service.core.ledger.feed.live_feed import LiveFeed
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.limit_errors import QUEUE_BOUNDS
+from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.refusals import IN_FLIGHT_BOUNDS
 
 COMMANDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -29,18 +30,6 @@ class _Count(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield what was counted up to now."""
         yield CounterMetricFamily(self._name, self._sentence, value=self._ask())
-
-
-class CallsInFlight(Protocol):
-    """Knows how many calls are in flight, and how many bytes are counted for their requests."""
-
-    @property
-    def calls(self) -> int:
-        """How many calls are in flight."""
-
-    @property
-    def size(self) -> int:
-        """How many bytes are counted for their requests."""
 
 
 class WorkMetrics:
@@ -90,7 +79,7 @@ class WorkMetrics:
         self._duties = Counter("jobledger_duty_runs", "Times that a duty was done.", duty, registry=registry)
         self._failures = Counter("jobledger_duty_failures", "Times that a duty failed.", duty, registry=registry)
 
-    def show(self, committer: Committer, feed: WatchedFeed, calls: CallsInFlight) -> None:
+    def show(self, committer: Committer, feed: LiveFeed, calls: InFlight) -> None:
         """Show what waits and who watches, as it is at each scrape."""
         self._gauge("commit_queue_depth", "Writes that wait.", lambda: committer.queued)
         self._gauge("commit_queue_limit", "Writes that may wait before more are refused.", lambda: committer.limit)

@@ -19,7 +19,7 @@ from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.watch import Mode, Watch
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
-from jobledger_service.core.model.limits import DEFAULT_GRACE, SECOND
+from jobledger_service.core.model.limits import DAY, DEFAULT_GRACE, SECOND
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -103,6 +103,6 @@ def _wait_seconds(request: lro.WaitOperationRequest) -> float:
     if not request.HasField("timeout"):
         return MAX_WAIT / SECOND
     checks = Checks()
-    micros = checks.micros("timeout", request.timeout, 0, 86_400 * SECOND)
+    micros = checks.micros("timeout", request.timeout, 0, DAY)
     checks.done()
     return min(micros, MAX_WAIT) / SECOND

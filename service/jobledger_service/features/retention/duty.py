@@ -12,7 +12,7 @@ from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.write_ports import Upkeep
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.slots import LIMIT_RETENTION
 
 Result = TypeVar("Result")
@@ -21,7 +21,7 @@ JOBS_PER_STEP: Final = 20
 EVENTS_PER_STEP: Final = 500
 ROWS_PER_STEP: Final = 1_000
 TOTALS_PER_STEP: Final = 200
-REQUEST_RETENTION: Final = 24 * 3_600 * SECOND
+REQUEST_RETENTION: Final = DAY
 
 
 @dataclass(frozen=True, slots=True)

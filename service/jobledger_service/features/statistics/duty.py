@@ -8,8 +8,7 @@ from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.ledger.write_ports import Upkeep
-from jobledger_service.core.model.limits import SECOND
-from jobledger_service.core.model.rollup import HOUR
+from jobledger_service.core.model.limits import HOUR, SECOND
 
 FOLD_DELAY: Final = 60 * SECOND
 """An hour is left alone so long after its end, as transactions that began in it may still write to it."""

@@ -11,7 +11,7 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests
-from .queries import UsageQueries
+from .queries import UsagePage, UsageQueries
 
 METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
 
@@ -22,7 +22,11 @@ class UsageCalls:
 
     usage: UsageQueries
 
-    async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> api.GetUsageResponse:  # noqa: ARG002  of all owners
+    async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=500, max_size=5_000)
-        page = await self.usage.page(requests.usage(request), limit, request.page_token)
-        return api.GetUsageResponse(usage=map(requests.used, page.rows), next_page_token=page.next_page_token)
+        return await self.usage.page(requests.usage(request), limit, request.page_token, _reply)
+
+
+def _reply(page: UsagePage) -> bytes:
+    reply = api.GetUsageResponse(usage=map(requests.used, page.rows), next_page_token=page.next_page_token)
+    return reply.SerializeToString()

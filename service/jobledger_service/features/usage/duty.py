@@ -7,7 +7,8 @@ from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.transport.usage import Usage, UsageRow
 
-from .queries import UsageStore, day_before, day_of
+from .queries import day_before, day_of
+from .store import SqlUsageStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class UsageDuty:
     """Notes what is new, and forgets what is older than `retention_days` days. What a crash takes away is lost."""
 
     usage: Usage
-    store: UsageStore
+    store: SqlUsageStore
     committer: Committer
     clock: Clock
     retention_days: float

@@ -1,9 +1,9 @@
 """What is called, with which keys: counted in memory, kept as sums by day."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final, Protocol
+from typing import TypeVar
 
 from msgspec import Struct as MsgStruct
 
@@ -12,7 +12,9 @@ from jobledger_service.core.ledger.ports import StoreRunner
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.usage import UsageRow
 
-DIMENSIONS: Final = ("day", "owner", "key_id", "method")
+from .store import SqlUsageStore, UsageQuery
+
+R = TypeVar("R")
 
 
 def day_of(time: int) -> str:
@@ -23,29 +25,6 @@ def day_of(time: int) -> str:
 def day_before(time: int, days: float) -> str:
     """Return the day that was so many days before a time in microseconds."""
     return f"{datetime.fromtimestamp(time / SECOND, UTC) - timedelta(days=days):%Y-%m-%d}"
-
-
-class UsageQuery(MsgStruct, frozen=True):
-    """Which usage, and what to sum it by; empty texts are no condition, and `by` is not empty."""
-
-    by: tuple[str, ...]
-    start_day: str = ""
-    end_day: str = ""
-    owner: str = ""
-    key_id: str = ""
-
-
-class UsageStore(Protocol):
-    """Where usage is kept. Every method is one transaction, and raises StoreUnavailable."""
-
-    def add(self, rows: Sequence[UsageRow]) -> None:
-        """Add to the sums."""
-
-    def forget(self, before: str) -> None:
-        """Forget the days before one."""
-
-    def sums(self, query: UsageQuery, after: Sequence[str] | None, limit: int) -> list[UsageRow]:
-        """Return sums after a place, which has a value for each dimension of the query, in their order."""
 
 
 class UsagePage(MsgStruct, frozen=True):
@@ -59,17 +38,21 @@ class UsagePage(MsgStruct, frozen=True):
 class UsageQueries:
     """Reads usage."""
 
-    store: UsageStore
+    store: SqlUsageStore
     run_read: StoreRunner
     tokens: PageTokens
 
-    async def page(self, query: UsageQuery, limit: int, page_token: str) -> UsagePage:
-        """Return a page of sums; raises PageTokenInvalid."""
+    async def page(self, query: UsageQuery, limit: int, page_token: str, show: Callable[[UsagePage], R]) -> R:
+        """Return what `show` makes of a page of sums, on the thread that reads; raises PageTokenInvalid."""
         mark = request_mark("usage", query)
         place = self.tokens.parse(page_token, mark, *(str for _ in query.by))
         after = None if place is None else [str(value) for value in place]
-        rows = await self.run_read(lambda: self.store.sums(query, after, limit + 1))
-        token = ""
-        if len(rows) > limit:
-            token = self.tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
-        return UsagePage(rows[:limit], token)
+
+        def read() -> R:
+            rows = self.store.sums(query, after, limit + 1)
+            token = ""
+            if len(rows) > limit:
+                token = self.tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
+            return show(UsagePage(rows[:limit], token))
+
+        return await self.run_read(read)

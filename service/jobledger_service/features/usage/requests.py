@@ -9,7 +9,7 @@ from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import Checks, check_key_id
 from jobledger_service.transport.usage import UsageRow
 
-from .queries import DIMENSIONS, UsageQuery
+from .store import DIMENSIONS, UsageQuery
 
 DAY_PATTERN: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 

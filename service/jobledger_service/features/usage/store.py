@@ -1,20 +1,31 @@
 """Usage in the database: sums by day, owner, key and method."""
 
 from collections.abc import Sequence
+from typing import Final
 
+from msgspec import Struct as MsgStruct
 from sqlalchemy import BigInteger, cast, delete, func, select, tuple_
 
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import usage
 from jobledger_service.transport.usage import UsageCounts, UsageRow
 
-from .queries import DIMENSIONS, UsageQuery
+DIMENSIONS: Final = ("day", "owner", "key_id", "method")
+SUMS: Final = ("calls", "errors", "received", "sent", "micros")
 
-SUMS = ("calls", "errors", "received", "sent", "micros")
+
+class UsageQuery(MsgStruct, frozen=True):
+    """Which usage, and what to sum it by; empty texts are no condition, and `by` is not empty."""
+
+    by: tuple[str, ...]
+    start_day: str = ""
+    end_day: str = ""
+    owner: str = ""
+    key_id: str = ""
 
 
 class SqlUsageStore:
-    """Where usage is kept."""
+    """Where usage is kept. Every method is one transaction, and raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,7 +1,6 @@
 """Bodies of webhook deliveries: JSON, made of the messages that the ledger keeps."""
 
 import base64
-import json
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -9,6 +8,7 @@ from google.protobuf.json_format import MessageToDict
 from jobledger.v1.event_pb2 import Change as ChangeMessage
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
+from msgspec import json
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.ledger.read_ports import EventRow
@@ -16,13 +16,13 @@ from jobledger_service.core.model.change import Change
 from jobledger_service.core.model.job import job_id_of
 
 from .event_types import WebhookEventType
-from .ports import WebhookEvent
 from .rules import Webhook
+from .values import WebhookEvent
 
 PING: Final = "webhook.ping"
 
 
-class JsonWebhookCodec:
+class WebhookCodec:
     """Reads stored watch messages, and makes bodies of them."""
 
     def read(self, row: EventRow) -> WebhookEvent:
@@ -57,21 +57,17 @@ class JsonWebhookCodec:
         }
         if event_type is WebhookEventType.JOB_PROGRESS:
             body["percents"] = list(percents)
-        return _encoded(body)
+        return json.encode(body)
 
     def unreadable(self, event_type: WebhookEventType, row: EventRow) -> bytes:
         """Return the body of a delivery of an event that cannot be shown: where it is, without its job."""
         job_id = job_id_of(row.job_key)
-        return _encoded({"type": event_type.value, "position": row.position, "data": {"jobId": job_id}})
+        return json.encode({"type": event_type.value, "position": row.position, "data": {"jobId": job_id}})
 
     def ping(self, webhook: Webhook, now: int) -> bytes:
         """Return the body of a ping."""
         data = {"webhookId": webhook.webhook_id, "owner": webhook.owner}
-        return _encoded({"type": PING, "timestamp": convert.timestamp(now).ToJsonString(), "data": data})
-
-
-def _encoded(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        return json.encode({"type": PING, "timestamp": convert.timestamp(now).ToJsonString(), "data": data})
 
 
 def _basic(job: Job) -> dict[str, Any]:

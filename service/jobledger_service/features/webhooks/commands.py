@@ -1,11 +1,11 @@
 """Operations on webhooks."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, cast
 
+import structlog
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.committer import Committer
@@ -15,11 +15,15 @@ from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
+from .bodies import WebhookCodec
 from .deliveries import Attempt, Delivery, parse_delivery_id
-from .ports import DeliveryStore, Post, SecretCipher, UnreadableSecretError, WebhookCodec, WebhookStore
+from .delivery_store import SqlDeliveryStore
+from .http_post import HttpPost
 from .rules import MAX_WEBHOOKS, Secret, Webhook, WebhookUpdate, percents_of, rotate, update, webhook_key
+from .sealing import SecretCipher, UnreadableSecretError
+from .store import SqlWebhookStore
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 DELIVERIES_PER_STEP: Final = 1_000
 """Deliveries that one transaction removes or makes to go again."""
@@ -38,12 +42,12 @@ class NewWebhook(MsgStruct, frozen=True):
 class Webhooks:
     """Reads and writes of webhooks; `new_secret` makes a secret, `wake` is called when deliveries may be due."""
 
-    store: WebhookStore
-    delivery_store: DeliveryStore
+    store: SqlWebhookStore
+    delivery_store: SqlDeliveryStore
     queries: Queries
     committer: Committer
     codec: WebhookCodec
-    post: Post
+    post: HttpPost
     clock: Clock
     new_id: Callable[[], str]
     new_secret: Callable[[], str]
@@ -84,7 +88,7 @@ class Webhooks:
         try:
             return self.cipher.open(kept) if kept else ""
         except UnreadableSecretError as error:
-            log.warning("the secret of webhook %s is not shown: %s", webhook.webhook_id, error)
+            log.warning("the secret of a webhook is not shown", webhook_id=webhook.webhook_id, why=str(error))
             return ""
 
     async def get(self, owner: str, webhook_id: str) -> Webhook:

@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.states import DeliveryState
 
@@ -94,5 +94,5 @@ class Schedule(MsgStruct, frozen=True):
 
 def schedule(initial_backoff: int, window: int) -> Schedule:
     """Return the schedule that begins with a wait, and waits three times as long each time, up to three hours."""
-    ceiling = max(3 * 3_600 * SECOND, initial_backoff)
+    ceiling = max(3 * HOUR, initial_backoff)
     return Schedule(RetryPolicy(1, initial_backoff, multiplier=3.0, max_backoff=ceiling, jitter=0.1), window)

@@ -13,10 +13,10 @@ from jobledger_service.core.store.tables import dead, deliveries, over, pending,
 
 from . import scheduling as waiting
 from .deliveries import Attempt, Delivery
-from .ports import ClaimedDelivery, DeliveriesRead, DeliveryCapacity, FinishedAttempt
 from .rows import DELIVERY_COLUMNS, WEBHOOK_COLUMNS, attempts_of, attempts_text, delivery_of, webhook_of
 from .rules import Webhook
 from .store import save
+from .values import ClaimedDelivery, DeliveriesRead, DeliveryCapacity, FinishedAttempt
 
 _IS_ROW = and_(
     deliveries.c.webhook_key == bindparam("key"),

@@ -1,12 +1,13 @@
 """Attempts deliveries that are due: claims them under a lease, posts them, and records the outcome."""
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
+
+import structlog
 
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
@@ -15,10 +16,12 @@ from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
 from .deliveries import Schedule, delivery_id
-from .ports import ClaimedDelivery, DeliveryCapacity, DeliveryStore, FinishedAttempt, Post
+from .delivery_store import SqlDeliveryStore
+from .http_post import HttpPost
 from .rules import Webhook, answered
+from .values import ClaimedDelivery, DeliveryCapacity, FinishedAttempt
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 GATHER_SECONDS: Final = 0.005
 """Seconds for which attempts that end are gathered, so that one transaction notes several."""
@@ -42,10 +45,10 @@ class DeliveryRules:
 class WebhookDelivery:
     """One process's attempts. What came of them and what is claimed next share a transaction."""
 
-    deliveries: DeliveryStore
+    deliveries: SqlDeliveryStore
     queries: Queries
     committer: Committer
-    post: Post
+    post: HttpPost
     clock: Clock
     sample_jitter: Callable[[], float]
     rules: DeliveryRules
@@ -104,8 +107,8 @@ class WebhookDelivery:
         gone = any(one.gone for one in attempts)
         after = answered(webhook, failed_at, gone=gone, pause_after=self.rules.pause_after, now=self.clock())
         if after.state is not webhook.state:
-            word = "disabled" if after.state is WebhookState.DISABLED else "paused"
-            log.warning("webhook %s of owner %s is %s: %s", after.webhook_id, after.owner, word, after.state_reason)
+            happened = "a webhook is disabled" if after.state is WebhookState.DISABLED else "a webhook is paused"
+            log.warning(happened, webhook_id=after.webhook_id, owner=after.owner, why=after.state_reason)
         return after
 
     async def abort(self) -> None:
@@ -125,4 +128,4 @@ class WebhookDelivery:
             if broken:
                 await self.committer.run_on_writer(partial(self.deliveries.release, broken))
         except Refusal as refusal:
-            log.warning("aborted deliveries wait for their leases to expire: %s", refusal)
+            log.warning("aborted deliveries wait for their leases to expire", why=str(refusal))

@@ -1,13 +1,13 @@
 """Records deliveries for each webhook from the ledger: event by event, in order, exactly once."""
 
 import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
+import structlog
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger.committer import Committer
@@ -19,12 +19,14 @@ from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import DeliveryState
 
+from .bodies import WebhookCodec
 from .deliveries import Attempt, Delivery
 from .event_types import WebhookEventType, event_types, reached
-from .ports import Draft, FanoutBatch, WebhookCodec, WebhookEvent, WebhookStore
 from .rules import Missed, Webhook
+from .store import SqlWebhookStore
+from .values import Draft, FanoutBatch, WebhookEvent
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 PAGE_SIZE: Final = 512
 GATHER_SECONDS: Final = 0.02
@@ -46,7 +48,7 @@ class WebhookFanout:
     """
 
     store: ReadStore
-    webhooks: WebhookStore
+    webhooks: SqlWebhookStore
     codec: WebhookCodec
     queries: Queries
     committer: Committer
@@ -73,7 +75,7 @@ class WebhookFanout:
             return False
         batch, complete = await self.queries.run(self._read, recorded.position, max(recorded.position, self._seen))
         if batch.trimmed is not None:
-            log.error("history was trimmed before webhooks had read it: %s", _span(batch))
+            log.error("history was trimmed before webhooks had read it", first=batch.since + 1, last=batch.trimmed)
         if self._should_write(batch):
             missed = None
             if batch.trimmed is not None:
@@ -176,7 +178,3 @@ class WebhookFanout:
 
 def _owner(row: EventRow) -> str:
     return owner_of(row.job_key)
-
-
-def _span(batch: FanoutBatch) -> str:
-    return f"positions {batch.since + 1} to {batch.trimmed}"

@@ -10,7 +10,7 @@ from jobledger_service.settings import Settings
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, WebhookService
-from .bodies import JsonWebhookCodec
+from .bodies import WebhookCodec
 from .commands import Webhooks
 from .deliveries import schedule
 from .delivery_store import SqlDeliveryStore
@@ -20,10 +20,9 @@ from .fanout import WebhookFanout
 from .http_post import HttpPost
 from .metrics import count_attempts
 from .name_lookups import LOOKUPS_PER_ATTEMPT, NameLookups
-from .ports import SecretCipher
 from .requests import UrlPolicy
 from .retention_duty import WebhookRetention
-from .sealing import cipher_of
+from .sealing import SecretCipher, cipher_of
 from .sealing_duty import WebhookSealing
 from .store import SqlWebhookStore
 
@@ -34,7 +33,7 @@ LEASE_MARGIN_SECONDS = 1.0
 def webhooks(kernel: Kernel) -> Feature:
     """Return what webhooks add to a server."""
     settings, clock, committer, queries = kernel.settings, kernel.clock, kernel.committer, kernel.queries
-    cipher, codec = cipher_of(settings), JsonWebhookCodec()
+    cipher, codec = cipher_of(settings), WebhookCodec()
     store, delivery_store = SqlWebhookStore(kernel.database), SqlDeliveryStore(kernel.database)
     if kernel.database.single_writer:
         delivery_store.release_all()

@@ -1,7 +1,6 @@
 """Posts deliveries: signed as Standard Webhooks says, to addresses that were checked, without following redirects."""
 
 import asyncio
-import logging
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 
 import certifi
 import httpcore
+import structlog
 from standardwebhooks import Webhook
 
 from jobledger_service.core.ledger.ports import Clock
@@ -19,9 +19,9 @@ from jobledger_service.core.model.limits import SECOND
 from .addresses import RefusedAddressError, UnknownHostError, addresses_of
 from .deliveries import OK, Attempt
 from .name_lookups import NameLookups
-from .ports import UnreadableSecretError
+from .sealing import UnreadableSecretError
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 MAX_RESPONSE_BYTES: Final = 64 * 1024
 """Bytes of an answer that are read, to use its connection again; one that goes on is hung up on."""

@@ -12,7 +12,7 @@ from jobledger.v1 import webhook_service_pb2 as api
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.job_requests import fingerprint, request_id
 from jobledger_service.core.api.list_requests import labels, states
-from jobledger_service.core.model import limits
+from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.states import DeliveryState
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
@@ -21,7 +21,6 @@ from .commands import NewWebhook
 from .event_types import DEFAULT_EVENT_TYPES, WebhookEventType
 from .rules import WebhookUpdate
 
-DAY: Final = 86_400 * limits.SECOND
 WEBHOOK_ID: Final = re.compile(r"[0-9a-f-]{1,64}")
 HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 MAX_PERCENTS: Final = 20

@@ -7,7 +7,7 @@ from typing import Final
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
 
-from .ports import DeliveryStore
+from .delivery_store import SqlDeliveryStore
 
 ROWS_PER_STEP: Final = 1_000
 
@@ -16,7 +16,7 @@ ROWS_PER_STEP: Final = 1_000
 class WebhookRetention:
     """Expires deliveries that waited too long, and deletes those that ended, in small steps; `retention` is in µs."""
 
-    deliveries: DeliveryStore
+    deliveries: SqlDeliveryStore
     committer: Committer
     clock: Clock
     retention: int

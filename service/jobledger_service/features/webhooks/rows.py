@@ -1,11 +1,13 @@
 """Rows of webhooks and deliveries to values of the domain, and back."""
 
-import json
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec import json
+
 from jobledger_service.core.model.job import NO_LABELS
 from jobledger_service.core.model.states import DeliveryState, WebhookState
+from jobledger_service.core.store.cells import json_text
 from jobledger_service.core.store.tables import deliveries, webhooks
 
 from .deliveries import ATTEMPTS_KEPT, Attempt, Delivery
@@ -22,30 +24,26 @@ DELIVERY_COLUMNS: Final = [
 ]
 
 
-def _dump(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
 def webhook_of(row: Any) -> Webhook:  # noqa: ANN401  a row of WEBHOOK_COLUMNS
     """Return the webhook of a row."""
     return Webhook(
         owner=row.owner,
         webhook_id=row.webhook_id,
         url=row.url,
-        secrets=tuple(Secret(*values) for values in json.loads(row.secrets)),
+        secrets=tuple(Secret(*values) for values in json.decode(row.secrets)),
         create_time=row.create_time,
         update_time=row.update_time,
         after=row.after_position,
-        event_types=tuple(map(WebhookEventType, json.loads(row.event_types))),
-        percents=tuple(json.loads(row.percents)),
-        kinds=tuple(json.loads(row.kinds)),
-        labels=json.loads(row.labels) or NO_LABELS,
+        event_types=tuple(map(WebhookEventType, json.decode(row.event_types))),
+        percents=tuple(json.decode(row.percents)),
+        kinds=tuple(json.decode(row.kinds)),
+        labels=json.decode(row.labels) or NO_LABELS,
         description=row.description,
         state=WebhookState(row.state),
         state_reason=row.state_reason,
         state_time=row.state_time,
         failing_since=row.failing_since,
-        missed=Missed(*json.loads(row.missed)) if row.missed else None,
+        missed=Missed(*json.decode(row.missed)) if row.missed else None,
         request_id=row.request_id or "",
         fingerprint=row.fingerprint,
     )
@@ -59,17 +57,17 @@ def webhook_row(webhook: Webhook) -> dict[str, Any]:
         "owner": webhook.owner,
         "webhook_id": webhook.webhook_id,
         "url": webhook.url,
-        "secrets": _dump([[one.value, one.create_time, one.expire_time] for one in webhook.secrets]),
-        "event_types": _dump(webhook.event_types),
-        "percents": _dump(webhook.percents),
-        "kinds": _dump(webhook.kinds),
-        "labels": _dump(dict(webhook.labels)),
+        "secrets": json_text([[one.value, one.create_time, one.expire_time] for one in webhook.secrets]),
+        "event_types": json_text(webhook.event_types),
+        "percents": json_text(webhook.percents),
+        "kinds": json_text(webhook.kinds),
+        "labels": json_text(dict(webhook.labels)),
         "description": webhook.description,
         "state": webhook.state.value,
         "state_reason": webhook.state_reason,
         "state_time": webhook.state_time,
         "failing_since": webhook.failing_since,
-        "missed": _dump([missed.first, missed.last, missed.time]) if missed else None,
+        "missed": json_text([missed.first, missed.last, missed.time]) if missed else None,
         "after_position": webhook.after,
         "request_id": webhook.request_id or None,
         "fingerprint": webhook.fingerprint,
@@ -80,13 +78,13 @@ def webhook_row(webhook: Webhook) -> dict[str, Any]:
 
 def attempts_of(text: str) -> tuple[Attempt, ...]:
     """Return the attempts of a column."""
-    return tuple(Attempt(*values) for values in json.loads(text))
+    return tuple(Attempt(*values) for values in json.decode(text))
 
 
 def attempts_text(attempts: Sequence[Attempt]) -> str:
     """Return the latest attempts as a column."""
     kept = attempts[-ATTEMPTS_KEPT:]
-    return _dump([[one.time, one.duration, one.status_code, one.error] for one in kept])
+    return json_text([[one.time, one.duration, one.status_code, one.error] for one in kept])
 
 
 def delivery_of(row: Any) -> Delivery:  # noqa: ANN401  a row of DELIVERY_COLUMNS

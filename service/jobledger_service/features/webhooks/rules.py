@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.job import NO_LABELS
-from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import WebhookState
 
@@ -17,7 +17,7 @@ from .event_types import DEFAULT_EVENT_TYPES, DEFAULT_PERCENTS, WebhookEventType
 
 MAX_WEBHOOKS: Final = 100
 MAX_SECRETS: Final = 5
-SECRET_SHOWN: Final = 24 * 3_600 * SECOND
+SECRET_SHOWN: Final = DAY
 """How long a repeated, equal CreateWebhook is answered with the secret."""
 
 

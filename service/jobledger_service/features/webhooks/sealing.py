@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Final
 
 from jobledger_service.settings import InvalidSettingError, Settings
 
-from .ports import SecretCipher, UnreadableSecretError
-
 if TYPE_CHECKING:
     from cryptography.fernet import Fernet
 
 PREFIX: Final = "fernet:"
 KEY_BYTES: Final = 32
 _FLAG: Final = "--secrets-keys"
+
+
+class UnreadableSecretError(Exception):
+    """A secret that was sealed by a key which is not there; the text says why it cannot be read."""
 
 
 class PlainSecrets:
@@ -60,6 +62,10 @@ class SealedSecrets:
     def is_current(self, kept: str) -> bool:
         """Whether a secret is sealed by the first key."""
         return kept.startswith(PREFIX) and _opened(self._keys[0], kept) is not None
+
+
+SecretCipher = PlainSecrets | SealedSecrets
+"""How the database keeps secrets of webhooks."""
 
 
 def _opened(key: "Fernet", kept: str) -> str | None:

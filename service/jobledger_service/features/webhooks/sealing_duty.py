@@ -1,21 +1,22 @@
 """Secrets of webhooks that are not sealed by the first key yet: sealed once, when the server starts."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+import structlog
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 
-from .ports import SecretCipher, UnreadableSecretError, WebhookStore
 from .rules import Secret, Webhook
+from .sealing import SecretCipher, UnreadableSecretError
+from .store import SqlWebhookStore
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 WEBHOOKS_PER_STEP: Final = 100
 
@@ -24,7 +25,7 @@ WEBHOOKS_PER_STEP: Final = 100
 class WebhookSealing:
     """Walks all webhooks once, in pages; each that changes is a transaction of its own, so that others get between."""
 
-    store: WebhookStore
+    store: SqlWebhookStore
     queries: Queries
     committer: Committer
     cipher: SecretCipher
@@ -51,7 +52,8 @@ class WebhookSealing:
             await self.committer.run_on_writer(change)
         except UnreadableSecretError as error:
             self._unreadable += 1
-            log.error("a secret of webhook %s of owner %s cannot be read: %s", webhook.webhook_id, webhook.owner, error)  # noqa: TRY400  a sentence says it all
+            named = {"webhook_id": webhook.webhook_id, "owner": webhook.owner}
+            log.error("a secret of a webhook cannot be read", **named, why=str(error))  # noqa: TRY400  a sentence says it all
         else:
             self._sealed += 1
 
@@ -69,4 +71,4 @@ class WebhookSealing:
 
     def _log_result(self) -> None:
         if self._sealed or self._unreadable:
-            log.info("the secrets of %d webhooks are sealed, of %d unreadable", self._sealed, self._unreadable)
+            log.info("secrets of webhooks are sealed", sealed=self._sealed, unreadable=self._unreadable)

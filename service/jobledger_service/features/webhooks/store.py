@@ -12,9 +12,9 @@ from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
 
 from . import scheduling as waiting
-from .ports import FanoutBatch, FanoutPosition
 from .rows import WEBHOOK_COLUMNS, delivery_row, webhook_of, webhook_row
 from .rules import Missed, Webhook
+from .values import FanoutBatch, FanoutPosition
 
 _WEBHOOKS = select(*WEBHOOK_COLUMNS)
 _CHECKPOINT = select(webhook_checkpoint.c.position)
@@ -23,7 +23,10 @@ _ANY = select(webhooks.c.webhook_key).limit(1)
 
 
 class SqlWebhookStore:
-    """The webhooks of one database."""
+    """The webhooks of one database.
+
+    Writing methods are called on the writer's thread; each is one transaction. Every method raises StoreUnavailable.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,7 +1,7 @@
 """The form of a command."""
 
 from abc import abstractmethod
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from jobledger_service.core.ledger.current_call import SERVICE_OWNER
 from jobledger_service.core.ledger.row_families import Needs
@@ -104,6 +104,16 @@ class SingleJobCommand(OrdinaryCommand):
     def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
         """Return about how many rows it changes."""
         return 1
+
+
+class PlainAnswer(Generic[Decided]):
+    """A command whose decision is its answer."""
+
+    __slots__ = ()
+
+    def answer(self, decided: Decided, work: WorkingSet) -> Decided:  # noqa: ARG002  the form of a command
+        """Return the decision."""
+        return decided
 
 
 class FixedSizeCommand:

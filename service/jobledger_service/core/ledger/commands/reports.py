@@ -20,7 +20,7 @@ from jobledger_service.core.model.leases import Lease, ended_by, holds
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 
-from .base import ReservedCommand, ended_rows
+from .base import PlainAnswer, ReservedCommand, ended_rows
 from .partial_commands import PartialResult, run_within_budget
 
 Item = TypeVar("Item")
@@ -61,7 +61,7 @@ def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tu
 Rule = Callable[[Job, Chunk], Step]
 
 
-class LeaseReports(ReservedCommand, Generic[Item]):
+class LeaseReports(PlainAnswer[list[LeaseAnswer]], ReservedCommand, Generic[Item]):
     """A command about leases that are held, which answers with how each fared.
 
     `items` are what it says of each; `received` is when, by the ledger's clock: a report that came before its lease's
@@ -102,10 +102,6 @@ class LeaseReports(ReservedCommand, Generic[Item]):
             self._check(work, item)
         work.rollback(savepoint)
         return PartialResult(replace(cast("Any", self), items=left, answered=(*self.answered, *answers)))
-
-    def answer(self, decided: list[LeaseAnswer], work: WorkingSet) -> list[LeaseAnswer]:  # noqa: ARG002  the form
-        """Return how each lease fared."""
-        return decided
 
     def _rows(self, work: WorkingSet, item: Item) -> int:  # noqa: ARG002  most change one
         return 1

@@ -17,7 +17,7 @@ from jobledger_service.core.model.leases import Lease, holds
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
 
-from .base import ReservedCommand
+from .base import PlainAnswer, ReservedCommand
 
 REPORT: Final = "report"
 REPORT_URI: Final = "jobledger:report"
@@ -67,7 +67,7 @@ class StepLease(MsgStruct, frozen=True):
         return work.last(job.key), step.chunks[0]
 
 
-class RunStep(ReservedCommand):
+class RunStep(PlainAnswer[StepOutcome], ReservedCommand):
     """A step of a run, one at a time under a lease: a report on that, on account of the job's owner."""
 
     __slots__ = ()

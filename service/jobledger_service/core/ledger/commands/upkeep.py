@@ -17,13 +17,13 @@ from jobledger_service.core.model.change import SERVICE_ACTOR, Step
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
 
-from .base import ServiceCommand, chunks_in, ended_rows
+from .base import PlainAnswer, ServiceCommand, chunks_in, ended_rows
 from .partial_commands import run_within_budget
 
 Item = TypeVar("Item")
 
 
-class _Upkeep(ServiceCommand, Generic[Item]):
+class _Upkeep(PlainAnswer[int], ServiceCommand, Generic[Item]):
     """A command about many rows, each of which is looked at again; answers with how many of `items` it came to."""
 
     __slots__ = ()
@@ -40,16 +40,12 @@ class _Upkeep(ServiceCommand, Generic[Item]):
         return self._rows(work, self.items[0]) if self.items else 0
 
     def decide(self, work: WorkingSet) -> int:
-        """Do what there is room for."""
+        """Do what there is room for; return how many items it came to: the others are for the next time."""
         return len(run_within_budget(work, self.items, partial(self._one_readable, work), partial(self._rows, work)))
 
     def _one_readable(self, work: WorkingSet, item: Item) -> None:
         with suppress(JobUnreadable):  # it is counted and logged where it was read
             self._one(work, item)
-
-    def answer(self, decided: int, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
-        """Return how many items it came to: the others are for the next time."""
-        return decided
 
     @abstractmethod
     def _rows(self, work: WorkingSet, item: Item) -> int:

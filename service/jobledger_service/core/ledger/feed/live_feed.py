@@ -1,8 +1,9 @@
 """The feed of one process: takes commits as they are made, and finds the ones that it missed in the store."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Sequence
+
+import structlog
 
 from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.ledger.feed_ports import Codec
@@ -10,7 +11,6 @@ from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import owner_of
 
 from .page import MAX_PAGE_ENTRIES, NoProgressError, Page
 from .pages import Pages
@@ -19,7 +19,7 @@ from .stops import StopSubscribers, StopSubscription
 from .subscribers import FeedCounts, Subscribers
 from .subscription import FeedSubscription
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 """Seconds after which the feed looks for entries of other processes, whatever it heard: a wake-up is a hint."""
@@ -51,7 +51,7 @@ class LiveFeed:
         self._subscribers = Subscribers(self.counts)
         self._stops = StopSubscribers(self.counts)
         self._hint = asyncio.Event()
-        self.closing = False
+        self._closing = asyncio.Event()
 
     @property
     def position(self) -> int:
@@ -93,7 +93,7 @@ class LiveFeed:
             try:
                 await self._catch_up()
             except Refusal as refusal:
-                log.warning("the feed cannot continue reading: %s", refusal)
+                log.warning("the feed cannot continue reading", why=str(refusal))
             except Exception:
                 log.exception("the feed cannot continue reading")
 
@@ -122,7 +122,7 @@ class LiveFeed:
 
     def _skip(self, trimmed: int) -> None:
         """Go on after history that others trimmed before it was read here; watchers are told that it is gone."""
-        log.warning("history up to position %d was trimmed before the feed had read it", trimmed)
+        log.warning("history was trimmed before the feed had read it", last=trimmed)
         for subscription in self._subscribers:
             subscription.fall_behind()
             subscription.wake()
@@ -131,33 +131,34 @@ class LiveFeed:
 
     def subscribe_to_job(self, after: int, job_key: str) -> FeedSubscription:
         """Follow one job from a position on."""
-        return self._add(FeedSubscription(self, after, job_key=job_key, unsubscribe=self._subscribers.remove))
+        return self._subscribe(after, job_key=job_key)
 
     def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> FeedSubscription:
         """Follow the jobs that match from a position on."""
-        return self._add(FeedSubscription(self, after, jobs=jobs, unsubscribe=self._subscribers.remove))
+        return self._subscribe(after, jobs=jobs)
 
     def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
         """Follow what is stopped of an owner's jobs of these kinds, of all when empty, from now on."""
-        subscription = StopSubscription(self, owner, kinds, unsubscribe=self._stops.remove)
+        subscription = StopSubscription(owner, kinds, self._closing, unsubscribe=self._stops.remove)
         self._stops.add(subscription)
         return subscription
 
-    def _add(self, subscription: FeedSubscription) -> FeedSubscription:
+    def _subscribe(self, after: int, *, job_key: str = "", jobs: JobFilter | None = None) -> FeedSubscription:
+        subscription = FeedSubscription(
+            self._ring,
+            self._pages,
+            self._closing,
+            after,
+            job_key=job_key,
+            jobs=jobs,
+            unsubscribe=self._subscribers.remove,
+        )
         self._subscribers.add(subscription)
         return subscription
 
-    def recent(self, after: int, owner: str, job_key: str | None) -> Page | None:
-        """Return entries after a position from memory; None when it does not reach back so far."""
-        return self._ring.after(after, owner, job_key) if self._ring.covers(owner, after) else None
-
-    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
-        """Return entries after a position from the store; raises HistoryTrimmed."""
-        return await (self._pages.of_owner(after, owner) if job_key is None else self._pages.of_job(after, job_key))
-
     def close(self) -> None:
         """End all watches: each gets its bookmark and then Draining."""
-        self.closing = True
+        self._closing.set()
         for subscription in self._subscribers:
             subscription.wake()
         self._stops.wake()
@@ -166,10 +167,9 @@ class LiveFeed:
         """Read and decode what follows, on a reader's thread: the event loop is not held up by large events."""
         return await self._queries.run_for_feed(self._read, after, None, None)
 
-    async def _load_history(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Page:
+    async def _load_history(self, after: int, owner: str, job_key: str | None) -> Page:
         """The same for watches that lag, of one owner or one job, when it is the owner's turn."""
-        whose = owner or owner_of(job_key or "")
-        page = await self._queries.run_for_watch(whose, self._read, after, owner, job_key)
+        page = await self._queries.run_for_watch(owner, self._read, after, owner, job_key)
         self.counts.history += len(page.entries)
         return page
 

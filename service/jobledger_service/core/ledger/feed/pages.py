@@ -3,11 +3,11 @@
 import asyncio
 from bisect import bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Awaitable
-from typing import Protocol
+from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
 
 from jobledger_service.core.model.errors import HistoryTrimmed
+from jobledger_service.core.model.job import owner_of
 
 from .page import NoProgressError, Page
 
@@ -16,11 +16,8 @@ PAGE_OVERHEAD = 1_024
 """What a page weighs without its entries: pages without any are bounded too."""
 
 
-class Load(Protocol):
-    """Reads what follows a position, of one owner or one job."""
-
-    def __call__(self, after: int, *, owner: str | None = None, job_key: str | None = None) -> Awaitable[Page]:
-        """Return a page."""
+Load = Callable[[int, str, str | None], Awaitable[Page]]
+"""Reads what follows a position, of an owner or of one job of his."""
 
 
 class Pages:
@@ -33,7 +30,7 @@ class Pages:
 
     async def of_job(self, after: int, job_key: str) -> Page:
         """Return a job's entries after a position; raises HistoryTrimmed."""
-        return _checked(await self._load(after, job_key=job_key))
+        return _checked(await self._load(after, owner_of(job_key), job_key))
 
     async def of_owner(self, after: int, owner: str) -> Page:
         """Return an owner's entries after a position, which may be few; raises HistoryTrimmed."""
@@ -43,7 +40,7 @@ class Pages:
             async with turn:
                 page = self._kept.find(owner, after)
                 if page is None:
-                    page = _checked(await self._load(after, owner=owner))
+                    page = _checked(await self._load(after, owner, None))
                     self._kept.add(owner, page)
         if page.after == after:
             return page

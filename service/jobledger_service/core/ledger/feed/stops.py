@@ -1,10 +1,12 @@
 """Which jobs were stopped while workers may hold chunks of them, for the streams of these workers."""
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Protocol
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.entry import Entry
-from jobledger_service.core.ledger.feed_ports import Stops
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.job import job_id_of, owner_of
 from jobledger_service.core.model.states import JobState
@@ -22,26 +24,30 @@ _GOES_ON: Final = frozenset({JobState.RUNNING, JobState.COMPLETED})
 """The states to which a job comes from these without taking a lease away."""
 
 
-class StopSource(Protocol):
-    """What a subscription follows."""
+class Stops(MsgStruct, frozen=True):
+    """The jobs whose leases a worker is to check; `check_all`: all of its leases."""
 
-    @property
-    def closing(self) -> bool:
-        """Whether all streams are to end."""
+    job_ids: Sequence[str] = ()
+    check_all: bool = False
 
 
 class StopSubscription:
     """Follows the jobs of one owner, of some kinds or of all. Used by one task, on the event loop.
 
     It begins with "check all": what happened before is not told. A stream that lags needs no history either.
+    It ends when `closing` is set.
     """
 
     def __init__(
-        self, feed: StopSource, owner: str, kinds: frozenset[str], unsubscribe: "Callable[[StopSubscription], None]"
+        self,
+        owner: str,
+        kinds: frozenset[str],
+        closing: asyncio.Event,
+        unsubscribe: "Callable[[StopSubscription], None]",
     ) -> None:
         self.owner = owner
         self.kinds = kinds or frozenset({ANY_KIND})
-        self._feed = feed
+        self._closing = closing
         self._unsubscribe = unsubscribe
         self._jobs: dict[str, None] = {}
         self._check_all = True
@@ -67,9 +73,9 @@ class StopSubscription:
 
     async def next(self, seconds: float) -> Stops:
         """Return what was stopped since the last call; nothing after `seconds` of quiet. Raises Draining."""
-        if not self._has_pending and not self._feed.closing:
+        if not self._has_pending and not self._closing.is_set():
             await self._wakeup.wait(seconds)
-        if self._feed.closing and not self._has_pending:
+        if self._closing.is_set() and not self._has_pending:
             raise Draining
         stops = Stops(tuple(self._jobs), self._check_all)
         self._jobs.clear()

@@ -3,44 +3,32 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.model.errors import Draining
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import owner_of
 
-from .page import MAX_PAGE_BYTES, NoProgressError, Page
+from .page import MAX_PAGE_BYTES, NoProgressError
+from .pages import Pages
+from .ring import Ring
 from .wakeup import Wakeup
 
 MAX_JOB_QUEUE = 64
 MAX_QUEUE = 1_024
 
 
-class FeedSource(Protocol):
-    """What a subscription reads from."""
-
-    @property
-    def position(self) -> int:
-        """The newest position that is known."""
-
-    @property
-    def closing(self) -> bool:
-        """Whether all watches are to end."""
-
-    def recent(self, after: int, owner: str, job_key: str | None) -> Page | None:
-        """Return entries after a position from memory; None when it does not reach back so far."""
-
-    async def history(self, after: int, owner: str, job_key: str | None) -> Page:
-        """Return entries after a position from the store; raises HistoryTrimmed."""
-
-
 class FeedSubscription:
-    """Follows one job, or the jobs of one owner that match a filter. Used by one task, on the event loop."""
+    """Follows one job, or the jobs of one owner that match a filter. Used by one task, on the event loop.
+
+    It reads from `ring`, and what is not there any more from `pages`; it ends when `closing` is set.
+    """
 
     def __init__(
         self,
-        feed: FeedSource,
+        ring: Ring,
+        pages: Pages,
+        closing: asyncio.Event,
         after: int,
         *,
         job_key: str = "",
@@ -50,7 +38,9 @@ class FeedSubscription:
         self.job_key = job_key
         self.jobs = jobs
         self.owner = owner_of(job_key) if jobs is None else jobs.owner
-        self._feed = feed
+        self._ring = ring
+        self._pages = pages
+        self._closing = closing
         self._unsubscribe = unsubscribe
         self._position = after
         self._queue: deque[Entry] = deque()
@@ -64,7 +54,7 @@ class FeedSubscription:
         """Everything up to here was handed out or did not concern the watcher. It never falls."""
         if self._behind:
             return self._position
-        looked_at = self._queue[0].position - 1 if self._queue else self._feed.position
+        looked_at = self._queue[0].position - 1 if self._queue else self._ring.head
         return max(self._position, looked_at)
 
     def offer(self, entry: Entry) -> None:
@@ -94,7 +84,7 @@ class FeedSubscription:
 
     async def next(self, timeout_seconds: float) -> Sequence[Entry]:
         """Return what follows, oldest first; nothing after `timeout_seconds`, or when it was not for this watcher."""
-        if self._feed.closing:
+        if self._closing.is_set():
             raise Draining
         if self._behind:
             return await self._catch_up()
@@ -113,12 +103,14 @@ class FeedSubscription:
 
     async def _catch_up(self) -> Sequence[Entry]:
         """Read on: from memory if it reaches back far enough, and then go with the feed; else from the history."""
-        job_key = self.job_key if self.jobs is None else None
-        page = self._feed.recent(self._position, self.owner, job_key)
-        if page is None:
-            page = await self._feed.history(self._position, self.owner, job_key)
-        else:
+        after = self._position
+        if self._ring.covers(self.owner, after):
+            page = self._ring.after(after, self.owner, self.job_key or None)
             self._behind = not page.complete
+        elif self.jobs is None:
+            page = await self._pages.of_job(after, self.job_key)
+        else:
+            page = await self._pages.of_owner(after, self.owner)
         self._advance(page.through)
         if self._behind:
             await asyncio.sleep(0)  # others have their turn between two pages

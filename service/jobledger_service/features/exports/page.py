@@ -1,0 +1,49 @@
+"""What an export reads: a page of jobs, each as it was at one position."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from msgspec import Struct as MsgStruct
+
+from jobledger_service.core.model.job import Job
+
+
+class ExportKey(NamedTuple):
+    """Where a job stands in an export: by the time of its creation, then by its key."""
+
+    create_time: int
+    job_key: str
+
+
+BEGIN: Final = ExportKey(0, "")
+
+
+class ExportedJob(MsgStruct, frozen=True):
+    """A job of a page: as it is, when it matches and has not changed since; or the message that shows it as it was.
+
+    Or why it cannot be read.
+    """
+
+    place: ExportKey
+    job: Job | None = None
+    message: bytes = b""
+    error: Exception | None = None
+
+
+class ExportStart(MsgStruct, frozen=True):
+    """Where an export begins: the ledger's position, and how many jobs there are to look at."""
+
+    position: int
+    jobs: int
+
+
+class ExportPage(MsgStruct, frozen=True):
+    """Jobs that are, or may be, meant, oldest first; `through` is the last place looked at, None after the last job.
+
+    `looked_at` counts the jobs that exist now, of those that were looked at; `position` is when that was.
+    """
+
+    shown: Sequence[ExportedJob]
+    through: ExportKey | None
+    looked_at: int
+    position: int
