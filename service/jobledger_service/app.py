@@ -18,6 +18,7 @@ from . import VERSION
 from .core.api import worker_requests
 from .core.api.checks import SCHEMES
 from .core.api.codec import ProtoCodec
+from .core.api.convert import encoded_struct
 from .core.api.errors import status_of
 from .core.api.job_service import JobService
 from .core.api.reply_cache import ReplyCache
@@ -47,6 +48,7 @@ from .core.store.writing import SqlWriteStore
 from .features.access.feature import Access
 from .features.access.listeners import admin_listener_of, main_listener_of
 from .features.artifacts.feature import roots_of
+from .features.artifacts.removal import ArtifactRemoval
 from .features.bulk.api import BulkCalls
 from .features.duties import DutyApp
 from .features.exports.api import ExportCalls
@@ -127,7 +129,7 @@ class App:
         self._exports = Exports(
             SqlExportStore(self._database), self._queries.tokens, self._queries.cursor, self._unreadable
         )
-        bulk = BulkCalls(self._committer, self._queries, _new_id, roots_of(settings))
+        removal = ArtifactRemoval(roots_of(settings), _new_id, encoded_struct)
         self._open_metrics()
         counted = Usage()
         self._access = Access(settings, self._database, self._committer, self._queries, clock, counted)
@@ -165,7 +167,7 @@ class App:
             self._unreadable,
         )
         self._server = self._build_server(
-            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged), bulk
+            Watch(self._reads, self._queries, self._feed, codec, settings.bookmark_interval, work.merged), removal
         )
         self._health = HealthDuty(
             self._health_checker, settings.health_database_lost, self._server.show, self._outdated
@@ -179,7 +181,7 @@ class App:
             self._committer,
             self._claims,
             clock,
-            bulk,
+            removal,
             self._feed.forget,
             self._webhooks.wakes,
             self._unreadable,
@@ -195,7 +197,7 @@ class App:
 
         return Backlog(count, limit)
 
-    def _build_server(self, watch: Watch, bulk: BulkCalls) -> server.GrpcServer:
+    def _build_server(self, watch: Watch, removal: ArtifactRemoval) -> server.GrpcServer:
         settings, access = self._settings, self._access
         schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
         clock = self._clock
@@ -208,14 +210,14 @@ class App:
                     self._queries,
                     watch,
                     _new_id,
-                    bulk.removal,
+                    removal,
                     self._unreadable,
                     self._replies,
                     backlog,
                 ),
                 StatisticsCalls(self._queries, clock),
                 ExportCalls(self._exports),
-                bulk,
+                BulkCalls(self._committer, self._queries, _new_id),
             ),
             server.WORKER_SERVICE: WorkerService(
                 self._committer,

@@ -28,9 +28,9 @@ from jobledger_service.settings import Settings
 
 from .artifacts.duty import ArtifactDeletions
 from .artifacts.objects import remove
+from .artifacts.removal import ArtifactRemoval
 from .artifacts.requests import uris
 from .bulk import requests as bulk_requests
-from .bulk.api import BulkCalls
 from .bulk.duty import BulkRuns
 from .limits.duty import SlotDuty
 from .retention.duty import RetentionDuty, RetentionPeriods
@@ -53,7 +53,7 @@ class DutyApp:
         committer: Committer,
         claims: ClaimQueue,
         clock: Clock,
-        bulk: BulkCalls,
+        removal: ArtifactRemoval,
         on_trimmed: Callable[[int], None],
         other_wakes: Mapping[Due, Callable[[], None]],
         unreadable: UnreadableRows,
@@ -61,11 +61,9 @@ class DutyApp:
         self._settings = settings
         self._wake_events = {Due.LEASES: asyncio.Event(), Due.SLOTS: asyncio.Event()}
         self._deletions = ArtifactDeletions(
-            reads, queries, committer, uris, remove, bulk.roots, encoded_struct, random.random
+            reads, queries, committer, uris, remove, removal.roots, encoded_struct, random.random
         )
-        runs = BulkRuns(
-            reads, queries, committer, bulk_requests.order, bulk.removal, encoded_struct, settings.bulk_rate
-        )
+        runs = BulkRuns(reads, queries, committer, bulk_requests.order, removal, encoded_struct, settings.bulk_rate)
         handlers = {BULK: runs.work, ARTIFACTS: self._deletions.work}
         worker = f"jobledger {socket.gethostname()}:{os.getpid()}"
         self._service_jobs = ServiceJobs(reads, queries, committer, claims, handlers, worker, clock)

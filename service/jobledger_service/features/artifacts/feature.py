@@ -1,9 +1,9 @@
 """Deletion of artifacts, as the settings want it."""
 
-from jobledger_service.core.model.roots import InvalidRootError, Roots, parse_root
 from jobledger_service.settings import InvalidSettingError, Settings
 
 from .objects import NoDriverError, check_driver
+from .rules import InvalidRootError, Roots, parse_root
 
 
 def roots_of(settings: Settings) -> Roots:

@@ -9,12 +9,11 @@ from jobledger.v1 import bulk_pb2, job_pb2
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.job_requests import NewId
-from jobledger_service.core.ledger.commands import FindCreated, Removal
+from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import Listing, View
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.roots import Roots
 from jobledger_service.transport.identity import Caller
 
 from . import requests as read
@@ -50,11 +49,6 @@ class BulkCalls:
     committer: Committer
     queries: Queries
     new_id: NewId
-    roots: Roots
-
-    def removal(self) -> Removal:
-        """Return how artifacts go with their job."""
-        return Removal(self.new_id(), self.roots, convert.encoded_struct)
 
     async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
         """Fill in what the request means and begin the job that does it, unless there is nothing to do."""
