@@ -66,6 +66,7 @@ from .features.metrics.feature import Metrics
 from .features.operations.api import OperationsService
 from .features.retention.feature import retention_of
 from .features.statistics.api import StatisticsCalls
+from .features.statistics.store import SqlStatisticsStore
 from .features.usage.feature import UsageFeature
 from .features.webhooks.feature import WebhookApp
 from .settings import Settings
@@ -126,6 +127,7 @@ class App:
         )
         self._committer = Committer(executor, self._on_commit, bounds=bounds_of(settings), on_batch=work.measured)
         self._claims = ClaimQueue(self._committer)
+        self._statistics = SqlStatisticsStore(self._database)
         self._exports = Exports(
             SqlExportStore(self._database), self._queries.tokens, self._queries.cursor, self._unreadable
         )
@@ -182,6 +184,7 @@ class App:
             self._claims,
             clock,
             removal,
+            self._statistics,
             self._feed.forget,
             self._webhooks.wakes,
             self._unreadable,
@@ -215,7 +218,7 @@ class App:
                     self._replies,
                     backlog,
                 ),
-                StatisticsCalls(self._queries, clock),
+                StatisticsCalls(self._statistics, self._queries, clock),
                 ExportCalls(self._exports),
                 BulkCalls(self._committer, self._queries, _new_id),
             ),

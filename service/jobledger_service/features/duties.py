@@ -34,7 +34,8 @@ from .bulk import requests as bulk_requests
 from .bulk.duty import BulkRuns
 from .limits.duty import SlotDuty
 from .retention.duty import RetentionDuty, RetentionPeriods
-from .statistics.duty import FoldingDuty
+from .statistics.duty import StatisticsDuty
+from .statistics.store import SqlStatisticsStore
 from .webhooks.due import WEBHOOKS_DUE
 
 Once = Callable[[], Awaitable[bool]]
@@ -54,6 +55,7 @@ class DutyApp:
         claims: ClaimQueue,
         clock: Clock,
         removal: ArtifactRemoval,
+        statistics: SqlStatisticsStore,
         on_trimmed: Callable[[int], None],
         other_wakes: Mapping[Due, Callable[[], None]],
         unreadable: UnreadableRows,
@@ -73,10 +75,11 @@ class DutyApp:
         kept = RetentionPeriods(
             events=round(settings.event_retention * SECOND),
             audit=round(settings.audit_retention * SECOND),
-            statistics=round(settings.statistics_retention * SECOND),
         )
         self._retention = RetentionDuty(reads, upkeep, queries, committer, clock, kept, on_trimmed, unreadable)
-        self._folding = FoldingDuty(reads, upkeep, queries, committer, clock)
+        self._statistics = StatisticsDuty(
+            statistics, queries, committer, clock, round(settings.statistics_retention * SECOND)
+        )
         wakes = {due: event.set for due, event in self._wake_events.items()}
         wakes[Due.SERVICE_JOBS] = self._service_jobs.wake
         self._due_scanner = DueScanner(
@@ -98,7 +101,7 @@ class DutyApp:
             "leases": (self._leases.once, None, self._wake_events[Due.LEASES]),
             "slots": (self._slots.once, None, self._wake_events[Due.SLOTS]),
             "retention": (self._retention.once, seldom, None),
-            "folding": (self._folding.once, seldom, None),
+            "statistics": (self._statistics.once, seldom, None),
         }
         for name, (once, every, wake_event) in regular.items():
             yield name, perform(name, once, every, wake_event, on_run)

@@ -9,16 +9,22 @@ from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.transport.identity import Caller
 
 from . import replies, requests
+from .rules import StatsQuery
+from .store import SqlStatisticsStore
 
 
 @dataclass(frozen=True, slots=True)
 class StatisticsCalls:
     """What JobService tells in figures."""
 
+    store: SqlStatisticsStore
     queries: Queries
     clock: Clock
 
     async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> bytes:
         now = self.clock()
         query = requests.query(request, caller, now)
-        return await self.queries.figures(query, lambda figures: replies.reply(query, figures, now).SerializeToString())
+        return await self.queries.run_for(query.owner, self._reply, query, now)
+
+    def _reply(self, query: StatsQuery, now: int) -> bytes:
+        return replies.reply(query, self.store.figures(query), now).SerializeToString()
