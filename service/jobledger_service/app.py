@@ -19,7 +19,7 @@ from .core.api import worker_requests
 from .core.api.checks import SCHEMES
 from .core.api.codec import ProtoCodec
 from .core.api.convert import encoded_struct
-from .core.api.errors import status_of
+from .core.api.errors import refused_by_core
 from .core.api.job_service import JobService
 from .core.api.reply_cache import ReplyCache
 from .core.api.worker_service import WorkerService
@@ -243,7 +243,11 @@ class App:
         }
         self._rpc_server = RpcServer(
             access.calls,
-            partial(status_of, cursor=lambda position: self._queries.cursor(position).encode()),
+            partial(
+                refused_by_core,
+                cursor=lambda position: self._queries.cursor(position).encode(),
+                is_database_away=lambda: self._committer.is_stopped or self._database.availability.is_away,
+            ),
             self._metrics.calls if settings.metrics_listen else NullObserver(),
             AccessLog(settings.access_log),
             tracer_of(settings),

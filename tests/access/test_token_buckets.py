@@ -12,10 +12,10 @@ from types import NoneType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobledger_service.core.model.limit_errors import RateLimited
 from jobledger_service.transport.identity import Caller
 from jobledger_service.transport.methods import Kind
 from jobledger_service.transport.rate_limiter import RateLimiter
+from jobledger_service.transport.refusals import RateLimited
 from jobledger_service.transport.token_buckets import (
     CLEANUP_NANOS,
     NANOS_PER_SECOND,

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from jobledger_service.core.ledger.commands import CancelJob, CreateJob
 from jobledger_service.core.ledger.committer import BATCH_BOUNDS
+from jobledger_service.core.ledger.current_call import begin_call
 from jobledger_service.core.ledger.ports import Inputs
+from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob
@@ -66,7 +68,7 @@ def test_nothing_of_a_batch_stays_when_it_is_written_or_refused(ledger: LargeLed
 def test_what_is_received_and_what_waits_and_what_is_written_are_together_within_the_setting(
     setting: int, message: int
 ):
-    in_flight = InFlight(100, setting, message, lambda _: None)
+    in_flight = InFlight(100, setting, message, Shares, lambda _: None, begin_call)
     waiting = in_flight.bytes.limit + in_flight.bytes.reserve
     assert waiting > setting // 2
     assert waiting + in_flight.receiving.places * HARD * message + setting // WRITTEN <= setting

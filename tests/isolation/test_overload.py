@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from jobledger.v1.job_pb2 import Job
 from jobledger.v1.worker_service_pb2 import LeaseStatus
-from jobledger_service.core.api.errors import status_of
+from jobledger_service.core.api.errors import refused_by_core
 from jobledger_service.core.model.limit_errors import QueueFull
 
 from tests.conftest import StartServer
@@ -136,7 +136,9 @@ async def test_calls_in_flight_are_bounded_by_owner(start_keyed: StartServer):
 
 def test_refusals_for_overload_share_a_status_and_each_says_its_own_bound_and_delay():
     def status(bound: str, micros: int) -> grpc.Status:
-        return status_of(QueueFull(bound, micros), lambda _: b"")
+        refused = refused_by_core(QueueFull(bound, micros), lambda _: b"", lambda: False)
+        assert refused is not None
+        return refused.status
 
     assert status("age", 1_200_001) is status("age", 1_300_000)
     said = {

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import grpc
 from jobledger_client import JobClient
 
-from jobledger_service.core.api.errors import status_of
+from jobledger_service.core.api.errors import refused_by_core
 from jobledger_service.core.ledger.paging import PageTokens
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
 from jobledger_service.core.store.clock import clock_of
@@ -65,7 +65,9 @@ class _KeyDatabase(grpc.UnaryUnaryClientInterceptor):
             except StoreUnavailable:
                 raise
             except Refusal as refusal:
-                raise _RefusedCall(refusal) from None
+                refused = refused_by_core(refusal, _no_cursor, lambda: False)
+                assert refused is not None  # noqa: S101  the core knows its refusals
+                raise _RefusedCall(refused.status) from None
 
     def _open(self) -> Database:
         try:
@@ -78,9 +80,9 @@ class _KeyDatabase(grpc.UnaryUnaryClientInterceptor):
 class _RefusedCall(grpc.RpcError):
     """A refusal with the status that a server would answer."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(str(refusal))
-        self._status = status_of(refusal, _no_cursor)
+    def __init__(self, status: grpc.Status) -> None:
+        super().__init__(status.details)
+        self._status = status
 
     def code(self) -> grpc.StatusCode:
         return self._status.code

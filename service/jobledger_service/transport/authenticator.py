@@ -2,12 +2,10 @@
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from jobledger_service.core.model.access_errors import ApiKeyMissing, RoleMissing
-from jobledger_service.core.model.limit_errors import MessageTooLarge
-
 from .call import Context
 from .identity import DEFAULT_CALLER, PUBLIC_CALLER, Caller
 from .methods import Method
+from .refusals import ApiKeyMissing, MessageTooLarge, RoleMissing
 
 if TYPE_CHECKING:
     from .rate_limiter import RateLimiter

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import grpc
 import structlog
 
-from jobledger_service.core.model.limits import SECOND
-
 from . import trace_context as traces
 from .methods import Method
 from .observers import MethodObserver
 from .trace_context import Span, Tracer
+from .units import MICROS_PER_SECOND
 from .usage import UsageCounts
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class Call:
     def __exit__(self, *_: object) -> None:
         seconds = time.perf_counter() - self._began
         self.usage.calls += 1
-        self.usage.micros += round(seconds * SECOND)
+        self.usage.micros += round(seconds * MICROS_PER_SECOND)
         if self._open is not None and self._span is not None:
             self._span.end(self.code)
             self._open.__exit__(None, None, None)

@@ -9,9 +9,8 @@ import grpc
 from google.protobuf.message import Message
 from grpc_channelz.v1.channelz import ChannelzServicer
 
-from jobledger_service.core.model.errors import ConnectionNotFound
-
 from .identity import Caller
+from .refusals import ConnectionNotFound
 
 
 class ChannelzService:

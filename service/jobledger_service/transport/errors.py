@@ -1,18 +1,93 @@
-"""Statuses of gRPC with the details of google.rpc."""
+"""Statuses of gRPC with the details of google.rpc, and the table from the transport's refusals to them."""
 
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
+from . import refusals
+from .units import MICROS_PER_SECOND
+
 DOMAIN: Final = "jobledger"
 
 MAX_VIOLATIONS: Final = 8
 """As many broken rules are told at once."""
+
+_TABLE: Final[dict[type[refusals.CallRefused], tuple[Any, Any]]] = {
+    refusals.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
+    refusals.ApiKeyUnknown: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_UNKNOWN),
+    refusals.ApiKeyExpired: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_EXPIRED),
+    refusals.ApiKeyRevoked: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_REVOKED),
+    refusals.RoleMissing: (code_pb2.PERMISSION_DENIED, ErrorReason.ERROR_REASON_ROLE_MISSING),
+    refusals.RateLimited: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED),
+    refusals.TooManyWatches: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_WATCHES),
+    refusals.MessageTooLarge: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
+    refusals.MalformedRequest: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
+    refusals.ServiceNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_SERVICE_NOT_FOUND),
+    refusals.ConnectionNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CONNECTION_NOT_FOUND),
+    refusals.ServerDraining: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING),
+}
+"""Beside those for which `refused_by_transport` makes a status of its own."""
+
+
+class Refused(NamedTuple):
+    """What a refused caller gets.
+
+    `reason` is empty where the code alone says why; `bound` is what is full when the server is overloaded.
+    """
+
+    status: grpc.Status
+    reason: str = ""
+    bound: str = ""
+
+
+def refused_by_transport(error: Exception) -> Refused | None:
+    """Return what the caller gets of whom the transport refuses a call, None when the error is another one."""
+    if not isinstance(error, refusals.CallRefused):
+        return None
+    if isinstance(error, refusals.RequestTimedOut):
+        return deadline_exceeded(error)
+    if isinstance(error, refusals.InFlightFull):
+        return overloaded(str(error), error.bound, MICROS_PER_SECOND)
+    code, reason = _TABLE[type(error)]
+    details: list[Message] = []
+    if isinstance(error, refusals.MalformedRequest):
+        details.append(bad_request((("request", error.rule),)))
+    if isinstance(error, refusals.QuotaExceeded):
+        details += quota(error.subject, str(error), error.wait)
+    return Refused(make_status(code, str(error), reason, error.metadata, details), reason_name(reason))
+
+
+def deadline_exceeded(error: Exception) -> Refused:
+    """Return what a caller gets who no longer waits."""
+    return Refused(rpc_status.to_status(status_pb2.Status(code=code_pb2.DEADLINE_EXCEEDED, message=str(error))))
+
+
+@lru_cache(maxsize=1_024)
+def overloaded(message: str, bound: str, wait: int) -> Refused:
+    """Return what a caller gets in an overload, which must cost little; `wait` is in microseconds."""
+    reason = ErrorReason.ERROR_REASON_QUEUE_FULL
+    status = make_status(code_pb2.RESOURCE_EXHAUSTED, message, reason, {"bound": bound}, [retry_info(wait)])
+    return Refused(status, reason_name(reason), bound)
+
+
+def quota(subject: str, description: str, wait: int | None) -> list[Message]:
+    """Return whose limit was reached, and in how many microseconds another try may help, None for never."""
+    violation = error_details_pb2.QuotaFailure.Violation(subject=subject, description=description)
+    failure = error_details_pb2.QuotaFailure(violations=[violation])
+    return [failure] if wait is None else [failure, retry_info(wait)]
+
+
+def retry_info(wait: int) -> error_details_pb2.RetryInfo:
+    """Return after how many microseconds to try again."""
+    seconds, micros = divmod(wait, MICROS_PER_SECOND)
+    return error_details_pb2.RetryInfo(retry_delay=Duration(seconds=seconds, nanos=micros * 1_000))
 
 
 def reason_name(reason: Any) -> str:  # noqa: ANN401  an enum value

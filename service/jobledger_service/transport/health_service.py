@@ -6,9 +6,8 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2 as api
 
-from jobledger_service.core.model.errors import ServiceNotFound
-
 from .identity import Caller
+from .refusals import ServiceNotFound
 
 _STATUS = api.HealthCheckResponse
 

@@ -1,22 +1,16 @@
 """The calls in flight: bounded in number and bytes, owners sharing what there is, so that nothing waits unseen."""
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import grpc
-
-from jobledger_service.core.ledger.current_call import CurrentCall, DeadlinePassedError, current_call
-from jobledger_service.core.ledger.shares import Shares
-from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.limit_errors import QueueFull
-from jobledger_service.core.model.limits import SECOND
 
 from .call import Context
 from .large_requests import LargeRequests
 from .methods import Kind, Method
 from .receiving import RequestReceiver
+from .refusals import InFlightFull, MalformedRequest
 
 T = TypeVar("T")
 
@@ -36,22 +30,47 @@ COPIES: Final = 2
 """How often one request of a stream is in memory: as its message, and as what is made of that."""
 UNREAD_BYTES: Final = 65_536
 """Bytes that a sender may have sent of a request that is not being received yet."""
-RETRY_AFTER: Final = SECOND
+
+
+class OwnerShares(Protocol):
+    """How much each owner holds of an amount that all hold together, which has a limit and a reserve beyond it."""
+
+    total: int
+
+    def admits(self, owner: str, amount: int, *, reserved: bool) -> bool:
+        """Whether an owner may hold so much more."""
+
+    def add(self, owner: str, amount: int) -> None:
+        """Count what an owner holds from now on."""
+
+    def remove(self, owner: str, amount: int) -> None:
+        """Count what an owner holds no more."""
 
 
 class InFlight:
     """Lets calls begin while there is room for them.
 
-    Watches and claims that wait are no calls in flight; only the bytes of their requests count. `check_writer` raises
-    QueueFull when the writes of an owner would be refused anyway.
+    Watches and claims that wait are no calls in flight; only the bytes of their requests count. `shares` makes shares
+    of a limit and a reserve. `check_writer` refuses an owner whose writes would be refused anyway. `begin_call` is
+    called in the task of each call with its owner, the size of its request and the seconds that are left for it, and
+    refuses a call whose deadline has passed.
     """
 
-    def __init__(self, max_calls: int, max_bytes: int, message_limit: int, check_writer: Callable[[str], None]) -> None:
-        self._reads = Shares(max_calls, max_calls // RESERVE_DIVISOR)
-        self._writes = Shares(max_calls, max_calls // RESERVE_DIVISOR)
+    def __init__(
+        self,
+        max_calls: int,
+        max_bytes: int,
+        message_limit: int,
+        shares: Callable[[int, int], OwnerShares],
+        check_writer: Callable[[str], None],
+        begin_call: Callable[[str, int, float | None], None],
+    ) -> None:
+        self._reads = shares(max_calls, max_calls // RESERVE_DIVISOR)
+        self._writes = shares(max_calls, max_calls // RESERVE_DIVISOR)
         waiting = max_bytes - max_bytes // RECEIVED - max_bytes // WRITTEN
-        self.bytes = Shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
+        self.bytes = shares(waiting - waiting // RESERVE_DIVISOR, waiting // RESERVE_DIVISOR)
         self._check_writer = check_writer
+        self.begin_call = begin_call
         self.receiving = RequestReceiver(max(max_bytes // (RECEIVED * HARD * message_limit), 2))
         self.large_requests = LargeRequests()
 
@@ -66,13 +85,13 @@ class InFlight:
         return self.bytes.total
 
     def begin(self, owner: str, method: Method) -> "CallInFlight":
-        """Return a call's place; raises QueueFull when there is none, before anything of its request is read."""
+        """Return a call's place; raises InFlightFull when there is none, before anything of its request is read."""
         if method.kind is Kind.WRITE and not method.reserved:
             self._check_writer(owner)
         calls = None if method.waits else self._reads if method.kind is Kind.READ else self._writes
         if calls is not None:
             if not calls.admits(owner, 1, reserved=method.reserved):
-                raise QueueFull("calls", RETRY_AFTER)
+                raise InFlightFull("calls")
             calls.add(owner, 1)
         return CallInFlight(self, calls, owner, reserved=method.reserved)
 
@@ -82,7 +101,7 @@ class CallInFlight:
 
     __slots__ = ("_calls", "_held", "_in_flight", "_owner", "_reserved")
 
-    def __init__(self, in_flight: InFlight, calls: Shares | None, owner: str, *, reserved: bool) -> None:
+    def __init__(self, in_flight: InFlight, calls: OwnerShares | None, owner: str, *, reserved: bool) -> None:
         self._in_flight = in_flight
         self._calls = calls
         self._owner = owner
@@ -100,9 +119,9 @@ class CallInFlight:
     async def receive(self, context: Context, check: Callable[[int], None], read: Callable[[bytes], T]) -> T:
         """Return what is read of the request, and note that what follows is done for it.
 
-        `check` is called with its size, and may refuse it; `read` perhaps on another thread. Raises InvalidField when
-        there is none; QueueFull when its bytes are too many; RequestMissingError; DeadlinePassedError when nobody waits
-        for the answer any more; and what `check` and `read` raise.
+        `check` is called with its size, and may refuse it; `read` perhaps on another thread. Raises MalformedRequest
+        when there is none; InFlightFull when its bytes are too many; RequestTimedOut; and what `begin_call`, `check`
+        and `read` raise.
         """
         receiving = self._in_flight.receiving
         unread = 0 if receiving.has_slot(self._owner) else UNREAD_BYTES
@@ -111,7 +130,7 @@ class CallInFlight:
         async def arrived(raw: Any) -> T:  # noqa: ANN401  bytes, or gRPC's EOF
             self._release(unread)
             if raw is grpc.aio.EOF:
-                raise InvalidField(("request", "is missing"))
+                raise MalformedRequest("is missing")
             check(len(raw))
             self._accept(raw, len(raw), context)
             return await self._in_flight.large_requests.read(read, raw)
@@ -128,17 +147,12 @@ class CallInFlight:
             self._release(sizes.popleft())
 
     def _accept(self, raw: bytes, size: int, context: Context) -> None:
-        left = context.time_remaining()
-        if left is not None and left <= 0:
-            raise DeadlinePassedError
+        self._in_flight.begin_call(self._owner, len(raw), context.time_remaining())
         self._reserve(size)
-        current_call.set(
-            CurrentCall(self._owner, len(raw), None if left is None else asyncio.get_running_loop().time() + left)
-        )
 
     def _reserve(self, amount: int) -> None:
         if not self._in_flight.bytes.admits(self._owner, amount, reserved=self._reserved):
-            raise QueueFull("bytes", RETRY_AFTER)
+            raise InFlightFull("bytes")
         self._in_flight.bytes.add(self._owner, amount)
         self._held += amount
 

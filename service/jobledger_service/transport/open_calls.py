@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from jobledger_service.core.model.errors import Refusal
-from jobledger_service.core.model.limit_errors import TooManyWatches
-
 from .identity import Caller
+from .refusals import CallRefused, TooManyWatches
 
 
 @dataclass(slots=True, eq=False)
 class _OpenCall:
     task: "asyncio.Task[None]"
-    ended_by: Refusal | None = None
+    ended_by: CallRefused | None = None
 
 
 class OpenCalls:
@@ -77,7 +75,7 @@ class OpenCalls:
         for key_id, calls in self._of_key.items():
             try:
                 check(key_id)
-            except Refusal as refusal:
+            except CallRefused as refusal:
                 for call in calls:
                     if call.ended_by is None:
                         call.ended_by = refusal

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from jobledger_service.core.model.limit_errors import TooManyWatches
+from .refusals import TooManyWatches
 
 MAX_PER_CONNECTION = 16
 """A client's channel watches the health of one service, or of a few, over each of its connections."""

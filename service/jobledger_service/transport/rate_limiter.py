@@ -10,11 +10,11 @@ from limits import RateLimitItem, parse_many
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import storage_from_string
 
-from jobledger_service.core.model.limit_errors import RateLimited
-
 from .identity import Caller
 from .methods import Kind
-from .token_buckets import NANOS_PER_SECOND, MemoryBuckets, TokenBucketRateLimiter
+from .refusals import RateLimited
+from .token_buckets import MemoryBuckets, TokenBucketRateLimiter
+from .units import NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +25,6 @@ MAX_STORE_SECONDS: Final = 2 * STORE_TIMEOUT_SECONDS
 """Seconds after which nothing is waited for, whatever the client is at: it may ask one sentinel after the other."""
 STORE_RETRY_NANOS: Final = 5 * NANOS_PER_SECOND
 """Nanoseconds for which a Redis that did not answer is not asked by calls: each would wait for it."""
-NANOS_PER_MICROSECOND: Final = 1_000
 MAX_SPAN_SECONDS: Final = 10 * 366 * 86_400
 """Seconds of the longest span. Redis answers in 64 bits, which hold 292 years of nanoseconds and no more."""
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 from .call import Context
+from .refusals import RequestTimedOut
 
 T = TypeVar("T")
 
@@ -14,13 +15,6 @@ RECEIVE_TIMEOUT_SECONDS: Final = 30.0
 CHECK_SECONDS: Final = 1.0
 OTHERS_SHARE_DIVISOR: Final = 4
 """The part of all places, 1 / OTHERS_SHARE_DIVISOR, that one owner leaves to others."""
-
-
-class RequestMissingError(Exception):
-    """The request did not arrive in time."""
-
-    def __init__(self) -> None:
-        super().__init__(f"the request did not arrive within {RECEIVE_TIMEOUT_SECONDS:g} s")
 
 
 class _Slot:
@@ -45,7 +39,7 @@ class RequestReceiver:
         self._timer: asyncio.TimerHandle | None = None
 
     async def receive(self, owner: str, context: Context, read: Callable[[Any], Awaitable[T]]) -> T:
-        """Return what is read of a call's request, EOF when there is none; raises RequestMissingError.
+        """Return what is read of a call's request, EOF when there is none; raises RequestTimedOut.
 
         The place is held until the request is read: till then it may be in memory several times.
         """
@@ -69,7 +63,7 @@ class RequestReceiver:
         except asyncio.CancelledError:
             if not place.timed_out or place.task.uncancel():
                 raise
-            raise RequestMissingError from None
+            raise RequestTimedOut(RECEIVE_TIMEOUT_SECONDS) from None
         finally:
             del self._slots[place]
 

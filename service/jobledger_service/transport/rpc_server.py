@@ -13,13 +13,9 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from jobledger_service.core.ledger.current_call import DeadlinePassedError
-from jobledger_service.core.model.errors import Draining, InvalidField, Refusal, StoreUnavailable
-from jobledger_service.core.model.limit_errors import QueueFull, TooManyReads
-
 from .authenticator import Authenticator
 from .call import AccessLog, Call, Context, MethodHandler
-from .errors import internal_status
+from .errors import Refused, internal_status, refused_by_transport
 from .identity import PUBLIC_CALLER, Caller
 from .in_flight import CallInFlight, InFlight
 from .methods import METHODS, Kind, Method
@@ -27,7 +23,7 @@ from .observers import CallsObserver
 from .open_calls import OpenCalls
 from .overload_log import OverloadLog
 from .public_streams import PublicStreams
-from .receiving import RequestMissingError
+from .refusals import MalformedRequest, ServerDraining
 from .trace_context import Tracer
 from .unauthenticated_log import AnonymousRefusalLog
 from .usage import Usage
@@ -57,7 +53,7 @@ def _read(form: type[Message], raw: bytes) -> Message:
     try:
         return form.FromString(raw)
     except DecodeError:
-        raise InvalidField(("request", f"is not an encoded {form.DESCRIPTOR.full_name}")) from None
+        raise MalformedRequest(f"is not an encoded {form.DESCRIPTOR.full_name}") from None
 
 
 async def _read_each(read: Read, stream: AsyncIterator[bytes]) -> AsyncIterator[Any]:
@@ -91,7 +87,7 @@ class _Calls:
     def __enter__(self) -> None:
         self._arrivals += 1
         if self.closed:
-            raise Draining
+            raise ServerDraining
         self.running += 1
 
     def __exit__(self, *_: object) -> None:
@@ -108,25 +104,21 @@ class _Calls:
 
 @dataclass(frozen=True, slots=True)
 class CallControls:
-    """Who is let in, how much at once, what ends with their keys, and what is counted of them.
-
-    `is_database_away` tells whether the database does not answer.
-    """
+    """Who is let in, how much at once, what ends with their keys, and what is counted of them."""
 
     authenticator: Authenticator
     in_flight: InFlight
     open_calls: OpenCalls
     usage: Usage
-    is_database_away: Callable[[], bool]
 
 
 class RpcServer:
-    """How the methods of all services are called."""
+    """How the methods of all services are called. `refused_by_service` answers for what they raise on purpose."""
 
     def __init__(
         self,
         access: CallControls,
-        status_of: Callable[[Refusal], grpc.Status],
+        refused_by_service: Callable[[Exception], Refused | None],
         observer: CallsObserver,
         log_of_calls: AccessLog,
         tracer: Tracer | None = None,
@@ -137,8 +129,7 @@ class RpcServer:
         self._in_flight = access.in_flight
         self._open_calls = access.open_calls
         self._usage = access.usage
-        self._is_database_away = access.is_database_away
-        self._status_of = status_of
+        self._refused_by_service = refused_by_service
         self._observer = observer
         self._log_of_calls = log_of_calls
         self._tracer = tracer
@@ -210,11 +201,8 @@ class RpcServer:
                 try:
                     with self._running(handler.method):
                         reply = await answer(call, sent)
-                except Refusal as refusal:
-                    await self._refuse(call, refusal)
-                    raise AssertionError("abort raises") from None
-                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
-                    await self._fail(call, error)
+                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
+                    await self._abort(call, error)
                     raise AssertionError("abort raises") from None
                 call.usage.sent += len(reply)
                 call.code = "OK"
@@ -277,10 +265,8 @@ class RpcServer:
                                     handler.observer.sent()
                 except CallerLeftError:
                     return
-                except Refusal as refusal:
-                    await self._refuse(call, refusal)
-                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets INTERNAL and the log the rest
-                    await self._fail(call, error)
+                except Exception as error:  # noqa: BLE001  whatever it is, the caller gets a status
+                    await self._abort(call, error)
                 call.code = "OK"
 
         return behaviour
@@ -313,34 +299,26 @@ class RpcServer:
         await self._authenticator.admit(caller, rpc_method)
         return caller
 
-    async def _refuse(self, call: Call, refusal: Refusal) -> None:
-        call.usage.errors += 1
-        status = self._status_of(self._shown(refusal))
-        call.code = status.code.name
-        if isinstance(refusal, QueueFull):
-            self._overload_log.record(call.caller.owner if call.caller else "", refusal.bound)
-        elif call.caller is None:
-            self._anonymous_refusals.add(call.handler.method.full_name, call.code, refusal.reason)
-        else:
-            log.info("refused", code=call.code, why=status.details, **call.log_fields())
-        call.drop_references(refusal)
-        await call.context.abort_with_status(status)
-
-    def _shown(self, refusal: Refusal) -> Refusal:
-        """Return what a caller is told: that the database is away, when that is why too much waits."""
-        is_overload = isinstance(refusal, QueueFull | TooManyReads)
-        return StoreUnavailable() if is_overload and self._is_database_away() else refusal
-
-    async def _fail(self, call: Call, error: Exception) -> None:
+    async def _abort(self, call: Call, error: Exception) -> None:
+        """End a call with the status of a refusal; any other error is a defect: INTERNAL, and the log has the rest."""
         if isinstance(error, grpc.aio.AbortError):
             raise error
         call.usage.errors += 1
-        if isinstance(error, DeadlinePassedError | RequestMissingError):
-            call.code = grpc.StatusCode.DEADLINE_EXCEEDED.name
-            call.drop_references(error)
-            await call.context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, str(error))
-        call.code = "INTERNAL"
-        fields = call.log_fields()
-        log.error("failed", **fields, exc_info=error)
+        refused = self._refused_by_service(error) or refused_by_transport(error)
+        if refused is None:
+            fields = call.log_fields()
+            log.error("failed", **fields, exc_info=error)
+            refused = Refused(internal_status(str(fields["request_id"])))
+        call.code = refused.status.code.name
+        if refused.reason:
+            self._record(call, refused)
         call.drop_references(error)
-        await call.context.abort_with_status(internal_status(str(fields["request_id"])))
+        await call.context.abort_with_status(refused.status)
+
+    def _record(self, call: Call, refused: Refused) -> None:
+        if refused.bound:
+            self._overload_log.record(call.caller.owner if call.caller else "", refused.bound)
+        elif call.caller is None:
+            self._anonymous_refusals.add(call.handler.method.full_name, call.code, refused.reason)
+        else:
+            log.info("refused", code=call.code, why=refused.status.details, **call.log_fields())

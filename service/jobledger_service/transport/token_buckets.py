@@ -16,7 +16,8 @@ from limits.aio.storage.redis.redispy import RedispyBridge
 from limits.aio.strategies import RateLimiter
 from limits.errors import StorageError
 
-NANOS_PER_SECOND: Final = 1_000_000_000
+from .units import NANOS_PER_SECOND
+
 CLEANUP_NANOS: Final = 60 * NANOS_PER_SECOND
 """How often memory lets go of the buckets that are full."""
 

@@ -1,82 +1,36 @@
-"""Checks of what callers send: the broken rules of a request are told together, each with its field and value."""
+"""Checks of what all requests about jobs share: owners, job ids, kinds, times and URIs."""
 
-import math
 import re
 from collections.abc import Collection
-from itertools import islice
 from typing import Final
 from urllib.parse import urlsplit
 
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobledger_service.core.model.errors import InvalidField
-from jobledger_service.core.model.limits import KEY_ID, OWNER, SECOND
+from jobledger_service.core.model.limits import KEY_ID, OWNER
 from jobledger_service.core.model.service_kinds import RESERVED, is_reserved
-from jobledger_service.transport.structs import broken_rules
+from jobledger_service.transport.checks import FieldChecks, shown
 
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 KIND: Final = re.compile(r"(?=.{1,128}\Z)[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 LABEL: Final = re.compile(r"[A-Za-z0-9._/-]{1,63}")
 _UNSAFE: Final = re.compile(r"[\s\x00-\x1f\x7f\\]")
-_MAX_SHOWN: Final = 60
-_MAX_FAULTS_OF_STRUCT: Final = 8
-_FIRST_SECOND: Final = -62_135_596_800
-_LAST_SECOND: Final = 253_402_300_799
-_SECOND_OF_NANOS: Final = 1_000_000_000
 
 SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", "r2", "minio"})
 
 
-def shown(value: str) -> str:
-    """Return a value fit for a message."""
-    return repr(value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…")
-
-
-class Checks:
+class Checks(FieldChecks):
     """Gathers broken rules; `done` refuses the request when there are any."""
 
     def __init__(self, schemes: Collection[str] = SCHEMES) -> None:
-        self._violations: list[tuple[str, str]] = []
+        super().__init__()
         self._schemes = schemes
-
-    def fault(self, field: str, rule: str) -> None:
-        """Note a broken rule."""
-        self._violations.append((field, rule))
 
     def done(self) -> None:
         """Raise InvalidField when a rule was broken."""
-        if self._violations:
-            raise InvalidField(*self._violations)
-
-    def within(self, field: str, value: float, low: float, high: float) -> None:
-        """A number must be within bounds, inclusive."""
-        if not low <= value <= high or not math.isfinite(value):
-            self.fault(field, f"{value} is not within {low} to {high}")
-
-    def at_most(self, field: str, value: str, max_length: int, min_length: int = 0) -> None:
-        """A text must not be longer than `most` characters, nor shorter than `least`."""
-        if len(value) < min_length:
-            self.fault(field, "is required" if min_length == 1 else f"has fewer than {min_length} characters")
-        elif len(value) > max_length:
-            self.fault(field, f"has {len(value)} characters, more than {max_length}")
-        elif "\x00" in value:
-            self.fault(field, "has a NUL character")
-
-    def count(self, field: str, count: int, max_count: int, min_count: int = 0) -> None:
-        """A list or map must not have more than `most` entries, nor fewer than `least`."""
-        if count < min_count:
-            self.fault(field, "is required" if min_count == 1 else f"has {count} entries, fewer than {min_count}")
-        elif count > max_count:
-            self.fault(field, f"has {count} entries, more than {max_count}")
-
-    def form(self, field: str, value: str, form: re.Pattern[str], rule: str) -> None:
-        """A text must have a form."""
-        if not value:
-            self.fault(field, "is required")
-        elif not form.fullmatch(value):
-            self.fault(field, f"{shown(value)} is not {rule}")
+        if self.violations:
+            raise InvalidField(*self.violations)
 
     def owner(self, field: str, value: str) -> None:
         """An owner must have its form."""
@@ -94,38 +48,6 @@ class Checks:
         """A kind must not be the service's own."""
         if is_reserved(value):
             self.fault(field, f"{shown(value)}: kinds that begin with {RESERVED!r} are the service's own")
-
-    def struct(self, field: str, struct: Struct, max_bytes: int) -> bytes:
-        """Return an encoded Struct, which must be what JSON can say, and not longer than `most` bytes.
-
-        Fields that Struct does not have are dropped: they may be nested deeper than a reply can be.
-        """
-        struct.DiscardUnknownFields()
-        raw = struct.SerializeToString(deterministic=True)
-        if len(raw) > max_bytes:
-            self.fault(field, f"has {len(raw)} bytes encoded, more than {max_bytes}")
-            return raw
-        for path, rule in islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCT):
-            self.fault(path, rule)
-        return raw
-
-    def micros(self, field: str, value: Duration, low: int, high: int) -> int:
-        """Return a duration in microseconds, which must be within bounds given in microseconds."""
-        if abs(value.nanos) >= _SECOND_OF_NANOS or value.seconds * value.nanos < 0:
-            self.fault(field, f"{value.seconds} s and {value.nanos} ns are not a Duration")
-            return low
-        micros = value.seconds * SECOND + value.nanos // 1_000
-        if not low <= micros <= high:
-            self.fault(field, f"{micros / SECOND:g} s is not within {low / SECOND:g} s to {high / SECOND:g} s")
-            return low
-        return micros
-
-    def time(self, field: str, value: Timestamp) -> int:
-        """Return a time in microseconds, which must be a Timestamp by its definition."""
-        if not (_FIRST_SECOND <= value.seconds <= _LAST_SECOND and 0 <= value.nanos < _SECOND_OF_NANOS):
-            self.fault(field, "is not within 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z")
-            return 0
-        return value.seconds * SECOND + value.nanos // 1_000
 
     def time_of_job(self, field: str, value: Timestamp) -> int:
         """Return a time of a job's own, in microseconds: it is not before 1970."""

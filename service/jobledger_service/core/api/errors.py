@@ -1,23 +1,30 @@
-"""The one table from the ledger's refusals to gRPC statuses."""
+"""The table from the core's refusals to gRPC statuses; that of the transport's is in transport/errors.py."""
 
 import base64
 from collections.abc import Callable
-from functools import cache, lru_cache
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
-import grpc
-from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2
+from google.rpc import code_pb2
 from jobledger.v1.error_reason_pb2 import ErrorReason
 
+from jobledger_service.core.ledger.current_call import DeadlinePassedError
 from jobledger_service.core.model import access_errors, errors, limit_errors
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.transport.errors import bad_request, make_status, reason_name
+from jobledger_service.transport.errors import (
+    Refused,
+    bad_request,
+    deadline_exceeded,
+    make_status,
+    overloaded,
+    quota,
+    retry_info,
+)
+from jobledger_service.transport.refusals import InFlightFull
 
-from .convert import duration
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
-RETRY_DELAY: Final = Duration(seconds=1)
 DELAY_STEP: Final = SECOND // 10
 """To so many microseconds is the delay of a QueueFull rounded up: of thousands a second, most have the same status."""
 
@@ -37,79 +44,61 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.ForeignCursor: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_FOREIGN_CURSOR),
     errors.CursorAhead: (code_pb2.OUT_OF_RANGE, ErrorReason.ERROR_REASON_CURSOR_AHEAD),
     errors.PageTokenInvalid: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_PAGE_TOKEN_INVALID),
-    access_errors.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
-    access_errors.ApiKeyUnknown: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_UNKNOWN),
-    access_errors.ApiKeyExpired: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_EXPIRED),
-    access_errors.ApiKeyRevoked: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_REVOKED),
-    access_errors.RoleMissing: (code_pb2.PERMISSION_DENIED, ErrorReason.ERROR_REASON_ROLE_MISSING),
     access_errors.ApiKeyNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_API_KEY_NOT_FOUND),
     access_errors.ApiKeyEnded: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_API_KEY_ENDED),
     access_errors.AuthDisabled: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_AUTH_DISABLED),
-    limit_errors.RateLimited: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_RATE_LIMITED),
-    limit_errors.TooManyWatches: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_WATCHES),
     limit_errors.TooManyQueuedJobs: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_QUEUED_JOBS),
     limit_errors.TooManyReads: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_TOO_MANY_READS),
-    limit_errors.MessageTooLarge: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_MESSAGE_TOO_LARGE),
     errors.WebhookNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_WEBHOOK_NOT_FOUND),
     errors.DeliveryNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_DELIVERY_NOT_FOUND),
     limit_errors.TooManyWebhooks: (code_pb2.FAILED_PRECONDITION, ErrorReason.ERROR_REASON_TOO_MANY_WEBHOOKS),
-    errors.ConnectionNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_CONNECTION_NOT_FOUND),
-    errors.ServiceNotFound: (code_pb2.NOT_FOUND, ErrorReason.ERROR_REASON_SERVICE_NOT_FOUND),
     limit_errors.ReadTooLong: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_READ_TOO_LONG),
-    limit_errors.QueueFull: (code_pb2.RESOURCE_EXHAUSTED, ErrorReason.ERROR_REASON_QUEUE_FULL),
     errors.Draining: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_DRAINING),
-    errors.StoreUnavailable: (code_pb2.UNAVAILABLE, ErrorReason.ERROR_REASON_STORE_UNAVAILABLE),
 }
+"""Beside those for which `refused_by_core` makes a status of its own."""
 
 
-def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.Status:
-    """Return the status of a refusal, with the details that belong to it; `cursor` encodes a position."""
-    if isinstance(refusal, limit_errors.QueueFull):
-        return _queue_full(refusal.bound, -(-refusal.wait // DELAY_STEP) * DELAY_STEP)
-    if isinstance(refusal, errors.StoreUnavailable):
+def refused_by_core(
+    error: Exception, cursor: Callable[[int], bytes], is_database_away: Callable[[], bool]
+) -> Refused | None:
+    """Return what the caller gets of whom the core refuses a request, None when the error is another one.
+
+    `cursor` encodes a position. While the database is away, that is why too much waits, and what callers are told.
+    """
+    if isinstance(error, limit_errors.QueueFull | limit_errors.TooManyReads | InFlightFull) and is_database_away():
+        return _store_unavailable("" if isinstance(error, limit_errors.TooManyReads) else error.bound)
+    if isinstance(error, limit_errors.QueueFull):
+        return overloaded(str(error), error.bound, -(-error.wait // DELAY_STEP) * DELAY_STEP)
+    if isinstance(error, errors.StoreUnavailable):
         return _store_unavailable()
-    code, reason = _TABLE[type(refusal)]
-    metadata = dict(refusal.metadata)
-    details: list[Message] = []
-    if isinstance(refusal, errors.InvalidField):
-        details.append(bad_request(refusal.violations))
-    if isinstance(refusal, errors.PageTokenInvalid):
-        details.append(bad_request(((refusal.field, str(refusal)),)))
-    if isinstance(refusal, errors.ForeignCursor):
-        details.append(bad_request((("cursor", str(refusal)),)))
-    if isinstance(refusal, errors.HistoryTrimmed):
-        metadata["oldest_cursor"] = base64.b64encode(cursor(refusal.oldest)).decode()
-    if isinstance(refusal, limit_errors.LimitReached):
-        details += _quota(refusal)
-    return make_status(code, str(refusal), reason, metadata, details)
+    if isinstance(error, DeadlinePassedError):
+        return deadline_exceeded(error)
+    if not isinstance(error, errors.Refusal):
+        return None
+    code, reason = _TABLE[type(error)]
+    metadata = dict(error.metadata)
+    if isinstance(error, errors.HistoryTrimmed):
+        metadata["oldest_cursor"] = base64.b64encode(cursor(error.oldest)).decode()
+    return Refused(make_status(code, str(error), reason, metadata, _details(error)), error.reason)
 
 
-@lru_cache(maxsize=1_024)
-def _queue_full(bound: str, delay: int) -> grpc.Status:
-    """Return the status of a call that is refused for overload, which must cost little."""
-    refusal = limit_errors.QueueFull(bound, delay)
-    code, reason = _TABLE[limit_errors.QueueFull]
-    retry = error_details_pb2.RetryInfo(retry_delay=duration(delay))
-    return make_status(code, str(refusal), reason, refusal.metadata, [retry])
+def _details(refusal: errors.Refusal) -> "list[Message]":
+    match refusal:
+        case errors.InvalidField():
+            return [bad_request(refusal.violations)]
+        case errors.PageTokenInvalid():
+            return [bad_request(((refusal.field, str(refusal)),))]
+        case errors.ForeignCursor():
+            return [bad_request((("cursor", str(refusal)),))]
+        case limit_errors.LimitReached():
+            return quota(refusal.subject, str(refusal), refusal.wait)
+        case _:
+            return []
 
 
 @cache
-def _store_unavailable() -> grpc.Status:
-    """Return the status of a call without a database; all calls get it while that is away."""
-    refusal = errors.StoreUnavailable()
-    code, reason = _TABLE[errors.StoreUnavailable]
-    return make_status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=RETRY_DELAY)])
-
-
-def reason_of(refusal: errors.Refusal) -> str:
-    """Return the name of a refusal's reason."""
-    _, reason = _TABLE[type(refusal)]
-    return reason_name(reason)
-
-
-def _quota(refusal: limit_errors.LimitReached) -> list[Message]:
-    violation = error_details_pb2.QuotaFailure.Violation(subject=refusal.subject, description=str(refusal))
-    failure = error_details_pb2.QuotaFailure(violations=[violation])
-    if refusal.wait is None:
-        return [failure]
-    return [failure, error_details_pb2.RetryInfo(retry_delay=duration(refusal.wait))]
+def _store_unavailable(bound: str = "") -> Refused:
+    """Return what a caller gets without a database; all get it while that is away."""
+    error, reason = errors.StoreUnavailable(), ErrorReason.ERROR_REASON_STORE_UNAVAILABLE
+    status = make_status(code_pb2.UNAVAILABLE, str(error), reason, {}, [retry_info(SECOND)])
+    return Refused(status, error.reason, bound)

@@ -1,7 +1,7 @@
 """Whose jobs a request is about: the caller's own, or with an admin's key those of an owner that it names."""
 
-from jobledger_service.core.model.access_errors import RoleMissing
 from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.refusals import RoleMissing
 
 from .checks import Checks
 

@@ -1,5 +1,6 @@
 """The call that work is done for: whose it is, how large its request was, and when nobody waits for it any more."""
 
+import asyncio
 from contextvars import ContextVar
 from typing import Final
 
@@ -26,3 +27,13 @@ class CurrentCall(MsgStruct, frozen=True):
 
 current_call: ContextVar[CurrentCall] = ContextVar("incoming", default=CurrentCall())  # noqa: B039  it is frozen
 """The call that the task belongs to; work outside of any call is the service's own."""
+
+
+def begin_call(owner: str, size: int, seconds_left: float | None) -> None:
+    """Note which call the task works for from now on; raises DeadlinePassedError when nobody waits for its answer."""
+    deadline = None
+    if seconds_left is not None:
+        if seconds_left <= 0:
+            raise DeadlinePassedError
+        deadline = asyncio.get_running_loop().time() + seconds_left
+    current_call.set(CurrentCall(owner, size, deadline))

@@ -1,4 +1,4 @@
-"""What the ledger refuses, and why; refusals for want of a right are in access_errors, for limits in limit_errors.
+"""What the ledger refuses, and why; refusals about keys are in access_errors, for limits in limit_errors.
 
 Refusal
 ├── InvalidField          a value breaks its rule
@@ -18,8 +18,6 @@ Refusal
 ├── PageTokenInvalid      the page token is damaged or of another request
 ├── WebhookNotFound       no such webhook of this owner
 ├── DeliveryNotFound      no such delivery of this webhook
-├── ConnectionNotFound    channelz knows no such server, channel or socket
-├── ServiceNotFound       no such service of this server
 ├── Draining              the server is shutting down
 └── StoreUnavailable      the database cannot be reached
 """
@@ -176,20 +174,6 @@ class DeliveryNotFound(Refusal):
         super().__init__(
             f"webhook {webhook_id!r} has no delivery {delivery_id!r}", webhook_id=webhook_id, delivery_id=delivery_id
         )
-
-
-class ConnectionNotFound(Refusal):
-    """Channelz knows no such server, channel or socket, or no more."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"no channelz entity has this id: {why}")
-
-
-class ServiceNotFound(Refusal):
-    """The server has no service of this name, whose health could be asked for."""
-
-    def __init__(self, service: str) -> None:
-        super().__init__(f"the server has no service {service[:128]!r}", service=service[:128])
 
 
 class Draining(Refusal):

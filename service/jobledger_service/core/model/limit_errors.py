@@ -1,18 +1,13 @@
-"""Refusals of what is too many, too large or too long.
+"""Refusals of what is too many or too long.
 
 Refusal
 ├── LimitReached          as much as the operator allows
-│   ├── RateLimited       too many calls with one key
-│   ├── TooManyWatches    too many open watches of a key or an owner
 │   ├── TooManyQueuedJobs too many jobs of an owner wait
-│   ├── TooManyReads      too many reads of an owner wait
-│   └── MessageTooLarge   the request has too many bytes
+│   └── TooManyReads      too many reads of an owner wait
 ├── TooManyWebhooks       the owner has as many as one may have
 ├── ReadTooLong           the read was not done within its time
 └── QueueFull             too much of the owner waits
 """
-
-from typing import Self
 
 from .errors import Refusal
 from .limits import SECOND
@@ -27,48 +22,13 @@ class LimitReached(Refusal):
         self.wait = wait
 
 
-class RateLimited(LimitReached):
-    """Too many calls of one kind with one key."""
-
-    def __init__(self, key_id: str, kind: str, rate: str, wait: int) -> None:
-        super().__init__(
-            f"rate limit of {rate} {kind} calls for one key exceeded: retry in {wait / SECOND:.2f} s",
-            _key(key_id),
-            wait,
-            kind=kind,
-            limit=rate,
-        )
-
-
-class TooManyWatches(LimitReached):
-    """As many watches are open as one key, or one owner, may have."""
-
-    def __init__(self, subject: str, limit: int) -> None:
-        super().__init__(
-            f"the {subject} has reached its limit of {limit} open watches: close one first",
-            subject,
-            SECOND,
-            limit=str(limit),
-        )
-
-    @classmethod
-    def of_key(cls, key_id: str, limit: int) -> Self:
-        """Return the refusal of a key's watch."""
-        return cls(_key(key_id), limit)
-
-    @classmethod
-    def of_owner(cls, owner: str, limit: int) -> Self:
-        """Return the refusal of an owner's watch."""
-        return cls(_owner(owner), limit)
-
-
 class TooManyQueuedJobs(LimitReached):
     """As many jobs of an owner wait as may."""
 
     def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
-            f"the {_owner(owner)} has reached its limit of {limit} QUEUED jobs: retry when some have started",
-            _owner(owner),
+            f"the owner:{owner} has reached its limit of {limit} QUEUED jobs: retry when some have started",
+            f"owner:{owner}",
             SECOND,
             limit=str(limit),
         )
@@ -79,32 +39,11 @@ class TooManyReads(LimitReached):
 
     def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
-            f"the {_owner(owner)} has reached its limit of {limit} waiting reads: retry later",
-            _owner(owner),
+            f"the owner:{owner} has reached its limit of {limit} waiting reads: retry later",
+            f"owner:{owner}",
             SECOND,
             limit=str(limit),
         )
-
-
-class MessageTooLarge(LimitReached):
-    """The request has more bytes than the operator allows."""
-
-    def __init__(self, key_id: str, size: int, limit: int) -> None:
-        super().__init__(
-            f"the request has {size} bytes, more than the limit of {limit}",
-            _key(key_id),
-            None,
-            size=str(size),
-            limit=str(limit),
-        )
-
-
-def _key(key_id: str) -> str:
-    return f"key:{key_id}"
-
-
-def _owner(owner: str) -> str:
-    return f"owner:{owner}"
 
 
 class TooManyWebhooks(Refusal):
@@ -138,8 +77,6 @@ _BOUNDS = {
     "share": "this owner has more writes waiting than can be carried out in time",
     "commands": "too many of this owner's writes are waiting",
     "rows": "this owner's waiting writes change too many rows",
-    "bytes": "this owner's requests in flight have too many bytes",
-    "calls": "too many calls of this owner are in flight",
 }
 QUEUE_BOUNDS = tuple(_BOUNDS)
-"""What may be reached when a call is refused as QueueFull."""
+"""What may be reached when a command is refused as QueueFull."""

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.current_call import begin_call
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import OPERATORS, Queries
+from jobledger_service.core.ledger.shares import Shares
 from jobledger_service.core.store.engines import Database
 from jobledger_service.settings import InvalidSettingError, Settings
 from jobledger_service.transport.authenticator import Authenticator
@@ -50,15 +52,14 @@ class Access:
         self._rate_limiter = rate_limiter_of(settings)
         authenticator = Authenticator(self._keyring, self._rate_limiter, settings.message_limit)
         self.in_flight = InFlight(
-            settings.calls_limit, settings.memory_limit, settings.message_limit, committer.check_owner
+            settings.calls_limit,
+            settings.memory_limit,
+            settings.message_limit,
+            Shares,
+            committer.check_owner,
+            begin_call,
         )
-        self.calls = CallControls(
-            authenticator,
-            self.in_flight,
-            self._open_calls,
-            usage,
-            lambda: committer.is_stopped or database.availability.is_away,
-        )
+        self.calls = CallControls(authenticator, self.in_flight, self._open_calls, usage)
 
     def key_calls(self) -> KeyCalls:
         """Return the calls of operators about keys."""

@@ -8,8 +8,8 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.loader import Loader
 from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.model.access_errors import ApiKeyUnknown
 from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.refusals import ApiKeyUnknown
 
 from .rules import TOKEN, ApiKey, digest_of
 

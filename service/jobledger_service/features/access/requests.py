@@ -5,8 +5,9 @@ from typing import Any, Final
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api import convert
-from jobledger_service.core.api.checks import Checks, check_key_id, shown
+from jobledger_service.core.api.checks import Checks, check_key_id
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 
 from .commands import DEFAULT_ROTATION_GRACE, NewKey

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from jobledger_service.core.model.access_errors import ApiKeyExpired, ApiKeyRevoked
 from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.refusals import ApiKeyExpired, ApiKeyRevoked
 
 TOKEN: Final = re.compile(r"jl_([0-9a-f]{12})_([0-9a-f]{64})")
 ID_BYTES: Final = 6

@@ -8,7 +8,6 @@ from typing import Final
 
 from jobledger.v1 import import_service_pb2 as api
 
-from jobledger_service.core.api.errors import reason_of
 from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
@@ -34,7 +33,7 @@ class _ImportCounts:
         if isinstance(outcome, Refusal):
             self.response.refused += 1
             if self.response.refused <= MAX_REFUSALS:
-                message, reason = str(outcome), reason_of(outcome)
+                message, reason = str(outcome), outcome.reason
                 self.response.refusals.add(number=self.number, job_id=job_id, reason=reason, message=message)
         elif outcome:
             self.response.imported += 1

@@ -12,6 +12,7 @@ from jobledger_service.core.ledger.committer import Batch, Committer
 from jobledger_service.core.ledger.feed_ports import WatchedFeed
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.limit_errors import QUEUE_BOUNDS
+from jobledger_service.transport.refusals import IN_FLIGHT_BOUNDS
 
 COMMANDS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 COMMIT_SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
@@ -85,7 +86,7 @@ class WorkMetrics:
             ("bound",),
             registry=registry,
         )
-        self._refused = {bound: refused.labels(bound) for bound in QUEUE_BOUNDS}
+        self._refused = {bound: refused.labels(bound) for bound in (*QUEUE_BOUNDS, *IN_FLIGHT_BOUNDS)}
         self._unreadable = Counter(
             "jobledger_unreadable_rows",
             "Times that a row which cannot be read or shown was set aside; the log names each.",

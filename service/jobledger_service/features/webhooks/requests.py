@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
 
-from jobledger_service.core.api.checks import Checks, shown
+from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.job_requests import fingerprint, request_id
 from jobledger_service.core.api.list_requests import labels, states
 from jobledger_service.core.model import limits
 from jobledger_service.core.model.states import DeliveryState
+from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
 from .commands import NewWebhook

@@ -1,0 +1,98 @@
+"""Checks of what callers send: the broken rules of a request are told together, each with its field and value."""
+
+import math
+import re
+from itertools import islice
+from typing import Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from .structs import broken_rules
+from .units import MICROS_PER_SECOND, NANOS_PER_MICROSECOND, NANOS_PER_SECOND
+
+_MAX_SHOWN: Final = 60
+_MAX_FAULTS_OF_STRUCT: Final = 8
+_FIRST_SECOND: Final = -62_135_596_800
+_LAST_SECOND: Final = 253_402_300_799
+
+
+def shown(value: str) -> str:
+    """Return a value fit for a message."""
+    return repr(value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…")
+
+
+def _seconds(micros: int) -> str:
+    return f"{micros / MICROS_PER_SECOND:g} s"
+
+
+class FieldChecks:
+    """Gathers the broken rules of fields as `violations`: each field's path with a sentence."""
+
+    def __init__(self) -> None:
+        self.violations: list[tuple[str, str]] = []
+
+    def fault(self, field: str, rule: str) -> None:
+        """Note a broken rule."""
+        self.violations.append((field, rule))
+
+    def within(self, field: str, value: float, low: float, high: float) -> None:
+        """A number must be within bounds, inclusive."""
+        if not low <= value <= high or not math.isfinite(value):
+            self.fault(field, f"{value} is not within {low} to {high}")
+
+    def at_most(self, field: str, value: str, max_length: int, min_length: int = 0) -> None:
+        """A text must have at least `min_length` characters and at most `max_length`."""
+        if len(value) < min_length:
+            self.fault(field, "is required" if min_length == 1 else f"has fewer than {min_length} characters")
+        elif len(value) > max_length:
+            self.fault(field, f"has {len(value)} characters, more than {max_length}")
+        elif "\x00" in value:
+            self.fault(field, "has a NUL character")
+
+    def count(self, field: str, count: int, max_count: int, min_count: int = 0) -> None:
+        """A list or map must have at least `min_count` entries and at most `max_count`."""
+        if count < min_count:
+            self.fault(field, "is required" if min_count == 1 else f"has {count} entries, fewer than {min_count}")
+        elif count > max_count:
+            self.fault(field, f"has {count} entries, more than {max_count}")
+
+    def form(self, field: str, value: str, form: re.Pattern[str], rule: str) -> None:
+        """A text must have a form."""
+        if not value:
+            self.fault(field, "is required")
+        elif not form.fullmatch(value):
+            self.fault(field, f"{shown(value)} is not {rule}")
+
+    def struct(self, field: str, struct: Struct, max_bytes: int) -> bytes:
+        """Return an encoded Struct, which must be what JSON can say, in at most `max_bytes` bytes.
+
+        Fields that Struct does not have are dropped: they may be nested deeper than a reply can be.
+        """
+        struct.DiscardUnknownFields()
+        raw = struct.SerializeToString(deterministic=True)
+        if len(raw) > max_bytes:
+            self.fault(field, f"has {len(raw)} bytes encoded, more than {max_bytes}")
+            return raw
+        for path, rule in islice(broken_rules(field, struct, raw), _MAX_FAULTS_OF_STRUCT):
+            self.fault(path, rule)
+        return raw
+
+    def micros(self, field: str, value: Duration, low: int, high: int) -> int:
+        """Return a duration in microseconds, which must be within bounds given in microseconds."""
+        if abs(value.nanos) >= NANOS_PER_SECOND or value.seconds * value.nanos < 0:
+            self.fault(field, f"{value.seconds} s and {value.nanos} ns are not a Duration")
+            return low
+        micros = value.seconds * MICROS_PER_SECOND + value.nanos // NANOS_PER_MICROSECOND
+        if not low <= micros <= high:
+            self.fault(field, f"{_seconds(micros)} is not within {_seconds(low)} to {_seconds(high)}")
+            return low
+        return micros
+
+    def time(self, field: str, value: Timestamp) -> int:
+        """Return a time in microseconds, which must be a Timestamp by its definition."""
+        if not (_FIRST_SECOND <= value.seconds <= _LAST_SECOND and 0 <= value.nanos < NANOS_PER_SECOND):
+            self.fault(field, "is not within 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z")
+            return 0
+        return value.seconds * MICROS_PER_SECOND + value.nanos // NANOS_PER_MICROSECOND

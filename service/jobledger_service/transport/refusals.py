@@ -1,0 +1,180 @@
+"""What the transport refuses, and why; what the core refuses is in core/model/errors.py.
+
+CallRefused
+├── ApiKeyMissing         the call carries no API key
+├── ApiKeyUnknown         the API key is unknown
+├── ApiKeyExpired         the key's time has passed
+├── ApiKeyRevoked         the key was revoked
+├── RoleMissing           the key does not have the role that the call needs
+├── QuotaExceeded         as much as the operator allows
+│   ├── RateLimited       too many calls with one key
+│   ├── TooManyWatches    too many open watches of a key, an owner, a connection or the server
+│   └── MessageTooLarge   the request has too many bytes
+├── InFlightFull          too many calls of the owner are in flight, or too many bytes
+├── MalformedRequest      the request is missing, or not encoded as its method's
+├── RequestTimedOut       the request did not arrive in time
+├── ServiceNotFound       the server has no such service
+├── ConnectionNotFound    channelz knows no such server, channel or socket
+└── ServerDraining        the server is shutting down
+"""
+
+from typing import Final, Self
+
+from .units import MICROS_PER_SECOND
+
+
+class CallRefused(Exception):  # noqa: N818  a refusal is an answer, not a fault
+    """A call that the transport refuses; nothing was done for it."""
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.metadata = metadata
+
+
+class ApiKeyMissing(CallRefused):
+    """The call carries no API key."""
+
+    def __init__(self) -> None:
+        super().__init__("an API key is required: send the metadata `authorization: Bearer jl_…`")
+
+
+class ApiKeyUnknown(CallRefused):
+    """The API key is unknown."""
+
+    def __init__(self) -> None:
+        super().__init__("unknown API key: check that it is complete and belongs to this server")
+
+
+class ApiKeyExpired(CallRefused):
+    """The key's time has passed."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the API key {key_id} has expired: ask an admin for another", key_id=key_id)
+
+
+class ApiKeyRevoked(CallRefused):
+    """The key was revoked."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the API key {key_id} was revoked: ask an admin for another", key_id=key_id)
+
+
+class RoleMissing(CallRefused):
+    """The key does not have the role that the call needs."""
+
+    def __init__(self, method: str, role: str, why: str = "") -> None:
+        or_admin = "" if role == "ADMIN" else ", or ADMIN"
+        super().__init__(f"{method} needs a key with the role {role}{or_admin}{why}", method=method, role=role)
+
+    @classmethod
+    def of_others(cls, method: str, field: str, owner: str) -> Self:
+        """Return the refusal of a request that names another owner than the key's."""
+        return cls(method, "ADMIN", f" for a {field} other than the key's own, {owner!r}")
+
+
+class QuotaExceeded(CallRefused):
+    """As much as the operator allows; `subject` is whose limit it is, `wait` microseconds until another try helps."""
+
+    def __init__(self, message: str, subject: str, wait: int | None, **metadata: str) -> None:
+        super().__init__(message, **metadata)
+        self.subject = subject
+        self.wait = wait
+
+
+class RateLimited(QuotaExceeded):
+    """Too many calls of one kind with one key."""
+
+    def __init__(self, key_id: str, kind: str, rate: str, wait: int) -> None:
+        super().__init__(
+            f"rate limit of {rate} {kind} calls for one key exceeded: retry in {wait / MICROS_PER_SECOND:.2f} s",
+            f"key:{key_id}",
+            wait,
+            kind=kind,
+            limit=rate,
+        )
+
+
+class TooManyWatches(QuotaExceeded):
+    """As many watches are open as one key, one owner, one connection or the server may have."""
+
+    def __init__(self, subject: str, limit: int) -> None:
+        super().__init__(
+            f"the {subject} has reached its limit of {limit} open watches: close one first",
+            subject,
+            MICROS_PER_SECOND,
+            limit=str(limit),
+        )
+
+    @classmethod
+    def of_key(cls, key_id: str, limit: int) -> Self:
+        """Return the refusal of a key's watch."""
+        return cls(f"key:{key_id}", limit)
+
+    @classmethod
+    def of_owner(cls, owner: str, limit: int) -> Self:
+        """Return the refusal of an owner's watch."""
+        return cls(f"owner:{owner}", limit)
+
+
+class MessageTooLarge(QuotaExceeded):
+    """The request has more bytes than the operator allows."""
+
+    def __init__(self, key_id: str, size: int, limit: int) -> None:
+        super().__init__(
+            f"the request has {size} bytes, more than the limit of {limit}",
+            f"key:{key_id}",
+            None,
+            size=str(size),
+            limit=str(limit),
+        )
+
+
+class InFlightFull(CallRefused):
+    """As much of an owner is in flight as may: `bound` is one of IN_FLIGHT_BOUNDS."""
+
+    def __init__(self, bound: str) -> None:
+        super().__init__(f"{_BOUNDS[bound]}: retry after retry_delay", bound=bound)
+        self.bound = bound
+
+
+_BOUNDS: Final = {
+    "bytes": "this owner's requests in flight have too many bytes",
+    "calls": "too many calls of this owner are in flight",
+}
+IN_FLIGHT_BOUNDS: Final = tuple(_BOUNDS)
+
+
+class MalformedRequest(CallRefused):
+    """The request is missing, or not encoded as its method's; `rule` is what it breaks."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"request: {rule}")
+        self.rule = rule
+
+
+class RequestTimedOut(CallRefused):
+    """The request did not arrive in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the request did not arrive within {seconds:g} s")
+
+
+class ServiceNotFound(CallRefused):
+    """The server has no service of this name, whose health could be asked for."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(f"the server has no service {service[:128]!r}", service=service[:128])
+
+
+class ConnectionNotFound(CallRefused):
+    """Channelz knows no such server, channel or socket, or no more."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"no channelz entity has this id: {why}")
+
+
+class ServerDraining(CallRefused):
+    """The server is shutting down."""
+
+    def __init__(self) -> None:
+        super().__init__("this server is shutting down: retry on another replica, or later")
