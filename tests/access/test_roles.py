@@ -7,11 +7,11 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from jobledger_service.transport.methods import METHODS
 
 from tests.access.conftest import As, Keyed
 from tests.support.errors import Refusal, read
 from tests.support.keys import ADMIN, CALLER, WORKER, KeyedApi
+from tests.support.methods import METHODS
 
 OPEN = {
     "grpc.health.v1.Health",

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
 from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, filter_fields
 from jobledger_service.core.api.convert import fill_change, fill_chunk, fill_job
-from jobledger_service.core.ledger.entry import Entry, EventPosition, Record
+from jobledger_service.core.ledger.entry import Entry, Record
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
-from jobledger_service.core.model.filter import FilterFields, changed_fields
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
 from msgspec import json
 from msgspec.structs import replace
@@ -26,10 +26,9 @@ few = settings(max_examples=30)  # a record has many parts to draw
 
 def committed(record: Record, position: int = 7) -> Entry:
     """Return the entry of a record as another process reads it from the store."""
-    message = codec.seal(codec.encode(record), CURSOR, EventPosition(position, NOW))
-    before = None if record.before is None else changed_fields(record.before, FilterFields.of(record.job))
-    stored = None if before is None else json.decode(json.encode(before))
-    return codec.open(EventRow(position, record.job.key, message, stored))
+    event = codec.seal(codec.encode(record), position, NOW, CURSOR)
+    before = None if event.before is None else json.decode(json.encode(event.before))
+    return codec.open(EventRow(event.position, event.job_key, event.message, before))
 
 
 @few

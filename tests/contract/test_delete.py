@@ -68,7 +68,7 @@ async def test_an_old_etag_is_refused(api: Api, kind: str):
 
 async def test_the_name_of_a_deleted_job_is_free_again(api: Api, kind: str):
     job_id = uuid4().hex
-    await api.create(kind, job_id=job_id, item_count=5)
+    await api.create(kind, job_id=job_id, item_count=5, chunk_size=1)
     await api.cancel(job_id)
     await delete(api, job_id)
     answer = await api.jobs.CreateJob(CreateJobRequest(kind=kind, job_id=job_id, priority=1))

@@ -3,25 +3,11 @@
 from dataclasses import dataclass, field
 
 import grpc
-from google.longrunning import operations_proto_pb2  # noqa: F401
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
-
-# Those that the pool would not know: the clients' modules bring the others.
-from grpc_channelz.v1 import channelz_pb2  # noqa: F401
-from grpc_health.v1 import health_pb2  # noqa: F401
-from grpc_reflection.v1alpha import reflection_pb2  # noqa: F401
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
-from jobledger.v1 import (  # noqa: F401
-    admin_service_pb2,
-    import_service_pb2,
-    job_service_pb2,
-    limit_service_pb2,
-    webhook_service_pb2,
-    worker_service_pb2,
-)
-from jobledger_service.transport import server as _  # noqa: F401 - makes grpc.reflection.v1 known
-from jobledger_service.transport.methods import METHODS
+
+from tests.support.methods import METHODS
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ from .conftest import Tenants
 DAY = 86_400 * SECOND
 LEFT = {
     "ledger": 1,
-    "webhook_place": 1,
+    "webhook_checkpoint": 1,
     "webhooks": 2,
     "limits": 1,
     "running_totals": 2,

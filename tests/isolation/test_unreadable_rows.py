@@ -136,7 +136,7 @@ def _damage(database: str) -> None:
         # All events are recorded for webhooks anew.
         connection.execute(text("DELETE FROM deliveries"))
         connection.execute(text("UPDATE webhooks SET after_position = 0"))
-        change("UPDATE webhook_place SET position = 0")
+        change("UPDATE webhook_checkpoint SET position = 0")
     opened.close()
 
 

@@ -26,7 +26,7 @@ DERIVED = (
     "SELECT job_key, words FROM job_words",
     """SELECT owner, kind, state, jobs, chunks_pending, chunks_processing FROM counts
     WHERE jobs <> 0 OR chunks_pending <> 0 OR chunks_processing <> 0""",
-    "SELECT limit_key, most, running, waiting FROM limits",
+    "SELECT limit_key, max_running, running, waiting FROM limits",
 )
 RECOUNTED, KEPT = {"counts", "limits", "job_words"}, {"rollups", "running_totals"}
 

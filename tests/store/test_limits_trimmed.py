@@ -35,7 +35,7 @@ def database(url: str) -> Iterator[Database]:
 
 def row(key: str, **fields: object) -> dict[str, object]:
     owner, _, scope = key.partition("/")
-    nothing = {"most": 1, "running": 0, "waiting": 0, "by_job": True, "set_time": OLD}
+    nothing = {"max_running": 1, "running": 0, "waiting": 0, "by_job": True, "set_time": OLD}
     return {"limit_key": key, "owner": owner, "scope": scope} | nothing | fields
 
 
@@ -53,7 +53,7 @@ def test_limits_that_are_used_new_or_an_operators_stay(database: Database):
     }
     with database.write() as connection:
         connection.execute(insert(limits), [row(key, **fields) for key, fields in used.items()])
-        connection.execute(insert(limits), [row("eve/lifted", by_job=False, most=None)])
+        connection.execute(insert(limits), [row("eve/lifted", by_job=False, max_running=None)])
     upkeep = SqlUpkeep(database, lambda _: None)
     assert [upkeep.trim_limits(OLD + 1, 4) for _ in range(3)] == [4, 3, 0]
     assert kept(database) == set(used)

@@ -10,7 +10,7 @@ from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.rollup import HOUR, StatisticsDelta
 from jobledger_service.core.model.states import DeliveryState, JobState
-from jobledger_service.core.store.due import SqlDueStore
+from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SLOTS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
@@ -24,12 +24,20 @@ from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
-from jobledger_service.features.webhooks.due import WEBHOOKS_DUE
+from jobledger_service.features.webhooks.due import DELIVERIES_DUE, EVENTS_DUE
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.ports import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
 from jobledger_service.features.webhooks.rules import Secret, Webhook
 from jobledger_service.features.webhooks.store import SqlWebhookStore
 from sqlalchemy import event
+
+DUE = {
+    "leases": LEASES_DUE,
+    "slots": SLOTS_DUE,
+    "service jobs": SERVICE_JOBS_DUE,
+    "webhook events": EVENTS_DUE,
+    "webhooks": DELIVERIES_DUE,
+}
 
 
 @pytest.fixture
@@ -84,14 +92,14 @@ def test_a_duty_walks_the_index_of_what_may_be_due(database: Database, duty: str
 
 def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
     plans = Plans(database)
-    assert SqlDueStore(database, 0, WEBHOOKS_DUE).due(1) == []
+    assert SqlDueStore(database, 0, DUE).due(1) == []
     for index in ("chunks_leased", "chunks_delayed", "jobs_cancelling", "chunks_of_service", "deliveries_scheduled"):
         plans.hold(index)
 
 
 def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
     plans = Plans(database)
-    assert SqlDueStore(database, 0, WEBHOOKS_DUE).due(1) == []
+    assert SqlDueStore(database, 0, DUE).due(1) == []
     assert SqlReadStore(database).free_slots(10) == []
     assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
     found = [step for step in plans.steps if " limits" in step]

@@ -8,6 +8,7 @@ from jobledger_service.core.ledger.batch import Commit, Executor
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import QueueBounds
 from jobledger_service.core.ledger.cursor import Cursor
+from jobledger_service.core.ledger.feed_ports import Codec
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.retention import Retention
@@ -25,14 +26,14 @@ PATIENT = QueueBounds(wait=BOUND)
 class Ledger:
     """An executor over a new SQLite file, and what it committed."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, codec: Codec | None = None) -> None:
         self.database = open_database(f"sqlite:///{file}")
         upgrade(self.database)
         self.reads = SqlReadStore(self.database)
         clock = count(1_000_000)
         self.executor = Executor(
             SqlWriteStore(self.database),
-            ProtoCodec(),
+            codec or ProtoCodec(),
             lambda: next(clock),
             lambda position: Cursor(self.reads.epoch.id, position),
             Retention(),

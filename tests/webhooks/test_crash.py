@@ -8,7 +8,7 @@ import grpc
 import pytest
 from jobledger.v1 import webhook_pb2 as hooks
 from jobledger_service.core.store.engines import open_database
-from jobledger_service.core.store.tables import events, ledger, webhook_place
+from jobledger_service.core.store.tables import events, ledger, webhook_checkpoint
 from sqlalchemy import delete, update
 
 from tests.conftest import QUICK, StartServer
@@ -108,5 +108,5 @@ def _outlive_the_history(database: str) -> None:
     with opened.write() as connection:
         connection.execute(delete(events).where(events.c.position == 1))
         connection.execute(update(ledger).values(trimmed=1))
-        connection.execute(update(webhook_place).values(position=0))
+        connection.execute(update(webhook_checkpoint).values(position=0))
     opened.close()

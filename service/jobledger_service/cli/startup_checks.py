@@ -5,7 +5,7 @@ import ipaddress
 import socket
 from typing import Any, Final
 
-from jobledger_service.features.artifacts.feature import roots_of
+from jobledger_service.features.artifacts.roots import roots_of
 from jobledger_service.features.webhooks.sealing import cipher_of
 from jobledger_service.settings import InvalidSettingError, Settings
 

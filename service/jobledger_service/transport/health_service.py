@@ -15,22 +15,33 @@ _STATUS = api.HealthCheckResponse
 class HealthService:
     """Answers probes. A watcher that does not read keeps no state from being set: each looks for itself."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._statuses: dict[str, Any] = dict.fromkeys(("", *names), _STATUS.NOT_SERVING)
+    def __init__(self) -> None:
+        self._statuses: dict[str, Any] = {"": _STATUS.NOT_SERVING}
         self._changed = asyncio.Event()
         self._draining = False
 
-    def show(self, names: Iterable[str], *, serves: bool) -> None:
-        """Say whether services serve; once the server drains, none does."""
+    def add(self, names: Iterable[str]) -> None:
+        """Add services, which do not serve yet. They need the database: ADR 50."""
+        self._statuses.update(dict.fromkeys(names, _STATUS.NOT_SERVING))
+
+    def start(self) -> None:
+        """Say that the process, "", and its services serve."""
+        self._show(self._statuses, serves=True)
+
+    def show(self, serves: bool) -> None:  # noqa: FBT001  the form that a duty calls
+        """Say whether the services serve; the process itself does in any case. Once the server drains, none does."""
+        self._show(filter(None, self._statuses), serves=serves)
+
+    def _show(self, names: Iterable[str], *, serves: bool) -> None:
         status = _STATUS.SERVING if serves and not self._draining else _STATUS.NOT_SERVING
-        self._statuses.update(dict.fromkeys(names, status))
+        self._statuses |= dict.fromkeys(names, status)
         self._changed.set()
         self._changed = asyncio.Event()
 
     def drain(self) -> None:
         """Say for good that nothing serves any more."""
         self._draining = True
-        self.show(list(self._statuses), serves=False)
+        self._show(self._statuses, serves=False)
 
     async def Check(self, request: api.HealthCheckRequest, caller: Caller) -> api.HealthCheckResponse:  # noqa: ARG002  anybody
         status = self._statuses.get(request.service)

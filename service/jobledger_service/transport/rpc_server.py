@@ -1,7 +1,7 @@
 """Puts a service behind gRPC: reads and writes messages, names the caller, turns refusals into statuses, logs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,7 @@ from .call import AccessLog, Call, Context, MethodHandler
 from .errors import Refused, internal_status, refused_by_transport
 from .identity import PUBLIC_CALLER, Caller
 from .in_flight import CallInFlight, InFlight
-from .methods import METHODS, Kind, Method
+from .methods import Calls, Kind, Method
 from .observers import CallsObserver
 from .open_calls import OpenCalls
 from .overload_log import OverloadLog
@@ -148,22 +148,19 @@ class RpcServer:
             log.warning("calls still run when the drain timeout ends", calls=self._calls.running)
         self._anonymous_refusals.close()
 
-    def handler(self, descriptor: ServiceDescriptor, service: object) -> grpc.GenericRpcHandler:
-        """Return the handler of a service whose methods have the names of the descriptor.
+    def handler(self, descriptor: ServiceDescriptor, calls: Iterable[Calls]) -> grpc.GenericRpcHandler:
+        """Return the handler of a service; raises KeyError when `calls` lack one of its methods.
 
-        A unary method X takes what the service's `read_X` makes of the request, where there is one.
+        A unary method X takes what `read_X` of the object that answers makes of the request, where there is one.
         """
-        methods = {
-            method.name: self._method(
-                method, getattr(service, method.name), getattr(service, f"read_{method.name}", None)
-            )
-            for method in descriptor.methods
-        }
+        given = {method.full_name: (method, one.answers) for one in calls for method in one.methods}
+        methods = {method.name: self._method(method, *given[method.full_name]) for method in descriptor.methods}
         return grpc.method_handlers_generic_handler(descriptor.full_name, methods)
 
-    def _method(self, descriptor: MethodDescriptor, answer: Callable[..., Any], make: Make | None) -> Handler:
-        read = partial(_read, GetMessageClass(descriptor.input_type))
-        rpc_method, streams = METHODS[descriptor.full_name], descriptor.server_streaming
+    def _method(self, descriptor: MethodDescriptor, rpc_method: Method, answers: object) -> Handler:
+        answer: Callable[..., Any] = getattr(answers, descriptor.name)
+        make: Make | None = getattr(answers, f"read_{descriptor.name}", None)
+        read, streams = partial(_read, GetMessageClass(descriptor.input_type)), descriptor.server_streaming
         observer = self._observer.method(f"{rpc_method.service}/{rpc_method.name}", streams=streams)
         handler = MethodHandler(rpc_method, observer, keeps_trace=rpc_method.name in KEEP_TRACE)
         if descriptor.client_streaming and streams:

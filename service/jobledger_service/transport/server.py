@@ -1,56 +1,36 @@
 """The gRPC server: its services, its limits, and how it stops."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import grpc
-from google.longrunning import operations_proto_pb2
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
-from jobledger.v1 import (
-    admin_service_pb2,
-    import_service_pb2,
-    job_service_pb2,
-    limit_service_pb2,
-    webhook_service_pb2,
-    worker_service_pb2,
-)
 
+from .channelz_service import ChannelzService
 from .health_service import HealthService
+from .identity import Role
 from .in_flight import HARD
+from .methods import Calls, Kind, Method
 from .reflection_service import ReflectionService, describe_v1
 from .rpc_server import RpcServer
 from .tls import Certificates
 
-JOB_SERVICE: Final = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
-WORKER_SERVICE: Final = worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"]
-ADMIN_SERVICE: Final = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
-WEBHOOK_SERVICE: Final = webhook_service_pb2.DESCRIPTOR.services_by_name["WebhookService"]
-LIMIT_SERVICE: Final = limit_service_pb2.DESCRIPTOR.services_by_name["LimitService"]
-IMPORT_SERVICE: Final = import_service_pb2.DESCRIPTOR.services_by_name["ImportService"]
-OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
 # The stubs of these name protobuf's classes in C.
 HEALTH: Final[ServiceDescriptor] = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
 REFLECTION: Final = describe_v1()
 REFLECTION_V1ALPHA: Final[ServiceDescriptor] = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
 CHANNELZ: Final[ServiceDescriptor] = channelz_pb2.DESCRIPTOR.services_by_name["Channelz"]  # type: ignore[assignment]
-SERVICES: Final = (
-    JOB_SERVICE,
-    WORKER_SERVICE,
-    ADMIN_SERVICE,
-    WEBHOOK_SERVICE,
-    LIMIT_SERVICE,
-    IMPORT_SERVICE,
-    OPERATIONS,
+
+HEALTH_METHODS: Final = (Method(HEALTH, "Check", None, Kind.READ), Method(HEALTH, "Watch", None, Kind.WATCH))
+REFLECTION_METHODS: Final = tuple(
+    Method(service, "ServerReflectionInfo", None, Kind.WATCH) for service in (REFLECTION, REFLECTION_V1ALPHA)
 )
-ADMIN_SERVICES: Final = (ADMIN_SERVICE,)
-"""What the admin listener serves too."""
-NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
-"""The services whose health is NOT_SERVING while the database is lost; GetSystemHealth answers all the same: ADR 50."""
+CHANNELZ_METHODS: Final = tuple(Method(CHANNELZ, one.name, Role.ADMIN, Kind.READ) for one in CHANNELZ.methods)
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
@@ -100,15 +80,7 @@ class GrpcServer:
         """Serve, and say so."""
         for one in self._listeners():
             await one.server.start()
-        self.health.show(("", *NAMES), serves=True)
-
-    async def show(self, serves: bool) -> None:  # noqa: FBT001  the form that duties call
-        """Say whether the services, which need the database, serve; the process itself, "", does in any case."""
-        self.health.show(NAMES, serves=serves)
-
-    async def drain(self) -> None:
-        """Say that no more calls are wanted."""
-        self.health.drain()
+        self.health.start()
 
     async def stop(self, grace: float) -> None:
         """Close the connections, giving calls that run `grace` seconds to finish."""
@@ -135,33 +107,29 @@ def build(
     main: ListenerConfig,
     admin: ListenerConfig | None,
     rpc_server: RpcServer,
-    services: Mapping[ServiceDescriptor, object],
+    calls: Sequence[Calls],
+    health: HealthService,
 ) -> GrpcServer:
     """Return a server bound to its addresses; raises CannotListenError."""
-    health = HealthService(NAMES)
-    first = _listener(main, rpc_server, services, health)
-    second = _listener(admin, rpc_server, services, health) if admin else None
+    health.add({method.service for one in calls for method in one.methods})
+    every = (*calls, Calls(CHANNELZ_METHODS, ChannelzService()), Calls(HEALTH_METHODS, health))
+    first = _listener(main, rpc_server, every)
+    second = _listener(admin, rpc_server, every) if admin else None
     return GrpcServer(first, second, health)
 
 
-def _listener(
-    port: ListenerConfig,
-    rpc_server: RpcServer,
-    services: Mapping[ServiceDescriptor, object],
-    health: HealthService,
-) -> Listener:
+def _listener(port: ListenerConfig, rpc_server: RpcServer, calls: Sequence[Calls]) -> Listener:
     ours = (
         ("grpc.so_reuseport", int(port.shared)),
         ("grpc.enable_channelz", int(port.counted)),
         ("grpc.max_receive_message_length", HARD * port.message_limit),
     )
     server = grpc.aio.server(options=(*OPTIONS, *ours))
-    served: dict[ServiceDescriptor, object] = {descriptor: services[descriptor] for descriptor in port.services}
-    served[HEALTH] = health
+    served = [*port.services, HEALTH]
     if port.reflection:
-        both = (REFLECTION, REFLECTION_V1ALPHA)
-        served |= dict.fromkeys(both, ReflectionService([one.full_name for one in (*served, *both)]))
-    server.add_generic_rpc_handlers([rpc_server.handler(descriptor, service) for descriptor, service in served.items()])
+        served += [REFLECTION, REFLECTION_V1ALPHA]
+        calls = [*calls, Calls(REFLECTION_METHODS, ReflectionService([one.full_name for one in served]))]
+    server.add_generic_rpc_handlers([rpc_server.handler(descriptor, calls) for descriptor in served])
     return Listener(server, _bind(server, port))
 
 

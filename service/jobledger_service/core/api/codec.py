@@ -15,13 +15,13 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.entry import Encoded, Entry, EventPosition, Record
+from jobledger_service.core.ledger.entry import Entry, Record
 from jobledger_service.core.ledger.read_ports import EventRow, JobRead
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
@@ -52,22 +52,30 @@ class ProtoCodec:
     def __init__(self, unreadable: UnreadableRows | None = None) -> None:
         self._unreadable = unreadable or UnreadableRows()
 
-    def encode(self, record: Record) -> Encoded:
-        """Return the message of a record, without its position and the time of its commit."""
+    def encode(self, record: Record) -> EventRow:
+        """Return the event of a record, without its position and the time of its commit."""
         ranged, single = _ranges(record)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
         convert.fill_job(head.job, record.job)
         _fill_event(head.event, record)
         chunks = _chunks_message(single) if single else b""
-        previous = None if record.previous is None else _job_message(record.previous)
-        return Encoded(head.SerializeToString(), chunks, TOO_MANY if ranged else len(single), previous)
+        return EventRow(
+            position=0,
+            job_key=record.job.key,
+            message=head.SerializeToString() + chunks,
+            before=changed_fields(record.before, FilterFields.of(record.job)) if record.before else None,
+            previous=None if record.previous is None else _job_message(record.previous),
+            chunks=chunks,
+            chunk_count=TOO_MANY if ranged else len(single),
+        )
 
-    def seal(self, encoded: Encoded, cursor: bytes, place: EventPosition) -> bytes:
-        """Return the finished message."""
+    def seal(self, event: EventRow, position: int, commit_time: int, cursor: bytes) -> EventRow:
+        """Return the event that `encode` returned with its position and time, which its message ends with."""
         end = Message(cursor=cursor)
-        end.event.position = place.position
-        convert.fill_time(end.event.commit_time, place.commit_time)
-        return encoded.head + encoded.chunks + end.SerializeToString()
+        end.event.position = position
+        convert.fill_time(end.event.commit_time, commit_time)
+        message = event.message + end.SerializeToString()
+        return replace(event, position=position, commit_time=commit_time, message=message)
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event; one that cannot be read has an empty message, and no facts."""

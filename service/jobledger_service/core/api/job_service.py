@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
@@ -22,15 +22,32 @@ from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
 from jobledger_service.transport import trace_context as traces
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from . import convert, views
 from . import job_requests as read
 from . import list_requests as lists
 from .reply_cache import ReplyCache
+from .services import JOB_SERVICE
 from .unreadable import check_chunks, check_job, fill_each
 
 Read = TypeVar("Read")
+
+METHODS: Final = (
+    Method(JOB_SERVICE, "CreateJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "GetJob", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "BatchGetJobs", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListJobs", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListChunks", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "ListJobEvents", Role.CALLER, Kind.READ),
+    Method(JOB_SERVICE, "CancelJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "RetryJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "UpdateJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "DeleteJob", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "WatchJob", Role.CALLER, Kind.WATCH, waits=True),
+    Method(JOB_SERVICE, "WatchJobs", Role.CALLER, Kind.WATCH, waits=True),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.errors import JobUnreadable, Refusal
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.work import Failure, Release, WorkReport
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 from jobledger_service.transport.structs import check_encodable
 
 from . import convert
@@ -28,6 +29,17 @@ UNREADABLE: Final = "INPUT_UNREADABLE"
 """The code of the error of a chunk that no worker can be shown."""
 
 NO_ROOM: Final = Release("the claim response had no room for it")
+
+WORKER_SERVICE: Final = api.DESCRIPTOR.services_by_name["WorkerService"]
+METHODS: Final = (
+    Method(WORKER_SERVICE, "ClaimChunks", Role.WORKER, Kind.WRITE, waits=True),
+    Method(WORKER_SERVICE, "ClaimChunk", Role.WORKER, Kind.WRITE),
+    Method(WORKER_SERVICE, "Heartbeat", Role.WORKER, Kind.WRITE, reserved=True),
+    Method(WORKER_SERVICE, "CompleteChunks", Role.WORKER, Kind.WRITE, reserved=True),
+    Method(WORKER_SERVICE, "FailChunks", Role.WORKER, Kind.WRITE, reserved=True),
+    Method(WORKER_SERVICE, "ReleaseChunks", Role.WORKER, Kind.WRITE, reserved=True),
+    Method(WORKER_SERVICE, "WatchLeases", Role.WORKER, Kind.WATCH, waits=True),
+)
 
 
 class Reports(NamedTuple):

@@ -14,9 +14,10 @@ from jobledger_service.core.model.retention import Retention
 
 from .commands import Command, PartialResult
 from .cursor import Cursor
-from .entry import Encoded, Entry, EventPosition, Record
+from .entry import Entry, Record
 from .feed_ports import Codec
 from .ports import Clock, Queue
+from .read_ports import EventRow
 from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
 from .write_ports import ConflictError, Transaction, WriteStore
 
@@ -111,41 +112,42 @@ class Executor:
             work.keep()
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
-            encoded = [(record, self._codec.encode(record)) for record in work.records()]
+            records = work.records()
+            encoded = [self._codec.encode(record) for record in records]  # before positions are taken: others wait then
             transaction.save(work.writes(), work.now)
             if unannounced := work.ready_without_event():
                 transaction.announce_ready(unannounced)
-            entries = self._append(transaction, encoded, work.now)
-        changes = Counter(change.type for record, _ in encoded for change in record.changes)
+            events = self._append(transaction, records, encoded, work.now)
+        entries = [_entry(record, event) for record, event in zip(records, events, strict=True)]
+        changes = Counter(change.type for record in records for change in record.changes)
         return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes, work.rows)
 
-    def _append(self, transaction: Transaction, encoded: Sequence[tuple[Record, Encoded]], now: int) -> list[Entry]:
+    def _append(
+        self, transaction: Transaction, records: Sequence[Record], encoded: Sequence[EventRow], now: int
+    ) -> list[EventRow]:
         if not encoded:
             return []
-        sealed: list[bytes] = []
-
-        def seal(one: Encoded, place: EventPosition) -> bytes:
-            sealed.append(self._codec.seal(one, self._cursor(place.position).encode(), place))
-            return sealed[-1]
-
-        first = transaction.append(encoded, seal, now)
-        return [
-            _entry(record, one, message, first + offset)
-            for offset, ((record, one), message) in enumerate(zip(encoded, sealed, strict=True))
+        first, commit_time = transaction.take_positions(len(encoded), now)
+        events = [
+            self._codec.seal(event, position, commit_time, self._cursor(position).encode())
+            for position, event in enumerate(encoded, first)
         ]
+        deleted = {position: record.job for position, record in enumerate(records, first) if record.deleted}
+        transaction.insert_events(events, deleted)
+        return events
 
 
-def _entry(record: Record, encoded: Encoded, message: bytes, position: int) -> Entry:
+def _entry(record: Record, event: EventRow) -> Entry:
     return Entry(
-        position=position,
-        job_key=record.job.key,
+        position=event.position,
+        job_key=event.job_key,
         revision=record.job.revision,
         before=record.before,
         after=None if record.deleted else FilterFields.of(record.job),
         ended=record.job.ended,
-        message=message,
-        chunks=encoded.chunks,
-        chunk_count=encoded.chunk_count,
+        message=event.message,
+        chunks=event.chunks,
+        chunk_count=event.chunk_count,
     )
 
 

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
 
 from jobledger_service.core.model.errors import Draining, Refusal
 
@@ -13,33 +15,46 @@ OnRun = Callable[[str, bool], None]
 """Called with the name of a duty that ran, and whether it succeeded."""
 
 
-async def perform(
-    name: str,
-    once: Callable[[], Awaitable[bool]],
-    every: float | None,
-    wake_event: asyncio.Event | None = None,
-    on_run: OnRun = lambda _name, _well: None,
-) -> None:
-    """Call `once`, then wait `every` seconds or for the event, or repeat at once while it returns that there is more.
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """Calls `once`, and again: at once while it returns that there is more, else after `every` seconds or on the event.
 
-    Without `every` it waits for the event alone. It runs until it is cancelled. `on_run` gets the name, and whether
-    it succeeded.
+    Without `every` it waits for the event alone. `due` is the condition of the store on which the due scanner sets the
+    event; without one nobody scans for it. `stop` gives back what is held when the server stops.
     """
-    wake_event = wake_event or asyncio.Event()
-    while True:
-        more = succeeded = False
-        wake_event.clear()
+
+    name: str
+    once: Callable[[], Awaitable[bool]]
+    every: float | None = None
+    wake_event: asyncio.Event = field(default_factory=asyncio.Event)
+    due: Any = None
+    stop: Callable[[], Awaitable[None]] | None = None
+
+    async def run(self, on_run: OnRun) -> None:
+        """Do it until cancelled; `on_run` hears of each time."""
         try:
-            more = await once()
+            while await self._run_once(on_run):
+                pass
+        finally:
+            if self.stop is not None:
+                await self.stop()
+
+    async def _run_once(self, on_run: OnRun) -> bool:
+        """Do it once and wait; return whether the server still takes work."""
+        more = succeeded = False
+        self.wake_event.clear()
+        try:
+            more = await self.once()
             succeeded = True
         except Draining:
-            return
+            return False
         except Refusal as refusal:
-            log.warning("%s postpones its work: %s", name, refusal)
+            log.warning("%s postpones its work: %s", self.name, refusal)
         except Exception:
-            log.exception("%s failed and will be retried", name)
-        on_run(name, succeeded)
+            log.exception("%s failed and will be retried", self.name)
+        on_run(self.name, succeeded)
         if not more:
             with suppress(TimeoutError):
-                async with asyncio.timeout(every):
-                    await wake_event.wait()
+                async with asyncio.timeout(self.every):
+                    await self.wake_event.wait()
+        return True

@@ -1,6 +1,7 @@
 """One entry of the ledger: all that one commit changed on one job."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import Struct as MsgStruct
 
@@ -20,7 +21,7 @@ class ChunkRange(MsgStruct, frozen=True):
 
 
 class Record(MsgStruct, frozen=True):
-    """What a commit did to one job, before it has a position; `before` is None for a job that it created.
+    """What a commit did to one job, before it is encoded; `before` is None for a job that it created.
 
     `chunks` are told one by one, `ranges` by their state alone.
 
@@ -36,22 +37,10 @@ class Record(MsgStruct, frozen=True):
     previous: Job | None = None
 
 
-class Encoded(MsgStruct, frozen=True):
-    """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` chunks that changed.
+class Positions(NamedTuple):
+    """The positions of one commit, from `first` on; later positions never have earlier times."""
 
-    `previous` is a message that shows the record's `previous`.
-    """
-
-    head: bytes
-    chunks: bytes
-    chunk_count: int
-    previous: bytes | None = None
-
-
-class EventPosition(MsgStruct, frozen=True):
-    """Where an entry stands: later positions never have earlier times."""
-
-    position: int
+    first: int
     commit_time: int
 
 

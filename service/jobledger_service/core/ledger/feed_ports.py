@@ -7,18 +7,18 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.model.filter import JobFilter
 
-from .entry import Encoded, Entry, EventPosition, Record
+from .entry import Entry, Record
 from .read_ports import EventRow, JobRead
 
 
 class Codec(Protocol):
     """Makes watch messages. The ledger stores and forwards them without looking inside."""
 
-    def encode(self, record: Record) -> Encoded:
-        """Return the message of a record, without its position and the time of its commit."""
+    def encode(self, record: Record) -> EventRow:
+        """Return the event of a record, without its position and the time of its commit."""
 
-    def seal(self, encoded: Encoded, cursor: bytes, place: EventPosition) -> bytes:
-        """Return the finished message."""
+    def seal(self, event: EventRow, position: int, commit_time: int, cursor: bytes) -> EventRow:
+        """Return the event that `encode` returned with its position and time, which its message ends with."""
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event."""

@@ -153,12 +153,21 @@ class LimitsRead(MsgStruct, frozen=True):
 
 
 class EventRow(MsgStruct, frozen=True):
-    """An event as it is stored: the finished message, and what a filter needs to know beside it."""
+    """An event as it is stored: the finished message, and what a filter needs to know beside it.
+
+    Before its commit has positions it has none either, and the message lacks its end: `Codec.seal` adds them.
+    `previous` is a message that shows the whole job before, `chunks` the part of the message with the `chunk_count`
+    chunks that changed; these are not read back.
+    """
 
     position: int
     job_key: str
     message: bytes
     before: Mapping[str, object] | None
+    commit_time: int = 0
+    previous: bytes | None = None
+    chunks: bytes = b""
+    chunk_count: int = 0
 
 
 class EventsRead(MsgStruct, frozen=True):
@@ -173,21 +182,11 @@ class EventsRead(MsgStruct, frozen=True):
     complete: bool
 
 
-class Due(StrEnum):
-    """What may be due, by time or by another process."""
-
-    LEASES = "leases"
-    SLOTS = "slots"
-    SERVICE_JOBS = "service jobs"
-    WEBHOOK_EVENTS = "webhook events"
-    WEBHOOKS = "webhooks"
-
-
 class DueStore(Protocol):
-    """Tells what is due. Methods raise StoreUnavailable."""
+    """Finds what is due. Methods raise StoreUnavailable."""
 
-    def due(self, now: int) -> list[Due]:
-        """Return what there is something to do of; cheap enough for several times a second."""
+    def due(self, now: int) -> list[str]:
+        """Return the names of the duties that have something to do; cheap enough for several times a second."""
 
 
 class ReadStore(Protocol):

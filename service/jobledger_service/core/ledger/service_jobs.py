@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.errors import Draining, Refusal, StoreUnavailable
@@ -16,7 +16,7 @@ from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, Relea
 from .claims import ClaimQueue
 from .commands import ClaimChunks, ClaimedChunk, FailChunks, Heartbeat, LeaseStatus, ReleaseChunks
 from .committer import Committer
-from .duty import OnRun, perform
+from .duty import Duty
 from .ports import Clock, Queue
 from .queries import Queries
 from .read_ports import ReadStore
@@ -36,7 +36,10 @@ ChunkHandler = Callable[[ClaimedChunk], Awaitable[None]]
 
 
 class ServiceJobs:
-    """Claims what waits and has it worked; `handlers` are by kind. A chunk whose work ends has been ended by it."""
+    """Claims what waits and has it worked; `handlers` are by kind. A chunk whose work ends has been ended by it.
+
+    `due` is the condition of the store on which there is work.
+    """
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class ServiceJobs:
         handlers: Mapping[str, ChunkHandler],
         worker: str,
         clock: Clock,
+        due: Any,  # noqa: ANN401  what the store understands
     ) -> None:
         self._store = store
         self._queries = queries
@@ -55,26 +59,19 @@ class ServiceJobs:
         self._handlers = handlers
         self._claim = Claim(worker, LEASE)
         self._clock = clock
-        self._wake_event = asyncio.Event()
         self._running: dict[asyncio.Task[None], Queue] = {}
-
-    def wake(self) -> None:
-        """Look at once."""
-        self._wake_event.set()
+        self.duty = Duty("service jobs", self._claim_waiting, due=due, stop=self._stop)
 
     def on_commit(self, ready: Iterable[Queue]) -> None:
         """Look at once when there is work."""
         if any(is_reserved(kind) for _, kind in ready):
-            self.wake()
+            self.duty.wake_event.set()
 
-    async def run(self, on_run: OnRun) -> None:
-        """Look for work when woken, until cancelled; then give back what is held."""
-        try:
-            await perform("service jobs", self._claim_waiting, None, self._wake_event, on_run)
-        finally:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+    async def _stop(self) -> None:
+        """Give back what is held."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _claim_waiting(self) -> bool:
         """Claim a chunk here and there, as many as there is room for; there is no more until one is done."""
@@ -94,7 +91,7 @@ class ServiceJobs:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         del self._running[task]
-        self._wake_event.set()
+        self.duty.wake_event.set()
 
     async def _work_chunk(self, claimed: ClaimedChunk) -> None:
         """Work a chunk and keep its lease; give it back when this server is to stop, or is too busy."""

@@ -15,8 +15,9 @@ from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
-from .entry import ChunkRange, Encoded, EventPosition, Record
+from .entry import ChunkRange, Positions
 from .ports import ChunkKey, Inputs, Queue
+from .read_ports import EventRow
 
 
 class RejectedStatementError(Exception):
@@ -165,15 +166,14 @@ class Transaction(Protocol):
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
         """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
 
-    def append(self, records: Sequence[tuple[Record, Encoded]], seal: "Seal", now: int) -> int:
-        """Take as many positions as there are records, append them as events, and return the first position.
+    def take_positions(self, count: int, now: int) -> Positions:
+        """Take so many positions, as the transaction's last lock.
 
         Their commit_time is `now`, or that of the event before when it is later.
         """
 
-
-Seal = Callable[[Encoded, EventPosition], bytes]
-"""Makes the finished watch message of an entry and its place."""
+    def insert_events(self, events: Sequence[EventRow], deleted: Mapping[int, Job]) -> None:
+        """Insert events at positions that were taken; `deleted` are the jobs that some of them delete, by position."""
 
 
 class WriteStore(Protocol):

@@ -17,7 +17,7 @@ RunCursor = tuple[int | str, ...]
 class RunState(MsgStruct, frozen=True):
     """Written in the transaction of each step, so that what was done and where to go on never differ.
 
-    `cursors` are by chunk; `told` are the first refusals or failures, each as names and values for the report.
+    `cursors` are by chunk; `reported` are the first refusals or failures, each as names and values for the report.
     """
 
     cursors: Mapping[int, RunCursor] = field(default_factory=lambda: MappingProxyType({}))

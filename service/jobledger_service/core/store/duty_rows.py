@@ -25,7 +25,7 @@ def limit_row(limit: Limit) -> Row:
         "limit_key": limit.key,
         "owner": limit.owner,
         "scope": limit.scope,
-        "most": limit.max_running,
+        "max_running": limit.max_running,
         "running": 0,
         "waiting": 0,
         "by_job": limit.by_job,
@@ -34,7 +34,7 @@ def limit_row(limit: Limit) -> Row:
 
 
 def run_of(row: Sequence[Any]) -> RunState:
-    """Return the run of the columns cursors, counts and told."""
+    """Return the run of the columns cursors, counts and reported."""
     cursors, counts, reported = map(json.decode, row)
     return RunState({int(index): tuple(cursor) for index, cursor in cursors.items()}, counts, tuple(reported))
 
@@ -45,5 +45,5 @@ def run_row(job_key: str, run: RunState) -> Row:
         "job_key": job_key,
         "cursors": json_text(dict(run.cursors)),
         "counts": json_text(dict(run.counts)),
-        "told": json_text([dict(one) for one in run.reported]),
+        "reported": json_text([dict(one) for one in run.reported]),
     }

@@ -1,5 +1,7 @@
 """Creates and upgrades the schema, and says whether it fits this version."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,25 +15,25 @@ from .tables import ledger, schema_version
 from .writer_level import read_writer_level
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-REVISIONS: Final = sorted(step.stem.partition("_")[0] for step in MIGRATIONS.glob("versions/[0-9]*.py"))
-"""What Alembic calls the versions of the schema, the newest last."""
+VERSIONS: Final = MIGRATIONS / "versions"
+"""The migrations of this version of the server, one file each, in the order of their names."""
 
 
 class SchemaError(Exception):
     """The schema of the database is not the one that this version works on."""
 
 
-def upgrade(database: Database) -> bool:
-    """Bring the schema to this version, in one transaction; return whether there was anything to do.
+def upgrade(database: Database, versions: Sequence[Path] = (VERSIONS,)) -> bool:
+    """Bring the schema to the newest of these versions, in one transaction; return whether there was anything to do.
 
-    Of several that try at once on PostgreSQL, one does it, and the others wait for it. Raises SchemaError for a schema
-    of a later version.
+    `versions` are directories of migrations. Of several processes that try at once on PostgreSQL, one does it, and the
+    others wait for it. Raises SchemaError for a schema of a later version.
     """
     with database.change_schema() as connection:
         database.dialect.lock(connection, "migrate")
-        if _is_current(connection):
+        if _is_current(connection, versions):
             return False
-        migrate(connection, "head")
+        _migrate(connection, versions)
         if connection.execute(select(ledger.c.one)).first() is None:
             values = {"position": 0, "trimmed": 0, "commit_time": 0, "writer_level": WRITER_LEVEL, **epoch_values()}
             connection.execute(insert(ledger).values(one=1, **values))
@@ -49,19 +51,20 @@ def prepare(database: Database) -> None:
 def check(database: Database) -> bool:
     """Return False, for there is nothing to do; raises SchemaError unless the schema is that of this version."""
     with database.change_schema() as connection:
-        if not _is_current(connection):
+        if not _is_current(connection, [VERSIONS]):
             raise SchemaError("the database's schema is not of this version yet: run `jobledger-server migrate` first")
     return False
 
 
-def _is_current(connection: Connection) -> bool:
+def _is_current(connection: Connection, versions: Sequence[Path]) -> bool:
     """Return whether the schema is up to date, without Alembic: a server that starts is seldom the first."""
+    revisions = sorted(file.stem.partition("_")[0] for directory in versions for file in directory.glob("[0-9]*.py"))
     found = None
     if inspect(connection).has_table(schema_version.name):
         found = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
-    if found is not None and found not in REVISIONS:
+    if found is not None and found not in revisions:
         raise SchemaError(f"the database's schema, {found}, is of a later version: upgrade this server")
-    if found != REVISIONS[-1]:
+    if found != revisions[-1]:
         return False
     lowest = read_writer_level(connection)
     if not may_write(lowest):
@@ -72,12 +75,14 @@ def _is_current(connection: Connection) -> bool:
     return True
 
 
-def migrate(connection: Connection, revision: str) -> None:
-    """Take the steps up to a revision, and no more."""
+def _migrate(connection: Connection, versions: Sequence[Path]) -> None:
+    """Run the migrations that the schema lacks."""
     from alembic import command  # noqa: PLC0415  it takes a tenth of a server's start
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", os.pathsep.join(map(str, versions)))
     config.attributes["connection"] = connection
-    command.upgrade(config, revision)
+    command.upgrade(config, "head")

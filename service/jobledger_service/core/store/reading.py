@@ -287,7 +287,7 @@ class SqlReadStore:
 
     def free_slots(self, limit: int) -> list[str]:
         """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
-        waited_for = select(limits.c.limit_key, limits.c.most - limits.c.running).where(slots_free)
+        waited_for = select(limits.c.limit_key, limits.c.max_running - limits.c.running).where(slots_free)
         found: list[tuple[int, int, str]] = []
         with self._database.read() as connection:
             for key, free in connection.execute(waited_for).all():
@@ -340,7 +340,7 @@ class SqlReadStore:
     def read_run(self, job_key: str) -> RunState | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""
         with self._database.read() as connection:
-            wanted = select(runs.c.cursors, runs.c.counts, runs.c.told).where(runs.c.job_key == job_key)
+            wanted = select(runs.c.cursors, runs.c.counts, runs.c.reported).where(runs.c.job_key == job_key)
             row = connection.execute(wanted).first()
         return None if row is None else run_of(row)
 

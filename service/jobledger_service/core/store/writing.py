@@ -17,12 +17,12 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange, Encoded, EventPosition, Record
+from jobledger_service.core.ledger.entry import ChunkRange, Positions
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
+from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
-from jobledger_service.core.ledger.write_ports import Request, Seal, Transaction, WaitingChunk, Writes
+from jobledger_service.core.ledger.write_ports import Request, Transaction, WaitingChunk, Writes
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
-from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.run import NEW_RUN, RunState
 from jobledger_service.core.model.slots import Limit
@@ -41,7 +41,8 @@ from .row_sets import RowSets
 from .set_aside import SetAside
 from .statistics_rows import count_rows, rollup_rows
 from .sweeping import JobSweeps, SweepStatements
-from .tables import chunks, counts, events, job_words, jobs, ledger, limits, requests, rollups, runs, tombstones
+from .tables import chunks, counts, job_words, jobs, ledger, limits, requests, rollups, runs, tombstones
+from .tables import events as event_table
 from .waiting_chunks import WaitingChunks
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
@@ -63,7 +64,7 @@ class Statements:
         self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
             requests.c.request_key.in_(dialect.keys())
         )
-        self.runs = select(runs.c.job_key, runs.c.cursors, runs.c.counts, runs.c.told).where(
+        self.runs = select(runs.c.job_key, runs.c.cursors, runs.c.counts, runs.c.reported).where(
             runs.c.job_key.in_(dialect.keys())
         )
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
@@ -74,6 +75,7 @@ class Statements:
             .select_from(wanted.join(chunks, is_wanted))
             .where(chunks.c.input.is_not(None))
         )
+        self.delete_chunks = delete(chunks).where(chunks.c.job_key.in_(dialect.keys()))
         self.delete_jobs = delete(jobs).where(jobs.c.job_key.in_(dialect.keys()))
         self.reprioritise = (
             update(chunks)
@@ -107,7 +109,7 @@ class Statements:
         self.set_limit = (
             update(limits)
             .where(limits.c.limit_key == bindparam("of"))
-            .values(most=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
+            .values(max_running=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
         )
         self.count_slots = (
             update(limits)
@@ -244,7 +246,9 @@ class SqlTransaction:
         """Write all rows in the order of docs/adr/0033: of each table by key, last those that replicas share."""
         run, statements = self._connection.execute, self._statements
         if writes.deleted_jobs:
-            run(statements.delete_jobs, {"keys": self._dialect.key_values(writes.deleted_jobs)})
+            keys = {"keys": self._dialect.key_values(writes.deleted_jobs)}
+            run(statements.delete_chunks, keys)
+            run(statements.delete_jobs, keys)
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
         self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in new_jobs])
         self._update(jobs, [job_row(job) for job in writes.jobs])
@@ -287,40 +291,39 @@ class SqlTransaction:
         """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
         self._dialect.announce_ready(self._connection, ready)
 
-    def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal, now: int) -> int:
-        """Take positions, as the transaction's last lock, append the events, and return the first position."""
+    def take_positions(self, count: int, now: int) -> Positions:
+        """Take so many positions, as the transaction's last lock."""
         taken, commit_time = self._connection.execute(
-            self._statements.take_positions, {"taken": len(records), "now": now}
+            self._statements.take_positions, {"taken": count, "now": now}
         ).one()
-        first: int = taken - len(records) + 1
-        rows = [
-            {
-                "position": position,
-                "job_key": record.job.key,
-                "commit_time": commit_time,
-                "message": seal(encoded, EventPosition(position, commit_time)),
-                "before": json_text(changed_fields(record.before, FilterFields.of(record.job)))
-                if record.before
-                else None,
-                "previous": encoded.previous,
-            }
-            for position, (record, encoded) in enumerate(records, first)
-        ]
-        self._insert(events, rows)
-        gone = [(position, record) for position, (record, _) in enumerate(records, first) if record.deleted]
-        self._insert(tombstones, [_tombstone_row(position, record, commit_time) for position, record in gone])
+        return Positions(taken - count + 1, commit_time)
+
+    def insert_events(self, events: Sequence[EventRow], deleted: Mapping[int, Job]) -> None:
+        """Insert events at positions that were taken; `deleted` are the jobs that some of them delete, by position."""
+        self._insert(event_table, [_event_row(event) for event in events])
+        gone = [_tombstone_row(event, deleted[event.position]) for event in events if event.position in deleted]
+        self._insert(tombstones, gone)
         self._dialect.announce(self._connection)
-        return first
 
 
-def _tombstone_row(position: int, record: Record, delete_time: int) -> dict[str, object]:
-    spec = record.job.spec
+def _event_row(event: EventRow) -> dict[str, object]:
     return {
-        "position": position,
-        "owner": spec.owner,
-        "create_time": spec.create_time,
-        "job_key": spec.key,
-        "delete_time": delete_time,
+        "position": event.position,
+        "job_key": event.job_key,
+        "commit_time": event.commit_time,
+        "message": event.message,
+        "before": None if event.before is None else json_text(event.before),
+        "previous": event.previous,
+    }
+
+
+def _tombstone_row(event: EventRow, job: Job) -> dict[str, object]:
+    return {
+        "position": event.position,
+        "owner": job.spec.owner,
+        "create_time": job.spec.create_time,
+        "job_key": event.job_key,
+        "delete_time": event.commit_time,
     }
 
 

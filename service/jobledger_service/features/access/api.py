@@ -1,19 +1,29 @@
 """The part of AdminService that is about keys. It needs no server: a command carries it out on a database as well."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api.list_requests import checked_page_size
+from jobledger_service.core.api.services import ADMIN_SERVICE
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.access_errors import AuthDisabled
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
 from .commands import Keys
 
 log = structlog.get_logger(__name__)
+
+METHODS: Final = (
+    Method(ADMIN_SERVICE, "CreateApiKey", Role.ADMIN, Kind.WRITE),
+    Method(ADMIN_SERVICE, "ListApiKeys", Role.ADMIN, Kind.READ),
+    Method(ADMIN_SERVICE, "RevokeApiKey", Role.ADMIN, Kind.WRITE),
+    Method(ADMIN_SERVICE, "RotateApiKey", Role.ADMIN, Kind.WRITE),
+)
 
 
 @dataclass(frozen=True, slots=True)

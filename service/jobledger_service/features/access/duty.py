@@ -1,8 +1,11 @@
-"""Keys that ended: what other processes changed is learnt, and calls that are open with an ended key end."""
+"""Keys that ended: what others changed is learnt, and calls that are open with an ended key end; the use of keys."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from jobledger_service.core.ledger.committer import Committer
+
+from .commands import KeyStore
 from .keyring import KeyRing
 
 
@@ -21,4 +24,20 @@ class KeyDuty:
                 await self.keyring.refresh()
         finally:
             self.cancel_calls()
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUseDuty:
+    """Records when keys were last used. What a crash takes away is lost."""
+
+    keyring: KeyRing
+    store: KeyStore
+    committer: Committer
+
+    async def once(self) -> bool:
+        """Run once; return False."""
+        used = self.keyring.pop_used()
+        if used:
+            await self.committer.run_on_writer(lambda: self.store.record_last_used(used))
         return False

@@ -1,18 +1,24 @@
-"""The part of the composition root that says where the server listens, and what it serves there."""
+"""Where the server listens, what it serves there, over what TLS, and how often keys may call: as the settings say."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor import ServiceDescriptor
 
-from jobledger_service.settings import Settings
-from jobledger_service.transport.server import ADMIN_SERVICES, CHANNELZ, SERVICES, ListenerConfig
+from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.settings import InvalidSettingError, Settings
+from jobledger_service.transport.methods import Kind
+from jobledger_service.transport.server import CHANNELZ, ListenerConfig
+from jobledger_service.transport.tls import Certificates, Files
 
-from .feature import certificates_of
+if TYPE_CHECKING:
+    from jobledger_service.transport.rate_limiter import RateLimiter
 
 
-def main_listener_of(settings: Settings) -> ListenerConfig:
-    """Return where callers and workers call."""
-    services = (*SERVICES, CHANNELZ) if settings.channelz == "main" else SERVICES
+def main_listener_of(settings: Settings, services: Sequence[ServiceDescriptor]) -> ListenerConfig:
+    """Return where callers and workers call; `services` are those of the core and the features."""
+    if settings.channelz == "main":
+        services = (*services, CHANNELZ)
     reflects = settings.reflection == "main"
     return _port(settings, settings.listen, services, reflection=reflects, shared=settings.shared_port)
 
@@ -21,7 +27,7 @@ def admin_listener_of(settings: Settings) -> ListenerConfig | None:
     """Return where operators call, None for nowhere else. It has what the main one has for them, and what was moved."""
     if settings.admin_listen is None:
         return None
-    services = ADMIN_SERVICES if settings.channelz == "off" else (*ADMIN_SERVICES, CHANNELZ)
+    services = (ADMIN_SERVICE,) if settings.channelz == "off" else (ADMIN_SERVICE, CHANNELZ)
     return _port(settings, settings.admin_listen, services, reflection=settings.reflection != "off", shared=False)
 
 
@@ -38,3 +44,28 @@ def _port(
         shared=shared,
         message_limit=settings.message_limit,
     )
+
+
+def certificates_of(settings: Settings) -> Certificates | None:
+    """Return what TLS is spoken with, None for no TLS; raises CertificateError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Certificates(Files(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
+
+
+def rate_limiter_of(settings: Settings) -> "RateLimiter | None":
+    """Return how often keys may call, None when there is no bound; raises InvalidSettingError."""
+    given = {
+        Kind.READ: settings.rate_limit_read,
+        Kind.WRITE: settings.rate_limit_write,
+        Kind.WATCH: settings.rate_limit_watch,
+    }
+    rates = {kind: rate for kind, rate in given.items() if rate is not None}
+    if not rates:
+        return None
+    from jobledger_service.transport.rate_limiter import InvalidRateError, RateLimiter  # noqa: PLC0415  most servers start 40 ms earlier without it
+
+    try:
+        return RateLimiter(rates, settings.rate_limit_store)
+    except InvalidRateError as error:
+        raise InvalidSettingError(f"--rate-limit-…: {error}") from error

@@ -47,7 +47,7 @@ class ArtifactDeletions:
         self._sample_jitter = sample_jitter
         self._threads = ThreadPoolExecutor(THREADS, "artifacts")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Begin no further deletion."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -1,23 +1,19 @@
-"""Deletion of artifacts, as the settings want it."""
+"""Deletion of what the artifacts of deleted jobs point at."""
 
-from jobledger_service.settings import InvalidSettingError, Settings
+from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.model.service_kinds import ARTIFACTS
 
-from .objects import NoDriverError, check_driver
-from .rules import InvalidRootError, Roots, parse_root
+from .duty import ArtifactDeletions
+from .objects import remove
+from .requests import uris
+from .roots import roots_of
 
 
-def roots_of(settings: Settings) -> Roots:
-    """Return where artifacts may be deleted.
-
-    Raises InvalidSettingError for a root that is none or has no driver, and, where there are keys, for one that owners
-    share.
-    """
-    try:
-        roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
-        for root in roots.all:
-            check_driver(root)
-        if settings.auth == "keys" and not settings.artifact_roots_shared_by_all_owners:
-            roots.check_owned()
-    except (InvalidRootError, NoDriverError) as error:
-        raise InvalidSettingError(f"--artifact-roots: {error}") from None
-    return roots
+def artifacts(kernel: Kernel) -> Feature:
+    """Return what the deletion of artifacts adds to a server."""
+    roots = roots_of(kernel.settings)
+    deletions = ArtifactDeletions(
+        kernel.store, kernel.queries, kernel.committer, uris, remove, roots, encoded_struct, kernel.sample_jitter
+    )
+    return Feature(chunk_handlers={ARTIFACTS: deletions.work}, close=deletions.close)

@@ -9,12 +9,14 @@ from jobledger.v1 import bulk_pb2, job_pb2
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.job_requests import NewId
+from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import Listing, View
 from jobledger_service.core.model.job import Job
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
 
@@ -40,6 +42,14 @@ class MatchPreview:
     count: int
     is_lower_bound: bool
     sample: Sequence[job_pb2.Job]
+
+
+METHODS: Final = (
+    Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "DeleteJobs", Role.CALLER, Kind.WRITE),
+    Method(JOB_SERVICE, "UpdateJobPriorities", Role.CALLER, Kind.WRITE),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,12 @@ from jobledger.v1 import export_pb2
 
 from jobledger_service.core.api.checks import LABEL, Checks
 from jobledger_service.core.api.list_requests import filter_of
+from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.limits import MAX_LABELS
 from jobledger_service.transport.checks import shown
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from .columns import COLUMNS
 from .export import Exports, Lines
@@ -80,6 +82,9 @@ async def pieces(exports: Exports, request: export_pb2.ExportJobsRequest, caller
                 percent=piece.percent,
                 unreadable_rows=piece.unreadable,
             ).SerializeToString()
+
+
+METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, waits=True),)
 
 
 @dataclass(frozen=True, slots=True)

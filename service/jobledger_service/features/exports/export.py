@@ -150,11 +150,11 @@ class Exports:
         self._readers = SharedReaders("exporter", 1)
         self._closed = False
 
-    def close(self) -> None:
+    def drain(self) -> None:
         """End all exports, as DRAINING; each goes on elsewhere with its last token."""
         self._closed = True
 
-    def shutdown(self) -> None:
+    async def close(self) -> None:
         """Let the page that is being read finish."""
         self._readers.close()
 

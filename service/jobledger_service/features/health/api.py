@@ -1,13 +1,18 @@
 """GetSystemHealth, a method of AdminService."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from jobledger.v1 import system_health_pb2
 
-from jobledger_service.transport.identity import Caller
+from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from .checker import HealthChecker
 from .replies import ServerInfo, system_health
+
+METHODS: Final = (Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ, reserved=True),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from jobledger_service.core.model.writer_level import may_write
@@ -21,8 +21,8 @@ class HealthDuty:
 
     health_checker: HealthChecker
     lost_after: float
-    show_serving: Callable[[bool], Awaitable[None]]
-    on_outdated: Callable[[int], None]
+    show_serving: Callable[[bool], None]
+    on_outdated: Callable[[int], object]
     _lost_since: float | None = field(default=None, init=False)
     _out_of_service: bool = field(default=False, init=False)
 
@@ -51,4 +51,4 @@ class HealthDuty:
             )
         else:
             log.info("the database is back: health reports SERVING")
-        await self.show_serving(not out)
+        self.show_serving(not out)

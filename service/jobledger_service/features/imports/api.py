@@ -12,7 +12,8 @@ from jobledger_service.core.api.worker_requests import RequestContext
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.working_set import MAX_BATCH_ROWS
 from jobledger_service.core.model.errors import Refusal
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from .commands import ImportJobs, JobImport
 from .requests import ImportReader, check_request
@@ -40,6 +41,10 @@ class _ImportCounts:
         else:
             self.response.unchanged += 1
         self.number += 1
+
+
+IMPORT_SERVICE: Final = api.DESCRIPTOR.services_by_name["ImportService"]
+METHODS: Final = (Method(IMPORT_SERVICE, "ImportJobs", Role.ADMIN, Kind.WRITE, waits=True),)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """LimitService: authorise, read the request, submit or query, map, return."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from jobledger.v1 import limit_service_pb2 as api
 
@@ -8,9 +9,17 @@ from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.slots import Limit
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
+
+LIMIT_SERVICE: Final = api.DESCRIPTOR.services_by_name["LimitService"]
+METHODS: Final = (
+    Method(LIMIT_SERVICE, "SetLimit", Role.ADMIN, Kind.WRITE),
+    Method(LIMIT_SERVICE, "ListLimits", Role.CALLER, Kind.READ),
+    Method(LIMIT_SERVICE, "DeleteLimit", Role.ADMIN, Kind.WRITE),
+)
 
 
 @dataclass(frozen=True, slots=True)

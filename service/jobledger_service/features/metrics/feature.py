@@ -1,28 +1,29 @@
 """All metrics of one process, and the address where Prometheus reads them."""
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
+import structlog
 from prometheus_client import CollectorRegistry, Info, disable_created_metrics, start_http_server
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-from prometheus_client.registry import Collector
 
+from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.transport.metrics import CallMetrics
+from jobledger_service.transport.server import CannotListenError
 
 from .work import WorkMetrics
 
-if TYPE_CHECKING:
-    from threading import Thread
-    from wsgiref.simple_server import WSGIServer
+log = structlog.get_logger(__name__)
 
 PROCESS: Final = (ProcessCollector, PlatformCollector, GCCollector)
 
 
 class Metrics:
-    """Made once a process: what is counted is counted from the start, whether or not anybody reads it."""
+    """Made once a process, before the kernel: what is counted is counted from the start, whether or not it is read."""
 
-    def __init__(self, version: str, database: str, vitals: Collector) -> None:
+    def __init__(self, version: str, database: str) -> None:
         # Without a second series for each, which says when it began.
         disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
         self.registry = CollectorRegistry()
@@ -34,18 +35,26 @@ class Metrics:
         self.calls = CallMetrics()
         self.registry.register(self.calls)
         self.work = WorkMetrics(self.registry)
-        self.registry.register(vitals)
-        self._http_server: tuple[WSGIServer, Thread] | None = None
 
-    def listen(self, host: str, port: int) -> int:
-        """Answer GET /metrics, on a thread of its own; return the port. Raises OSError."""
-        self._http_server = start_http_server(port, host, self.registry)
-        return self._http_server[0].server_port
+    def feature(self, kernel: Kernel) -> Feature:
+        """Return what metrics add to a server; raises CannotListenError."""
+        self.work.show(kernel.committer, kernel.feed, kernel.in_flight)
+        close = None
+        if kernel.settings.metrics_listen:
+            close = self._listen(*kernel.settings.metrics_listen.rsplit(":", 1))
+        return Feature(on_commit=self.work.committed, close=close)
 
-    def close(self) -> None:
-        """Answer no more."""
-        if self._http_server is not None:
-            server, thread = self._http_server
+    def _listen(self, host: str, port: str) -> Callable[[], Awaitable[None]]:
+        """Answer GET /metrics, on a thread of its own; return what ends that."""
+        try:
+            server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
+        except OSError as error:
+            raise CannotListenError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        log.info("metrics", address=f"{host}:{server.server_port}")
+
+        async def close() -> None:
             server.shutdown()
             server.server_close()
             thread.join()
+
+        return close

@@ -73,13 +73,6 @@ class WorkMetrics:
             "Events that a slow watcher got within the message of a later one.",
             registry=registry,
         )
-        attempts = Counter(
-            "jobledger_webhook_attempts",
-            "Attempts at webhook deliveries: delivered, failed and to be made again, or dead.",
-            ("outcome",),
-            registry=registry,
-        )
-        self._attempts = {outcome: attempts.labels(outcome) for outcome in ("delivered", "failed", "dead")}
         refused = Counter(
             "jobledger_calls_refused",
             "Calls refused because too much waits, by the bound that was reached.",
@@ -134,10 +127,6 @@ class WorkMetrics:
     def merged(self, count: int) -> None:
         """Count events that were merged."""
         self._merged.inc(count)
-
-    def webhook(self, outcome: str) -> None:
-        """Count an attempt at a webhook delivery."""
-        self._attempts[outcome].inc()
 
     def unreadable(self, place: str) -> None:
         """Count a row that was set aside."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from google.longrunning import operations_pb2 as lro
+from google.longrunning import operations_proto_pb2
 from google.protobuf.empty_pb2 import Empty
 
 from jobledger_service.core.api.checks import Checks
@@ -19,12 +20,22 @@ from jobledger_service.core.ledger.watch import Mode, Watch
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.limits import DEFAULT_GRACE, SECOND
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from .messages import job_id_of as named_job
 from .messages import listing, operation, unreadable_operation
 
 MAX_WAIT: Final = 600 * SECOND
+
+OPERATIONS: Final = operations_proto_pb2.DESCRIPTOR.services_by_name["Operations"]
+METHODS: Final = (
+    Method(OPERATIONS, "GetOperation", Role.CALLER, Kind.READ),
+    Method(OPERATIONS, "ListOperations", Role.CALLER, Kind.READ),
+    Method(OPERATIONS, "WaitOperation", Role.CALLER, Kind.WATCH, waits=True),
+    Method(OPERATIONS, "CancelOperation", Role.CALLER, Kind.WRITE),
+    Method(OPERATIONS, "DeleteOperation", Role.CALLER, Kind.WRITE),
+)
 
 
 @dataclass(frozen=True, slots=True)

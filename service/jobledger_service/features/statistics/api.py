@@ -1,16 +1,21 @@
 """GetJobStats, a method of JobService."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from jobledger.v1 import stats_pb2
 
+from jobledger_service.core.api.services import JOB_SERVICE
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from . import replies, requests
 from .rules import StatsQuery
 from .store import SqlStatisticsStore
+
+METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 
 
 @dataclass(frozen=True, slots=True)

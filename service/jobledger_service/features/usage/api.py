@@ -1,14 +1,19 @@
 """GetUsage, a method of AdminService."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api.list_requests import checked_page_size
-from jobledger_service.transport.identity import Caller
+from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from . import requests
 from .queries import UsageQueries
+
+METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
 
 
 @dataclass(frozen=True, slots=True)

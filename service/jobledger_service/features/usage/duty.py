@@ -1,7 +1,7 @@
-"""What was called, and when keys were last used, goes from memory into the database."""
+"""What was called goes from memory into the database."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import Clock
@@ -16,8 +16,6 @@ class UsageDuty:
 
     usage: Usage
     store: UsageStore
-    take_used: Callable[[], dict[str, int]]
-    note_used: Callable[[dict[str, int]], None]
     committer: Committer
     clock: Clock
     retention_days: float
@@ -26,21 +24,14 @@ class UsageDuty:
         """Run once; return False."""
         now = self.clock()
         rows = self.usage.drain(day_of(now))
-        used = self.take_used()
-        if rows or used:
+        if rows:
             try:
-                await self.committer.run_on_writer(self._recording(rows, used, day_before(now, self.retention_days)))
+                await self.committer.run_on_writer(partial(self._record, rows, day_before(now, self.retention_days)))
             except BaseException:
                 self.usage.restore(rows)
                 raise
         return False
 
-    def _recording(self, rows: list[UsageRow], used: dict[str, int], oldest: str) -> Callable[[], None]:
-        def record() -> None:
-            if rows:
-                self.store.add(rows)
-                self.store.forget(oldest)
-            if used:
-                self.note_used(used)
-
-        return record
+    def _record(self, rows: list[UsageRow], oldest: str) -> None:
+        self.store.add(rows)
+        self.store.forget(oldest)

@@ -1,19 +1,16 @@
-"""Usage in one server process: what was called is noted by a duty, and told to operators."""
+"""Usage: GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
 
-from collections.abc import Callable
 from functools import partial
 
 import structlog
 
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.ledger.queries import OPERATORS, Queries
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.ledger.queries import OPERATORS
 from jobledger_service.core.model.errors import Refusal
-from jobledger_service.core.store.engines import Database
-from jobledger_service.settings import Settings
-from jobledger_service.transport.usage import Usage
+from jobledger_service.transport.methods import Calls
 
-from .api import UsageCalls
+from .api import METHODS, UsageCalls
 from .duty import UsageDuty
 from .queries import UsageQueries
 from .store import SqlUsageStore
@@ -23,31 +20,20 @@ log = structlog.get_logger(__name__)
 DAY_SECONDS = 86_400
 
 
-class UsageFeature:
-    """Keeps `counted`, what the transport counts, by day; and when keys were last used, which `take_used` tells."""
+def usage(kernel: Kernel) -> Feature:
+    """Return what usage adds to a server."""
+    store, retention_days = SqlUsageStore(kernel.database), kernel.settings.usage_retention / DAY_SECONDS
+    duty = UsageDuty(kernel.usage, store, kernel.committer, kernel.clock, retention_days)
+    queries = UsageQueries(store, partial(kernel.queries.run_for, OPERATORS), kernel.queries.tokens)
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        committer: Committer,
-        queries: Queries,
-        clock: Clock,
-        counted: Usage,
-        take_used: Callable[[], dict[str, int]],
-        note_used: Callable[[dict[str, int]], None],
-    ) -> None:
-        store, kept = SqlUsageStore(database), settings.usage_retention / DAY_SECONDS
-        self._duty = UsageDuty(counted, store, take_used, note_used, committer, clock, kept)
-        self.calls = UsageCalls(UsageQueries(store, partial(queries.run_for, OPERATORS), queries.tokens))
-
-    async def once(self) -> bool:
-        """Note what was called since this was last done."""
-        return await self._duty.once()
-
-    async def note_last(self) -> None:
-        """Note what was called since it was last noted; for the end, when no call runs any more."""
+    async def record_last() -> None:
         try:
-            await self.once()
+            await duty.once()
         except Refusal as refusal:
             log.warning("the latest usage counts were lost", why=str(refusal))
+
+    return Feature(
+        calls=[Calls(METHODS, UsageCalls(queries))],
+        duties=[Duty("usage", duty.once, kernel.settings.usage_interval)],
+        close=record_last,
+    )

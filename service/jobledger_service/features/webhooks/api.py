@@ -1,6 +1,7 @@
 """WebhookService: read the request, ask or change, map, return."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
@@ -10,7 +11,8 @@ from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.states import WebhookState
-from jobledger_service.transport.identity import Caller
+from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
 from .commands import Webhooks
@@ -18,6 +20,19 @@ from .deliveries import Attempt, Delivery, delivery_id
 from .rules import Missed, Webhook
 
 _WEBHOOK_STATES = {state: webhook_pb2.WebhookState.Value(f"WEBHOOK_STATE_{state}") for state in WebhookState}
+
+WEBHOOK_SERVICE: Final = api.DESCRIPTOR.services_by_name["WebhookService"]
+METHODS: Final = (
+    Method(WEBHOOK_SERVICE, "CreateWebhook", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "GetWebhook", Role.CALLER, Kind.READ),
+    Method(WEBHOOK_SERVICE, "ListWebhooks", Role.CALLER, Kind.READ),
+    Method(WEBHOOK_SERVICE, "UpdateWebhook", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "DeleteWebhook", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "RotateWebhookSecret", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "ListWebhookDeliveries", Role.CALLER, Kind.READ),
+    Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE),
+    Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE),
+)
 
 
 @dataclass(frozen=True, slots=True)

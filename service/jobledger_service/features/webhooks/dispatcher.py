@@ -9,7 +9,6 @@ from functools import partial
 from typing import Final
 
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.duty import OnRun, perform
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import Refusal
@@ -55,13 +54,6 @@ class WebhookDelivery:
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
     _running: dict["asyncio.Task[None]", ClaimedDelivery] = field(default_factory=dict)
     _finished: list[FinishedAttempt] = field(default_factory=list)
-
-    async def run(self, on_run: OnRun) -> None:
-        """Attempt what is due, on news, until cancelled; then give back the rest."""
-        try:
-            await perform("webhooks", self.once, None, self.wake_event, on_run)
-        finally:
-            await self._abort_attempts()
 
     async def once(self) -> bool:
         """Note what is finished and begin what is due; there is no more until there is news."""
@@ -116,7 +108,7 @@ class WebhookDelivery:
             log.warning("webhook %s of owner %s is %s: %s", after.webhook_id, after.owner, word, after.state_reason)
         return after
 
-    async def _abort_attempts(self) -> None:
+    async def abort(self) -> None:
         """End attempts that run, and give their deliveries back, so that nobody has to wait for their leases."""
         running = dict(self._running)
         for task in running:

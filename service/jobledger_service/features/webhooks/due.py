@@ -2,17 +2,14 @@
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, exists
+from sqlalchemy import and_, exists
 
-from jobledger_service.core.ledger.read_ports import Due
-from jobledger_service.core.store.tables import ledger, webhook_place, webhooks
+from jobledger_service.core.store.tables import ledger, webhook_checkpoint, webhooks
 
 from .delivery_store import ANY_DUE
 
-WEBHOOKS_DUE: Final[dict[Due, ColumnElement[bool]]] = {
-    Due.WEBHOOK_EVENTS: and_(
-        exists().select_from(webhooks),
-        exists().select_from(ledger.join(webhook_place, ledger.c.position > webhook_place.c.position)),
-    ),
-    Due.WEBHOOKS: ANY_DUE.exists(),
-}
+EVENTS_DUE: Final = and_(
+    exists().select_from(webhooks),
+    exists().select_from(ledger.join(webhook_checkpoint, ledger.c.position > webhook_checkpoint.c.position)),
+)
+DELIVERIES_DUE: Final = ANY_DUE.exists()

@@ -1,29 +1,24 @@
-"""The part of the composition that is about webhooks: what records deliveries, what makes them, who asks for them."""
+"""Webhooks: what records deliveries, what makes them, and WebhookService."""
 
 import base64
-import random
-import secrets
-from collections.abc import Callable, Coroutine
-from typing import Any
 
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.duty import OnRun, perform
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import Due, ReadStore
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.core.store.engines import Database
 from jobledger_service.settings import Settings
+from jobledger_service.transport.methods import Calls
 
-from .api import WebhookService
+from .api import METHODS, WebhookService
 from .bodies import JsonWebhookCodec
 from .commands import Webhooks
 from .deliveries import schedule
 from .delivery_store import SqlDeliveryStore
 from .dispatcher import DeliveryRules, WebhookDelivery
+from .due import DELIVERIES_DUE, EVENTS_DUE
 from .fanout import WebhookFanout
 from .http_post import HttpPost
+from .metrics import count_attempts
 from .name_lookups import LOOKUPS_PER_ATTEMPT, NameLookups
 from .ports import SecretCipher
 from .requests import UrlPolicy
@@ -36,84 +31,61 @@ LEASE_MARGIN_SECONDS = 1.0
 """Seconds beyond twice the time of an attempt after which it counts as lost: its outcome waits for the writer, too."""
 
 
-def _new_secret() -> str:
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+def webhooks(kernel: Kernel) -> Feature:
+    """Return what webhooks add to a server."""
+    settings, clock, committer, queries = kernel.settings, kernel.clock, kernel.committer, kernel.queries
+    cipher, codec = cipher_of(settings), JsonWebhookCodec()
+    store, delivery_store = SqlWebhookStore(kernel.database), SqlDeliveryStore(kernel.database)
+    if kernel.database.single_writer:
+        delivery_store.release_all()
+    # Whoever pings receivers that do not answer keeps nobody's deliveries waiting for a connection.
+    post, pings = _http_post(settings, cipher, clock), _http_post(settings, cipher, clock)
+    attempts = count_attempts()
+    dispatcher = WebhookDelivery(
+        delivery_store,
+        queries,
+        committer,
+        post,
+        clock,
+        kernel.sample_jitter,
+        rules_of(settings),
+        lambda outcome: attempts.labels(outcome).inc(),
+    )
+    fanout = WebhookFanout(
+        kernel.store, store, codec, queries, committer, clock, dispatcher.wake_event.set, kernel.unreadable
+    )
+    retention = WebhookRetention(delivery_store, committer, clock, round(settings.webhook_retention * SECOND))
+    sealing = WebhookSealing(store, queries, committer, cipher, clock)
 
+    def new_secret() -> str:
+        return "whsec_" + base64.b64encode(kernel.random_bytes(32)).decode()
 
-class WebhookApp:
-    """Webhooks in one server process."""
+    def wake_all() -> None:
+        fanout.wake_event.set()
+        dispatcher.wake_event.set()
 
-    def __init__(
-        self,
-        settings: Settings,
-        database: Database,
-        reads: ReadStore,
-        queries: Queries,
-        committer: Committer,
-        clock: Clock,
-        new_id: Callable[[], str],
-        attempted: Callable[[str], None],
-        unreadable: UnreadableRows,
-    ) -> None:
-        self._settings = settings
-        cipher = cipher_of(settings)
-        store, delivery_store, codec = SqlWebhookStore(database), SqlDeliveryStore(database), JsonWebhookCodec()
-        if database.single_writer:
-            delivery_store.release_all()
-        # Whoever pings receivers that do not answer keeps nobody's deliveries waiting for a connection.
-        self._post, self._pings = _http_post(settings, cipher, clock), _http_post(settings, cipher, clock)
-        self._delivery = WebhookDelivery(
-            delivery_store, queries, committer, self._post, clock, random.random, rules_of(settings), attempted
-        )
-        self._fanout = WebhookFanout(
-            reads, store, codec, queries, committer, clock, self._delivery.wake_event.set, unreadable
-        )
-        self._retention = WebhookRetention(delivery_store, committer, clock, round(settings.webhook_retention * SECOND))
-        self._sealing = WebhookSealing(store, queries, committer, cipher, clock)
-        webhooks = Webhooks(
-            store,
-            delivery_store,
-            queries,
-            committer,
-            codec,
-            self._pings,
-            clock,
-            new_id,
-            _new_secret,
-            cipher,
-            self._wake_all,
-        )
-        self.service = WebhookService(webhooks, clock, UrlPolicy(settings.webhook_allow_http))
+    async def close() -> None:
+        await post.close()
+        await pings.close()
 
-    def on_commit(self) -> None:
-        """React to a commit of this process."""
-        self._fanout.on_commit()
-
-    def _wake_all(self) -> None:
-        self._fanout.wake_event.set()
-        self._delivery.wake_event.set()
-
-    @property
-    def wakes(self) -> dict[Due, Callable[[], None]]:
-        """Whom to wake when something is due."""
-        return {Due.WEBHOOK_EVENTS: self._fanout.wake_event.set, Due.WEBHOOKS: self._delivery.wake_event.set}
-
-    def duties(self, on_run: OnRun) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return what is to run as long as the server does, by name; `on_run` hears of each time."""
-        settings, fanout = self._settings, self._fanout
-        return {
-            "webhook events": perform("webhook events", fanout.once, None, fanout.wake_event, on_run),
-            "webhooks": self._delivery.run(on_run),
-            "webhook sealing": perform("webhook sealing", self._sealing.once, None, on_run=on_run),
-            "webhook retention": perform(
-                "webhook retention", self._retention.once, settings.retention_interval, on_run=on_run
+    commands = Webhooks(
+        store, delivery_store, queries, committer, codec, pings, clock, kernel.new_id, new_secret, cipher, wake_all
+    )
+    service = WebhookService(commands, clock, UrlPolicy(settings.webhook_allow_http))
+    return Feature(
+        calls=[Calls(METHODS, service)],
+        duties=[
+            Duty("webhook events", fanout.once, wake_event=fanout.wake_event, due=EVENTS_DUE),
+            Duty(
+                "webhooks", dispatcher.once, wake_event=dispatcher.wake_event, due=DELIVERIES_DUE, stop=dispatcher.abort
             ),
-        }
-
-    async def close(self) -> None:
-        """Close the connections to receivers."""
-        await self._post.close()
-        await self._pings.close()
+            Duty("webhook sealing", sealing.once),
+            Duty("webhook retention", retention.once, settings.retention_interval),
+        ],
+        on_commit=lambda _: fanout.on_commit(),
+        collectors=[attempts],
+        close=close,
+    )
 
 
 def _http_post(settings: Settings, cipher: SecretCipher, clock: Clock) -> HttpPost:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, delete, func, insert, select, update
 from jobledger_service.core.model.limit_errors import TooManyWebhooks
 from jobledger_service.core.model.states import WebhookState
 from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_place, webhooks
+from jobledger_service.core.store.tables import deliveries, events, ledger, webhook_checkpoint, webhooks
 
 from . import scheduling as waiting
 from .ports import FanoutBatch, FanoutPosition
@@ -17,7 +17,7 @@ from .rows import WEBHOOK_COLUMNS, delivery_row, webhook_of, webhook_row
 from .rules import Missed, Webhook
 
 _WEBHOOKS = select(*WEBHOOK_COLUMNS)
-_PLACE = select(webhook_place.c.position)
+_CHECKPOINT = select(webhook_checkpoint.c.position)
 _records_events = webhooks.c.state != WebhookState.DISABLED.value
 _ANY = select(webhooks.c.webhook_key).limit(1)
 
@@ -58,7 +58,7 @@ class SqlWebhookStore:
         mine = webhooks.c.owner == webhook.owner
         with self._database.write() as connection:
             # One at a time, and not while events are recorded: the first webhook says from where on they are.
-            connection.execute(_PLACE.with_for_update())
+            connection.execute(_CHECKPOINT.with_for_update())
             if webhook.request_id:
                 same = _WEBHOOKS.where(mine, webhooks.c.request_id == webhook.request_id)
                 if (row := connection.execute(same).first()) is not None:
@@ -67,7 +67,7 @@ class SqlWebhookStore:
                 raise TooManyWebhooks(limit)
             position: int = connection.execute(select(ledger.c.position)).scalar_one()
             if connection.execute(_ANY).first() is None:
-                connection.execute(update(webhook_place).values(position=position))
+                connection.execute(update(webhook_checkpoint).values(position=position))
             created = replace(webhook, after=position)
             connection.execute(insert(webhooks).values(webhook_row(created)))
             return created
@@ -100,7 +100,7 @@ class SqlWebhookStore:
     def fanout_position(self) -> FanoutPosition:
         """Return where webhooks stand."""
         with self._database.read() as connection:
-            position: int = connection.execute(_PLACE).scalar_one()
+            position: int = connection.execute(_CHECKPOINT).scalar_one()
             return FanoutPosition(position, connection.execute(_ANY).first() is not None)
 
     def event_before(self, job_key: str, position: int) -> bytes | None:
@@ -120,7 +120,7 @@ class SqlWebhookStore:
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "webhooks"):
                 return False
-            if connection.execute(_PLACE.with_for_update()).scalar_one() != batch.since:
+            if connection.execute(_CHECKPOINT.with_for_update()).scalar_one() != batch.since:
                 return False
             concerned = {draft.delivery.webhook_key for draft in batch.drafts}
             if missed is not None:
@@ -138,7 +138,7 @@ class SqlWebhookStore:
                 if missed is not None and webhook.after < missed.last:
                     first = max(missed.first, webhook.after + 1)
                     save(connection, webhook, replace(webhook, missed=replace(missed, first=first)), now)
-            connection.execute(update(webhook_place).values(position=batch.through))
+            connection.execute(update(webhook_checkpoint).values(position=batch.through))
             return True
 
 

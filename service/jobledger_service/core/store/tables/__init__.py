@@ -18,7 +18,7 @@ from .jobs import (
 )
 from .ledger import audit, event_owner, events, ledger, requests, tombstones
 from .schema import NEVER, metadata, schema_version
-from .webhooks import dead, deliveries, over, pending, scheduled, webhook_place, webhooks
+from .webhooks import dead, deliveries, over, pending, scheduled, webhook_checkpoint, webhooks
 
 __all__ = [
     "NEVER",
@@ -55,6 +55,6 @@ __all__ = [
     "tombstones",
     "usage",
     "waiting",
-    "webhook_place",
+    "webhook_checkpoint",
     "webhooks",
 ]

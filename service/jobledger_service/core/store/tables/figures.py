@@ -45,7 +45,7 @@ limits = Table(
     Column("limit_key", Key, primary_key=True),
     Column("owner", Text, nullable=False),
     Column("scope", Text, nullable=False),
-    Column("most", Integer),
+    Column("max_running", Integer),
     Column("running", BigInteger, nullable=False),
     Column("waiting", BigInteger, nullable=False),
     Column("by_job", Boolean, nullable=False),
@@ -55,10 +55,10 @@ limits = Table(
 # As for jobs: a query has to say the same, with the same literals.
 slots_free = and_(
     limits.c.waiting > literal_column("0"),
-    or_(limits.c.most.is_(None), limits.c.running < limits.c.most),
+    or_(limits.c.max_running.is_(None), limits.c.running < limits.c.max_running),
 )
 """A slot for which jobs wait."""
-limits_passing = or_(limits.c.by_job, limits.c.most.is_(None))
+limits_passing = or_(limits.c.by_job, limits.c.max_running.is_(None))
 """What no operator set, or set aside: it goes when nothing uses it."""
 Index("limits_free", limits.c.limit_key, sqlite_where=slots_free, postgresql_where=slots_free)
 Index("limits_passing", limits.c.set_time, sqlite_where=limits_passing, postgresql_where=limits_passing)

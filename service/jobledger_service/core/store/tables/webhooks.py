@@ -101,8 +101,8 @@ Index(
     postgresql_where=dead,
 )
 
-webhook_place = Table(
-    "webhook_place",
+webhook_checkpoint = Table(
+    "webhook_checkpoint",
     metadata,
     Column("one", SmallInteger, primary_key=True, autoincrement=False),
     Column("position", BigInteger, nullable=False),

@@ -1,0 +1,83 @@
+"""What every part of the server is made from, the `Kernel`, and what it adds to the server, a `Feature`."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from prometheus_client.registry import Collector
+
+from jobledger_service.settings import Settings
+from jobledger_service.transport.authenticator import Keys
+from jobledger_service.transport.health_service import HealthService
+from jobledger_service.transport.in_flight import InFlight
+from jobledger_service.transport.methods import Calls
+from jobledger_service.transport.open_calls import OpenCalls
+from jobledger_service.transport.usage import Usage
+
+from .api.job_requests import NewId
+from .api.worker_requests import RequestContext
+from .ledger.active_workers import ActiveWorkers
+from .ledger.batch import Commit
+from .ledger.claims import ClaimQueue
+from .ledger.commands import OnDeletion
+from .ledger.committer import Committer
+from .ledger.duty import Duty
+from .ledger.feed.live_feed import LiveFeed
+from .ledger.ports import Clock
+from .ledger.queries import Queries
+from .ledger.read_ports import ReadStore
+from .ledger.service_jobs import ChunkHandler
+from .ledger.unreadable_rows import UnreadableRows
+from .ledger.watch import Watch
+from .ledger.write_ports import Upkeep
+from .store.engines import Database
+
+if TYPE_CHECKING:
+    from jobledger_service.transport.rate_limiter import RateLimiter
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """The core of one server process, and what its calls share. `sample_jitter` draws from 0 to 1."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    new_id: NewId
+    sample_jitter: Callable[[], float]
+    random_bytes: Callable[[int], bytes]
+    on_deletion: OnDeletion
+    unreadable: UnreadableRows
+    store: ReadStore
+    upkeep: Upkeep
+    queries: Queries
+    committer: Committer
+    claims: ClaimQueue
+    feed: LiveFeed
+    watch: Watch
+    active_workers: ActiveWorkers
+    request_context: RequestContext
+    health: HealthService
+    in_flight: InFlight
+    open_calls: OpenCalls
+    usage: Usage
+    rate_limiter: "RateLimiter | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """What a feature adds; all of it is optional.
+
+    `on_commit` hears of each commit of this process, before its callers get their answers. `chunk_handlers` work the
+    chunks of the service's own jobs, by kind. `collectors` show its metrics. `keys` names callers by their API keys.
+    `drain` is called when the server begins to drain, and `close` when no call and no duty runs any more.
+    """
+
+    calls: Sequence[Calls] = ()
+    duties: Sequence[Duty] = ()
+    on_commit: Callable[[Commit], None] | None = None
+    chunk_handlers: Mapping[str, ChunkHandler] = field(default_factory=dict)
+    collectors: Sequence[Collector] = ()
+    keys: Keys | None = None
+    drain: Callable[[], None] | None = None
+    close: Callable[[], Awaitable[None]] | None = None

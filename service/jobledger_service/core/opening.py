@@ -1,0 +1,121 @@
+"""Opens the core of one server process: store, committer, feed, and what the calls share."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jobledger_service.settings import Settings
+from jobledger_service.transport.health_service import HealthService
+from jobledger_service.transport.in_flight import InFlight
+from jobledger_service.transport.open_calls import OpenCalls
+from jobledger_service.transport.usage import Usage
+
+from .api.checks import SCHEMES
+from .api.codec import ProtoCodec
+from .api.job_requests import NewId
+from .api.worker_requests import RequestContext
+from .kernel import Kernel
+from .ledger.active_workers import ActiveWorkers
+from .ledger.batch import Commit, Executor
+from .ledger.claims import ClaimQueue
+from .ledger.commands import OnDeletion
+from .ledger.committer import Batch, Committer, QueueBounds
+from .ledger.current_call import begin_call
+from .ledger.entry import Entry
+from .ledger.feed.live_feed import LiveFeed
+from .ledger.queries import Queries
+from .ledger.shares import Shares
+from .ledger.unreadable_rows import UnreadableRows
+from .ledger.watch import Watch
+from .model.limits import SECOND
+from .model.retention import Retention
+from .store.clock import clock_of
+from .store.engines import Database
+from .store.reading import SqlReadStore
+from .store.time_limits import TimeLimits
+from .store.upkeep import SqlUpkeep
+from .store.writing import SqlWriteStore
+
+if TYPE_CHECKING:
+    from jobledger_service.transport.rate_limiter import RateLimiter
+
+EXPORT_SHARE = 2
+"""An export may take the history's length divided by this, and still show each job as it was when it began."""
+
+
+def open_kernel(
+    settings: Settings,
+    database: Database,
+    *,
+    on_commit: Callable[[Commit], None],
+    on_batch: Callable[[Batch], None],
+    on_merged: Callable[[int], None],
+    on_unreadable: Callable[[str], None],
+    new_id: NewId,
+    sample_jitter: Callable[[], float],
+    random_bytes: Callable[[int], bytes],
+    monotonic: Callable[[], float],
+    on_deletion: OnDeletion,
+    retention: Retention,
+    rate_limiter: "RateLimiter | None",
+) -> Kernel:
+    """Return the core over a database whose schema is up to date."""
+    clock, unreadable = clock_of(database), UnreadableRows(on_unreadable)
+    codec, writes = ProtoCodec(unreadable), SqlWriteStore(database, unreadable)
+    store = SqlReadStore(database, unreadable=unreadable)
+    queries = Queries(store, settings.reads_per_owner)
+    quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
+    executor = Executor(writes, codec, clock, queries.cursor, retention, quiet=quiet)
+    bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
+    committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch)
+    claims = ClaimQueue(committer)
+
+    def on_remote_entry(entry: Entry) -> None:
+        if entry.ready and entry.after is not None:
+            claims.wake({(entry.after.owner, entry.after.kind): entry.ready})
+
+    feed = LiveFeed(store, queries, codec, on_remote_entry, sole_writer=database.single_writer)
+    schemes = SCHEMES | {"file"} if settings.allow_file_artifacts else SCHEMES
+    watches = settings.watches_per_key if settings.auth == "keys" else settings.watches_without_keys
+    return Kernel(
+        settings=settings,
+        database=database,
+        clock=clock,
+        new_id=new_id,
+        sample_jitter=sample_jitter,
+        random_bytes=random_bytes,
+        on_deletion=on_deletion,
+        unreadable=unreadable,
+        store=store,
+        upkeep=SqlUpkeep(database, codec.audited),
+        queries=queries,
+        committer=committer,
+        claims=claims,
+        feed=feed,
+        watch=Watch(store, queries, feed, codec, settings.bookmark_interval, on_merged),
+        active_workers=ActiveWorkers(monotonic),
+        request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
+        health=HealthService(),
+        in_flight=InFlight(
+            settings.calls_limit,
+            settings.memory_limit,
+            settings.message_limit,
+            Shares,
+            committer.check_owner,
+            begin_call,
+        ),
+        open_calls=OpenCalls(watches, settings.watches_per_owner),
+        usage=Usage(),
+        rate_limiter=rate_limiter,
+    )
+
+
+def time_limits_of(settings: Settings) -> TimeLimits:
+    """Return how long the database may take."""
+    return TimeLimits(
+        connect=settings.database_connect_timeout,
+        statement=settings.database_statement_timeout,
+        lock=settings.database_lock_timeout,
+        idle=settings.database_idle_timeout,
+        read=settings.database_read_timeout,
+        export=settings.database_export_timeout,
+    )

@@ -1,0 +1,23 @@
+"""Where artifacts may be deleted, as the settings say."""
+
+from jobledger_service.settings import InvalidSettingError, Settings
+
+from .objects import NoDriverError, check_driver
+from .rules import InvalidRootError, Roots, parse_root
+
+
+def roots_of(settings: Settings) -> Roots:
+    """Return where artifacts may be deleted.
+
+    Raises InvalidSettingError for a root that is none or has no driver, and, where there are keys, for one that owners
+    share.
+    """
+    try:
+        roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])
+        for root in roots.all:
+            check_driver(root)
+        if settings.auth == "keys" and not settings.artifact_roots_shared_by_all_owners:
+            roots.check_owned()
+    except (InvalidRootError, NoDriverError) as error:
+        raise InvalidSettingError(f"--artifact-roots: {error}") from None
+    return roots

@@ -1,0 +1,11 @@
+"""ImportService: jobs from another system, with their history."""
+
+from jobledger_service.core.kernel import Feature, Kernel
+from jobledger_service.transport.methods import Calls
+
+from .api import METHODS, ImportService
+
+
+def imports(kernel: Kernel) -> Feature:
+    """Return what imports add to a server."""
+    return Feature(calls=[Calls(METHODS, ImportService(kernel.committer, kernel.request_context))])
