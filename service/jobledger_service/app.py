@@ -16,6 +16,7 @@ import structlog
 import uuid_utils
 
 from . import VERSION
+from .core.api.convert import encoded_struct
 from .core.api.errors import refused_by_core
 from .core.feature import core
 from .core.kernel import Feature, Kernel
@@ -27,6 +28,7 @@ from .core.store.migrate import prepare
 from .features.access.feature import access
 from .features.access.listeners import admin_listener_of, main_listener_of, rate_limiter_of
 from .features.artifacts.feature import artifacts
+from .features.artifacts.removal import ArtifactRemoval
 from .features.artifacts.roots import roots_of
 from .features.bulk.feature import bulk
 from .features.exports.feature import exports
@@ -71,6 +73,10 @@ SWITCH_INTERVAL = 0.0005
 """Seconds for which one thread may keep others from going on."""
 
 
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
 class App:
     """One server process. Built on the event loop; `run` serves until `stop`, then drains."""
 
@@ -92,11 +98,11 @@ class App:
             on_batch=work.measured,
             on_merged=work.merged,
             on_unreadable=work.unreadable,
-            new_id=lambda: str(uuid_utils.uuid7()),
+            new_id=_new_id,
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,
             monotonic=time.monotonic,
-            roots=roots_of(settings),
+            on_deletion=ArtifactRemoval(roots_of(settings), _new_id, encoded_struct),
             families=[expire_times(retention_of(settings)), limits_family(dialect), statistics_family(dialect)],
             rate_limiter=rate_limiter_of(settings),
         )

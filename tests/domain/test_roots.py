@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.model.roots import ArtifactLocation, InvalidRootError, Roots, parse_root
+from jobledger_service.features.artifacts.rules import ArtifactLocation, InvalidRootError, Roots, parse_root
 
 ROOTS = Roots([parse_root("s3://bucket/out"), parse_root("file:///srv/media/"), parse_root("gs://whole/")])
 

@@ -27,7 +27,8 @@ from jobledger_service.core.store.tables import metadata
 from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.retention.duty import RetentionDuty, RetentionPeriods
-from jobledger_service.features.statistics.duty import FoldingDuty
+from jobledger_service.features.statistics.duty import StatisticsDuty
+from jobledger_service.features.statistics.store import SqlStatisticsStore
 from jobledger_service.features.usage.queries import day_of
 from jobledger_service.features.usage.store import SqlUsageStore
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
@@ -89,7 +90,7 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
 @asynccontextmanager
 async def forgetting(
     database: Database, clock: list[int]
-) -> AsyncIterator[list[RetentionDuty | FoldingDuty | WebhookRetention]]:
+) -> AsyncIterator[list[RetentionDuty | StatisticsDuty | WebhookRetention]]:
     """Yield the duties that forget."""
     reads, codec = SqlReadStore(database), ProtoCodec()
     queries = Queries(reads)
@@ -100,13 +101,13 @@ async def forgetting(
     running = asyncio.create_task(committer.run())
     upkeep, delivery_store = (
         SqlUpkeep(database, codec.audited),
-        RetentionPeriods(events=DAY, audit=2 * DAY, statistics=3 * DAY),
+        RetentionPeriods(events=DAY, audit=2 * DAY),
     )
     yield [
         RetentionDuty(
             reads, upkeep, queries, committer, lambda: clock[0], delivery_store, lambda _: None, UnreadableRows()
         ),
-        FoldingDuty(reads, upkeep, queries, committer, lambda: clock[0]),
+        StatisticsDuty(SqlStatisticsStore(database), queries, committer, lambda: clock[0], 3 * DAY),
         WebhookRetention(SqlDeliveryStore(database), committer, lambda: clock[0], DAY),
     ]
     committer.close()

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 import subprocess
 from datetime import timedelta
 from importlib import metadata
@@ -43,12 +44,12 @@ def test_h_is_help(words: list[str]):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["serve", "--no-such-option"], "No such option: --no-such-option (jobledger-server serve --help tells more)"),
+        (["serve", "--no-such-option"], "No such option: --no-such-option (see jobledger-server serve --help)"),
         (["srve"], "No such command 'srve'"),
         (["backup"], "Missing argument 'file'"),
         (["keys", "create", "x", "--role", "king"], "'king' is not one of"),
-        (["keys", "create", "x", "--role", "caller", "--expires-in", "soon"], "'soon' is not a span of time"),
-        (["health", "--timeout", "soon"], "'soon' is not a span of time"),
+        (["keys", "create", "x", "--role", "caller", "--expires-in", "soon"], "must be a duration such as 30s"),
+        (["health", "--timeout", "soon"], "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
     ],
 )
 def test_usage_errors_are_one_sentence_and_exit_with_2(tmp_path: Path, words: list[str], sentence: str):
@@ -119,10 +120,10 @@ def test_a_port_that_is_taken_is_one_line_and_no_file_is_made(tmp_path: Path, li
 
 
 def test_a_file_that_cannot_be_read_or_written_is_one_sentence(tmp_path: Path):
-    (tmp_path / "cert").mkdir()
+    os.mknod(tmp_path / "cert", stat.S_IFSOCK)
     asked = ["health", "--target", "127.0.0.1:1", "--ca-file", "cert"]
     ended = ran(tmp_path, *asked)
-    assert (ended.returncode, ended.stderr) == (74, "jobledger-server: cert: Is a directory\n")
+    assert (ended.returncode, ended.stderr) == (74, "jobledger-server: cert: No such device or address\n")
     with Path("/dev/full").open("w") as full:
         command = [COMMAND, "config"]
         told = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
@@ -136,7 +137,7 @@ def test_a_defect_is_one_sentence_and_its_traceback_is_asked_for(
         raise KeyError("lost")
 
     assert exit_status(fail) == 70
-    hint = "internal error; set JOBLEDGER_TRACEBACK=1 to print the traceback"
+    hint = "a defect of this command; JOBLEDGER_TRACEBACK=1 in the environment prints the traceback"
     assert capsys.readouterr().err == f"jobledger-server: KeyError: 'lost' ({hint})\n"
     monkeypatch.setenv("JOBLEDGER_TRACEBACK", "1")
     assert exit_status(fail) == 70

@@ -8,9 +8,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.ports import NotDeletedError
-from jobledger_service.core.model.roots import Roots, parse_root
 from jobledger_service.features.artifacts.objects import NoDriverError, check_driver, remove
+from jobledger_service.features.artifacts.rules import NotDeletedError, Roots, parse_root
 
 HOSTILE = [
     "..", ".", "", "/", "//", "%2e%2e", "%2E.", "%252e%252e", "%2f", "%2F..%2F", "\\", "..\\", "%5c", "\x00", "%00",

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.rollup import MAX_SUM, UNMEASURED, Measure, bucket_of, clamped, middle_of
-from jobledger_service.core.store.running_totals import activity_of, text_of
+from jobledger_service.features.statistics.running_totals import activity_of, text_of
 
 MILLISECOND = 1_000
 YEARS = 10 * 365 * 86_400_000_000

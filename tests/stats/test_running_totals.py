@@ -6,18 +6,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.rollup import MAX_SUM, Measure, StatisticsDelta
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
-from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.tables import counts, running_totals
-from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.statistics.store import add_statistics
+from jobledger_service.features.statistics.rows import add_statistics
+from jobledger_service.features.statistics.rules import StatsQuery
+from jobledger_service.features.statistics.store import SqlStatisticsStore
 from sqlalchemy import select
 
 from tests.support.databases import new_database
@@ -39,8 +38,7 @@ class Model:
 
     def __init__(self, database: Database, rng: random.Random) -> None:
         self.database = database
-        self.reads, self.writes = SqlReadStore(database), SqlWriteStore(database)
-        self.upkeep = SqlUpkeep(database, lambda _: None)
+        self.statistics, self.writes = SqlStatisticsStore(database), SqlWriteStore(database)
         self.written: list[tuple[Rollup, int, int]] = []
         self.rng = rng
 
@@ -60,11 +58,11 @@ class Model:
 
     def fold(self, before: int, steps: int = 10_000) -> None:
         for _ in range(steps):
-            due = self.reads.unfolded(before)
+            due = self.statistics.unfolded(before)
             if due is None:
                 return
             assert due[1] < before
-            assert self.upkeep.fold(*due) > 0
+            assert self.statistics.fold(*due) > 0
 
     def check(self) -> None:
         for _ in range(12):
@@ -73,7 +71,7 @@ class Model:
             step, service_jobs = self.rng.choice([0, 1, 24]), self.rng.choice([False, True])
             query = StatsQuery(self.rng.choice(OWNERS), kinds, range(start, stop), step, service_jobs)
             meant = kinds or KINDS if service_jobs else kinds or KINDS[:-1]
-            figures = self.reads.figures(query)
+            figures = self.statistics.figures(query)
             wanted: dict[object, Activity] = {}
             for (owner, hour, kind, *place), count, total in self.written:
                 if owner == query.owner and hour in query.hours and kind in meant:
@@ -103,32 +101,32 @@ def test_the_figures_do_not_depend_on_what_was_folded(database: Database, seed: 
     model.check()
     model.fold(HOURS.stop)
     model.check()
-    assert model.reads.unfolded(HOURS.stop) is None
+    assert model.statistics.unfolded(HOURS.stop) is None
 
 
 def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Database):
-    reads, writes, upkeep = SqlReadStore(database), SqlWriteStore(database), SqlUpkeep(database, lambda _: None)
+    statistics, writes = SqlStatisticsStore(database), SqlWriteStore(database)
     tally = StatisticsDelta()
     for n in range(120):
         tally.add_count(("me", f"k{n}", "COMPLETED"), 1, 0, 0)
         tally.add_rollup(("me", 5, f"k{n}", "CREATED", 0), n + 1, 0)
     with writes.transaction() as transaction:
         add_statistics(transaction.connection, database.dialect, tally)
-    assert [upkeep.fold("me", 5) for _ in range(7)] == [20] * 6 + [0]
-    figures = reads.figures(StatsQuery("me", (), range(5, 6), 1))
+    assert [statistics.fold("me", 5) for _ in range(7)] == [20] * 6 + [0]
+    figures = statistics.figures(StatsQuery("me", (), range(5, 6), 1))
     assert [figures.kinds[f"k{n}"].activity.count(Measure.CREATED) for n in range(120)] == list(range(1, 121))
     assert figures.points[5].count(Measure.CREATED) == sum(range(1, 121))
 
 
 def test_a_sum_stops_before_it_leaves_64_bits(database: Database):
-    reads, writes = SqlReadStore(database), SqlWriteStore(database)
+    statistics, writes = SqlStatisticsStore(database), SqlWriteStore(database)
     for total in (MAX_SUM, MAX_SUM, -MAX_SUM, -MAX_SUM, -MAX_SUM):
         tally = StatisticsDelta()
         tally.add_count(("me", "a", "QUEUED"), 1, 0, 0)
         tally.add_rollup(("me", 5, "a", "ARTIFACTS", 0), 1, 3 * total)
         with writes.transaction() as transaction:
             add_statistics(transaction.connection, database.dialect, tally)
-    found = reads.figures(StatsQuery("me", (), range(5, 6))).kinds["a"].activity
+    found = statistics.figures(StatsQuery("me", (), range(5, 6))).kinds["a"].activity
     assert (found.count(Measure.ARTIFACTS), found.total(Measure.ARTIFACTS)) == (5, -MAX_SUM)
 
 
@@ -137,7 +135,7 @@ def test_old_hours_become_one_total_and_the_figures_of_those_kept_stay(database:
     model.write(HOURS, 300)
     model.fold(HOURS.stop)
     kept = HOURS.start + 40
-    while model.upkeep.trim_statistics(kept * HOUR, 7):
+    while model.statistics.trim(kept * HOUR, 7):
         pass
     with database.read() as connection:
         hours = connection.execute(select(running_totals.c.owner, running_totals.c.kind, running_totals.c.hour)).all()
@@ -161,10 +159,10 @@ def test_a_kind_of_which_nothing_is_left_is_forgotten_and_begins_anew(database: 
     without_jobs.add_rollup(("you", HOURS.stop - 1, "z", "CREATED", 0), 1, 0)
     with model.writes.transaction() as transaction:
         add_statistics(transaction.connection, database.dialect, without_jobs)
-    while model.upkeep.trim_statistics((HOURS.stop + 1) * HOUR, 50):
+    while model.statistics.trim((HOURS.stop + 1) * HOUR, 50):
         pass
     for _ in range(3):
-        model.upkeep.trim_statistics(HOUR, 2)
+        model.statistics.trim(HOUR, 2)
     for table in (counts, running_totals):
         with database.read() as connection:
             kinds = set(connection.execute(select(table.c.owner, table.c.kind)))

@@ -23,7 +23,7 @@ from jobledger_service.core.store.listing import Budget
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.statistics.store import add_statistics
+from jobledger_service.features.statistics.rows import add_statistics
 from msgspec.structs import replace
 
 from bench.population import JobPopulation

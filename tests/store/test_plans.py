@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.rollup import StatisticsDelta
@@ -22,7 +21,9 @@ from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.limits.store import LimitStore
-from jobledger_service.features.statistics.store import add_statistics
+from jobledger_service.features.statistics.rows import add_statistics
+from jobledger_service.features.statistics.rules import StatsQuery
+from jobledger_service.features.statistics.store import SqlStatisticsStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
 from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
 from jobledger_service.features.webhooks.due import DELIVERIES_DUE, EVENTS_DUE
@@ -114,7 +115,7 @@ def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(datab
 
 def test_running_totals_that_are_too_old_are_found_by_their_hour(database: Database):
     plans = Plans(database)
-    assert SqlUpkeep(database, lambda _: None).trim_statistics(HOUR, 10) == 0
+    assert SqlStatisticsStore(database).trim(HOUR, 10) == 0
     first = "SEARCH running_totals USING INDEX running_totals_by_hour (hour>? AND hour<?)"
     assert plans.steps[:2] == ["SCAN ledger", first], plans.steps  # its one row says who may write
     assert not [step for step in plans.steps if step.startswith(("SCAN counts", "SCAN rollups", "SCAN running"))]
@@ -185,7 +186,7 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
     with SqlWriteStore(database).transaction() as transaction:
         add_statistics(transaction.connection, database.dialect, tally)
     plans = Plans(database)
-    figures = SqlReadStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))
+    figures = SqlStatisticsStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))
     assert [one.jobs for one in figures.kinds.values()] == [{JobState.QUEUED: 1}] * 2
     read = {step for step in plans.steps if any(table in step for table in ("counts", "rollups", "total", "jobs"))}
     assert read

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from jobledger.v1.admin_service_pb2 import CreateApiKeyRequest, CreateApiKeyResponse, Role
 from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
-from jobledger_service.cli.key_backends import DatabaseKeyAdmin
+from jobledger_service.cli.key_database import client_of_database
 
 from tests.support.api import Api
 
@@ -57,6 +57,8 @@ class KeyedApi(Api):
 
 def first_key(database: str) -> str:
     """Make an admin's key in a database that no server has open yet, and return its token."""
-    request = CreateApiKeyRequest(name="first", roles=[ADMIN])
-    with ThreadPoolExecutor(1) as thread:  # the test may be within an event loop; the desk makes one of its own
-        return thread.submit(DatabaseKeyAdmin(database).call, "CreateApiKey", request).result().token
+    with (
+        client_of_database(database) as client,
+        ThreadPoolExecutor(1) as thread,  # the test may be within an event loop; the call makes one of its own
+    ):
+        return thread.submit(client.admin.create_api_key, "first", [ADMIN]).result().token

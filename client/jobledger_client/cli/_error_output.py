@@ -4,7 +4,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import typer
 
@@ -12,6 +13,7 @@ from jobledger_client._errors import FieldViolation, JobledgerError, Unavailable
 from jobledger_client.cli import _json
 from jobledger_client.cli._exit_codes import DEFECT, INPUT_OUTPUT, USAGE, exit_code
 
+PROGRAM = "jobledger"
 TRACEBACK = "JOBLEDGER_TRACEBACK"
 """This variable of the environment enables the traceback of a defect."""
 
@@ -20,52 +22,60 @@ _CHOICE_PREFIX = "Value error, "
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 
-def print_error(error: Exception, *, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class ErrorOutput:
+    """One sentence, the exit code, and what JSON has beside them."""
+
+    sentence: str
+    exit_code: int
+    details: Mapping[str, object]
+
+
+def print_error(error: Exception, *, as_json: bool = False, program: str = PROGRAM) -> int:
     """Print an error; return the exit code."""
     if isinstance(error, JobledgerError):
-        return _print_service_error(error, as_json=as_json)
-    if isinstance(error, UsageError | ValueError):  # the SDK raises ValueError before it sends a request
-        return _print_usage_error(error, as_json=as_json)
-    if isinstance(error, OSError):
-        return _print_os_error(error, as_json=as_json)
-    return _print_defect(error, as_json=as_json)
+        output = _service_error(error)
+    elif isinstance(error, UsageError | ValueError):  # the SDK raises ValueError before it sends a request
+        output = _usage_error(error)
+    elif isinstance(error, OSError):
+        file = f"{error.filename}: " if error.filename else ""
+        output = ErrorOutput(f"{file}{error.strerror or error}", INPUT_OUTPUT, {"reason": "INPUT_OUTPUT"})
+    else:
+        return print_defect(error, as_json=as_json, program=program)
+    return _print(output, as_json=as_json, program=program)
 
 
-def _print_service_error(error: JobledgerError, *, as_json: bool) -> int:
-    code = exit_code(error)
-    violations = [{"field": one.field, "description": one.description} for one in error.field_violations]
-    _print(
-        _sentence(error),
-        code,
-        as_json=as_json,
-        status=error.code.name,
-        reason=error.reason,
-        metadata=error.metadata,
-        fieldViolations=violations,
-    )
-    return code
-
-
-def _print_usage_error(error: Exception, *, as_json: bool) -> int:
-    context = getattr(error, "ctx", None)
-    hint = f" (see {context.command_path} --help)" if context is not None else ""
-    sentence = f"{getattr(error, 'format_message', error.__str__)().rstrip('.')}{hint}".replace(_CHOICE_PREFIX, "")
-    _print(sentence, USAGE, as_json=as_json, reason="USAGE")
-    return USAGE
-
-
-def _print_os_error(error: OSError, *, as_json: bool) -> int:
-    file = f"{error.filename}: " if error.filename else ""
-    _print(f"{file}{error.strerror or error}", INPUT_OUTPUT, as_json=as_json, reason="INPUT_OUTPUT")
-    return INPUT_OUTPUT
-
-
-def _print_defect(error: Exception, *, as_json: bool) -> int:
+def print_defect(error: Exception, *, as_json: bool = False, program: str = PROGRAM) -> int:
+    """Print an error that no command expects; return the exit code."""
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
     hint = f"a defect of this command; {TRACEBACK}=1 in the environment prints the traceback"
-    _print(f"{type(error).__name__}: {error} ({hint})", DEFECT, as_json=as_json, reason="DEFECT")
-    return DEFECT
+    output = ErrorOutput(f"{type(error).__name__}: {error} ({hint})", DEFECT, {"reason": "DEFECT"})
+    return _print(output, as_json=as_json, program=program)
+
+
+def print_sentence(sentence: str, *, program: str = PROGRAM) -> None:
+    """Print a sentence on standard error, on one line."""
+    lines = (line.strip() for line in sentence.splitlines())
+    print(f"{program}: {' '.join(filter(None, lines))}", file=sys.stderr)
+
+
+def _service_error(error: JobledgerError) -> ErrorOutput:
+    violations = [{"field": one.field, "description": one.description} for one in error.field_violations]
+    details = {
+        "status": error.code.name,
+        "reason": error.reason,
+        "metadata": error.metadata,
+        "fieldViolations": violations,
+    }
+    return ErrorOutput(_sentence(error), exit_code(error), details)
+
+
+def _usage_error(error: Exception) -> ErrorOutput:
+    context = getattr(error, "ctx", None)
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    sentence = f"{getattr(error, 'format_message', error.__str__)().rstrip('.')}{hint}".replace(_CHOICE_PREFIX, "")
+    return ErrorOutput(sentence, USAGE, {"reason": "USAGE"})
 
 
 def is_json_requested(arguments: Sequence[str]) -> bool:
@@ -73,12 +83,14 @@ def is_json_requested(arguments: Sequence[str]) -> bool:
     return re.search(r"(^| )(-o *=?|--output[ =])json( |$)", " ".join(arguments)) is not None
 
 
-def _print(sentence: str, exit_status: int, *, as_json: bool, **details: object) -> None:
+def _print(output: ErrorOutput, *, as_json: bool, program: str) -> int:
     if as_json:
-        present = {name: value for name, value in details.items() if value}
-        _json.print_line({"error": {"message": sentence, "exitCode": exit_status, **present}}, sys.stderr)
+        present = {name: value for name, value in output.details.items() if value}
+        error = {"message": output.sentence, "exitCode": output.exit_code, **present}
+        _json.print_line({"error": error}, sys.stderr)
     else:
-        print(f"jobledger: {' '.join(sentence.splitlines())}", file=sys.stderr)
+        print_sentence(output.sentence, program=program)
+    return output.exit_code
 
 
 def _sentence(error: JobledgerError) -> str:

@@ -1,4 +1,4 @@
-"""The exit codes of the commands. 64 and above are those of sysexits.h; 2 is a convention of shells."""
+"""The exit codes of both command lines. 64 and above are those of sysexits.h; 2 is a convention of shells."""
 
 import grpc
 from jobledger.v1.job_pb2 import JobState
@@ -11,6 +11,7 @@ SOME_REFUSED = 3
 CANCELLED = 4
 REFUSED = 65
 NOT_FOUND = 66
+UNAVAILABLE = 69
 DEFECT = 70
 INPUT_OUTPUT = 74
 MISSING_EXTRA = 78
@@ -24,7 +25,7 @@ BY_STATE = {
 
 _BY_CODE = {
     grpc.StatusCode.NOT_FOUND: NOT_FOUND,
-    grpc.StatusCode.UNAVAILABLE: 69,
+    grpc.StatusCode.UNAVAILABLE: UNAVAILABLE,
     grpc.StatusCode.INTERNAL: DEFECT,
     grpc.StatusCode.DATA_LOSS: DEFECT,
     grpc.StatusCode.UNKNOWN: DEFECT,

@@ -5,29 +5,29 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from enum import StrEnum
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
 
-import grpc
 import typer
 from rich.console import Console
 
 from jobledger_client._sync._client import JobClient
 from jobledger_client.cli import _json
 from jobledger_client.cli._connection import Notice
+from jobledger_client.cli._connection_options import (
+    PANEL,
+    ApiKey,
+    CaFile,
+    CertFile,
+    KeyFile,
+    Output,
+    Tls,
+    credentials_of,
+)
 from jobledger_client.cli._parse import pairs, seconds
 
 _PIPE_WIDTH = 1_000  # columns, where no terminal limits the width
-_PANEL = "Connection and output"
-
-
-class Output(StrEnum):
-    """The formats of the output."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,35 +56,18 @@ _DECLARED: dict[str, Any] = {
         typer.Option(
             metavar="HOST:PORT",
             help="The server. [env: JOBLEDGER_TARGET; default: 127.0.0.1:7070]",
-            rich_help_panel=_PANEL,
+            rich_help_panel=PANEL,
         ),
     ],
-    "api_key": Annotated[
-        str | None, typer.Option(metavar="KEY", help="The API key. [env: JOBLEDGER_API_KEY]", rich_help_panel=_PANEL)
-    ],
+    "api_key": ApiKey,
     "metadata": Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="gRPC metadata to send along; may be repeated.", rich_help_panel=_PANEL
-        ),
+        typer.Option(metavar="NAME=VALUE", help="gRPC metadata to send along; may be repeated.", rich_help_panel=PANEL),
     ],
-    "tls": Annotated[
-        bool | None, typer.Option("--tls", help="Connect over TLS.", rich_help_panel=_PANEL, show_default=False)
-    ],
-    "ca_file": Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="PEM file to trust, with TLS.", rich_help_panel=_PANEL),
-    ],
-    "cert_file": Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, dir_okay=False, help="PEM file of the client's certificate, with TLS.", rich_help_panel=_PANEL
-        ),
-    ],
-    "key_file": Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="PEM file of its private key.", rich_help_panel=_PANEL),
-    ],
+    "tls": Tls,
+    "ca_file": CaFile,
+    "cert_file": CertFile,
+    "key_file": KeyFile,
     "timeout": Annotated[
         float | None,
         typer.Option(
@@ -92,12 +75,12 @@ _DECLARED: dict[str, Any] = {
             metavar="DURATION",
             help="The timeout of a call, such as 30s; with `watch` and --wait, how long to follow the job. "
             "[default: 10s; no limit]",
-            rich_help_panel=_PANEL,
+            rich_help_panel=PANEL,
         ),
     ],
     "output": Annotated[
         Output | None,
-        typer.Option("--output", "-o", help="The format of the output. [default: text]", rich_help_panel=_PANEL),
+        typer.Option("--output", "-o", help="The format of the output. [default: text]", rich_help_panel=PANEL),
     ],
 }
 
@@ -134,17 +117,10 @@ class Session:
         return JobClient(
             options.target or os.environ.get("JOBLEDGER_TARGET") or "127.0.0.1:7070",
             api_key=options.api_key,
-            credentials=self._credentials(),
+            credentials=credentials_of(options.ca_file, options.cert_file, options.key_file, tls=options.tls),
             metadata=pairs("--metadata", options.metadata or ()),
             timeout=options.timeout or 10.0,
         )
-
-    def _credentials(self) -> grpc.ChannelCredentials | None:
-        files = (self._options.ca_file, self._options.key_file, self._options.cert_file)
-        if not (self._options.tls or any(files)):
-            return None
-        trusted, private, certificate = (file.read_bytes() if file else None for file in files)
-        return grpc.ssl_channel_credentials(trusted, private, certificate)
 
 
 def new_app() -> typer.Typer:

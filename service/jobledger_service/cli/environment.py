@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Iterable
 from typing import Final
 
+from jobledger_client.cli._error_output import TRACEBACK
+
 from jobledger_service.settings import Settings
 
 PREFIX: Final = "JOBLEDGER_"
-TRACEBACK: Final = "JOBLEDGER_TRACEBACK"
-"""Asks the command lines for the traceback of a defect."""
 CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
 """What the SDK's command line reads: a machine may well have all of them."""
 

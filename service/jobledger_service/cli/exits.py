@@ -1,14 +1,15 @@
-"""Errors of commands, and the exit statuses, which are those of sysexits.h."""
+"""Errors of commands. The exit statuses are those of `jobledger`, and of sysexits.h."""
 
 import os
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 import structlog
 import typer
+from jobledger_client import JobledgerError
+from jobledger_client.cli import _error_output as error_output
+from jobledger_client.cli._exit_codes import DEFECT, INTERRUPTED, UNAVAILABLE, USAGE
 
 from jobledger_service.core.model.errors import StoreUnavailable
 from jobledger_service.core.store.backup import BackupError, NotSqliteError
@@ -19,20 +20,11 @@ from jobledger_service.settings import InvalidSettingError
 from jobledger_service.transport.server import CannotListenError
 from jobledger_service.transport.tls import CertificateError
 
-from .connection import RefusedError
-from .environment import TRACEBACK, unknown_names
+from .environment import unknown_names
 
 log = structlog.get_logger(__name__)
 
-USAGE: Final = 2
-"""The command line cannot be read."""
-INTERRUPTED: Final = 130
-INPUT_OUTPUT: Final = 74
-"""A file or a pipe could not be read or written (EX_IOERR)."""
-DEFECT: Final = 70
-"""Something in the program failed (EX_SOFTWARE)."""
-UNAVAILABLE: Final = 69
-"""The database cannot be reached, which may pass (EX_UNAVAILABLE)."""
+PROGRAM: Final = "jobledger-server"
 CONFIGURATION: Final = 78
 """It was told something that it cannot do (EX_CONFIG)."""
 
@@ -47,11 +39,7 @@ CONFIGURATION_ERRORS: Final = (
     ServersConnectedError,
 )
 
-
-EXPECTED_ERRORS: Final = (*CONFIGURATION_ERRORS, StoreUnavailable, BackupError, RefusedError)
-
-# Since typer carries its own click, the base of its usage errors has no public name.
-UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
+EXPECTED_ERRORS: Final = (*CONFIGURATION_ERRORS, StoreUnavailable, BackupError, JobledgerError)
 
 
 @contextmanager
@@ -67,32 +55,24 @@ def log_and_exit() -> Iterator[None]:
 
 
 def exit_status(run: Callable[[], int | None]) -> int:
-    """Run a command line and return its exit status; what went wrong is one sentence, never a traceback."""
+    """Run a command line and return its exit status; an error is one sentence, never a traceback."""
     try:
         return run() or 0
-    except UsageError as error:
+    except error_output.UsageError as error:
         return _usage_error(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except OSError as error:
-        print_error(
-            " ".join(filter(None, [f"{error.filename}:" if error.filename else "", error.strerror or str(error)]))
-        )
-        return INPUT_OUTPUT
-    except Exception as error:  # noqa: BLE001  nobody but a developer reads a traceback
-        if os.environ.get(TRACEBACK):
-            traceback.print_exception(error)
-        print_error(f"{type(error).__name__}: {error} (internal error; set {TRACEBACK}=1 to print the traceback)")
-        return DEFECT
+        return error_output.print_error(error, program=PROGRAM)
+    except Exception as error:  # noqa: BLE001  only developers read tracebacks
+        return error_output.print_defect(error, program=PROGRAM)
 
 
-def _usage_error(error: Any) -> int:  # noqa: ANN401  a usage error
+def _usage_error(error: Exception) -> int:
     context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "jobledger-server"
-    if context is not None and not context.args and type(error).__name__ == "NoArgsIsHelpError":
-        typer.echo(context.get_help(), err=True)
-    else:
-        print_error(f"{error.format_message().rstrip('.')} ({path} --help tells more)")
+    if context is None or context.args or type(error).__name__ != "NoArgsIsHelpError":
+        return error_output.print_error(error, program=PROGRAM)
+    typer.echo(context.get_help(), err=True)
     return USAGE
 
 
@@ -110,9 +90,8 @@ def exit_on_error() -> Iterator[None]:
     except BackupError as error:
         print_error(str(error))
         raise typer.Exit(1) from None
-    except RefusedError as error:
-        print_error(str(error))
-        raise typer.Exit(error.status) from None
+    except JobledgerError as error:
+        raise typer.Exit(error_output.print_error(error, program=PROGRAM)) from None
 
 
 def refuse_unknown_names() -> None:
@@ -125,4 +104,4 @@ def refuse_unknown_names() -> None:
 
 def print_error(sentence: str) -> None:
     """Print an error on standard error, on one line."""
-    print(f"jobledger-server: {' '.join(sentence.split())}", file=sys.stderr)  # noqa: T201
+    error_output.print_sentence(sentence, program=PROGRAM)

@@ -1,23 +1,34 @@
 """The commands about API keys: `jobledger-server keys create`, `list`, `revoke` and `rotate`."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from google.protobuf.json_format import MessageToJson
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import admin_service_pb2 as api
+from jobledger_client import AdminCalls, JobClient
+from jobledger_client.cli import _json as json_output
+from jobledger_client.cli import _parse as parse
+from jobledger_client.cli._connection_options import (
+    PANEL,
+    ApiKey,
+    CaFile,
+    CertFile,
+    KeyFile,
+    Output,
+    Tls,
+    credentials_of,
+)
 
-from jobledger_service.settings import Settings, seconds_of
+from jobledger_service.settings import Settings
 from jobledger_service.transport.identity import DEFAULT_OWNER
 
-from .connection import CONNECTION_PANEL, ApiKey, CaFile, CertFile, KeyFile, ServerConnection, Tls, credentials_of
+from .connection import open_client
 from .exits import exit_on_error, refuse_unknown_names
-from .key_backends import DatabaseKeyAdmin, KeyAdminBackend, ServerKeyAdmin
+from .key_database import client_of_database
 
 keys = typer.Typer(
     name="keys",
@@ -37,53 +48,39 @@ class RoleName(StrEnum):
     ADMIN = "admin"
 
 
-class Output(StrEnum):
-    """The forms of an answer."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
-def _span(word: str) -> timedelta:
-    try:
-        return timedelta(seconds=seconds_of(word))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+def _duration(word: str) -> timedelta | None:
+    return parse.duration("", word)
 
 
 Database = Annotated[
     str,
-    typer.Option(
-        envvar="JOBLEDGER_DATABASE", help="The database to use without --server.", rich_help_panel=CONNECTION_PANEL
-    ),
+    typer.Option(envvar="JOBLEDGER_DATABASE", help="The database to use without --server.", rich_help_panel=PANEL),
 ]
-Server = Annotated[
-    str, typer.Option(metavar="HOST:PORT", help="A running server to use.", rich_help_panel=CONNECTION_PANEL)
-]
+Server = Annotated[str, typer.Option(metavar="HOST:PORT", help="A running server to use.", rich_help_panel=PANEL)]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="The output format.")]
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, as `list` shows it.")]
 Expires = Annotated[
-    timedelta | None, typer.Option(parser=_span, metavar="SPAN", help="How long the key is valid, such as 90d.")
+    timedelta | None, typer.Option(parser=_duration, metavar="SPAN", help="How long the key is valid, such as 90d.")
 ]
 
 
 @keys.callback()
-def _place(
+def _connect(
     context: typer.Context,
     database: Database = str(Settings.model_fields["database"].default),
     server: Server = "",
-    api_key: ApiKey = "",
+    api_key: ApiKey = None,
     *,
-    tls: Tls = False,
+    tls: Tls = None,
     ca_file: CaFile = None,
     cert_file: CertFile = None,
     key_file: KeyFile = None,
 ) -> None:
     refuse_unknown_names()
-    context.obj = DatabaseKeyAdmin(database)
     if server:
-        credentials = credentials_of(ca_file, cert_file, key_file, tls=tls)
-        context.obj = ServerKeyAdmin(ServerConnection(server, api_key, credentials))
+        context.obj = open_client(server, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
+    else:
+        context.obj = client_of_database(database)
 
 
 @keys.command()
@@ -99,13 +96,9 @@ def create(
 
     The first key: jobledger-server keys --database sqlite:///jobledger.db create operator --role admin
     """
-    roles = [api.Role.Value(f"ROLE_{one.upper()}") for one in role]
-    request = api.CreateApiKeyRequest(name=name, owner=owner, roles=roles, expire_time=_from_now(expires_in))
-    answer = _call(context, "CreateApiKey", request)
-    if output is Output.JSON:
-        _print_json(answer)
-    else:
-        _print_token(answer)
+    with _admin(context) as admin:
+        made = admin.create_api_key(name, role, owner=owner, expire_time=_from_now(expires_in))
+    _print_new_key(made, output)
 
 
 @keys.command("list")
@@ -117,16 +110,11 @@ def list_keys(
     output: OutputOption = Output.TEXT,
 ) -> None:
     """List the keys, oldest first, without their tokens."""
-    request = api.ListApiKeysRequest(owner=owner, show_ended=show_all, page_size=500)
     listed = api.ListApiKeysResponse()
-    while True:
-        page = _call(context, "ListApiKeys", request)
-        listed.api_keys.extend(page.api_keys)
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
+    with _admin(context) as admin:
+        listed.api_keys.extend(admin.list_api_keys(owner=owner, show_ended=show_all, page_size=500))
     if output is Output.JSON:
-        _print_json(listed)
+        json_output.print_message(listed)
     else:
         _print_table(listed.api_keys)
 
@@ -134,11 +122,12 @@ def list_keys(
 @keys.command()
 def revoke(context: typer.Context, key_id: KeyId, output: OutputOption = Output.TEXT) -> None:
     """Revoke a key; servers refuse it and end its watches within a second."""
-    answer = _call(context, "RevokeApiKey", api.RevokeApiKeyRequest(key_id=key_id))
+    with _admin(context) as admin:
+        key = admin.revoke_api_key(key_id)
     if output is Output.JSON:
-        _print_json(answer)
+        json_output.print_message(api.RevokeApiKeyResponse(api_key=key))
     else:
-        typer.echo(f"{answer.api_key.key_id} ({answer.api_key.name}): revoked")
+        typer.echo(f"{key.key_id} ({key.name}): revoked")
 
 
 @keys.command()
@@ -147,50 +136,45 @@ def rotate(
     key_id: KeyId,
     grace: Annotated[
         timedelta | None,
-        typer.Option(parser=_span, metavar="SPAN", help="How long the old key stays valid. [default: 24h]"),
+        typer.Option(parser=_duration, metavar="SPAN", help="How long the old key stays valid. [default: 24h]"),
     ] = None,
     expires_in: Expires = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Replace a key: create a new one, print its token this one time, and let the old one expire."""
-    request = api.RotateApiKeyRequest(key_id=key_id, expire_time=_from_now(expires_in))
-    if grace is not None:
-        request.grace_period.FromTimedelta(grace)
-    answer = _call(context, "RotateApiKey", request)
-    if output is Output.JSON:
-        _print_json(answer)
-    else:
-        _print_token(answer)
-        typer.echo(f"{key_id}: works until {_time(answer.replaced, 'expire_time')}", err=True)
+    with _admin(context) as admin:
+        made = admin.rotate_api_key(key_id, grace_period=grace, expire_time=_from_now(expires_in))
+    _print_new_key(made, output)
+    if output is Output.TEXT:
+        typer.echo(f"{key_id}: works until {_time(made.replaced, 'expire_time')}", err=True)
 
 
-def _call(context: typer.Context, method: str, request: Message) -> Any:  # noqa: ANN401  the method's answer
-    backend: KeyAdminBackend = context.obj
-    with exit_on_error():
-        return backend.call(method, request)
+@contextmanager
+def _admin(context: typer.Context) -> Iterator[AdminCalls]:
+    """Provide the calls of the server, or of the database, that the options name."""
+    client: JobClient = context.obj
+    with exit_on_error(), client:
+        yield client.admin
 
 
-def _from_now(span: timedelta | None) -> Timestamp | None:
-    if span is None:
+def _from_now(duration: timedelta | None) -> datetime | None:
+    if duration is None:
         return None
-    moment = Timestamp()
     try:
-        moment.FromDatetime(datetime.now(UTC) + span)
+        return datetime.now(UTC) + duration
     except OverflowError:
         raise typer.BadParameter("--expires-in: ends after the year 9999") from None
-    return moment
 
 
-def _print_token(answer: Any) -> None:  # noqa: ANN401  of create or rotate
+def _print_new_key(made: api.CreateApiKeyResponse | api.RotateApiKeyResponse, output: Output) -> None:
     """Print the token alone on standard output, for scripts, and the rest for people beside it."""
-    key = answer.api_key
-    typer.echo(answer.token)
+    if output is Output.JSON:
+        json_output.print_message(made)
+        return
+    key = made.api_key
+    typer.echo(made.token)
     sys.stdout.flush()
     typer.echo(f"{key.key_id}: {key.name}, {_roles(key)} of {key.owner}; the key is not shown again", err=True)
-
-
-def _print_json(answer: Message) -> None:
-    typer.echo(MessageToJson(answer, always_print_fields_with_no_presence=True))
 
 
 def _print_table(found: Iterable[api.ApiKey]) -> None:

@@ -2,15 +2,15 @@
 
 import sys
 from contextlib import closing
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import uvloop
-from jobledger.v1.admin_service_pb2_grpc import AdminServiceStub
-from jobledger.v1.system_health_pb2 import GetSystemHealthRequest
+from jobledger_client import JobClient
+from jobledger_client.cli import _parse as parse
+from jobledger_client.cli._connection_options import ApiKey, CaFile, CertFile, KeyFile, Output, Tls, credentials_of
 from pydantic import ValidationError
 
 from jobledger_service import VERSION
@@ -20,11 +20,11 @@ from jobledger_service.core.store.epochs import begin_epoch
 from jobledger_service.core.store.migrate import SchemaError, check, prepare, upgrade
 from jobledger_service.core.store.recount import Recount
 from jobledger_service.core.store.time_limits import UNLIMITED
-from jobledger_service.settings import InvalidSettingError, Settings, seconds_of
+from jobledger_service.settings import InvalidSettingError, Settings
 
 from . import logs
 from .configuration import ConfigFormat, masked, render
-from .connection import ApiKey, CaFile, CertFile, KeyFile, OptionalPath, ServerConnection, Tls, credentials_of
+from .connection import open_client
 from .exits import CONFIGURATION, exit_on_error, exit_status, log_and_exit, print_error, refuse_unknown_names
 from .health_report import HEALTHY, as_json, as_text
 from .keys import keys
@@ -44,21 +44,6 @@ cli = typer.Typer(
 )
 
 cli.add_typer(keys)
-
-
-def _seconds(word: str | float) -> float:
-    """Return a span of time in seconds; a default is there as a number already."""
-    try:
-        return seconds_of(word) if isinstance(word, str) else word
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-class HealthFormat(StrEnum):
-    """How the health is printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def _show_version(asked: bool | None) -> None:  # noqa: FBT001  typer calls it so
@@ -226,44 +211,52 @@ def health_command(
         str | None, typer.Option(metavar="HOST:PORT", help="The server. [default: where `serve` would listen]")
     ] = None,
     timeout: Annotated[
-        float, typer.Option(parser=_seconds, metavar="SPAN", help="How long to wait for an answer.")
+        float, typer.Option(parser=parse.seconds, metavar="SPAN", help="How long to wait for an answer.")
     ] = 5.0,
-    api_key: ApiKey = "",
+    api_key: ApiKey = None,
     *,
-    tls: Tls = False,
+    tls: Tls = None,
     ca_file: CaFile = None,
     cert_file: CertFile = None,
     key_file: KeyFile = None,
-    output: Annotated[HealthFormat, typer.Option("--output", "-o", help="How to print it.")] = HealthFormat.TEXT,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print it.")] = Output.TEXT,
 ) -> None:
-    """Show a running server's health; exit with 0 when healthy, 1 when not, and 69 when it does not answer.
+    """Show a running server's health; exit with 0 when healthy, 1 when not, 69 when unreachable, 75 after --timeout.
 
     A server with API keys answers admins only; exit with 77 for others. Without --target it asks the server with the
     same settings, over TLS when it has a certificate, which is then trusted by itself.
     """
     with exit_on_error():
         if target:
-            connection = ServerConnection(target, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls))
+            credentials = credentials_of(ca_file, cert_file, key_file, tls=tls)
+            client = open_client(target, api_key, credentials, timeout=timeout)
         else:
-            connection = _own_server(_settings({}), api_key, (ca_file, cert_file, key_file), tls=tls)
-        health = connection.call(AdminServiceStub, "GetSystemHealth", GetSystemHealthRequest(), timeout).health
-    typer.echo(as_json(health) if output is HealthFormat.JSON else as_text(health))
+            client = _client_of_own_server(_settings({}), api_key, (ca_file, cert_file, key_file), timeout, tls=tls)
+        with client:
+            health = client.admin.get_system_health()
+    typer.echo(as_json(health) if output is Output.JSON else as_text(health))
     raise typer.Exit(int(health.status != HEALTHY))
 
 
-def _own_server(
-    settings: Settings, api_key: str, files: tuple[OptionalPath, OptionalPath, OptionalPath], *, tls: bool
-) -> ServerConnection:
-    """Return where `serve` would listen, over TLS when it would speak that: then its own certificate is trusted."""
+def _client_of_own_server(
+    settings: Settings,
+    api_key: str | None,
+    files: tuple[Path | None, Path | None, Path | None],
+    timeout: float,
+    *,
+    tls: bool | None,
+) -> JobClient:
+    """Return a client for where `serve` would listen, over TLS if it has a certificate, which is then trusted."""
     ca_file, cert_file, key_file = files
-    where, name = _reachable(settings.listen), ""
+    name = ""
     if settings.tls_cert and settings.tls_key and not ca_file:
         ca_file, name = settings.tls_cert, name_in(settings.tls_cert, settings.tls_key)
     if settings.tls_client_ca and not cert_file:
         raise InvalidSettingError(
             "--tls-client-ca: the server requires a client certificate: set --cert-file and --key-file"
         )
-    return ServerConnection(where, api_key, credentials_of(ca_file, cert_file, key_file, tls=tls), name)
+    credentials = credentials_of(ca_file, cert_file, key_file, tls=tls)
+    return open_client(_reachable(settings.listen), api_key, credentials, name=name, timeout=timeout)
 
 
 def _reachable(listen: str) -> str:

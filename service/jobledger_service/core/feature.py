@@ -63,7 +63,7 @@ def _calls(kernel: Kernel, replies: ReplyCache | None) -> list[Calls]:
         kernel.queries,
         kernel.watch,
         kernel.new_id,
-        kernel.removal,
+        kernel.on_deletion,
         kernel.unreadable,
         replies,
         _backlog(kernel),

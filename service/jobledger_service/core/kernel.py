@@ -14,13 +14,12 @@ from jobledger_service.transport.methods import Calls
 from jobledger_service.transport.open_calls import OpenCalls
 from jobledger_service.transport.usage import Usage
 
-from .api.convert import encoded_struct
 from .api.job_requests import NewId
 from .api.worker_requests import RequestContext
 from .ledger.active_workers import ActiveWorkers
 from .ledger.batch import Commit
 from .ledger.claims import ClaimQueue
-from .ledger.commands import Removal
+from .ledger.commands import OnDeletion
 from .ledger.committer import Committer
 from .ledger.duty import Duty
 from .ledger.feed.live_feed import LiveFeed
@@ -31,7 +30,6 @@ from .ledger.service_jobs import ChunkHandler
 from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
 from .ledger.write_ports import Upkeep
-from .model.roots import Roots
 from .store.engines import Database
 
 if TYPE_CHECKING:
@@ -48,7 +46,7 @@ class Kernel:
     new_id: NewId
     sample_jitter: Callable[[], float]
     random_bytes: Callable[[int], bytes]
-    roots: Roots
+    on_deletion: OnDeletion
     unreadable: UnreadableRows
     store: ReadStore
     upkeep: Upkeep
@@ -64,10 +62,6 @@ class Kernel:
     open_calls: OpenCalls
     usage: Usage
     rate_limiter: "RateLimiter | None"
-
-    def removal(self) -> Removal:
-        """Return how artifacts go with their job."""
-        return Removal(self.new_id(), self.roots, encoded_struct)
 
 
 @dataclass(frozen=True, slots=True)

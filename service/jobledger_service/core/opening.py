@@ -17,6 +17,7 @@ from .kernel import Kernel
 from .ledger.active_workers import ActiveWorkers
 from .ledger.batch import Commit, Executor
 from .ledger.claims import ClaimQueue
+from .ledger.commands import OnDeletion
 from .ledger.committer import Batch, Committer, QueueBounds
 from .ledger.current_call import begin_call
 from .ledger.entry import Entry
@@ -27,7 +28,6 @@ from .ledger.shares import Shares
 from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
 from .model.limits import SECOND
-from .model.roots import Roots
 from .store.clock import clock_of
 from .store.core_families import core_families
 from .store.engines import Database
@@ -55,7 +55,7 @@ def open_kernel(
     sample_jitter: Callable[[], float],
     random_bytes: Callable[[int], bytes],
     monotonic: Callable[[], float],
-    roots: Roots,
+    on_deletion: OnDeletion,
     families: Sequence[OpenFamily],
     rate_limiter: "RateLimiter | None",
 ) -> Kernel:
@@ -86,7 +86,7 @@ def open_kernel(
         new_id=new_id,
         sample_jitter=sample_jitter,
         random_bytes=random_bytes,
-        roots=roots,
+        on_deletion=on_deletion,
         unreadable=unreadable,
         store=store,
         upkeep=SqlUpkeep(database, codec.audited),

@@ -255,10 +255,8 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
     return commands.UpdateJob(caller.owner, request.job_id, new, caller.name, request.etag)
 
 
-def delete_job(
-    request: api.DeleteJobRequest, caller: Caller, removal: Callable[[], commands.Removal]
-) -> commands.DeleteJob:
-    """Return the command of DeleteJob; `removal` says how artifacts go with their job."""
+def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: commands.OnDeletion) -> commands.DeleteJob:
+    """Return the command of DeleteJob; `on_deletion` decides about the artifacts when they are to go with the job."""
     checks = Checks()
     checks.job_id("job_id", request.job_id)
     checks.at_most("reason", request.reason, 1_024)
@@ -270,7 +268,7 @@ def delete_job(
         force=request.force,
         etag=request.etag,
         reason=request.reason,
-        removal=removal() if request.delete_artifacts else None,
+        on_deletion=on_deletion if request.delete_artifacts else None,
     )
 
 

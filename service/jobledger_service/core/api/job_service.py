@@ -11,7 +11,7 @@ from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.backlog import Backlog
-from jobledger_service.core.ledger.commands import Removal
+from jobledger_service.core.ledger.commands import OnDeletion
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import ChunkPage, EventPage, JobPage, Queries
 from jobledger_service.core.ledger.read_ports import EventRow, JobRead, JobsRead, StatusesRead, View
@@ -58,7 +58,7 @@ class JobService:
     queries: Queries
     watch: Watch
     new_id: read.NewId
-    removal: Callable[[], Removal]
+    on_deletion: OnDeletion
     unreadable: UnreadableRows
     replies: ReplyCache | None = None
     backlog: Backlog | None = None
@@ -208,7 +208,7 @@ class JobService:
         return api.UpdateJobResponse(job=convert.job(job))
 
     async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> api.DeleteJobResponse:
-        artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.removal))
+        artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
         return api.DeleteJobResponse(
             artifact_job=None if artifacts is None else convert.job(artifacts), artifacts_outside_roots=outside
         )

@@ -5,8 +5,6 @@ from typing import Protocol, TypeVar
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.roots import ArtifactLocation
-
 ChunkKey = tuple[str, int]
 Queue = tuple[str, str]
 """An owner and a kind: where chunks wait for workers."""
@@ -16,18 +14,6 @@ Clock = Callable[[], int]
 
 EncodeStruct = Callable[[Mapping[str, object]], bytes]
 """Makes an encoded Struct, such as inputs and metadata are, of names and JSON values."""
-
-
-class NotDeletedError(Exception):
-    """What an artifact points at is still there; `may_pass` says that another attempt may succeed."""
-
-    def __init__(self, message: str, *, may_pass: bool) -> None:
-        super().__init__(message)
-        self.may_pass = may_pass
-
-
-RemoveArtifact = Callable[[ArtifactLocation], bool]
-"""Deletes one file or object below a root, never a directory, and returns whether it was there; NotDeletedError."""
 
 
 class Inputs(MsgStruct, frozen=True):

@@ -18,7 +18,6 @@ from .loader import Loader, NotReadError
 from .paging import PageTokens, request_mark
 from .read_ports import ChunksRead, EventRow, JobRead, JobsRead, JobStatus, Listing, PageKey, ReadStore, StatusesRead
 from .readers import OWNER_THREADS, READS_PER_OWNER, Reader, SharedReaders
-from .statistics import Figures, StatsQuery
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -205,10 +204,6 @@ class Queries:
             token = self.tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
         jobs, cursor = [self._with_next(one) for one in listed.jobs], self.cursor(position)
         return JobPage(jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
-
-    async def figures(self, query: StatsQuery, show: Callable[[Figures], R]) -> R:
-        """Return what `show` makes of statistics."""
-        return await self.run_for(query.owner, lambda: show(self._store.figures(query)))
 
     async def list_chunks(
         self,

@@ -15,7 +15,6 @@ from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.model.vitals import StoreVitals
 
 from .ports import ChunkKey, Inputs, Queue
-from .statistics import Figures, StatsQuery
 
 
 class JobRead(MsgStruct, frozen=True):
@@ -215,12 +214,6 @@ class ReadStore(Protocol):
 
         Fewer than `limit` when they are large, but at least one if there is one.
         """
-
-    def figures(self, query: StatsQuery) -> Figures:
-        """Return statistics."""
-
-    def unfolded(self, before: int) -> tuple[str, int] | None:
-        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
 
     def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
         """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""

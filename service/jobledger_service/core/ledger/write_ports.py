@@ -181,15 +181,6 @@ class Upkeep(Protocol):
     def trim_requests(self, before: int, limit: int) -> int:
         """Forget at most `limit` requests from before a time; return how many."""
 
-    def fold(self, owner: str, hour: int) -> int:
-        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
-
-    def trim_statistics(self, before: int, limit: int) -> int:
-        """Make one of at most `limit` running totals of hours before a time, for each kind; return how many these were.
-
-        When there are none, forget some of the kinds of which nothing else is left.
-        """
-
     def trim_keys(self, before: int, limit: int) -> int:
         """Forget at most `limit` API keys that ended before a time; return how many."""
 

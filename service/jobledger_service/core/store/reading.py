@@ -31,7 +31,6 @@ from jobledger_service.core.ledger.read_ports import (
     StatusesRead,
     View,
 )
-from jobledger_service.core.ledger.statistics import Figures, StatsQuery
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Job
@@ -49,9 +48,7 @@ from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
 from .job_rows import STATUS_COLUMNS, status_of
 from .listing import BUDGET, Budget, list_keys
 from .row_reader import RowReader
-from .running_totals import RunningTotals
 from .small_jobs import SmallJobReads
-from .statistics import Statistics
 from .tables import (
     audit,
     cancelling,
@@ -134,8 +131,6 @@ class SqlReadStore:
         self._budget = budget
         self._reader = RowReader(unreadable or UnreadableRows())
         keys = database.dialect.keys()
-        self._statistics = Statistics(database.dialect)
-        self._running = RunningTotals(database.dialect)
         self._jobs = JobReads(database.dialect, self._reader)
         self._small_jobs = SmallJobReads(database.dialect, self._reader)
         self._statuses = select(*STATUS_COLUMNS).where(jobs.c.job_key.in_(keys))
@@ -265,16 +260,6 @@ class SqlReadStore:
                 wanted["most"] = left
                 rows += [EventRow(*row) for row in connection.execute(_EVENTS_OF_JOB, wanted)]
         return _events_read(rows, after, limit, position, trimmed)
-
-    def figures(self, query: StatsQuery) -> Figures:
-        """Return statistics."""
-        with self._database.read() as connection:
-            return self._statistics.read(connection, query)
-
-    def unfolded(self, before: int) -> tuple[str, int] | None:
-        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
-        with self._database.read() as connection:
-            return self._running.unfolded(connection, before)
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose lease has run out."""

@@ -6,12 +6,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from jobledger_service.core.ledger.write_ports import Reduce
-from jobledger_service.core.model.limits import HOUR
 
 from .engines import Database
 from .row_sets import RowSets
-from .running_totals import RunningTotals
-from .stale_statistics import StaleStatistics
 from .tables import api_keys, audit, events, ledger, limits, limits_passing, requests, tombstones
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
@@ -22,7 +19,7 @@ TOMBSTONES_PER_STEP = 50
 
 
 class SqlUpkeep:
-    """Forgets old events, requests, statistics, keys and audit trails.
+    """Forgets old events, requests, keys and audit trails.
 
     Each call is one transaction; of all servers one at a time.
 
@@ -32,8 +29,6 @@ class SqlUpkeep:
     def __init__(self, database: Database, reduce: Reduce) -> None:
         self._database = database
         self._reduce = reduce
-        self._running = RunningTotals(database.dialect)
-        self._stale = StaleStatistics()
         self._row_sets = RowSets(database.dialect)
 
     def trim_events(self, before: int, limit: int) -> int | None:
@@ -83,26 +78,6 @@ class SqlUpkeep:
             if not self._database.dialect.try_lock(connection, "trim limits"):
                 return 0
             return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount
-
-    def fold(self, owner: str, hour: int) -> int:
-        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
-        with self._database.write() as connection:
-            if not self._database.dialect.try_lock(connection, "fold rollups"):
-                return 0
-            return self._running.fold(connection, owner, hour)
-
-    def trim_statistics(self, before: int, limit: int) -> int:
-        """Make one of at most `limit` running totals of hours before a time, for each kind; return how many these were.
-
-        When there are none, forget some of the kinds of which nothing else is left.
-        """
-        with self._database.write() as connection:
-            if not self._database.dialect.try_lock(connection, "fold rollups"):
-                return 0
-            gone = self._stale.compact(connection, before // HOUR, limit)
-            if not gone:
-                self._stale.forget_kinds(connection, limit)
-            return gone
 
     def trim_keys(self, before: int, limit: int) -> int:
         """Forget at most `limit` API keys that ended before a time; return how many.

@@ -7,17 +7,20 @@ from typing import Final, cast
 
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import EncodeStruct, NotDeletedError, RemoveArtifact
+from jobledger_service.core.ledger.ports import EncodeStruct
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.ledger.service_jobs import LEASE
-from jobledger_service.core.model.roots import Roots
 
 from .commands import ArtifactsStep, FailedDeletion
 from .requests import ReadUris
+from .rules import ArtifactLocation, NotDeletedError, Roots
 
 URIS_PER_STEP: Final = 20
 THREADS: Final = 4
+
+RemoveArtifact = Callable[[ArtifactLocation], bool]
+"""Deletes one file or object below a root, never a directory, and returns whether it was there; NotDeletedError."""
 
 
 class ArtifactDeletions:

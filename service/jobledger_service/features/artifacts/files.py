@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from jobledger_service.core.ledger.ports import NotDeletedError
-from jobledger_service.core.model.roots import ArtifactLocation
+from .rules import ArtifactLocation, NotDeletedError
 
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NO_LINK: Final = _DIRECTORY | os.O_NOFOLLOW

@@ -5,10 +5,8 @@ from typing import Final
 import structlog
 from fsspec import AbstractFileSystem, get_filesystem_class
 
-from jobledger_service.core.ledger.ports import NotDeletedError
-from jobledger_service.core.model.roots import FILE, ArtifactLocation, Root
-
 from .files import remove_file
+from .rules import FILE, ArtifactLocation, NotDeletedError, Root
 
 log = structlog.get_logger(__name__)
 

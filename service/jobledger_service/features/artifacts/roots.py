@@ -1,9 +1,9 @@
 """Where artifacts may be deleted, as the settings say."""
 
-from jobledger_service.core.model.roots import InvalidRootError, Roots, parse_root
 from jobledger_service.settings import InvalidSettingError, Settings
 
 from .objects import NoDriverError, check_driver
+from .rules import InvalidRootError, Roots, parse_root
 
 
 def roots_of(settings: Settings) -> Roots:

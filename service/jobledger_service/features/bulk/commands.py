@@ -7,7 +7,7 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, RetryJob, UpdateJob
-from jobledger_service.core.ledger.commands.removal import Removal, remove, uris_of
+from jobledger_service.core.ledger.commands.deletion import DeletedJob, OnDeletion, with_artifacts
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.runs import Runs
@@ -40,7 +40,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
     end: RunCursor
     progress: ProgressReport
     filter: JobFilter | None = None
-    removal: Removal | None = None
+    on_deletion: OnDeletion | None = None
     last: bool = False
     unreadable: Sequence[str] = ()
     """Jobs that are meant and cannot be read: they are told as refused."""
@@ -73,8 +73,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         return StepOutcome.ENDED if self.last else StepOutcome.GOING
 
     def _do(self, work: WorkingSet, run: RunState) -> RunState:
-        deleted: list[Job] = []
-        uris: list[str] = []
+        deleted: list[DeletedJob] = []
         for key in self.unreadable:
             run = run.plus(refused=1).with_reports(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
         for key in self.jobs:
@@ -82,29 +81,28 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
             if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
                 continue
             try:
-                more = self._one(work, key, before)
+                one = self._one(work, key, before)
             except Refusal as refusal:
                 run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal))
                 continue
             run = run.plus(unchanged=1) if work.last(key) is before else run.plus(applied=1)
-            if before is not None and more:
-                deleted.append(before)
-                uris += more
-        if self.removal is not None and uris:
-            gone = remove(work, self.removal, deleted, uris, self._actor())
-            run = run.plus(artifact_jobs=gone.job_key is not None, artifacts_outside_roots=gone.outside)
+            if one is not None and one.uris:
+                deleted.append(one)
+        if self.on_deletion is not None and deleted:
+            gone = self.on_deletion(work, deleted, self._actor())
+            run = run.plus(artifact_jobs=gone.job_key is not None, artifacts_outside_roots=gone.kept)
         return run
 
-    def _one(self, work: WorkingSet, key: str, job: Job | None) -> list[str]:
-        """Do the verb with one job; return what the artifacts that go with it point at."""
+    def _one(self, work: WorkingSet, key: str, job: Job | None) -> DeletedJob | None:
+        """Do the verb with one job; return the job with its artifacts, None when these do not go with it."""
         job_id = job_id_of(key)
         if job is None:
             raise JobNotFound(job_id)
         if is_reserved(job.spec.kind):
             raise InvalidField(("job_id", f"{job_id!r} is a job of the service's own: ask for it alone"))
-        uris = uris_of(work, job) if self.removal is not None else []
+        deleted = with_artifacts(work, job) if self.on_deletion is not None else None
         self.verb(job_id).decide(work)
-        return uris
+        return deleted
 
     def _actor(self) -> str:
         return self.verb("").actor

@@ -1,13 +1,13 @@
 """Carries out runs of one verb over many jobs: a stretch of jobs at a time, not faster than the operator allows."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands import ClaimedChunk, Removal, StepLease, StepOutcome
+from jobledger_service.core.ledger.commands import ClaimedChunk, OnDeletion, StepLease, StepOutcome
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.ports import EncodeStruct
 from jobledger_service.core.ledger.queries import Queries
@@ -50,7 +50,7 @@ class BulkRuns:
         queries: Queries,
         committer: Committer,
         read_order: ReadOrder,
-        removal: Callable[[], Removal],
+        on_deletion: OnDeletion,
         encode: EncodeStruct,
         rate: int,
     ) -> None:
@@ -58,7 +58,7 @@ class BulkRuns:
         self._queries = queries
         self._committer = committer
         self._read_order = read_order
-        self._removal = removal
+        self._on_deletion = on_deletion
         self._encode = encode
         self._rate = rate
         self._max_jobs = max(1, min(JOBS_PER_STEP, rate // STEPS_PER_SECOND))
@@ -79,7 +79,7 @@ class BulkRuns:
                 end=batch.end,
                 progress=batch.progress,
                 filter=order.filter,
-                removal=self._removal() if order.delete_artifacts else None,
+                on_deletion=self._on_deletion if order.delete_artifacts else None,
                 last=batch.last,
                 unreadable=batch.unreadable,
             )

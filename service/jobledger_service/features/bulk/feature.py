@@ -13,7 +13,13 @@ from .requests import order
 def bulk(kernel: Kernel) -> Feature:
     """Return what verbs over many jobs add to a server."""
     runs = BulkRuns(
-        kernel.store, kernel.queries, kernel.committer, order, kernel.removal, encoded_struct, kernel.settings.bulk_rate
+        kernel.store,
+        kernel.queries,
+        kernel.committer,
+        order,
+        kernel.on_deletion,
+        encoded_struct,
+        kernel.settings.bulk_rate,
     )
     calls = BulkCalls(kernel.committer, kernel.queries, kernel.new_id)
     return Feature(calls=[Calls(METHODS, calls)], chunk_handlers={BULK: runs.work})

@@ -1,4 +1,4 @@
-"""What is kept only for a time: ended jobs, history, requests, ended keys, and statistics."""
+"""What is kept only for a time: ended jobs, history, requests and ended keys."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,17 +20,15 @@ Result = TypeVar("Result")
 JOBS_PER_STEP: Final = 20
 EVENTS_PER_STEP: Final = 500
 ROWS_PER_STEP: Final = 1_000
-TOTALS_PER_STEP: Final = 200
 REQUEST_RETENTION: Final = DAY
 
 
 @dataclass(frozen=True, slots=True)
 class RetentionPeriods:
-    """How long history, the audit trail of a deleted job or an ended key, and statistics are kept, in microseconds."""
+    """How long history, and the audit trail of a deleted job or an ended key, are kept, in microseconds."""
 
     events: int
     audit: int
-    statistics: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,7 @@ class RetentionDuty:
         requests = await self._trim(self.upkeep.trim_requests, now - REQUEST_RETENTION, ROWS_PER_STEP)
         trails = await self._trim(self.upkeep.trim_audit, now - self.periods.audit, ROWS_PER_STEP)
         await self._trim(self.upkeep.trim_keys, now - self.periods.audit, ROWS_PER_STEP)
-        totals = await self._trim(self.upkeep.trim_statistics, now - self.periods.statistics, TOTALS_PER_STEP)
-        more = through is not None or requests == ROWS_PER_STEP or trails > 0 or totals == TOTALS_PER_STEP
+        more = through is not None or requests == ROWS_PER_STEP or trails > 0
         return len(jobs) == JOBS_PER_STEP or more
 
     def _trim(self, trim: Callable[[int, int], Result], before: int, limit: int) -> Awaitable[Result]:

@@ -17,7 +17,6 @@ def retention(kernel: Kernel) -> Feature:
     periods = RetentionPeriods(
         events=round(settings.event_retention * SECOND),
         audit=round(settings.audit_retention * SECOND),
-        statistics=round(settings.statistics_retention * SECOND),
     )
     duty = RetentionDuty(
         kernel.store,

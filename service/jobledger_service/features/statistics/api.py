@@ -12,6 +12,8 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import replies, requests
+from .rules import StatsQuery
+from .store import SqlStatisticsStore
 
 METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 
@@ -20,10 +22,14 @@ METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 class StatisticsCalls:
     """What JobService tells in figures."""
 
+    store: SqlStatisticsStore
     queries: Queries
     clock: Clock
 
     async def GetJobStats(self, request: stats_pb2.GetJobStatsRequest, caller: Caller) -> bytes:
         now = self.clock()
         query = requests.query(request, caller, now)
-        return await self.queries.figures(query, lambda figures: replies.reply(query, figures, now).SerializeToString())
+        return await self.queries.run_for(query.owner, self._reply, query, now)
+
+    def _reply(self, query: StatsQuery, now: int) -> bytes:
+        return replies.reply(query, self.store.figures(query), now).SerializeToString()

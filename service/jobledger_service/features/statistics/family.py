@@ -8,7 +8,7 @@ from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
 from jobledger_service.core.model.rollup import JobDelta, StatisticsDelta
 from jobledger_service.core.store.dialects import Dialect
 
-from .store import add_statistics
+from .rows import add_statistics
 
 
 def statistics_family(dialect: Dialect) -> OpenFamily:

@@ -6,13 +6,13 @@ from jobledger.v1 import stats_pb2
 from jobledger.v1.filter_pb2 import TimeRange
 
 from jobledger_service.core.api.convert import MICROS, timestamp
-from jobledger_service.core.ledger.statistics import Figures, KindFigures, StatsQuery
 from jobledger_service.core.model.activity import RUNS_ENDED, Activity, Durations
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.rollup import Measure, clamped
 from jobledger_service.core.model.states import JobState
 
 from .requests import numbers
+from .rules import Figures, KindFigures, StatsQuery
 
 MAX_KINDS: Final = 1_000
 

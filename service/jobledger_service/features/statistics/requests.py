@@ -6,9 +6,10 @@ from jobledger.v1 import filter_pb2, stats_pb2
 
 from jobledger_service.core.api.checks import Checks
 from jobledger_service.core.api.owners import owner_of
-from jobledger_service.core.ledger.statistics import StatsQuery
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.transport.identity import Caller
+
+from .rules import StatsQuery
 
 DAY_HOURS: Final = 24
 MAX_POINTS: Final = 2_000

@@ -1,45 +1,52 @@
-"""What a batch adds to counts and rollups, as rows."""
+"""Statistics in the database: figures, the folding of rollups, and the forgetting of what is too old."""
 
-from sqlalchemy import Connection
+from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.store.engines import Database
 
-from jobledger_service.core.model.rollup import StatisticsDelta
-from jobledger_service.core.store.cells import Row
-from jobledger_service.core.store.dialects import Dialect
-from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import counts, rollups
+from .figures import FiguresReader
+from .rules import Figures, StatsQuery
+from .running_totals import RunningTotals
+from .stale_totals import StaleStatistics
 
-
-def add_statistics(connection: Connection, dialect: Dialect, statistics: StatisticsDelta) -> None:
-    """Add to counts, then to rollups, each in the order of keys."""
-    row_sets = RowSets(dialect)
-    row_sets.add(connection, counts, _count_rows(statistics))
-    row_sets.add(connection, rollups, _rollup_rows(statistics))
+_LOCK = "fold rollups"
+"""Of all servers one at a time writes running totals."""
 
 
-def _count_rows(statistics: StatisticsDelta) -> list[Row]:
-    return [
-        {
-            "owner": owner,
-            "kind": kind,
-            "state": state,
-            "jobs": jobs,
-            "chunks_pending": pending,
-            "chunks_processing": processing,
-        }
-        for (owner, kind, state), (jobs, pending, processing) in statistics.counts()
-    ]
+class SqlStatisticsStore:
+    """Where statistics are kept. A read is one snapshot, a write one transaction; both raise StoreUnavailable."""
 
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._figures = FiguresReader(database.dialect)
+        self._running = RunningTotals(database.dialect)
+        self._stale = StaleStatistics()
 
-def _rollup_rows(statistics: StatisticsDelta) -> list[Row]:
-    return [
-        {
-            "owner": owner,
-            "hour": hour,
-            "kind": kind,
-            "measure": measure,
-            "bucket": bucket,
-            "count": count,
-            "total": total,
-        }
-        for (owner, hour, kind, measure, bucket), (count, total) in statistics.rollups()
-    ]
+    def figures(self, query: StatsQuery) -> Figures:
+        """Return the figures."""
+        with self._database.read() as connection:
+            return self._figures.read(connection, query)
+
+    def unfolded(self, before: int) -> tuple[str, int] | None:
+        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
+        with self._database.read() as connection:
+            return self._running.unfolded(connection, before)
+
+    def fold(self, owner: str, hour: int) -> int:
+        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
+        with self._database.write() as connection:
+            if not self._database.dialect.try_lock(connection, _LOCK):
+                return 0
+            return self._running.fold(connection, owner, hour)
+
+    def trim(self, before: int, limit: int) -> int:
+        """Make one of at most `limit` running totals of hours before a time, for each kind; return how many these were.
+
+        When there are none, forget some of the kinds of which nothing else is left.
+        """
+        with self._database.write() as connection:
+            if not self._database.dialect.try_lock(connection, _LOCK):
+                return 0
+            gone = self._stale.compact(connection, before // HOUR, limit)
+            if not gone:
+                self._stale.forget_kinds(connection, limit)
+            return gone

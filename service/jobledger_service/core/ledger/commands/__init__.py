@@ -2,8 +2,8 @@
 
 from .base import Command
 from .callers import CancelJob, CreateJob, DeleteJob, FindCreated, RetryJob, UpdateJob
+from .deletion import OnDeletion
 from .partial_commands import PartialResult
-from .removal import Removal
 from .reports import CompleteChunks, FailChunks, Heartbeat, LeaseAnswer, LeaseStatus, ReleaseChunks
 from .runs import StepLease, StepOutcome
 from .upkeep import ExpireLeases, ReadyRetries, RemoveExpired, StopOverdue
@@ -24,10 +24,10 @@ __all__ = [
     "Heartbeat",
     "LeaseAnswer",
     "LeaseStatus",
+    "OnDeletion",
     "PartialResult",
     "ReadyRetries",
     "ReleaseChunks",
-    "Removal",
     "RemoveExpired",
     "RetryJob",
     "StepLease",

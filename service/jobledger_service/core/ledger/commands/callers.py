@@ -14,7 +14,7 @@ from jobledger_service.core.model.job import Job, job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
 
 from .base import OrdinaryCommand, SingleJobCommand, chunks_in
-from .removal import Removal, RemovalResult, remove, uris_of
+from .deletion import ArtifactsResult, OnDeletion, with_artifacts
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
@@ -199,7 +199,8 @@ class DeleteJob(SingleJobCommand, MsgStruct, frozen=True):
     force: bool = False
     etag: str = ""
     reason: str = ""
-    removal: Removal | None = None
+    on_deletion: OnDeletion | None = None
+    """Decides about the artifacts; without it they are kept, and not counted."""
 
     def needs(self) -> Needs:
         return Needs(jobs=(job_key(self.owner, self.job_id),))
@@ -207,13 +208,15 @@ class DeleteJob(SingleJobCommand, MsgStruct, frozen=True):
     def rows(self, work: WorkingSet) -> int:
         return 1 + chunks_in(work, job_key(self.owner, self.job_id), *ChunkState)
 
-    def decide(self, work: WorkingSet) -> RemovalResult:
+    def decide(self, work: WorkingSet) -> ArtifactsResult:
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
         change = lifecycle.delete(job, self.actor, force=self.force, reason=self.reason)
-        uris = uris_of(work, job) if self.removal is not None else []
+        deleted = with_artifacts(work, job) if self.on_deletion is not None else None
         work.delete(job, change)
-        return remove(work, self.removal, [job], uris, self.actor) if self.removal is not None else RemovalResult()
+        if self.on_deletion is None or deleted is None:
+            return ArtifactsResult()
+        return self.on_deletion(work, [deleted], self.actor)
 
-    def answer(self, decided: RemovalResult, work: WorkingSet) -> tuple[Job | None, int]:
-        return None if decided.job_key is None else work.last(decided.job_key), decided.outside
+    def answer(self, decided: ArtifactsResult, work: WorkingSet) -> tuple[Job | None, int]:
+        return None if decided.job_key is None else work.last(decided.job_key), decided.kept

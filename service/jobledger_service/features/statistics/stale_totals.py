@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, bindparam, delete, exists, or_, select, tuple_, update
 
-from .tables import counts, rollups, running_totals
+from jobledger_service.core.store.tables import counts, rollups, running_totals
 
 BASE_HOUR: Final = 0
 """The hour of a kind's total of all that is not kept by the hour any more: it comes before every real hour."""

@@ -13,11 +13,10 @@ from msgspec import json
 from sqlalchemy import Connection, Integer, Select, and_, bindparam, delete, func, select
 
 from jobledger_service.core.model.activity import Activity
-
-from .cells import json_text
-from .dialects import Dialect
-from .row_sets import RowSets
-from .tables import rollups, running_totals
+from jobledger_service.core.store.cells import json_text
+from jobledger_service.core.store.dialects import Dialect
+from jobledger_service.core.store.row_sets import RowSets
+from jobledger_service.core.store.tables import rollups, running_totals
 
 ALL_KINDS: Final = ""
 """Stands for all kinds of an owner together; no kind is empty."""

@@ -4,17 +4,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, func, select
 
-from jobledger_service.core.ledger.statistics import Figures, KindFigures, StatsQuery
 from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.service_kinds import RESERVED, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
+from jobledger_service.core.store.dialects import Dialect
+from jobledger_service.core.store.tables import counts, jobs, rollups
 
-from .dialects import Dialect
+from .rules import Figures, KindFigures, StatsQuery
 from .running_totals import ALL_KINDS, RunningTotals
-from .tables import counts, jobs, rollups
 
 
-class Statistics:
+class FiguresReader:
     """The statements that read figures, all in one snapshot."""
 
     def __init__(self, dialect: Dialect) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from msgspec import Struct as MsgStruct
 
-from .limits import OWNER
+from jobledger_service.core.model.limits import OWNER
 
 FILE: Final = "file"
 OWNER_SEGMENT: Final = "{owner}"
@@ -35,6 +35,14 @@ _EXAMPLE: Final = "https://media.example/out/=s3://bucket/out/"
 
 class InvalidRootError(ValueError):
     """A setting that names no root; the text says what is wrong with it."""
+
+
+class NotDeletedError(Exception):
+    """What an artifact points at is still there; `may_pass` says that another attempt may succeed."""
+
+    def __init__(self, message: str, *, may_pass: bool) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 class ArtifactLocation(MsgStruct, frozen=True):
@@ -119,7 +127,7 @@ class Roots(MsgStruct, frozen=True):
         return next((location for root in self.all if (location := root.locate(uri, owner)) is not None), None)
 
     def check_owned(self) -> None:
-        """Raise NotARootError unless no owner's directory under a root is, or holds, another owner's."""
+        """Raise InvalidRootError unless no owner's directory under a root is, or holds, another owner's."""
         for root in self.all:
             if not root.is_owned:
                 raise InvalidRootError(
@@ -139,7 +147,7 @@ NO_ROOTS: Final = Roots()
 
 
 def parse_root(text: str) -> Root:
-    """Return the root that `text` names, as PREFIX or as PREFIX=WHERE; raises NotARootError."""
+    """Return the root that `text` names, as PREFIX or as PREFIX=WHERE; raises InvalidRootError."""
     named, *kept = _STANDS_FOR.split(text)
     if len(kept) > 1:
         raise InvalidRootError(f"{text!r} has more than two parts: expected PREFIX=WHERE, like {_EXAMPLE}")
