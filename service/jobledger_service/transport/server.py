@@ -50,7 +50,7 @@ SERVICES: Final = (
 ADMIN_SERVICES: Final = (ADMIN_SERVICE,)
 """What the admin listener serves too."""
 NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES)
-"""The services whose health is NOT_SERVING while the database is lost; GetSystemHealth answers all the same: ADR 50."""
+"""The services whose health is NOT_SERVING while the database is lost; GetSystemHealth answers all the same: ADR 40."""
 
 OPTIONS: Final = (
     # Thousands of watchers come back at once when a replica goes; the defaults turn most of them away.
