@@ -19,7 +19,7 @@ from .limits import SECOND
 
 
 class LimitReached(Refusal):
-    """As much as the operator allows; `subject` is whose limit it is, `wait` microseconds until another try helps."""
+    """A limit is reached; `subject` is whose limit it is, `wait` microseconds until a retry may succeed."""
 
     def __init__(self, message: str, subject: str, wait: int | None, **metadata: str) -> None:
         super().__init__(message, **metadata)
@@ -41,7 +41,7 @@ class RateLimited(LimitReached):
 
 
 class TooManyWatches(LimitReached):
-    """As many watches are open as one key, or one owner, may have."""
+    """One key, or one owner, has the maximum number of open watches."""
 
     def __init__(self, subject: str, limit: int) -> None:
         super().__init__(
@@ -53,17 +53,17 @@ class TooManyWatches(LimitReached):
 
     @classmethod
     def of_key(cls, key_id: str, limit: int) -> Self:
-        """Return the refusal of a key's watch."""
+        """Return the refusal of a watch for its key's limit."""
         return cls(_key(key_id), limit)
 
     @classmethod
     def of_owner(cls, owner: str, limit: int) -> Self:
-        """Return the refusal of an owner's watch."""
+        """Return the refusal of a watch for its owner's limit."""
         return cls(_owner(owner), limit)
 
 
 class TooManyQueuedJobs(LimitReached):
-    """As many jobs of an owner wait as may."""
+    """An owner has the maximum number of QUEUED jobs."""
 
     def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
@@ -75,7 +75,7 @@ class TooManyQueuedJobs(LimitReached):
 
 
 class TooManyReads(LimitReached):
-    """As many reads of an owner wait as may."""
+    """An owner has the maximum number of waiting reads."""
 
     def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
@@ -87,7 +87,7 @@ class TooManyReads(LimitReached):
 
 
 class MessageTooLarge(LimitReached):
-    """The request has more bytes than the operator allows."""
+    """The request is larger than the operator allows."""
 
     def __init__(self, key_id: str, size: int, limit: int) -> None:
         super().__init__(
@@ -108,14 +108,14 @@ def _owner(owner: str) -> str:
 
 
 class TooManyWebhooks(Refusal):
-    """The owner has as many webhooks as one may have."""
+    """The owner has the maximum number of webhooks."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the owner has reached its limit of {limit} webhooks: delete one", limit=str(limit))
 
 
 class ReadTooLong(Refusal):
-    """The database was not done with a read within the time that one may take."""
+    """The database did not finish a read within its time limit."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
@@ -125,7 +125,7 @@ class ReadTooLong(Refusal):
 
 
 class QueueFull(Refusal):
-    """As much of an owner waits as may; `wait` is microseconds until another try may help."""
+    """An owner has the maximum of waiting work; `wait` is microseconds until a retry may succeed."""
 
     def __init__(self, bound: str, wait: int) -> None:
         super().__init__(f"{_BOUNDS[bound]}: retry after retry_delay", bound=bound)
@@ -142,4 +142,4 @@ _BOUNDS = {
     "calls": "too many calls of this owner are in flight",
 }
 QUEUE_BOUNDS = tuple(_BOUNDS)
-"""What may be reached when a call is refused as QueueFull."""
+"""The bounds that a call refused with QueueFull may have reached."""
