@@ -1,4 +1,4 @@
-"""Checks of what callers send: the broken rules of a request are told together, each with its field and value."""
+"""Checks of requests: all violations of a request are reported together, each with its field and value."""
 
 import math
 import re
@@ -30,33 +30,33 @@ SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", 
 
 
 def shown(value: str) -> str:
-    """Return a value fit for a message."""
+    """Return a value that fits into a message."""
     return repr(value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…")
 
 
 class Checks:
-    """Gathers broken rules; `done` refuses the request when there are any."""
+    """Gathers violations; `done` refuses the request when there are any."""
 
     def __init__(self, schemes: Collection[str] = SCHEMES) -> None:
         self._violations: list[tuple[str, str]] = []
         self._schemes = schemes
 
     def fault(self, field: str, rule: str) -> None:
-        """Note a broken rule."""
+        """Record a violation."""
         self._violations.append((field, rule))
 
     def done(self) -> None:
-        """Raise InvalidField when a rule was broken."""
+        """Raise InvalidField when there was a violation."""
         if self._violations:
             raise InvalidField(*self._violations)
 
     def within(self, field: str, value: float, low: float, high: float) -> None:
-        """A number must be within bounds, inclusive."""
+        """Check that a number is within bounds, inclusive."""
         if not low <= value <= high or not math.isfinite(value):
             self.fault(field, f"{value} is not within {low} to {high}")
 
     def at_most(self, field: str, value: str, max_length: int, min_length: int = 0) -> None:
-        """A text must not be longer than `most` characters, nor shorter than `least`."""
+        """Check that a text has at most `most` characters, and at least `least`."""
         if len(value) < min_length:
             self.fault(field, "is required" if min_length == 1 else f"has fewer than {min_length} characters")
         elif len(value) > max_length:
@@ -65,38 +65,38 @@ class Checks:
             self.fault(field, "has a NUL character")
 
     def count(self, field: str, count: int, max_count: int, min_count: int = 0) -> None:
-        """A list or map must not have more than `most` entries, nor fewer than `least`."""
+        """Check that a list or map has at most `most` entries, and at least `least`."""
         if count < min_count:
             self.fault(field, "is required" if min_count == 1 else f"has {count} entries, fewer than {min_count}")
         elif count > max_count:
             self.fault(field, f"has {count} entries, more than {max_count}")
 
     def form(self, field: str, value: str, form: re.Pattern[str], rule: str) -> None:
-        """A text must have a form."""
+        """Check that a text matches a pattern."""
         if not value:
             self.fault(field, "is required")
         elif not form.fullmatch(value):
             self.fault(field, f"{shown(value)} is not {rule}")
 
     def owner(self, field: str, value: str) -> None:
-        """An owner must have its form."""
+        """Check the form of an owner."""
         self.form(field, value, OWNER, "1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first")
 
     def job_id(self, field: str, value: str) -> None:
-        """A job_id must have its form."""
+        """Check the form of a job_id."""
         self.form(field, value, JOB_ID, "1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first")
 
     def kind(self, field: str, value: str) -> None:
-        """A kind must have its form."""
+        """Check the form of a kind."""
         self.form(field, value, KIND, "lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters")
 
     def not_reserved(self, field: str, value: str) -> None:
-        """A kind must not be the service's own."""
+        """Check that a kind is not the service's own."""
         if is_reserved(value):
             self.fault(field, f"{shown(value)}: kinds that begin with {RESERVED!r} are the service's own")
 
     def struct(self, field: str, struct: Struct, max_bytes: int) -> bytes:
-        """Return an encoded Struct, which must be what JSON can say, and not longer than `most` bytes.
+        """Return an encoded Struct, which must be valid JSON, and have at most `most` bytes.
 
         Fields that Struct does not have are dropped: they may be nested deeper than a reply can be.
         """
@@ -110,7 +110,7 @@ class Checks:
         return raw
 
     def micros(self, field: str, value: Duration, low: int, high: int) -> int:
-        """Return a duration in microseconds, which must be within bounds given in microseconds."""
+        """Return a duration in microseconds, which must be within bounds in microseconds."""
         if abs(value.nanos) >= _SECOND_OF_NANOS or value.seconds * value.nanos < 0:
             self.fault(field, f"{value.seconds} s and {value.nanos} ns are not a Duration")
             return low
@@ -121,21 +121,21 @@ class Checks:
         return micros
 
     def time(self, field: str, value: Timestamp) -> int:
-        """Return a time in microseconds, which must be a Timestamp by its definition."""
+        """Return a time in microseconds, which must be a valid Timestamp."""
         if not (_FIRST_SECOND <= value.seconds <= _LAST_SECOND and 0 <= value.nanos < _SECOND_OF_NANOS):
             self.fault(field, "is not within 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z")
             return 0
         return value.seconds * SECOND + value.nanos // 1_000
 
     def time_of_job(self, field: str, value: Timestamp) -> int:
-        """Return a time of a job's own, in microseconds: it is not before 1970."""
+        """Return a time of a job's own, in microseconds, which must not be before 1970."""
         time = self.time(field, value)
         if time < 0:
             self.fault(field, "is before 1970-01-01T00:00:00Z")
         return time
 
     def uri(self, field: str, value: str) -> None:
-        """A URI must say where something is, with a scheme that the operator allows; never a local path."""
+        """Check that a URI has a scheme that the operator allows; a local path is never valid."""
         if not value or len(value) > 2_048:  # noqa: PLR2004  the contract's bound
             self.at_most(field, value, 2_048, min_length=1)
             return
@@ -152,5 +152,5 @@ class Checks:
 
 
 def check_key_id(checks: Checks, given: str) -> None:
-    """A key_id must have its form."""
+    """Check the form of a key_id."""
     checks.form("key_id", given, KEY_ID, "the 12 hexadecimal digits of a key's id (never its token)")

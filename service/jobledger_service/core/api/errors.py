@@ -1,4 +1,4 @@
-"""The one table from the ledger's refusals to gRPC statuses."""
+"""The one table from refusals of the ledger to gRPC statuses."""
 
 import base64
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from .convert import duration
 
 RETRY_DELAY: Final = Duration(seconds=1)
 DELAY_STEP: Final = SECOND // 10
-"""To so many microseconds is the delay of a QueueFull rounded up: of thousands a second, most have the same status."""
+"""The rounding of a QueueFull's delay, in microseconds: of thousands a second, most have the same status."""
 
 _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.InvalidField: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),
@@ -63,7 +63,7 @@ _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
 
 
 def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.Status:
-    """Return the status of a refusal, with the details that belong to it; `cursor` encodes a position."""
+    """Return the status of a refusal, with its details; `cursor` encodes a position."""
     if isinstance(refusal, limit_errors.QueueFull):
         return _queue_full(refusal.bound, -(-refusal.wait // DELAY_STEP) * DELAY_STEP)
     if isinstance(refusal, errors.StoreUnavailable):
@@ -86,7 +86,7 @@ def status_of(refusal: errors.Refusal, cursor: Callable[[int], bytes]) -> grpc.S
 
 @lru_cache(maxsize=1_024)
 def _queue_full(bound: str, delay: int) -> grpc.Status:
-    """Return the status of a call that is refused for overload, which must cost little."""
+    """Return the status of a call that is refused for overload; this must be cheap."""
     refusal = limit_errors.QueueFull(bound, delay)
     code, reason = _TABLE[limit_errors.QueueFull]
     retry = error_details_pb2.RetryInfo(retry_delay=duration(delay))
@@ -95,7 +95,7 @@ def _queue_full(bound: str, delay: int) -> grpc.Status:
 
 @cache
 def _store_unavailable() -> grpc.Status:
-    """Return the status of a call without a database; all calls get it while that is away."""
+    """Return the status of a call without a database; all calls share it while the database is away."""
     refusal = errors.StoreUnavailable()
     code, reason = _TABLE[errors.StoreUnavailable]
     return make_status(code, str(refusal), reason, {}, [error_details_pb2.RetryInfo(retry_delay=RETRY_DELAY)])

@@ -1,4 +1,4 @@
-"""Finds with one read everything that is due, and wakes the duties that have work."""
+"""Finds all due work with one read, and wakes the duties that have some."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .read_ports import Due, DueStore
 
 @dataclass(frozen=True, slots=True)
 class DueScanner:
-    """`wakes` says whom to wake, for each thing that may be due. What a duty leaves undone is found again."""
+    """`wakes` has the events to set for each kind of due work. Work that a duty leaves undone is found again."""
 
     store: DueStore
     queries: Queries

@@ -1,4 +1,4 @@
-"""A duty: something done over and over, each time as far as it is due."""
+"""Duties: work that is repeated, each time as far as it is due."""
 
 import asyncio
 import logging
@@ -22,8 +22,8 @@ async def perform(
 ) -> None:
     """Call `once`, then wait `every` seconds or for the event, or repeat at once while it returns that there is more.
 
-    Without `every` it waits for the event alone. It runs until it is cancelled. `on_run` gets the name, and whether
-    it succeeded.
+    Without `every` it waits for the event alone. It runs until it is cancelled. `on_run` gets the name, and whether it
+    succeeded.
     """
     wake_event = wake_event or asyncio.Event()
     while True:

@@ -12,7 +12,7 @@ from jobledger_service.core.model.states import ChunkState
 
 
 class ChunkRange(MsgStruct, frozen=True):
-    """Chunks from one index through another that went to one state together."""
+    """Chunks from one index through another that changed to one state together."""
 
     first: int
     last: int
@@ -20,11 +20,10 @@ class ChunkRange(MsgStruct, frozen=True):
 
 
 class Record(MsgStruct, frozen=True):
-    """What a commit did to one job, before it has a position; `before` is None for a job that it created.
+    """The change of one job by a commit, before it has a position; `before` is None for a job that it created.
 
-    `chunks` are told one by one, `ranges` by their state alone.
-
-    `previous` is the whole job before, when the event that showed it so may soon be forgotten.
+    `chunks` are listed one by one, `ranges` by their state alone. `previous` is the whole job before, when the event
+    with that state may soon be trimmed.
     """
 
     before: FilterFields | None
@@ -37,7 +36,7 @@ class Record(MsgStruct, frozen=True):
 
 
 class Encoded(MsgStruct, frozen=True):
-    """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` chunks that changed.
+    """A watch message before it has a position, in two parts; `chunks` are the `chunk_count` changed chunks.
 
     `previous` is a message that shows the record's `previous`.
     """
@@ -49,18 +48,18 @@ class Encoded(MsgStruct, frozen=True):
 
 
 class EventPosition(MsgStruct, frozen=True):
-    """Where an entry stands: later positions never have earlier times."""
+    """The place of an entry: later positions never have earlier times."""
 
     position: int
     commit_time: int
 
 
 class Entry(MsgStruct, frozen=True):
-    """An entry with its place and its finished message; facts are None before its creation and after its deletion.
+    """An entry with its place and its finished message; fields are None before its creation and after its deletion.
 
     `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
-    An empty message is that of an event which is stored and cannot be read: then there are no facts either.
-    `ready` counts the chunks that now wait for workers; it is known of what other processes committed.
+    The message is empty for a stored event that cannot be read, which has no filter fields either. `ready` counts the
+    chunks that now wait for workers; it is known for entries of other processes.
     """
 
     position: int
@@ -80,7 +79,7 @@ class Entry(MsgStruct, frozen=True):
         return bool(self.message)
 
     def concerns(self, jobs: JobFilter) -> bool:
-        """Whether the job matched before the change, or does after it. An unreadable event may be of any job."""
+        """Whether the job matched before the change, or matches after it. An unreadable event may be of any job."""
         if not self.is_readable:
             return owner_of(self.job_key) == jobs.owner
         return any(
@@ -89,5 +88,5 @@ class Entry(MsgStruct, frozen=True):
 
     @property
     def size(self) -> int:
-        """How many bytes the entry holds in memory, but for its facts."""
+        """The bytes that the entry holds in memory, except its filter fields."""
         return len(self.message) + len(self.chunks)

@@ -1,4 +1,4 @@
-"""What the ledger needs to show changes: messages, and a feed that hands them to watchers."""
+"""The ports of the feed: messages of changes, and subscriptions for watchers."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -12,7 +12,7 @@ from .read_ports import EventRow, JobRead
 
 
 class Codec(Protocol):
-    """Makes watch messages. The ledger stores and forwards them without looking inside."""
+    """Encodes watch messages. The ledger stores and forwards them without decoding."""
 
     def encode(self, record: Record) -> Encoded:
         """Return the message of a record, without its position and the time of its commit."""
@@ -33,10 +33,10 @@ class Codec(Protocol):
         """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
 
     def left(self, message: bytes) -> bytes:
-        """Return the message as the one that tells that a job no longer matches."""
+        """Return the message changed into one that says that a job no longer matches."""
 
     def bookmark(self, cursor: bytes) -> bytes:
-        """Return a message that is a cursor alone."""
+        """Return a message with a cursor only."""
 
 
 class Subscription(Protocol):
@@ -44,14 +44,13 @@ class Subscription(Protocol):
 
     @property
     def position(self) -> int:
-        """Everything up to here was handed out or did not concern the watcher. It never falls."""
+        """Everything up to here was delivered or does not concern the watcher. It never falls."""
 
     async def next(self, timeout_seconds: float) -> Sequence[Entry]:
         """Return what follows and concerns the watcher, oldest first; nothing when `timeout_seconds` seconds pass.
 
-        While it catches up it may return nothing at once: there was nothing for the watcher in what was read.
-
-        Raises HistoryTrimmed, Draining, StoreUnavailable.
+        While it catches up it may return nothing at once: nothing in the page concerned the watcher. Raises
+        HistoryTrimmed, Draining, StoreUnavailable.
         """
 
     def close(self) -> None:
@@ -59,14 +58,14 @@ class Subscription(Protocol):
 
 
 class Stops(MsgStruct, frozen=True):
-    """The jobs whose leases a worker is to check; `check_all`: all of its leases."""
+    """The jobs whose leases a worker must check; `check_all`: all of its leases."""
 
     job_ids: Sequence[str] = ()
     check_all: bool = False
 
 
 class StopSubscription(Protocol):
-    """One worker's stream of what is stopped."""
+    """One worker's stream of stopped jobs."""
 
     async def next(self, seconds: float) -> Stops:
         """Return what was stopped since the last call; nothing after `seconds` of quiet. Raises Draining."""
@@ -83,13 +82,13 @@ class Feed(Protocol):
         """The newest position that this process knows of."""
 
     def subscribe_to_job(self, after: int, job_key: str) -> Subscription:
-        """Follow one job from a position on."""
+        """Follow one job after a position."""
 
     def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> Subscription:
-        """Follow the jobs that match from a position on: what changed on each that did before, or does now."""
+        """Follow the jobs that match after a position: changes of each that matched before, or matches now."""
 
     def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
-        """Follow what is stopped of an owner's jobs of these kinds, of all when empty, from now on."""
+        """Follow the stops of an owner's jobs of these kinds, of all when empty, from now on."""
 
 
 class FeedCounts(Protocol):
@@ -101,15 +100,15 @@ class FeedCounts(Protocol):
 
     @property
     def wakeups(self) -> int:
-        """How often a watch was handed an entry that was just committed."""
+        """How often a watch received an entry that was just committed."""
 
     @property
     def history(self) -> int:
-        """How many stored events were read for watches that lag."""
+        """The number of stored events read for lagging watches."""
 
 
 class WatchedFeed(Protocol):
-    """What can be seen of the feed from outside."""
+    """The figures of a feed."""
 
     @property
     def counts(self) -> FeedCounts:
@@ -121,4 +120,4 @@ class WatchedFeed(Protocol):
 
     @property
     def watchers(self) -> int:
-        """How many watches are open."""
+        """The number of open watches."""

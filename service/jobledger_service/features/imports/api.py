@@ -1,4 +1,4 @@
-"""ImportService: authorise, read each job, submit some at a time, count."""
+"""ImportService: read each job, submit some at a time, count."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence

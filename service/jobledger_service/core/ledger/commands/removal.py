@@ -1,4 +1,4 @@
-"""What is left of deleted jobs: a job of the service's own deletes what their artifacts point at."""
+"""The artifacts of deleted jobs: a job of the service's own deletes their files and objects."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,11 +20,11 @@ from .runs import REPORT_URI
 URIS_PER_CHUNK: Final = 100
 BYTES_PER_CHUNK: Final = 60 * 1024
 ATTEMPTS: Final = RetryPolicy(max_attempts=8, initial_backoff=2 * SECOND, multiplier=3.0, max_backoff=600 * SECOND)
-"""Over about half an hour: a bucket that is away for longer wants a person, and RetryJob."""
+"""The retries over about half an hour: a bucket that is away for longer needs a person, and RetryJob."""
 
 
 class Removal(MsgStruct, frozen=True):
-    """That artifacts go with their job: those under the roots. `job_id` names the job that will delete them."""
+    """The deletion of artifacts under the roots with their job; `job_id` is for the job that deletes them."""
 
     job_id: str
     roots: Roots
@@ -32,21 +32,21 @@ class Removal(MsgStruct, frozen=True):
 
 
 class RemovalResult(MsgStruct, frozen=True):
-    """The job that deletes the artifacts, by key, None when there is nothing to delete; `outside` stay."""
+    """The key of the job that deletes the artifacts, None when there are none; `outside` is how many stay."""
 
     job_key: str | None = None
     outside: int = 0
 
 
 def uris_of(work: WorkingSet, job: Job) -> list[str]:
-    """Return what the artifacts of a job and of its chunks point at, each once."""
+    """Return the URIs of the artifacts of a job and of its chunks, each once."""
     holders = [job.artifacts, *work.chunks(job).artifacts()]
     uris = dict.fromkeys(one.uri for artifacts in holders for one in artifacts.values())
     return [uri for uri in uris if uri != REPORT_URI]
 
 
 def remove(work: WorkingSet, removal: Removal, jobs: Sequence[Job], uris: Iterable[str], actor: str) -> RemovalResult:
-    """Create the job that deletes what these URIs, of deleted jobs of one owner, point at under that owner's roots."""
+    """Create the job that deletes these URIs, of deleted jobs of one owner, under that owner's roots."""
     owner = jobs[0].spec.owner
     uris = list(dict.fromkeys(uris))
     inside = [uri for uri in uris if removal.roots.locate(uri, owner) is not None]
@@ -77,7 +77,7 @@ def _labels(names: Sequence[str]) -> Mapping[str, str]:
 
 
 def _portions(uris: Iterable[str]) -> Iterator[list[str]]:
-    """Divide URIs among chunks, so that none has too many, nor an input that is too large."""
+    """Divide URIs among chunks, so that none has too many, and no input is too large."""
     portion: list[str] = []
     size = 0
     for uri in uris:

@@ -18,7 +18,7 @@ MAX_QUEUE = 1_024
 
 
 class FeedSource(Protocol):
-    """What a subscription reads from."""
+    """The source of a subscription."""
 
     @property
     def position(self) -> int:
@@ -61,16 +61,16 @@ class FeedSubscription:
 
     @property
     def position(self) -> int:
-        """Everything up to here was handed out or did not concern the watcher. It never falls."""
+        """Everything up to here was delivered or does not concern the watcher. It never falls."""
         if self._behind:
             return self._position
         looked_at = self._queue[0].position - 1 if self._queue else self._feed.position
         return max(self._position, looked_at)
 
     def offer(self, entry: Entry) -> None:
-        """Take an entry that was just committed, and that concerns the watcher.
+        """Add an entry that was just committed and concerns the watcher.
 
-        A full queue is dropped: the watcher reads on from the history.
+        A full queue is dropped: the watcher then reads from the history.
         """
         if self._behind or entry.position <= self._position:
             return
@@ -82,18 +82,18 @@ class FeedSubscription:
         self.wake()
 
     def fall_behind(self) -> None:
-        """Drop the queue: the watcher reads on from the history, where it is."""
+        """Drop the queue: the watcher then reads from the history, at its position."""
         self._advance(self.position)
         self._queue.clear()
         self._bytes = 0
         self._behind = True
 
     def wake(self) -> None:
-        """Let the watcher look up."""
+        """Wake the watcher."""
         self._wakeup.wake()
 
     async def next(self, timeout_seconds: float) -> Sequence[Entry]:
-        """Return what follows, oldest first; nothing after `timeout_seconds`, or when it was not for this watcher."""
+        """Return what follows, oldest first; nothing after `timeout_seconds`, or when none concerns this watcher."""
         if self._feed.closing:
             raise Draining
         if self._behind:
@@ -112,7 +112,7 @@ class FeedSubscription:
         return entries
 
     async def _catch_up(self) -> Sequence[Entry]:
-        """Read on: from memory if it reaches back far enough, and then go with the feed; else from the history."""
+        """Read from memory if it reaches back far enough, and then follow the feed; else read from the history."""
         job_key = self.job_key if self.jobs is None else None
         page = self._feed.recent(self._position, self.owner, job_key)
         if page is None:
@@ -121,7 +121,7 @@ class FeedSubscription:
             self._behind = not page.complete
         self._advance(page.through)
         if self._behind:
-            await asyncio.sleep(0)  # others have their turn between two pages
+            await asyncio.sleep(0)  # other watchers have their turn between two pages
         if self.jobs is None:
             return page.entries
         return [entry for entry in page.entries if entry.concerns(self.jobs)]
