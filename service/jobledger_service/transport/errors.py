@@ -12,7 +12,7 @@ from jobledger.v1.error_reason_pb2 import ErrorReason
 DOMAIN: Final = "jobledger"
 
 MAX_VIOLATIONS: Final = 8
-"""As many broken rules are told at once."""
+"""The maximum number of reported violations."""
 
 
 def reason_name(reason: Any) -> str:  # noqa: ANN401  an enum value
@@ -21,7 +21,7 @@ def reason_name(reason: Any) -> str:  # noqa: ANN401  an enum value
 
 
 def internal_status(request_id: str) -> grpc.Status:
-    """Return the status of a defect: nothing leaks; the log has the detail under the request id."""
+    """Return the status of a defect: it reveals nothing; the log has the detail under the request id."""
     reason = ErrorReason.ERROR_REASON_INTERNAL
     message = f"internal error; the service's log has the details under the request id {request_id}"
     return make_status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])

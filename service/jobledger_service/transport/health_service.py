@@ -1,4 +1,4 @@
-"""grpc.health.v1: whether this process, and each of its services, serves."""
+"""grpc.health.v1: whether this process and each of its services are serving."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -14,7 +14,7 @@ _STATUS = api.HealthCheckResponse
 
 
 class HealthService:
-    """Answers probes. A watcher that does not read keeps no state from being set: each looks for itself."""
+    """Answers probes. A watcher that does not read blocks no update."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._statuses: dict[str, Any] = dict.fromkeys(("", *names), _STATUS.NOT_SERVING)
@@ -22,14 +22,14 @@ class HealthService:
         self._draining = False
 
     def show(self, names: Iterable[str], *, serves: bool) -> None:
-        """Say whether services serve; once the server drains, none does."""
+        """Set whether services are serving; none is once the server drains."""
         status = _STATUS.SERVING if serves and not self._draining else _STATUS.NOT_SERVING
         self._statuses.update(dict.fromkeys(names, status))
         self._changed.set()
         self._changed = asyncio.Event()
 
     def drain(self) -> None:
-        """Say for good that nothing serves any more."""
+        """Set everything to NOT_SERVING for good."""
         self._draining = True
         self.show(list(self._statuses), serves=False)
 

@@ -8,7 +8,7 @@ class Joined:
         self._parts = parts
 
     def __getattr__(self, name: str) -> object:
-        """Return what a part has by this name."""
+        """Return the attribute of the part that has it."""
         part = next((one for one in self._parts if hasattr(one, name)), None)
         if part is None:
             raise AttributeError(name)

@@ -1,4 +1,4 @@
-"""What each RPC asks of its caller: the one table of roles, and of the classes that limits count by."""
+"""The requirements of each RPC: the one table of roles, and of the classes of limits."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ OPERATIONS: Final = "google.longrunning.Operations"
 
 
 class Kind(StrEnum):
-    """What a call does, as far as limits go."""
+    """The class of a call for limits."""
 
     READ = "read"
     WRITE = "write"

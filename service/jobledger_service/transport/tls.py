@@ -1,4 +1,4 @@
-"""TLS: the server's certificate and whom it trusts, read again when the files change."""
+"""TLS: the server's certificate and the trusted authorities, read again when the files change."""
 
 import ssl
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def _mark(path: Path) -> _Mark | None:
 
 
 class Certificates:
-    """What new connections are greeted with. Each looks whether the files have changed; open ones go on."""
+    """The certificates of new connections. Each checks whether the files have changed; open connections continue."""
 
     def __init__(self, files: Files) -> None:
         self._files = files

@@ -1,4 +1,4 @@
-"""What is due, found by one small read: each condition is that of an index which holds only what may be due."""
+"""Finds due work with one small read: each condition has a partial index that contains only candidates."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -21,7 +21,7 @@ from .tables import (
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
-"""Leases that ended by then are to expire."""
+"""The time up to which ended leases expire."""
 _CONDITIONS: Final[dict[Due, ColumnElement[bool]]] = {
     Due.LEASES: or_(
         exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LEASE_CUTOFF),
@@ -47,7 +47,7 @@ class SqlDueStore:
         self._delay = delay
 
     def due(self, now: int) -> list[Due]:
-        """Return what there is something to do of."""
+        """Return the kinds of due work."""
         with self._database.read() as connection:
             found = connection.execute(self._all, {"now": now, "lapsed": now - self._delay}).one()
         return [due for due, is_due in zip(self._duties, found, strict=True) if is_due]

@@ -1,4 +1,4 @@
-"""Creates and upgrades the schema, and says whether it fits this version."""
+"""Creates and upgrades the schema, and checks whether it matches this version."""
 
 from pathlib import Path
 from typing import Final
@@ -14,18 +14,18 @@ from .writer_level import read_writer_level
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 REVISIONS: Final = sorted(step.stem.partition("_")[0] for step in MIGRATIONS.glob("versions/[0-9]*.py"))
-"""What Alembic calls the versions of the schema, the newest last."""
+"""Alembic's names of the versions of the schema, the newest last."""
 
 
 class SchemaError(Exception):
-    """The schema of the database is not the one that this version works on."""
+    """The schema of the database does not match this version."""
 
 
 def upgrade(database: Database) -> bool:
-    """Bring the schema to this version, in one transaction; return whether there was anything to do.
+    """Upgrade the schema to this version, in one transaction; return whether it changed.
 
-    Of several that try at once on PostgreSQL, one does it, and the others wait for it. Raises SchemaError for a schema
-    of a later version.
+    Of several processes on PostgreSQL one does it, and the others wait for it. Raises SchemaError for a schema of a
+    later version.
     """
     with database.change_schema() as connection:
         database.dialect.lock(connection, "migrate")
@@ -39,7 +39,7 @@ def upgrade(database: Database) -> bool:
 
 
 def prepare(database: Database) -> None:
-    """Bring an SQLite file to this version; a PostgreSQL schema, which others use too, has to be of this version."""
+    """Upgrade an SQLite file to this version; a PostgreSQL schema, which others use too, must already match."""
     if database.single_writer:
         upgrade(database)
     else:
@@ -47,7 +47,7 @@ def prepare(database: Database) -> None:
 
 
 def check(database: Database) -> bool:
-    """Return False, for there is nothing to do; raises SchemaError unless the schema is that of this version."""
+    """Return False, as nothing is to be done; raises SchemaError unless the schema matches this version."""
     with database.change_schema() as connection:
         if not _is_current(connection):
             raise SchemaError("the database's schema is not of this version yet: run `jobledger-server migrate` first")
@@ -55,7 +55,7 @@ def check(database: Database) -> bool:
 
 
 def _is_current(connection: Connection) -> bool:
-    """Return whether the schema is up to date, without Alembic: a server that starts is seldom the first."""
+    """Return whether the schema is up to date, without Alembic: usually another start has upgraded it."""
     found = None
     if inspect(connection).has_table(schema_version.name):
         found = connection.execute(select(schema_version.c.version_num)).scalar_one_or_none()
@@ -73,7 +73,7 @@ def _is_current(connection: Connection) -> bool:
 
 
 def migrate(connection: Connection, revision: str) -> None:
-    """Take the steps up to a revision, and no more."""
+    """Run the migrations up to a revision."""
     from alembic import command  # noqa: PLC0415  it takes a tenth of a server's start
     from alembic.config import Config  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""The store's own upkeep: what is kept only for a time, forgotten in small steps."""
+"""Retention in the store: deletes old rows in small steps."""
 
 import logging
 from itertools import takewhile
@@ -18,10 +18,10 @@ from .tables import api_keys, audit, events, ledger, limits, limits_passing, req
 log = logging.getLogger(__name__)
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
-"""A step forgets events up to the one that makes it this large, so that large events are not many at once."""
+"""A step deletes events up to the one at this size, so that it holds few large events."""
 
 TOMBSTONES_PER_STEP = 50
-"""Deleted jobs whose audit trail is looked at in one step."""
+"""The number of deleted jobs whose audit trail one step checks."""
 
 
 class SqlUpkeep:

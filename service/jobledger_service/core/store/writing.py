@@ -46,7 +46,7 @@ from .waiting_chunks import WaitingChunks
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _later: Final = case((ledger.c.commit_time > _NOW, ledger.c.commit_time), else_=_NOW)
-"""The time of a commit: never before the one that has the position before."""
+"""The time of a commit: never before that of the previous position."""
 
 
 class Statements:
@@ -284,7 +284,7 @@ class SqlTransaction:
         self._row_sets.update(self._connection, table, rows)
 
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
-        """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
+        """Notify other processes, at the commit, how many chunks wait again without an event."""
         self._dialect.announce_ready(self._connection, ready)
 
     def append(self, records: Sequence[tuple[Record, Encoded]], seal: Seal, now: int) -> int:
