@@ -32,9 +32,9 @@ INPUT_OUTPUT: Final = 74
 DEFECT: Final = 70
 """Something in the program failed (EX_SOFTWARE)."""
 UNAVAILABLE: Final = 69
-"""The database cannot be reached, which may pass (EX_UNAVAILABLE)."""
+"""The database cannot be reached, possibly for a short time (EX_UNAVAILABLE)."""
 CONFIGURATION: Final = 78
-"""It was told something that it cannot do (EX_CONFIG)."""
+"""The configuration cannot work (EX_CONFIG)."""
 
 CONFIGURATION_ERRORS: Final = (
     InvalidSettingError,
@@ -50,13 +50,13 @@ CONFIGURATION_ERRORS: Final = (
 
 EXPECTED_ERRORS: Final = (*CONFIGURATION_ERRORS, StoreUnavailable, BackupError, RefusedError)
 
-# Since typer carries its own click, the base of its usage errors has no public name.
+# since typer carries its own click, the base of its usage errors has no public name
 UsageError: Final[type[Exception]] = typer.BadParameter.__bases__[0]
 
 
 @contextmanager
 def log_and_exit() -> Iterator[None]:
-    """Log an unexpected error and exit; expected ones are left to `exit_on_error`."""
+    """Log an unexpected error and exit; `exit_on_error` handles expected ones."""
     try:
         yield
     except EXPECTED_ERRORS:
@@ -67,7 +67,7 @@ def log_and_exit() -> Iterator[None]:
 
 
 def exit_status(run: Callable[[], int | None]) -> int:
-    """Run a command line and return its exit status; what went wrong is one sentence, never a traceback."""
+    """Run a command line and return its exit status; an error is one sentence, never a traceback."""
     try:
         return run() or 0
     except UsageError as error:
@@ -116,7 +116,7 @@ def exit_on_error() -> Iterator[None]:
 
 
 def refuse_unknown_names() -> None:
-    """Exit when something in the environment looks like a setting and is none: the command would go by a default."""
+    """Exit when an environment variable looks like a setting and is none: the command would use a default."""
     if strays := unknown_names(os.environ):
         for sentence in strays:
             print_error(sentence)

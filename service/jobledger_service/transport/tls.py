@@ -70,7 +70,7 @@ class Certificates:
         return grpc.dynamic_ssl_server_credentials(self._first, changed, require_client_authentication=needed)
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what the files hold when they have changed. What cannot be used is told once, and the old goes on."""
+        """Return the contents of changed files. Unusable files are logged once, and the old ones remain in use."""
         stamp = self._files.stamp()
         if stamp == self._stamp:
             return None

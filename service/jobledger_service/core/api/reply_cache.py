@@ -19,7 +19,7 @@ class PendingReply:
 
 
 class ReplyCache:
-    """The replies of one process. Only for a store that no other process writes to: nobody else's writes are heard."""
+    """The cached replies of one process. Only for a store without other writers, whose writes it would miss."""
 
     def __init__(self, *, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._max_bytes = max_bytes

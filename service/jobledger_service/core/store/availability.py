@@ -5,7 +5,7 @@ from math import inf
 
 
 class Availability:
-    """When a transaction succeeded last, and when the database failed one last. Any thread may use it."""
+    """When a transaction last succeeded, and when the database last failed one. Any thread may use it."""
 
     __slots__ = ("_failed_at", "_succeeded_at")
 

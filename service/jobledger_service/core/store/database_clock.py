@@ -1,4 +1,4 @@
-"""The time of a ledger that several servers share: that of its database, whatever the clocks of their machines say."""
+"""The clock of a ledger that several servers share: that of its database, not of their machines."""
 
 import time
 from collections.abc import Callable

@@ -34,7 +34,7 @@ _CONDITIONS: Final[dict[Due, ColumnElement[bool]]] = {
 
 
 class SqlDueStore:
-    """Looks over all that time brings about; leases expire `delay` microseconds after their end.
+    """Finds all due work; leases expire `delay` microseconds after their end.
 
     `others` are the conditions of features.
     """

@@ -223,7 +223,7 @@ def _next_kind(after: tuple[str, str]) -> Select[Any]:
 
 
 def _count_differences(owner: str, kind: str) -> Select[Any]:
-    """Return the statement of what the jobs of each state are more than their count: jobs, chunks that wait or work."""
+    """Return the statement of how far each state's jobs exceed their count: jobs, chunks waiting or held."""
     counted = select(
         jobs.c.state.label("state"),
         func.count().label("jobs"),

@@ -1,4 +1,4 @@
-"""Making, listing, revoking and rotating API keys."""
+"""Creating, listing, revoking and rotating API keys."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,11 +17,11 @@ from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
 
 DEFAULT_ROTATION_GRACE: Final = 24 * 3_600 * SECOND
 Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
-"""What becomes of a key: the rows to write. It may raise a Refusal, and then nothing is written."""
+"""The decision about a key: the rows to write. It may raise a Refusal, and then nothing is written."""
 
 
 class KeyListing(MsgStruct, frozen=True):
-    """Which keys, of which owner (all when empty), after which one (its creation and key_id), and how many."""
+    """A query for keys: their owner (all when empty), the last key before (its creation and key_id), and the limit."""
 
     owner: str
     ended: bool
@@ -31,23 +31,23 @@ class KeyListing(MsgStruct, frozen=True):
 
 
 class KeyStore(Protocol):
-    """Where keys are kept. Every method is one transaction, and raises StoreUnavailable."""
+    """The store of keys. Every method is one transaction, and raises StoreUnavailable."""
 
     def write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
-        """Decide over a key, None when there is none, alone among all who write keys; write and return the outcome."""
+        """Decide over a key, None when there is none, with no other writer of keys; write and return the outcome."""
 
     def list_keys(self, listing: KeyListing) -> list[ApiKey]:
         """Return keys, oldest first."""
 
     def changes(self, after: int) -> KeyChanges:
-        """Return the keys that were made or changed after a number; all for 0."""
+        """Return the keys created or changed after a number; all for 0."""
 
     def record_last_used(self, used: dict[str, int]) -> None:
-        """Note when keys were last used."""
+        """Record when keys were last used."""
 
 
 class CreatedKey(MsgStruct, frozen=True):
-    """A new key, the token that is told this once, and the key that it replaces, if it does."""
+    """A new key, its token, which is returned only now, and the key that it replaces, if any."""
 
     key: ApiKey
     token: str
@@ -55,7 +55,7 @@ class CreatedKey(MsgStruct, frozen=True):
 
 
 class NewKey(MsgStruct, frozen=True):
-    """What a new key is to be."""
+    """The fields of a new key."""
 
     owner: str
     name: str
@@ -72,7 +72,7 @@ class KeyPage(MsgStruct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The calls about keys; `random_bytes` gives so many random bytes, `on_changed` is awaited after each write."""
+    """The calls about keys; `random_bytes` returns random bytes, `on_changed` is awaited after each write."""
 
     store: KeyStore
     run_write: StoreRunner
@@ -83,7 +83,7 @@ class Keys:
     tokens: PageTokens
 
     async def create(self, new: NewKey) -> CreatedKey:
-        """Make a key."""
+        """Create a key."""
         made = self._make(new, self.clock())
         await self._write("", lambda _: [made.key])
         return made
@@ -94,7 +94,7 @@ class Keys:
         return CreatedKey(ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time), token)
 
     async def revoke(self, key_id: str) -> ApiKey:
-        """End a key; one that was revoked before stays as it is. Raises ApiKeyNotFound."""
+        """End a key; a revoked one stays unchanged. Raises ApiKeyNotFound."""
 
         def decide(key: ApiKey | None) -> list[ApiKey]:
             if key is None:
@@ -105,7 +105,7 @@ class Keys:
         return revoked
 
     async def rotate(self, key_id: str, grace: int, expire_time: int | None) -> CreatedKey:
-        """Make a key like another one, which ends after `grace` microseconds; raises ApiKeyNotFound, ApiKeyEnded.
+        """Create a key like another one, which ends after `grace` microseconds; raises ApiKeyNotFound, ApiKeyEnded.
 
         Without an expire_time the new key lives as long as the old one was to live.
         """

@@ -1,4 +1,4 @@
-"""Keys that ended: what other processes changed is learnt, and calls that are open with an ended key end."""
+"""Ended keys: reads changes of other processes, and ends open calls with an ended key."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from .keyring import KeyRing
 
 @dataclass(frozen=True, slots=True)
 class KeyDuty:
-    """Looks for changes of keys where other processes make some; `cancel_calls` ends the calls of keys that ended."""
+    """Reads changes of keys where other processes change them; `cancel_calls` ends the calls of ended keys."""
 
     keyring: KeyRing
     shared: bool

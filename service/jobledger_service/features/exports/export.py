@@ -1,4 +1,4 @@
-"""The export: every job that matches a filter, as all of them were at one position, in pieces that can be resumed."""
+"""The export: every job that matches a filter, all as of one position, in pieces that can be resumed."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
@@ -19,13 +19,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 JOBS_PER_PAGE: Final = 1_000
-"""Jobs that are looked at in one snapshot: 0.02 to 0.1 s on one core."""
+"""Jobs read in one snapshot: 0.02 to 0.1 s on one core."""
 PIECE_BYTES: Final = 64 * 1024
 """Bytes at which a piece ends."""
 
 
 class ExportKey(NamedTuple):
-    """Where a job stands in an export: by the time of its creation, then by its key."""
+    """The place of a job in an export: the time of its creation, then its key."""
 
     create_time: int
     job_key: str
@@ -47,7 +47,7 @@ class ExportedJob(MsgStruct, frozen=True):
 
 
 class ExportStart(MsgStruct, frozen=True):
-    """Where an export begins: the ledger's position, and how many jobs there are to look at."""
+    """The start of an export: the ledger's position, and the number of jobs to read."""
 
     position: int
     jobs: int
@@ -66,13 +66,13 @@ class ExportPage(MsgStruct, frozen=True):
 
 
 class ExportStore(Protocol):
-    """What an export reads. Every method is one snapshot, and raises StoreUnavailable."""
+    """The reads of an export. Every method is one snapshot, and raises StoreUnavailable."""
 
     def start_export(self, wanted: JobFilter) -> ExportStart:
-        """Return where an export begins."""
+        """Return the start of an export."""
 
     def export_page(self, wanted: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:
-        """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""
+        """Return the jobs after a place as of a position; raises HistoryTrimmed when that is not known."""
 
 
 class Lines(Protocol):
@@ -80,11 +80,11 @@ class Lines(Protocol):
 
     @property
     def mark(self) -> str:
-        """A name for the form."""
+        """The name of the format."""
 
     @property
     def head(self) -> bytes:
-        """What comes before the first job."""
+        """The text before the first job."""
 
     def of_job(self, job: Job) -> bytes:
         """Return a job, written."""
@@ -93,7 +93,7 @@ class Lines(Protocol):
         """Return the job that a watch message shows, written; nothing for one that is not wanted."""
 
     def of_unreadable(self, place: ExportKey, error: Exception) -> bytes:
-        """Return a line for a job that cannot be shown: what is known of it, and why."""
+        """Return a line for a job that cannot be shown: its known fields, and the reason."""
 
 
 class Piece(MsgStruct, frozen=True):
@@ -111,7 +111,7 @@ class Piece(MsgStruct, frozen=True):
 
 
 class _ExportProgress(MsgStruct, frozen=True):
-    """How far an export has come; what its token carries."""
+    """The progress of an export; its token contains it."""
 
     position: int
     jobs: int
@@ -138,7 +138,7 @@ class _ExportProgress(MsgStruct, frozen=True):
 
 
 class Exports:
-    """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads need not wait."""
+    """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads do not wait."""
 
     def __init__(
         self, store: ExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
@@ -151,11 +151,11 @@ class Exports:
         self._closed = False
 
     def close(self) -> None:
-        """End all exports, as DRAINING; each goes on elsewhere with its last token."""
+        """End all exports with DRAINING; each continues elsewhere with its last token."""
         self._closed = True
 
     def shutdown(self) -> None:
-        """Let the page that is being read finish."""
+        """Wait for the running page."""
         self._readers.close()
 
     async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Piece]:
@@ -189,7 +189,7 @@ class Exports:
 
 
 class _Page(MsgStruct):
-    """Reads and writes the jobs of one page, on the exporter's thread."""
+    """Reads and formats the jobs of one page, on the exporter's thread."""
 
     wanted: JobFilter
     lines: Lines
@@ -240,7 +240,7 @@ class _Page(MsgStruct):
                 return b""
             return self.lines.of_job(shown.job)
         create_time = shown.place.create_time
-        # The job_id may have been used again: then the message is of another job, which has its own place.
+        # the job_id may have been reused: then the message is of another job, which has its own place
         return self.lines.of_message(
             shown.message,
             lambda filter_fields: filter_fields.create_time == create_time and self.wanted.matches(filter_fields),

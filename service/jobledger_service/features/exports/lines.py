@@ -22,11 +22,11 @@ _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What begins a formula in some spreadsheet, or leads to one (https://owasp.org/www-community/attacks/CSV_Injection,
 ASVS 5.0, 1.2.10); the last four are the full-width forms of the first."""
 _BLANKS: Final = re.compile(r"^[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
-"""Spaces, and what shows nothing: soft hyphens, joiners, marks of direction and of byte order."""
+"""Spaces and invisible characters: soft hyphens, joiners, marks of direction and of byte order."""
 
 
 class _Writer:
-    """What both formats have in common."""
+    """The parts that both formats share."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
         self._labels = labels
@@ -35,7 +35,7 @@ class _Writer:
 
     @property
     def mark(self) -> str:
-        """A name for the form."""
+        """The name of the format."""
         return json.dumps([type(self).__name__, *self.names])
 
     def of_job(self, job: Job) -> bytes:
@@ -44,7 +44,7 @@ class _Writer:
         return self._line([*[found[place] for place in self._places], *map(job.labels.get, self._labels)])
 
     def of_unreadable(self, place: ExportKey, error: Exception) -> bytes:
-        """Return a line for a job that cannot be shown: what is known of it, and why."""
+        """Return a line for a job that cannot be shown: its known fields, and the reason."""
         found = unreadable_values(place, error)
         return self._line([*[found[index] for index in self._places], *(None for _ in self._labels)])
 
@@ -60,7 +60,7 @@ class _Writer:
 
 
 class _Line:
-    """What the csv module writes to: it hands back what it is given."""
+    """The target of the csv module: it returns what it is given."""
 
     def write(self, line: str) -> str:
         return line

@@ -12,7 +12,7 @@ from .replies import ServerInfo, system_health
 
 @dataclass(frozen=True, slots=True)
 class HealthCalls:
-    """What AdminService tells of the health of the server that this is about."""
+    """The method of AdminService about the health of this server."""
 
     checkup: HealthChecker
     about: ServerInfo

@@ -1,4 +1,4 @@
-"""What is kept only for a time: ended jobs, history, requests, ended keys, and statistics."""
+"""Retention of ended jobs, history, requests, ended keys, and statistics."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class RetentionDuty:
     unreadable: UnreadableRows
 
     async def once(self) -> bool:
-        """Forget what is due; return whether there is more."""
+        """Delete what is due; return whether there is more."""
         now = self.clock()
         jobs = await self.queries.run(self.store.expired_jobs, now, JOBS_PER_STEP)
         await submit_bisecting(

@@ -1,4 +1,4 @@
-"""How long jobs are kept, as the settings want it."""
+"""The retention of jobs in the settings."""
 
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.retention import Retention
@@ -6,6 +6,6 @@ from jobledger_service.settings import Settings
 
 
 def retention_of(settings: Settings) -> Retention:
-    """Return how long ended jobs are kept."""
+    """Return the retention of ended jobs."""
     kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))

@@ -13,7 +13,7 @@ from . import replies, requests
 
 @dataclass(frozen=True, slots=True)
 class StatisticsCalls:
-    """What JobService tells in figures."""
+    """The method of JobService for figures."""
 
     queries: Queries
     clock: Clock

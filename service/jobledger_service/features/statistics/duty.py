@@ -12,7 +12,7 @@ from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.rollup import HOUR
 
 FOLD_DELAY: Final = 60 * SECOND
-"""An hour is left alone so long after its end, as transactions that began in it may still write to it."""
+"""The time after an hour's end before it is folded, as transactions that began in it may still write to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class FoldingDuty:
     clock: Clock
 
     async def once(self) -> bool:
-        """Fold what is due of one hour; return whether there may be more."""
+        """Fold the due rollups of one hour; return whether there may be more."""
         due = await self.queries.run(self.store.unfolded, (self.clock() - FOLD_DELAY) // HOUR)
         if due is None:
             return False

@@ -13,7 +13,7 @@ from .queries import UsageQueries
 
 @dataclass(frozen=True, slots=True)
 class UsageCalls:
-    """What AdminService tells of usage."""
+    """The method of AdminService for usage."""
 
     usage: UsageQueries
 

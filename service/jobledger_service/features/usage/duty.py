@@ -1,4 +1,4 @@
-"""What was called, and when keys were last used, goes from memory into the database."""
+"""Writes counted calls, and when keys were last used, from memory into the database."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .queries import UsageStore, day_before, day_of
 
 @dataclass(frozen=True, slots=True)
 class UsageDuty:
-    """Notes what is new, and forgets what is older than `retention_days` days. What a crash takes away is lost."""
+    """Writes new counts, and deletes those older than `retention_days` days. A crash loses counts in memory."""
 
     usage: Usage
     store: UsageStore

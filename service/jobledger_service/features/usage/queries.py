@@ -1,4 +1,4 @@
-"""What is called, with which keys: counted in memory, kept as sums by day."""
+"""Usage: calls by key, counted in memory, stored as sums by day."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ def day_of(time: int) -> str:
 
 
 def day_before(time: int, days: float) -> str:
-    """Return the day that was so many days before a time in microseconds."""
+    """Return the day that many days before a time in microseconds."""
     return f"{datetime.fromtimestamp(time / SECOND, UTC) - timedelta(days=days):%Y-%m-%d}"
 
 
 class UsageQuery(MsgStruct, frozen=True):
-    """Which usage, and what to sum it by; empty texts are no condition, and `by` is not empty."""
+    """A query for usage, and its dimensions; empty texts are no condition, and `by` is not empty."""
 
     by: tuple[str, ...]
     start_day: str = ""
@@ -36,13 +36,13 @@ class UsageQuery(MsgStruct, frozen=True):
 
 
 class UsageStore(Protocol):
-    """Where usage is kept. Every method is one transaction, and raises StoreUnavailable."""
+    """The store of usage. Every method is one transaction, and raises StoreUnavailable."""
 
     def add(self, rows: Sequence[UsageRow]) -> None:
         """Add to the sums."""
 
     def forget(self, before: str) -> None:
-        """Forget the days before one."""
+        """Delete the days before one."""
 
     def sums(self, query: UsageQuery, after: Sequence[str] | None, limit: int) -> list[UsageRow]:
         """Return sums after a place, which has a value for each dimension of the query, in their order."""

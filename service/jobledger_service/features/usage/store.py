@@ -14,7 +14,7 @@ SUMS = ("calls", "errors", "received", "sent", "micros")
 
 
 class SqlUsageStore:
-    """Where usage is kept."""
+    """The store of usage."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -24,7 +24,7 @@ class SqlUsageStore:
         )
 
     def add(self, rows: Sequence[UsageRow]) -> None:
-        """Add to the sums, in the order of their keys, so that servers that do so together do not wait in a circle."""
+        """Add to the sums, in the order of their keys, so that servers do not end in a deadlock."""
         values = sorted(
             (row.day, row.owner, row.key_id, row.method, *(getattr(row.counts, name) for name in SUMS)) for row in rows
         )
@@ -32,7 +32,7 @@ class SqlUsageStore:
             connection.execute(self._add, [dict(zip((*DIMENSIONS, *SUMS), one, strict=True)) for one in values])
 
     def forget(self, before: str) -> None:
-        """Forget the days before one."""
+        """Delete the days before one."""
         with self._database.write() as connection:
             connection.execute(delete(usage).where(usage.c.day < before))
 

@@ -1,4 +1,4 @@
-"""What webhooks need of the rooms around the ledger."""
+"""The ports of webhooks around the ledger."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,23 +33,23 @@ class WebhookCodec(Protocol):
     """Reads stored events, and makes the bodies of deliveries."""
 
     def read(self, row: EventRow) -> WebhookEvent:
-        """Return what a stored event says."""
+        """Return the content of a stored event."""
 
     def percent(self, message: bytes) -> float:
-        """Return how far its job was after a stored event, 0 to 100."""
+        """Return the percent of its job after a stored event, 0 to 100."""
 
     def body(self, event_type: WebhookEventType, event: WebhookEvent, percents: Sequence[int]) -> bytes:
         """Return the body of a delivery: JSON in UTF-8."""
 
     def unreadable(self, event_type: WebhookEventType, row: EventRow) -> bytes:
-        """Return the body of a delivery of an event that cannot be shown: where it is, without its job."""
+        """Return the body of a delivery of an event that cannot be shown: its place, without its job."""
 
     def ping(self, webhook: Webhook, now: int) -> bytes:
         """Return the body of a ping."""
 
 
 class Draft(MsgStruct, frozen=True):
-    """A delivery that is about to be recorded, with its body."""
+    """A delivery to record, with its body."""
 
     delivery: Delivery
     body: bytes
@@ -88,7 +88,7 @@ class ClaimedDelivery(MsgStruct, frozen=True):
 
 
 class FinishedAttempt(MsgStruct, frozen=True):
-    """What came of an attempt: the state of the delivery, and when it is tried again while it is PENDING."""
+    """The outcome of an attempt: the state of the delivery, and its next attempt while it is PENDING."""
 
     claimed: ClaimedDelivery
     attempt: Attempt
@@ -97,28 +97,28 @@ class FinishedAttempt(MsgStruct, frozen=True):
 
 
 class FanoutPosition(MsgStruct, frozen=True):
-    """Where webhooks stand: the position through which events are recorded, and whether there are webhooks at all."""
+    """The place of webhooks: the position through which events are recorded, and whether there are webhooks."""
 
     position: int
     has_webhooks: bool
 
 
 class DeliveryCapacity(MsgStruct, frozen=True):
-    """How many deliveries a process may take: in all, and of one webhook; `busy` counts those it has by webhook."""
+    """The number of deliveries that a process may hold: in all, and of one webhook; `busy` counts them by webhook."""
 
     total: int
     per_webhook: int
     busy: Mapping[str, int]
 
     def busy_owners(self) -> Counter[str]:
-        """Return how many deliveries it has, by owner."""
+        """Return the number of held deliveries by owner."""
         busy = Counter[str]()
         for key, count in self.busy.items():
             busy[owner_of(key)] += count
         return busy
 
     def share(self, owners: int) -> int:
-        """Return how many each of so many owners may have: an equal part of all, rounded up."""
+        """Return the share of each of this many owners: an equal part of all, rounded up."""
         return -(-(self.total + sum(self.busy.values())) // max(owners, 1))
 
 
@@ -141,25 +141,25 @@ class WebhookStore(Protocol):
         """Return the webhooks of these owners that record events."""
 
     def create(self, webhook: Webhook, limit: int) -> Webhook:
-        """Add a webhook, told of what follows; return it, or the one that has its request_id.
+        """Add a webhook for later events; return it, or the one with its request_id.
 
         Raises TooManyWebhooks when its owner has `limit` already.
         """
 
     def change(self, key: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook | None:
-        """Replace a webhook by what is decided over it, and let its deliveries wait or go accordingly."""
+        """Replace a webhook by the outcome of a decision, and schedule or unschedule its deliveries."""
 
     def delete(self, key: str, limit: int) -> bool | None:
-        """Remove at most `limit` deliveries, then the webhook; return whether it is gone, None when it never was."""
+        """Delete at most `limit` deliveries, then the webhook; return whether it is gone, None if it did not exist."""
 
     def fanout_position(self) -> FanoutPosition:
-        """Return where webhooks stand."""
+        """Return the place of webhooks."""
 
     def event_before(self, job_key: str, position: int) -> bytes | None:
         """Return the message of a job's last event before a position; None when there is none, or it was trimmed."""
 
     def record_batch(self, batch: FanoutBatch, missed: Missed | None, now: int) -> bool:
-        """Record deliveries and the place that was reached; False when another process was there before, or is now."""
+        """Record deliveries and the reached place; False when another process was faster."""
 
 
 class DeliveriesRead(MsgStruct, frozen=True):
@@ -178,7 +178,7 @@ class DeliveryStore(Protocol):
         """Return deliveries before a place (position, ordinal), newest first, as many as fit into a reply."""
 
     def is_due(self, now: int) -> bool:
-        """Return whether a delivery is to be attempted."""
+        """Return whether a delivery is due."""
 
     def settle_and_claim(
         self,
@@ -191,38 +191,38 @@ class DeliveryStore(Protocol):
         """Settle attempts, let `decide` update their webhooks, and claim what is due for `lease` µs."""
 
     def release(self, claimed: Sequence[ClaimedDelivery]) -> None:
-        """Give back deliveries whose attempt was broken off."""
+        """Release deliveries whose attempt was broken off."""
 
     def release_all(self) -> None:
-        """Give back what a process that is gone had claimed; only where no other process can claim."""
+        """Release the claims of a dead process; only where no other process can claim."""
 
     def redeliver_one(self, webhook_key: str, place: tuple[int, int], now: int) -> bool:
-        """Make a delivery PENDING, to go as soon as its job's earlier ones are done; False when there is none."""
+        """Make a delivery PENDING, due when its job's earlier ones are done; False when it does not exist."""
 
     def redeliver(
         self, webhook_key: str, states: frozenset[DeliveryState], after: tuple[int, int], limit: int, now: int
     ) -> tuple[int, tuple[int, int] | None]:
-        """Make deliveries after a place PENDING; return how many, and where to go on, None when there are no more."""
+        """Make deliveries after a place PENDING; return how many, and the next place, None when there are no more."""
 
     def trim_deliveries(self, before: int, limit: int, now: int) -> int:
         """Let deliveries that wait since before a time die, and forget those that ended then, at most `limit` each."""
 
 
 class UnreadableSecretError(Exception):
-    """A secret that was sealed by a key which is not there; the text says why it cannot be read."""
+    """A secret that was sealed by a missing key; the text names the cause."""
 
 
 class SecretCipher(Protocol):
-    """How the database keeps secrets of webhooks."""
+    """Seals and unseals the secrets of webhooks in the database."""
 
     def seal(self, secret: str) -> str:
-        """Return what the database keeps of a secret."""
+        """Return the stored form of a secret."""
 
     def open(self, kept: str) -> str:
-        """Return the secret of what the database keeps; raises UnreadableSecretError."""
+        """Return the secret of a stored form; raises UnreadableSecretError."""
 
     def is_current(self, kept: str) -> bool:
-        """Whether a secret is kept as `seal` would keep it now."""
+        """Whether a stored form is the one that `seal` would make now."""
 
 
 class Post(Protocol):
