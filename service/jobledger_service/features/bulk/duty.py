@@ -23,7 +23,7 @@ from .orders import BulkOrder, ReadOrder
 
 JOBS_PER_STEP: Final = 50
 STEPS_PER_SECOND: Final = 20
-"""The maximum wait behind a step, in seconds: at a low rate steps have fewer than 50 jobs."""
+"""Other commands wait behind a step: at a rate below 50 jobs in this many steps, steps have fewer jobs."""
 CHUNKS_PER_STEP: Final = 2_000
 """The approximate number of chunks of a step's jobs together, so that no transaction is long."""
 MAX_UNFINISHED_PERCENT: Final = 99.9
