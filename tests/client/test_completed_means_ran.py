@@ -87,7 +87,7 @@ FORMS: dict[str, Callable[[Work], Any]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 async def test_completed_means_ran_whatever_form_the_handler_has(
-    client: AsyncJobClient, server: Server, rpc_server: Serving, kind: str, form: str
+    client: AsyncJobClient, server: Server, serving: Serving, kind: str, form: str
 ):
     may_end = threading.Event()
     state_at_the_end: list[JobState.ValueType] = []
@@ -99,7 +99,7 @@ async def test_completed_means_ran_whatever_form_the_handler_has(
             state_at_the_end.append((await own.get_job(ctx.job_id)).state)
 
     handler = FORMS[form](work)
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         waiting = asyncio.create_task(client.wait(job.job_id, timeout=BOUND))
         may_end.set()
         assert (await waiting).state == JobState.JOB_STATE_COMPLETED
@@ -108,14 +108,14 @@ async def test_completed_means_ran_whatever_form_the_handler_has(
 
 @pytest.mark.parametrize("form", ["functools.wraps", "a lambda", "a future of a pool", "an awaitable"])
 async def test_what_a_hidden_async_handler_raises_fails_the_chunk(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, form: str
+    client: AsyncJobClient, serving: Serving, kind: str, form: str
 ):
     async def work(ctx: ChunkContext) -> None:
         await asyncio.sleep(0)
         raise KeyError("colour")
 
     job = (await client.create_job(kind, retry_policy=ONCE)).job
-    async with rpc_server({kind: FORMS[form](work)}):
+    async with serving({kind: FORMS[form](work)}):
         ended = await client.wait(job.job_id, timeout=BOUND)
     assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "KeyError")
 
@@ -130,10 +130,10 @@ def generator(ctx: ChunkContext) -> Iterator[int]:
 
 @pytest.mark.parametrize("function", [generator, async_generator])
 async def test_a_generator_that_is_returned_fails_the_chunk(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, function: Callable[[ChunkContext], object]
+    client: AsyncJobClient, serving: Serving, kind: str, function: Callable[[ChunkContext], object]
 ):
     job = (await client.create_job(kind, retry_policy=ONCE)).job
-    async with rpc_server({kind: FORMS["a lambda"](function)}):
+    async with serving({kind: FORMS["a lambda"](function)}):
         ended = await client.wait(job.job_id, timeout=BOUND)
     assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "TypeError")
     assert f"returned the generator {function.__name__}, which has not run" in ended.error.message
@@ -153,7 +153,7 @@ def test_what_could_never_run_to_its_end_is_refused_when_it_is_registered(handle
         worker.handler("a.b")(handler)
 
 
-async def test_a_hidden_async_handler_stops_like_any_other(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_a_hidden_async_handler_stops_like_any_other(client: AsyncJobClient, serving: Serving, kind: str):
     started, stopped = asyncio.Event(), asyncio.Event()
 
     async def work(ctx: ChunkContext) -> None:
@@ -164,7 +164,7 @@ async def test_a_hidden_async_handler_stops_like_any_other(client: AsyncJobClien
             stopped.set()
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: wrapped(work)}, drain_timeout=0.01) as worker:
+    async with serving({kind: wrapped(work)}, drain_timeout=0.01) as worker:
         await started.wait()
         worker.stop()
         await stopped.wait()

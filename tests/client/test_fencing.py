@@ -112,7 +112,7 @@ def test_an_interval_that_would_lose_the_lease_is_refused(seconds: float):
 
 
 async def test_work_stops_when_the_server_is_not_reached_for_a_lease(
-    start_server: StartServer, rpc_server: Serving, kind: str, caplog: pytest.LogCaptureFixture
+    start_server: StartServer, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture
 ):
     server = start_server()
     loop = asyncio.get_running_loop()
@@ -137,7 +137,7 @@ async def test_work_stops_when_the_server_is_not_reached_for_a_lease(
     async with AsyncJobClient(server.target, timeout=BOUND) as client:
         for one in handlers:
             await client.create_job(one)
-    async with rpc_server(handlers, target=server.target, lease_duration=SHORT):
+    async with serving(handlers, target=server.target, lease_duration=SHORT):
         for _ in handlers:
             await started.acquire()
         await asyncio.to_thread(server.kill)
@@ -148,7 +148,7 @@ async def test_work_stops_when_the_server_is_not_reached_for_a_lease(
 
 
 async def test_work_stops_by_the_workers_clock_while_its_loop_is_blocked(
-    start_server: StartServer, rpc_server: Serving, kind: str
+    start_server: StartServer, serving: Serving, kind: str
 ):
     server = start_server()
     heard: list[bool] = []
@@ -164,7 +164,7 @@ async def test_work_stops_by_the_workers_clock_while_its_loop_is_blocked(
         await client.create_job(kind)
     killing = threading.Thread(target=lambda: (blocked.wait(BOUND), server.kill()))
     killing.start()
-    async with rpc_server({kind: blocking}, target=server.target, lease_duration=timedelta(seconds=1)):
+    async with serving({kind: blocking}, target=server.target, lease_duration=timedelta(seconds=1)):
         await ended.wait()
     killing.join(BOUND)
     assert heard == [True]

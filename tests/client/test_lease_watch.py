@@ -23,7 +23,7 @@ LONG = {"lease_duration": timedelta(hours=1), "heartbeat_interval": timedelta(mi
 
 
 async def test_a_cancellation_reaches_handlers_that_send_no_heartbeats(
-    client: AsyncJobClient, rpc_server: Serving, kind: str
+    client: AsyncJobClient, serving: Serving, kind: str
 ):
     loop = asyncio.get_running_loop()
     started = asyncio.Semaphore(0)
@@ -40,7 +40,7 @@ async def test_a_cancellation_reaches_handlers_that_send_no_heartbeats(
 
     handlers = {kind: handler, f"{kind}.plain": plain}
     jobs = [(await client.create_job(one)).job.job_id for one in handlers]
-    async with rpc_server(handlers, cancel_grace=BOUND, **LONG), asyncio.timeout(BOUND):
+    async with serving(handlers, cancel_grace=BOUND, **LONG), asyncio.timeout(BOUND):
         for _ in jobs:
             await started.acquire()
         for job_id in jobs:
@@ -52,7 +52,7 @@ async def test_a_cancellation_reaches_handlers_that_send_no_heartbeats(
 
 @pytest.mark.parametrize("how", ["forced", "deleted"])
 async def test_a_lease_that_is_taken_away_stops_a_handler_that_sends_no_heartbeats(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, how: str
+    client: AsyncJobClient, serving: Serving, kind: str, how: str
 ):
     started, stopped = asyncio.Event(), asyncio.Event()
 
@@ -64,7 +64,7 @@ async def test_a_lease_that_is_taken_away_stops_a_handler_that_sends_no_heartbea
             stopped.set()
 
     job_id = (await client.create_job(kind)).job.job_id
-    async with rpc_server({kind: handler}, **LONG), asyncio.timeout(BOUND):
+    async with serving({kind: handler}, **LONG), asyncio.timeout(BOUND):
         await started.wait()
         await (client.cancel_job(job_id, force=True) if how == "forced" else client.delete_job(job_id, force=True))
         await stopped.wait()

@@ -93,7 +93,7 @@ async def test_all_that_a_chunk_may_have_is_one_report_and_one_commit(client: As
     assert (len(ended.chunks[0].artifacts), len(ended.artifacts)) == (40, 80)
 
 
-async def test_an_oversized_completion_loses_no_work(start_server: StartServer, rpc_server: Serving, kind: str):
+async def test_an_oversized_completion_loses_no_work(start_server: StartServer, serving: Serving, kind: str):
     server = start_server(message_limit="20000")
 
     async def handler(ctx: ChunkContext) -> None:
@@ -103,7 +103,7 @@ async def test_an_oversized_completion_loses_no_work(start_server: StartServer, 
 
     async with AsyncJobClient(server.target, timeout=BOUND) as client:
         job = (await client.create_job(kind, item_count=4, chunk_size=1)).job
-        async with rpc_server({kind: handler}, target=server.target):
+        async with serving({kind: handler}, target=server.target):
             assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
         job = await client.get_job(job.job_id)
     assert [len(chunk.artifacts) for chunk in job.chunks] == [12] * 4
@@ -133,7 +133,7 @@ REFUSED: list[tuple[str, Callable[[ChunkContext], object]]] = [
 
 
 async def test_what_the_service_would_refuse_is_refused_where_it_is_reported(
-    client: AsyncJobClient, rpc_server: Serving, kind: str
+    client: AsyncJobClient, serving: Serving, kind: str
 ):
     told: list[str] = []
 
@@ -144,12 +144,12 @@ async def test_what_the_service_would_refuse_is_refused_where_it_is_reported(
         told.append(str(caught.value))
 
     job = (await client.create_job(kind, item_count=len(REFUSED), chunk_size=1)).job
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         ended = await client.wait(job.job_id, timeout=BOUND)
     assert (ended.state, len(told)) == (JobState.JOB_STATE_COMPLETED, len(REFUSED))
 
 
-async def test_the_schemes_are_those_of_the_server(start_server: StartServer, rpc_server: Serving, kind: str):
+async def test_the_schemes_are_those_of_the_server(start_server: StartServer, serving: Serving, kind: str):
     server = start_server(allow_file_artifacts="true")
 
     async def handler(ctx: ChunkContext) -> None:
@@ -157,7 +157,7 @@ async def test_the_schemes_are_those_of_the_server(start_server: StartServer, rp
 
     async with AsyncJobClient(server.target, timeout=BOUND) as client:
         job = (await client.create_job(kind)).job
-        async with rpc_server({kind: handler}, target=server.target):
+        async with serving({kind: handler}, target=server.target):
             assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
         job = await client.get_job(job.job_id)
     assert job.chunks[0].artifacts["local"].uri == "file:///srv/video.mp4"

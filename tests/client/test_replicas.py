@@ -48,7 +48,7 @@ ENDS = pytest.mark.parametrize("end", [Server.kill, Server.stop], ids=["killed",
 
 @ENDS
 async def test_calls_watches_and_workers_go_on_at_another_replica(
-    pair: list[Server], rpc_server: Serving, kind: str, end: End
+    pair: list[Server], serving: Serving, kind: str, end: End
 ):
     """Each replica goes away in its turn, so that none of them can have been the one that nobody used."""
     wanted = asyncio.Event()
@@ -59,7 +59,7 @@ async def test_calls_watches_and_workers_go_on_at_another_replica(
 
     async with AsyncJobClient(targets(pair), timeout=BOUND) as client:
         job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
-        async with rpc_server({kind: handler}, targets(pair)), client.watch(job.job_id, timeout=BOUND) as messages:
+        async with serving({kind: handler}, targets(pair)), client.watch(job.job_id, timeout=BOUND) as messages:
             revisions = [(await anext(messages)).job.revision]
             for one in pair:
                 await asyncio.to_thread(end, one)

@@ -35,7 +35,7 @@ def check_last_word(job: Job) -> None:
 
 
 @pytest.mark.parametrize("end", ["returns", "raises"])
-async def test_the_last_word_of_every_chunk_counts(client: AsyncJobClient, rpc_server: Serving, kind: str, end: str):
+async def test_the_last_word_of_every_chunk_counts(client: AsyncJobClient, serving: Serving, kind: str, end: str):
     async def handler(ctx: ChunkContext) -> None:
         report_all(ctx)
         if end == "raises":
@@ -44,7 +44,7 @@ async def test_the_last_word_of_every_chunk_counts(client: AsyncJobClient, rpc_s
     created = await client.create_job(
         kind, item_count=16, chunk_size=1, retry_policy=RetryPolicy(max_attempts=1), stages=STAGES
     )
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         ended = await client.wait(created.job.job_id, timeout=BOUND)
     assert ended.state == (JobState.JOB_STATE_COMPLETED if end == "returns" else JobState.JOB_STATE_FAILED)
     if end == "raises":
@@ -52,9 +52,7 @@ async def test_the_last_word_of_every_chunk_counts(client: AsyncJobClient, rpc_s
     check_last_word(await client.get_job(created.job.job_id))
 
 
-async def test_the_last_word_of_a_chunk_that_is_given_back_counts(
-    client: AsyncJobClient, rpc_server: Serving, kind: str
-):
+async def test_the_last_word_of_a_chunk_that_is_given_back_counts(client: AsyncJobClient, serving: Serving, kind: str):
     started = asyncio.Event()
 
     async def handler(ctx: ChunkContext) -> None:
@@ -65,7 +63,7 @@ async def test_the_last_word_of_a_chunk_that_is_given_back_counts(
             report_all(ctx)
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}, heartbeat_interval=timedelta(seconds=0.1)):
+    async with serving({kind: handler}, heartbeat_interval=timedelta(seconds=0.1)):
         await started.wait()
         await client.cancel_job(job.job_id)
         ended = await client.wait(job.job_id, timeout=BOUND)

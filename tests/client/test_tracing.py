@@ -40,7 +40,7 @@ def exporter() -> InMemorySpanExporter:
 
 
 async def test_a_handler_runs_in_a_span_under_the_one_that_created_its_job(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, exporter: InMemorySpanExporter
+    client: AsyncJobClient, serving: Serving, kind: str, exporter: InMemorySpanExporter
 ):
     inside: list[int] = []
 
@@ -50,7 +50,7 @@ async def test_a_handler_runs_in_a_span_under_the_one_that_created_its_job(
 
     with trace.get_tracer("test").start_as_current_span("caller") as caller:
         job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         await client.wait(job.job_id, timeout=BOUND)
     [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
     assert inside == [caller.get_span_context().trace_id]
@@ -64,7 +64,7 @@ async def test_a_handler_runs_in_a_span_under_the_one_that_created_its_job(
 
 
 async def test_a_plain_handler_runs_in_it_too(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, exporter: InMemorySpanExporter
+    client: AsyncJobClient, serving: Serving, kind: str, exporter: InMemorySpanExporter
 ):
     inside: list[int] = []
 
@@ -73,19 +73,19 @@ async def test_a_plain_handler_runs_in_it_too(
 
     with trace.get_tracer("test").start_as_current_span("caller") as caller:
         job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         await client.wait(job.job_id, timeout=BOUND)
     assert inside == [caller.get_span_context().trace_id]
 
 
 async def test_a_job_without_a_trace_is_worked_on_in_one_of_its_own(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, exporter: InMemorySpanExporter
+    client: AsyncJobClient, serving: Serving, kind: str, exporter: InMemorySpanExporter
 ):
     async def handler(ctx: ChunkContext) -> None:
         pass
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         await client.wait(job.job_id, timeout=BOUND)
     [worked] = [span for span in exporter.get_finished_spans() if span.name == f"process {kind}"]
     assert worked.parent is None

@@ -19,7 +19,7 @@ AT_ONCE = RetryPolicy(max_attempts=3, jitter=0)
 AT_ONCE.initial_backoff.FromTimedelta(timedelta(0))
 
 
-async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, serving: Serving, kind: str):
     seen = asyncio.Event()
 
     async def handler(ctx: ChunkContext) -> None:
@@ -31,7 +31,7 @@ async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, 
         ctx.artifact("late", uri="s3://bucket/late")
 
     job = (await client.create_job(kind, stages={"decode": 1, "encode": 3})).job
-    async with rpc_server({kind: handler}), client.watch(job.job_id, timeout=BOUND) as messages:
+    async with serving({kind: handler}), client.watch(job.job_id, timeout=BOUND) as messages:
         async for message in messages:
             if message.job.progress.stage == "decode" and not seen.is_set():
                 assert message.job.progress.percent == pytest.approx(12.5)
@@ -45,7 +45,7 @@ async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, 
     assert (artifacts["preview"].size_bytes, artifacts["preview"].metadata["w"]) == (7, 2)
 
 
-async def test_threads_may_report_too(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_threads_may_report_too(client: AsyncJobClient, serving: Serving, kind: str):
     seen = threading.Event()
 
     def handler(ctx: ChunkContext) -> None:
@@ -53,7 +53,7 @@ async def test_threads_may_report_too(client: AsyncJobClient, rpc_server: Servin
         assert seen.wait(BOUND)
 
     job = (await client.create_job(kind, item_count=10)).job
-    async with rpc_server({kind: handler}), client.watch(job.job_id, timeout=BOUND) as messages:
+    async with serving({kind: handler}), client.watch(job.job_id, timeout=BOUND) as messages:
         async for message in messages:
             if message.job.progress.items_completed == 3 and not seen.is_set():
                 assert message.job.progress.percent == pytest.approx(30)
@@ -61,7 +61,7 @@ async def test_threads_may_report_too(client: AsyncJobClient, rpc_server: Servin
     assert seen.is_set()
 
 
-async def test_an_exception_fails_the_attempt_and_it_goes_again(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_an_exception_fails_the_attempt_and_it_goes_again(client: AsyncJobClient, serving: Serving, kind: str):
     attempts = 0
 
     async def handler(ctx: ChunkContext) -> None:
@@ -71,19 +71,19 @@ async def test_an_exception_fails_the_attempt_and_it_goes_again(client: AsyncJob
             raise KeyError("colour")
 
     job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         ended = await client.wait(job.job_id, timeout=BOUND)
     assert (ended.state, attempts) == (JobState.JOB_STATE_COMPLETED, 2)
     assert ChangeType.CHANGE_TYPE_CHUNK_FAILED in await changes(client, job.job_id)
 
 
-async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobClient, serving: Serving, kind: str):
     async def handler(ctx: ChunkContext) -> None:
         ctx.progress(stage="decode")
         raise NotRetryable("the file is damaged", code="DAMAGED")
 
     job = (await client.create_job(kind, retry_policy=AT_ONCE)).job
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         ended = await client.wait(job.job_id, timeout=BOUND)
     assert ended.state == JobState.JOB_STATE_FAILED
     assert (ended.error.code, ended.error.message, ended.error.stage) == ("DAMAGED", "the file is damaged", "decode")
@@ -101,14 +101,14 @@ async def test_a_failure_says_what_where_and_that_it_is_final(client: AsyncJobCl
     ],
 )
 async def test_a_report_that_cannot_be_is_an_error_where_it_is_made(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, report: Callable[[ChunkContext], None]
+    client: AsyncJobClient, serving: Serving, kind: str, report: Callable[[ChunkContext], None]
 ):
     async def handler(ctx: ChunkContext) -> None:
         with pytest.raises(ValueError, match=r"percent|stage|items_completed|uri"):
             report(ctx)
 
     job = (await client.create_job(kind, item_count=10, stages=["decode"])).job
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
 
 
@@ -121,7 +121,7 @@ async def job_with_full_artifacts(client: AsyncJobClient, kind: str) -> str:
     return job.job_id
 
 
-async def test_a_refused_report_fails_its_own_chunk_only(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_a_refused_report_fails_its_own_chunk_only(client: AsyncJobClient, serving: Serving, kind: str):
     job_id = await job_with_full_artifacts(client, kind)
 
     async def handler(ctx: ChunkContext) -> None:
@@ -130,7 +130,7 @@ async def test_a_refused_report_fails_its_own_chunk_only(client: AsyncJobClient,
             await asyncio.Event().wait()
         ctx.progress(items_completed=1)
 
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         ended = await client.wait(job_id, timeout=BOUND)
     assert (ended.state, ended.error.code, ended.error.chunk_index) == (
         JobState.JOB_STATE_FAILED,
@@ -140,12 +140,12 @@ async def test_a_refused_report_fails_its_own_chunk_only(client: AsyncJobClient,
     assert ended.chunks_summary.completed == 2
 
 
-async def test_a_refused_completion_is_a_failure(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_a_refused_completion_is_a_failure(client: AsyncJobClient, serving: Serving, kind: str):
     job_id = await job_with_full_artifacts(client, kind)
 
     async def handler(ctx: ChunkContext) -> None:
         ctx.artifact("one more", uri="s3://b/k", job=True)
 
-    async with rpc_server({kind: handler}):
+    async with serving({kind: handler}):
         ended = await client.wait(job_id, timeout=BOUND)
     assert (ended.state, ended.error.code) == (JobState.JOB_STATE_FAILED, "InvalidFieldError")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.long  # servers are stopped and started
 SHORT = timedelta(seconds=6)  # and longer than a machine stalls between two heartbeats
 
 
-async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, serving: Serving, kind: str):
     started, told, ended_by_cancel = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def handler(ctx: ChunkContext) -> None:
@@ -42,7 +42,7 @@ async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, rp
             raise
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}, lease_duration=SHORT, cancel_grace=2):
+    async with serving({kind: handler}, lease_duration=SHORT, cancel_grace=2):
         await started.wait()
         await client.cancel_job(job.job_id)
         ended = await client.wait(job.job_id, timeout=BOUND)
@@ -52,7 +52,7 @@ async def test_a_cancelled_job_reaches_async_handlers(client: AsyncJobClient, rp
     assert ChangeType.CHANGE_TYPE_CHUNK_RELEASED in await changes(client, job.job_id)
 
 
-async def test_a_cancelled_job_reaches_plain_handlers(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_a_cancelled_job_reaches_plain_handlers(client: AsyncJobClient, serving: Serving, kind: str):
     started = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -62,15 +62,13 @@ async def test_a_cancelled_job_reaches_plain_handlers(client: AsyncJobClient, rp
         assert ctx.cancelled
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}, lease_duration=SHORT):
+    async with serving({kind: handler}, lease_duration=SHORT):
         await started.wait()
         await client.cancel_job(job.job_id)
         assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_CANCELLED
 
 
-async def test_a_lost_lease_stops_the_handler_and_reports_nothing(
-    client: AsyncJobClient, rpc_server: Serving, kind: str
-):
+async def test_a_lost_lease_stops_the_handler_and_reports_nothing(client: AsyncJobClient, serving: Serving, kind: str):
     started, stopped = asyncio.Event(), asyncio.Event()
 
     async def handler(ctx: ChunkContext) -> None:
@@ -81,7 +79,7 @@ async def test_a_lost_lease_stops_the_handler_and_reports_nothing(
             stopped.set()
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}, lease_duration=SHORT):
+    async with serving({kind: handler}, lease_duration=SHORT):
         await started.wait()
         await client.cancel_job(job.job_id, force=True)
         await stopped.wait()
@@ -91,7 +89,7 @@ async def test_a_lost_lease_stops_the_handler_and_reports_nothing(
 
 
 async def test_a_handler_that_runs_for_longer_than_its_timeout_fails_its_attempt(
-    client: AsyncJobClient, rpc_server: Serving, kind: str
+    client: AsyncJobClient, serving: Serving, kind: str
 ):
     released = threading.Event()
 
@@ -110,7 +108,7 @@ async def test_a_handler_that_runs_for_longer_than_its_timeout_fails_its_attempt
 
     handlers = {f"{kind}.{one.__name__}": one for one in (hangs, swallows, obeys, ignores)}
     jobs = [(await client.create_job(one, retry_policy=RetryPolicy(max_attempts=1))).job for one in handlers]
-    async with rpc_server(handlers, handler_timeout=timedelta(seconds=0.05)):
+    async with serving(handlers, handler_timeout=timedelta(seconds=0.05)):
         ended = [await client.wait(job.job_id, timeout=BOUND) for job in jobs]
         released.set()
     assert [(job.state, job.error.code) for job in ended] == [(JobState.JOB_STATE_FAILED, "HANDLER_TIMEOUT")] * 4
@@ -130,10 +128,10 @@ async def test_a_timeout_of_a_kind_goes_before_the_workers_and_the_attempt_is_re
 
     retried = RetryPolicy(max_attempts=2, initial_backoff={})
     job = (await client.create_job(kind, retry_policy=retried)).job
-    rpc_server = asyncio.create_task(worker.serve())
+    serving = asyncio.create_task(worker.serve())
     ended = await client.wait(job.job_id, timeout=BOUND)
     worker.stop()
-    await rpc_server
+    await serving
     assert (ended.state, attempts) == (JobState.JOB_STATE_COMPLETED, [1, 2])
 
 
@@ -184,7 +182,7 @@ async def test_a_heartbeat_that_crosses_the_completion_is_no_lost_lease(
     assert caplog.messages == warnings
 
 
-async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, serving: Serving, kind: str):
     expiries: set[float] = set()
     may_end = asyncio.Event()
 
@@ -192,7 +190,7 @@ async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, rpc_server:
         await may_end.wait()
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}, lease_duration=SHORT):
+    async with serving({kind: handler}, lease_duration=SHORT):
         while len(expiries) < 5:  # four extensions: longer than the lease itself
             chunk = (await client.get_job(job.job_id)).chunks[0]
             if chunk.HasField("lease_expire_time"):
@@ -202,7 +200,7 @@ async def test_heartbeats_keep_a_quiet_lease(client: AsyncJobClient, rpc_server:
     assert (await client.get_job(job.job_id)).chunks[0].attempt == 1
 
 
-async def test_stopping_lets_handlers_finish(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_stopping_lets_handlers_finish(client: AsyncJobClient, serving: Serving, kind: str):
     started, may_end = asyncio.Event(), asyncio.Event()
 
     async def handler(ctx: ChunkContext) -> None:
@@ -210,7 +208,7 @@ async def test_stopping_lets_handlers_finish(client: AsyncJobClient, rpc_server:
         await may_end.wait()
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}, drain_timeout=BOUND) as worker:
+    async with serving({kind: handler}, drain_timeout=BOUND) as worker:
         await started.wait()
         worker.stop()
         may_end.set()
@@ -219,7 +217,7 @@ async def test_stopping_lets_handlers_finish(client: AsyncJobClient, rpc_server:
 
 @pytest.mark.parametrize("plain", [False, True])
 async def test_stopping_gives_back_what_does_not_finish(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, *, plain: bool
+    client: AsyncJobClient, serving: Serving, kind: str, *, plain: bool
 ):
     started = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -234,7 +232,7 @@ async def test_stopping_gives_back_what_does_not_finish(
         release_thread.wait(BOUND)
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: stuck if plain else never}, drain_timeout=0.01) as worker:
+    async with serving({kind: stuck if plain else never}, drain_timeout=0.01) as worker:
         await started.wait()
         worker.stop()
     chunk = (await client.get_job(job.job_id)).chunks[0]
@@ -260,7 +258,7 @@ async def test_cancelling_serve_gives_the_chunks_back(client: AsyncJobClient, se
     assert (await client.get_job(job.job_id)).chunks[0].state == ChunkState.CHUNK_STATE_PENDING
 
 
-async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServer, rpc_server: Serving, kind: str):
+async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServer, serving: Serving, kind: str):
     server = start_server()
     started, may_end = asyncio.Event(), asyncio.Event()
 
@@ -270,7 +268,7 @@ async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServ
 
     async with (
         AsyncJobClient(server.target, timeout=BOUND) as client,
-        rpc_server({kind: handler}, target=server.target, concurrency=1),
+        serving({kind: handler}, target=server.target, concurrency=1),
     ):
         job = (await client.create_job(kind, item_count=2, chunk_size=1)).job
         waiting = asyncio.create_task(client.wait(job.job_id, timeout=BOUND))
@@ -282,7 +280,7 @@ async def test_a_worker_outlives_a_restart_of_the_server(start_server: StartServ
     assert ended.state == JobState.JOB_STATE_COMPLETED
 
 
-async def test_a_worker_may_begin_before_its_server(start_server: StartServer, rpc_server: Serving, kind: str):
+async def test_a_worker_may_begin_before_its_server(start_server: StartServer, serving: Serving, kind: str):
     server = start_server()
     await asyncio.to_thread(server.stop)
     done = asyncio.Event()
@@ -290,7 +288,7 @@ async def test_a_worker_may_begin_before_its_server(start_server: StartServer, r
     async def handler(ctx: ChunkContext) -> None:
         done.set()
 
-    async with rpc_server({kind: handler}, target=server.target):
+    async with serving({kind: handler}, target=server.target):
         await asyncio.to_thread(server.start)
         async with AsyncJobClient(server.target, timeout=BOUND) as client:
             await client.create_job(kind)

@@ -69,11 +69,11 @@ ENDS: dict[str, tuple[Callable[[], object], str]] = {
 
 
 async def first_fails_second_is_done(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, handler: Callable[[ChunkContext], object]
+    client: AsyncJobClient, serving: Serving, kind: str, handler: Callable[[ChunkContext], object]
 ) -> Job:
     """Serve a job of two chunks, one after the other, whose first the handler ruins; return the job at its end."""
     job = (await client.create_job(kind, item_count=2, chunk_size=1, retry_policy=ONCE)).job
-    async with rpc_server({kind: handler}, concurrency=1, lease_duration=HOUR):
+    async with serving({kind: handler}, concurrency=1, lease_duration=HOUR):
         await client.wait(job.job_id, timeout=BOUND)
     job = await client.get_job(job.job_id)
     assert [chunk.state for chunk in job.chunks] == [
@@ -86,7 +86,7 @@ async def first_fails_second_is_done(
 @pytest.mark.parametrize("form", ["async", "plain"])
 @pytest.mark.parametrize("end", ENDS)
 async def test_a_worker_survives_whatever_a_handler_raises(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, caplog: pytest.LogCaptureFixture, end: str, form: str
+    client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture, end: str, form: str
 ):
     act, code = ENDS[end]
 
@@ -100,14 +100,14 @@ async def test_a_worker_survives_whatever_a_handler_raises(
             ctx.progress(message="before the end")
             act()
 
-    job = await first_fails_second_is_done(client, rpc_server, kind, handler if form == "async" else plain)
+    job = await first_fails_second_is_done(client, serving, kind, handler if form == "async" else plain)
     assert job.error.code == code
     assert job.chunks[0].progress.message == "before the end"
     assert max(len(message) for message in caplog.messages) < 100_000
 
 
 async def test_a_worker_survives_an_exit_in_a_task_that_its_handler_started(
-    client: AsyncJobClient, rpc_server: Serving, kind: str
+    client: AsyncJobClient, serving: Serving, kind: str
 ):
     async def part() -> None:
         sys.exit("no memory")
@@ -116,13 +116,13 @@ async def test_a_worker_survives_an_exit_in_a_task_that_its_handler_started(
         if ctx.chunk.index == 0:
             await asyncio.gather(part(), asyncio.sleep(0))
 
-    job = await first_fails_second_is_done(client, rpc_server, kind, handler)
+    job = await first_fails_second_is_done(client, serving, kind, handler)
     assert job.error.code == "HandlerExit"
     assert "sys.exit('no memory')" in job.error.message
 
 
 async def test_tasks_that_a_handler_leaves_running_are_told_and_harm_nobody(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, caplog: pytest.LogCaptureFixture
+    client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture
 ):
     leaked: list[asyncio.Task[None]] = []
 
@@ -133,7 +133,7 @@ async def test_tasks_that_a_handler_leaves_running_are_told_and_harm_nobody(
         leaked.append(asyncio.create_task(leak(), name="a leak"))
 
     job = (await client.create_job(kind, item_count=3, chunk_size=1)).job
-    async with rpc_server({kind: handler}, concurrency=1):
+    async with serving({kind: handler}, concurrency=1):
         assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
     told = [message for message in caplog.messages if "left 1 tasks running" in message]
     assert len(told) == 1  # once for a kind
@@ -142,10 +142,10 @@ async def test_tasks_that_a_handler_leaves_running_are_told_and_harm_nobody(
         task.cancel()
 
 
-async def test_tasks_of_others_are_none_of_the_workers_business(client: AsyncJobClient, rpc_server: Serving, kind: str):
+async def test_tasks_of_others_are_none_of_the_workers_business(client: AsyncJobClient, serving: Serving, kind: str):
     loop = asyncio.get_running_loop()
     before = loop.get_task_factory()
-    async with rpc_server({kind: lambda ctx: None}):
+    async with serving({kind: lambda ctx: None}):
         task = asyncio.create_task(asyncio.sleep(0))
         assert type(task) is asyncio.Task
         assert asyncio.iscoroutine(task.get_coro())
@@ -155,7 +155,7 @@ async def test_tasks_of_others_are_none_of_the_workers_business(client: AsyncJob
 
 @pytest.mark.parametrize("form", ["async", "plain"])
 async def test_handlers_that_never_stop_do_not_take_the_workers_slots(
-    client: AsyncJobClient, rpc_server: Serving, kind: str, caplog: pytest.LogCaptureFixture, form: str
+    client: AsyncJobClient, serving: Serving, kind: str, caplog: pytest.LogCaptureFixture, form: str
 ):
     loop = asyncio.get_running_loop()
     started, may_end = asyncio.Event(), threading.Event()
@@ -177,7 +177,7 @@ async def test_handlers_that_never_stop_do_not_take_the_workers_slots(
 
     handlers = {f"{kind}.deaf": deaf if form == "async" else deaf_thread, f"{kind}.good": good}
     try:
-        async with rpc_server(handlers, concurrency=1, heartbeat_interval=timedelta(seconds=0.1), drain_timeout=0.01):
+        async with serving(handlers, concurrency=1, heartbeat_interval=timedelta(seconds=0.1), drain_timeout=0.01):
             ruined = (await client.create_job(f"{kind}.deaf")).job
             await started.wait()
             await client.cancel_job(ruined.job_id)
@@ -212,7 +212,7 @@ def warnings_of_blocks():
 
 
 async def test_a_handler_that_blocks_the_loop_is_named_and_loses_no_lease(
-    client: AsyncJobClient, server: Server, rpc_server: Serving, kind: str, warnings_of_blocks: UnblockOnWarning
+    client: AsyncJobClient, server: Server, serving: Serving, kind: str, warnings_of_blocks: UnblockOnWarning
 ):
     attempts: list[int] = []
 
@@ -225,7 +225,7 @@ async def test_a_handler_that_blocks_the_loop_is_named_and_loses_no_lease(
                 expiries.add(own.get_job(ctx.job_id).chunks[0].lease_expire_time.ToNanoseconds())
 
     job = (await client.create_job(kind)).job
-    async with rpc_server({kind: handler}, heartbeat_interval=timedelta(seconds=0.3)):
+    async with serving({kind: handler}, heartbeat_interval=timedelta(seconds=0.3)):
         assert (await client.wait(job.job_id, timeout=BOUND)).state == JobState.JOB_STATE_COMPLETED
     assert attempts == [1]
     [warning] = warnings_of_blocks.messages

@@ -101,7 +101,7 @@ limits = st.builds(
     Limit,
     st.just("me"),
     st.sampled_from(SCOPES),
-    most=st.none() | st.integers(0, 3),
+    max_running=st.none() | st.integers(0, 3),
     running=st.integers(0, 4),
     waiting=st.integers(0, 2),
 )

@@ -84,7 +84,7 @@ async def test_a_run_over_many_jobs_deletes_nothing_of_another_owner(deleting: T
     [
         ("file:///srv/media/", "shared by all owners"),
         ("file:///srv/{owner}/ file:///srv/", "shared by all owners"),
-        ("https://media.example/{owner}/=file:///srv/", "wanted after the ="),
+        ("https://media.example/{owner}/=file:///srv/", "put {owner} after the ="),
         ("file:///srv/team-{owner}/", "braces"),
         ("file:///srv/{owner}/{owner}/", "braces"),
         ("file:///srv/{owner}/ file:///srv/alice/{owner}/", "overlap"),
