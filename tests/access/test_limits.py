@@ -225,7 +225,7 @@ async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_serve
             await api.create(kind)
     told = await ask_health(server.target)
     assert (told.exit_code, told.stdout.splitlines()[0]) == (1, "degraded")
-    assert "the store of rates does not answer" in told.stdout
+    assert "the rate limit store does not answer" in told.stdout
     redis.resume()
     await healthy(server)
 

@@ -159,7 +159,7 @@ class Crossing:
     def wake(self) -> None:
         pass
 
-    async def post(self, item: object) -> LeaseResult:
+    async def submit(self, item: object) -> LeaseResult:
         self.attempt.lease_lost()
         return self.result
 
@@ -308,7 +308,7 @@ async def test_a_worker_needs_handlers_one_for_each_kind():
     with pytest.raises(ValueError, match="must have a handler"):
         await worker.serve()
     worker.handler("a.b")(lambda ctx: None)
-    with pytest.raises(ValueError, match=r"'a\.b' has a handler"):
+    with pytest.raises(ValueError, match=r"one handler; 'a\.b' has one"):
         worker.handler("a.b")(lambda ctx: None)
     with pytest.raises(ValueError, match="got 0"):
         Worker("127.0.0.1:1", concurrency=0)
