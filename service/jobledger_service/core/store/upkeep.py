@@ -40,9 +40,9 @@ class SqlUpkeep:
         self._row_sets = RowSets(database.dialect)
 
     def trim_events(self, before: int, limit: int) -> int | None:
-        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
+        """Delete at most `limit` of the oldest events committed before a time; return the newest deleted position.
 
-        What the audit trail keeps of them goes there.
+        Their audit part moves to the audit trail.
         """
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim"):
@@ -66,7 +66,7 @@ class SqlUpkeep:
         self._row_sets.insert(connection, audit, rows)
 
     def trim_requests(self, before: int, limit: int) -> int:
-        """Forget at most `limit` requests from before a time; return how many."""
+        """Delete at most `limit` requests from before a time; return how many."""
         old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim requests"):
@@ -88,16 +88,16 @@ class SqlUpkeep:
             return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount
 
     def fold(self, owner: str, hour: int) -> int:
-        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
+        """Fold rollups of an hour, since 1970, into running totals; return their number, 0 if another process folds."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "fold rollups"):
                 return 0
             return self._running.fold(connection, owner, hour)
 
     def trim_statistics(self, before: int, limit: int) -> int:
-        """Make one of at most `limit` running totals of hours before a time, for each kind; return how many these were.
+        """Merge at most `limit` running totals of hours before a time into one for each kind; return their number.
 
-        When there are none, forget some of the kinds of which nothing else is left.
+        When there are none, delete some of the kinds without other rows.
         """
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "fold rollups"):

@@ -51,7 +51,7 @@ class SqlWebhookStore:
             return [webhook_of(row) for row in connection.execute(wanted)]
 
     def create(self, webhook: Webhook, limit: int) -> Webhook:
-        """Add a webhook, told of what follows; return it, or the one that has its request_id.
+        """Add a webhook for later events; return it, or the one with its request_id.
 
         Raises TooManyWebhooks when its owner has `limit` already.
         """
