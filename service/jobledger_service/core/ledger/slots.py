@@ -1,4 +1,4 @@
-"""The limits of one batch: which it loaded and set, and which slots its jobs took, gave back and wait for."""
+"""The limits of one batch: those that it loaded and set, and the slots that its jobs took, released and wait for."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ from .write_ports import Transaction
 
 
 class Slots:
-    """Limits by key, as the commands so far left them. What they hold is counted as a difference to the rows."""
+    """Limits by key, as the commands so far left them. Their counts are kept as differences to the rows."""
 
     def __init__(self, undo: Undo) -> None:
         self._undo = undo
@@ -26,7 +26,7 @@ class Slots:
         self._limits = transaction.limits(keys)
 
     def limit(self, key: str) -> Limit | None:
-        """Return a limit that was loaded, as the commands before left it; None when it was never set."""
+        """Return a loaded limit, as the earlier commands left it; None when it was never set."""
         limit = self._limits.get(key)
         if limit is None:
             return None
@@ -34,7 +34,7 @@ class Slots:
         return replace(limit, running=limit.running + running, waiting=limit.waiting + waiting)
 
     def set(self, limit: Limit, now: int) -> None:
-        """Set how many jobs of a scope may run; what holds a slot or waits stays as it is counted."""
+        """Set how many jobs of a scope may run; the counts of running and waiting jobs stay."""
         old = self._limits.get(limit.key)
         if old is not None:
             limit = replace(limit, running=old.running, waiting=old.waiting)
@@ -44,7 +44,7 @@ class Slots:
         self._undo.put(self._new if is_new else self._set, limit.key, limit)
 
     def count(self, before: Job | None, after: Job | None) -> None:
-        """Note which slots a job has taken or given back, and which it waits for."""
+        """Record which slots a job has taken or released, and which it waits for."""
         for job, sign in ((before, -1), (after, 1)):
             if job is not None:
                 for key in job.slots:
@@ -58,20 +58,20 @@ class Slots:
 
     @property
     def new(self) -> list[Limit]:
-        """The limits that were never set before."""
+        """The limits that are new."""
         return list(self._new.values())
 
     @property
     def changed(self) -> list[Limit]:
-        """The limits of which the batch changed how many may run, or who says so."""
+        """The limits whose maximum, or its origin, the batch changed."""
         return list(self._set.values())
 
     @property
     def taken(self) -> dict[str, tuple[int, int]]:
-        """By limit, how many more jobs hold a slot, and how many more wait for one."""
+        """By limit, the differences of jobs that hold a slot, and of jobs that wait for one."""
         return {key: counts for key, counts in self._counts.items() if any(counts)}
 
     @property
     def freed(self) -> bool:
-        """Whether jobs that wait for a slot may go on."""
+        """Whether jobs that wait for a slot may get one."""
         return bool(self._set) or any(running < 0 for running, _ in self._counts.values())

@@ -1,4 +1,4 @@
-"""The tally of a batch as rows."""
+"""The additions of a batch as rows."""
 
 from jobledger_service.core.model.rollup import StatisticsDelta
 
@@ -6,7 +6,7 @@ from .cells import Row
 
 
 def count_rows(statistics: StatisticsDelta) -> list[Row]:
-    """Return what is added to the counts."""
+    """Return the additions to the counts."""
     return [
         {
             "owner": owner,
@@ -21,7 +21,7 @@ def count_rows(statistics: StatisticsDelta) -> list[Row]:
 
 
 def rollup_rows(statistics: StatisticsDelta) -> list[Row]:
-    """Return what is added to the rollups."""
+    """Return the additions to the rollups."""
     return [
         {
             "owner": owner,
