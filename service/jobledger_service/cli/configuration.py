@@ -1,4 +1,4 @@
-"""The settings in force, as people and programs read them; what is secret is masked."""
+"""The effective settings, for people and programs; secrets are masked."""
 
 import re
 import shlex
@@ -32,7 +32,7 @@ def shown(settings: Settings) -> dict[str, object]:
 
 
 def masked(name: str, value: object) -> object:
-    """Return the value of a setting as it may be shown."""
+    """Return the printable value of a setting."""
     if value in (None, ""):
         return value
     if isinstance(value, SecretStr) or _SECRET.search(name):
@@ -41,7 +41,7 @@ def masked(name: str, value: object) -> object:
 
 
 def render(settings: Settings, sources: Mapping[str, str], form: ConfigFormat) -> str:
-    """Return the settings with where each comes from, as text."""
+    """Return the settings with their sources, as text."""
     return _FORMS[form](shown(settings), sources)
 
 
@@ -51,7 +51,7 @@ def _json(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
 
 
 def _env(values: Mapping[str, object], sources: Mapping[str, str]) -> str:
-    """Return lines that a shell or an env file takes; what is not set or is masked is commented out."""
+    """Return lines for a shell or an env file; unset and masked settings are commented out."""
     return "\n".join(
         f"{_comment(value)}{variable(name)}={shlex.quote(_text(value))}  # {sources[name]}"
         for name, value in values.items()

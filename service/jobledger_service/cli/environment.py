@@ -1,4 +1,4 @@
-"""Names in the environment that look like settings of a server, and are none."""
+"""Environment variables that look like settings of a server, and are none."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from jobledger_service.settings import Settings
 
 PREFIX: Final = "JOBLEDGER_"
 CLIENT_VARIABLES: Final = frozenset({"JOBLEDGER_API_KEY", "JOBLEDGER_TARGET", TRACEBACK})
-"""What the SDK's command line reads: a machine may well have all of them."""
+"""The variables of the SDK's command line: a machine may have all of them."""
 
 
 def variable(setting: str) -> str:
@@ -22,7 +22,7 @@ NAMES: Final = tuple(sorted(variable(name) for name in Settings.model_fields))
 
 
 def unknown_names(environment: Iterable[str]) -> list[str]:
-    """Return a sentence for each variable that begins like a setting and is none, with the nearest that is one."""
+    """Return a sentence for each variable with the prefix of settings that is none, with the nearest setting."""
     known = CLIENT_VARIABLES.union(NAMES)
     strays = sorted(name for name in environment if name.upper().startswith(PREFIX) and name.upper() not in known)
     return [_sentence(name) for name in strays]

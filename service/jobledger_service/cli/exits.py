@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 
 PROGRAM: Final = "jobledger-server"
 CONFIGURATION: Final = 78
-"""It was told something that it cannot do (EX_CONFIG)."""
+"""The configuration cannot work (EX_CONFIG)."""
 
 CONFIGURATION_ERRORS: Final = (
     InvalidSettingError,
@@ -44,7 +44,7 @@ EXPECTED_ERRORS: Final = (*CONFIGURATION_ERRORS, StoreUnavailable, BackupError, 
 
 @contextmanager
 def log_and_exit() -> Iterator[None]:
-    """Log an unexpected error and exit; expected ones are left to `exit_on_error`."""
+    """Log an unexpected error and exit; `exit_on_error` handles expected ones."""
     try:
         yield
     except EXPECTED_ERRORS:
@@ -95,7 +95,7 @@ def exit_on_error() -> Iterator[None]:
 
 
 def refuse_unknown_names() -> None:
-    """Exit when something in the environment looks like a setting and is none: the command would go by a default."""
+    """Exit when an environment variable looks like a setting and is none: the command would use a default."""
     if strays := unknown_names(os.environ):
         for sentence in strays:
             print_error(sentence)

@@ -41,7 +41,7 @@ _FORM: Final = "%-13s %-16s %-20s %-24s %-24s %-24s %-24s %s"
 
 
 class RoleName(StrEnum):
-    """What a key is for."""
+    """The role of a key."""
 
     CALLER = "caller"
     WORKER = "worker"

@@ -11,9 +11,9 @@ OWN_LOGGER: Final = "jobledger_service"
 
 
 def set_up(level: str, form: Literal["auto", "json", "pretty"]) -> None:
-    """Send everything that is logged, here and in libraries, through structlog.
+    """Send all logs, of the service and of libraries, through structlog.
 
-    At debug, libraries stay at info: those of buckets would tell the tokens that their requests carry.
+    At debug, libraries stay at info: the logs of bucket drivers would show the tokens of their requests.
     """
     pretty = form == "pretty" or (form == "auto" and sys.stderr.isatty())
     shared: list[structlog.typing.Processor] = [

@@ -18,7 +18,7 @@ _SOURCES: Final = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment"}
 
 
 def option(setting: str, *names: str) -> Any:  # noqa: ANN401  what typer takes
-    """Return the flag of a setting; called otherwise than the setting when names are given."""
+    """Return the flag of a setting; `names` replace its name."""
     field = Settings.model_fields[setting]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return typer.Option(
@@ -76,6 +76,6 @@ def _flag_type(field: FieldInfo) -> Any:  # noqa: ANN401  a type
 
 
 def source_of(context: typer.Context, setting: str) -> str:
-    """Return where a command's setting comes from: flag, environment or default."""
+    """Return the source of a command's setting: flag, environment or default."""
     source = context.get_parameter_source(setting)
     return _SOURCES.get(source.name, DEFAULT) if source else DEFAULT

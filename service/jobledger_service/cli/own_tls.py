@@ -7,7 +7,7 @@ from typing import Final, cast
 from jobledger_service.transport.tls import CertificateError
 
 _ANY: Final = "any"
-"""What stands for the star of *.example.org."""
+"""The replacement of the star in *.example.org."""
 
 
 def name_in(cert: Path, key: Path) -> str:

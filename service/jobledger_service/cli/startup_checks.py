@@ -1,4 +1,4 @@
-"""Settings that do not go together, and addresses that let strangers in, are refused in a sentence."""
+"""Checks before the start: contradictory settings, and addresses open to strangers, are refused in a sentence."""
 
 import errno
 import ipaddress
@@ -13,7 +13,7 @@ LAST_PORT: Final = 65_535
 
 
 def check_settings(settings: Settings) -> None:
-    """Raise InvalidSettingError for settings that do not go together, and for an address that lets strangers in."""
+    """Raise InvalidSettingError for contradictory settings, and for an address open to strangers."""
     host, _ = _host_and_port("--listen", settings.listen)
     _check_metrics(settings)
     _check_admin(settings)

@@ -1,4 +1,4 @@
-"""Several server processes on one address: starts them, starts those again that die, and ends them together."""
+"""Several server processes on one address: starts them, restarts dead ones, and ends them together."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from jobledger_service.transport.server import CannotListenError
 log = structlog.get_logger(__name__)
 
 RESTART_SECONDS = 1.0
-"""Seconds before a process that died is started again."""
+"""Seconds before a dead process is restarted."""
 
 
 class Supervisor:
@@ -31,7 +31,7 @@ class Supervisor:
         self._worst = 0
 
     def stop(self) -> None:
-        """Ask every process to drain."""
+        """Send every process the signal to drain."""
         self._stopping.set()
         for process in self._processes:
             if process is not None and process.returncode is None:
@@ -67,7 +67,7 @@ class Supervisor:
             if self._stopping.is_set():
                 self._worst = max(self._worst, abs(status))
             elif status == OUTDATED or not self._ready[number].is_set():
-                # It is outdated, or never served: starting it again would not help.
+                # it is outdated, or never served: a restart would not help
                 self._worst = max(self._worst, abs(status))
                 self.stop()
             else:
@@ -95,7 +95,7 @@ def reserved(host: str, port: int) -> Iterator[int]:
 
 
 def _own(settings: Settings, number: int) -> dict[str, str]:
-    """Return what differs between the processes: each has ports of its own for metrics and admins, from the given."""
+    """Return the differences between the processes: each has ports of its own for metrics and admins."""
     given = {"JOBLEDGER_METRICS_LISTEN": settings.metrics_listen, "JOBLEDGER_ADMIN_LISTEN": settings.admin_listen}
     return {name: _next(address, number) for name, address in given.items() if address}
 

@@ -1,1 +1,1 @@
-"""What Jobledger does beside its core: a folder each; none imports another."""
+"""The features beside the core: a folder each; none imports another."""

@@ -1,1 +1,1 @@
-"""gRPC as such: the server, the life of one call, errors, checks, TLS. It knows no job."""
+"""gRPC: the server, the life of one call, errors, checks, TLS. It knows no job."""

@@ -1,4 +1,4 @@
-"""Authenticates callers, and refuses calls that they may not make."""
+"""Authenticates callers, and authorizes their calls."""
 
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -14,10 +14,10 @@ AUTHORIZATION: Final = "authorization"
 
 
 class Keys(Protocol):
-    """Who knows the keys."""
+    """The key ring."""
 
     async def caller(self, token: str) -> Caller:
-        """Return who calls with a token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
+        """Return the caller of a token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
 
 
 class Authenticator:
@@ -64,7 +64,7 @@ def _authorization(context: Context) -> str:
 
 
 def token_in(authorization: str) -> str:
-    """Return what an `authorization` header says is a token; raises ApiKeyMissing."""
+    """Return the token of an `authorization` header; raises ApiKeyMissing."""
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         raise ApiKeyMissing

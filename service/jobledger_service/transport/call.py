@@ -1,4 +1,4 @@
-"""One call from its first byte to its status: who called, how it ended, and what is logged and told of it."""
+"""One call from its first byte to its status: its caller, its end, its log line and its metrics."""
 
 import logging
 import random
@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 REQUEST_ID: Final = "x-request-id"
 CALLER_LEFT: Final = "CANCELLED"
-"""The code of a call whose caller went away."""
+"""The code of a call whose caller left."""
 MAX_ID_LENGTH: Final = 128
 """Characters of a job_id in the log, for there is no job with a longer one, and of the id that a caller gave a call."""
 
@@ -46,14 +46,14 @@ class MethodHandler:
 
 
 class AccessLog:
-    """Which calls that went well are logged: all at level debug, else a share of them, 0 to 1, at level info."""
+    """Which successful calls are logged: all at level debug, else a share of them, 0 to 1, at level info."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
         self._is_debug = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
 
     def level(self) -> int | None:
-        """Return the level at which to log this call, None for not at all."""
+        """Return the log level of this call, None for no line."""
         if self._rate and random.random() < self._rate:  # noqa: S311  a sample, not a secret
             return logging.INFO
         return logging.DEBUG if self._is_debug else None
@@ -126,7 +126,7 @@ class Call:
         error.with_traceback(None)
 
     def log_fields(self) -> dict[str, object]:
-        """Return what each line about this call says."""
+        """Return the fields of each log line of this call."""
         return {
             "method": self.handler.method.name,
             "job_id": self._named() or None,
@@ -135,17 +135,17 @@ class Call:
         }
 
     def asks_for(self, request: object) -> None:
-        """Note the job that a request names, if it names one; of the request itself nothing is kept."""
+        """Record the job_id of a request, if it has one; nothing else of the request is kept."""
         self.job_id = getattr(request, "job_id", "")[:MAX_ID_LENGTH]
 
     def _named(self) -> str:
-        """Return the job that was named, or the one that was made."""
+        """Return the job_id of the request, or of the created job."""
         return self.job_id or getattr(getattr(self.reply, "job", None), "job_id", "")
 
     def _metadata(self) -> Iterable[tuple[str, Any]]:
         return self.context.invocation_metadata() or ()
 
     def request_id(self) -> str:
-        """Return the id that the caller gave the call, or a new one."""
+        """Return the caller's request id, or a new one."""
         given = {key: value for key, value in self._metadata() if key == REQUEST_ID}
         return str(given.get(REQUEST_ID, ""))[:MAX_ID_LENGTH] or uuid.uuid4().hex

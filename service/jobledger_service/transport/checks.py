@@ -1,4 +1,4 @@
-"""Checks of what callers send: the broken rules of a request are told together, each with its field and value."""
+"""Checks of requests: all violations of a request are reported together, each with its field and value."""
 
 import math
 import re
@@ -20,7 +20,7 @@ _LAST_SECOND: Final = 253_402_300_799
 
 
 def shown(value: str) -> str:
-    """Return a value fit for a message."""
+    """Return a value that fits into a message."""
     return repr(value if len(value) <= _MAX_SHOWN else value[:_MAX_SHOWN] + "…")
 
 
@@ -36,11 +36,11 @@ class FieldChecks:
         self._faults_of_structs = 0
 
     def fault(self, field: str, rule: str) -> None:
-        """Note a broken rule."""
+        """Record a violation."""
         self.violations.append((field, rule))
 
     def within(self, field: str, value: float, low: float, high: float) -> None:
-        """A number must be within bounds, inclusive."""
+        """Check that a number is within bounds, inclusive."""
         if not low <= value <= high or not math.isfinite(value):
             self.fault(field, f"{value} is not within {low} to {high}")
 
@@ -61,7 +61,7 @@ class FieldChecks:
             self.fault(field, f"has {count} entries, more than {max_count}")
 
     def form(self, field: str, value: str, form: re.Pattern[str], rule: str) -> None:
-        """A text must have a form."""
+        """Check that a text matches a pattern."""
         if not value:
             self.fault(field, "is required")
         elif not form.fullmatch(value):
@@ -83,7 +83,7 @@ class FieldChecks:
         return raw
 
     def micros(self, field: str, value: Duration, low: int, high: int) -> int:
-        """Return a duration in microseconds, which must be within bounds given in microseconds."""
+        """Return a duration in microseconds, which must be within bounds in microseconds."""
         if abs(value.nanos) >= NANOS_PER_SECOND or value.seconds * value.nanos < 0:
             self.fault(field, f"{value.seconds} s and {value.nanos} ns are not a Duration")
             return low
@@ -94,7 +94,7 @@ class FieldChecks:
         return micros
 
     def time(self, field: str, value: Timestamp) -> int:
-        """Return a time in microseconds, which must be a Timestamp by its definition."""
+        """Return a time in microseconds, which must be a valid Timestamp."""
         if not (_FIRST_SECOND <= value.seconds <= _LAST_SECOND and 0 <= value.nanos < NANOS_PER_SECOND):
             self.fault(field, "is not within 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z")
             return 0

@@ -17,7 +17,7 @@ from .units import MICROS_PER_SECOND
 DOMAIN: Final = "jobledger"
 
 MAX_VIOLATIONS: Final = 8
-"""As many broken rules are told at once."""
+"""The maximum number of reported violations."""
 
 _TABLE: Final[dict[type[refusals.CallRefused], tuple[Any, Any]]] = {
     refusals.ApiKeyMissing: (code_pb2.UNAUTHENTICATED, ErrorReason.ERROR_REASON_API_KEY_MISSING),
@@ -96,7 +96,7 @@ def reason_name(reason: Any) -> str:  # noqa: ANN401  an enum value
 
 
 def internal_status(request_id: str) -> grpc.Status:
-    """Return the status of a defect: nothing leaks; the log has the detail under the request id."""
+    """Return the status of a defect: it reveals nothing; the log has the detail under the request id."""
     reason = ErrorReason.ERROR_REASON_INTERNAL
     message = f"internal error; the service's log has the details under the request id {request_id}"
     return make_status(code_pb2.INTERNAL, message, reason, {"request_id": request_id}, [])

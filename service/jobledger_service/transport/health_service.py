@@ -1,4 +1,4 @@
-"""grpc.health.v1: whether this process, and each of its services, serves."""
+"""grpc.health.v1: whether this process and each of its services are serving."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -13,7 +13,7 @@ _STATUS = api.HealthCheckResponse
 
 
 class HealthService:
-    """Answers probes. A watcher that does not read keeps no state from being set: each looks for itself."""
+    """Answers probes. A watcher that does not read blocks no update."""
 
     def __init__(self) -> None:
         self._statuses: dict[str, Any] = {"": _STATUS.NOT_SERVING}
@@ -39,7 +39,7 @@ class HealthService:
         self._changed = asyncio.Event()
 
     def drain(self) -> None:
-        """Say for good that nothing serves any more."""
+        """Set everything to NOT_SERVING for good."""
         self._draining = True
         self._show(self._statuses, serves=False)
 

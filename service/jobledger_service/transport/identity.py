@@ -9,7 +9,7 @@ DEFAULT_OWNER: Final = "default"
 
 
 class Role(StrEnum):
-    """What a key is for."""
+    """The role of a key."""
 
     CALLER = "CALLER"
     """May call JobService, WebhookService and the operations."""
@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 class Caller(MsgStruct, frozen=True):
-    """Who calls: the tenant, the name for the audit trail, and the key; no key on a server without keys."""
+    """The caller: the tenant, the name for the audit trail, and the key; None on a server without keys."""
 
     owner: str
     name: str
@@ -28,11 +28,11 @@ class Caller(MsgStruct, frozen=True):
     roles: frozenset[Role] = frozenset()
 
     def may(self, role: Role) -> bool:
-        """Whether the caller has a role, or all of them as an admin."""
+        """Whether the caller has a role; an admin has all of them."""
         return role in self.roles or Role.ADMIN in self.roles
 
 
 DEFAULT_CALLER: Final = Caller(owner=DEFAULT_OWNER, name="caller", roles=frozenset({Role.ADMIN}))
 """Every caller of a server without keys."""
 PUBLIC_CALLER: Final = Caller(owner="", name="")
-"""Every caller of a method that needs no key: it may do nothing else."""
+"""The caller of a method without a key: it may do nothing else."""

@@ -40,13 +40,13 @@ class OwnerShares(Protocol):
     total: int
 
     def admits(self, owner: str, amount: int, *, reserved: bool) -> bool:
-        """Whether an owner may hold so much more."""
+        """Whether an owner may hold this much more."""
 
     def add(self, owner: str, amount: int) -> None:
-        """Count what an owner holds from now on."""
+        """Add to an owner's amount."""
 
     def remove(self, owner: str, amount: int) -> None:
-        """Count what an owner holds no more."""
+        """Subtract from an owner's amount."""
 
 
 class InFlight:

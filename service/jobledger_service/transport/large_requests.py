@@ -1,4 +1,4 @@
-"""Reads large requests on a thread, one at a time, so that other calls go on meanwhile."""
+"""Reads large requests on a thread, one at a time, so that other calls continue meanwhile."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 LARGE: Final = 16_384
-"""Bytes of a request from which on it is read on the thread; smaller ones take less time than the way there."""
+"""The bytes from which a request is read on the thread; smaller ones take less time than the switch."""
 
 
 class LargeRequests:
-    """A thread that reads requests in the order in which they come."""
+    """A thread that reads requests in the order of arrival."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "requests")
 
     async def read(self, read: Callable[[bytes], T], raw: bytes) -> T:
-        """Return what is read of a request, wherever it is read; raises what `read` raises."""
+        """Return the request as read, on the thread or here; raises the errors of `read`."""
         if len(raw) < LARGE:
             return read(raw)
         return await asyncio.get_running_loop().run_in_executor(self._thread, copy_context().run, read, raw)

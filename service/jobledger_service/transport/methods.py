@@ -10,7 +10,7 @@ from .identity import Role
 
 
 class Kind(StrEnum):
-    """What a call does, as far as limits go."""
+    """The class of a call for limits."""
 
     READ = "read"
     WRITE = "write"

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _BOUNDS: Final = (*map(str, SECONDS), "+Inf")
 FROM_THE_START: Final = ("OK", "INTERNAL")
-"""Codes that are shown before a call ended with them: Prometheus sees no increase in a series that begins at 1."""
+"""Codes that are shown before a call ends with them: Prometheus sees no increase in a series that begins at 1."""
 
 
 class Durations:

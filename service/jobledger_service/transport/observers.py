@@ -1,4 +1,4 @@
-"""What is told of each call: how long it took, how it ended, and what was sent."""
+"""Observers of calls: they are notified of the start, the messages and the end of each call."""
 
 from typing import Protocol
 
@@ -7,20 +7,20 @@ class MethodObserver(Protocol):
     """Observes the calls of one method, on the event loop; it must be quick and never raise."""
 
     def began(self) -> None:
-        """Note that a call came in."""
+        """Record the start of a call."""
 
     def sent(self) -> None:
-        """Note that a message of a stream was sent."""
+        """Record a message of a stream."""
 
     def ended(self, code: str, seconds: float) -> None:
-        """Note the end of a call with the name of its status code, `seconds` after it began."""
+        """Record the end of a call with the name of its status code, `seconds` after its start."""
 
 
 class CallsObserver(Protocol):
     """Returns the observer of each method."""
 
     def method(self, name: str, *, streams: bool) -> MethodObserver:
-        """Return who hears of a method, `package.Service/Method`; `streams` when it answers with a stream."""
+        """Return the observer of a method, `package.Service/Method`; `streams` when it answers with a stream."""
 
 
 class NullObserver:

@@ -1,4 +1,4 @@
-"""The calls that stay open: watches, and claims that wait. They end with the key that they were made with."""
+"""The calls that stay open: watches, and waiting claims. They end with their key."""
 
 import asyncio
 from collections import Counter
@@ -31,7 +31,7 @@ class OpenCalls:
 
     @contextmanager
     def watch(self, caller: Caller) -> Iterator[None]:
-        """Hold a watch; raises TooManyWatches, and what `cancel_refused` ends it with."""
+        """Hold a watch; raises TooManyWatches, and the refusal of `cancel_refused`."""
         of_key, of_owner = self._watches_of_key, self._watches_of_owner
         if of_key[caller.key_id] >= self._per_key:
             if not caller.key_id:
@@ -50,7 +50,7 @@ class OpenCalls:
 
     @contextmanager
     def hold(self, caller: Caller) -> Iterator[None]:
-        """Note the task's call as open during the block; raises what `cancel_refused` ends it with."""
+        """Register the task's call as open during the block; raises the refusal of `cancel_refused`."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  a handler is always within one
         call = _OpenCall(task)

@@ -1,4 +1,4 @@
-"""Counts refusals for overload, and logs them in sums: a line for each would cost more than the refusal."""
+"""Counts refusals for overload, and logs sums: a line for each would cost more than the refusal."""
 
 import asyncio
 from collections import Counter
@@ -10,7 +10,7 @@ import structlog
 log = structlog.get_logger(__name__)
 
 LOG_INTERVAL_SECONDS: Final = 1.0
-"""Seconds that one line tells of."""
+"""Seconds between two lines."""
 
 
 class OverloadLog:

@@ -1,4 +1,4 @@
-"""The streams that need no key, such as Watch of grpc.health.v1: no stranger takes all of them from others."""
+"""The streams that need no key, such as Watch of grpc.health.v1: one host cannot take all of them."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from .refusals import TooManyWatches
 
 MAX_PER_CONNECTION = 16
-"""A client's channel watches the health of one service, or of a few, over each of its connections."""
+"""The maximum for one connection: a client's channel watches the health of one service, or of a few."""
 MAX_STREAMS = 20_000
 """Of all connections: as many as there are connections with a watch of their own."""
 

@@ -1,4 +1,4 @@
-"""How often a key may call: token buckets for reads, writes and opened watches, in memory or in a Redis."""
+"""Rate limits of keys: token buckets for reads, writes and opened watches, in memory or in a Redis."""
 
 import asyncio
 import time
@@ -20,17 +20,17 @@ log = structlog.get_logger(__name__)
 
 MEMORY: Final = "memory"
 STORE_TIMEOUT_SECONDS: Final = 0.5
-"""Seconds that a Redis has to answer."""
+"""Seconds for an answer of Redis."""
 MAX_STORE_SECONDS: Final = 2 * STORE_TIMEOUT_SECONDS
-"""Seconds after which nothing is waited for, whatever the client is at: it may ask one sentinel after the other."""
+"""Seconds after which nothing is waited for: the client may try one sentinel after the other."""
 STORE_RETRY_NANOS: Final = 5 * NANOS_PER_SECOND
-"""Nanoseconds for which a Redis that did not answer is not asked by calls: each would wait for it."""
+"""Nanoseconds for which calls do not try a Redis that did not answer: each would wait for it."""
 MAX_SPAN_SECONDS: Final = 10 * 366 * 86_400
 """Seconds of the longest span. Redis answers in 64 bits, which hold 292 years of nanoseconds and no more."""
 
 
 class InvalidRateError(ValueError):
-    """A rate, or the place where calls are counted, that cannot be understood."""
+    """An invalid rate, or an invalid address of the store."""
 
 
 class RateLimiter:
@@ -56,7 +56,7 @@ class RateLimiter:
         if items is None:
             return
         if self._clock() >= self._retry_at:
-            if self._is_down:  # one call tries, the others do not wait with it
+            if self._is_down:  # one call tries; the others do not wait with it
                 self._retry_at = self._clock() + STORE_RETRY_NANOS
             try:
                 refusal = await self._ask(items, caller, kind)
@@ -73,7 +73,7 @@ class RateLimiter:
             raise refusal
 
     async def check_store(self) -> bool:
-        """Look whether the store answers, and return that; where it is memory it always does."""
+        """Check whether the store answers; memory always does."""
         try:
             async with asyncio.timeout(MAX_STORE_SECONDS):
                 answers = await self._shared.storage.check()
@@ -107,7 +107,7 @@ class RateLimiter:
 async def _refusal(
     limiter: TokenBucketRateLimiter, items: Sequence[RateLimitItem], caller: Caller, kind: Kind
 ) -> RateLimited | None:
-    """Take the tokens of a call; return the refusal when there are too few, None when it may go on."""
+    """Take the tokens of a call; return the refusal when there are too few, else None."""
     shortage = await limiter.take(items, f"{{{kind}/{caller.key_id}}}")  # in braces: one slot of a Redis cluster
     if shortage is None:
         return None

@@ -1,4 +1,4 @@
-"""Receives requests a few at a time: what nobody reads yet, the sender keeps, by HTTP/2's flow control."""
+"""Receives few requests at a time: HTTP/2's flow control leaves unread requests at the sender."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -11,7 +11,7 @@ from .refusals import RequestTimedOut
 T = TypeVar("T")
 
 RECEIVE_TIMEOUT_SECONDS: Final = 30.0
-"""A request that has not arrived by then is given up when others wait for its place."""
+"""Seconds after which a request that has not arrived is given up when others wait for its place."""
 CHECK_SECONDS: Final = 1.0
 OTHERS_SHARE_DIVISOR: Final = 4
 """The part of all places, 1 / OTHERS_SHARE_DIVISOR, that one owner leaves to others."""
@@ -27,7 +27,7 @@ class _Slot:
 
 
 class RequestReceiver:
-    """Places for requests that are being received; a call that finds none waits for one, owners in turn."""
+    """Places for requests that are being received; a call without a place waits for one, owners in turn."""
 
     def __init__(self, slots: int, timeout_seconds: float = RECEIVE_TIMEOUT_SECONDS) -> None:
         self.places = slots

@@ -26,7 +26,7 @@ def describe_v1() -> ServiceDescriptor:
 
 
 class ReflectionService:
-    """Answers both versions as gRPC's own servicer does, which knows nothing of keys, sizes and logs."""
+    """Answers both versions as gRPC's own servicer does, with keys, sizes and logs as for other calls."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._servicer: Any = reflection.aio.ReflectionServicer(names)

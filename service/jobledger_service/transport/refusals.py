@@ -73,7 +73,7 @@ class RoleMissing(CallRefused):
 
 
 class QuotaExceeded(CallRefused):
-    """As much as the operator allows; `subject` is whose limit it is, `wait` microseconds until another try helps."""
+    """A limit is reached; `subject` is whose limit it is, `wait` microseconds until a retry may succeed."""
 
     def __init__(self, message: str, subject: str, wait: int | None, **metadata: str) -> None:
         super().__init__(message, **metadata)
@@ -107,17 +107,17 @@ class TooManyWatches(QuotaExceeded):
 
     @classmethod
     def of_key(cls, key_id: str, limit: int) -> Self:
-        """Return the refusal of a key's watch."""
+        """Return the refusal of a watch for its key's limit."""
         return cls(f"key:{key_id}", limit)
 
     @classmethod
     def of_owner(cls, owner: str, limit: int) -> Self:
-        """Return the refusal of an owner's watch."""
+        """Return the refusal of a watch for its owner's limit."""
         return cls(f"owner:{owner}", limit)
 
 
 class MessageTooLarge(QuotaExceeded):
-    """The request has more bytes than the operator allows."""
+    """The request is larger than the operator allows."""
 
     def __init__(self, key_id: str, size: int, limit: int) -> None:
         super().__init__(
@@ -161,14 +161,14 @@ class RequestTimedOut(CallRefused):
 
 
 class ServiceNotFound(CallRefused):
-    """The server has no service of this name, whose health could be asked for."""
+    """The server has no service of this name."""
 
     def __init__(self, service: str) -> None:
         super().__init__(f"the server has no service {service[:128]!r}", service=service[:128])
 
 
 class ConnectionNotFound(CallRefused):
-    """Channelz knows no such server, channel or socket, or no more."""
+    """The server, channel or socket does not exist, or no longer exists."""
 
     def __init__(self, why: str) -> None:
         super().__init__(f"no channelz entity has this id: {why}")

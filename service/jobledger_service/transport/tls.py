@@ -1,4 +1,4 @@
-"""TLS: the server's certificate and whom it trusts, read again when the files change."""
+"""TLS: the server's certificate and the trusted authorities, read again when the files change."""
 
 import ssl
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def _mark(path: Path) -> _Mark | None:
 
 
 class Certificates:
-    """What new connections are greeted with. Each looks whether the files have changed; open ones go on."""
+    """The certificates of new connections. Each checks whether the files have changed; open connections continue."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
@@ -70,7 +70,7 @@ class Certificates:
         return grpc.dynamic_ssl_server_credentials(self._first, changed, require_client_authentication=needed)
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what the files hold when they have changed. What cannot be used is told once, and the old goes on."""
+        """Return the contents of changed files. Unusable files are logged once, and the old ones remain in use."""
         stamp = self._files.stamp()
         if stamp == self._stamp:
             return None

@@ -1,4 +1,4 @@
-"""The trace that a call belongs to, as W3C Trace Context writes it: https://www.w3.org/TR/trace-context/."""
+"""The trace of a call, in the form of W3C Trace Context: https://www.w3.org/TR/trace-context/."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ current: Final[ContextVar[str]] = ContextVar("traceparent", default="")
 
 
 def traceparent_of(metadata: Iterable[tuple[str, Any]]) -> str:
-    """Return the trace that the caller names; empty for none, or one that is malformed: it is no reason to refuse."""
+    """Return the caller's trace; empty for none, or for a malformed one, which is no reason to refuse."""
     given = next((value for key, value in metadata if key == TRACEPARENT), "")
     return given if isinstance(given, str) and _FORM.fullmatch(given) else ""
 
@@ -27,7 +27,7 @@ class Span(Protocol):
         """How others name this call as their parent."""
 
     def end(self, code: str) -> None:
-        """Note the name of the status code that the call ended with."""
+        """Record the name of the status code of the call."""
 
 
 class Tracer(Protocol):

@@ -43,7 +43,7 @@ class OpenSpan:
         return carrier.get(TRACEPARENT, "")
 
     def end(self, code: str) -> None:
-        """Note the name of the status code that the call ended with."""
+        """Record the name of the status code of the call."""
         self._span.set_attribute("rpc.grpc.status_code", Code[code].value[0])
         if code in _FAILURES:
             self._span.set_status(Status(StatusCode.ERROR, code))

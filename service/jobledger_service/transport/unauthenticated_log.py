@@ -1,4 +1,4 @@
-"""Refusals of callers whom nobody knows: summed up in one line a minute, so that they cannot fill the log."""
+"""Refusals of unknown callers: summed up in one line a minute, so that they cannot fill the log."""
 
 import asyncio
 from collections import Counter
@@ -21,13 +21,13 @@ class AnonymousRefusalLog:
         self._next: asyncio.TimerHandle | None = None
 
     def add(self, method: str, code: str, reason: str) -> None:
-        """Count a refusal; the first of a minute is told at once, those that follow when the minute is over."""
+        """Count a refusal; the first of a minute is logged at once, later ones when the minute is over."""
         self._counts[method, code, reason] += 1
         if self._next is None:
             self._write()
 
     def close(self) -> None:
-        """Tell what has not been told yet."""
+        """Log what has not been logged yet."""
         if self._next is not None:
             self._next.cancel()
         self._write()

@@ -1,4 +1,4 @@
-"""What is called, with which keys: counted in memory until it is written down."""
+"""Counts calls by key in memory, until a duty writes the counts."""
 
 from collections.abc import Iterable
 from copy import copy
@@ -18,7 +18,7 @@ class UsageCounts(MsgStruct):
     micros: int = 0
 
     def add(self, other: "UsageCounts") -> None:
-        """Add the sums of another tally."""
+        """Add other counts."""
         self.calls += other.calls
         self.errors += other.errors
         self.received += other.received
@@ -26,14 +26,14 @@ class UsageCounts(MsgStruct):
         self.micros += other.micros
 
     def drain(self) -> "UsageCounts":
-        """Return the sums, and begin anew."""
+        """Return the sums, and reset them."""
         taken = copy(self)
         self.calls = self.errors = self.received = self.sent = self.micros = 0
         return taken
 
 
 class UsageRow(MsgStruct, frozen=True):
-    """Sums of one place; a dimension that was summed over is empty."""
+    """Sums of one combination of dimensions; a dimension that was summed over is empty."""
 
     day: str
     owner: str
@@ -46,13 +46,13 @@ _UsageKey = tuple[str, str, str]
 
 
 class Usage:
-    """What was called since this was last noted. Tallies stay, so that an open watch goes on with its own."""
+    """The calls since the last drain. Counters stay, so that an open watch keeps its own."""
 
     def __init__(self) -> None:
         self._counts: dict[_UsageKey, UsageCounts] = {}
 
     def counts_for(self, caller: Caller, method: str) -> UsageCounts:
-        """Return where to count a caller's calls of a method."""
+        """Return the counter of a caller's calls of a method."""
         key = (caller.owner, caller.key_id, method)
         found = self._counts.get(key)
         if found is None:
@@ -60,11 +60,11 @@ class Usage:
         return found
 
     def drain(self, day: str) -> list[UsageRow]:
-        """Return what was counted, as of a day, and begin anew."""
+        """Return the counts, as of a day, and reset them."""
         nothing = UsageCounts()
         return [UsageRow(day, *place, counts.drain()) for place, counts in self._counts.items() if counts != nothing]
 
     def restore(self, rows: Iterable[UsageRow]) -> None:
-        """Count again what was taken and could not be noted."""
+        """Add drained counts again that could not be written."""
         for row in rows:
             self._counts[row.owner, row.key_id, row.method].add(row.counts)

@@ -21,43 +21,43 @@ SCHEMES: Final = frozenset({"https", "http", "s3", "gs", "az", "abfs", "abfss", 
 
 
 class Checks(FieldChecks):
-    """Gathers broken rules; `done` refuses the request when there are any."""
+    """Gathers violations; `done` refuses the request when there are any."""
 
     def __init__(self, schemes: Collection[str] = SCHEMES) -> None:
         super().__init__()
         self._schemes = schemes
 
     def done(self) -> None:
-        """Raise InvalidField when a rule was broken."""
+        """Raise InvalidField when there was a violation."""
         if self.violations:
             raise InvalidField(*self.violations)
 
     def owner(self, field: str, value: str) -> None:
-        """An owner must have its form."""
+        """Check the form of an owner."""
         self.form(field, value, OWNER, "1 to 64 characters of A-Z a-z 0-9 . _ -, a letter or digit first")
 
     def job_id(self, field: str, value: str) -> None:
-        """A job_id must have its form."""
+        """Check the form of a job_id."""
         self.form(field, value, JOB_ID, "1 to 128 characters of A-Z a-z 0-9 . _ : -, a letter or digit first")
 
     def kind(self, field: str, value: str) -> None:
-        """A kind must have its form."""
+        """Check the form of a kind."""
         self.form(field, value, KIND, "lower-case words of a-z 0-9 _ - joined by dots, at most 128 characters")
 
     def not_reserved(self, field: str, value: str) -> None:
-        """A kind must not be the service's own."""
+        """Check that a kind is not the service's own."""
         if is_reserved(value):
             self.fault(field, f"{shown(value)}: kinds that begin with {RESERVED!r} are the service's own")
 
     def time_of_job(self, field: str, value: Timestamp) -> int:
-        """Return a time of a job's own, in microseconds: it is not before 1970."""
+        """Return a time of a job's own, in microseconds, which must not be before 1970."""
         time = self.time(field, value)
         if time < 0:
             self.fault(field, "is before 1970-01-01T00:00:00Z")
         return time
 
     def uri(self, field: str, value: str) -> None:
-        """A URI must say where something is, with a scheme that the operator allows; never a local path."""
+        """Check that a URI has a scheme that the operator allows; a local path is never valid."""
         if not value or len(value) > 2_048:  # noqa: PLR2004  the contract's bound
             self.at_most(field, value, 2_048, min_length=1)
             return
@@ -74,5 +74,5 @@ class Checks(FieldChecks):
 
 
 def check_key_id(checks: Checks, given: str) -> None:
-    """A key_id must have its form."""
+    """Check the form of a key_id."""
     checks.form("key_id", given, KEY_ID, "the 12 hexadecimal digits of a key's id (never its token)")

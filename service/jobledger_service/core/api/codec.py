@@ -29,25 +29,25 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from . import convert
 from .unreadable import check_job
 
-# Looking a value up in its enum takes a call each time.
+# looking a value up in its enum takes a call each time
 _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
 _NO_CURSOR: Final = b"\x12\x00"
-"""Field 2, of length 0: takes a cursor away from a message that has one."""
+"""Field 2, of length 0: removes the cursor of a message."""
 
 MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024
-"""What a message of a watch may have at most: clients of gRPC take 4 MiB, unless they say otherwise."""
+"""The maximum size of a watch message: gRPC clients accept 4 MiB by default."""
 MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
-"""Where merging leaves chunks out; the message that is merged into may have as much again as the bound leaves."""
+"""The size at which merging leaves chunks out; the target of the merge may have as much again."""
 
 TOO_MANY: Final = CHUNKS_IN_VIEW + 1
-"""As a chunk_count: these chunks cannot be merged into another message."""
+"""The chunk_count of chunks that cannot be merged into another message."""
 
 
 class ProtoCodec:
-    """Makes and reads the messages that the ledger stores and the feed hands out."""
+    """Encodes and decodes the messages that the ledger stores and the feed delivers."""
 
     def __init__(self, unreadable: UnreadableRows | None = None) -> None:
         self._unreadable = unreadable or UnreadableRows()
@@ -78,7 +78,7 @@ class ProtoCodec:
         return replace(event, position=position, commit_time=commit_time, message=message)
 
     def open(self, row: EventRow) -> Entry:
-        """Return the entry of a stored event; one that cannot be read has an empty message, and no facts."""
+        """Return the entry of a stored event; one that cannot be read has an empty message, and no filter fields."""
         try:
             return self._entry(row)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
@@ -134,13 +134,13 @@ class ProtoCodec:
         return message if cursor else message + _NO_CURSOR
 
     def left(self, message: bytes) -> bytes:
-        """Return the message as the one that tells that a job no longer matches; a deletion stays one."""
+        """Return the message changed into one that says that a job no longer matches; a deletion stays one."""
         return message + _LEFT
 
     def audited(self, position: int, message: bytes) -> bytes | None:
-        """Return what the audit trail keeps of a stored message: the event alone, and no mere progress.
+        """Return the audit trail's part of a stored message: the event alone, and no mere progress.
 
-        Of one that cannot be read it keeps nothing.
+        A message that cannot be read has none.
         """
         try:
             event = Message.FromString(message).event
@@ -152,7 +152,7 @@ class ProtoCodec:
         return Message(event=event).SerializeToString()
 
     def bookmark(self, cursor: bytes) -> bytes:
-        """Return a message that is a cursor alone."""
+        """Return a message with a cursor only."""
         return Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_BOOKMARK, cursor=cursor).SerializeToString()
 
 
@@ -182,7 +182,7 @@ def _snapshot(read: JobRead, cursor: bytes) -> bytes:
 
 
 def _snapshot_chunk(chunk: Chunk, raw: bytes | None) -> bytes:
-    """Return what adds a chunk to the job of an encoded message."""
+    """Return the bytes that append a chunk to the job of an encoded message."""
     message = Message()
     convert.fill_chunk(message.job.chunks.add(), chunk, raw)
     return message.SerializeToString()
@@ -202,7 +202,7 @@ def _job_message(job: Job) -> bytes:
 
 
 def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
-    """Return the runs of chunks that are told by their state alone, and the chunks that are told one by one."""
+    """Return the ranges of chunks that are listed by their state, and the chunks that are listed one by one."""
     imported = any(change.type is ChangeType.IMPORTED for change in record.changes)
     swept = [(run.first, run.last, run.state) for run in record.ranges]
     if len(record.chunks) < CHUNK_RANGES_FROM and not imported:
@@ -215,7 +215,7 @@ def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:
 
 
 def _runs(chunks: Iterable[Chunk]) -> Iterator[tuple[int, int, ChunkState]]:
-    """Yield the first and the last index of chunks that follow each other in one state, and that state."""
+    """Yield the first and the last index of adjacent chunks in one state, and that state."""
     first, last, state = 0, -1, None
     for chunk in chunks:
         index = chunk.index
@@ -251,7 +251,7 @@ def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message
 
 
 def filter_fields(job: job_pb2.Job, overrides: Any = None) -> FilterFields:  # noqa: ANN401  a mapping from JSON
-    """Return what a filter looks at, with the values in `overrides` in place of the job's."""
+    """Return the filter fields of a job, with the values in `overrides` in place of the job's."""
     values = {
         "state": convert.JOB_STATES_BY_NUMBER[job.state],
         "priority": job.priority,

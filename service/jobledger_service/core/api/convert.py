@@ -1,7 +1,7 @@
-"""Values of the domain as messages of the contract.
+"""Values of the model as messages of the contract.
 
-The functions `fill_…` tell a message where it is, within another: one that is made apart is copied into the other by
-way of its encoding, which costs as much as making it.
+The functions `fill_…` fill a message in place, within another: adding a separate one copies it through its encoding,
+which costs as much as making it.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from jobledger_service.core.model.states import ChunkState, JobState
 
 MICROS: Final = 1_000_000
 _FIRST_TIME: Final = -62_135_596_800 * MICROS
-"""The beginning of the year 1."""
+"""The start of the year 1."""
 
 JOB_STATES: Final = {state: job_pb2.JobState.Value(f"JOB_STATE_{state}") for state in JobState}
 CHUNK_STATES: Final = {state: chunk_pb2.ChunkState.Value(f"CHUNK_STATE_{state}") for state in ChunkState}
@@ -47,7 +47,7 @@ def _time(micros: int | None) -> Timestamp | None:
 
 
 def fill_time(message: Timestamp, micros: int) -> None:
-    """Tell an empty Timestamp of a time in microseconds since 1970, the nearest that it can hold."""
+    """Fill an empty Timestamp with a time in microseconds since 1970, rounded to its range."""
     if not _FIRST_TIME <= micros <= MAX_TIME:
         micros = min(max(micros, _FIRST_TIME), MAX_TIME)
     seconds, rest = divmod(micros, MICROS)
@@ -56,7 +56,7 @@ def fill_time(message: Timestamp, micros: int) -> None:
 
 
 def duration(micros: int) -> Duration:
-    """Return microseconds as a Duration, the nearest that it can hold; none is below 0 here."""
+    """Return microseconds as a Duration, rounded to its range; none is below 0 here."""
     micros = min(max(micros, 0), MAX_DURATION)
     seconds, rest = divmod(micros, MICROS)
     return Duration(seconds=seconds, nanos=rest * 1_000)
@@ -68,7 +68,7 @@ def struct(raw: bytes | None) -> Struct | None:
 
 
 def encoded_struct(values: Mapping[str, object]) -> bytes:
-    """Return names and JSON values as an encoded Struct."""
+    """Encode names and JSON values as a Struct."""
     made = Struct()
     made.update(cast("dict[str, Any]", dict(values)))
     return made.SerializeToString(deterministic=True)
@@ -95,7 +95,7 @@ def _error(error: WorkError) -> chunk_pb2.WorkError:
 
 
 def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
-    """Tell an empty message of a chunk."""
+    """Fill an empty message with a chunk."""
     message.index = value.index
     message.state = CHUNK_STATES[value.state]
     if value.first_item is not None:
@@ -197,7 +197,7 @@ def job(value: Job) -> job_pb2.Job:
 
 
 def fill_job(message: job_pb2.Job, value: Job) -> None:
-    """Tell an empty message of a job in view BASIC."""
+    """Fill an empty message with a job in view BASIC."""
     _fill_spec(message, value.spec)
     message.display_name = value.display_name
     message.state = JOB_STATES[value.state]
@@ -247,7 +247,7 @@ def status(value: JobStatus) -> job_pb2.Job:
 
 
 def fill_status(message: job_pb2.Job, value: JobStatus) -> None:
-    """Tell an empty message of a job in view STATUS."""
+    """Fill an empty message with a job in view STATUS."""
     message.job_id = value.job_id
     message.kind = value.kind
     message.display_name = value.display_name
@@ -263,7 +263,7 @@ def fill_status(message: job_pb2.Job, value: JobStatus) -> None:
 
 
 def fill_full_job(message: job_pb2.Job, read: JobRead) -> None:
-    """Tell an empty message of a job with the inputs and the chunks that were read."""
+    """Fill an empty message with a job and the inputs and chunks that were read."""
     fill_job(message, read.job)
     if read.inputs.job is not None:
         message.input.ParseFromString(read.inputs.job)
@@ -276,7 +276,7 @@ def fill_full_job(message: job_pb2.Job, read: JobRead) -> None:
 
 
 def fill_change(message: event_pb2.Change, value: Change) -> None:
-    """Tell an empty message of one thing that happened."""
+    """Fill an empty message with one change of a job."""
     message.type = _CHANGE_TYPES[value.type]
     message.actor = value.actor
     if value.from_state is not None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 DELAY_STEP: Final = SECOND // 10
-"""To so many microseconds is the delay of a QueueFull rounded up: of thousands a second, most have the same status."""
+"""The rounding of a QueueFull's delay, in microseconds: of thousands a second, most have the same status."""
 
 _TABLE: Final[dict[type[errors.Refusal], tuple[Any, Any]]] = {
     errors.InvalidField: (code_pb2.INVALID_ARGUMENT, ErrorReason.ERROR_REASON_INVALID_FIELD),

@@ -30,7 +30,7 @@ NewId = Callable[[], str]
 
 
 def fingerprint(request: Message, *, excluded: Iterable[str] = ()) -> bytes:
-    """Return a mark of what a request asks for, apart from some texts, which are taken out of it for a moment."""
+    """Return a fingerprint of a request, apart from some texts, which are removed from it for the moment."""
     texts = {name: getattr(request, name) for name in excluded}
     for name in texts:
         request.ClearField(name)
@@ -43,7 +43,7 @@ def fingerprint(request: Message, *, excluded: Iterable[str] = ()) -> bytes:
 def create_job(
     request: api.CreateJobRequest, caller: Caller, new_id: NewId, traceparent: str = ""
 ) -> commands.CreateJob:
-    """Return the command of CreateJob; `traceparent` is the trace that the call belongs to."""
+    """Return the command of CreateJob; `traceparent` is the trace of the call."""
     checks = Checks()
     mark = fingerprint(request, excluded=["request_id"])
     new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark, traceparent)
@@ -89,12 +89,12 @@ def _check_names(checks: Checks, request: api.CreateJobRequest) -> None:
 
 
 def request_id(checks: Checks, value: str) -> None:
-    """A request_id is empty or not too long."""
+    """Check that a request_id is empty or not too long."""
     checks.at_most("request_id", value, 128)
 
 
 def read_priority(checks: Checks, request: Any) -> int:  # noqa: ANN401  several messages have one
-    """Return the priority that a request gives, else the one of jobs that say nothing."""
+    """Return the priority of a request, or the default."""
     if not request.HasField("priority"):
         return limits.DEFAULT_PRIORITY
     checks.within("priority", request.priority, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
@@ -203,7 +203,7 @@ def cancel_job(request: api.CancelJobRequest, caller: Caller) -> commands.Cancel
 
 
 def cancellation(checks: Checks, request: Any) -> Cancellation:  # noqa: ANN401  of one job or of many
-    """Return how a request wants jobs stopped."""
+    """Return how a request stops jobs."""
     checks.at_most("reason", request.reason, 1_024)
     grace = limits.DEFAULT_GRACE
     if request.HasField("grace_period"):
@@ -273,7 +273,7 @@ def delete_job(request: api.DeleteJobRequest, caller: Caller, on_deletion: comma
 
 
 def job_id(request: Any) -> str:  # noqa: ANN401  many messages have one
-    """Return the job that a request names."""
+    """Return the job_id of a request."""
     if not JOB_ID.fullmatch(request.job_id):
         checks = Checks()
         checks.job_id("job_id", request.job_id)

@@ -1,4 +1,4 @@
-"""JobService: authorise, read the request, submit or query, map, return."""
+"""JobService: read the request, submit or query, map, return."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -52,7 +52,7 @@ METHODS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class JobService:
-    """The calls of JobService. Methods return messages, or messages already encoded."""
+    """The calls of JobService. Methods return messages, or encoded messages."""
 
     committer: Committer
     queries: Queries
@@ -89,7 +89,7 @@ class JobService:
             self.replies.finish(key, pending, reply if lasts else None)
 
     async def _reply(self, owner: str, job_id: str, view: View) -> tuple[bytes, bool]:
-        """Return a reply, and whether it stays true while its job does not change."""
+        """Return a reply, and whether it stays valid while its job does not change."""
         if view is View.STATUS:
             status = api.GetJobResponse()
             convert.fill_status(status.job, await self.queries.status(owner, job_id))
@@ -215,7 +215,7 @@ class JobService:
 
 
 def _fill_shown(message: job_pb2.Job, read: JobRead) -> None:
-    """Tell an empty message of a job that every client can show; raises ValueError for another."""
+    """Fill an empty message with a job that every client can show; raises ValueError for another."""
     check_job(read)
     convert.fill_full_job(message, read)
 

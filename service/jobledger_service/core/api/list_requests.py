@@ -1,4 +1,4 @@
-"""Requests that ask for some of many: filters, orders, pages."""
+"""Requests for several jobs or chunks: filters, orders, pages."""
 
 from collections.abc import Iterable
 from typing import Any, Final, TypeVar
@@ -30,7 +30,7 @@ _ORDERS: Final = {
 
 
 def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
-    """Return what ListJobs asks for."""
+    """Return the query of ListJobs."""
     checks = Checks()
     wanted = filter_of(checks, request, caller)
     limit = page_size(checks, request.page_size, default=20, max_size=500)
@@ -43,14 +43,14 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
 
 
 def page_size(checks: Checks, given: int, *, default: int, max_size: int) -> int:
-    """Return how many to list: more than the most is taken as the most."""
+    """Return the page size; a larger one than the maximum is the maximum."""
     if given < 0:
         checks.fault("page_size", f"{given} is below 0")
     return min(given, max_size) or default
 
 
 def checked_page_size(given: int, *, default: int, max_size: int) -> int:
-    """Return how many to list, in a request that has nothing else to check."""
+    """Return the page size of a request without other checks."""
     checks = Checks()
     size = page_size(checks, given, default=default, max_size=max_size)
     checks.done()
@@ -66,7 +66,7 @@ def job_filter(request: api.WatchJobsRequest, caller: Caller) -> JobFilter:
 
 
 def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noqa: ANN401  any with a filter
-    """Return the jobs that a request is about; raises RoleMissing for an owner whom the caller may not name."""
+    """Return the filter of a request; raises RoleMissing for an owner whom the caller may not name."""
     given: filter_pb2.JobFilter = request.filter
     method = request.DESCRIPTOR.name.removesuffix("Request")
     checks.count("filter.kinds", len(given.kinds), 100)
@@ -99,7 +99,7 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
 
 
 def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, State]) -> frozenset[State]:
-    """Return the states that are named."""
+    """Return the named states."""
     found = set()
     for index, number in enumerate(given):
         if number in known:
@@ -110,7 +110,7 @@ def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, St
 
 
 def chunk_states(request: api.ListChunksRequest) -> frozenset[ChunkState]:
-    """Return the states that ListChunks asks for."""
+    """Return the states of ListChunks."""
     checks = Checks()
     found = states(checks, "states", request.states, CHUNK_STATES_BY_NUMBER)
     checks.done()
@@ -127,7 +127,7 @@ def _span(checks: Checks, given: filter_pb2.JobFilter, name: str) -> TimeRange:
 
 
 def labels(checks: Checks, field: str, given: Any) -> dict[str, str]:  # noqa: ANN401  a generated map
-    """Return labels that keep their rules."""
+    """Return checked labels."""
     checks.count(field, len(given), limits.MAX_LABELS)
     found = dict(given)
     for name, value in found.items():

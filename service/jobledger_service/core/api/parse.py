@@ -1,4 +1,4 @@
-"""Messages of the contract as values of the domain."""
+"""Messages of the contract as values of the model."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def _time(message: job_pb2.Job | job_pb2.StageTiming, name: str) -> int | None:
 
 
 def shown_job(message: job_pb2.Job) -> Job:
-    """Return the job that a message in view BASIC shows, without what it does not show: sums of work, the rate.
+    """Return the job of a message in view BASIC, without what the view omits: sums of work, the rate.
 
     Policies and the plan are left out too.
     """

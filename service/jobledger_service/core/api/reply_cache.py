@@ -1,4 +1,4 @@
-"""Encoded answers to GetJob, kept until the job is written to."""
+"""Encoded replies to GetJob, cached until the job changes."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from jobledger_service.core.ledger.read_ports import View
 
 Key = tuple[str, View]
-"""A job, and how much of it."""
+"""A job, and its view."""
 
 
 class PendingReply:
-    """A reply that is being read; stale when its job was written to since."""
+    """A reply that is being read; stale when its job changed since."""
 
     __slots__ = ("stale",)
 
@@ -19,7 +19,7 @@ class PendingReply:
 
 
 class ReplyCache:
-    """The replies of one process. Only for a store that no other process writes to: nobody else's writes are heard."""
+    """The cached replies of one process. Only for a store without other writers, whose writes it would miss."""
 
     def __init__(self, *, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._max_bytes = max_bytes
@@ -28,17 +28,17 @@ class ReplyCache:
         self._pending: dict[str, list[PendingReply]] = {}
 
     def get(self, key: Key) -> bytes | None:
-        """Return a reply that is true now."""
+        """Return a current reply."""
         return self._replies.get(key)
 
     def begin(self, job_key: str) -> PendingReply:
-        """Note that a reply is about to be read."""
+        """Record that a reply is about to be read."""
         pending = PendingReply()
         self._pending.setdefault(job_key, []).append(pending)
         return pending
 
     def finish(self, key: Key, pending: PendingReply, reply: bytes | None) -> None:
-        """Keep a reply, unless its job was written to since it was read; None when there is none to keep."""
+        """Cache a reply, unless its job changed since it was read; None when there is none to cache."""
         job_key = key[0]
         mine = self._pending.get(job_key)
         if mine is not None and pending in mine:
@@ -54,7 +54,7 @@ class ReplyCache:
             self._bytes -= len(oldest)
 
     def forget(self, job_keys: Iterable[str]) -> None:
-        """Drop the replies of jobs that were written to."""
+        """Drop the replies of changed jobs."""
         for job_key in job_keys:
             for view in View:
                 if (reply := self._replies.pop((job_key, view), None)) is not None:

@@ -1,4 +1,4 @@
-"""Replies about many jobs or chunks: one that cannot be shown is left out, and told by its name."""
+"""Replies about many jobs or chunks: one that cannot be shown is left out and named."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -34,14 +34,14 @@ def fill_each(
 
 
 def check_job(read: JobRead) -> None:
-    """Raise ValueError for a job of which JSON, or gRPC, cannot hold all that was read."""
+    """Raise ValueError for a job that JSON or gRPC cannot represent."""
     _check_artifacts("artifacts", read.job.artifacts)
     check_shown("input", read.inputs.job)
     check_chunks(read.chunks, read.inputs)
 
 
 def check_chunks(chunks: Sequence[Chunk], inputs: Inputs) -> None:
-    """Raise ValueError for a chunk of which JSON, or gRPC, cannot hold all."""
+    """Raise ValueError for a chunk that JSON or gRPC cannot represent."""
     for chunk in chunks:
         field = f"chunks[{chunk.index}]"
         check_shown(f"{field}.input", inputs.chunks.get(chunk.index))

@@ -1,4 +1,4 @@
-"""How much of a job, and which of its changes, a request asks for."""
+"""Views of jobs, and modes of watches, of requests."""
 
 from typing import Final, cast
 
@@ -13,7 +13,7 @@ _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in Vie
 
 
 def view(given: int, *, absent: View) -> View:
-    """Return how much of each job a request asks for; `absent` is what UNSPECIFIED means."""
+    """Return the view of a request; `absent` is the meaning of UNSPECIFIED."""
     if given == job_pb2.JOB_VIEW_UNSPECIFIED:
         return absent
     found = _VIEWS.get(cast("job_pb2.JobView.ValueType", given))

@@ -29,7 +29,7 @@ MAX_DELAY: Final = 7 * DAY
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What requests are read with: the time, chance (0 to 1), the URI schemes that the operator allows, the epoch."""
+    """The context of requests: the clock, randomness (0 to 1), the URI schemes that the operator allows, the epoch."""
 
     clock: Clock
     sample_jitter: Callable[[], float]
@@ -38,7 +38,7 @@ class RequestContext:
 
 
 def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[commands.ClaimChunks, float]:
-    """Return the command of ClaimChunks, and how many seconds it may wait."""
+    """Return the command of ClaimChunks, and the maximum wait in seconds."""
     checks = Checks()
     checks.count("kinds", len(request.kinds), 100, min_count=1)
     for index, kind in enumerate(request.kinds):
@@ -53,7 +53,7 @@ def claim_chunks(request: api.ClaimChunksRequest, caller: Caller) -> tuple[comma
 
 
 def watch_leases(request: api.WatchLeasesRequest) -> frozenset[str]:
-    """Return the kinds whose leases a worker watches, none for all."""
+    """Return the kinds of the leases that a worker watches, none for all."""
     checks = Checks()
     checks.count("kinds", len(request.kinds), 100)
     for index, kind in enumerate(request.kinds):
@@ -100,7 +100,7 @@ def heartbeat(request: api.HeartbeatRequest, caller: Caller, context: RequestCon
 
 
 def _leases(checks: Checks, context: RequestContext, field: str, tokens: Sequence[str]) -> list[Lease]:
-    """Return the leases that tokens name. A token that this epoch did not give names one that nobody holds."""
+    """Return the leases of tokens. A token that this epoch did not create gets a lease that no worker holds."""
     checks.count(field, len(tokens), MAX_LEASES, min_count=1)
     found: list[Lease] = []
     seen: dict[str, int] = {}
@@ -117,7 +117,7 @@ def _leases(checks: Checks, context: RequestContext, field: str, tokens: Sequenc
 
 
 def _report(checks: Checks, field: str, sent: api.ProgressReport, context: RequestContext) -> WorkReport:
-    """Return a report; an absent one is empty, and an empty one says nothing new."""
+    """Return a report; an absent one is empty, and an empty one has nothing new."""
     if not sent.ByteSize():
         return NOTHING_NEW
     now = context.clock()
@@ -172,7 +172,7 @@ def _duration(checks: Checks, path: str, name: str, message: Message, max_micros
 
 
 def artifacts_of(checks: Checks, field: str, given: Mapping[str, chunk_pb2.Artifact], now: int) -> Artifacts:
-    """Return artifacts that keep their rules."""
+    """Return checked artifacts."""
     if not given:
         return NO_ARTIFACTS
     return {name: _artifact(checks, f'{field}["{name}"]', name, one, now) for name, one in given.items()}

@@ -1,4 +1,4 @@
-"""WorkerService: authorise, read the request, submit, map, return."""
+"""WorkerService: read the request, submit, map, return."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -26,7 +26,7 @@ from . import convert
 from . import worker_requests as read
 
 UNREADABLE: Final = "INPUT_UNREADABLE"
-"""The code of the error of a chunk that no worker can be shown."""
+"""The error code of a chunk that no worker can be shown."""
 
 NO_ROOM: Final = Release("the claim response had no room for it")
 
@@ -43,7 +43,7 @@ METHODS: Final = (
 
 
 class Reports(NamedTuple):
-    """What a call reports on some leases: their tokens, as they were sent, and the command."""
+    """The reports of a call on some leases: their tokens, as they were sent, and the command."""
 
     tokens: Sequence[str]
     command: Command[Any, Sequence[LeaseAnswer]]
@@ -87,7 +87,7 @@ class WorkerService:
         return api.ClaimChunkResponse(chunk=message)
 
     async def _shown(self, claimed: ClaimedChunk) -> api.ClaimedChunk | None:
-        """Return a claimed chunk as its worker is to see it; one that no worker can be shown fails for good."""
+        """Return a claimed chunk for its worker; one that no worker can be shown fails for good."""
         try:
             check_encodable("job_input", claimed.inputs.job)
             check_encodable("input", claimed.inputs.chunks.get(claimed.chunk.index))
@@ -95,7 +95,7 @@ class WorkerService:
         except Exception as error:  # noqa: BLE001  whatever is wrong with one chunk is wrong with it alone
             self.unreadable.add("ClaimChunks", f"{claimed.job.key}, chunk {claimed.chunk.index}", error)
         failure = Failure(WorkError(UNREADABLE, "the stored data of the chunk or its job cannot be read"), 0.5, True)  # noqa: FBT003
-        with suppress(Refusal):  # then the lease runs out
+        with suppress(Refusal):  # then the lease expires
             failures = [(claimed.lease, WorkReport(""), failure, "")]
             await self.committer.submit(FailChunks(claimed.job.spec.owner, failures))
         return None

@@ -1,1 +1,1 @@
-"""Commands, group commit, events, cursors, the watch, and what they need of the store."""
+"""Commands, group commit, events, cursors, the watch, and the ports of the store."""

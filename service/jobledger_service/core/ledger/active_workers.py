@@ -5,9 +5,9 @@ from collections.abc import Callable
 from typing import Final
 
 MAX_WORKERS: Final = 100_000
-"""As many workers are remembered; of more, those that were heard of longest ago are forgotten."""
+"""The maximum number of remembered workers; beyond it, those seen longest ago are forgotten."""
 ACTIVE_SECONDS: Final = 60.0
-"""Seconds for which a worker counts after it was heard of: well above the time between two heartbeats or claims."""
+"""Seconds for which a worker counts after its last call: well above the time between two heartbeats or claims."""
 
 WorkerKey = tuple[str, str]
 """An owner and the name of a worker."""
@@ -30,7 +30,7 @@ class ActiveWorkers:
             self._last_seen.popitem(last=False)
 
     def count(self) -> int:
-        """Return how many workers were active recently, and forget the others."""
+        """Return the number of recently active workers, and forget the others."""
         since = self._clock() - ACTIVE_SECONDS
         while self._last_seen and next(iter(self._last_seen.values())) < since:
             self._last_seen.popitem(last=False)

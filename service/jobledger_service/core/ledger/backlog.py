@@ -1,4 +1,4 @@
-"""How many jobs of an owner wait, kept below what the operator allows."""
+"""The number of waiting jobs of an owner, limited by the operator."""
 
 import asyncio
 from collections import Counter
@@ -13,9 +13,9 @@ from jobledger_service.core.model.limit_errors import TooManyQueuedJobs
 from .loader import Loader
 
 COUNT_SECONDS: Final = 1.0
-"""Seconds for which a count is good, with what was let in since: others may pass the cap by that much."""
+"""Seconds for which a count is valid, with the jobs admitted since: other servers may exceed the limit by that much."""
 FULL_COUNT_SECONDS: Final = 0.1
-"""The same for a count by which jobs are refused."""
+"""Seconds for which a count is valid when jobs are refused by it."""
 
 
 class _Count(MsgStruct):
@@ -24,7 +24,7 @@ class _Count(MsgStruct):
 
 
 class Backlog:
-    """Lets jobs in while their owner has fewer than `limit` in QUEUED; `count` counts so far and no farther."""
+    """Admits jobs while their owner has fewer than `limit` in QUEUED; `count` counts up to a number."""
 
     def __init__(self, count: Callable[[Sequence[str]], Awaitable[Mapping[str, int]]], limit: int) -> None:
         self._count = count
@@ -36,7 +36,7 @@ class Backlog:
 
     @asynccontextmanager
     async def admit(self, owner: str) -> AsyncIterator[None]:
-        """Let one more job in, which the block creates; raises TooManyQueuedJobs."""
+        """Admit one more job, which the block creates; raises TooManyQueuedJobs."""
         known = self._counts.get(owner)
         age = asyncio.get_running_loop().time() - known.at if known else COUNT_SECONDS
         if known is None or age >= (COUNT_SECONDS if known.queued < self._limit else FULL_COUNT_SECONDS):
@@ -54,7 +54,7 @@ class Backlog:
         now, done = asyncio.get_running_loop().time(), {owner: self._done[owner] for owner in owners}
         counted = await self._count(owners)
         for owner in owners:
-            # What was let in and not done when the count began may be in it or not: none is to be missed.
+            # a count may miss or include what was admitted and not done when it began: include it
             uncertain = self._admitted[owner] - done[owner]
             self._counts[owner] = _Count(counted[owner] + uncertain, now)
         return self._counts.__getitem__

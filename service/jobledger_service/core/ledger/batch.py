@@ -27,9 +27,9 @@ ATTEMPTS = 5
 
 
 class Commit(MsgStruct, frozen=True):
-    """What committed batches left: entries with their positions, jobs written to, chunks that wait, and what happened.
+    """The result of committed batches: entries with their positions, changed jobs, waiting chunks, and what happened.
 
-    `changes` counts what the entries tell, by type.
+    `changes` counts the changes of the entries by type.
     """
 
     entries: Sequence[Entry] = ()
@@ -39,21 +39,21 @@ class Commit(MsgStruct, frozen=True):
     """The families of which there may be something to do now."""
     changes: Mapping[ChangeType, int] = {}
     rows: int = 0
-    """About how many rows of jobs and chunks were changed."""
+    """The approximate number of changed rows of jobs and chunks."""
 
 
 class Postponed(MsgStruct, frozen=True):
-    """The outcome of a command that must go again, in the next batch; `rest` in its place, when a part is done."""
+    """The outcome of a command that moves to the next batch; `rest` replaces it when a part is done."""
 
     rest: Command[Any, Any] | None = None
 
 
 Outcome = Any
-"""What a caller gets: an answer, an exception to raise, or Postponed."""
+"""A caller's answer, an exception to raise, or Postponed."""
 
 
 class Executor:
-    """Carries batches out against the store; called on the writer's thread alone.
+    """Carries out batches against the store; called on the writer's thread only.
 
     `families` are the rows that a batch has beside those of jobs and chunks.
     A job that has not changed for `quiet` microseconds is kept with its next event as it was before it.
@@ -76,7 +76,7 @@ class Executor:
         self._quiet = quiet
 
     def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
-        """Carry out the commands; one that the database rejects is found by halving the batch: it fails alone."""
+        """Carry out the commands; halving the batch finds one that the database rejects, which fails alone."""
         try:
             outcomes, commit = self._attempt(commands)
         except Refusal as error:
@@ -153,7 +153,7 @@ def _entry(record: Record, event: EventRow) -> Entry:
 
 
 class _BatchBudget:
-    """The room of one batch: for one command that is larger than a batch, and for so many rows of all others."""
+    """The remaining rows of one batch: one command that is larger than a batch, and a number of rows for all others."""
 
     def __init__(self, work: WorkingSet) -> None:
         self._work = work
@@ -161,7 +161,7 @@ class _BatchBudget:
         self._has_large = False
 
     def decide(self, command: Command[Any, Any]) -> Outcome:
-        """Decide a command if there is room for it. What is postponed goes first in the next batch."""
+        """Decide a command if there is room for it. A postponed one comes first in the next batch."""
         work, rows = self._work, command.rows(self._work)
         is_large = rows > MAX_BATCH_ROWS
         if self._has_large if is_large else rows > self._rows:
@@ -180,7 +180,7 @@ class _BatchBudget:
 
 
 def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
-    """Return what was decided, or the exception for the command's own caller; then it has changed nothing."""
+    """Return the answer, or the exception for the command's own caller; the command has then changed nothing."""
     work.mark()
     try:
         return command.decide(work)
@@ -189,7 +189,7 @@ def _decide(command: Command[Any, Any], work: WorkingSet) -> Outcome:
         return Postponed()
     except Refusal as refusal:
         work.rollback()
-        # It is an answer: the frames that it was raised in would keep the whole batch in memory, in a cycle with it.
+        # the exception is an answer: its frames would keep the whole batch in memory, in a cycle with it
         return refusal.with_traceback(None)
     except Exception as error:
         work.rollback()

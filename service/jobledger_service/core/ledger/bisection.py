@@ -1,4 +1,4 @@
-"""Commands of a duty over many rows: a row that makes its command fail is found and set aside, the others are done."""
+"""Commands of a duty over many rows: a row that makes its command fail is set aside, and the others are done."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -13,10 +13,10 @@ Row = TypeVar("Row")
 async def submit_bisecting(
     rows: Sequence[Row], submit: Callable[[Sequence[Row]], Awaitable[int]], place: str, unreadable: UnreadableRows
 ) -> None:
-    """Submit a command over the rows; when it fails, over either half, down to the row at fault. Raises Refusal.
+    """Submit a command over the rows; when it fails, over either half, down to the failing row. Raises Refusal.
 
-    The command answers with how many rows it came to: the others are submitted again, behind what others have submitted
-    meanwhile. A row that was at fault is left out for a minute.
+    The command answers with the number of rows that it did: the others are submitted again, behind newer commands. A
+    failing row is left out for a minute.
     """
     rows = [row for row in rows if not unreadable.is_recent(place, str(row))]
     while rows:

@@ -1,4 +1,4 @@
-"""Claims: those that wait for work are woken when chunks become ready, and what nobody took is given back."""
+"""Claims: waiting claims are woken when chunks become ready, and chunks that no caller received are released."""
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,10 +18,10 @@ from .ports import Queue
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 5.0
-"""Seconds after which a waiting claim looks again, whatever it heard: other replicas' wake-ups are hints."""
+"""Seconds after which a waiting claim queries again: wake-ups of other replicas are hints."""
 
 CONTENTION_SECONDS = 0.5
-"""Seconds for which a claim tries again at once when others are at the same chunks."""
+"""Seconds for which a claim retries at once when other replicas hold the same chunks."""
 CONTENTION_PAUSE_SECONDS = 0.005
 
 RELEASE = Release("the caller left before the claim was answered")
@@ -30,8 +30,8 @@ RELEASE = Release("the caller left before the claim was answered")
 class ClaimQueue:
     """The claims of workers, of which some wait for work.
 
-    Each claim is in the queues of its kinds from before its first look until it ends. So what becomes ready while it
-    looks wakes it too, and a wake-up that it did not need goes to the next claim.
+    A claim is in the queues of its kinds from before its first query until it ends. So chunks that become ready during
+    a query wake it too, and a wake-up that it did not need goes to the next claim.
     """
 
     def __init__(self, committer: Committer) -> None:
@@ -59,9 +59,9 @@ class ClaimQueue:
                     pass
 
     async def claim_now(self, command: ClaimChunks) -> list[ClaimedChunk] | None:
-        """Return leased chunks, none when there are none, or None when others were at them.
+        """Return leased chunks, none when there are none, or None when other replicas hold them.
 
-        Raises what Committer.submit raises.
+        Raises the errors of Committer.submit.
         """
 
         def on_abandoned(claimed: list[ClaimedChunk] | None) -> None:
@@ -70,7 +70,7 @@ class ClaimQueue:
         return await self._committer.submit(command, on_abandoned)
 
     async def claim_one(self, command: ClaimChunk) -> ClaimedChunk:
-        """Return the lease of a named chunk; one with a task id is kept for the caller who asks again."""
+        """Return the lease of a named chunk; one with a task id stays for the caller who asks again."""
 
         def on_abandoned(claimed: ClaimedChunk) -> None:
             self.release(command.owner, [claimed], RELEASE)
@@ -87,12 +87,12 @@ class ClaimQueue:
         return claimed
 
     def release(self, owner: str, claimed: Sequence[ClaimedChunk], release: Release) -> None:
-        """Give chunks back that nobody got, with their attempts not counted."""
+        """Release chunks that no caller received, without counting their attempts."""
         if not claimed:
             return
         by_service = is_reserved(claimed[0].job.spec.kind)
         command = ReleaseChunks(owner, [(one.lease, NOTHING_NEW, release) for one in claimed], by_service)
-        # In a context of its own: it is no part of the call, whose deadline may be over.
+        # in a context of its own: it is no part of the call, whose deadline may be over
         work = self._submit_release(command)
         task = asyncio.create_task(work, name="release of an unheard claim", context=Context())
         self._releases.add(task)
@@ -106,7 +106,7 @@ class ClaimQueue:
 
     @contextmanager
     def _registered(self, queues: list[Queue]) -> Iterator["_Waiter"]:
-        """Keep a claim in its queues; wake-ups that it leaves unused go to others."""
+        """Keep a claim in its queues; other claims get its unused wake-ups."""
         waiter = _Waiter()
         for queue in queues:
             self._waiting.setdefault(queue, {})[waiter] = None
@@ -121,7 +121,7 @@ class ClaimQueue:
             self.wake(dict.fromkeys(waiter.unused, 1))
 
     def wake(self, ready: Mapping[Queue, int]) -> None:
-        """Wake as many of the longest waiting claims as there are chunks ready for them."""
+        """Wake as many of the longest waiting claims as chunks are ready for them."""
         for queue, count in ready.items():
             waiting = self._waiting.get(queue)
             if waiting is None:
@@ -130,21 +130,21 @@ class ClaimQueue:
                 waiter.wake(queue)
 
     def close(self) -> None:
-        """End the waiting: claims answer with what there is."""
+        """End all waiting: claims answer with what they have."""
         self._closing = True
         for waiting in self._waiting.values():
             for waiter in waiting:
                 waiter.woken.set()
 
     async def settle(self) -> None:
-        """Wait until all chunks that nobody got are given back, those of the batch that runs now too."""
-        await self._submit_release(ReleaseChunks("", ()))  # nothing; it is answered after that batch
+        """Wait until all undelivered chunks are released, including those of the current batch."""
+        await self._submit_release(ReleaseChunks("", ()))  # an empty command, answered after that batch
         while self._releases:
             await asyncio.wait(self._releases)
 
 
 class _Waiter:
-    """A claim in its queues, with the wake-ups that it got and has not used."""
+    """A claim in its queues, with its unused wake-ups."""
 
     def __init__(self) -> None:
         self.woken = asyncio.Event()
@@ -154,21 +154,21 @@ class _Waiter:
         """Those that woke it before the look that runs."""
 
     def wake(self, queue: Queue) -> None:
-        """Have it look again."""
+        """Make it query again."""
         self.woken_by.add(queue)
         self.woken.set()
 
     def begin_attempt(self) -> None:
-        """Use the wake-ups so far, if the look ends."""
+        """Use the wake-ups so far if the query ends."""
         self._used_by_attempt |= self.woken_by
         self.woken_by = set()
         self.woken.clear()
 
     def end_attempt(self, claimed: Sequence[ClaimedChunk], *, full: bool) -> None:
-        """Forget the wake-ups that the look used: all, unless it has what it wanted from other queues."""
+        """Drop the wake-ups that the query used: all, unless other queues gave it all that it wanted."""
         self._used_by_attempt -= {one.job.queue for one in claimed} if full else self._used_by_attempt
 
     @property
     def unused(self) -> set[Queue]:
-        """The queues whose wake-ups are for others, now that this claim ends."""
+        """The queues whose wake-ups go to others when this claim ends."""
         return self.woken_by | self._used_by_attempt

@@ -1,4 +1,4 @@
-"""Group commit: what arrived while the last transaction ran goes into the next one, owners in turn."""
+"""Group commit: commands that arrive during a transaction are carried out in the next one, owners in turn."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ Answer = TypeVar("Answer")
 Result = TypeVar("Result")
 
 BATCH_BOUNDS: Final = BatchBounds(commands=512, rows=2_000, size=4 * 1_048_576)
-"""What ends a batch. The executor counts rows when they are loaded, and postpones what is too much."""
+"""The bounds of a batch. The executor counts rows when they are loaded, and postpones what is too much."""
 ROWS_PER_COMMAND: Final = 100
-"""Rows that wait for each command that may: a bound on what commands of many rows can pile up."""
+"""Waiting rows for each command that may wait: a bound on the backlog of commands of many rows."""
 UPKEEP_ROWS: Final = 150
-"""What a transaction of its own counts as: about 2 ms."""
+"""The cost of a transaction of its own: about 2 ms."""
 
 
 class QueueBounds(MsgStruct, frozen=True):
     """How much may wait for the writer: commands, and for how many seconds an owner's oldest.
 
-    A batch that has run for `stall` seconds is one that the database does not answer.
+    A batch that has run for `stall` seconds counts as one that the database does not answer.
     """
 
     commands: int = 10_000
@@ -38,7 +38,7 @@ class QueueBounds(MsgStruct, frozen=True):
 
 
 class Batch(MsgStruct, frozen=True):
-    """A batch that was carried out: how many commands, in how many seconds, and when by the loop's clock it ended."""
+    """A finished batch: its number of commands, its seconds, and its end by the loop's clock."""
 
     commands: int
     seconds: float
@@ -46,11 +46,11 @@ class Batch(MsgStruct, frozen=True):
 
 
 class Committer:
-    """Takes commands on the event loop and carries them out in batches on one thread of its own.
+    """Accepts commands on the event loop and carries them out in batches on one thread of its own.
 
     `on_commit` is called on the loop with each commit, before the callers get their answers; `on_batch` after that,
-    with how the batch went. `busy_since` is when, by the loop's clock, the batch that runs now began; None while none
-    does. `last` is the last batch that was committed, and `failed` when the database took none of the last one.
+    with the batch. `busy_since` is the start of the current batch, by the loop's clock; None without one. `last` is the
+    last committed batch, and `failed` is whether the database refused the whole last batch.
     """
 
     def __init__(
@@ -82,10 +82,9 @@ class Committer:
     ) -> Answer:
         """Carry out a command and return its answer once it is on disk.
 
-        A command whose caller leaves before its batch begins is not run. `on_abandoned` is called with the answer
-        when the caller left later than that, and so did not get it.
-
-        Raises the command's Refusal; QueueFull when too much waits; DeadlinePassedError; Draining after `close`.
+        A command whose caller leaves before its batch begins is not run. `on_abandoned` is called with the answer when
+        the caller left later, and so did not get it. Raises the command's Refusal; QueueFull when too much waits;
+        DeadlinePassedError; Draining after `close`.
         """
         loop, call = asyncio.get_running_loop(), current_call.get()
         one = QueuedWork(
@@ -105,7 +104,7 @@ class Committer:
     async def run_on_writer(self, work: Callable[[], Result], rows: int = UPKEEP_ROWS) -> Result:
         """Do work that is a transaction of its own on the writer's thread, in turn with the commands of all owners.
 
-        It is the caller's whose call this is, or else the service's own. Raises as `submit` does.
+        It belongs to the caller of the current call, or else to the service itself. Raises as `submit` does.
         """
         loop, call = asyncio.get_running_loop(), current_call.get()
         one = QueuedWork(
@@ -137,28 +136,28 @@ class Committer:
             raise
 
     def check_owner(self, owner: str) -> None:
-        """Raise QueueFull when a command of an owner would be refused, whatever it is, unless it has a reserve."""
+        """Raise QueueFull when any command of an owner without a reserve would be refused."""
         self._admission.check_owner(owner, asyncio.get_running_loop().time())
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the database takes no writes: it failed the last batch, or does not answer the one that runs."""
+        """Whether the database accepts no writes: it failed the last batch, or does not answer the current one."""
         if self.failed is not None:
             return True
         return self.busy_since is not None and asyncio.get_running_loop().time() > self.busy_since + self._stall
 
     @property
     def queued(self) -> int:
-        """How many commands wait."""
+        """The number of waiting commands."""
         return len(self._queue)
 
     @property
     def queued_bytes(self) -> int:
-        """How many bytes the requests had of the commands that wait."""
+        """The bytes of the requests of the waiting commands."""
         return self._queue.size
 
     def close(self) -> None:
-        """Take no more commands; `run` ends when those that wait are carried out."""
+        """Accept no more commands; `run` ends when the waiting ones are carried out."""
         self._closed = True
         self._wake_event.set()
 
@@ -176,7 +175,7 @@ class Committer:
             self._thread.shutdown(wait=True)
 
     def _next_batch(self) -> list[QueuedWork]:
-        """Take the next batch; those whose deadline has passed are told so."""
+        """Return the next batch; commands whose deadline has passed fail."""
         now, batch = asyncio.get_running_loop().time(), []
         for one in self._queue.take(BATCH_BOUNDS):
             if one.caller.done():
@@ -188,7 +187,7 @@ class Committer:
         return batch
 
     async def _carry_out(self, batch: Sequence[QueuedWork]) -> None:
-        """Carry out the commands in one transaction, then what is a transaction of its own, one after the other."""
+        """Carry out the commands in one transaction, then each transaction of its own."""
         loop = asyncio.get_running_loop()
         more_waited = bool(self._queue)
         began = self.busy_since = loop.time()
@@ -246,7 +245,7 @@ class Committer:
             self._postpone(done, again)
 
     def _postpone(self, done: Sequence[QueuedWork], again: Sequence[QueuedWork]) -> None:
-        """Put back what did not fit. What was done has filled the batch: it is charged for that, and not as it said."""
+        """Put back what did not fit. The rest has filled the batch, and is charged for all of it."""
         self._queue.put_back([one for one in again if not one.caller.done()])
         unforeseen = BATCH_BOUNDS.rows - sum(one.rows for one in done)
         if unforeseen > 0:
@@ -255,6 +254,6 @@ class Committer:
 
 
 def _cost_of(batch: Sequence[QueuedWork], outcomes: Sequence[Outcome]) -> int:
-    """Return what the batch cost; one that did not fit was full, whatever it was expected to be."""
+    """Return the cost of the batch; one in which something did not fit was full, whatever its expected cost."""
     cost = sum(one.cost for one in batch)
     return max(cost, BATCH_BOUNDS.rows) if any(isinstance(one, Postponed) for one in outcomes) else cost

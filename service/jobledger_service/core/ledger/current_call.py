@@ -1,4 +1,4 @@
-"""The call that work is done for: whose it is, how large its request was, and when nobody waits for it any more."""
+"""The current call: its owner, the size of its request, and its deadline."""
 
 import asyncio
 from contextvars import ContextVar
@@ -11,7 +11,7 @@ SERVICE_OWNER: Final = ""
 
 
 class DeadlinePassedError(Exception):
-    """The caller's deadline is over, so that the work is not begun."""
+    """The caller's deadline is over, so the work does not start."""
 
     def __init__(self) -> None:
         super().__init__("the deadline has passed; nothing was done")
@@ -26,7 +26,7 @@ class CurrentCall(MsgStruct, frozen=True):
 
 
 current_call: ContextVar[CurrentCall] = ContextVar("incoming", default=CurrentCall())  # noqa: B039  it is frozen
-"""The call that the task belongs to; work outside of any call is the service's own."""
+"""The call of the current task; work outside of any call belongs to the service."""
 
 
 def begin_call(owner: str, size: int, seconds_left: float | None) -> None:

@@ -13,18 +13,18 @@ _VERSION: Final = 1
 
 
 class Cursor(MsgStruct, frozen=True):
-    """The place of a ledger after its entry number `position`."""
+    """The place in a ledger after its entry number `position`."""
 
     epoch: UUID
     position: int
 
     def encode(self) -> bytes:
-        """Return the bytes that callers carry."""
+        """Return the bytes for callers."""
         return _FORM.pack(_VERSION, self.epoch.bytes, self.position)
 
     @classmethod
     def parse(cls, raw: bytes, epoch: UUID) -> Self:
-        """Return the cursor that a caller sent; raises InvalidField or ForeignCursor when it is not of `epoch`."""
+        """Return the cursor of a caller's bytes; raises InvalidField or ForeignCursor when it is not of `epoch`."""
         if len(raw) != _FORM.size or raw[0] != _VERSION:
             raise InvalidField(("cursor", "is not a cursor issued by this service"))
         _, name, position = _FORM.unpack(raw)

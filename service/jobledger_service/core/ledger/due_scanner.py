@@ -1,4 +1,4 @@
-"""Finds with one read everything that is due, and wakes the duties that have work."""
+"""Finds all due work with one read, and wakes the duties that have some."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

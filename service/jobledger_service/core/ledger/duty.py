@@ -1,4 +1,4 @@
-"""A duty: something done over and over, each time as far as it is due."""
+"""Duties: work that is repeated, each time as far as it is due."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

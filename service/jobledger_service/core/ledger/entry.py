@@ -13,7 +13,7 @@ from jobledger_service.core.model.states import ChunkState
 
 
 class ChunkRange(MsgStruct, frozen=True):
-    """Chunks from one index through another that went to one state together."""
+    """Chunks from one index through another that changed to one state together."""
 
     first: int
     last: int
@@ -23,9 +23,8 @@ class ChunkRange(MsgStruct, frozen=True):
 class Record(MsgStruct, frozen=True):
     """What a commit did to one job, before it is encoded; `before` is None for a job that it created.
 
-    `chunks` are told one by one, `ranges` by their state alone.
-
-    `previous` is the whole job before, when the event that showed it so may soon be forgotten.
+    `chunks` are listed one by one, `ranges` by their state alone. `previous` is the whole job before, when the event
+    with that state may soon be trimmed.
     """
 
     before: FilterFields | None
@@ -45,11 +44,11 @@ class Positions(NamedTuple):
 
 
 class Entry(MsgStruct, frozen=True):
-    """An entry with its place and its finished message; facts are None before its creation and after its deletion.
+    """An entry with its place and its finished message; fields are None before its creation and after its deletion.
 
     `chunks` is the part of the message with the changed chunks, so that messages can be merged without decoding them.
-    An empty message is that of an event which is stored and cannot be read: then there are no facts either.
-    `ready` counts the chunks that now wait for workers; it is known of what other processes committed.
+    The message is empty for a stored event that cannot be read, which has no filter fields either. `ready` counts the
+    chunks that now wait for workers; it is known for entries of other processes.
     """
 
     position: int
@@ -69,7 +68,7 @@ class Entry(MsgStruct, frozen=True):
         return bool(self.message)
 
     def concerns(self, jobs: JobFilter) -> bool:
-        """Whether the job matched before the change, or does after it. An unreadable event may be of any job."""
+        """Whether the job matched before the change, or matches after it. An unreadable event may be of any job."""
         if not self.is_readable:
             return owner_of(self.job_key) == jobs.owner
         return any(
@@ -78,5 +77,5 @@ class Entry(MsgStruct, frozen=True):
 
     @property
     def size(self) -> int:
-        """How many bytes the entry holds in memory, but for its facts."""
+        """The bytes that the entry holds in memory, except its filter fields."""
         return len(self.message) + len(self.chunks)

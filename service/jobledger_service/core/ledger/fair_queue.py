@@ -1,4 +1,4 @@
-"""What waits for the writer: one queue for each owner, served in turn by how much each takes."""
+"""The queue of the writer: one lane for each owner, served in turn by cost."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import asyncio
 
 COMMAND_COST: Final = 20
-"""What a command costs beside its rows, in rows: 0.2 ms against 0.01 ms a row, on SQLite."""
+"""The cost of a command beside its rows, in rows: 0.2 ms against 0.01 ms a row, on SQLite."""
 BYTES_PER_ROW: Final = 2_048
-"""Bytes of a request that cost as much as a row."""
+"""The bytes of a request that cost as much as a row."""
 TURN_CREDIT: Final = 500
-"""What an owner may take in one turn; with a heavier command he passes as many turns as it takes to make up for it."""
+"""The cost that an owner may use in one turn; after a heavier command the owner skips turns to make up for it."""
 RESERVE_DIVISOR: Final = 4
-"""How many reports on held leases may wait beyond the bound: the bound divided by this."""
+"""The reserve of reports on held leases beyond the bound: the bound divided by this."""
 
 
 class QueuedWork:
-    """Something that waits: a command, or `work` that is a transaction of its own.
+    """A waiting item: a command, or `work` that is a transaction of its own.
 
     `on_abandoned` is called with the answer when the caller has left. `since` and `deadline` are times.
     """
@@ -70,12 +70,12 @@ class QueuedWork:
 
 
 def cost_of(rows: int, size: int) -> int:
-    """Return what something costs that changes so many rows, with a request of so many bytes."""
+    """Return the cost of changing this many rows, with a request of this many bytes."""
     return COMMAND_COST + rows + size // BYTES_PER_ROW
 
 
 class BatchBounds(MsgStruct, frozen=True):
-    """How much one batch may be."""
+    """The bounds of one batch."""
 
     commands: int
     rows: int
@@ -83,7 +83,7 @@ class BatchBounds(MsgStruct, frozen=True):
 
 
 class Lane:
-    """What waits of one owner: first what has a reserve, then the rest, each in the order in which it came."""
+    """The waiting items of one owner: first those with a reserve, then the rest, each in the order of arrival."""
 
     __slots__ = ("cost", "credit", "ordinary", "reserved")
 
@@ -97,25 +97,25 @@ class Lane:
         return len(self.reserved) + len(self.ordinary)
 
     def first(self) -> QueuedWork:
-        """Return what is next."""
+        """Return the next item."""
         return next(iter(self.reserved or self.ordinary))
 
     def of(self, one: QueuedWork) -> "OrderedDict[QueuedWork, None]":
-        """Return the queue that this belongs to."""
+        """Return the queue of this item."""
         return self.reserved if one.reserved else self.ordinary
 
     @property
     def oldest(self) -> float | None:
-        """Since when the oldest without a reserve has waited, None when there is none."""
+        """The start of the oldest wait without a reserve, None when there is none."""
         return next(iter(self.ordinary)).since if self.ordinary else None
 
 
 class FairQueue:
     """The lanes of all owners, in the order of their turns; every step is O(1) a command.
 
-    Owners take turns as in deficit round robin (Shreedhar and Varghese, 1995). An owner is served while he has credit,
-    may go below zero with it, and gets TURN_CREDIT more each time the turn passes him. `size` is the bytes of
-    the requests of all that waits, which are bounded where the calls are.
+    Owners take turns as in deficit round robin (Shreedhar and Varghese, 1995). An owner is served while it has credit,
+    may go below zero, and gets TURN_CREDIT more each time the turn passes it. `size` is the bytes of the requests of
+    all waiting items, which are bounded where the calls are.
     """
 
     def __init__(self, max_commands: int, max_rows: int) -> None:
@@ -129,23 +129,23 @@ class FairQueue:
 
     @property
     def rows(self) -> int:
-        """How many rows, about, all that waits will change."""
+        """The approximate number of rows that all waiting items will change."""
         return self._rows.total
 
     @property
     def owners(self) -> int:
-        """How many owners wait."""
+        """The number of owners with waiting items."""
         return len(self._lanes)
 
     def lane(self, owner: str) -> Lane | None:
-        """Return what waits of an owner, None when nothing does."""
+        """Return an owner's lane, None when nothing of it waits."""
         return self._lanes.get(owner)
 
     def bound_reached(self, one: QueuedWork) -> str | None:
-        """Return which bound this would pass, `commands` or `rows`; None when there is room.
+        """Return the bound that this would pass, `commands` or `rows`; None when there is room.
 
-        An owner of whom nothing waits is not bound in rows, as one command may have more of them than a share; nor is
-        what has a reserve.
+        An owner without waiting items is not bound in rows, as one command may have more of them than a share; nor are
+        items with a reserve.
         """
         owner, reserved = one.owner, one.reserved
         if not self._commands.admits(owner, 1, reserved=reserved):
@@ -155,7 +155,7 @@ class FairQueue:
         return None
 
     def push(self, one: QueuedWork) -> None:
-        """Let this wait, as the last of its owner."""
+        """Add this as the last item of its owner."""
         lane = self._lanes.get(one.owner)
         if lane is None:
             lane = self._lanes[one.owner] = Lane()
@@ -163,32 +163,32 @@ class FairQueue:
         self._count(lane, one)
 
     def remove(self, one: QueuedWork) -> None:
-        """Let this wait no more, and count it no more; nothing happens when it does not wait."""
+        """Remove this item; does nothing when it does not wait."""
         lane = self._lanes.get(one.owner)
         if lane is not None and one in lane.of(one):
             self._forget(lane, one)
 
     def put_back(self, batch: Sequence[QueuedWork]) -> None:
-        """Let these, which were taken and not carried out, wait again before all others of their owners, in order."""
+        """Put these items, which were taken and not carried out, back before all others of their owners, in order."""
         for one in reversed(batch):
             lane = self._lanes.get(one.owner)
             if lane is None:
                 lane = self._lanes[one.owner] = Lane()
                 self._lanes.move_to_end(one.owner, last=False)
             else:
-                lane.credit = min(lane.credit + one.cost, TURN_CREDIT)  # alone he was not charged for all of it
+                lane.credit = min(lane.credit + one.cost, TURN_CREDIT)  # alone the owner was not charged for all of it
             lane.of(one)[one] = None
             lane.of(one).move_to_end(one, last=False)
             self._count(lane, one)
 
     def charge(self, owner: str, cost: int) -> None:
-        """Take from an owner's credit what he used beyond what was expected of it."""
+        """Subtract from an owner's credit what it used beyond the expected cost."""
         lane = self._lanes.get(owner)
         if lane is not None:
             lane.credit -= cost
 
     def take(self, bounds: BatchBounds) -> list[QueuedWork]:
-        """Take what is next, owners in turn: at least one when any waits, then as long as all bounds are kept."""
+        """Take the next items, owners in turn: at least one when any waits, then as long as all bounds are kept."""
         return list(self._next(bounds))
 
     def _next(self, bounds: BatchBounds) -> Iterator[QueuedWork]:

@@ -8,7 +8,7 @@ from .read_ports import EventRow, JobRead
 
 
 class Codec(Protocol):
-    """Makes watch messages. The ledger stores and forwards them without looking inside."""
+    """Encodes watch messages. The ledger stores and forwards them without decoding."""
 
     def encode(self, record: Record) -> EventRow:
         """Return the event of a record, without its position and the time of its commit."""
@@ -29,7 +29,7 @@ class Codec(Protocol):
         """Return the message of an entry into which earlier ones of its job were merged; `earlier` may be empty."""
 
     def left(self, message: bytes) -> bytes:
-        """Return the message as the one that tells that a job no longer matches."""
+        """Return the message changed into one that says that a job no longer matches."""
 
     def bookmark(self, cursor: bytes) -> bytes:
-        """Return a message that is a cursor alone."""
+        """Return a message with a cursor only."""

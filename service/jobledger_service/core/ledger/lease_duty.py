@@ -1,4 +1,4 @@
-"""Leases that ran out, retries that are due, cancellations whose grace is over."""
+"""Expired leases, due retries, and cancellations whose grace period is over."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ ROWS_PER_STEP: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class LeaseDuty:
-    """Looks for what is due by a cheap read; the command looks again before it changes anything.
+    """Finds due work with a cheap read; the command checks it again before it changes anything.
 
-    A lease is expired `delay` microseconds after its end: what was reported before it has been let through by then.
+    A lease is expired `delay` microseconds after its end: reports from before its end have been applied by then.
     """
 
     store: ReadStore

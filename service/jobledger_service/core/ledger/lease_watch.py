@@ -1,4 +1,4 @@
-"""What a worker's stream tells: which of its leases to check, because their jobs were stopped."""
+"""The stream of a worker: the jobs whose leases it must check, because they were stopped."""
 
 from collections.abc import AsyncGenerator
 from contextlib import closing
@@ -8,14 +8,14 @@ from .feed.stops import Stops
 
 
 class LeaseWatch:
-    """Opens the streams. `quiet_seconds` is after how long without a stop a stream says that it lives."""
+    """Opens the streams. `quiet_seconds` is the time without a stop after which a stream shows that it is alive."""
 
     def __init__(self, feed: LiveFeed, quiet_seconds: float) -> None:
         self._feed = feed
         self._quiet_seconds = quiet_seconds
 
     async def follow(self, owner: str, kinds: frozenset[str]) -> AsyncGenerator[Stops]:
-        """Tell at once that all leases are to be checked, then of each stop; of none when it was quiet.
+        """Yield at once that the worker must check all leases, then each stop; an empty value when it was quiet.
 
         `kinds` are those of the jobs, all when empty. Raises Draining.
         """

@@ -1,4 +1,4 @@
-"""One read for all that wait: keys asked for while a read runs go into the next read together."""
+"""Shared reads: keys requested during a read are read together by the next one."""
 
 import asyncio
 from collections import OrderedDict
@@ -13,13 +13,14 @@ _Callers = OrderedDict[Key, "list[asyncio.Future[Value]]"]
 
 
 class NotReadError(Exception):
-    """A read had no room for this key, and for another one it had: the key goes into the next read."""
+    """A read had room for other keys and none for this one: the next read includes it."""
 
 
 class Loader(Generic[Key, Value]):
-    """Gathers single reads into sets of at most `limit` keys. A read begins after it was asked for, never before.
+    """Gathers single reads into sets of at most `limit` keys.
 
-    Keys of different owners go into a set in turn, one of each; `owner_of` returns the owner of a key.
+    A read always begins after its request. Keys of different owners go into a set in turn, one of each; `owner_of`
+    returns the owner of a key.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Loader(Generic[Key, Value]):
         of_owner.setdefault(key, []).extend(callers)
 
     def _take(self) -> "_Callers[Key, Value]":
-        """Take the next set of keys, without those whose callers have left."""
+        """Return the next set of keys, without those whose callers have left."""
         taken: _Callers[Key, Value] = OrderedDict()
         while self._waiting and len(taken) < self._limit:
             owner, of_owner = self._waiting.popitem(last=False)
@@ -67,7 +68,7 @@ class Loader(Generic[Key, Value]):
             self._running = None
 
     async def _serve(self, callers: "Mapping[Key, list[asyncio.Future[Value]]]") -> None:
-        """Read a set of keys; one that the read fails at is found by halving the set: it fails alone."""
+        """Read a set of keys; halving the set finds a key at which the read fails, and it fails alone."""
         try:
             value_of = await self._fetch(list(callers))
         except Exception as error:  # noqa: BLE001  whatever it is, it is the callers' to hear

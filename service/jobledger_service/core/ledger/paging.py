@@ -15,7 +15,7 @@ _PURPOSE: Final = b"page"
 
 
 def request_mark(*parts: object) -> str:
-    """Return a short mark of what a request asks for, apart from the page; mappings and sets count by content."""
+    """Return a short fingerprint of a request apart from its page; mappings and sets count by content."""
     text = repr([_plain(part) for part in parts])
     return hashlib.sha256(text.encode()).hexdigest()[:_MARK]
 
@@ -31,17 +31,17 @@ def _plain(part: object) -> object:
 
 
 class PageTokens:
-    """Makes and reads the page tokens of one epoch: what was changed on its way, or made elsewhere, is not read."""
+    """Creates and reads the page tokens of one epoch: it refuses tokens that were changed or made elsewhere."""
 
     def __init__(self, epoch: Epoch) -> None:
         self._epoch = epoch
 
     def encode(self, mark: str, *values: int | str) -> str:
-        """Return the token of where the next page begins, `values`, of the request that has this mark."""
+        """Return the token of the next page's start, `values`, for the request with this fingerprint."""
         return self._epoch.sign(_PURPOSE, json.encode([mark, *values]))
 
     def parse(self, token: str, mark: str, *types: type, field: str = "page_token") -> tuple[int | str, ...] | None:
-        """Return the place that a token names, None for an empty one; raises PageTokenInvalid for that field."""
+        """Return the place of a token, None for an empty one; raises PageTokenInvalid for that field."""
         if not token:
             return None
         try:

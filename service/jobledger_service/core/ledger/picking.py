@@ -1,4 +1,4 @@
-"""Which waiting chunks go to which claims of a batch: the most urgent first, to the claims in their order."""
+"""Assigns waiting chunks to the claims of a batch: the most urgent first, to the claims in their order."""
 
 import heapq
 from collections import deque
@@ -10,27 +10,27 @@ from .ports import ChunkKey, Queue
 from .write_ports import ClaimQuery, WaitingChunk
 
 FIRST_FETCH = 100
-"""Chunks of a queue that are looked at first. Each further look at the same queue goes four times as deep."""
+"""The number of chunks of a queue that are read first. Each further read of the same queue goes four times as deep."""
 
 Fetch = Callable[[Mapping[Queue, int]], Mapping[Queue, Sequence[WaitingChunk]]]
-"""Returns the first so many waiting chunks of each queue, the most urgent first."""
+"""Returns the first waiting chunks of each queue, up to a number, the most urgent first."""
 
 LockFree = Callable[[Collection[str]], Collection[str]]
-"""Locks those of some jobs that nobody else holds, without waiting, and returns them."""
+"""Locks the free ones of some jobs, without waiting, and returns them."""
 
 
 class Picked(MsgStruct):
-    """The chunks for one claim; `contended` when it would have got more, had no other replica held their jobs."""
+    """The chunks for one claim; `contended` when other replicas hold jobs that it would have got."""
 
     chunks: list[ChunkKey] = []
     contended: bool = False
 
 
 def pick(queries: Sequence[ClaimQuery], fetch: Fetch, lock_free: LockFree, *, shared: bool) -> list[Picked]:
-    """Return what each demand gets. With `shared`, other replicas hold jobs too, which are passed over.
+    """Return the chunks for each query. With `shared`, other replicas hold jobs too, which are skipped.
 
-    What is looked at grows with the sum of the limits, and not with the number of demands times that sum: each queue is
-    walked once for all demands that name it.
+    The number of chunks read grows with the sum of the limits, and not with the number of queries times that sum: each
+    queue is walked once for all queries on it.
     """
     walks = _Walks(queries, fetch, shared=shared)
     picked = [Picked() for _ in queries]
@@ -50,7 +50,7 @@ def pick(queries: Sequence[ClaimQuery], fetch: Fetch, lock_free: LockFree, *, sh
 
 
 class _Walk:
-    """One queue from its most urgent chunk on, looked at in stretches, as deep as all demands on it may need."""
+    """One queue from its most urgent chunk on, read in steps, as deep as all queries on it may need."""
 
     def __init__(self, deepest: int) -> None:
         self.deepest = deepest
@@ -60,7 +60,7 @@ class _Walk:
         self._ends = False
 
     def extend(self, found: Sequence[WaitingChunk]) -> None:
-        """Take the first `fetch_size` chunks of the queue, of which some are known."""
+        """Add the first `fetch_size` chunks of the queue, of which some are known."""
         self._ends = len(found) < self.fetch_size or self.fetch_size >= self.deepest
         self._ahead.extend(one for one in found if one.key not in self._seen)
         self._seen.update(one.key for one in found)
@@ -68,20 +68,20 @@ class _Walk:
 
     @property
     def needs_fetch(self) -> bool:
-        """Whether there may be more chunks, none of which is ahead."""
+        """Whether the queue may have more chunks, and none is loaded."""
         return not self._ahead and not self._ends
 
     def pop(self) -> WaitingChunk | None:
-        """Take the next chunk that is ahead."""
+        """Take the next loaded chunk."""
         return self._ahead.popleft() if self._ahead else None
 
     def put_back(self, chunk: WaitingChunk) -> None:
-        """Return a chunk that was not needed."""
+        """Put back a chunk that was not needed."""
         self._ahead.appendleft(chunk)
 
 
 class _Walks:
-    """The walks over all queues that the demands name; a chunk that was drawn is not drawn again."""
+    """The walks over all queues of the queries; a chunk is drawn only once."""
 
     def __init__(self, queries: Sequence[ClaimQuery], fetch: Fetch, *, shared: bool) -> None:
         self._fetch = fetch
@@ -89,11 +89,11 @@ class _Walks:
         for query in queries:
             for queue in query.queues:
                 wanted[queue] = wanted.get(queue, 0) + query.limit
-        # Where others hold jobs, more than are wanted, to pass some over.
+        # where other replicas hold jobs, more than needed, to skip some
         self._walks = {queue: _Walk(2 * limit + 100 if shared else limit) for queue, limit in wanted.items()}
 
     def draw(self, query: ClaimQuery, count: int) -> list[ChunkKey]:
-        """Return the next `count` chunks over all queues of a demand, fewer when there are no more."""
+        """Return the next `count` chunks over all queues of a query, fewer when there are no more."""
         walks = [self._walks[queue] for queue in query.queues]
         self._fetch_more([queue for queue, walk in zip(query.queues, walks, strict=True) if walk.needs_fetch])
         heads = list(self._heads(walks))

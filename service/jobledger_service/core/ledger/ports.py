@@ -1,4 +1,4 @@
-"""What the rooms have in common: names of rows, the clock, and what the world outside is asked for."""
+"""Shared types of the ledger: keys of rows, the clock, and ports of the outside world."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
@@ -7,13 +7,13 @@ from msgspec import Struct as MsgStruct
 
 ChunkKey = tuple[str, int]
 Queue = tuple[str, str]
-"""An owner and a kind: where chunks wait for workers."""
+"""An owner and a kind: the queue in which chunks wait for workers."""
 
 Clock = Callable[[], int]
-"""Tells the time in microseconds since 1970."""
+"""Returns the time in microseconds since 1970."""
 
 EncodeStruct = Callable[[Mapping[str, object]], bytes]
-"""Makes an encoded Struct, such as inputs and metadata are, of names and JSON values."""
+"""Encodes names and JSON values as a Struct, the form of inputs and metadata."""
 
 
 class Inputs(MsgStruct, frozen=True):
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class StoreRunner(Protocol):
-    """Carries out work of the store: a write on the writer's thread, a read on a reader's."""
+    """Runs work of the store: a write on the writer's thread, a read on a reader's."""
 
     def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
-        """Return what the work returns."""
+        """Return the result of the work."""

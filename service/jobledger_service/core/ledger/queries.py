@@ -1,4 +1,4 @@
-"""The reading side: what is true now, and what was said."""
+"""The reading side: the current state, and the history."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,14 +23,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 JobReadT = TypeVar("JobReadT", JobRead, JobRead | None)
 ShowJob = Callable[[JobRead | None, int], R]
-"""Makes a reply of a job, None when there is none, and of the position at which that is true."""
+"""Makes a reply of a job, None when there is none, and of its position."""
 
 COUNT_TO: Final = 1_000
-"""Where counting stops when it cannot be exact."""
+"""The maximum of counts that cannot be exact."""
 
 
 class JobPage(MsgStruct, frozen=True):
-    """A page of jobs, or of their statuses; `total` counts all that match, as far as they were counted."""
+    """A page of jobs, or of their statuses; `total` counts all that match, up to the maximum."""
 
     jobs: Sequence[JobRead]
     statuses: Sequence[JobStatus]
@@ -57,7 +57,7 @@ class EventPage(MsgStruct, frozen=True):
 
 
 class _SmallJob(NamedTuple):
-    """What was read of a job that is small, None if it is not, or not there, or cannot be read; and when."""
+    """A small job as it was read, None if it is not small, does not exist, or cannot be read; and the position."""
 
     read: JobRead | None
     position: int
@@ -67,9 +67,9 @@ class _SmallJob(NamedTuple):
 class Queries:
     """Reads on threads of their own. Each raises StoreUnavailable when the database is away.
 
-    Owners take turns. Single jobs that are small are read together, whoever asks, and wait for no owner; neither do the
-    reads of the server's own duties. A function that shows what was read runs on the thread that read it, unless all
-    that it shows is a small job: so the event loop builds no large reply.
+    Owners take turns. Small single jobs of all callers are read together, and wait for no owner; neither do the reads
+    of the server's own duties. A `show` function runs on the thread of the read, unless it shows only a small job: so
+    the event loop builds no large reply.
     """
 
     def __init__(self, store: ReadStore, reads_per_owner: int = READS_PER_OWNER) -> None:
@@ -88,7 +88,7 @@ class Queries:
         }
 
     def close(self) -> None:
-        """Let the reads that run finish."""
+        """Wait for the running reads."""
         for one in (self._owners, self._single_jobs, self._duties, self._feed):
             one.close()
 
@@ -97,11 +97,11 @@ class Queries:
         return Cursor(self._store.epoch.id, position)
 
     def parse_cursor(self, raw: bytes) -> int:
-        """Return the position that a caller's cursor names; raises InvalidField, ForeignCursor."""
+        """Return the position of a caller's cursor; raises InvalidField, ForeignCursor."""
         return Cursor.parse(raw, self._store.epoch.id).position
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Carry out a read that the server itself needs: of a duty, of keys, of its health."""
+        """Run a read of the server itself: of a duty, of keys, of its health."""
         return await self._duties.run(read, *args, **kwargs)
 
     async def _fetch_small_jobs(self, full: bool, keys: Sequence[str]) -> Callable[[str], _SmallJob]:  # noqa: FBT001  bound by partial
@@ -116,7 +116,7 @@ class Queries:
         return found
 
     async def show_job(self, key: str, show: ShowJob[R], *, full: bool, for_watch: bool = False) -> R:
-        """Return what `show` makes of a job, as it is after every acknowledged write; raises JobUnreadable.
+        """Return `show` of a job, as it is after every acknowledged write; raises JobUnreadable.
 
         Small jobs are read with those of other calls. Others are read in their owner's turn, and shown there.
         """
@@ -135,7 +135,7 @@ class Queries:
         return show(self._with_next(read.jobs.get(key)), read.position)
 
     async def job(self, owner: str, job_id: str, show: Callable[[JobRead], R], *, full: bool) -> R:
-        """Return what `show` makes of a job; raises JobNotFound, JobUnreadable."""
+        """Return `show` of a job; raises JobNotFound, JobUnreadable."""
 
         def shown(read: JobRead | None, _: int) -> R:
             if read is None:
@@ -159,12 +159,12 @@ class Queries:
         return found
 
     async def statuses(self, owner: str, job_ids: Sequence[str], show: Callable[[StatusesRead], R]) -> R:
-        """Return what `show` makes of the statuses of the jobs that exist, all from one moment."""
+        """Return `show` of the statuses of the jobs that exist, all from one snapshot."""
         keys = [job_key(owner, job_id) for job_id in job_ids]
         return await self.run_for(owner, lambda: show(self._store.read_statuses(keys)))
 
     async def jobs(self, owner: str, job_ids: Sequence[str], show: Callable[[JobsRead], R], *, full: bool) -> R:
-        """Return what `show` makes of the jobs that exist, as many as fit into a reply, all from one moment."""
+        """Return `show` of the jobs that exist, as many as fit into a reply, all from one snapshot."""
         keys = [job_key(owner, job_id) for job_id in job_ids]
 
         def read_and_show() -> R:
@@ -174,14 +174,14 @@ class Queries:
         return await self.run_for(owner, read_and_show)
 
     def _with_next(self, read: JobReadT) -> JobReadT:
-        """Return a job with the page token of its chunks that were not read."""
+        """Return a job with the page token of its unread chunks."""
         if read is None or not read.more_chunks:
             return read
         last = read.chunks[-1].index if read.chunks else -1
         return replace(read, next_chunks=self.tokens.encode(_chunks_mark(read.job.key, frozenset()), last))
 
     async def list_jobs(self, listing: Listing, page_token: str, show: Callable[[JobPage], R]) -> R:
-        """Return what `show` makes of a page of jobs; raises PageTokenInvalid.
+        """Return `show` of a page of jobs; raises PageTokenInvalid.
 
         Every page carries the first one's total and cursor.
         """
@@ -214,7 +214,7 @@ class Queries:
         page_token: str,
         show: Callable[[ChunkPage], R],
     ) -> R:
-        """Return what `show` makes of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
+        """Return `show` of a page of a job's chunks, by index; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = _chunks_mark(key, states)
         place = self.tokens.parse(page_token, mark, int)
@@ -231,7 +231,7 @@ class Queries:
     async def list_events(
         self, owner: str, job_id: str, limit: int, page_token: str, show: Callable[[EventPage], R]
     ) -> R:
-        """Return what `show` makes of a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
+        """Return `show` of a page of a job's history, oldest first; raises JobNotFound, PageTokenInvalid."""
         key = job_key(owner, job_id)
         mark = request_mark("events", key)
         place = self.tokens.parse(page_token, mark, int)
@@ -262,4 +262,4 @@ def _fitting(rows: Sequence[EventRow]) -> Sequence[EventRow]:
 
 
 OPERATORS = ""
-"""Whose reads the lists of operators are: they take turns with the owners, and no owner has an empty name."""
+"""The owner of the operators' lists: they take turns with the owners, and no owner has an empty name."""

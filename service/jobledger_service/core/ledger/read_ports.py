@@ -1,4 +1,4 @@
-"""What the ledger needs of the store to read: jobs, lists, events and what the duties look for."""
+"""The reading port of the store: jobs, lists, events and due work."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
@@ -18,7 +18,7 @@ from .ports import ChunkKey, Inputs, Queue
 
 
 class JobRead(MsgStruct, frozen=True):
-    """A job as a caller sees it; inputs and chunks only when they were asked for."""
+    """A job as a caller sees it; inputs and chunks only on request."""
 
     job: Job
     inputs: Inputs = Inputs()
@@ -28,14 +28,14 @@ class JobRead(MsgStruct, frozen=True):
     more_chunks: bool = False
     """Whether it has chunks after those that were read."""
     next_chunks: str = ""
-    """The page token with which they are listed."""
+    """The page token that lists them."""
 
 
 class JobsRead(MsgStruct, frozen=True):
     """Jobs by key, all as of one position.
 
-    `unreadable` are the keys of those that exist and cannot be read, `unread` those that a reply has no room
-    for, at most all but one.
+    `unreadable` are the keys of existing jobs that cannot be read, `unread` those without room in the reply, at most
+    all but one.
     """
 
     position: int
@@ -45,7 +45,7 @@ class JobsRead(MsgStruct, frozen=True):
 
 
 class JobStatus(NamedTuple):
-    """As much of a job as a screen shows of many; times in microseconds since 1970."""
+    """The part of a job that screens show of many; times in microseconds since 1970."""
 
     job_key: str
     job_id: str
@@ -69,7 +69,7 @@ class View(StrEnum):
 
 
 class Order(StrEnum):
-    """What a list is ordered by."""
+    """The order of a list."""
 
     CREATE_TIME = "create_time"
     UPDATE_TIME = "update_time"
@@ -78,7 +78,7 @@ class Order(StrEnum):
 
 
 class PageKey(MsgStruct, frozen=True):
-    """A place in a list: the value that it is ordered by, then creation, then the key."""
+    """A place in a list: the value of its order, then creation, then the key."""
 
     value: int
     create_time: int
@@ -86,10 +86,10 @@ class PageKey(MsgStruct, frozen=True):
 
 
 class Listing(MsgStruct, frozen=True):
-    """Which jobs, in which order, after which place, and how many.
+    """A query for jobs: filter, order, place and limit.
 
-    `count_to` is where counting stops when it cannot be exact, 0 for no count. `copies` is how many times an answer
-    holds each job.
+    `count_to` is the maximum of a count that cannot be exact, 0 for no count. `copies` is how many times a reply
+    contains each job.
     """
 
     filter: JobFilter
@@ -103,11 +103,10 @@ class Listing(MsgStruct, frozen=True):
 
 
 class Listed(MsgStruct, frozen=True):
-    """A page, which may be short before the last; `next` is where the following page begins, None after the last.
+    """A page, possibly short before the last; `next` is where the following page begins, None after the last.
 
     In view STATUS the page is in `statuses`, else in `jobs`; `unreadable` are the keys of jobs of the page that cannot
-    be read. `count` is how many jobs match, as far as that was asked
-    for; with `more` there may be more.
+    be read. `count` is the number of matching jobs, up to the requested maximum; with `more` there may be more.
     """
 
     position: int
@@ -120,19 +119,19 @@ class Listed(MsgStruct, frozen=True):
 
 
 class StatusesRead(MsgStruct, frozen=True):
-    """Statuses of jobs, in no order; `unreadable` are the keys of those that exist and cannot be read."""
+    """Statuses of jobs, in no order; `unreadable` are the keys of existing jobs that cannot be read."""
 
     statuses: Sequence[JobStatus]
     unreadable: Collection[str] = ()
 
     @property
     def exist(self) -> int:
-        """How many of the jobs exist."""
+        """The number of existing jobs."""
         return len(self.statuses) + len(self.unreadable)
 
 
 class ChunksRead(MsgStruct, frozen=True):
-    """A page of chunks with their inputs; `more` says that others follow `last`, the index of the last one looked at.
+    """A page of chunks with their inputs; `more` means that others follow `last`, the last index that was read.
 
     `unreadable` are the indexes of chunks of the page that cannot be read.
     """
@@ -163,9 +162,9 @@ class EventRow(MsgStruct, frozen=True):
 
 
 class EventsRead(MsgStruct, frozen=True):
-    """Events after a position; all up to `through` have been looked at; `trimmed` is the newest position forgotten.
+    """Events after a position, read up to `through`; `trimmed` is the newest deleted position.
 
-    `complete` says that nothing followed when this was read.
+    `complete` means that nothing followed at the time of the read.
     """
 
     rows: Sequence[EventRow]
@@ -186,7 +185,7 @@ class ReadStore(Protocol):
 
     @property
     def epoch(self) -> Epoch:
-        """The epoch that the ledger is in."""
+        """The epoch of the ledger."""
 
     def position(self) -> int:
         """Return the position of the newest event."""
@@ -195,7 +194,7 @@ class ReadStore(Protocol):
         """Return the jobs that exist, as many as fit into a reply unless all are wanted."""
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
-        """Return the jobs that exist and are small, of any owners, by few rows and bytes, whatever the keys are."""
+        """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
 
     def read_statuses(self, keys: Iterable[str]) -> StatusesRead:
         """Return the statuses of the jobs that exist."""
@@ -204,7 +203,7 @@ class ReadStore(Protocol):
         """Return a page of jobs, as many as fit into a reply."""
 
     def queued_jobs(self, owners: Iterable[str], limit: int) -> dict[str, int]:
-        """Return how many jobs of each owner are QUEUED, counted no farther than `limit`."""
+        """Return the number of QUEUED jobs of each owner, counted up to `limit`."""
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply; None for no job."""
@@ -212,14 +211,14 @@ class ReadStore(Protocol):
     def events(self, after: int, limit: int, *, owner: str | None = None, job_key: str | None = None) -> EventsRead:
         """Return the events after a position, of one job, of one owner or of all, oldest first.
 
-        Fewer than `limit` when they are large, but at least one if there is one.
+        There are fewer than `limit` when they are large, but at least one if there is one.
         """
 
     def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
-        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
+        """Return a job's events after a position, oldest first: first from the audit trail, then whole ones."""
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
-        """Return chunks whose lease has run out."""
+        """Return chunks whose lease has expired."""
 
     def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
         """Return chunks whose wait after a failed attempt is over."""
@@ -228,10 +227,10 @@ class ReadStore(Protocol):
         """Return CANCELLING jobs whose grace period is over."""
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
-        """Return ended jobs whose time to be deleted has come."""
+        """Return ended jobs whose expire_time has come."""
 
     def service_queues(self) -> list[Queue]:
-        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+        """Return the queues of waiting chunks of the service's own jobs, the longest waiting first."""
 
     def read_run(self, job_key: str) -> RunState | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""

@@ -1,4 +1,4 @@
-"""Reads on threads: owners take turns on some of them, and what the server itself needs has threads of its own."""
+"""Reads on threads: owners take turns on some of them, and the server's own reads have threads of their own."""
 
 import asyncio
 import heapq
@@ -18,31 +18,31 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 OWNER_THREADS: Final = 3
-"""Threads on which owners take turns. One is always left to the others, whatever a single owner asks for."""
+"""Threads on which owners take turns. One is always free for other owners, whatever one owner requests."""
 READS_PER_OWNER: Final = 1_000
 READ_COST: Final = 0.0005
-"""Seconds that a read costs beside its time, so that owners of quick reads take turns one by one."""
+"""The cost of a read beside its time, in seconds, so that owners of quick reads take turns one by one."""
 FORGET_FROM: Final = 64
-"""Owners who are remembered before those who are not ahead of anybody are forgotten."""
+"""The number of remembered owners at which those without a lead are forgotten."""
 
 
 class Reader:
-    """One thread that reads, in the order in which it is asked."""
+    """One thread for reads, in the order of their requests."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
 
     async def run(self, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Carry out a read of the store."""
+        """Run a read of the store."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(read, *args, **kwargs))
 
     def close(self) -> None:
-        """Let the read that runs finish."""
+        """Wait for the running read."""
         self._thread.shutdown(wait=True)
 
 
 class _PendingRead(MsgStruct):
-    """A read whose turn has not come; a watch's is not counted, as watches have bounds of their own."""
+    """A waiting read; a watch's is not counted, as watches have bounds of their own."""
 
     caller: "asyncio.Future[Any]"
     read: Callable[[], Any]
@@ -50,7 +50,7 @@ class _PendingRead(MsgStruct):
 
 
 class _Share(MsgStruct):
-    """An owner's reads: those that wait, how many of them are counted, how many run, and the seconds he has used."""
+    """An owner's reads: the waiting ones, how many of them count, how many run, and the used seconds."""
 
     used: float
     waiting: deque[_PendingRead] = msgspec.field(default_factory=deque)
@@ -60,10 +60,10 @@ class _Share(MsgStruct):
 
 
 class SharedReaders:
-    """Threads on which owners take turns: the one who has used them least is next, by seconds.
+    """Threads on which owners take turns: the owner with the least used seconds is next.
 
-    One owner never has all threads. An owner who was away is not owed for it: he begins where the one stands who was
-    last in turn.
+    One owner never has all threads. An owner who was idle has no claim for that time: it starts level with the owner
+    who was last in turn.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class SharedReaders:
         self._forget_at = FORGET_FROM
 
     async def run(self, owner: str, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Carry out an owner's read when it is his turn; raises TooManyReads when as many of his wait as may."""
+        """Run an owner's read in its turn; raises TooManyReads when the maximum of its reads wait."""
         return await self._submit(owner, partial(read, *args, **kwargs), counted=True)
 
     async def run_for_watch(self, owner: str, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Carry out a read of an owner's watch when it is his turn; any number of them may wait."""
+        """Run a read of an owner's watch in its turn; any number of them may wait."""
         return await self._submit(owner, partial(read, *args, **kwargs), counted=False)
 
     def close(self) -> None:
-        """Let the reads that run finish."""
+        """Wait for the running reads."""
         self._threads.shutdown(wait=True)
 
     async def _submit(self, owner: str, read: Callable[[], R], *, counted: bool) -> R:
@@ -111,11 +111,11 @@ class SharedReaders:
             heapq.heappush(self._line, (share.used, owner))
 
     def _start(self) -> None:
-        """Begin reads, as many as there are idle threads."""
+        """Start reads on all idle threads."""
         while self._idle and self._line:
             used, owner = heapq.heappop(self._line)
             share = self._shares[owner]
-            if share.used > used:  # a read of his that ended meanwhile counts too
+            if share.used > used:  # a read of this owner that ended meanwhile counts too
                 heapq.heappush(self._line, (share.used, owner))
                 continue
             share.in_line = False
@@ -147,7 +147,7 @@ class SharedReaders:
         self._start()
 
     def _forget(self) -> None:
-        """Forget owners who want nothing and are not ahead of anybody, now and then."""
+        """Forget owners without reads and without a lead, from time to time."""
         if len(self._shares) < self._forget_at:
             return
         kept = self._shares.items()

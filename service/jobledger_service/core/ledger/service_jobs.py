@@ -1,4 +1,4 @@
-"""Works the chunks of the service's own jobs, of every owner, as a worker does: under leases, in each process."""
+"""Runs the chunks of the service's own jobs, of every owner, as a worker does: under leases, in each process."""
 
 import asyncio
 from collections import Counter
@@ -25,11 +25,11 @@ from .read_ports import ReadStore
 log = structlog.get_logger(__name__)
 
 LEASE: Final = 5 * SECOND
-"""How long the work of a server that was killed stands still at the most, but for a moment."""
+"""The lease, and so about the longest pause of work after a server was killed."""
 HEARTBEAT_SECONDS: Final = LEASE / SECOND / 3
 MAX_RUNNING_CHUNKS: Final = 16
 MAX_CHUNKS_PER_QUEUE: Final = 4
-"""As many chunks of one owner and kind are worked at a time here, so that no owner's long runs keep others waiting."""
+"""The maximum of chunks of one owner and kind that run here at once, so that long runs of one owner delay no others."""
 
 TRANSIENT_REFUSALS: Final = (Draining, QueueFull, StoreUnavailable)
 
@@ -64,7 +64,7 @@ class ServiceJobs:
         self.duty = Duty("service jobs", self._claim_waiting, due=due, stop=self._stop)
 
     def on_commit(self, ready: Iterable[Queue]) -> None:
-        """Look at once when there is work."""
+        """Check at once when there is work."""
         if any(is_reserved(kind) for _, kind in ready):
             self.duty.wake_event.set()
 
@@ -75,7 +75,7 @@ class ServiceJobs:
         await asyncio.gather(*self._running, return_exceptions=True)
 
     async def _claim_waiting(self) -> bool:
-        """Claim a chunk here and there, as many as there is room for; there is no more until one is done."""
+        """Claim chunks of different queues, as many as there is room for; there is no more until one is done."""
         for owner, kind in await self._queries.run(self._store.service_queues):
             capacity = min(
                 MAX_RUNNING_CHUNKS - len(self._running),
@@ -95,7 +95,7 @@ class ServiceJobs:
         self.duty.wake_event.set()
 
     async def _work_chunk(self, claimed: ClaimedChunk) -> None:
-        """Work a chunk and keep its lease; give it back when this server is to stop, or is too busy."""
+        """Run a chunk and extend its lease; release it when this server must stop, or is too busy."""
         work = asyncio.ensure_future(self._handlers[claimed.job.spec.kind](claimed))
         try:
             while not (await asyncio.wait({work}, timeout=HEARTBEAT_SECONDS))[0]:
@@ -115,7 +115,7 @@ class ServiceJobs:
             work.cancel()
 
     async def _heartbeat(self, claimed: ClaimedChunk) -> bool:
-        """Extend the lease; return whether it is still held, as far as one can know."""
+        """Extend the lease; return whether it is still held, as far as is known."""
         report = (claimed.lease, NOTHING_NEW)
         try:
             heartbeat = Heartbeat(claimed.job.spec.owner, [report], LEASE, by_service=True, received=self._clock())
@@ -126,7 +126,7 @@ class ServiceJobs:
         return answer.status is not LeaseStatus.LEASE_LOST
 
     async def _release(self, work: "asyncio.Future[None]", claimed: ClaimedChunk) -> None:
-        """Give the chunk back, with the attempt not counted; a lease that cannot be given back runs out by itself."""
+        """Release the chunk without counting the attempt; a lease that cannot be released expires."""
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         item = (claimed.lease, NOTHING_NEW, Release("this server is stopping"))

@@ -1,4 +1,4 @@
-"""The chunks of one job as a batch sees them: those that it loaded from memory, the others by one statement."""
+"""The chunks of one job as a batch sees them: loaded ones from memory, the others by one statement."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Final
@@ -11,9 +11,9 @@ from .write_ports import Transaction
 
 
 class StoredChunks:
-    """Answers what decisions ask about all chunks of a job.
+    """Answers questions of decisions about all chunks of a job.
 
-    `ask` returns the transaction when the store knows chunks that are not loaded, and None when all are.
+    `ask` returns the transaction when the store has chunks that are not loaded, else None.
     """
 
     def __init__(self, job_key: str, loaded: Mapping[int, Chunk], ask: Callable[[], Transaction | None]) -> None:
@@ -22,7 +22,7 @@ class StoredChunks:
         self._ask = ask
 
     def totals(self, now: int, excluded: int | None = None) -> Totals:
-        """Return what the chunks in PROCESSING add up to, but for one."""
+        """Return the sums over the chunks in PROCESSING, except one."""
         in_work = [c for c in self._loaded.values() if c.state is ChunkState.PROCESSING and c.index != excluded]
         here = totals_of(in_work, now)
         store = self._ask()
@@ -36,7 +36,7 @@ class StoredChunks:
         return here if store is None else {**store.chunk_states(self._key, others), **here}
 
     def first_error(self, excluded: Collection[int]) -> WorkError | None:
-        """Return the error of the first FAILED chunk, but for these; None when there is none."""
+        """Return the error of the first FAILED chunk, except these; None when there is none."""
         passed = set(excluded)
         here = [c for c in self._loaded.values() if c.state is ChunkState.FAILED and c.index not in passed]
         found = [(c.index, c.error) for c in here]

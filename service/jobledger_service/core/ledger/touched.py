@@ -1,4 +1,4 @@
-"""What a batch did to one job: its chunks, its changes, and the rows and the record that these become."""
+"""A batch's changes of one job: its chunks, its changes, and its rows and record."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -19,38 +19,38 @@ from .undo import Undo
 from .write_ports import SweptRows, Writes
 
 MAX_EVENT_BYTES: Final = 1024 * 1024
-"""What one commit changes on one job is at most so large when it is encoded."""
+"""The maximum encoded size of what one commit changes on one job."""
 
 
 class Touched(MsgStruct):
-    """What the batch has done to one job so far; `before` is None when it created it."""
+    """The batch's changes of one job so far; `before` is None for a job that it created."""
 
     before: Job | None
     changes: list[Change] = []
     chunks: dict[int, Chunk] = {}
     artifacts: dict[int, Artifacts] = {}
-    """Those that chunks had before the batch, for the chunks of which it changed them."""
+    """The earlier artifacts of the chunks whose artifacts the batch changed."""
     swept: SweptRows | None = None
     """The chunks that one statement changes."""
     inputs: Inputs = Inputs()
     deleted: bool = False
     size: int = 0
-    """About how many bytes its event takes, but for the job itself."""
+    """The approximate bytes of its event, except the job itself."""
 
     def record_change(self, change: Change, undo: Undo) -> None:
-        """Append a change; progress by the same worker on the same chunk is told once a commit."""
+        """Append a change; a commit has progress by one worker on one chunk once."""
         if change.type is ChangeType.PROGRESSED and self.changes and self.changes[-1] == change:
             return
         undo.append(self.changes, change)
         undo.assign(self, "size", self.size + bytes_of_change(change))
 
     def create(self, chunks: Sequence[Chunk]) -> dict[int, Chunk]:
-        """Take the chunks of a job that the batch creates; they are told by their state alone, or are few and small."""
+        """Add the chunks of a job that the batch creates; its event lists them as ranges, or they are few and small."""
         self.chunks = {chunk.index: chunk for chunk in chunks}
         return dict(self.chunks)
 
     def put(self, chunk: Chunk, old: Chunk | None, undo: Undo) -> None:
-        """Take a chunk as it is now, which was `old`."""
+        """Set a changed chunk, which was `old`."""
         known = self.chunks.get(chunk.index)
         undo.put(self.chunks, chunk.index, chunk)
         undo.assign(self, "size", self.size + bytes_of_chunk(chunk) - (0 if known is None else bytes_of_chunk(known)))
@@ -58,7 +58,7 @@ class Touched(MsgStruct):
             undo.put(self.artifacts, chunk.index, old.artifacts)
 
     def sweep(self, swept: SweptRows, undo: Undo) -> None:
-        """Take what one statement changes."""
+        """Add what one statement changes."""
         undo.assign(self, "swept", swept)
         undo.assign(self, "size", self.size + RANGE * len(swept.ranges))
 
@@ -67,7 +67,7 @@ class Touched(MsgStruct):
         return self.size + bytes_of_job(job) > MAX_EVENT_BYTES
 
     def ready(self, job: Job) -> int:
-        """Return how many of the chunks that were written to wait for workers now."""
+        """Return how many of the written chunks wait for workers now."""
         if self.deleted or job.parked_for:
             return 0
         if self.before is not None and self.before.parked_for:
@@ -76,7 +76,7 @@ class Touched(MsgStruct):
         return swept + sum(c.state is ChunkState.PENDING and c.not_before is None for c in self.chunks.values())
 
     def record(self, job: Job, *, was_quiet: bool) -> Record:
-        """Return what the ledger says of it."""
+        """Return its record for the ledger."""
         ranges: Sequence[ChunkRange] = self.swept.ranges if self.swept else ()
         return Record(
             before=FilterFields.of(self.before) if self.before else None,
@@ -120,7 +120,7 @@ class Touched(MsgStruct):
 
 
 def _new_words(before: Job, job: Job) -> Iterator[tuple[str, str]]:
-    """Yield what full text is to hold of a job, if that changed."""
+    """Yield the full text of a job, if it changed."""
     was, is_ = ((one.display_name, one.labels, one.error) for one in (before, job))
     if was != is_:
         yield job.key, FilterFields.of(job).full_text

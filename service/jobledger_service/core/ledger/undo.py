@@ -1,4 +1,4 @@
-"""The undo log of a batch: what a refused command did is taken back, and the commands before it stay."""
+"""The undo log of a batch: it undoes what a refused command did, and keeps the commands before it."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ _MISSING: Final = object()
 
 
 class Undo:
-    """Changes dicts, lists and attributes so that what was done since the last mark can be taken back."""
+    """Changes dicts, lists and attributes so that changes since the last mark can be undone."""
 
     def __init__(self) -> None:
         self._log: list[tuple[Any, Any, Any]] = []
@@ -32,11 +32,11 @@ class Undo:
 
     @property
     def savepoint(self) -> int:
-        """How much was done since the mark, to come back to."""
+        """The number of changes since the mark, to return to."""
         return len(self._log)
 
     def rollback(self, savepoint: int = 0) -> None:
-        """Undo what was done since the mark, or since it was at a place."""
+        """Undo the changes since the mark, or since a place after it."""
         for target, key, old in reversed(self._log[savepoint:]):
             if isinstance(target, list):
                 target.pop()

@@ -9,13 +9,13 @@ import structlog
 log = structlog.get_logger(__name__)
 
 MAX_REMEMBERED: Final = 10_000
-"""Rows that are remembered; after so many it begins anew."""
+"""The number of remembered rows at which they are all forgotten."""
 AGAIN_AFTER_SECONDS: Final = 60.0
-"""When a duty tries a row again."""
+"""The time after which a duty tries a row again."""
 
 
 class UnreadableRows:
-    """Counts each time that a row is set aside, and logs it the first time. May be called on any thread.
+    """Counts each time that a row is set aside, and logs it the first time. Any thread may call it.
 
     `counted` is called with the place where the row was met: a list, an export, a duty.
     """
@@ -28,7 +28,7 @@ class UnreadableRows:
         self._met: dict[tuple[str, str], float] = {}
 
     def add(self, place: str, row: str, error: Exception) -> None:
-        """Count a row, named as the log is to name it, and why it was set aside."""
+        """Count a row, with its name for the log, and the reason."""
         self._counted(place)
         if len(self._met) >= MAX_REMEMBERED:
             self._met.clear()

@@ -1,4 +1,4 @@
-"""The watch: the state now, or what followed a cursor, and then every change, each once and in order."""
+"""The watch: the current state, or what followed a cursor, and then every change, each once and in order."""
 
 import asyncio
 import bisect
@@ -25,14 +25,14 @@ SNAPSHOT_PAGE_SIZE = 500
 
 
 class Mode(StrEnum):
-    """What a watcher that falls behind gets."""
+    """The mode of a watcher that lags."""
 
     LATEST = "LATEST"
     EVERY = "EVERY"
 
 
 class _JobFound(NamedTuple):
-    """What a watch of one job begins with: the position at which it was true, and the snapshot if that is wanted."""
+    """The start of a watch of one job: its position, and the snapshot if it is wanted."""
 
     exists: bool
     ended: bool
@@ -43,7 +43,7 @@ class _JobFound(NamedTuple):
 class Watch:
     """Opens watches. Each is an iterator of finished messages, which ends as the contract says.
 
-    `on_merged` hears how many events did not get a message of their own, as they went into that of a later one.
+    `on_merged` is called with the number of events that were merged into later messages.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Watch:
                 timer.restart()
 
     def _messages(self, entries: Sequence[Entry], mode: Mode) -> list[bytes]:
-        """Return what is to be sent of one job's entries; raises JobUnreadable."""
+        """Return the messages of one job's entries; raises JobUnreadable."""
         _check_readable(entries)
         if mode is Mode.EVERY or len(entries) <= 1:
             return [entry.message for entry in entries]
@@ -131,7 +131,7 @@ class Watch:
         seen = _Seen()
         if cursor:
             after = await self._position(jobs.owner, cursor)
-            # What others had written by now comes before the first bookmark, also at a replica that lags.
+            # entries of others up to now precede the first bookmark, also at a replica that lags
             owed_from = await self._queries.run_for_watch(jobs.owner, self._store.position)
         else:
             async for message in self._snapshots(jobs, seen):
@@ -151,14 +151,14 @@ class Watch:
                     yield message
                     timer.restart()
                 reached = subscription.position >= owed_from
-                # A long way to what was written by now is told of too, once cursors may be given.
+                # bookmarks report a long catch-up too, once cursors are allowed
                 if (owed and reached) or (timer.due() and seen.passed(subscription.position)):
                     yield self._bookmark(subscription)
                     timer.restart()
                     owed = owed and not reached
 
     async def _snapshots(self, jobs: JobFilter, seen: "_Seen") -> AsyncGenerator[bytes]:
-        """Yield all jobs that match now, newest first, without cursors: the bookmark after them is where to resume."""
+        """Yield all jobs that match now, newest first, without cursors; a watch resumes from the next bookmark."""
         after: PageKey | None = None
         while True:
             listing = Listing(jobs, limit=SNAPSHOT_PAGE_SIZE, after=after)
@@ -184,7 +184,7 @@ class Watch:
         return messages, page
 
     def _matching(self, jobs: JobFilter, entries: Sequence[Entry], mode: Mode, seen: "_Seen") -> list[bytes]:
-        """Return what is to be sent of many jobs' entries, in the order of their positions; raises JobUnreadable."""
+        """Return the messages of many jobs' entries, in the order of their positions; raises JobUnreadable."""
         _check_readable(entries)
         groups: dict[str, list[Entry]] = {}
         order: list[tuple[str, Entry]] = []
@@ -208,7 +208,7 @@ class Watch:
         return message
 
     async def _position(self, owner: str, cursor: bytes) -> int:
-        """Return the position of a cursor that this ledger has reached."""
+        """Return the position of a cursor, which this ledger has reached."""
         position = self._queries.parse_cursor(cursor)
         if position > self._feed.position:
             end = await self._queries.run_for_watch(owner, self._store.position)
@@ -224,7 +224,7 @@ class Watch:
 
 
 def _check_readable(entries: Sequence[Entry]) -> None:
-    """Raise JobUnreadable for an event that is stored and cannot be read: it is not passed over in silence."""
+    """Raise JobUnreadable for a stored event that cannot be read, so that the watch does not skip it silently."""
     for entry in entries:
         if not entry.is_readable:
             raise JobUnreadable(job_id_of(entry.job_key))
@@ -244,17 +244,17 @@ def _until_last(entries: Sequence[Entry]) -> Sequence[Entry]:
 
 
 class _Seen(MsgStruct):
-    """What the snapshot has shown: pages read one after the other, each true at a later position than the one before.
+    """The pages of the snapshot so far, each as of a later position than the one before.
 
-    An entry of a job is left out when the page that the job falls into already shows it. `places` are the last jobs of
-    the pages, rising, so that the latest page's comes first.
+    An entry of a job is left out when the page with the job already shows it. `places` are the last jobs of the pages,
+    rising, so that the latest page's comes first.
     """
 
     places: list[tuple[int, str]] = []
     positions: list[int] = []
 
     def add(self, last: PageKey | None, position: int) -> None:
-        """Note a page and its last job; None on the last page."""
+        """Record a page and its last job; None on the last page."""
         self.positions.append(position)
         if last is not None:
             self.places.insert(0, (last.create_time, last.job_key))
@@ -266,11 +266,11 @@ class _Seen(MsgStruct):
 
     @property
     def last(self) -> int:
-        """The position of the last page: all that the pages show lies at or before it."""
+        """The position of the last page: all that the pages show is at or before it."""
         return self.positions[-1]
 
     def passed(self, position: int) -> bool:
-        """Whether everything that the pages show lies at or before `position`: from here on cursors may be given."""
+        """Whether everything that the pages show is at or before `position`: cursors are allowed from here on."""
         return not self.positions or position >= self.positions[-1]
 
     def shown(self, entry: Entry) -> bool:
@@ -286,7 +286,7 @@ class _Seen(MsgStruct):
 
 
 class _BookmarkTimer:
-    """When a quiet stream owes its watcher a bookmark."""
+    """The time of a quiet stream's next bookmark."""
 
     def __init__(self, every: float) -> None:
         self._every = every
@@ -298,9 +298,9 @@ class _BookmarkTimer:
         return max(self._last_sent + self._every - self._loop.time(), 0.0)
 
     def due(self) -> bool:
-        """Whether one is due now."""
+        """Whether a bookmark is due now."""
         return self.left() <= 0
 
     def restart(self) -> None:
-        """Note that something was sent."""
+        """Record that a message was sent."""
         self._last_sent = self._loop.time()

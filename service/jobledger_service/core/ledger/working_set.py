@@ -29,7 +29,7 @@ MAX_BATCH_ROWS: Final = 2_000
 
 
 MAX_LOOKS: Final = 5
-"""How often one batch looks for other chunks when some that it found cannot be read."""
+"""How often one batch searches for other chunks when some that it found cannot be read."""
 
 
 class PostponedError(Exception):
@@ -37,7 +37,7 @@ class PostponedError(Exception):
 
 
 class WorkingSet:
-    """A batch's jobs and chunks. What a refused command did is undone by `rollback`."""
+    """A batch's jobs and chunks. `rollback` undoes what a refused command did."""
 
     def __init__(self, transaction: Transaction, families: Iterable[OpenFamily], quiet: int) -> None:
         self.now = 0  # set when all rows are locked
@@ -82,9 +82,10 @@ class WorkingSet:
                 self._chunks.setdefault(key, {})[index] = chunk
 
     def _pick(self, queries: Sequence[ClaimQuery], wanted: set[ChunkKey]) -> None:
-        """Find the chunks for the claims, in the order of the claims, and load them with their jobs, and those wanted.
+        """Find the chunks for the claims, in the order of the claims, and load them with their jobs.
 
-        Those that cannot be read are set aside, and others are looked for: a few times, for the others it is contended.
+        Those that cannot be read are set aside, and the batch searches for others a few times; after that the claim is
+        contended.
         """
         if not queries:
             self._load_chunks(wanted)
@@ -109,7 +110,7 @@ class WorkingSet:
     # What commands read
 
     def job(self, owner: str, job_id: str) -> Job:
-        """Return the owner's job as the commands before this one left it; raises JobNotFound, JobUnreadable."""
+        """Return the owner's job as the earlier commands left it; raises JobNotFound, JobUnreadable."""
         key = job_key(owner, job_id)
         job = self.find(key)
         if job is None:
@@ -123,7 +124,7 @@ class WorkingSet:
             raise JobUnreadable(job_id_of(key))
 
     def find(self, key: str) -> Job | None:
-        """Return a job that was loaded, or None, also for one that cannot be read."""
+        """Return a loaded job; None also for one that cannot be read."""
         touched = self._touched.get(key)
         return None if touched and touched.deleted else self._jobs.get(key)
 
@@ -132,7 +133,7 @@ class WorkingSet:
         return self._jobs[key]
 
     def chunk(self, job: Job, index: int) -> Chunk:
-        """Return a chunk that was loaded; raises ChunkNotFound, JobUnreadable."""
+        """Return a loaded chunk; raises ChunkNotFound, JobUnreadable."""
         chunk = self._chunks.get(job.key, {}).get(index)
         if chunk is None:
             if (job.key, index) in self._transaction.unreadable:
@@ -141,13 +142,13 @@ class WorkingSet:
         return chunk
 
     def chunks(self, job: Job) -> StoredChunks:
-        """Return what decisions ask about all chunks of a job."""
+        """Return the answers to questions of decisions about all chunks of a job."""
         return StoredChunks(job.key, self._chunks.get(job.key, {}), lambda: self._store_of(job.key))
 
     def _store_of(self, key: str) -> Transaction | None:
-        """Return the transaction when the store knows chunks of a job that are not here; raises PostponedError.
+        """Return the transaction when the store has chunks of a job that are not loaded; raises PostponedError.
 
-        What the store says is of before the batch: after a sweep in the same batch it is true of none.
+        The store's answers are from before the batch, and invalid after a sweep in the same batch.
         """
         touched = self._touched.get(key)
         if touched is None:
@@ -157,7 +158,7 @@ class WorkingSet:
         return None if touched.before is None else self._transaction
 
     def picked(self, query: ClaimQuery) -> Picked:
-        """Return the chunks that were found for a claim with this demand, the next one of those that ask the same."""
+        """Return the chunks for the next claim with this query."""
         return self._picked[query].popleft()
 
     def family(self, family: type[Family]) -> Family:
@@ -179,9 +180,9 @@ class WorkingSet:
     # What commands do
 
     def create(self, step: Step, inputs: Inputs) -> None:
-        """Add a new job with its chunks; raises PostponedError when this batch deleted one of the same name.
+        """Add a new job with its chunks; raises PostponedError when this batch deleted one with the same key.
 
-        Raises JobUnreadable when there is one of the same name, which cannot be read.
+        Raises JobUnreadable when one with the same key exists and cannot be read.
         """
         if self.is_deleted(step.job.key):
             raise PostponedError
@@ -190,7 +191,7 @@ class WorkingSet:
         self._touched[step.job.key].inputs = inputs
 
     def apply(self, step: Step) -> None:
-        """Take the outcome of a decision. A job's revision rises once a batch."""
+        """Store the outcome of a decision. A job's revision rises once a batch."""
         key = step.job.key
         before, touched = self._jobs.get(key), self._touched.get(key)
         if touched is None:
@@ -225,7 +226,7 @@ class WorkingSet:
         self._undo.put(known, chunk.index, chunk)
 
     def _sweep(self, touched: Touched, key: str, sweep: Sweep) -> None:
-        """Move the chunks that are here one by one, and leave the others to one statement; few are loaded for it."""
+        """Change the loaded chunks one by one, and the others with one statement; a few are loaded first."""
         self._count(sweep.count)
         known = self._chunks.setdefault(key, {})
         store = self._store_of(key)
@@ -243,7 +244,7 @@ class WorkingSet:
         self._undo.assign(self, "rows", self.rows + rows)
 
     def delete(self, job: Job, change: Change) -> None:
-        """Remove a job; raises PostponedError when this batch created it."""
+        """Delete a job; raises PostponedError when this batch created it."""
         if self.is_new(job.key):
             raise PostponedError
         self.apply(Step(job, (), change))
@@ -254,7 +255,7 @@ class WorkingSet:
             family.deleted(self._jobs[job.key])
 
     def mark_claimed(self, chunk: ChunkKey) -> None:
-        """Note that a worker is to get this chunk with its inputs."""
+        """Record that a worker needs this chunk's inputs."""
         self._undo.put(self._claimed, chunk, None)
 
     # Undoing
@@ -265,7 +266,7 @@ class WorkingSet:
 
     @property
     def savepoint(self) -> int:
-        """How much the command has done so far, to come back to."""
+        """The number of changes of the command, to return to."""
         return self._undo.savepoint
 
     def rollback(self, savepoint: int = 0) -> None:
@@ -275,8 +276,8 @@ class WorkingSet:
     def keep(self) -> None:
         """End the last command: nothing is rolled back any more.
 
-        What could be undone names this very object, which would be kept in memory with all rows and inputs of the
-        batch until the garbage collector comes by, which is seldom.
+        The undo log refers to this object, and would keep all rows and inputs of the batch in memory until the garbage
+        collector runs, which is seldom.
         """
         self._undo.mark()
 
@@ -297,7 +298,7 @@ class WorkingSet:
         return [type(family) for family in self._ranked if family.save(deltas, self.now)]
 
     def records(self) -> list[Record]:
-        """Return what the ledger is to say: one record for each job that changed."""
+        """Return the records for the ledger: one for each changed job."""
         return [
             touched.record(self._jobs[key], was_quiet=self._was_quiet(touched.before))
             for key, touched in self._touched.items()
@@ -305,19 +306,19 @@ class WorkingSet:
         ]
 
     def _was_quiet(self, before: Job | None) -> bool:
-        """Whether a job had not changed for so long that the event which shows it as it was may soon be forgotten."""
+        """Whether a job has not changed for so long that the event with its state may soon be trimmed."""
         return before is not None and before.update_time <= self.now - self._quiet
 
     def touched(self) -> list[str]:
-        """Return the keys of all jobs that the batch wrote to."""
+        """Return the keys of all jobs that the batch changed."""
         return list(self._touched)
 
     def ready(self) -> dict[Queue, int]:
-        """Return how many chunks now wait for workers, of those that the batch wrote."""
+        """Return how many of the written chunks now wait for workers."""
         return self._ready_of(self._touched)
 
     def ready_without_event(self) -> dict[Queue, int]:
-        """Return those of them of which the ledger tells no change: retries that came due."""
+        """Return those of them without a change in the ledger: retries that came due."""
         return self._ready_of(key for key, touched in self._touched.items() if not touched.changes)
 
     def _ready_of(self, keys: Iterable[str]) -> dict[Queue, int]:
@@ -330,7 +331,7 @@ class WorkingSet:
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:
-    """Return how many waiting chunks are written to because their job's priority changed, or whether it is parked."""
+    """Return the number of waiting chunks to update because their job's priority, or whether it is parked, changed."""
     if before is None:
         return 0
     moved = job.priority != before.priority or bool(job.parked_for) != bool(before.parked_for)

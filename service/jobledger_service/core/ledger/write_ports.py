@@ -1,4 +1,4 @@
-"""What the ledger needs of the store to write: one transaction a batch, and what is forgotten in small steps."""
+"""The writing port of the store: one transaction a batch, and trimming in small steps."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -17,15 +17,15 @@ from .read_ports import EventRow
 
 
 class RejectedStatementError(Exception):
-    """The database refuses a statement of the transaction, which one of its commands brought."""
+    """The database refuses a statement of the transaction, because of one of its commands."""
 
 
 class ConflictError(Exception):
-    """The transaction lost to another one (deadlock, serialization, a row of one name): it may be tried again."""
+    """The transaction lost to another one (deadlock, serialization, a unique key): it may be retried."""
 
 
 class ClaimQuery(MsgStruct, frozen=True):
-    """Chunks that are wanted: of one owner, of any of the kinds."""
+    """A query for waiting chunks: of one owner, of any of the kinds."""
 
     owner: str
     kinds: tuple[str, ...]
@@ -33,7 +33,7 @@ class ClaimQuery(MsgStruct, frozen=True):
 
     @property
     def queues(self) -> list[Queue]:
-        """Where these chunks wait."""
+        """The queues of these chunks."""
         return [(self.owner, kind) for kind in self.kinds]
 
 
@@ -52,16 +52,16 @@ class WaitingChunk(NamedTuple):
 
 
 class SweptRows(MsgStruct, frozen=True):
-    """The chunks of a job that a sweep changes by one statement: all that it covers, but for those `loaded`."""
+    """The chunks of a job that a sweep changes with one statement: all that it covers, except the `loaded` ones."""
 
     sweep: Sweep
     loaded: Sequence[int]
     ranges: Sequence[ChunkRange]
-    """Which they are."""
+    """Their ranges."""
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """Their number."""
         return sum(run.last - run.first + 1 for run in self.ranges)
 
 
@@ -77,7 +77,7 @@ class Writes(MsgStruct):
     swept: list[tuple[Job, SweptRows]] = []
     reprioritised: list[Job] = []
     new_words: list[tuple[str, str]] = []
-    """What full text holds of new jobs, by key."""
+    """The full text of new jobs, by key."""
     words: list[tuple[str, str]] = []
     """What it holds now of jobs of which it held something else."""
     parked: list[Job] = []
@@ -96,55 +96,55 @@ class Transaction(Protocol):
         """Whether other processes may hold jobs."""
 
     def waiting_chunks(self, wanted: Mapping[Queue, int]) -> Mapping[Queue, Sequence[WaitingChunk]]:
-        """Return the first so many chunks that wait in each queue, the most urgent first, then the oldest job's."""
+        """Return the first chunks in each queue, up to a number, the most urgent first, then the oldest job's."""
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
-        """Lock those of some jobs that no other process holds, and return them.
+        """Lock the free ones of some jobs, and return them.
 
         It never waits for a lock, and so may come after `jobs`.
         """
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
-        """Return those that exist and can be read, locked in the order of their keys."""
+        """Return the existing, readable jobs, locked in the order of their keys."""
 
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
-        """Return those that exist and can be read, of jobs that are locked."""
+        """Return the existing, readable chunks of locked jobs."""
 
     @property
     def unreadable(self) -> Collection[str | ChunkKey]:
-        """The jobs and chunks that were asked for, exist, and cannot be read. No claim finds them for a minute."""
+        """The requested jobs and chunks that exist and cannot be read. No claim finds them for a minute."""
 
     def covered(self, job_key: str, sweep: Sweep) -> list[Chunk]:
-        """Return the chunks of a locked job that a sweep covers, but for those that cannot be read."""
+        """Return the readable chunks of a locked job that a sweep covers."""
 
     def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
-        """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
+        """Return which chunks of a locked job a sweep covers, except some, as they are after it, by index."""
 
     def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
-        """Return what the chunks of a locked job that are in PROCESSING add up to, but for some."""
+        """Return the sums over the chunks of a locked job in PROCESSING, except some."""
 
     def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
         """Return the states of those of these chunks that exist."""
 
     def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
-        """Return the index and the error of a locked job's first FAILED chunk, but for some; None for none."""
+        """Return the index and the error of a locked job's first FAILED chunk, except some; None for none."""
 
     def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
-        """Return the artifacts of the chunks of a locked job that have some, by index."""
+        """Return the artifacts of the chunks of a locked job, by index."""
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
-        """Return, by job, the inputs of these chunks and of their jobs."""
+        """Return the inputs of these chunks and of their jobs, by job."""
 
     def save(self, writes: Writes) -> None:
         """Write the rows of jobs and chunks."""
 
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
-        """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
+        """Notify other processes, at the commit, how many chunks wait again without an event."""
 
     def take_positions(self, count: int, now: int) -> Positions:
         """Take so many positions, as the transaction's last lock.
 
-        Their commit_time is `now`, or that of the event before when it is later.
+        Their commit_time is `now`, or that of the previous event when it is later.
         """
 
     def insert_events(self, events: Sequence[EventRow], deleted: Mapping[int, Job]) -> None:
@@ -163,26 +163,26 @@ class WriteStore(Protocol):
 
 
 Reduce = Callable[[int, bytes], bytes | None]
-"""Makes of a stored watch message what the audit trail keeps of it, None when that is nothing."""
+"""Makes the audit trail's part of a stored watch message, None when it has none."""
 
 
 class Upkeep(Protocol):
-    """What the store forgets, in small steps on the writer's thread. Methods raise StoreUnavailable."""
+    """Trims the store in small steps on the writer's thread. Methods raise StoreUnavailable."""
 
     def trim_events(self, before: int, limit: int) -> int | None:
-        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
+        """Delete at most `limit` of the oldest events committed before a time; return the newest deleted position.
 
-        What the audit trail keeps of them goes there.
+        Their audit part moves to the audit trail.
         """
 
     def trim_limits(self, before: int, limit: int) -> int:
-        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
+        """Delete at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
 
     def trim_requests(self, before: int, limit: int) -> int:
-        """Forget at most `limit` requests from before a time; return how many."""
+        """Delete at most `limit` requests from before a time; return how many."""
 
     def trim_keys(self, before: int, limit: int) -> int:
-        """Forget at most `limit` API keys that ended before a time; return how many."""
+        """Delete at most `limit` API keys that ended before a time; return how many."""
 
     def trim_audit(self, before: int, limit: int) -> int:
-        """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went."""
+        """Delete at most `limit` audit entries of jobs deleted before a time; return how many."""

@@ -1,1 +1,1 @@
-"""Values and rules: pure, without I/O, clock, chance or protobuf."""
+"""Values and rules: pure, without I/O, clock, randomness or protobuf."""

@@ -10,7 +10,7 @@ from .errors import Refusal
 
 
 class ApiKeyNotFound(Refusal):
-    """There is no such key."""
+    """The key does not exist."""
 
     def __init__(self, key_id: str) -> None:
         super().__init__(f"there is no API key {key_id!r}", key_id=key_id)
@@ -24,7 +24,7 @@ class ApiKeyEnded(Refusal):
 
 
 class AuthDisabled(Refusal):
-    """The server runs without keys, so that it cannot know who may make them."""
+    """The server runs without keys, so it cannot know who may create them."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What happened in a span of time, added up from rollups; percentiles of durations from their buckets."""
+"""What happened in a span of time, summed from rollups, and percentiles of durations from their buckets."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -22,14 +22,14 @@ class Durations(MsgStruct, frozen=True):
 
     @property
     def count(self) -> int:
-        """How many durations there are."""
+        """The number of durations."""
         return sum(self.buckets)
 
     def percentiles(self, *percents: float) -> list[float]:
-        """Return, in microseconds, for each percent a duration within 4.5 % of the one that so many do not exceed.
+        """Return for each percent the duration at the nearest rank, in microseconds, within 4.5 %.
 
-        By the nearest rank: of n durations in order, number ⌈n · percent / 100⌉. Below 1 ms it is within 0.5 ms.
-        Raises ValueError when there are none.
+        Of n durations in order this is number ⌈n · percent / 100⌉. Below 1 ms it is within 0.5 ms. Raises ValueError
+        for no durations.
         """
         ranks = list(accumulate(self.buckets))
         if not ranks or not ranks[-1]:
@@ -38,9 +38,9 @@ class Durations(MsgStruct, frozen=True):
 
 
 class Activity(MsgStruct):
-    """Rollups added up: for each measure a total, and how often it happened in each bucket, from UNMEASURED on.
+    """Summed rollups: for each measure a total, and a count for each bucket, from UNMEASURED on.
 
-    Lists, as they are added and subtracted by the thousand for one call.
+    They are lists, as one call adds and subtracts thousands of them.
     """
 
     totals: dict[str, int] = {}
@@ -50,15 +50,15 @@ class Activity(MsgStruct):
         return any(self.totals.values()) or any(map(any, self.counts.values()))
 
     def count(self, measure: str) -> int:
-        """Return how often something happened."""
+        """Return how often a measure occurred."""
         return sum(self.counts.get(measure, ()))
 
     def total(self, measure: str) -> int:
-        """Return what it came to, in the measure's unit."""
+        """Return a measure's total, in its unit."""
         return self.totals.get(measure, 0)
 
     def durations(self, *measures: Measure) -> Durations:
-        """Return the durations of these measures together, without those that were not measured."""
+        """Return the durations of these measures together, without unmeasured ones."""
         together: list[int] = []
         for measure in measures:
             _add(together, self.counts.get(measure, ()))
@@ -72,14 +72,14 @@ class Activity(MsgStruct):
         buckets[place] += count
 
     def add(self, other: "Activity") -> None:
-        """Add another's."""
+        """Add another activity's rollups."""
         for measure, total in other.totals.items():
             self.totals[measure] = self.totals.get(measure, 0) + total
         for measure, buckets in other.counts.items():
             _add(self.counts.setdefault(measure, []), buckets)
 
     def since(self, earlier: "Activity") -> "Activity":
-        """Return what came to be after an earlier state of this."""
+        """Return what was added since an earlier state of this activity."""
         return Activity(
             {measure: total - earlier.total(measure) for measure, total in self.totals.items()},
             {measure: _less(now, earlier.counts.get(measure, ())) for measure, now in self.counts.items()},
@@ -92,6 +92,6 @@ def _add(mine: list[int], theirs: Sequence[int]) -> None:
 
 
 def _less(now: Sequence[int], before: Iterable[int]) -> list[int]:
-    """Return the difference; what was counted before has as many buckets, or fewer."""
+    """Return the difference; the earlier counts have as many buckets, or fewer."""
     difference = list(map(sub, now, before))
     return [*difference, *now[len(difference) :]]

@@ -1,4 +1,4 @@
-"""What happened to a job, and what it left: the outcome of every decision."""
+"""What happened to a job, and its new state: the outcome of every decision."""
 
 from enum import StrEnum
 from typing import Final
@@ -15,7 +15,7 @@ SERVICE_ACTOR: Final = "jobledger"
 
 
 class ChangeType(StrEnum):
-    """What kind of thing happened."""
+    """The type of a change."""
 
     CREATED = "CREATED"
     CLAIMED = "CLAIMED"
@@ -33,7 +33,7 @@ class ChangeType(StrEnum):
 
 
 class Change(MsgStruct, frozen=True):
-    """One thing that happened to a job; states are None before CREATED and after DELETED."""
+    """One change of a job; states are None before CREATED and after DELETED."""
 
     type: ChangeType
     actor: str
@@ -44,9 +44,9 @@ class Change(MsgStruct, frozen=True):
 
 
 class Step(MsgStruct, frozen=True):
-    """The job and the chunks after one decision, and then the sweep of others.
+    """The job and the chunks after one decision, and then a sweep of other chunks.
 
-    Without a change (a lease that was extended) there is no revision.
+    A step without a change (a lease that was extended) has no revision.
     """
 
     job: Job

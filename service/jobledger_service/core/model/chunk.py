@@ -10,7 +10,7 @@ from msgspec import Struct as MsgStruct
 from .states import ChunkState
 
 WHOLE: Final = 1_000_000
-"""A fraction of a chunk is counted in millionths, so that sums of them stay exact."""
+"""Units of a chunk: fractions are counted in millionths, so that their sums are exact."""
 
 
 class Artifact(MsgStruct, frozen=True):
@@ -37,17 +37,17 @@ class WorkError(MsgStruct, frozen=True):
 
 
 class LeaseEnd(StrEnum):
-    """How a chunk's latest lease ended, so that a repeated report can be told from a stale one."""
+    """How a chunk's latest lease ended; it tells a repeated report from a stale one."""
 
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
     RELEASED = "RELEASED"
     TAKEN = "TAKEN"
-    """By expiry, cancellation or deletion."""
+    """Ended by expiry, cancellation or deletion."""
 
 
 class ChunkProgress(MsgStruct, frozen=True):
-    """How far one attempt has come; `done` in millionths of the chunk, percent in 0 to 100."""
+    """The progress of one attempt; `done` in millionths of the chunk, percent in 0 to 100."""
 
     done: int = 0
     stage: str = ""
@@ -60,7 +60,7 @@ NO_PROGRESS: Final = ChunkProgress()
 
 
 class Chunk(MsgStruct, frozen=True):
-    """One chunk; times in microseconds since 1970, None when not yet."""
+    """One chunk; times in microseconds since 1970, None when they have not come."""
 
     job_key: str
     index: int
@@ -85,19 +85,19 @@ class Chunk(MsgStruct, frozen=True):
 
     @property
     def items(self) -> int:
-        """How many items the chunk has; 0 for a chunk of a job without items."""
+        """The number of items in the chunk; 0 for a chunk of a job without items."""
         if self.first_item is None or self.last_item is None:
             return 0
         return self.last_item - self.first_item + 1
 
     @property
     def weight(self) -> int:
-        """What the chunk counts for in its job's percent."""
+        """The weight of the chunk in its job's percent."""
         return self.items or 1
 
     @property
     def work_done(self) -> int:
-        """What the chunk adds to its job's work, in millionths of an item."""
+        """The chunk's part of its job's work, in millionths of an item."""
         match self.state:
             case ChunkState.COMPLETED:
                 return WHOLE * self.weight
@@ -108,7 +108,7 @@ class Chunk(MsgStruct, frozen=True):
 
     @property
     def items_done(self) -> int:
-        """What the chunk adds to its job's completed items."""
+        """The chunk's part of its job's completed items."""
         match self.state:
             case ChunkState.COMPLETED:
                 return self.items

@@ -9,21 +9,21 @@ from msgspec import Struct as MsgStruct
 
 MAC_BYTES: Final = 16
 MAX_TOKEN: Final = 4_096
-"""Characters of the longest token, with room: a place in a list names a job, and counts."""
+"""The length limit of a token, in characters: a place in a list contains a job's key and counts."""
 
 
 class Epoch(MsgStruct, frozen=True):
-    """What makes and reads the tokens that callers carry: `secret` authenticates them, so that none can be forged."""
+    """Creates and reads tokens for callers: `secret` authenticates them, so that nobody can forge one."""
 
     id: UUID
     secret: bytes
 
     def sign(self, purpose: bytes, content: bytes) -> str:
-        """Return the token that carries `content`; a token of one purpose is none of another."""
+        """Return the token that carries `content`; a token is valid for one purpose only."""
         return _encode(self._mac(purpose, content) + content)
 
     def verify(self, purpose: bytes, token: str) -> bytes | None:
-        """Return the content of a token, None unless this epoch made it; raises ValueError for no token."""
+        """Return the content of a token, None unless this epoch created it; raises ValueError for a malformed token."""
         raw = _decode(token)
         mac, content = raw[:MAC_BYTES], raw[MAC_BYTES:]
         return content if hmac.compare_digest(mac, self._mac(purpose, content)) else None
@@ -37,7 +37,7 @@ def _encode(raw: bytes) -> str:
 
 
 def _decode(token: str) -> bytes:
-    """Return the bytes of a token; each has one encoding and no other."""
+    """Return the bytes of a token; each has exactly one encoding."""
     if len(token) > MAX_TOKEN:
         raise ValueError("is not a token")
     try:

@@ -26,7 +26,7 @@ import re
 
 
 class Refusal(Exception):  # noqa: N818  a refusal is an answer, not a fault
-    """A request that the ledger does not carry out; nothing was written for it."""
+    """A request that the ledger refuses; it has written nothing."""
 
     def __init__(self, message: str, **metadata: str) -> None:
         super().__init__(message)
@@ -56,14 +56,14 @@ class JobNotFound(Refusal):
 
 
 class JobUnreadable(Refusal):
-    """What is stored of the job is damaged, or was written by something else."""
+    """The stored job is damaged, or another program wrote it."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"the stored data of job {job_id!r} cannot be read; see the server's log", job_id=job_id)
 
 
 class ChunkNotFound(Refusal):
-    """The job has no chunk of this index."""
+    """The job has no chunk with this index."""
 
     def __init__(self, job_id: str, index: int, total: int) -> None:
         super().__init__(
@@ -74,14 +74,14 @@ class ChunkNotFound(Refusal):
 
 
 class JobAlreadyExists(Refusal):
-    """The job_id is in use by a job that was created with other content."""
+    """A job that was created with other content has this job_id."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(f"job {job_id!r} exists and was created with other content", job_id=job_id)
 
 
 class RequestIdReused(Refusal):
-    """The request_id came before, with other content."""
+    """Another request with other content had this request_id."""
 
     def __init__(self, request_id: str, used_for: str, what: str = "job") -> None:
         super().__init__(
@@ -92,28 +92,28 @@ class RequestIdReused(Refusal):
 
 
 class EtagMismatch(Refusal):
-    """The caller decided on another revision than the one that is there."""
+    """The caller decided on another revision than the current one."""
 
     def __init__(self, job_id: str, etag: str) -> None:
         super().__init__(f"job {job_id!r} has changed: its etag is now {etag!r}", job_id=job_id, etag=etag)
 
 
 class JobNotEnded(Refusal):
-    """The job must end before this can be done."""
+    """The job must end first."""
 
     def __init__(self, job_id: str, state: str, remedy: str) -> None:
         super().__init__(f"job {job_id!r} has not ended (state {state}): {remedy}", job_id=job_id, state=state)
 
 
 class JobEnded(Refusal):
-    """The job has ended, so that this can no longer be done."""
+    """The job has ended and cannot change in this way."""
 
     def __init__(self, job_id: str, state: str, what: str) -> None:
         super().__init__(f"job {job_id!r} is {state}: {what}", job_id=job_id, state=state)
 
 
 class NothingToRetry(Refusal):
-    """No chunk that failed or was cancelled is named."""
+    """None of the named chunks has failed or was cancelled."""
 
     def __init__(self, job_id: str, detail: str) -> None:
         super().__init__(f"job {job_id!r}: {detail}", job_id=job_id)
@@ -129,7 +129,7 @@ class ChunkNotClaimable(Refusal):
 
 
 class HistoryTrimmed(Refusal):
-    """The cursor is older than the history that is kept; `oldest` is the oldest position to resume from."""
+    """The cursor is older than the history; `oldest` is the oldest position to resume from."""
 
     def __init__(self, oldest: int, message: str = "") -> None:
         super().__init__(message or "the cursor is older than the retained history: list again and watch from there")
@@ -137,14 +137,14 @@ class HistoryTrimmed(Refusal):
 
 
 class ForeignCursor(Refusal):
-    """The cursor names another ledger, or an epoch of this one that a restore has ended."""
+    """The cursor is from another ledger, or from an epoch of this one before a restore."""
 
     def __init__(self) -> None:
         super().__init__("the cursor is of another database, or from before a restore: list again and watch from there")
 
 
 class CursorAhead(Refusal):
-    """The cursor is past the end of the ledger, as after a restore of an older backup."""
+    """The cursor is past the end of the ledger, for example after a restore of an older backup."""
 
     def __init__(self, position: int, end: int) -> None:
         super().__init__(
@@ -153,7 +153,7 @@ class CursorAhead(Refusal):
 
 
 class PageTokenInvalid(Refusal):
-    """The token is damaged, or belongs to another request; `field` is where it was given."""
+    """The token is damaged, or belongs to another request; `field` is the request's field."""
 
     def __init__(self, detail: str, field: str) -> None:
         super().__init__(f"{field} {detail}: start again without it, or repeat the request unchanged")
@@ -168,7 +168,7 @@ class WebhookNotFound(Refusal):
 
 
 class DeliveryNotFound(Refusal):
-    """The delivery does not exist, is another webhook's, or is kept no more."""
+    """The delivery does not exist, belongs to another webhook, or was deleted."""
 
     def __init__(self, webhook_id: str, delivery_id: str) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Which jobs a list or a watch is about."""
+"""Filters: which jobs a list or a watch includes."""
 
 from collections.abc import Hashable, Mapping
 from typing import Final, Self
@@ -14,13 +14,13 @@ from .states import JobState
 
 
 class TimeRange(MsgStruct, frozen=True):
-    """From `start`, inclusive, to `end`, exclusive, in microseconds; None is no bound."""
+    """The range from `start`, inclusive, to `end`, exclusive, in microseconds; None is no bound."""
 
     start: int | None = None
     end: int | None = None
 
     def holds(self, time: int | None) -> bool:
-        """Whether `time` is in the range; None (never happened) is in the unbounded range only."""
+        """Whether the range includes `time`; only the unbounded range includes None (never happened)."""
         if self.start is None and self.end is None:
             return True
         if time is None:
@@ -32,7 +32,7 @@ ANY_TIME: Final = TimeRange()
 
 
 class FilterFields(MsgStruct, frozen=True):
-    """What a filter looks at."""
+    """The fields of a job that a filter tests."""
 
     owner: str
     kind: str
@@ -47,7 +47,7 @@ class FilterFields(MsgStruct, frozen=True):
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """Return the facts of a job."""
+        """Return the filter fields of a job."""
         spec = job.spec
         return cls(
             owner=spec.owner,
@@ -64,17 +64,17 @@ class FilterFields(MsgStruct, frozen=True):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """What a search looks through."""
+        """The fields of a job that a search tests."""
         return words(self.display_name, self.kind, *self.labels.values(), self.error)
 
     @property
     def full_text(self) -> str:
-        """What full text holds of the job: its words, and marks of its owner and labels, with spaces between."""
+        """The full text of the job: its words, and marks of its owner and labels, separated by spaces."""
         return " ".join((*self.words, owner_mark(self.owner), *label_marks(self.labels)))
 
 
 class JobFilter(MsgStruct, frozen=True):
-    """Every condition must hold; an empty one always does."""
+    """Conditions that must all hold; an empty filter always holds."""
 
     owner: str
     states: frozenset[JobState] = frozenset()
@@ -86,22 +86,22 @@ class JobFilter(MsgStruct, frozen=True):
     end_time: TimeRange = ANY_TIME
     labels: Mapping[str, str] = NO_LABELS
     search: tuple[str, ...] = ()
-    """Words that must each begin one of the job's."""
+    """Words, each of which must be a prefix of one of the job's words."""
     include_service_jobs: bool = False
 
     @property
     def callers_only(self) -> bool:
-        """Whether the service's own jobs are out: unless they are asked for, or their kind is named."""
+        """Whether the filter excludes the service's own jobs: unless it includes them, or names their kind."""
         return not (self.include_service_jobs or self.kinds)
 
     @property
     def identity(self) -> Hashable:
-        """The same for equal filters; unlike a filter it can be hashed."""
+        """The filter as a hashable key; equal filters have equal keys."""
         values = asdict(self)
         return tuple((values | {"labels": frozenset(self.labels.items())}).values())
 
     def matches(self, filter_fields: FilterFields) -> bool:
-        """Whether a job with these facts is meant."""
+        """Whether a job with these fields matches."""
         return (
             filter_fields.owner == self.owner
             and (not self.states or filter_fields.state in self.states)
@@ -117,7 +117,7 @@ class JobFilter(MsgStruct, frozen=True):
 
 
 def changed_fields(before: FilterFields, after: FilterFields) -> dict[str, object]:
-    """Return what of `before` differs in `after`, fit for JSON."""
+    """Return the fields of `before` that differ in `after`, ready for JSON."""
     names = ("state", "priority", "display_name", "error", "update_time", "end_time")
     differs: dict[str, object] = {n: getattr(before, n) for n in names if getattr(before, n) != getattr(after, n)}
     if before.labels != after.labels:

@@ -17,7 +17,7 @@ from .sweep import Sweep, Totals
 
 
 class FailurePolicy(StrEnum):
-    """What a chunk that failed for good means for the others."""
+    """How the failure of a chunk affects the other chunks."""
 
     RUN_ALL = "RUN_ALL"
     FAIL_FAST = "FAIL_FAST"
@@ -39,13 +39,13 @@ class StageTiming(MsgStruct, frozen=True):
     end_time: int | None = None
 
     def with_more(self, duration: int, left: int) -> Self:
-        """Return the timing with the time of a chunk that has left the stage at `left`."""
+        """Return the timing with the time of a chunk that left the stage at `left`."""
         total = min(self.duration + max(duration, 0), MAX_DURATION)
         return replace(self, duration=total, end_time=max(left, self.end_time or left))
 
 
 def job_key(owner: str, job_id: str) -> str:
-    """Return the ledger-wide name of a job; a job_id is unique within its owner only."""
+    """Return the ledger-wide key of a job; a job_id is unique within its owner only."""
     return f"{owner}/{job_id}"
 
 
@@ -55,12 +55,12 @@ def owner_of(key: str) -> str:
 
 
 def job_id_of(key: str) -> str:
-    """Return the job_id within a ledger-wide name."""
+    """Return the job_id of a ledger-wide key."""
     return key.partition("/")[2]
 
 
 class JobSpec(MsgStruct, frozen=True):
-    """What a job is from its creation on."""
+    """What a job has from its creation on, unchanged."""
 
     owner: str
     job_id: str
@@ -71,11 +71,11 @@ class JobSpec(MsgStruct, frozen=True):
     failure_policy: FailurePolicy = FailurePolicy.RUN_ALL
     stages: tuple[Stage, ...] = ()
     traceparent: str = ""
-    """The trace that it was created in, for its workers; empty for none."""
+    """The trace in which it was created, for its workers; empty for none."""
 
     @property
     def key(self) -> str:
-        """The ledger-wide name."""
+        """The ledger-wide key."""
         return job_key(self.owner, self.job_id)
 
 
@@ -90,7 +90,7 @@ class Counts(MsgStruct, frozen=True):
 
     @property
     def total(self) -> int:
-        """All chunks."""
+        """The number of all chunks."""
         return self.pending + self.processing + self.completed + self.failed + self.cancelled
 
     def moved(self, old: ChunkState, new: ChunkState) -> Self:
@@ -101,18 +101,18 @@ class Counts(MsgStruct, frozen=True):
         return replace(self, **{was: getattr(self, was) - 1, is_: getattr(self, is_) + 1})
 
     def of(self, state: ChunkState) -> int:
-        """Return how many chunks are in a state."""
+        """Return the number of chunks in a state."""
         count: int = getattr(self, state.lower())
         return count
 
     def swept(self, moved: Mapping[ChunkState, int], to: ChunkState) -> Self:
-        """Return the counts after `moved` chunks of each state went to another."""
+        """Return the counts after `moved` chunks of each state changed to another state."""
         changed = {state.lower(): self.of(state) - count for state, count in moved.items()}
         return replace(self, **{**changed, to.lower(): self.of(to) + sum(moved.values())})
 
 
 class JobProgress(MsgStruct, frozen=True):
-    """A job's progress as sums over its chunks; work in millionths of an item, percent is the run's highest."""
+    """A job's progress as sums over its chunks; work in millionths of an item, percent is the maximum of the run."""
 
     work_total: int
     work_done: int = 0
@@ -125,11 +125,11 @@ class JobProgress(MsgStruct, frozen=True):
     rate: Rate | None = None
 
     def moved(self, old: Chunk, new: Chunk, now: int) -> Self:
-        """Return the sums after a chunk went from `old` to `new` at `now`."""
+        """Return the sums after a chunk changed from `old` to `new` at `now`."""
         return self.plus(new.work_done - old.work_done, new.items_done - old.items_done, now)
 
     def plus(self, work: int, items: int, now: int) -> Self:
-        """Return the sums with so much more, or less, work and items done."""
+        """Return the sums with these differences of work and completed items."""
         if not work and not items:
             return self
         done = self.work_done + work
@@ -146,7 +146,7 @@ NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Job(MsgStruct, frozen=True):
-    """One job; times in microseconds since 1970, None when not yet."""
+    """One job; times in microseconds since 1970, None when they have not come."""
 
     spec: JobSpec
     progress: JobProgress
@@ -168,27 +168,27 @@ class Job(MsgStruct, frozen=True):
     end_time: int | None = None
     expire_time: int | None = None
     expires_by_rule: bool = False
-    """Whether expire_time comes from the operator's retention, not from a caller."""
+    """Whether expire_time comes from the operator's retention rather than from a caller."""
     retry_time: int | None = None
-    """When RetryJob last began another run."""
+    """When RetryJob last started another run."""
     slots: tuple[str, ...] = ()
     """The concurrency limits of which the job holds a slot."""
     parked_for: str = ""
-    """The concurrency limit that the job waits for before its chunks may be claimed; empty for none."""
+    """The concurrency limit that the job waits for before workers may claim its chunks; empty for none."""
 
     @property
     def key(self) -> str:
-        """The ledger-wide name."""
+        """The ledger-wide key."""
         return self.spec.key
 
     @property
     def queue(self) -> tuple[str, str]:
-        """Where its chunks wait for workers: the owner and the kind."""
+        """The queue in which its chunks wait for workers: the owner and the kind."""
         return self.spec.owner, self.spec.kind
 
     @property
     def queued_time(self) -> int:
-        """When the job last began to wait for its start: at its creation, or at its retry."""
+        """When the job last started to wait: at its creation, or at its retry."""
         return self.spec.create_time if self.retry_time is None else self.retry_time
 
     @property
@@ -198,22 +198,22 @@ class Job(MsgStruct, frozen=True):
 
     @property
     def result_uri(self) -> str:
-        """Where the result is: empty unless COMPLETED."""
+        """The address of the result; empty unless COMPLETED."""
         return self.declared_result if self.state is JobState.COMPLETED else ""
 
     @property
     def error(self) -> WorkError | None:
-        """Why the job failed: None unless FAILED."""
+        """The reason of the failure; None unless FAILED."""
         return self.first_failure if self.state is JobState.FAILED else None
 
     @property
     def etag(self) -> str:
-        """This revision of this job; a job created again under the same id has other etags."""
+        """The tag of this revision of this job; a job created again under the same id has other etags."""
         return f"{self.spec.create_time:x}-{self.revision:x}"
 
     @property
     def eta(self) -> int | None:
-        """When the job will finish at the recent rate; None when unknown."""
+        """The expected end at the recent rate; None when unknown."""
         rate = self.progress.rate
         if self.state is not JobState.RUNNING or rate is None:
             return None
@@ -226,7 +226,7 @@ class Job(MsgStruct, frozen=True):
         return rate.items_per_second if rate and self.state is JobState.RUNNING else None
 
     def to(self, state: JobState, now: int) -> Self:
-        """Return the job in another state, with the times and the percent that belong to it."""
+        """Return the job in another state, with the times and the percent of that state."""
         check_job_transition(self.state, state)
         job = replace(self, state=state, end_time=now if state in ENDED else None)
         if state is JobState.RUNNING:
@@ -236,12 +236,12 @@ class Job(MsgStruct, frozen=True):
         return job
 
     def with_chunk(self, old: Chunk, new: Chunk, now: int) -> Self:
-        """Return the job after one of its chunks went from `old` to `new`: O(1), whatever the number of chunks."""
+        """Return the job after one of its chunks changed from `old` to `new`: O(1), whatever the number of chunks."""
         job = replace(self, counts=self.counts.moved(old.state, new.state), progress=self.progress.moved(old, new, now))
         return job.with_stage(old, new, now)
 
     def with_stage(self, old: Chunk, new: Chunk, now: int) -> Self:
-        """Return the job after one of its chunks went from the stage of `old` to that of `new`, where they differ."""
+        """Return the job after one of its chunks changed from the stage of `old` to that of `new`, if they differ."""
         if (old.progress.stage, old.stage_time) == (new.progress.stage, new.stage_time):
             return self
         timings = self.stage_timings
@@ -253,7 +253,7 @@ class Job(MsgStruct, frozen=True):
         return replace(self, stage_timings=timings)
 
     def swept(self, sweep: Sweep, totals: Totals) -> Self:
-        """Return the job after a sweep of chunks, of which those that were in work add up to `totals`."""
+        """Return the job after a sweep of chunks; `totals` are the sums of those that were PROCESSING."""
         now, timings = sweep.time, self.stage_timings
         progress = self.progress.plus(-totals.work_done, -totals.items_done, now)
         for stage, duration in totals.stage_times.items():

@@ -23,14 +23,14 @@ class Lease(MsgStruct, frozen=True):
     fence: int
 
     def token(self, epoch: Epoch) -> str:
-        """Return the token as the workers carry it; nobody but the ledger can make one."""
+        """Return the token as workers carry it; only the ledger can create one."""
         return epoch.sign(_PURPOSE, _HEADER.pack(self.job_time, self.index, self.fence) + self.job_key.encode())
 
     @classmethod
     def parse(cls, token: str, epoch: Epoch) -> Self | None:
-        """Return the lease that `token` names, None when this epoch never gave it; ValueError for no token at all.
+        """Return the lease of `token`, None when this epoch did not create it; ValueError for a malformed token.
 
-        A forged token, and one from before a restore, cannot be told apart, and name no lease.
+        A forged token and one from before a restore look alike, and have no lease.
         """
         try:
             content = epoch.verify(_PURPOSE, token)
@@ -42,7 +42,7 @@ class Lease(MsgStruct, frozen=True):
 
 
 NO_LEASE: Final = Lease("", 0, 0, 0)
-"""Names no job, and so is held by nobody."""
+"""A lease that no worker holds, as it has no job."""
 
 
 def lease_of(job: Job, chunk: Chunk) -> Lease:
@@ -51,12 +51,12 @@ def lease_of(job: Job, chunk: Chunk) -> Lease:
 
 
 def is_latest(lease: Lease, job: Job, chunk: Chunk) -> bool:
-    """Whether no other lease of the chunk was given after this one."""
+    """Whether the chunk has no newer lease."""
     return chunk.fence == lease.fence and job.spec.create_time == lease.job_time
 
 
 def holds(lease: Lease, job: Job, chunk: Chunk, now: int) -> bool:
-    """Whether the lease is the chunk's right of way now."""
+    """Whether a worker holds the chunk under this lease now."""
     return (
         is_latest(lease, job, chunk)
         and chunk.state is ChunkState.PROCESSING
@@ -66,5 +66,5 @@ def holds(lease: Lease, job: Job, chunk: Chunk, now: int) -> bool:
 
 
 def ended_by(lease: Lease, job: Job, chunk: Chunk, end: LeaseEnd) -> bool:
-    """Whether this very lease ended in this way before: the report is a repetition."""
+    """Whether this lease ended in this way before, so that the report is a repetition."""
     return is_latest(lease, job, chunk) and chunk.lease_end is end

@@ -18,7 +18,7 @@ from .sweep import NO_TOTALS, JobChunks, Sweep, Totals
 
 
 class NewJob(MsgStruct, frozen=True):
-    """What a caller wants created; `sizes` are the chunks' items, 0 for a chunk without items."""
+    """The job that a caller wants to create; `sizes` are the chunks' items, 0 for a chunk without items."""
 
     spec: JobSpec
     sizes: Sequence[int]
@@ -31,7 +31,7 @@ class NewJob(MsgStruct, frozen=True):
 
 
 def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
-    """Return the items of each chunk: 2,500 by 500 is five of 500; a job without items is one chunk without items."""
+    """Return the items of each chunk: 2,500 by 500 is five times 500; without items there is one chunk."""
     if item_count is None:
         return [0]
     whole, rest = divmod(item_count, chunk_size)
@@ -39,7 +39,7 @@ def sizes_of(item_count: int | None, chunk_size: int) -> list[int]:
 
 
 def create(new: NewJob, actor: str, now: int) -> Step:
-    """Return the job and its chunks as they begin."""
+    """Return a new job and its chunks."""
     spec = replace(new.spec, create_time=now)
     chunks = tuple(_chunks(spec, new.sizes))
     job = Job(
@@ -66,13 +66,13 @@ def _chunks(spec: JobSpec, sizes: Iterable[int]) -> Iterable[Chunk]:
 
 
 def check_etag(job: Job, etag: str) -> None:
-    """Raise EtagMismatch when `etag` is given and is not the job's."""
+    """Raise EtagMismatch when `etag` is set and differs from the job's."""
     if etag and etag != job.etag:
         raise EtagMismatch(job.spec.job_id, job.etag)
 
 
 class CancelOutcome(StrEnum):
-    """What a cancellation did."""
+    """The result of a cancellation."""
 
     CANCELLED = "CANCELLED"
     REQUESTED = "REQUESTED"
@@ -93,7 +93,7 @@ def stopped_by(how: Cancellation) -> Collection[ChunkState]:
 
 
 def cancel(job: Job, chunks: JobChunks, how: Cancellation, actor: str, now: int) -> tuple[CancelOutcome, Step | None]:
-    """Stop a job: its pending chunks at once; those in work too with `force`, else when their workers let go."""
+    """Stop a job: pending chunks at once; chunks in work with `force` too, else when workers release them."""
     if job.ended:
         return CancelOutcome.ALREADY_ENDED, None
     before = job.state
@@ -132,9 +132,9 @@ def stop_overdue(job: Job, chunks: JobChunks, now: int) -> Step | None:
 def stop_chunks(
     job: Job, states: Collection[ChunkState], totals: Callable[[], Totals], now: int
 ) -> tuple[Job, Sweep | None]:
-    """Return the job after its chunks in these states were stopped, and the sweep of them; None when it has none.
+    """Return the job after a sweep stopped its chunks in these states, and the sweep; None when there are none.
 
-    `totals` gives what those in PROCESSING add up to, when they are stopped.
+    `totals` returns the sums over chunks in PROCESSING, if the sweep includes them.
     """
     moved = {state: count for state in sorted(states) if (count := job.counts.of(state))}
     if not moved:
@@ -144,14 +144,14 @@ def stop_chunks(
 
 
 def stop(job: Job, now: int) -> Job:
-    """Return the job CANCELLED, by way of CANCELLING where the table asks for it."""
+    """Return the job CANCELLED, through CANCELLING where the transition table requires it."""
     if job.state is JobState.RUNNING:
         job = job.to(JobState.CANCELLING, now)
     return replace(job.to(JobState.CANCELLED, now), cancel_deadline=None)
 
 
 def retry(job: Job, chunks: JobChunks, indexes: Sequence[int], actor: str, reason: str, now: int) -> Step:
-    """Begin another run with the failed and cancelled chunks, or those of `indexes`; completed ones are kept."""
+    """Start another run of the failed and cancelled chunks, or those of `indexes`; completed chunks stay."""
     _check_retry(job)
     moved = _named(job, chunks, indexes) if indexes else {s: n for s in sorted(RETRYABLE) if (n := job.counts.of(s))}
     if not moved:
@@ -182,7 +182,7 @@ def _check_retry(job: Job) -> None:
 
 
 def _named(job: Job, chunks: JobChunks, indexes: Sequence[int]) -> Mapping[ChunkState, int]:
-    """Return how many of the named chunks are in each state; raises ChunkNotFound, NothingToRetry."""
+    """Return the number of named chunks by state; raises ChunkNotFound, NothingToRetry."""
     found = chunks.states(set(indexes))
     for index in indexes:
         if index not in found:
@@ -203,7 +203,7 @@ class JobUpdate(MsgStruct, frozen=True):
 
 
 def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | None:
-    """Return the job with its new fields; None when nothing differs. The fields are told, and then the reason."""
+    """Return the job with its new fields; None when nothing differs. The change lists the fields, then the reason."""
     values = {name: getattr(new, name) for name in new.fields}
     if all(getattr(job, name) == value for name, value in values.items()):
         return None
@@ -216,7 +216,7 @@ def update(job: Job, new: JobUpdate, actor: str, reason: str = "") -> Step | Non
 
 
 def delete(job: Job, actor: str, *, force: bool, reason: str = "") -> Change:
-    """Return the change that removes a job; raises JobNotEnded for a job in work without `force`."""
+    """Return the change that deletes a job; raises JobNotEnded for a job in work without `force`."""
     if not job.ended and not force:
         raise JobNotEnded(job.spec.job_id, job.state, "cancel it first, or delete it with force")
     return Change(ChangeType.DELETED, actor, job.state, None, reason=reason)

@@ -14,7 +14,7 @@ from .limits import SECOND
 
 
 class LimitReached(Refusal):
-    """As much as the operator allows; `subject` is whose limit it is, `wait` microseconds until another try helps."""
+    """A limit is reached; `subject` is whose limit it is, `wait` microseconds until a retry may succeed."""
 
     def __init__(self, message: str, subject: str, wait: int | None, **metadata: str) -> None:
         super().__init__(message, **metadata)
@@ -23,7 +23,7 @@ class LimitReached(Refusal):
 
 
 class TooManyQueuedJobs(LimitReached):
-    """As many jobs of an owner wait as may."""
+    """An owner has the maximum number of QUEUED jobs."""
 
     def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
@@ -35,7 +35,7 @@ class TooManyQueuedJobs(LimitReached):
 
 
 class TooManyReads(LimitReached):
-    """As many reads of an owner wait as may."""
+    """An owner has the maximum number of waiting reads."""
 
     def __init__(self, owner: str, limit: int) -> None:
         super().__init__(
@@ -47,14 +47,14 @@ class TooManyReads(LimitReached):
 
 
 class TooManyWebhooks(Refusal):
-    """The owner has as many webhooks as one may have."""
+    """The owner has the maximum number of webhooks."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the owner has reached its limit of {limit} webhooks: delete one", limit=str(limit))
 
 
 class ReadTooLong(Refusal):
-    """The database was not done with a read within the time that one may take."""
+    """The database did not finish a read within its time limit."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
@@ -64,7 +64,7 @@ class ReadTooLong(Refusal):
 
 
 class QueueFull(Refusal):
-    """As much of an owner waits as may; `wait` is microseconds until another try may help."""
+    """An owner has the maximum of waiting work; `wait` is microseconds until a retry may succeed."""
 
     def __init__(self, bound: str, wait: int) -> None:
         super().__init__(f"{_BOUNDS[bound]}: retry after retry_delay", bound=bound)

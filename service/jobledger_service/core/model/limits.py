@@ -1,4 +1,4 @@
-"""The bounds that the contract states, each in one place."""
+"""The bounds that the contract states."""
 
 import re
 from typing import Final
@@ -13,7 +13,7 @@ MAX_STAGES: Final = 100
 MAX_TIMED_STAGES: Final = 100
 MAX_JOB_ARTIFACTS: Final = 100
 MAX_CHUNK_ARTIFACTS: Final = 50
-# So that an event with a job, one of its chunks and what happened to it is never larger than 1 MiB.
+# so that an event with a job, one of its chunks and its change is at most 1 MiB
 MAX_JOB_ARTIFACT_BYTES: Final = 512 * 1024
 MAX_CHUNK_ARTIFACT_BYTES: Final = 256 * 1024
 
@@ -25,19 +25,19 @@ SECOND: Final = 1_000_000
 HOUR: Final = 3_600 * SECOND
 DAY: Final = 24 * HOUR
 MAX_TIME: Final = 253_402_300_799_999_999
-"""The last microsecond of the year 9999: no later time can be shown. A job's own times begin with 1970."""
+"""The last microsecond of the year 9999, the latest time that can be shown. A job's own times start in 1970."""
 MAX_DURATION: Final = 315_576_000_000 * SECOND
 """10,000 years, the longest Duration."""
 MAX_SIZE_BYTES: Final = 2**53
-"""Of an artifact; numbers up to this are exact wherever JSON is read."""
+"""The bound of an artifact's numbers; up to this they are exact in every JSON."""
 DEFAULT_LEASE: Final = 60 * SECOND
 DEFAULT_GRACE: Final = 30 * SECOND
 
 MAX_REPLY_BYTES: Final = 3 * 1024 * 1024
-"""An answer has no more bytes: gRPC's clients take 4 MiB, unless they are told otherwise."""
+"""The maximum size of a reply: gRPC clients accept 4 MiB by default."""
 CHUNKS_IN_VIEW: Final = 1_000
 CHUNK_RANGES_FROM: Final = 50
-"""Chunks that went to one state together are told as ranges when there are this many."""
+"""The number of chunks from which an event lists chunks that changed to one state as ranges."""
 
 
 KEY_ID: Final = re.compile(r"[0-9a-f]{12}")

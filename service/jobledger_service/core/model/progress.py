@@ -1,4 +1,4 @@
-"""How far an attempt has come, from what its worker reports."""
+"""The progress of an attempt, from its worker's reports."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +12,7 @@ from .job import Job, Stage
 
 
 class ProgressReport(MsgStruct, frozen=True):
-    """What a worker says: percents in 0 to 100, durations in microseconds; None is unchanged."""
+    """A worker's report: percents in 0 to 100, durations in microseconds; None is unchanged."""
 
     percent: float | None = None
     stage: str | None = None
@@ -20,9 +20,9 @@ class ProgressReport(MsgStruct, frozen=True):
     message: str | None = None
     items_completed: int | None = None
     passed: tuple[tuple[str, int], ...] = ()
-    """The stages that were entered and left since the last report, each with how long it lasted."""
+    """The stages that began and ended since the last report, each with its duration."""
     stage_duration: int | None = None
-    """How long ago `stage` was entered; None: now."""
+    """How long ago `stage` began; None: now."""
 
 
 NO_REPORT: Final = ProgressReport()
@@ -62,7 +62,7 @@ def _check(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> None:
 
 
 def _done(stages: Sequence[Stage], chunk: Chunk, report: ProgressReport, new: ChunkProgress) -> int:
-    """Return the finished part in millionths: as said, else by the plan's weights, else by items."""
+    """Return the finished part in millionths: as reported, else by the plan's weights, else by items."""
     if report.percent is not None:
         return round(report.percent / 100 * WHOLE)
     if stages and new.stage:
@@ -73,7 +73,7 @@ def _done(stages: Sequence[Stage], chunk: Chunk, report: ProgressReport, new: Ch
 
 
 def staged(stages: Sequence[Stage], name: str, stage_percent: float) -> float:
-    """Return the part of a plan, 0 to 1, that is done when stage `name` is at `stage_percent`."""
+    """Return the finished part of a plan, 0 to 1, when stage `name` is at `stage_percent`."""
     total = before = part = 0.0
     reached = False
     for stage in stages:

@@ -1,4 +1,4 @@
-"""How fast a job goes: an exponentially weighted mean of its recent steps."""
+"""The rate of a job: an exponentially weighted mean of its recent steps."""
 
 import math
 from typing import Final
@@ -9,14 +9,14 @@ from .limits import MAX_TIME, SECOND
 
 TIME_CONSTANT: Final = 30 * SECOND
 KNOWN_AFTER: Final = 1 * SECOND
-"""Before a run is this old, its rate is noise."""
+"""The age of a run below which its rate is noise."""
 
 
 class Rate(MsgStruct, frozen=True):
-    """Recent items and work for each second, as of `at`, in a run that began at `since` (microseconds).
+    """Recent items and work a second at time `at`, in a run that started at `since` (microseconds).
 
-    Each step of size d adds d/τ, and everything decays with e^(-t/τ). Dividing by 1 - e^(-age/τ) takes away the bias of
-    a young run, so that a constant rate is estimated exactly from the start.
+    Each step of size d adds d/τ, and everything decays with e^(-t/τ). Dividing by 1 - e^(-age/τ) removes the bias of a
+    young run, so that a constant rate is estimated exactly from the start.
     """
 
     since: int
@@ -25,7 +25,7 @@ class Rate(MsgStruct, frozen=True):
     work: float = 0.0
 
     def step(self, now: int, items: int, work: int) -> "Rate":
-        """Return the rate after `items` and `work` more were done at `now`."""
+        """Return the rate after `items` and `work` were added at `now`."""
         now = max(now, self.at)
         decay = math.exp((self.at - now) / TIME_CONSTANT)
         scale = SECOND / TIME_CONSTANT
@@ -33,16 +33,16 @@ class Rate(MsgStruct, frozen=True):
 
     @property
     def items_per_second(self) -> float | None:
-        """Items a second; None while unknown."""
+        """Items a second; None when unknown."""
         return self._unbiased(self.items)
 
     @property
     def work_per_second(self) -> float | None:
-        """Units of work a second; None while unknown."""
+        """Units of work a second; None when unknown."""
         return self._unbiased(self.work)
 
     def end_of(self, work: int) -> int | None:
-        """Return when so much work will be done; None while unknown, and after the year 9999."""
+        """Return when this work will be done; None when unknown, and after the year 9999."""
         speed = self.work_per_second
         if not speed:
             return None

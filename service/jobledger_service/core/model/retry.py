@@ -1,4 +1,4 @@
-"""When a failed attempt is retried."""
+"""Retry policies: when a failed attempt is retried."""
 
 from msgspec import Struct as MsgStruct
 
@@ -6,7 +6,7 @@ from .limits import SECOND
 
 
 class RetryPolicy(MsgStruct, frozen=True):
-    """How often a chunk is tried, and how long it waits between attempts; durations in microseconds."""
+    """The maximum number of attempts at a chunk and the waits between them; durations in microseconds."""
 
     max_attempts: int = 3
     initial_backoff: int = 1 * SECOND
@@ -17,8 +17,8 @@ class RetryPolicy(MsgStruct, frozen=True):
     def backoff(self, attempt: int, jitter_sample: float) -> int:
         """Return the wait after failed attempt number `attempt` (from 1), in microseconds.
 
-        Exponential backoff with a ceiling: initial × multiplier^(attempt-1), ± jitter; `jitter_sample` is drawn
-        evenly from 0 to 1.
+        Exponential backoff with a maximum: initial × multiplier^(attempt-1), ± jitter; `jitter_sample` is uniform from
+        0 to 1.
         """
         try:
             wait = min(self.initial_backoff * self.multiplier ** (attempt - 1), self.max_backoff)

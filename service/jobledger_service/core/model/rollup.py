@@ -1,4 +1,4 @@
-"""What a batch adds to the counts of jobs and to the sums of each hour: from what it did, never by counting rows."""
+"""A batch's additions to counts and hourly sums, computed from its changes and never by counting rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -16,31 +16,31 @@ from .states import JobState
 BUCKETS_PER_DOUBLING: Final = 8
 """Buckets for each doubling of a duration: their bounds are a factor of 2^(1/8) apart."""
 _FIRST_BOUND: Final = SECOND / 1_000
-"""What is shorter than 1 ms is in bucket 0."""
+"""The bound below which durations, under 1 ms, are in bucket 0."""
 UNMEASURED: Final = -1
 """The bucket of a run that ended before it started: it counts, and has no duration."""
 
 MAX_SUM: Final = 2**62 - 1
-"""Sums stop here, and at its negative, so that two of them added still fit into 64 bits."""
+"""The limit of sums, in both directions: two of them added still fit into 64 bits."""
 
 
 class Measure(StrEnum):
-    """What is summed by the hour: how often it happened, and a total whose unit depends on it."""
+    """What is summed by the hour: a count, and a total whose unit depends on the measure."""
 
     CREATED = "CREATED"
     """Jobs; no total."""
     STARTED = "STARTED"
-    """Runs whose first chunk was claimed, by how long they had waited; microseconds."""
+    """Runs whose first chunk was claimed, by the time that they had waited; microseconds."""
     COMPLETED = "COMPLETED"
-    """Runs that ended so, by how long they took; microseconds. So the next two."""
+    """Runs that ended in this state, by their duration; microseconds. The next two are alike."""
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
     CHUNKS = "CHUNKS"
     """Chunks completed; items."""
     ARTIFACTS = "ARTIFACTS"
-    """Artifacts added, less those that were replaced; bytes."""
+    """Artifacts added, less replaced ones; bytes."""
     JOB_RETRIES = "JOB_RETRIES"
-    """Runs that RetryJob began; no total."""
+    """Runs that RetryJob started; no total."""
     FAILED_ATTEMPTS = "FAILED_ATTEMPTS"
     """Attempts at chunks that failed or whose lease ran out; no total."""
 
@@ -52,22 +52,22 @@ RollupKey = tuple[str, int, str, str, int]
 
 
 def bucket_of(duration: int) -> int:
-    """Return the bucket of a duration in microseconds; below 0, as when a clock was set back, counts as 0."""
+    """Return the bucket of a duration in microseconds; a negative one, after a clock was set back, counts as 0."""
     return floor(BUCKETS_PER_DOUBLING * log2(duration / _FIRST_BOUND)) + 1 if duration >= _FIRST_BOUND else 0
 
 
 def middle_of(bucket: int) -> float:
-    """Return the duration, in microseconds, that stands for a bucket: its geometric middle, half a millisecond for 0.
+    """Return the duration, in microseconds, that represents a bucket: its geometric mean, half a millisecond for 0.
 
-    The middle is a factor of at most 2^(1/16) from every duration in the bucket: within 4.5 %.
+    It differs by a factor of at most 2^(1/16) from every duration in the bucket: within 4.5 %.
     """
     return _FIRST_BOUND * 2.0 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING) if bucket else _FIRST_BOUND / 2
 
 
 class JobDelta(MsgStruct, frozen=True):
-    """What a batch did to one job: `before` is None when it created the job; `job` is the last state, also if deleted.
+    """A batch's changes of one job: `before` is None for a created job; `job` is the last state, also if deleted.
 
-    `artifacts` are those that chunks had before, for the chunks of which they changed.
+    `artifacts` are the earlier ones of the chunks whose artifacts changed.
     """
 
     before: Job | None
@@ -92,13 +92,13 @@ _ENDS: Final = {
 
 
 class StatisticsDelta(MsgStruct):
-    """Adds up what a batch, or several, did."""
+    """Sums the changes of one batch or several."""
 
     _counts: dict[CountKey, tuple[int, int, int]] = {}
     _rollups: dict[RollupKey, tuple[int, int]] = {}
 
     def add(self, delta: JobDelta, now: int) -> None:
-        """Add what happened to a job; `now` is the time of the commit."""
+        """Add a job's changes; `now` is the time of the commit."""
         if not delta.changes:
             return
         self._recount(delta)
@@ -132,26 +132,26 @@ class StatisticsDelta(MsgStruct):
         self.add_count(key, sign, sign * counts.pending, sign * counts.processing)
 
     def counts(self) -> list[tuple[CountKey, tuple[int, int, int]]]:
-        """Return what is to be added to the counts (jobs, chunks pending, chunks processing), in the order of keys."""
+        """Return the additions to the counts (jobs, chunks pending, chunks processing), in the order of keys."""
         return sorted((key, added) for key, added in self._counts.items() if any(added))
 
     def rollups(self) -> list[tuple[RollupKey, tuple[int, int]]]:
-        """Return what is to be added to the rollups (count, total), in the order of keys."""
+        """Return the additions to the rollups (count, total), in the order of keys."""
         return sorted((key, (n, clamped(total))) for key, (n, total) in self._rollups.items() if n or total)
 
 
 def clamped(total: int) -> int:
-    """Return a sum within what is stored."""
+    """Return a sum within the stored range."""
     return max(-MAX_SUM, min(total, MAX_SUM))
 
 
 def measures_of(delta: JobDelta, now: int) -> Iterator[tuple[Measure, int, int, int]]:
-    """Return measure, bucket, count and total of each thing that happened to a job in a batch."""
+    """Return measure, bucket, count and total of each change of a job in a batch."""
     before = delta.before
     queued = before.queued_time if before else now
     started = before.start_time if before else None
     for change in delta.changes:
-        if change.type is ChangeType.IMPORTED:  # what it tells of happened elsewhere, and in other hours
+        if change.type is ChangeType.IMPORTED:  # its changes happened elsewhere, and in other hours
             return
         if change.type is ChangeType.CHUNK_COMPLETED and change.chunk_index is not None:
             yield Measure.CHUNKS, 0, 1, delta.chunks[change.chunk_index].items
@@ -179,7 +179,7 @@ def _duration(measure: Measure, since: int | None, now: int) -> tuple[Measure, i
 
 
 def _artifacts(delta: JobDelta) -> Iterator[tuple[Measure, int, int, int]]:
-    """Return the artifacts that were added to the job and to its chunks, by difference."""
+    """Return the bytes of artifacts added to the job and to its chunks, by difference."""
     of_job = delta.before.artifacts if delta.before else NO_ARTIFACTS
     pairs = [(of_job, delta.job.artifacts)]
     pairs += [(old, delta.chunks[index].artifacts) for index, old in delta.artifacts.items()]

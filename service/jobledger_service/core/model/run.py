@@ -1,4 +1,4 @@
-"""How far a job of the service's own has come: where each chunk goes on, and what its report says."""
+"""The progress of one of the service's own jobs: its cursors and its report."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -9,13 +9,13 @@ from msgspec import field
 from msgspec.structs import replace
 
 MAX_REPORTED: Final = 100
-"""As many refusals, or failures, does a report name one by one."""
+"""The maximum number of refusals or failures that a report lists."""
 
 RunCursor = tuple[int | str, ...]
 
 
 class RunState(MsgStruct, frozen=True):
-    """Written in the transaction of each step, so that what was done and where to go on never differ.
+    """Progress written in the transaction of each step, so that results and cursors never differ.
 
     `cursors` are by chunk; `reported` are the first refusals or failures, each as names and values for the report.
     """
@@ -25,7 +25,7 @@ class RunState(MsgStruct, frozen=True):
     reported: Sequence[Mapping[str, str]] = ()
 
     def with_cursor(self, index: int, cursor: RunCursor) -> "RunState":
-        """Return the run with a chunk's new place."""
+        """Return the run with a chunk's new cursor."""
         return replace(self, cursors={**self.cursors, index: cursor})
 
     def plus(self, **counts: int) -> "RunState":
@@ -33,7 +33,7 @@ class RunState(MsgStruct, frozen=True):
         return replace(self, counts={**self.counts, **{n: self.counts.get(n, 0) + more for n, more in counts.items()}})
 
     def with_reports(self, *reports: Mapping[str, str]) -> "RunState":
-        """Return the run with more to tell, as far as there is room."""
+        """Return the run with more refusals or failures, up to the maximum."""
         return replace(self, reported=(*self.reported, *reports)[:MAX_REPORTED])
 
 

@@ -1,4 +1,4 @@
-"""The words of a text, and what it means that a text has them: the same on every database and in a watch."""
+"""The words of a text, and how a search matches them: the same on every database and in a watch."""
 
 import re
 import unicodedata
@@ -8,13 +8,13 @@ from hashlib import blake2b
 from typing import Final
 
 MAX_WORD_LENGTH: Final = 64
-"""Characters of a word that count."""
+"""The characters of a word that count."""
 MAX_WORDS: Final = 1_000
-"""Different words of one job that count, the first ones."""
+"""The number of different words of one job that count, the first ones."""
 MAX_SEARCH_WORDS: Final = 16
-"""Different words in one search."""
+"""The maximum number of different words in one search."""
 
-# Scripts that write without spaces: each character is a word of its own.
+# scripts that write without spaces: each character is a word
 _UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _ASCII_WORD: Final = re.compile(f"([a-z0-9]{{1,{MAX_WORD_LENGTH}}})[a-z0-9]*")
 _WORD: Final = re.compile(rf"[{_UNSPACED}]|(?:(?![{_UNSPACED}])[^\W_])+")
@@ -40,18 +40,18 @@ def _folded(text: str) -> str:
 
 
 def match_prefixes(searched: Iterable[str], among: Iterable[str]) -> bool:
-    """Whether each searched word begins one of the others."""
+    """Whether each searched word is a prefix of one of the others."""
     there = tuple(among)
     return all(any(word.startswith(part) for word in there) for part in searched)
 
 
 def owner_mark(owner: str) -> str:
-    """Return what stands for an owner among the words of its jobs. No word has its first character."""
+    """Return the mark of an owner among the words of its jobs. No word has its first character."""
     return f"§o{_digest(owner)}"
 
 
 def label_marks(labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what stands for each label among the words of a job."""
+    """Return the marks of labels among the words of a job."""
     return tuple(f"§l{_digest(name, value)}" for name, value in labels.items())
 
 

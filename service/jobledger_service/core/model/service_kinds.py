@@ -1,14 +1,14 @@
-"""The kinds of the service's own jobs: visible and steerable like any, but created and worked by the service alone."""
+"""The kinds of the service's own jobs: visible and cancellable like any, but only the service creates and runs them."""
 
 from typing import Final
 
 RESERVED: Final = "jobledger."
-"""Kinds that begin so are the service's own."""
+"""The prefix of the service's own kinds."""
 
 BULK: Final = "jobledger.bulk"
-"""A run of one verb over many jobs."""
+"""A bulk run: one verb over many jobs."""
 ARTIFACTS: Final = "jobledger.artifacts"
-"""The deletion of what the artifacts of deleted jobs point at."""
+"""The deletion of the files and objects of deleted jobs' artifacts."""
 
 SERVICE_KINDS: Final = (ARTIFACTS, BULK)
 

@@ -1,4 +1,4 @@
-"""How large a change is when it is encoded: never less than it is, and little more."""
+"""The encoded size of a change, estimated from above and closely."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -22,7 +22,7 @@ def _text(text: str) -> int:
 
 
 def bytes_of_artifacts(artifacts: Artifacts) -> int:
-    """Return how many bytes artifacts take."""
+    """Return the bytes of artifacts."""
     if not artifacts:
         return 0
     return sum(
@@ -36,19 +36,19 @@ def _error(error: WorkError | None) -> int:
 
 
 def bytes_of_chunk(chunk: Chunk) -> int:
-    """Return how many bytes a chunk takes."""
+    """Return the bytes of a chunk."""
     progress = chunk.progress
     texts = _text(chunk.worker) + _text(chunk.task_id) + _text(progress.stage) + _text(progress.message)
     return _CHUNK + texts + _error(chunk.error) + bytes_of_artifacts(chunk.artifacts)
 
 
 def bytes_of_change(change: Change) -> int:
-    """Return how many bytes the entry of a change takes."""
+    """Return the bytes of a change's entry."""
     return _CHANGE + _text(change.actor) + _text(change.reason)
 
 
 def bytes_of_job(job: Job) -> int:
-    """Return how many bytes a job takes in view BASIC, with what an event says of it."""
+    """Return the bytes of a job in view BASIC, with those of its event."""
     spec, progress = job.spec, job.progress
     size = _JOB + 2 * (_text(spec.job_id) + _text(spec.owner)) + _text(spec.kind) + _text(job.parked_for)
     size += _text(job.display_name) + _text(job.cancel_reason) + _text(job.declared_result)

@@ -8,11 +8,11 @@ from .limits import DAY
 
 MAX_RUNNING: Final = 1_000_000
 LIMIT_REFRESH_INTERVAL: Final = DAY
-"""How long a limit that jobs bring along counts as just set."""
+"""The time for which a limit that jobs bring along counts as recently set."""
 LIMIT_RETENTION: Final = 7 * LIMIT_REFRESH_INTERVAL
-"""How long after no job brought it along such a limit is forgotten, if it holds nothing."""
+"""The time without such jobs after which a limit that holds nothing is deleted."""
 MAX_COUNTED_PLACE: Final = 10_000
-"""Where counting the jobs that wait ahead stops."""
+"""The maximum count of jobs ahead of a waiting job."""
 
 
 class JobLimit(MsgStruct, frozen=True):
@@ -23,7 +23,7 @@ class JobLimit(MsgStruct, frozen=True):
 
 
 def scope_of(key: str) -> str:
-    """Return the scope within a ledger-wide name."""
+    """Return the scope of a ledger-wide key."""
     return key.partition("/")[2]
 
 

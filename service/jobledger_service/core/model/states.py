@@ -5,31 +5,31 @@ from typing import Final
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "QUEUED"
-    """Waits for the first of its chunks to be claimed."""
+    """Waits for the first claim of one of its chunks."""
     RUNNING = "RUNNING"
-    """Has had a chunk claimed in this run."""
+    """A worker has claimed a chunk in this run."""
     CANCELLING = "CANCELLING"
-    """Was asked to stop and waits for its workers to let go."""
+    """Must stop, and waits for its workers to release their chunks."""
     COMPLETED = "COMPLETED"
-    """Has every chunk completed. Final."""
+    """All chunks are completed. Final."""
     FAILED = "FAILED"
-    """Has a chunk that failed for good. Left only by a retry."""
+    """A chunk has failed for good. Only a retry leaves this state."""
     CANCELLED = "CANCELLED"
-    """Was stopped. Left only by a retry."""
+    """Was stopped. Only a retry leaves this state."""
 
 
 class ChunkState(StrEnum):
-    """Where a chunk stands."""
+    """The state of a chunk."""
 
     PENDING = "PENDING"
-    """Waits for a worker, or for its next attempt to be due."""
+    """Waits for a worker, or for the time of its next attempt."""
     PROCESSING = "PROCESSING"
-    """Held by a worker under a lease."""
+    """A worker holds it under a lease."""
     COMPLETED = "COMPLETED"
-    """Done. Final."""
+    """Completed. Final."""
     FAILED = "FAILED"
     """Failed for good in this run."""
     CANCELLED = "CANCELLED"
@@ -62,34 +62,34 @@ CHUNK_TRANSITIONS: Final[dict[ChunkState, frozenset[ChunkState]]] = {
 
 
 class IllegalTransitionError(AssertionError):
-    """A transition that the tables do not have: a defect of the domain, never a caller's fault."""
+    """A transition that the tables do not have: a defect of the model, never a caller's fault."""
 
 
 def check_job_transition(old: JobState, new: JobState) -> None:
-    """Raise IllegalTransitionError unless a job may go from `old` to `new`."""
+    """Raise IllegalTransitionError unless a job may change from `old` to `new`."""
     if new not in JOB_TRANSITIONS[old]:
         raise IllegalTransitionError(f"a job cannot go from {old} to {new}")
 
 
 def check_chunk_transition(old: ChunkState, new: ChunkState) -> None:
-    """Raise IllegalTransitionError unless a chunk may go from `old` to `new`."""
+    """Raise IllegalTransitionError unless a chunk may change from `old` to `new`."""
     if new not in CHUNK_TRANSITIONS[old]:
         raise IllegalTransitionError(f"a chunk cannot go from {old} to {new}")
 
 
 class DeliveryState(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     PENDING = "PENDING"
-    """Waits: for its time, for an earlier delivery of its job, or for the webhook to be resumed."""
+    """Waits for its time, for an earlier delivery of its job, or for its webhook to be resumed."""
     DELIVERED = "DELIVERED"
-    """Was answered with 2xx."""
+    """The endpoint answered with 2xx."""
     DEAD = "DEAD"
-    """Is not tried again, unless it is asked for."""
+    """Is not attempted again, unless a caller asks for it."""
 
 
 class WebhookState(StrEnum):
-    """Whether a webhook gets deliveries."""
+    """The state of a webhook."""
 
     ACTIVE = "ACTIVE"
     """Records events and delivers them."""

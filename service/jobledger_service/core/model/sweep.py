@@ -1,4 +1,4 @@
-"""A sweep: one rule for all chunks of a job that are in some states, so that nobody has to visit each."""
+"""Sweeps: one rule for all chunks of a job in some states, applied without visiting each chunk."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Protocol
@@ -11,9 +11,10 @@ from .states import ChunkState, check_chunk_transition
 
 
 class Sweep(MsgStruct, frozen=True):
-    """Moves chunks to one state at `time`: `moved` tells how many there are of each state that they come from.
+    """Changes chunks to one state at `time`: `moved` counts them by their earlier state.
 
-    Those of `indexes`, or all when there are none. `attempts` is how often a chunk that waits again may be tried.
+    It applies to those of `indexes`, or to all when empty. `attempts` is the maximum of attempts at a chunk that waits
+    again.
     """
 
     moved: Mapping[ChunkState, int]
@@ -24,11 +25,11 @@ class Sweep(MsgStruct, frozen=True):
 
     @property
     def count(self) -> int:
-        """How many chunks it moves."""
+        """The number of chunks that it changes."""
         return sum(self.moved.values())
 
     def covers(self, chunk: Chunk) -> bool:
-        """Whether a chunk of the job is one of those that are moved."""
+        """Whether the sweep changes a chunk of the job."""
         return chunk.state in self.moved and (not self.indexes or chunk.index in self.indexes)
 
     def applied(self, chunk: Chunk) -> Chunk:
@@ -40,7 +41,7 @@ class Sweep(MsgStruct, frozen=True):
 
 
 def stopped(chunk: Chunk, now: int) -> Chunk:
-    """Return a chunk that was stopped with its job; a lease on it is taken."""
+    """Return a chunk that was stopped with its job; this takes its lease away."""
     return replace(
         chunk,
         state=ChunkState.CANCELLED,
@@ -53,7 +54,7 @@ def stopped(chunk: Chunk, now: int) -> Chunk:
 
 
 def requeued(chunk: Chunk, attempts: int) -> Chunk:
-    """Return a chunk that waits again, for up to so many more attempts."""
+    """Return a chunk that waits again, with this many more attempts."""
     return replace(
         chunk,
         state=ChunkState.PENDING,
@@ -65,7 +66,7 @@ def requeued(chunk: Chunk, attempts: int) -> Chunk:
 
 
 class Totals(MsgStruct, frozen=True):
-    """What chunks add up to: work in millionths of an item, and microseconds in the stage they are in, by stage."""
+    """Sums over chunks: work in millionths of an item, and microseconds in the current stage, by stage."""
 
     work_done: int = 0
     items_done: int = 0
@@ -76,7 +77,7 @@ NO_TOTALS: Final = Totals()
 
 
 def totals_of(chunks: Iterable[Chunk], now: int) -> Totals:
-    """Return what these chunks add up to."""
+    """Return the sums over these chunks."""
     work = items = 0
     times: dict[str, int] = {}
     for chunk in chunks:
@@ -89,13 +90,13 @@ def totals_of(chunks: Iterable[Chunk], now: int) -> Totals:
 
 
 class JobChunks(Protocol):
-    """What a decision asks about the chunks of one job without seeing each."""
+    """What a decision needs to know of a job's chunks without loading each."""
 
     def totals(self, now: int, excluded: int | None = None) -> Totals:
-        """Return what the chunks in PROCESSING add up to, but for one."""
+        """Return the sums over the chunks in PROCESSING, except one."""
 
     def states(self, indexes: Collection[int]) -> Mapping[int, ChunkState]:
         """Return the states of those of these chunks that exist."""
 
     def first_error(self, excluded: Collection[int]) -> WorkError | None:
-        """Return the error of the first FAILED chunk, but for these; None when there is none."""
+        """Return the error of the first FAILED chunk, except these; None when there is none."""

@@ -1,4 +1,4 @@
-"""What a database says of itself, for the health of the server."""
+"""Facts about a database, for the health of the server."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 
 MAX_COUNTED_DELIVERIES: Final = 10_000
-"""Where counting the deliveries that wait stops."""
+"""The maximum count of waiting deliveries."""
 
 
 class Replica(MsgStruct, frozen=True):
@@ -17,7 +17,7 @@ class Replica(MsgStruct, frozen=True):
 
 
 class StoreVitals(MsgStruct, frozen=True):
-    """What the database said: sizes in bytes, the newest position; `disk_free` None where that cannot be known."""
+    """Facts about the database: sizes in bytes, the newest position; `disk_free` is None where it is unknown."""
 
     position: int
     schema_version: str
@@ -25,9 +25,9 @@ class StoreVitals(MsgStruct, frozen=True):
     disk_free: int | None = None
     replicas: Sequence[Replica] = ()
     jobs: Mapping[str, int] = {}
-    """How many jobs there are, by state."""
+    """The number of jobs by state."""
     deliveries: int = 0
-    """Webhook deliveries that wait, as far as they were counted."""
+    """The number of waiting webhook deliveries, up to the maximum."""
     oldest_delivery: int | None = None
     """When the oldest of these was recorded, in microseconds since 1970."""
     writer_level: int = 0

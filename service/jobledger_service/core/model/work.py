@@ -1,4 +1,4 @@
-"""What workers do with a chunk: claim, report, complete, fail, release, or fall silent."""
+"""What workers do with a chunk: claim, report, complete, fail, release, or lose their lease."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ from .sweep import JobChunks
 
 
 class Claim(MsgStruct, frozen=True):
-    """Who takes a chunk, and for how long (microseconds)."""
+    """Who claims a chunk, and for how long (microseconds)."""
 
     worker: str
     lease_duration: int
@@ -27,7 +27,7 @@ class Claim(MsgStruct, frozen=True):
 
 
 def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
-    """Give a pending chunk to a worker under a new lease; raises ChunkNotClaimable when it is not to be had."""
+    """Lease a pending chunk to a worker; raises ChunkNotClaimable when it cannot be claimed."""
     if chunk.state is not ChunkState.PENDING:
         detail = "held by a worker" if chunk.state is ChunkState.PROCESSING else "it is not waiting for a worker"
         raise ChunkNotClaimable(job.spec.job_id, chunk.index, chunk.state, detail)
@@ -59,7 +59,7 @@ def claim(job: Job, chunk: Chunk, by: Claim, now: int) -> Step:
 
 
 class WorkReport(MsgStruct, frozen=True):
-    """What a worker reports on one chunk; `path` is the report's place in the request, for refusals."""
+    """A worker's report on one chunk; `path` is the report's field in the request, for refusals."""
 
     path: str
     progress: ProgressReport | None = None
@@ -71,7 +71,7 @@ NOTHING_NEW: Final = WorkReport("")
 
 
 def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int, now: int) -> Step:
-    """Extend a held lease and apply the report; only a report that says something new is a change."""
+    """Extend a held lease and apply the report; only a report with something new is a change."""
     extended = replace(chunk, lease_expire_time=now + lease_duration)
     after, new = _reported(job, extended, report, now)
     if new == extended and after is job:
@@ -80,7 +80,7 @@ def heartbeat(job: Job, chunk: Chunk, report: WorkReport, lease_duration: int, n
 
 
 def _reported(job: Job, chunk: Chunk, report: WorkReport, now: int) -> tuple[Job, Chunk]:
-    """Return job and chunk after a report: the same ones when it says nothing new."""
+    """Return job and chunk after a report: the same objects when it has nothing new."""
     after, left, new = job, chunk, chunk
     if report.progress is not None:
         progress = advance(job, chunk, report.progress, report.path)
@@ -97,9 +97,9 @@ def _reported(job: Job, chunk: Chunk, report: WorkReport, now: int) -> tuple[Job
 
 
 def _visits(chunk: Chunk, report: ProgressReport, now: int) -> tuple[list[tuple[str, int]], int | None]:
-    """Return the stages that were passed, each with its begin, and the begin of the present one.
+    """Return the finished stages, each with its start, and the start of the current one.
 
-    The worker says how long each lasted, since its clock may be another; none begins before the last report's did.
+    The worker reports durations, since its clock may differ; no stage starts before the last report's.
     """
     stage = chunk.progress.stage if report.stage is None else report.stage
     if stage == chunk.progress.stage and not report.passed:
@@ -138,7 +138,7 @@ _OF_JOB: Final = (MAX_JOB_ARTIFACTS, MAX_JOB_ARTIFACT_BYTES)
 
 
 def _merged(old: Artifacts, new: Artifacts, bounds: tuple[int, int], field: str) -> Artifacts:
-    """Return both; an artifact that is the same but for its time keeps its first time."""
+    """Return both; an artifact that differs only in its time keeps its first time."""
     merged = dict(old)
     for name, artifact in new.items():
         known = old.get(name)
@@ -166,9 +166,9 @@ def complete(job: Job, chunk: Chunk, report: WorkReport, result_uri: str, now: i
 
 
 class Failure(MsgStruct, frozen=True):
-    """Why an attempt failed; `jitter_sample`, drawn evenly from 0 to 1, spreads the wait before the next.
+    """Why an attempt failed; `jitter_sample`, uniform from 0 to 1, spreads the wait before the next attempt.
 
-    `retry_delay`, in microseconds, is waited in place of what the retry policy says.
+    `retry_delay`, in microseconds, replaces the wait of the retry policy.
     """
 
     error: WorkError
@@ -188,9 +188,9 @@ def fail(job: Job, chunk: Chunk, report: WorkReport, failure: Failure, others: J
 
 
 def expire(job: Job, chunk: Chunk, jitter_sample: float, others: JobChunks, now: int, delay: int = 0) -> Step | None:
-    """End a lease that ran out `delay` microseconds ago as a failed attempt; None when it has not.
+    """End a lease that expired `delay` microseconds ago as a failed attempt; None when it has not.
 
-    In the delay what was reported before its end is let through.
+    Reports that arrived before its end are applied during the delay.
     """
     if chunk.state is not ChunkState.PROCESSING or chunk.lease_expire_time is None:
         return None
@@ -229,14 +229,14 @@ def _fail_attempt(job: Job, chunk: Chunk, failure: Failure, end: LeaseEnd, other
 
 
 class Release(MsgStruct, frozen=True):
-    """Why a chunk is given back, and how long it waits before it may be claimed again (microseconds)."""
+    """Why a chunk is released, and how long it waits before it may be claimed again (microseconds)."""
 
     reason: str = ""
     delay: int = 0
 
 
 def release(job: Job, chunk: Chunk, report: WorkReport, release: Release, now: int) -> Step:
-    """Give a held chunk back with the attempt not counted; in a CANCELLING job it is thereby cancelled."""
+    """Release a held chunk without counting the attempt; in a CANCELLING job this cancels it."""
     job, chunk = _reported(job, chunk, report, now)
     if job.state is JobState.CANCELLING:
         new = _released(chunk, ChunkState.CANCELLED, LeaseEnd.RELEASED, now)
@@ -261,7 +261,7 @@ def _released(chunk: Chunk, state: ChunkState, end: LeaseEnd, now: int) -> Chunk
 
 
 def settle(job: Job, now: int) -> Job:
-    """Return the job in the terminal state that its counts call for, or as it is."""
+    """Return the job in the terminal state of its counts, or unchanged."""
     counts = job.counts
     if job.state in ENDED or counts.pending or counts.processing:
         return job

@@ -3,20 +3,18 @@
 from typing import Final
 
 WRITER_LEVEL: Final = 1
-"""The level of this code. The ledger's row names the lowest level that may write to the database.
-
-Raise it together with a migration after which servers without the new code would write rows that are wrong or
-incomplete, such as one that adds a table that every commit has to keep.
-"""
+"""The level of this code. The ledger's row stores the lowest level that may write to the database. Raise it together
+with a migration after which servers without the new code would write wrong or incomplete rows, for example one that
+adds a table that every commit must update."""
 
 
 def may_write(lowest: int) -> bool:
-    """Return whether this server may write to a database that names this lowest level."""
+    """Return whether this server may write to a database with this lowest level."""
     return lowest <= WRITER_LEVEL
 
 
 def outdated(lowest: int) -> str:
-    """Return the sentence for a server that a database takes no more writes from."""
+    """Return the message for a server that is too old to write to a database."""
     return (
         f"the database accepts writes from servers of writer level {lowest} or above; this one has {WRITER_LEVEL}:"
         " it drains and exits"
@@ -24,4 +22,4 @@ def outdated(lowest: int) -> str:
 
 
 OUTDATED: Final = 76
-"""The database takes writes of newer servers alone; the server drained (EX_PROTOCOL)."""
+"""The exit status of a server that is too old for its database and has drained (EX_PROTOCOL)."""

@@ -1,11 +1,11 @@
-"""Whether the database answers, by how the newest transactions ended, whatever connections they had."""
+"""Whether the database answers, judged by the newest transactions of all connections."""
 
 import time
 from math import inf
 
 
 class Availability:
-    """When a transaction succeeded last, and when the database failed one last. Any thread may use it."""
+    """When a transaction last succeeded, and when the database last failed one. Any thread may use it."""
 
     __slots__ = ("_failed_at", "_succeeded_at")
 
@@ -19,13 +19,13 @@ class Availability:
         return self._failed_at > self._succeeded_at
 
     def failed(self) -> None:
-        """Note that the database failed a transaction: it cannot be reached, or did not answer."""
+        """Record that the database failed a transaction: it cannot be reached, or did not answer."""
         self._failed_at = time.monotonic()
 
     def succeeded(self) -> None:
-        """Note that a transaction succeeded."""
+        """Record that a transaction succeeded."""
         self._succeeded_at = time.monotonic()
 
     def has_failed_since(self, moment: float) -> bool:
-        """Whether the database failed a transaction at or after a moment of the monotonic clock."""
+        """Whether the database failed a transaction at or after a time of the monotonic clock."""
         return self._failed_at >= moment

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGES_PER_STEP: Final = 2_048
-"""Pages that are copied at a time, 8 MiB: after each, progress is told."""
+"""The number of pages, 8 MiB, between two reports of progress."""
 
 Progress = Callable[[int, int], None]
-"""Hears of the pages that were copied, and of all pages."""
+"""Called with the number of copied pages, and of all pages."""
 
 
 class BackupError(Exception):
-    """The copy was not made; nothing is left of it."""
+    """The copy failed; nothing is left of it."""
 
 
 class NotSqliteError(BackupError):
@@ -34,11 +34,10 @@ class NotSqliteError(BackupError):
 
 
 def back_up(url: str, target: Path, progress: Progress) -> int:
-    """Copy the database of a URL to a file that does not exist yet; return the ledger's position in the copy.
+    """Copy the database of a URL to a new file; return the ledger's position in the copy.
 
-    The copy is one consistent state: that of the beginning. It is checked, and has its name only when it is whole. Who
-    may read the database may read it, and nobody else.
-    Raises BackupError.
+    The copy is one consistent state, of the time of the start. It is verified, and gets its name only when it is
+    complete. Only those who may read the database may read it. Raises BackupError.
     """
     source = _file(url)
     if target.exists():
@@ -56,10 +55,10 @@ def back_up(url: str, target: Path, progress: Progress) -> int:
 
 
 def restore(source: Path, url: str, progress: Progress) -> int:
-    """Make the database of a URL, which must not exist, of a back-up; return the ledger's position in it.
+    """Restore a backup as the database of a URL, which must not exist; return the ledger's position in it.
 
-    It begins a new epoch: no cursor, page token or lease token from before is taken any more. The back-up stays as it
-    is. Raises BackupError.
+    It begins a new epoch: cursors, page tokens and lease tokens from before are refused. The backup does not change.
+    Raises BackupError.
     """
     target = _sqlite_file(
         url, "  pg_restore --clean --if-exists --dbname='{url}' jobledger.dump\n  jobledger-server new-epoch"
@@ -92,7 +91,7 @@ def _file(url: str) -> Path:
 
 
 def _sqlite_file(url: str, instead: str) -> Path:
-    """Return the file of an SQLite database; `instead` is what to use for PostgreSQL."""
+    """Return the file of an SQLite database; `instead` names the tool for PostgreSQL."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -107,15 +106,15 @@ def _sqlite_file(url: str, instead: str) -> Path:
 
 
 def beside(file: Path) -> list[Path]:
-    """Return the files that SQLite keeps beside a database, one of which may hold what another database has lost."""
+    """Return the files that SQLite keeps beside a database, which may contain changes that are not in it."""
     return [file.with_name(file.name + end) for end in ("-wal", "-shm", "-journal")]
 
 
 @contextmanager
 def _partial(target: Path, mode: int) -> "Iterator[Path]":
-    """Give an empty file for the unfinished copy, which those may read who may read the database; leave nothing of it.
+    """Yield an empty file for the unfinished copy, readable like the database; remove it in the end.
 
-    Webhooks' secrets are in the copy as they are in the database, so that its mode is not left to the umask.
+    The copy contains webhooks' secrets like the database, so its mode does not depend on the umask.
     """
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
@@ -134,7 +133,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as reader,
         closing(sqlite3.connect(target)) as writer,
     ):
-        # Inside a transaction that reads, the copy is of one state; outside, each commit would begin it anew.
+        # inside a reading transaction the copy is of one state; outside, each commit would restart it
         reader.execute("BEGIN")
         reader.execute("SELECT position FROM ledger").fetchone()
         reader.backup(

@@ -1,4 +1,4 @@
-"""What is kept as text in one column: values of the domain to JSON, and back."""
+"""Values that are stored as text in one column: values of the model to JSON, and back."""
 
 import base64
 from collections.abc import Mapping, Sequence

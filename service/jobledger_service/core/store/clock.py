@@ -1,4 +1,4 @@
-"""The time, which everything else is given: that of the machine, or that of a database which servers share."""
+"""The clock: that of the machine, or that of a database that servers share."""
 
 import time
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from .engines import Database
 class SteadyClock:
     """The time in microseconds since 1970, which never falls.
 
-    It follows the machine's clock forwards. When that is set back it goes on by the monotonic clock, from where it was:
-    leases and waits end when they should, and later commits have later times. It begins no earlier than `after`.
+    It follows the machine's clock forwards. When that is set back it continues by the monotonic clock: leases and waits
+    end when they should, and later commits have later times. It starts no earlier than `after`.
     """
 
     def __init__(
@@ -23,7 +23,7 @@ class SteadyClock:
 
     def __call__(self) -> int:
         """Return the time."""
-        # In this order: a pause between the two readings makes the difference smaller, and cannot push the time ahead.
+        # in this order: a pause between the two readings makes the difference smaller, and cannot push the time ahead
         wall = self._wall()
         now = self._monotonic()
         self._offset = max(self._offset, wall - now)

@@ -1,4 +1,4 @@
-"""The time of a ledger that several servers share: that of its database, whatever the clocks of their machines say."""
+"""The clock of a ledger that several servers share: that of its database, not of their machines."""
 
 import time
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from .tables import ledger
 
 _NOW: Final = "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
 CLOSE_ENOUGH: Final = 5_000
-"""Microseconds: an answer that took no longer is not asked for again."""
+"""Microseconds: an answer within this time is accurate enough, and ends the measurement."""
 SAMPLES: Final = 4
 
 
 class DatabaseClock:
-    """The time in microseconds since 1970 by the database's clock, told between readings by the monotonic one.
+    """The time in microseconds since 1970 by the database's clock, continued by the monotonic one between measurements.
 
-    The database is asked at first, at each new connection of the writer, and whenever `renew` is called. The time may
-    be off by half of what the quickest of a few answers took.
+    It is measured first, at each new connection of the writer, and on `renew`. Its error is at most half of the
+    quickest of a few answers.
     """
 
     def __init__(self, database: Database, monotonic: Callable[[], int] = time.monotonic_ns) -> None:
@@ -34,7 +34,7 @@ class DatabaseClock:
         return self._monotonic() // 1_000 + self._offset
 
     def renew(self) -> None:
-        """Ask the database for the time; raises StoreUnavailable."""
+        """Measure the database's clock; raises StoreUnavailable."""
         with self._database.read() as connection:
             self._measure(lambda: connection.exec_driver_sql(_NOW).scalar_one())
 
@@ -44,7 +44,7 @@ class DatabaseClock:
         connection.commit()
 
     def _measure(self, ask: Callable[[], int]) -> None:
-        """Note how far the database's clock is ahead of ours; it was read halfway between question and answer."""
+        """Set the offset of the database's clock, which was read halfway between question and answer."""
         samples: list[tuple[int, int]] = []
         while len(samples) < SAMPLES and (not samples or samples[-1][0] > CLOSE_ENOUGH):
             begun = self._monotonic()

@@ -1,4 +1,4 @@
-"""What differs between databases: what each of them has to say, and what their statements have in common."""
+"""The differences between databases: the interface of a dialect, and the parts that their statements share."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -27,10 +27,10 @@ class Dialect(Protocol):
     """How one database takes sets of keys and rows, and what its errors mean. Statements are built once."""
 
     name: str
-    """How this process calls itself where others hear of it."""
+    """The name of this process for other processes."""
 
     kind: str
-    """What it is called: sqlite, postgresql."""
+    """The name of the dialect: sqlite, postgresql."""
 
     has_row_locks: bool
     """Whether others can write at the same time, so that rows must be locked."""
@@ -72,7 +72,7 @@ class Dialect(Protocol):
         """Return the parameters of `insert`, `update` or `add`."""
 
     def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
-        """Yield for how many rows `insert_alike` is to be built, and its parameters, until all rows were in one."""
+        """Yield the row counts for `insert_alike`, and its parameters, until all rows are included."""
 
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
         """Return the condition that a column is one of the texts in the parameter `name`, of `key_values`."""
@@ -96,13 +96,13 @@ class Dialect(Protocol):
         """Wait until this transaction is the only one doing `name`."""
 
     def announce(self, connection: Connection) -> None:
-        """Tell other replicas, when the transaction commits, that there is something to read."""
+        """Notify other replicas, when the transaction commits, of something to read."""
 
     def announce_ready(self, connection: Connection, ready: Mapping[Queue, int]) -> None:
-        """Tell other replicas, when the transaction commits, how many chunks wait again, by queue."""
+        """Notify other replicas, when the transaction commits, how many chunks wait again, by queue."""
 
     def size(self, connection: Connection) -> int:
-        """Return how many bytes the database takes, without the files that it keeps beside it."""
+        """Return the bytes of the database, without the files beside it."""
 
     def replicas(self, connection: Connection) -> list[Replica]:
         """Return the servers that are connected now, by name; none where there can be only one."""
@@ -111,7 +111,7 @@ class Dialect(Protocol):
         """Return whether the database ended a statement because it took too long."""
 
     def ledger_error(self, error: DBAPIError) -> Exception:
-        """Return what an error of the database means to the ledger."""
+        """Return the ledger's error for an error of the database."""
 
 
 def listed(names: Sequence[str]) -> str:
@@ -120,7 +120,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def added(table: Table, names: Sequence[str], keys: Sequence[str]) -> str:
-    """Return what an insert does when the row exists: its numbers grow, and stop before they leave 64 bits."""
+    """Return the conflict clause of an insert: existing numbers grow, and stop before they leave 64 bits."""
     changes = []
     for name in names:
         if name not in keys:

@@ -1,4 +1,4 @@
-"""What is due, found by one small read: each condition is that of an index which holds only what may be due."""
+"""Finds due work with one small read: each condition has a partial index that contains only candidates."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -19,7 +19,7 @@ from .tables import (
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _LEASE_CUTOFF: Final[BindParameter[int]] = bindparam("lapsed", type_=BigInteger)
-"""Leases that ended by then are to expire."""
+"""The time up to which ended leases expire."""
 LEASES_DUE: Final = or_(
     exists().select_from(chunks).where(leased, chunks.c.lease_expire_time <= _LEASE_CUTOFF),
     exists().select_from(chunks).where(delayed, chunks.c.not_before <= _NOW),

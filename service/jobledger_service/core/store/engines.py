@@ -1,4 +1,4 @@
-"""Connections: for SQLite one writer, always, and readers beside it; for PostgreSQL a few, made anew when lost."""
+"""Connections: one writer for SQLite, with readers beside it; a few for PostgreSQL, reopened when they are lost."""
 
 import fcntl
 import re
@@ -44,10 +44,10 @@ WRITER_PRAGMAS = (
 READER_PRAGMAS = ("PRAGMA query_only=ON", "PRAGMA busy_timeout=5000", "PRAGMA cache_size=-16384")
 _PASSWORD = re.compile(r"((?<=://)[^:/?#]*:(?=.*@)|(?:^|[?&\s])(?:ssl)?password\s*=)(?:.*(?=@)|[^&#]*)")
 READERS = OWNER_THREADS + 3
-"""Connections, as many as there are threads that read, so that none waits for another's: those of callers' reads, and
-one each for single jobs, for the feed, and for the duties. Exports have one of their own beside them."""
+"""The number of connections, one for each thread that reads, so that none waits for another's: those of callers' reads,
+and one each for single jobs, the feed, and the duties. Exports have another one."""
 PROGRESS_STEPS = 1_000_000
-"""Instructions of SQLite's machine, 20 to 50 ms, after which a read looks at its deadline."""
+"""Instructions of SQLite's machine, 20 to 50 ms, after which a read checks its deadline."""
 
 
 class DatabaseInUseError(Exception):
@@ -59,7 +59,7 @@ class UnknownDatabaseError(ValueError):
 
 
 class Engines(NamedTuple):
-    """What connects: one writer, the readers beside it, and one reader for exports."""
+    """The engines: one writer, the readers beside it, and one reader for exports."""
 
     writer: Engine
     reader: Engine
@@ -77,7 +77,7 @@ class ReadAccess:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a transaction that sees one snapshot; raises ReadTooLong when it takes longer than it may."""
+        """Open a transaction that sees one snapshot; raises ReadTooLong after its time limit."""
         with self._database.translated(self._seconds), self._engine.begin() as connection:
             deadline: Deadline = connection.info["deadline"]
             deadline.begin(self._seconds)
@@ -126,7 +126,7 @@ class Database:
         return not self.dialect.has_row_locks
 
     def close(self) -> None:
-        """Close all connections and give the database free."""
+        """Close all connections and release the database."""
         for engine in self.engines:
             engine.dispose()
         self._release()
@@ -148,7 +148,7 @@ class Database:
             yield connection
 
     def read(self) -> AbstractContextManager[Connection]:
-        """Open a transaction that sees one snapshot; raises ReadTooLong when it takes longer than a read may."""
+        """Open a transaction that sees one snapshot; raises ReadTooLong after the time limit of reads."""
         return self._reads.read()
 
     @contextmanager
@@ -198,7 +198,7 @@ def open_database(url: str, limits: TimeLimits = DEFAULT_LIMITS) -> Database:
 
 
 def check_exists(url: str) -> None:
-    """Raise UnknownDatabaseError for an SQLite file that is not there; any other database says so itself."""
+    """Raise UnknownDatabaseError for a missing SQLite file; other databases report it themselves."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -216,7 +216,7 @@ def _unknown(url: str) -> UnknownDatabaseError:
 def _postgres(url: URL, limits: TimeLimits) -> Database:
     name = uuid4().hex
     url = url.update_query_dict({"application_name": f"{CHANNEL}/{VERSION}/{name}"})
-    # One connection writes, as there is one writer thread.
+    # one connection writes, as there is one writer thread
     writer = _postgres_engine(url, limits, 1)
     reader = _postgres_reader(url, limits.for_reads(limits.read), READERS)
     exporter = _postgres_reader(url, limits.for_reads(limits.export), 1)
@@ -254,10 +254,10 @@ def _postgres_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
 
 
 def _expect_indexes(connection: Any, _record: object) -> None:  # noqa: ANN401  the driver's
-    """Every read has an index: a table is not read through because a guess says that little is in it."""
+    """Prevent table scans: every read has an index, and the planner's estimates are unreliable for small tables."""
     with connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")
-        # A page of jobs is worth neither a compilation nor processes beside this one.
+        # a page of jobs is not worth a compilation or parallel workers
         cursor.execute("SET jit = off")
         cursor.execute("SET max_parallel_workers_per_gather = 0")
     connection.commit()
@@ -280,7 +280,7 @@ def _sqlite(url: URL, file: Path, limits: TimeLimits) -> Database:
 
 
 def _sqlite_reader(url: URL, limits: TimeLimits, connections: int) -> Engine:
-    # The connection that was used last is used next, so that few caches fill.
+    # use the connection that was used last, so that few caches fill
     pool: dict[str, Any] = {"pool_size": connections, "max_overflow": 0, "pool_use_lifo": True}
     engine = _sqlite_engine(url, READER_PRAGMAS, "BEGIN", poolclass=QueuePool, pool_timeout=limits.connect, **pool)
 

@@ -1,4 +1,4 @@
-"""The ledger's epoch: read by every server that starts, and made new after a restore."""
+"""The ledger's epoch: every server reads it at the start, and a restore renews it."""
 
 import secrets
 from typing import Final
@@ -15,22 +15,22 @@ SECRET_BYTES: Final = 32
 
 
 class ServersConnectedError(Exception):
-    """Servers are connected to the database, and would go on with the epoch that they know."""
+    """Servers are connected to the database, and would continue with the old epoch."""
 
 
 def epoch_values() -> dict[str, object]:
-    """Return the columns of an epoch that there was never before."""
+    """Return the columns of a new epoch."""
     return {"epoch": str(uuid4()), "token_secret": secrets.token_bytes(SECRET_BYTES)}
 
 
 def read_epoch(connection: Connection) -> Epoch:
-    """Return the epoch that the ledger is in."""
+    """Return the epoch of the ledger."""
     name, secret = connection.execute(select(ledger.c.epoch, ledger.c.token_secret)).one()
     return Epoch(UUID(name), secret)
 
 
 def begin_epoch(database: Database) -> int:
-    """Give the ledger a new epoch, so that no cursor or token from before is taken; return the ledger's position.
+    """Begin a new epoch, so that earlier cursors and tokens are refused; return the ledger's position.
 
     Raises ServersConnectedError.
     """

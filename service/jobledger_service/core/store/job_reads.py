@@ -1,4 +1,4 @@
-"""Jobs and chunks up to a number of bytes: what a reply has no room for is not read."""
+"""Jobs and chunks up to a number of bytes: what does not fit into a reply is not read."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -50,13 +50,13 @@ _WIDE_OF_CHUNK: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if 
 
 
 class ByteBudget:
-    """How many bytes a reply has left."""
+    """The remaining bytes of a reply."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
     def take(self, size: int) -> bool:
-        """Take so many bytes; False, and nothing taken, when there are not as many."""
+        """Take bytes; return False, and take nothing, when there are too few."""
         if size > self.left:
             return False
         self.left -= size
@@ -64,14 +64,14 @@ class ByteBudget:
 
 
 class JobsWithin(MsgStruct):
-    """Jobs that a reply has room for, by key; the keys for which it has not, and those of what cannot be read."""
+    """Jobs that fit into a reply, by key; the keys of those that do not, and of those that cannot be read."""
 
     jobs: dict[str, JobRead] = {}
     unread: Sequence[str] = ()
     bad: set[str] = set()
 
     def before(self, key: str, keys: Sequence[str]) -> "JobsWithin":
-        """Return what was read of `keys` before one of them; it and all after it are unread."""
+        """Return what was read of `keys` before one of them; that one and all later ones are unread."""
         unread = keys[keys.index(key) :]
         left_out = set(unread)
         jobs = {one: read for one, read in self.jobs.items() if one not in left_out}
@@ -109,7 +109,7 @@ def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
 def read_chunks(
     connection: Connection, wanted: Select[Any], values: dict[str, object], byte_budget: ByteBudget, reader: RowReader
 ) -> Chunks:
-    """Return chunks, of CHUNK_COLUMNS and their input, as far as there is room."""
+    """Return chunks, of CHUNK_COLUMNS and their input, until the reply is full."""
     read = Chunks()
     with closing(connection.execute(wanted, values | {"room": byte_budget.left})) as rows:
         for *row, raw in rows:
@@ -129,7 +129,7 @@ def read_chunks(
 
 
 class JobReads:
-    """Reads jobs by key, in an order, until a reply is full: its first job is read in any case."""
+    """Reads jobs by key, in an order, until a reply is full; the first job is always read."""
 
     def __init__(self, dialect: Dialect, reader: RowReader) -> None:
         keys = dialect.keys()
@@ -149,7 +149,7 @@ class JobReads:
         )
 
     def read(self, connection: Connection, keys: Sequence[str], byte_budget: ByteBudget, *, full: bool) -> JobsWithin:
-        """Return the jobs that exist, with their inputs and first chunks when that is wanted."""
+        """Return the existing jobs, with their inputs and first chunks on request."""
         within = JobsWithin()
         begin, size = 0, FIRST_JOBS
         while begin < len(keys):
@@ -190,9 +190,9 @@ class JobReads:
     def _full(
         self, connection: Connection, ordered: Sequence[tuple[Job, int]], byte_budget: ByteBudget, within: JobsWithin
     ) -> Iterator[JobRead]:
-        """Yield jobs with their chunks as long as there is room; a job with a chunk that cannot be read is bad.
+        """Yield jobs with their chunks until the reply is full; a job with an unreadable chunk is bad.
 
-        `within` has those that were read before.
+        `within` has jobs that were read before.
         """
         for group in _groups(ordered):
             inputs = self._inputs_of(connection, [job.key for job, _ in group])
@@ -266,7 +266,7 @@ def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
 
 
 def _bytes(row: Sequence[Any], wide: Sequence[int]) -> int:
-    """Return how many bytes the texts of some columns take, and those in mappings."""
+    """Return the bytes of the texts of some columns, and of those in mappings."""
     size = 0
     for index in wide:
         value = row[index]

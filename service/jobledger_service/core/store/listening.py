@@ -1,4 +1,4 @@
-"""Wake-ups between replicas: PostgreSQL's NOTIFY, which is a hint; what happened is in the ledger."""
+"""Wake-ups between replicas by PostgreSQL's NOTIFY: they are hints, and the ledger has the events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,16 +18,16 @@ from .postgres_dialect import CHANNEL
 log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS: Final = 1.0
-"""Seconds until a lost connection is tried again; meanwhile the feed's own slow poll finds what is new."""
+"""Seconds until a lost connection is retried; meanwhile the feed polls."""
 
 Ready = Callable[[Mapping[Queue, int]], None]
 ListenConnection = psycopg.AsyncConnection[Any]
 
 
 async def listen(database: Database, on_commit: Callable[[], None], on_ready: Ready) -> None:
-    """Call `on_commit` whenever another replica has committed, and after each new connection; until cancelled.
+    """Call `on_commit` when another replica has committed, and after each new connection; until cancelled.
 
-    `on_ready` hears how many chunks wait again in a queue, when another replica has found that retries came due.
+    `on_ready` gets the number of chunks that wait again in a queue, when another replica has found due retries.
     """
     answer_timeout = database.limits.statement
     while True:
@@ -48,7 +48,7 @@ async def listen(database: Database, on_commit: Callable[[], None], on_ready: Re
                             on_commit()
                     async with asyncio.timeout(
                         answer_timeout
-                    ):  # it was quiet: is anybody there? Listening twice is as once
+                    ):  # the connection was quiet: check it. LISTEN twice is the same as once
                         await connection.execute(f"LISTEN {CHANNEL}")
         except (psycopg.Error, TimeoutError) as error:
             log.warning("the connection for wake-ups is lost", why=str(error) or "the database does not answer")

@@ -1,4 +1,4 @@
-"""Creates and upgrades the schema, and says whether it fits this version."""
+"""Creates and upgrades the schema, and checks whether it matches this version."""
 
 import os
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ VERSIONS: Final = MIGRATIONS / "versions"
 
 
 class SchemaError(Exception):
-    """The schema of the database is not the one that this version works on."""
+    """The schema of the database does not match this version."""
 
 
 def upgrade(database: Database, versions: Sequence[Path] = (VERSIONS,)) -> bool:
@@ -41,7 +41,7 @@ def upgrade(database: Database, versions: Sequence[Path] = (VERSIONS,)) -> bool:
 
 
 def prepare(database: Database) -> None:
-    """Bring an SQLite file to this version; a PostgreSQL schema, which others use too, has to be of this version."""
+    """Upgrade an SQLite file to this version; a PostgreSQL schema, which others use too, must already match."""
     if database.single_writer:
         upgrade(database)
     else:
@@ -49,7 +49,7 @@ def prepare(database: Database) -> None:
 
 
 def check(database: Database) -> bool:
-    """Return False, for there is nothing to do; raises SchemaError unless the schema is that of this version."""
+    """Return False, as nothing is to be done; raises SchemaError unless the schema matches this version."""
     with database.change_schema() as connection:
         if not _is_current(connection, [VERSIONS]):
             raise SchemaError("the database's schema is not of this version yet: run `jobledger-server migrate` first")
@@ -57,7 +57,7 @@ def check(database: Database) -> bool:
 
 
 def _is_current(connection: Connection, versions: Sequence[Path]) -> bool:
-    """Return whether the schema is up to date, without Alembic: a server that starts is seldom the first."""
+    """Return whether the schema is up to date, without Alembic: usually another start has upgraded it."""
     revisions = sorted(file.stem.partition("_")[0] for directory in versions for file in directory.glob("[0-9]*.py"))
     found = None
     if inspect(connection).has_table(schema_version.name):

@@ -1,4 +1,4 @@
-"""The chunks of new jobs: those that wait differ in their place and their input alone, and are written so."""
+"""The chunks of new jobs: waiting ones differ only in their place and input, and are written that way."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .cells import Row
 
 _MIN_ALIKE: Final = 64
-"""Chunks of one job from which on a statement of their own is worth it."""
+"""The number of chunks of one job from which a statement of their own is faster."""
 
 NewChunks = tuple[Job, Sequence[Chunk], Mapping[int, bytes]]
 
@@ -40,7 +40,7 @@ def insert_chunks(connection: Connection, row_sets: RowSets, new: Iterable[NewCh
 
 
 def _own(alike: Sequence[Chunk], inputs: Mapping[int, bytes]) -> Columns:
-    """Return what chunks that are alike do not have in common, by column."""
+    """Return the columns in which such chunks differ."""
     indexes = [chunk.index for chunk in alike]
     columns: Columns = {
         "chunk_index": indexes,
@@ -51,5 +51,5 @@ def _own(alike: Sequence[Chunk], inputs: Mapping[int, bytes]) -> Columns:
 
 
 def _is_untouched(chunk: Chunk) -> bool:
-    """Whether a chunk of a new job is as it began: it waits, and no worker has had it."""
+    """Whether a chunk of a new job is in its initial state: it waits, and no worker has had it."""
     return chunk.state is ChunkState.PENDING and not chunk.fence

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL on which nothing is waited for without end, at the server or here."""
+"""Connections to PostgreSQL with bounded waits, at the server and at the client."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,25 +15,25 @@ Answer = TypeVar("Answer")
 
 _DEADLINE_MESSAGE: Final = "the transaction was not over at its deadline"
 KEEPALIVES: Final = 3
-"""Probes that may go unanswered."""
+"""The number of probes that may go unanswered."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is closed when the database has not answered in time.
+    """A connection that closes itself when the database has not answered in time.
 
-    The database itself ends a statement that takes too long. A database that cannot be heard does not; a network that
-    takes packets and loses them is noticed by nobody else.
+    The database itself ends a slow statement. An unreachable database does not, and a network that loses packets
+    reports nothing.
     """
 
     answer_timeout: float | None = None
-    """Seconds that one answer may take; set when the connection is made."""
+    """Seconds for one answer; set when the connection is opened."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  the driver's
         super().__init__(*args, **kwargs)
         self.deadline = Deadline()
 
     def wait(self, gen: PQGen[Answer], interval: float = 0.1, timeout: float | None = None) -> Answer:
-        """Wait for an answer; raises OperationalError when there is none, QueryCanceled at the deadline."""
+        """Wait for an answer; raises OperationalError without one, QueryCanceled at the deadline."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         if self.deadline.is_over:
@@ -51,7 +51,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         raise self._no_answer_error()
 
     def _cancelled(self, gen: PQGen[Answer], interval: float) -> Answer:
-        """Have the statement cancelled and return its answer, which is then an error, unless it was done before."""
+        """Cancel the statement and return its answer: an error, unless it finished before."""
         with suppress(psycopg.Error):
             self.cancel_safe(timeout=CLIENT_GRACE_SECONDS)
         try:
@@ -65,7 +65,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def bounded(given: Mapping[str, Any], limits: TimeLimits) -> dict[str, Any]:
-    """Return the parameters of a connection with the limits in them; what the operator gave stays."""
+    """Return the parameters of a connection with the limits; the operator's own values take precedence."""
     ours = {
         "connect_timeout": max(2, round(limits.connect)),
         "keepalives": 1,
@@ -87,7 +87,7 @@ def _options(limits: TimeLimits) -> str:
     }
     options = {name: f"{round(seconds * 1_000)}" for name, seconds in timeouts.items() if seconds is not None}
     if limits.statement is not None:
-        # The server notices, as we do, that the other side is gone, and lets go of its locks.
+        # the server notices a lost client in the same way, and releases its locks
         interval = _probe_interval(limits.statement)
         options |= {"tcp_keepalives_idle": str(interval), "tcp_keepalives_interval": str(interval)}
         options |= {"tcp_keepalives_count": str(KEEPALIVES)}
@@ -96,5 +96,5 @@ def _options(limits: TimeLimits) -> str:
 
 
 def _probe_interval(seconds: float) -> int:
-    """Return how often a quiet connection is probed, so that its loss is known after about `seconds`."""
+    """Return the probe interval of a quiet connection, so that its loss is known after about `seconds`."""
     return max(1, round(seconds / (KEEPALIVES + 1)))

@@ -1,4 +1,4 @@
-"""How statements are built for PostgreSQL, what its errors mean, and how replicas tell each other."""
+"""PostgreSQL: its statements, the meaning of its errors, and notifications between replicas."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -35,11 +35,11 @@ from .tables import job_words, search_vector
 _POSTGRES = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no annotations for it
 
 CHANNEL = "jobledger"
-"""Where PostgreSQL tells replicas of a commit."""
+"""The channel of notifications about commits."""
 
 
 class Postgres:
-    """PostgreSQL takes a set as one array for each column; `name` tells this process from the other replicas."""
+    """Passes a set as one array for each column; `name` tells this process from the other replicas."""
 
     kind = "postgresql"
     has_row_locks = True
@@ -62,7 +62,7 @@ class Postgres:
         return {"job_keys": [key for key, _ in keys], "indexes": [index for _, index in keys]}
 
     def parts(self, rows: Rows) -> Iterator[tuple[int, Rows]]:
-        """Yield them all, if there are any: one statement takes any number."""
+        """Yield all rows, if there are any: one statement takes any number."""
         if rows:
             yield 1, rows
 
@@ -90,7 +90,7 @@ class Postgres:
         return {name: [row[name] for row in part] for name in part[0]}
 
     def alike(self, shared: Row, columns: Columns) -> Iterator[tuple[int, Any]]:
-        """Yield them all: one statement takes any number."""
+        """Yield all rows: one statement takes any number."""
         yield 1, {f"all_{name}": value for name, value in shared.items()} | columns
 
     def is_one_of(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:

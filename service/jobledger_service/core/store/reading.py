@@ -139,7 +139,7 @@ class SqlReadStore:
 
     @property
     def epoch(self) -> Epoch:
-        """The epoch that the ledger is in."""
+        """The epoch of the ledger."""
         return self._epoch
 
     def position(self) -> int:
@@ -156,7 +156,7 @@ class SqlReadStore:
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
 
     def read_small_jobs(self, keys: Sequence[str], *, full: bool) -> JobsRead:
-        """Return the jobs that exist and are small, of any owners, by few rows and bytes, whatever the keys are."""
+        """Return the jobs that exist and are small, of any owners, reading few rows and bytes whatever the keys are."""
         with self._database.read() as connection:
             read = self._small_jobs.read(connection, keys, full=full)
             return JobsRead(_position(connection), read.jobs, read.bad, read.unread)
@@ -249,7 +249,7 @@ class SqlReadStore:
         return _events_read(rows, after, limit, position, trimmed)
 
     def job_events(self, job_key: str, after: int, limit: int) -> EventsRead:
-        """Return a job's events after a position, oldest first: what the audit trail keeps of them, then the whole."""
+        """Return a job's events after a position, oldest first: first from the audit trail, then whole ones."""
         with self._database.read() as connection:
             position, trimmed = connection.execute(_ENDS).one()
             wanted: dict[str, object] = {"after": after, "key": job_key, "most": limit}
@@ -262,7 +262,7 @@ class SqlReadStore:
         return _events_read(rows, after, limit, position, trimmed)
 
     def expired_leases(self, now: int, limit: int) -> list[ChunkKey]:
-        """Return chunks whose lease has run out."""
+        """Return chunks whose lease has expired."""
         return self._chunk_keys(leased & (chunks.c.lease_expire_time <= now), chunks.c.lease_expire_time, limit)
 
     def due_retries(self, now: int, limit: int) -> list[ChunkKey]:
@@ -279,7 +279,7 @@ class SqlReadStore:
         return self._job_keys(cancelling & (jobs.c.cancel_deadline <= now), limit)
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
-        """Return ended jobs whose time to be deleted has come."""
+        """Return ended jobs whose expire_time has come."""
         return self._job_keys(expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED)), limit)
 
     def vitals(self) -> StoreVitals:
@@ -303,7 +303,7 @@ class SqlReadStore:
             return list(connection.execute(select(jobs.c.job_key).where(condition).limit(limit)).scalars())
 
     def service_queues(self) -> list[Queue]:
-        """Return where chunks of the service's own jobs wait, those that have waited longest first."""
+        """Return the queues of waiting chunks of the service's own jobs, the longest waiting first."""
         queue = (chunks.c.owner, chunks.c.kind)
         wanted = select(*queue).where(of_service).group_by(*queue).order_by(func.min(chunks.c.create_time))
         with self._database.read() as connection:

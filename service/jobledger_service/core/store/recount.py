@@ -46,7 +46,7 @@ NOT_DERIVED: Final = (
     "neither jobs nor their history hold every wait, run, attempt and artifact of an hour: "
     "jobs are deleted, runs are retried, and history is trimmed"
 )
-"""Why the statistics of past hours are not made again."""
+"""The reason why the statistics of past hours cannot be recounted."""
 JOBS_PER_PAGE: Final = 500
 """Jobs whose words are compared in one transaction, which locks them."""
 
@@ -70,7 +70,7 @@ _COUNT_SLOTS: Final = (
 
 
 class Recounted(MsgStruct):
-    """How many rows were wrong, and how many jobs cannot be read, so that their words stayed as they were."""
+    """The number of wrong rows, and of unreadable jobs, whose words did not change."""
 
     counts: int = 0
     limits: int = 0
@@ -78,7 +78,7 @@ class Recounted(MsgStruct):
     unreadable: int = 0
 
     def lines(self) -> Iterator[str]:
-        """Yield what became of each derived table, and why nothing did of those that cannot be derived again."""
+        """Yield the outcome for each derived table, and the reason for those that cannot be derived."""
         yield f"counts: {self.counts:,} rows corrected"
         yield f"limits: {self.limits:,} rows corrected"
         yield f"job_words: {self.words:,} rows corrected"
@@ -96,7 +96,7 @@ class Recount:
         self._done = Recounted()
 
     def run(self) -> Recounted:
-        """Make all derived rows right, in steps that are a transaction each; several runs at once take turns."""
+        """Correct all derived rows, one transaction a step; several runs at once take turns."""
         place: tuple[str, str] | None = ("", "")
         while place := self._step(self._recount_kind, place):
             self._progress(f"counts: {place[0]} {place[1]}")
@@ -117,7 +117,7 @@ class Recount:
     # Counts
 
     def _recount_kind(self, connection: Connection, after: tuple[str, str]) -> tuple[str, str] | None:
-        """Make the counts of the next kind of an owner right, and return which it was."""
+        """Correct the counts of the next kind of an owner, and return it."""
         found = connection.execute(_next_kind(after)).first()
         if found is None:
             return None
@@ -141,7 +141,7 @@ class Recount:
     # Limits
 
     def _recount_limits(self, connection: Connection, after: str) -> str | None:
-        """Make what the limits of the next owner count right, and return which it was."""
+        """Correct the counts of the next owner's limits, and return the owner."""
         owner: str | None = connection.execute(
             select(limits.c.owner).where(limits.c.owner > after).order_by(limits.c.owner).limit(1)
         ).scalar()
@@ -168,7 +168,7 @@ class Recount:
     # Words
 
     def _compare_words(self, connection: Connection, after: str) -> str | None:
-        """Make the words of the next jobs right, and return the last of them; None when there are no more."""
+        """Correct the words of the next jobs, and return the last of them; None when there are no more."""
         page = connection.execute(_JOBS, {"after": after}).all()
         last: str | None = page[-1].job_key if page else None
         recorded_words = _WORDS if last is None else _WORDS.where(job_words.c.job_key <= last)
@@ -196,7 +196,7 @@ class Recount:
             return None
 
     def _forget_words(self, connection: Connection, keys: set[str]) -> int:
-        """Delete the words of those jobs that are not there; others may have been created since the page was read."""
+        """Delete the words of missing jobs; others may have been created since the page was read."""
         if not keys:
             return 0
         dialect = self._database.dialect
@@ -205,13 +205,13 @@ class Recount:
         return connection.execute(gone, {"keys": dialect.key_values(keys)}).rowcount
 
     def _rebuild_search(self, connection: Connection, _after: None) -> None:
-        """Make SQLite's index of the words anew, which is a table of its own; PostgreSQL's index cannot be wrong."""
+        """Rebuild SQLite's index of the words, which is a table of its own; PostgreSQL's index cannot be wrong."""
         if self._database.single_writer:
             connection.execute(text("INSERT INTO job_search (job_search) VALUES ('rebuild')"))
 
 
 def _next_kind(after: tuple[str, str]) -> Select[Any]:
-    """Return the statement of the next owner and kind of which there are jobs or counts."""
+    """Return the statement of the next owner and kind with jobs or counts."""
 
     def first(table: FromClause) -> FromClause:
         place = (table.c.owner, table.c.kind)
@@ -222,7 +222,7 @@ def _next_kind(after: tuple[str, str]) -> Select[Any]:
 
 
 def _count_differences(owner: str, kind: str) -> Select[Any]:
-    """Return the statement of what the jobs of each state are more than their count: jobs, chunks that wait or work."""
+    """Return the statement of how far each state's jobs exceed their count: jobs, chunks waiting or held."""
     counted = select(
         jobs.c.state.label("state"),
         func.count().label("jobs"),

@@ -10,7 +10,7 @@ K = TypeVar("K", str, tuple[str, int])
 
 
 class RowReader:
-    """Reads rows; `unreadable` is told of those that cannot be read."""
+    """Reads rows; `unreadable` is called for rows that cannot be read."""
 
     def __init__(self, unreadable: UnreadableRows) -> None:
         self._unreadable = unreadable

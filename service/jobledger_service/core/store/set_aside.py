@@ -1,4 +1,4 @@
-"""Rows of jobs and chunks that could not be read of late: claims pass over them, so that they keep nothing waiting."""
+"""Recently unreadable rows of jobs and chunks: claims skip them, so that they delay nothing."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from jobledger_service.core.ledger.ports import ChunkKey
 from jobledger_service.core.ledger.unreadable_rows import AGAIN_AFTER_SECONDS
 
 MAX_SET_ASIDE: Final = 1_000
-"""Rows; after so many it begins anew."""
+"""The number of rows at which all are forgotten."""
 
 
 class SetAside:
-    """Remembers rows for a minute: then they are tried again, as somebody may have mended them."""
+    """Remembers rows for a minute; then they are tried again, as they may have been repaired."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

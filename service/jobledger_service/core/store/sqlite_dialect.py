@@ -1,4 +1,4 @@
-"""How statements are built for SQLite, and what its errors mean."""
+"""SQLite: its statements, and the meaning of its errors."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -171,4 +171,4 @@ _SQLITE_REJECTS: Final = {
     sqlite3.SQLITE_MISMATCH,
     sqlite3.SQLITE_RANGE,
 }
-"""What a statement or its values bring about; everything else, such as a full disk, is the database's state."""
+"""Errors of a statement or its values; all others, such as a full disk, are the state of the database."""

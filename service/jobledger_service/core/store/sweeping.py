@@ -1,4 +1,4 @@
-"""What is read of all chunks of one job, and written to them, by one statement each, however many they are."""
+"""Reads and writes of all chunks of one job, each with one statement, whatever their number."""
 
 from collections.abc import Collection, Sequence
 from typing import Final
@@ -56,7 +56,7 @@ _REQUEUE: Final = {
 
 
 class _Covered:
-    """The statements over the chunks that a sweep covers, but for some: all in its states, or those that it names."""
+    """The statements over the chunks that a sweep covers, except some: all in its states, or the named ones."""
 
     def __init__(self, condition: ColumnElement[bool]) -> None:
         run = chunks.c.chunk_index - func.row_number().over(order_by=chunks.c.chunk_index)
@@ -124,7 +124,7 @@ class JobSweeps:
         return [ChunkRange(first, last, sweep.to) for first, last in ends]
 
     def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
-        """Return what the chunks of a job that are in PROCESSING add up to, but for some."""
+        """Return the sums over the chunks of a job in PROCESSING, except some."""
         work = items = 0
         times: dict[str, int] = {}
         values = {"key": job_key, "but": self._dialect.key_values(excluded), "now": now}
@@ -154,7 +154,7 @@ class JobSweeps:
         return {index: artifacts_of(text) for index, text in found}
 
     def save(self, swept: Sequence[tuple[Job, SweptRows]]) -> None:
-        """Carry sweeps out."""
+        """Write sweeps."""
         for job, rows in swept:
             sweep, values = rows.sweep, self._values(job.key, rows.sweep, rows.loaded)
             if sweep.to is ChunkState.PENDING:

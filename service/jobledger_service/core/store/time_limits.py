@@ -1,4 +1,4 @@
-"""How long the database may take: no connection, statement, lock or transaction is waited for without end."""
+"""Time limits of the database: waits for connections, statements, locks and transactions are bounded."""
 
 import time
 from dataclasses import dataclass, replace
@@ -31,11 +31,11 @@ class TimeLimits:
 
 DEFAULT_LIMITS: Final = TimeLimits()
 UNLIMITED: Final = TimeLimits(statement=None, lock=None, idle=None, read=None, export=None)
-"""For migrations, which take as long as they take; connecting still has a bound."""
+"""Limits of migrations, which may take any time; connecting still has a bound."""
 
 
 class Deadline:
-    """When the transaction that runs on a connection must be over, by the monotonic clock; `inf` for never."""
+    """The deadline of a connection's transaction, by the monotonic clock; `inf` for none."""
 
     __slots__ = ("at",)
 

@@ -1,4 +1,4 @@
-"""The store's own upkeep: what is kept only for a time, forgotten in small steps."""
+"""Retention in the store: deletes old rows in small steps."""
 
 from itertools import takewhile
 from typing import Any
@@ -12,10 +12,10 @@ from .row_sets import RowSets
 from .tables import api_keys, audit, events, ledger, limits, limits_passing, requests, tombstones
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
-"""A step forgets events up to the one that makes it this large, so that large events are not many at once."""
+"""A step deletes events up to the one at this size, so that it holds few large events."""
 
 TOMBSTONES_PER_STEP = 50
-"""Deleted jobs whose audit trail is looked at in one step."""
+"""The number of deleted jobs whose audit trail one step checks."""
 
 
 class SqlUpkeep:
@@ -32,9 +32,9 @@ class SqlUpkeep:
         self._row_sets = RowSets(database.dialect)
 
     def trim_events(self, before: int, limit: int) -> int | None:
-        """Forget at most `limit` of the oldest events committed before a time; return the newest position forgotten.
+        """Delete at most `limit` of the oldest events committed before a time; return the newest deleted position.
 
-        What the audit trail keeps of them goes there.
+        Their audit part moves to the audit trail.
         """
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim"):
@@ -58,7 +58,7 @@ class SqlUpkeep:
         self._row_sets.insert(connection, audit, rows)
 
     def trim_requests(self, before: int, limit: int) -> int:
-        """Forget at most `limit` requests from before a time; return how many."""
+        """Delete at most `limit` requests from before a time; return how many."""
         old = select(requests.c.request_key).where(requests.c.create_time < before).limit(limit)
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim requests"):

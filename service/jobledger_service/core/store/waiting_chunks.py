@@ -1,4 +1,4 @@
-"""The chunks that wait for workers: the beginnings of their queues, of several queues in one statement."""
+"""The chunks that wait for workers: the heads of several queues with one statement."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 class WaitingChunks:
-    """Reads the beginnings of queues."""
+    """Reads the heads of queues."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect

@@ -27,7 +27,7 @@ from .dialects import Dialect
 from .tables import NEVER, job_words, jobs
 
 COLUMNS: Final[dict[str, ColumnElement[int]]] = {order.value: jobs.c[order.value] for order in Order}
-"""What lists are ordered by, and what ranges are about."""
+"""The orders of lists, and the fields of ranges."""
 
 
 class By(StrEnum):
@@ -127,7 +127,7 @@ def _beyond(order: Order, column: ColumnElement[int], name: str = "after", *, as
 
 
 _NOTHING: Final = literal_column("''", Text)
-"""Put after a column, it keeps the column's indexes out of the plan."""
+"""A suffix that keeps the indexes of a column out of the plan."""
 
 
 def condition(name: str, dialect: Dialect) -> ColumnElement[bool]:

@@ -43,7 +43,7 @@ from .waiting_chunks import WaitingChunks
 
 _NOW: Final[BindParameter[int]] = bindparam("now", type_=BigInteger)
 _later: Final = case((ledger.c.commit_time > _NOW, ledger.c.commit_time), else_=_NOW)
-"""The time of a commit: never before the one that has the position before."""
+"""The time of a commit: never before that of the previous position."""
 
 
 class Statements:
@@ -168,11 +168,11 @@ class SqlTransaction:
         return self._sweeps.covered(job_key, sweep)
 
     def ranges(self, job_key: str, sweep: Sweep, excluded: Collection[int]) -> list[ChunkRange]:
-        """Return which chunks of a locked job a sweep covers, but for some, as they are after it, by index."""
+        """Return which chunks of a locked job a sweep covers, except some, as they are after it, by index."""
         return self._sweeps.ranges(job_key, sweep, excluded)
 
     def totals(self, job_key: str, excluded: Collection[int], now: int) -> Totals:
-        """Return what the chunks of a locked job that are in PROCESSING add up to, but for some."""
+        """Return the sums over the chunks of a locked job in PROCESSING, except some."""
         return self._sweeps.totals(job_key, excluded, now)
 
     def chunk_states(self, job_key: str, indexes: Collection[int]) -> dict[int, ChunkState]:
@@ -180,15 +180,15 @@ class SqlTransaction:
         return self._sweeps.states(job_key, indexes)
 
     def first_error(self, job_key: str, excluded: Collection[int]) -> tuple[int, WorkError | None] | None:
-        """Return the index and the error of a locked job's first FAILED chunk, but for some; None for none."""
+        """Return the index and the error of a locked job's first FAILED chunk, except some; None for none."""
         return self._sweeps.first_error(job_key, excluded)
 
     def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
-        """Return the artifacts of the chunks of a locked job that have some, by index."""
+        """Return the artifacts of the chunks of a locked job, by index."""
         return self._sweeps.artifacts(job_key)
 
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
-        """Return, by job, the inputs of these chunks and of their jobs."""
+        """Return the inputs of these chunks and of their jobs, by job."""
         wanted = list(chunks)
         keys = {"keys": self._dialect.key_values({key for key, _ in wanted})}
         of_jobs: dict[str, bytes] = dict(self.connection.execute(self._statements.job_inputs, keys).all())

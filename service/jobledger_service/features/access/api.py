@@ -1,4 +1,4 @@
-"""The part of AdminService that is about keys. It needs no server: a command carries it out on a database as well."""
+"""The methods of AdminService about keys. They need no server: a command also runs them on a database."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -28,7 +28,7 @@ METHODS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class KeyCalls:
-    """The calls that list, make and end keys; without `keys` the server runs without any."""
+    """The calls that list, create and end keys; without `keys` the server runs without any."""
 
     keys: Keys | None
     clock: Clock

@@ -1,4 +1,4 @@
-"""Making, listing, revoking and rotating API keys."""
+"""Creating, listing, revoking and rotating API keys."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ DEFAULT_ROTATION_GRACE: Final = DAY
 
 
 class CreatedKey(MsgStruct, frozen=True):
-    """A new key, the token that is told this once, and the key that it replaces, if it does."""
+    """A new key, its token, which is returned only now, and the key that it replaces, if any."""
 
     key: ApiKey
     token: str
@@ -27,7 +27,7 @@ class CreatedKey(MsgStruct, frozen=True):
 
 
 class NewKey(MsgStruct, frozen=True):
-    """What a new key is to be."""
+    """The fields of a new key."""
 
     owner: str
     name: str
@@ -44,7 +44,7 @@ class KeyPage(MsgStruct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The calls about keys; `random_bytes` gives so many random bytes, `on_changed` is awaited after each write."""
+    """The calls about keys; `random_bytes` returns random bytes, `on_changed` is awaited after each write."""
 
     store: SqlKeyStore
     run_write: StoreRunner
@@ -55,7 +55,7 @@ class Keys:
     tokens: PageTokens
 
     async def create(self, new: NewKey) -> CreatedKey:
-        """Make a key."""
+        """Create a key."""
         made = self._make(new, self.clock())
         await self._write("", lambda _: [made.key])
         return made
@@ -66,7 +66,7 @@ class Keys:
         return CreatedKey(ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time), token)
 
     async def revoke(self, key_id: str) -> ApiKey:
-        """End a key; one that was revoked before stays as it is. Raises ApiKeyNotFound."""
+        """End a key; a revoked one stays unchanged. Raises ApiKeyNotFound."""
 
         def decide(key: ApiKey | None) -> list[ApiKey]:
             if key is None:
@@ -77,7 +77,7 @@ class Keys:
         return revoked
 
     async def rotate(self, key_id: str, grace: int, expire_time: int | None) -> CreatedKey:
-        """Make a key like another one, which ends after `grace` microseconds; raises ApiKeyNotFound, ApiKeyEnded.
+        """Create a key like another one, which ends after `grace` microseconds; raises ApiKeyNotFound, ApiKeyEnded.
 
         Without an expire_time the new key lives as long as the old one was to live.
         """

@@ -11,7 +11,7 @@ from .store import SqlKeyStore
 
 @dataclass(frozen=True, slots=True)
 class KeyDuty:
-    """Looks for changes of keys where other processes make some; `cancel_calls` ends the calls of keys that ended."""
+    """Reads changes of keys where other processes change them; `cancel_calls` ends the calls of ended keys."""
 
     keyring: KeyRing
     shared: bool

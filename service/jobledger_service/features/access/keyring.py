@@ -1,4 +1,4 @@
-"""The keys of the database, in memory: a caller is known by one hash and one look into a dict."""
+"""The keys of the database, in memory: one hash and one look-up in a dict authenticate a caller."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,20 +14,20 @@ from jobledger_service.transport.refusals import ApiKeyUnknown
 from .rules import TOKEN, ApiKey, digest_of
 
 REFRESH_SECONDS: Final = 0.4
-"""Seconds between two looks for what other processes changed: a revocation is to be known everywhere within one."""
+"""Seconds between two refreshes: every process must know a revocation within one second."""
 GATHER_SECONDS: Final = 0.05
-"""Seconds for which unknown keys are gathered before they are looked for: a flood of them makes 20 reads a second."""
+"""Seconds for which unknown keys are gathered before a refresh: a flood of them makes 20 reads a second."""
 
 
 class KeyChanges(MsgStruct, frozen=True):
-    """Keys that were made or changed after a number, and the number of the last of these changes."""
+    """Keys created or changed after a number, and the number of the last of these changes."""
 
     keys: Sequence[ApiKey]
     through: int
 
 
 class _CachedKey(MsgStruct):
-    """A key in memory; `used` is when it was last used, None for not since that was last noted."""
+    """A cached key; `used` is when it was last used, None when not since that was last recorded."""
 
     key: ApiKey
     caller: Caller
@@ -35,9 +35,10 @@ class _CachedKey(MsgStruct):
 
 
 class KeyRing:
-    """All keys as of the last look. Every change of a key has a number, so that a look reads what is new alone.
+    """All keys as of the last refresh.
 
-    `shared` says that other processes change keys too: a key that is unknown is then looked for before it is refused.
+    Every change of a key has a number, so a refresh reads only new changes. `shared` means that other processes change
+    keys too: the ring then refreshes before it refuses an unknown key.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class KeyRing:
         self._apply(known)
 
     async def caller(self, token: str) -> Caller:
-        """Return who calls with this token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
+        """Return the caller of this token; raises ApiKeyUnknown, ApiKeyExpired, ApiKeyRevoked, StoreUnavailable."""
         digest = digest_of(token)
         held = self._by_digest.get(digest)
         if held is None and self._shared and TOKEN.fullmatch(token):
@@ -67,12 +68,12 @@ class KeyRing:
         return held.caller
 
     def check(self, key_id: str) -> None:
-        """Raise ApiKeyExpired or ApiKeyRevoked when a key that was known has ended since."""
+        """Raise ApiKeyExpired or ApiKeyRevoked when a known key has ended since."""
         self._by_id[key_id].key.check(self._clock())
 
     async def refresh(self) -> None:
-        """Learn what was changed since the last look, here and elsewhere; raises StoreUnavailable."""
-        async with self._reading:  # an older look that ended later would undo what a newer one learned
+        """Read the changes since the last refresh, of this and other processes; raises StoreUnavailable."""
+        async with self._reading:  # an older refresh that ended later would undo a newer one
             self._apply(await self._read(self._through))
 
     async def _fetch(self, _: Sequence[bytes]) -> Callable[[bytes], _CachedKey | None]:
@@ -90,7 +91,7 @@ class KeyRing:
         self._through = max(self._through, changes.through)
 
     def pop_used(self) -> dict[str, int]:
-        """Return when keys were last used, by key_id, of those that were used since this was last asked."""
+        """Return when keys were last used, by key_id, for those used since the last call."""
         used = {key_id: held.used for key_id, held in self._by_id.items() if held.used is not None}
         for key_id in used:
             self._by_id[key_id].used = None

@@ -19,7 +19,7 @@ _NUMBERS: Final = {role: number for number, role in ROLES.items()}
 
 
 def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKey:
-    """Return the key that CreateApiKey asks for."""
+    """Return the new key of CreateApiKey."""
     checks = Checks()
     checks.at_most("name", request.name, 128, min_length=1)
     if not request.name.isprintable():
@@ -39,7 +39,7 @@ def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKe
 
 
 def listed_owner(given: str) -> str:
-    """Return the owner that a list is of; empty for all."""
+    """Return the owner of a list; empty for all."""
     checks = Checks()
     if given:
         checks.owner("owner", given)
@@ -48,7 +48,7 @@ def listed_owner(given: str) -> str:
 
 
 def key_id(request: Any) -> str:  # noqa: ANN401  revoke and rotate
-    """Return the key that a request names."""
+    """Return the key_id of a request."""
     checks = Checks()
     check_key_id(checks, request.key_id)
     checks.done()
@@ -56,7 +56,7 @@ def key_id(request: Any) -> str:  # noqa: ANN401  revoke and rotate
 
 
 def rotation(request: api.RotateApiKeyRequest, now: int) -> tuple[str, int, int | None]:
-    """Return the key that RotateApiKey names, how long it goes on in microseconds, and when the new one ends."""
+    """Return the key_id of RotateApiKey, its grace period in microseconds, and the expiry of the new key."""
     checks = Checks()
     check_key_id(checks, request.key_id)
     grace = DEFAULT_ROTATION_GRACE
@@ -77,7 +77,7 @@ def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa:
 
 
 def api_key(key: ApiKey) -> api.ApiKey:
-    """Return a key as a message, without anything of its token."""
+    """Return a key as a message, without its token or digest."""
     times = {name: getattr(key, name) for name in ("create_time", "expire_time", "revoke_time", "last_used_time")}
     return api.ApiKey(
         key_id=key.key_id,

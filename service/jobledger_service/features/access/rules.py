@@ -1,4 +1,4 @@
-"""Who may do what: API keys, their roles, and the callers that they make known."""
+"""API keys, their roles, and the callers that they authenticate."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ SECRET_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is kept: `digest` is the SHA-256 of the token, which nobody has but its holder."""
+    """A stored key: `digest` is the SHA-256 of the token, which only its holder has."""
 
     key_id: str
     owner: str
@@ -30,7 +30,7 @@ class ApiKey:
 
     @property
     def caller(self) -> Caller:
-        """Who calls with this key."""
+        """The caller of this key."""
         return Caller(self.owner, f"{self.name}/{self.key_id}", self.key_id, self.roles)
 
     def ended(self, now: int) -> bool:
@@ -45,15 +45,15 @@ class ApiKey:
             raise ApiKeyExpired(self.key_id)
 
     def is_of(self, digest: bytes) -> bool:
-        """Whether a token with this digest is the key's, in a time that does not depend on how much of it fits."""
+        """Whether a token with this digest is the key's, compared in constant time."""
         return hmac.compare_digest(self.digest, digest)
 
 
 def token_of(key_id: str, secret: bytes) -> str:
-    """Return the token that the key's holder sends."""
+    """Return the token for the key's holder."""
     return f"jl_{key_id}_{secret.hex()}"
 
 
 def digest_of(token: str) -> bytes:
-    """Return what is kept of a token. 256 random bits need no slow hash: there is nothing to guess."""
+    """Return the digest of a token. 256 random bits need no slow hash: they cannot be guessed."""
     return hashlib.sha256(token.encode()).digest()

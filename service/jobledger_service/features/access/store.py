@@ -15,11 +15,11 @@ from .rules import ApiKey
 
 COLUMNS = [column for column in api_keys.c if column.name != "change"]
 Decide = Callable[[ApiKey | None], Sequence[ApiKey]]
-"""What becomes of a key: the rows to write. It may raise a Refusal, and then nothing is written."""
+"""The decision about a key: the rows to write. It may raise a Refusal, and then nothing is written."""
 
 
 class KeyListing(MsgStruct, frozen=True):
-    """Which keys, of which owner (all when empty), after which one (its creation and key_id), and how many."""
+    """A query for keys: their owner (all when empty), the last key before (its creation and key_id), and the limit."""
 
     owner: str
     ended: bool
@@ -29,13 +29,13 @@ class KeyListing(MsgStruct, frozen=True):
 
 
 class SqlKeyStore:
-    """Where keys are kept. Every method is one transaction, and raises StoreUnavailable."""
+    """The store of keys. Every method is one transaction, and raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
-        """Decide over a key, None when there is none, alone among all who write keys; write and return the outcome."""
+        """Decide over a key, None when there is none, with no other writer of keys; write and return the outcome."""
         with self._database.write() as connection:
             self._database.dialect.lock(connection, "keys")
             row = connection.execute(select(*COLUMNS).where(api_keys.c.key_id == key_id)).first()
@@ -61,14 +61,14 @@ class SqlKeyStore:
             return [_key_of(row) for row in connection.execute(wanted)]
 
     def changes(self, after: int) -> KeyChanges:
-        """Return the keys that were made or changed after a number; all for 0."""
+        """Return the keys created or changed after a number; all for 0."""
         wanted = select(*COLUMNS, api_keys.c.change).where(api_keys.c.change > after).order_by(api_keys.c.change)
         with self._database.read() as connection:
             rows = connection.execute(wanted).all()
         return KeyChanges([_key_of(row[:-1]) for row in rows], rows[-1].change if rows else after)
 
     def record_last_used(self, used: dict[str, int]) -> None:
-        """Note when keys were last used."""
+        """Record when keys were last used."""
         later = (
             update(api_keys)
             .where(api_keys.c.key_id == bindparam("of"), func.coalesce(api_keys.c.last_used_time, 0) < bindparam("at"))
@@ -79,7 +79,7 @@ class SqlKeyStore:
 
 
 def _save(connection: Connection, key: ApiKey, *, is_new: bool) -> None:
-    # Whoever is here is alone until the commit, so that numbers follow on and are seen in their order.
+    # this transaction is alone until its commit, so that numbers have no gap and appear in order
     change = select(func.coalesce(func.max(api_keys.c.change), 0) + 1).scalar_subquery()
     ends = {"expire_time": key.expire_time, "revoke_time": key.revoke_time}
     if is_new:

@@ -1,4 +1,4 @@
-"""Steps of the deletion of artifacts: what was deleted, what was missing, what is left to try."""
+"""Steps of the deletion of artifacts: the deleted, the missing and the remaining URIs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,7 +17,7 @@ from jobledger_service.core.model.states import JobState
 
 
 class FailedDeletion(MsgStruct, frozen=True):
-    """A URI that could not be deleted; one that `may_pass` is worth another attempt."""
+    """A URI that could not be deleted; with `may_pass` another attempt may succeed."""
 
     index: int
     uri: str
@@ -42,7 +42,7 @@ class ArtifactsStep(RunStep, SingleJobCommand, MsgStruct, frozen=True):
 
     @property
     def end(self) -> RunCursor:
-        """What is left after this step, for this attempt or the next."""
+        """The remaining work after this step, for this attempt or the next."""
         return tuple(sorted((*self.left, *(one.index for one in self.failed))))
 
     def needs(self) -> Needs:
@@ -73,7 +73,7 @@ class ArtifactsStep(RunStep, SingleJobCommand, MsgStruct, frozen=True):
 
 
 def _with_failures(run: RunState, index: int, failed: Sequence[FailedDeletion]) -> RunState:
-    """Return the run with a chunk's failures in place of those of its attempt before."""
+    """Return the run with a chunk's failures in place of those of its previous attempt."""
     others = [one for one in run.reported if one["chunk"] != str(index)]
     reported = [{"chunk": str(index), "uri": one.uri, "message": one.message} for one in failed]
     kept: dict[str, int] = {**run.counts, f"failed.{index}": len(failed)}

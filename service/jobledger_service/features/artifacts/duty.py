@@ -1,4 +1,4 @@
-"""Deletes what the artifacts of deleted jobs point at, a few at a time, and takes down what became of each."""
+"""Deletes the files and objects of deleted jobs' artifacts, a few at a time, and records each outcome."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ URIS_PER_STEP: Final = 20
 THREADS: Final = 4
 
 RemoveArtifact = Callable[[ArtifactLocation], bool]
-"""Deletes one file or object below a root, never a directory, and returns whether it was there; NotDeletedError."""
+"""Deletes one file or object below a root, never a directory, and returns whether it existed; NotDeletedError."""
 
 
 class ArtifactDeletions:
@@ -48,11 +48,11 @@ class ArtifactDeletions:
         self._threads = ThreadPoolExecutor(THREADS, "artifacts")
 
     async def close(self) -> None:
-        """Begin no further deletion."""
+        """Start no further deletion."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def work(self, claimed: ClaimedChunk) -> None:
-        """Delete what the chunk names and no attempt before has deleted."""
+        """Delete the chunk's URIs that no earlier attempt has deleted."""
         uris = self._read_uris(claimed)
         run = await self._queries.run(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
@@ -76,7 +76,7 @@ class ArtifactDeletions:
             cursor = step.end
 
     async def _delete(self, claimed: ClaimedChunk, index: int, uri: str) -> bool | FailedDeletion:
-        """Delete one under the roots of the job's owner; return whether it was there, or why it still is."""
+        """Delete one URI under the roots of the job's owner; return whether it existed, or why it remains."""
         location = self._roots.locate(uri, claimed.job.spec.owner)
         if location is None:
             return FailedDeletion(

@@ -1,4 +1,4 @@
-"""Deletes objects of buckets through fsspec: the one object of that very name, without patterns, caches or chains."""
+"""Deletes objects of buckets through fsspec: exactly the named object, without patterns, caches or chains."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from .rules import FILE, ArtifactLocation, NotDeletedError, Root
 log = structlog.get_logger(__name__)
 
 EXTRAS: Final = {"s3": "s3", "gs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
-"""The schemes of buckets, and the extra of the distribution that brings the driver."""
+"""The schemes of buckets, and the extra of the distribution with the driver."""
 
 
 class NoDriverError(ValueError):
@@ -71,7 +71,7 @@ def _kind(files: AbstractFileSystem, path: str) -> str:
 
 
 def _has_bucket(files: AbstractFileSystem, location: ArtifactLocation) -> bool:
-    """Whether the bucket is there, as far as one may know: drivers tell a lost bucket as a lost object."""
+    """Whether the bucket exists, as far as is known: drivers report a lost bucket like a lost object."""
     bucket = files._strip_protocol(f"{location.scheme}://{location.authority}")  # noqa: SLF001  as for the path
     try:
         return bool(_kind(files, bucket))

@@ -20,7 +20,7 @@ from .rules import Roots
 URIS_PER_CHUNK: Final = 100
 BYTES_PER_CHUNK: Final = 60 * 1024
 ATTEMPTS: Final = RetryPolicy(max_attempts=8, initial_backoff=2 * SECOND, multiplier=3.0, max_backoff=600 * SECOND)
-"""Over about half an hour: a bucket that is away for longer wants a person, and RetryJob."""
+"""The retries over about half an hour: a bucket that is away for longer needs a person, and RetryJob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _labels(names: Sequence[str]) -> Mapping[str, str]:
 
 
 def _portions(uris: Iterable[str]) -> Iterator[list[str]]:
-    """Divide URIs among chunks, so that none has too many, nor an input that is too large."""
+    """Divide URIs among chunks, so that none has too many, and no input is too large."""
     portion: list[str] = []
     size = 0
     for uri in uris:

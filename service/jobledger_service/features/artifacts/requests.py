@@ -7,7 +7,7 @@ from jobledger_service.core.ledger.commands import ClaimedChunk
 
 
 def uris(claimed: ClaimedChunk) -> Sequence[str]:
-    """Return what a chunk is to delete; raises ValueError for an input that does not say so."""
+    """Return the URIs that a chunk must delete; raises ValueError for an invalid input."""
     content = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
     if "uris" not in content:
         raise ValueError(f"chunk {claimed.chunk.index} of job {claimed.job.spec.job_id!r} names no URIs")
@@ -15,4 +15,4 @@ def uris(claimed: ClaimedChunk) -> Sequence[str]:
 
 
 ReadUris = Callable[[ClaimedChunk], Sequence[str]]
-"""Reads what is to be deleted from a chunk's inputs; raises ValueError for what is none."""
+"""Reads a chunk's URIs from its inputs; raises ValueError for invalid ones."""

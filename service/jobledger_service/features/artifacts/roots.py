@@ -7,10 +7,9 @@ from .rules import InvalidRootError, Roots, parse_root
 
 
 def roots_of(settings: Settings) -> Roots:
-    """Return where artifacts may be deleted.
+    """Return the roots under which artifacts may be deleted.
 
-    Raises InvalidSettingError for a root that is none or has no driver, and, where there are keys, for one that owners
-    share.
+    Raises InvalidSettingError for an invalid root or one without a driver, and, with keys, for one that owners share.
     """
     try:
         roots = Roots([parse_root(one) for one in settings.artifact_roots.split()])

@@ -28,17 +28,17 @@ _FORM: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([^/]*)/(.*)", re.DOTALL)
 _NEVER: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\?#]|::")
 """White space, controls, backslashes, queries, fragments, and `::`, by which fsspec would chain file systems."""
 _STANDS_FOR: Final = re.compile(r"=(?=[a-z][a-z0-9+.-]*://)")
-"""Between an address and where it leads; any other `=` is part of a name."""
+"""Separates an address from its storage location; any other `=` is part of a name."""
 _NOT_IN_SEGMENT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f/\\%]")
 _EXAMPLE: Final = "https://media.example/out/=s3://bucket/out/"
 
 
 class InvalidRootError(ValueError):
-    """A setting that names no root; the text says what is wrong with it."""
+    """A setting that names no root; the text says what is wrong."""
 
 
 class NotDeletedError(Exception):
-    """What an artifact points at is still there; `may_pass` says that another attempt may succeed."""
+    """The target of an artifact was not deleted; with `may_pass` another attempt may succeed."""
 
     def __init__(self, message: str, *, may_pass: bool) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class NotDeletedError(Exception):
 
 
 class ArtifactLocation(MsgStruct, frozen=True):
-    """Something under a root: the root's segments and, never empty, those below it, all plain.
+    """A location under a root: the root's segments and, never empty, those below it, all plain.
 
     `owned` are the root's segments from the owner's on, empty for a root without {owner}; `root` are those before.
     """
@@ -59,7 +59,7 @@ class ArtifactLocation(MsgStruct, frozen=True):
 
 
 class Prefix(MsgStruct, frozen=True):
-    """The beginning of a URI, always at a boundary of its path."""
+    """A prefix of URIs, always at a boundary of their paths."""
 
     scheme: str
     authority: str
@@ -71,7 +71,7 @@ class Prefix(MsgStruct, frozen=True):
         return f"{self.scheme}://{self.authority}/" + "".join(f"{one}/" for one in self.segments)
 
     def below(self, uri: str, owner: str) -> tuple[str, ...]:
-        """Return the segments of a URI below this prefix of an owner, none when it is not below."""
+        """Return the segments of an owner's URI below this prefix, none when it is not below."""
         parts = _parts(uri)
         if parts is None or parts[:2] != (self.scheme, self.authority):
             return ()
@@ -79,18 +79,18 @@ class Prefix(MsgStruct, frozen=True):
         return parts[2][depth:] if parts[2][:depth] == self.of(owner) else ()
 
     def of(self, owner: str) -> tuple[str, ...]:
-        """Return the segments with an owner's name in place of {owner}."""
+        """Return the segments with {owner} replaced by an owner's name."""
         return tuple(owner if one == OWNER_SEGMENT else one for one in self.segments)
 
 
 class Root(Prefix, frozen=True):
-    """Where artifacts may be deleted, and the prefix by which workers name it when that is another."""
+    """A prefix under which artifacts may be deleted, and the prefix by which workers name it if that differs."""
 
     named: Prefix | None = None
 
     @property
     def owner_depth(self) -> int:
-        """How many segments stand before {owner}: all of them in a root that owners share."""
+        """The number of segments before {owner}: all of them in a root that owners share."""
         return self.segments.index(OWNER_SEGMENT) if self.is_owned else len(self.segments)
 
     @property
@@ -99,7 +99,7 @@ class Root(Prefix, frozen=True):
         return OWNER_SEGMENT in self.segments
 
     def locate(self, uri: str, owner: str) -> ArtifactLocation | None:
-        """Return where under this root of an owner a URI points, None when it does not."""
+        """Return the location of a URI under this root of an owner, None when it is not under it."""
         below = (self.named or self).below(uri, owner)
         if not below:
             return None
@@ -107,7 +107,7 @@ class Root(Prefix, frozen=True):
         return ArtifactLocation(self.scheme, self.authority, segments[:depth], below, segments[depth:])
 
     def overlaps(self, other: "Root") -> bool:
-        """Whether one owner's directory under this root may hold another owner's under the other root."""
+        """Whether one owner's directory under this root may contain another owner's under the other root."""
         if (self.scheme, self.authority) != (other.scheme, other.authority):
             return False
         if self.owner_depth == other.owner_depth:
@@ -116,12 +116,12 @@ class Root(Prefix, frozen=True):
 
 
 class Roots(MsgStruct, frozen=True):
-    """All allowed prefixes. None: nothing is ever deleted."""
+    """All allowed prefixes; without any, nothing is ever deleted."""
 
     all: Sequence[Root] = ()
 
     def locate(self, uri: str, owner: str) -> ArtifactLocation | None:
-        """Return where under the first root that holds it an owner's URI points, None when it is under none."""
+        """Return the location of an owner's URI under the first root that contains it, None when no root does."""
         if OWNER.fullmatch(owner) is None:
             return None
         return next((location for root in self.all if (location := root.locate(uri, owner)) is not None), None)
@@ -161,7 +161,7 @@ def parse_root(text: str) -> Root:
 
 
 def _may_be_one(one: str, two: str) -> bool:
-    """Whether two segments of roots may be the same for some owners."""
+    """Whether two segments of roots may be equal for some owners."""
     return one == two or OWNER_SEGMENT in (one, two)
 
 
@@ -186,7 +186,7 @@ def _prefix(text: str) -> Prefix:
 
 
 def _parts(uri: str, *, directory: bool = False) -> tuple[str, str, tuple[str, ...]] | None:
-    """Return scheme, authority and segments, None for what can be read in another way, or in none."""
+    """Return scheme, authority and segments; None for a URI with several readings, or with none."""
     found = None if _NEVER.search(uri) else _FORM.fullmatch(uri)
     if found is None:
         return None
@@ -200,7 +200,7 @@ def _parts(uri: str, *, directory: bool = False) -> tuple[str, str, tuple[str, .
 
 
 def _segment(scheme: str, written: str) -> str | None:
-    """Return a segment as the file system has it, None for one that is not plain."""
+    """Return a segment as the file system has it; None for one that is not plain."""
     try:
         one = unquote(written, errors="strict") if scheme == FILE else written
         one.encode()

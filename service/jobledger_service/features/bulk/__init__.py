@@ -1,1 +1,1 @@
-"""One verb over many jobs, carried out by a job of the service's own."""
+"""Bulk runs: one verb over many jobs, run by a job of the service's own."""

@@ -1,4 +1,4 @@
-"""The part of JobService that acts on many jobs at once: dry runs, and the jobs that carry the verbs out."""
+"""The methods of JobService over many jobs: dry runs, and the jobs that run the verbs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from . import requests as read
 
 SAMPLE_SIZE: Final = 10
 MAX_SAMPLE_PAGES: Final = 5
-"""As many pages are read for a sample: one may be short while there are more."""
+"""The maximum of pages read for a sample: one may be short while there are more."""
 KEYS_PER_READ: Final = 500
 
 Read = TypeVar("Read")
@@ -37,7 +37,7 @@ Response = TypeVar(
 
 @dataclass(frozen=True, slots=True)
 class MatchPreview:
-    """How many jobs are meant, and some of them."""
+    """The number of matching jobs, and some of them."""
 
     count: int
     is_lower_bound: bool
@@ -54,14 +54,14 @@ METHODS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class BulkCalls:
-    """CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which differ in their requests alone."""
+    """CancelJobs, RetryJobs, DeleteJobs and UpdateJobPriorities, which differ only in their requests."""
 
     committer: Committer
     queries: Queries
     new_id: NewId
 
     async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
-        """Fill in what the request means and begin the job that does it, unless there is nothing to do."""
+        """Preview the matching jobs and start the run, unless there is nothing to do."""
         one = read.parse_request(request, caller)
         preview = await self._preview(one, caller)
         response.matched_count, response.matched_is_lower_bound = preview.count, preview.is_lower_bound
@@ -87,7 +87,7 @@ class BulkCalls:
         return await self.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
 
     async def _begin(self, one: read.BulkRequest, caller: Caller, preview: MatchPreview) -> Job | None:
-        """Return the run, None when no job is meant: then that of an earlier attempt of the request, if any."""
+        """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""
         exact = None if preview.is_lower_bound else preview.count
         run = read.run(one, caller, exact, self.new_id)
         if exact == 0:
@@ -123,5 +123,5 @@ class BulkCalls:
 
 
 def _as_read(read: Read) -> Read:
-    """Show a few statuses as they are."""
+    """Show the current statuses of some jobs."""
     return read

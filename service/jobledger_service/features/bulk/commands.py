@@ -1,4 +1,4 @@
-"""Steps of a run of one verb over many jobs: the verb and the place where the run goes on are one transaction."""
+"""Steps of a bulk run: the verb and the cursor of the run are one transaction."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -22,7 +22,7 @@ from jobledger_service.core.model.states import JobState
 
 Single = CancelJob | RetryJob | UpdateJob | DeleteJob
 ForJob = Callable[[str], Single]
-"""Makes the command for one job, named by its id."""
+"""Creates the command for one job, by its id."""
 
 MAX_MESSAGE_LENGTH: Final = 300
 
@@ -43,7 +43,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
     on_deletion: OnDeletion | None = None
     last: bool = False
     unreadable: Sequence[str] = ()
-    """Jobs that are meant and cannot be read: they are told as refused."""
+    """Matching jobs that cannot be read: they are reported as refused."""
 
     @property
     def weight(self) -> int:
@@ -65,7 +65,7 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
             return StepOutcome.ENDED
         run = self._do(work, run).with_cursor(self.step_lease.lease.index, self.end)
         work.family(Runs).checkpoint(held[0].key, run)
-        # A filter's run may be of a million jobs: its refusals are told once, not with each of its events.
+        # a filter may match a million jobs: its refusals are reported once, not with each of its events
         whole = self.last or self.filter is None
         job, chunk = self.step_lease.report(work, _with_counts(self.progress, run), _report(run, whole=whole))
         if self.last:

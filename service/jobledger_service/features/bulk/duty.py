@@ -1,4 +1,4 @@
-"""Carries out runs of one verb over many jobs: a stretch of jobs at a time, not faster than the operator allows."""
+"""Runs bulk runs: a batch of jobs at a time, at the rate that the operator allows at most."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -23,15 +23,15 @@ from .orders import BulkOrder, ReadOrder
 
 JOBS_PER_STEP: Final = 50
 STEPS_PER_SECOND: Final = 20
-"""Others wait behind a step: where the rate allows for less than 50 jobs in so many steps, steps are smaller."""
+"""Other commands wait behind a step: at a rate below 50 jobs in this many steps, steps have fewer jobs."""
 CHUNKS_PER_STEP: Final = 2_000
-"""About as many chunks do the jobs of a step have together, so that no transaction is long."""
+"""The approximate number of chunks of a step's jobs together, so that no transaction is long."""
 MAX_UNFINISHED_PERCENT: Final = 99.9
 
 
 @dataclass(frozen=True, slots=True)
 class StepBatch:
-    """The jobs of one step, where the run is after it, and how far that is."""
+    """The jobs of one step, the cursor after it, and its progress."""
 
     jobs: Sequence[str]
     end: RunCursor
@@ -42,7 +42,7 @@ class StepBatch:
 
 
 class BulkRuns:
-    """Runs are worked one step at a time, whoever's they are, and `rate` is in jobs a second for all together."""
+    """Runs one step at a time for all owners; `rate` is in jobs a second for all together."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class BulkRuns:
         self._step_lock = asyncio.Lock()
 
     async def work(self, claimed: ClaimedChunk) -> None:
-        """Do the verb with the chunk's jobs, from where an attempt before came to."""
+        """Do the verb with the chunk's jobs, from the cursor of the last attempt."""
         order = self._read_order(claimed)
         run = await self._queries.run(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
@@ -87,7 +87,7 @@ class BulkRuns:
             cursor = batch.end
 
     async def _submit(self, step: BulkStep) -> StepOutcome:
-        """Take a step when it is this run's turn, and let the next one wait as the rate demands."""
+        """Take a step in this run's turn, and delay the next one by the rate."""
         loop = asyncio.get_running_loop()
         async with self._step_lock:
             begun = loop.time()
@@ -101,7 +101,7 @@ class BulkRuns:
         return await self._matching_jobs(order, run, cursor)
 
     async def _named_jobs(self, order: BulkOrder, run: Job, cursor: RunCursor | None) -> StepBatch:
-        """Return the next of the jobs that are named; the cursor is how many of them are behind."""
+        """Return the next of the named jobs; the cursor is the number of done ones."""
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
         read = await self._queries.run_for(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
@@ -132,7 +132,7 @@ class BulkRuns:
         looked += len(jobs)
         done = _percent(looked, order.matched, create_time - first, run.spec.create_time - first)
         last = not cut and listed.next is None
-        # A step that is cut is followed by one over the same page, which tells of what cannot be read.
+        # after a cut step the next one covers the same page, and reports its unreadable jobs
         bad = () if cut else listed.unreadable
         cursor = (create_time, key, looked, first)
         return StepBatch([job.key for job in jobs], cursor, ProgressReport(done), last, bad)
@@ -147,7 +147,7 @@ def _listing(order: BulkOrder, run: Job, after: PageKey | None, limit: int) -> L
 
 
 def _within(jobs: Iterable[Job | None]) -> int:
-    """Return how many of the jobs make a step: at least one, and no more than have enough chunks together."""
+    """Return the number of jobs in a step: at least one, and no more than have enough chunks together."""
     count = chunks = 0
     for job in jobs:
         chunks += job.counts.total if job else 0
@@ -158,6 +158,6 @@ def _within(jobs: Iterable[Job | None]) -> int:
 
 
 def _percent(looked: int, matched: int | None, walked: int, whole: int) -> float:
-    """Return how far a walk is: by jobs where their number is known, else by the time in which they were created."""
+    """Return the progress of a walk: by jobs where their number is known, else by their creation times."""
     part = looked / max(matched, 1) if matched is not None else walked / max(whole, 1)
     return min(100 * part, MAX_UNFINISHED_PERCENT)

@@ -1,4 +1,4 @@
-"""What a run of one verb over many jobs is to do."""
+"""The order of a bulk run: its verb and its jobs."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,4 +24,4 @@ class BulkOrder(MsgStruct, frozen=True):
 
 
 ReadOrder = Callable[[ClaimedChunk], BulkOrder]
-"""Reads the order from a chunk's inputs; raises ValueError for what is none."""
+"""Reads the order from a chunk's inputs; raises ValueError for an invalid one."""

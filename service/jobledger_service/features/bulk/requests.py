@@ -38,7 +38,7 @@ Request = (
 MAX_JOB_IDS: Final = 10_000
 IDS_PER_CHUNK: Final = 500
 ATTEMPTS: Final = RetryPolicy(max_attempts=100, initial_backoff=SECOND // 5, max_backoff=30 * SECOND)
-"""An attempt is lost with each server that is killed, and goes on where the one before stood."""
+"""The attempts: each killed server costs one, and the next continues at the cursor."""
 _FORMS: Final[dict[str, type[Any]]] = {
     "CancelJobs": bulk_pb2.CancelJobsRequest,
     "RetryJobs": bulk_pb2.RetryJobsRequest,
@@ -50,7 +50,7 @@ _NAMES: Final = {form: name for name, form in _FORMS.items()}
 
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
-    """What a request asks for, without a broken rule: the jobs of a filter, or those that are named, each once."""
+    """The checked content of a request: the jobs of a filter, or named jobs, each once."""
 
     request: Request
     filter: JobFilter | None
@@ -58,7 +58,7 @@ class BulkRequest:
 
 
 def parse_request(request: Request, caller: Caller) -> BulkRequest:
-    """Return what one of the four requests asks for."""
+    """Return the content of one of the four requests."""
     checks = Checks()
     request_id(checks, request.request_id)
     found = _filter(checks, request, caller)
@@ -120,7 +120,7 @@ def _with_origin(reason: str, origin: str) -> str:
 
 
 def run(one: BulkRequest, caller: Caller, matched: int | None, new_id: Callable[[], str]) -> commands.CreateJob:
-    """Return the command that begins a run; `matched` is how many jobs it means, None when that is a lower bound."""
+    """Return the command that starts a run; `matched` is its number of jobs, None when that is a lower bound."""
     name = _NAMES[type(one.request)]
     parts = list(_parts(one.job_ids))
     spec = JobSpec(
@@ -148,7 +148,7 @@ def _parts(job_ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _fingerprint(name: str, request: Request) -> bytes:
-    """Return a mark of method and content: equal bytes mean different things to different methods."""
+    """Return a fingerprint of method and content: equal bytes have different meanings for different methods."""
     return hashlib.sha256(name.encode() + fingerprint(request, excluded=["request_id"])).digest()
 
 
@@ -166,7 +166,7 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
 
 
 def order(claimed: ClaimedChunk) -> BulkOrder:
-    """Return what a chunk of a run is to do; raises ValueError for an input that is no order."""
+    """Return the order of a run's chunk; raises ValueError for an invalid input."""
     spec = claimed.job.spec
     content = struct_content(claimed.inputs.job)
     named = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))

@@ -1,1 +1,1 @@
-"""All jobs that match a filter, as they were at one position, as CSV or JSON Lines."""
+"""All jobs that match a filter, as of one position, as CSV or JSON Lines."""

@@ -26,7 +26,7 @@ _FORMATS: Final = (export_pb2.EXPORT_FORMAT_CSV, export_pb2.EXPORT_FORMAT_JSON_L
 
 
 def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFilter, Lines]:
-    """Return which jobs ExportJobs asks for, and how they are to be written."""
+    """Return the filter and the format of ExportJobs."""
     checks = Checks()
     wanted = filter_of(checks, request, caller)
     if request.format not in _FORMATS:
@@ -70,7 +70,7 @@ def _once(checks: Checks, field: str, names: Sequence[str]) -> None:
 
 
 async def pieces(exports: Exports, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
-    """Yield the answers to ExportJobs, encoded."""
+    """Yield the encoded replies to ExportJobs."""
     wanted, lines = export(request, caller)
     async with aclosing(exports.open(wanted, lines, request.resume_token)) as opened:
         async for piece in opened:
@@ -89,7 +89,7 @@ METHODS: Final = (Method(JOB_SERVICE, "ExportJobs", Role.CALLER, Kind.WATCH, wai
 
 @dataclass(frozen=True, slots=True)
 class ExportCalls:
-    """The part of JobService that exports."""
+    """The method of JobService that exports."""
 
     exports: Exports
 

@@ -80,7 +80,7 @@ FOREIGN: Final = frozenset(
         "export_error",
     }
 )
-"""Columns that hold text as somebody else wrote it."""
+"""Columns that contain text of callers and workers."""
 
 
 def values(job: Job) -> Sequence[Value]:
@@ -129,7 +129,7 @@ def values(job: Job) -> Sequence[Value]:
 
 
 def unreadable_values(place: ExportKey, error: Exception) -> Sequence[Value]:
-    """Return what all columns hold for a job that cannot be shown: what is known of it, and why."""
+    """Return the values of all columns for a job that cannot be shown: its known fields, and the reason."""
     known = {
         "job_id": job_id_of(place.job_key),
         "owner": owner_of(place.job_key),

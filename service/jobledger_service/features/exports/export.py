@@ -1,4 +1,4 @@
-"""The export: every job that matches a filter, as all of them were at one position, in pieces that can be resumed."""
+"""The export: every job that matches a filter, all as of one position, in pieces that can be resumed."""
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final, ParamSpec, TypeVar, cast
@@ -22,7 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 JOBS_PER_PAGE: Final = 1_000
-"""Jobs that are looked at in one snapshot: 0.02 to 0.1 s on one core."""
+"""Jobs read in one snapshot: 0.02 to 0.1 s on one core."""
 PIECE_BYTES: Final = 64 * 1024
 """Bytes at which a piece ends."""
 
@@ -42,7 +42,7 @@ class Piece(MsgStruct, frozen=True):
 
 
 class _ExportProgress(MsgStruct, frozen=True):
-    """How far an export has come; what its token carries."""
+    """The progress of an export; its token contains it."""
 
     position: int
     jobs: int
@@ -69,7 +69,7 @@ class _ExportProgress(MsgStruct, frozen=True):
 
 
 class Exports:
-    """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads need not wait."""
+    """Opens exports. Owners take turns, page by page, on a thread of its own, so that other reads do not wait."""
 
     def __init__(
         self, store: SqlExportStore, tokens: PageTokens, cursor: Callable[[int], Cursor], unreadable: UnreadableRows
@@ -82,11 +82,11 @@ class Exports:
         self._closed = False
 
     def drain(self) -> None:
-        """End all exports, as DRAINING; each goes on elsewhere with its last token."""
+        """End all exports with DRAINING; each continues elsewhere with its last token."""
         self._closed = True
 
     async def close(self) -> None:
-        """Let the page that is being read finish."""
+        """Wait for the running page."""
         self._readers.close()
 
     async def open(self, wanted: JobFilter, lines: Lines, token: str) -> AsyncGenerator[Piece]:
@@ -120,7 +120,7 @@ class Exports:
 
 
 class _Page(MsgStruct):
-    """Reads and writes the jobs of one page, on the exporter's thread."""
+    """Reads and formats the jobs of one page, on the exporter's thread."""
 
     wanted: JobFilter
     lines: Lines
@@ -171,7 +171,7 @@ class _Page(MsgStruct):
                 return b""
             return self.lines.of_job(shown.job)
         create_time = shown.place.create_time
-        # The job_id may have been used again: then the message is of another job, which has its own place.
+        # the job_id may have been reused: then the message is of another job, which has its own place
         return self.lines.of_message(
             shown.message,
             lambda filter_fields: filter_fields.create_time == create_time and self.wanted.matches(filter_fields),

@@ -23,7 +23,7 @@ _FORMULA: Final = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What begins a formula in some spreadsheet, or leads to one (https://owasp.org/www-community/attacks/CSV_Injection,
 ASVS 5.0, 1.2.10); the last four are the full-width forms of the first."""
 _BLANKS: Final = re.compile(r"^[\s\u00ad\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]+")
-"""Spaces, and what shows nothing: soft hyphens, joiners, marks of direction and of byte order."""
+"""Spaces and invisible characters: soft hyphens, joiners, marks of direction and of byte order."""
 
 
 class Lines(ABC):
@@ -32,7 +32,7 @@ class Lines(ABC):
     @property
     @abstractmethod
     def head(self) -> bytes:
-        """What comes before the first job."""
+        """The text before the first job."""
 
     def __init__(self, columns: Sequence[str], labels: Sequence[str]) -> None:
         self._labels = labels
@@ -41,7 +41,7 @@ class Lines(ABC):
 
     @property
     def mark(self) -> str:
-        """A name for the form."""
+        """The name of the format."""
         return json.encode([type(self).__name__, *self.names]).decode()
 
     def of_job(self, job: Job) -> bytes:
@@ -50,7 +50,7 @@ class Lines(ABC):
         return self._line([*[found[place] for place in self._places], *map(job.labels.get, self._labels)])
 
     def of_unreadable(self, place: ExportKey, error: Exception) -> bytes:
-        """Return a line for a job that cannot be shown: what is known of it, and why."""
+        """Return a line for a job that cannot be shown: its known fields, and the reason."""
         found = unreadable_values(place, error)
         return self._line([*[found[index] for index in self._places], *(None for _ in self._labels)])
 
@@ -67,7 +67,7 @@ class Lines(ABC):
 
 
 class _Line:
-    """What the csv module writes to: it hands back what it is given."""
+    """The target of the csv module: it returns what it is given."""
 
     def write(self, line: str) -> str:
         return line

@@ -9,7 +9,7 @@ from jobledger_service.core.model.job import Job
 
 
 class ExportKey(NamedTuple):
-    """Where a job stands in an export: by the time of its creation, then by its key."""
+    """The place of a job in an export: the time of its creation, then its key."""
 
     create_time: int
     job_key: str
@@ -31,7 +31,7 @@ class ExportedJob(MsgStruct, frozen=True):
 
 
 class ExportStart(MsgStruct, frozen=True):
-    """Where an export begins: the ledger's position, and how many jobs there are to look at."""
+    """The start of an export: the ledger's position, and the number of jobs to read."""
 
     position: int
     jobs: int

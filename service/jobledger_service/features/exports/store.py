@@ -1,4 +1,4 @@
-"""Jobs as they were at an earlier position: those unchanged since from their rows, the others from the ledger."""
+"""Jobs as of an earlier position: unchanged ones from their rows, the others from the ledger."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -36,14 +36,14 @@ MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page ends with the job that makes it this large, so that large jobs are not many at once."""
 
 MAX_COUNTED: Final = 100_000
-"""Jobs of a span of time that are counted to tell how far an export is."""
+"""Jobs of a span of time that are counted for the progress of an export."""
 
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A job that stands, or stood, at a place: `changed` when it has to be looked up in the ledger."""
+    """A job that has, or had, a place: `changed` when the ledger must be read for it."""
 
     place: ExportKey
     exists: bool
@@ -54,7 +54,7 @@ class _Candidate:
 
 @dataclass(frozen=True, slots=True)
 class _EventSource:
-    """Which event shows a job as it was: in its message, or as what came before it; `size` in bytes."""
+    """The event that shows a job as it was: in its message, or as the job before; `size` in bytes."""
 
     position: int
     before: bool
@@ -62,7 +62,7 @@ class _EventSource:
 
 
 class SqlExportStore:
-    """What an export reads. Every method is one snapshot."""
+    """The reads of an export. Every method is one snapshot."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -70,13 +70,13 @@ class SqlExportStore:
         self._around = _around(database.dialect)
 
     def start_export(self, wanted: JobFilter) -> ExportStart:
-        """Return where an export begins: the ledger's position, and how many jobs there are to look at."""
+        """Return the start of an export: the ledger's position, and the number of jobs to read."""
         with self._database.exports.read() as connection:
             position: int = connection.execute(select(ledger.c.position)).scalar_one()
             return ExportStart(position, self._count(connection, wanted))
 
     def _count(self, connection: Connection, wanted: JobFilter) -> int:
-        """Return how many jobs there are to look at; when those of a span are many, all of the owner's."""
+        """Return the number of jobs to read; when those of a span are many, all of the owner's."""
         if wanted.create_time != TimeRange():
             span = select(literal(1)).select_from(jobs).where(*_span(jobs, wanted.owner, *_bounds(wanted)))
             counted = select(func.count()).select_from(span.limit(MAX_COUNTED + 1).subquery())
@@ -86,7 +86,7 @@ class SqlExportStore:
         return int(connection.execute(all_jobs).scalar_one())
 
     def export_page(self, wanted: JobFilter, position: int, after: ExportKey, limit: int) -> ExportPage:
-        """Return the jobs after a place as they were at a position; raises HistoryTrimmed when that is not known."""
+        """Return the jobs after a place as of a position; raises HistoryTrimmed when that is not known."""
         with self._database.exports.read() as connection:
             now, trimmed = connection.execute(_ENDS).one()
             if trimmed > position:

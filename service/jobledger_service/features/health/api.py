@@ -17,7 +17,7 @@ METHODS: Final = (Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ
 
 @dataclass(frozen=True, slots=True)
 class HealthCalls:
-    """What AdminService tells of the health of the server that this is about."""
+    """The method of AdminService about the health of this server."""
 
     checkup: HealthChecker
     about: ServerInfo

@@ -24,7 +24,7 @@ PROBE_TIMEOUT_SECONDS: Final = 3.0
 
 
 class Health(MsgStruct, frozen=True):
-    """What was found at a time, in microseconds since 1970."""
+    """The findings of a check, and its time in microseconds since 1970."""
 
     time: int
     vitals: Vitals
@@ -32,7 +32,7 @@ class Health(MsgStruct, frozen=True):
 
     @property
     def status(self) -> Status:
-        """The worst of what was found."""
+        """The worst finding."""
         return verdict(self.findings)
 
 
@@ -73,7 +73,7 @@ class HealthChecker:
         return self.latest
 
     async def _probe_result(self) -> tuple[StoreVitals, float] | None:
-        """Ask the database, or wait for the answer to the question that is still open."""
+        """Query the database, or wait for the query that is still running."""
         if self._probe_task is None or self._probe_task.done():
             self._probe_task = asyncio.create_task(self._probe(), name="health check")
         await asyncio.wait({self._probe_task}, timeout=PROBE_TIMEOUT_SECONDS)

@@ -15,7 +15,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class HealthDuty:
-    """`show_serving` is told when the server is out of service, and when it is back; `lost_after` is in seconds.
+    """`show_serving` is called when the server goes out of service, and when it is back; `lost_after` is in seconds.
 
     `on_outdated` is called with the database's lowest writer level when this server may no longer write there.
     """

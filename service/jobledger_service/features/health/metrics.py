@@ -1,4 +1,4 @@
-"""The metrics of the last look at the server's health: what is not known is not there."""
+"""The metrics of the last health check: unknown values are absent."""
 
 from collections.abc import Callable, Iterator
 
@@ -15,13 +15,13 @@ Reading = tuple[str, str, float | None]
 
 
 class VitalsCollector(Collector):
-    """Shows what the server looked at last; a scrape asks nobody anything."""
+    """Shows the last check; a scrape queries nothing."""
 
     def __init__(self, latest: Callable[[], Health | None]) -> None:
         self._latest = latest
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield one gauge for each thing that is known."""
+        """Yield one gauge for each known value."""
         health = self._latest()
         if health is None:
             return

@@ -1,4 +1,4 @@
-"""What a look at the health found, as a message of the contract."""
+"""The findings of a health check as a message of the contract."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -15,7 +15,7 @@ _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What does not change while a server lives: its version, the kind of its database, its start in microseconds."""
+    """The constants of a server: its version, the kind of its database, its start in microseconds."""
 
     version: str
     database: str
@@ -23,7 +23,7 @@ class ServerInfo:
 
 
 def system_health(found: Health, server_info: ServerInfo) -> api.SystemHealth:
-    """Return what was found, and about which server."""
+    """Return the findings with the server's constants."""
     vitals = found.vitals
     return api.SystemHealth(
         status=_STATUSES[found.status],

@@ -1,4 +1,4 @@
-"""The health of a server: what a check found, and the verdict."""
+"""The health of a server: the measurements of a check, and the findings."""
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
@@ -11,9 +11,9 @@ from jobledger_service.core.model.vitals import StoreVitals
 from jobledger_service.core.model.writer_level import may_write, outdated
 
 FAILED_WRITE_SECONDS: Final = 60.0
-"""Seconds for which a write that failed is told when none has come since."""
+"""Seconds for which a failed write is reported when no other write follows."""
 CRITICAL_DISK_DIVISOR: Final = 10
-"""A disk with less than one part in so many of the room that is wanted is about to be full."""
+"""A disk with less than one part in this many of the wanted free space is critical."""
 
 
 class Status(IntEnum):
@@ -25,7 +25,7 @@ class Status(IntEnum):
 
 
 class Vitals(MsgStruct, frozen=True):
-    """What one look found; seconds, bytes and counts. `store` and `latency` are None when the database was silent."""
+    """Measurements of a check; seconds, bytes, counts. `store` and `latency` are None when the database was silent."""
 
     store: StoreVitals | None
     latency: float | None
@@ -39,18 +39,18 @@ class Vitals(MsgStruct, frozen=True):
     watchers: int
     workers: int
     failed_age: float | None = None
-    """How long ago the database took nothing of the last batch of writes; None when it took it."""
+    """Seconds since the database refused the whole last batch of writes; None when it accepted it."""
     rate_store_is_down: bool = False
-    """Whether the store where the servers count calls together does not answer."""
+    """Whether the shared store of rates does not answer."""
 
     @property
     def feed_lag(self) -> int:
-        """How many entries the ledger was ahead of the feed."""
+        """The number of entries by which the ledger was ahead of the feed."""
         return max(0, self.store.position - self.feed_position) if self.store else 0
 
 
 class Thresholds(MsgStruct, frozen=True):
-    """Where a server is no longer healthy: seconds, a share of 0 to 1, positions, bytes."""
+    """The thresholds of health: seconds, a share of 0 to 1, positions, bytes."""
 
     database_latency: float
     commit_stall: float
@@ -60,14 +60,14 @@ class Thresholds(MsgStruct, frozen=True):
 
 
 class Finding(MsgStruct, frozen=True):
-    """One thing that is not as it should be."""
+    """One problem."""
 
     status: Status
     reason: str
 
 
 def findings(vitals: Vitals, limits: Thresholds) -> list[Finding]:
-    """Return what is past a threshold, the worst first."""
+    """Return the values past a threshold, the worst first."""
     found = (_of_database(vitals, limits), _of_committer(vitals, limits), _of_feed(vitals, limits), _of_rates(vitals))
     return sorted(chain.from_iterable(found), key=lambda finding: -finding.status)
 

@@ -1,4 +1,4 @@
-"""ImportService: authorise, read each job, submit some at a time, count."""
+"""ImportService: read each job, submit some at a time, count."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -20,12 +20,12 @@ from .requests import ImportReader, check_request
 
 MAX_REFUSALS: Final = 100
 JOBS_PER_SLICE: Final = 20
-"""Jobs; about a millisecond."""
+"""Jobs for about a millisecond of reading."""
 
 
 @dataclass(slots=True)
 class _ImportCounts:
-    """What became of the jobs so far."""
+    """The results of the jobs so far."""
 
     response: api.ImportJobsResponse = field(default_factory=api.ImportJobsResponse)
     number: int = 0

@@ -1,4 +1,4 @@
-"""The command that takes jobs from another system."""
+"""The command that imports jobs from another system."""
 
 from collections.abc import Sequence
 
@@ -22,12 +22,12 @@ class JobImport(MsgStruct, frozen=True):
 
     @property
     def weight(self) -> int:
-        """How many rows it becomes."""
+        """The number of its rows."""
         return 1 + len(self.job.new.sizes)
 
 
 class ImportJobs(PlainAnswer[list[bool | Refusal]], FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
-    """Create jobs of one owner as they stand elsewhere; answers for each whether it is new, or why it is refused."""
+    """Create jobs of one owner with their history; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[JobImport]
     actor: str

@@ -1,4 +1,4 @@
-"""Jobs that come from another system, with the times and the end that they had there."""
+"""Jobs from another system, with their times and their ends there."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -14,7 +14,7 @@ from jobledger_service.core.model.states import ChunkState, JobState
 
 
 class ChunkEnd(MsgStruct, frozen=True):
-    """How a chunk ended; what is None is as the job's."""
+    """The end of a chunk; None is as for the job."""
 
     state: ChunkState
     task_id: str = ""
@@ -26,7 +26,7 @@ class ChunkEnd(MsgStruct, frozen=True):
 
 
 class ImportedJob(MsgStruct, frozen=True):
-    """A job as it stands in the system that it comes from; times in microseconds since 1970."""
+    """A job of another system; times in microseconds since 1970."""
 
     new: NewJob
     state: JobState
@@ -46,7 +46,7 @@ class ImportedJob(MsgStruct, frozen=True):
         return self.start_time is not None or self.retry_count > 0
 
     def attempts(self, end: ChunkEnd) -> int:
-        """Return how often a chunk was attempted: as it is said, else once where it must or may have been."""
+        """Return the number of attempts at a chunk: as given, else one where there must or may have been one."""
         if end.attempt is not None:
             return end.attempt
         must = end.state in (ChunkState.COMPLETED, ChunkState.FAILED) or end.start_time is not None
@@ -67,7 +67,7 @@ _LEASE_ENDS = {
 
 
 def default_end(imported: ImportedJob) -> ChunkEnd:
-    """Return how the chunks ended of which nothing is said: as the job did."""
+    """Return the ends of chunks without an end of their own: that of the job."""
     return ChunkEnd(_CHUNK_STATES[imported.state])
 
 
@@ -105,7 +105,7 @@ def _with_end(imported: ImportedJob, job: Job, chunks: Sequence[Chunk]) -> Job:
 
 
 def _first_failure(imported: ImportedJob, chunks: Sequence[Chunk]) -> WorkError | None:
-    """Return the job's error, of the chunk that it names, else of the first that failed."""
+    """Return the job's error, of the chunk that it names, else of the first failed one."""
     if imported.error is None or imported.error.chunk_index is not None:
         return imported.error
     return replace(imported.error, chunk_index=next(c.index for c in chunks if c.state is ChunkState.FAILED))

@@ -1,4 +1,4 @@
-"""Which histories an imported job may have: those that it could have had here, but for the times between its chunks."""
+"""The valid histories of an imported job: those possible here, except for the times between its chunks."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from .imported_job import ChunkEnd, ImportedJob, default_end
 
 Violations = Iterator[tuple[str, str]]
-"""Fields, and the rules that they break."""
+"""Fields, and their violated rules."""
 
 _ALLOWED = {
     JobState.QUEUED: {ChunkState.PENDING, ChunkState.COMPLETED},
@@ -24,10 +24,10 @@ _ALLOWED = {
 
 
 def check(imported: ImportedJob, now: int) -> None:
-    """Raise InvalidField for a history that cannot have been."""
+    """Raise InvalidField for an impossible history."""
     broken = [*_broken_times(imported, now), *_broken_values(imported)]
     by_chunk = [*_broken_chunks(imported, now)]
-    # What the chunks are together is looked at when each of them may be as it is.
+    # the chunks are checked together when each of them is valid
     if broken := [*broken, *(by_chunk or _broken_whole(imported))]:
         raise InvalidField(*broken)
 
@@ -201,4 +201,4 @@ _WHOLE: tuple[tuple[str, Callable[[ImportedJob, Counter[ChunkState]], bool], str
         "of a job that was CANCELLED before its run began are at least one CANCELLED",
     ),
 )
-"""What the chunks may not be together: the field, when it is broken, and the rule."""
+"""Rules about all chunks together: the field, the condition of a violation, and the rule."""

@@ -1,4 +1,4 @@
-"""LimitService: authorise, read the request, submit or query, map, return."""
+"""LimitService: read the request, submit or query, map, return."""
 
 from dataclasses import dataclass
 from typing import Final, cast

@@ -39,7 +39,7 @@ class SetLimit(SingleJobCommand, MsgStruct, frozen=True):
 class GrantSlots(PlainAnswer[tuple[int, int]], ServiceCommand, MsgStruct, frozen=True):
     """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
 
-    Answers with how many, and how many of `jobs` it came to.
+    Answers with their number, and with how many of `jobs` it checked.
     """
 
     jobs: Sequence[str]

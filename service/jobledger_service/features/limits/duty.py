@@ -1,4 +1,4 @@
-"""Slots that came free, for the jobs that wait for one."""
+"""Free slots, for the jobs that wait for one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ JOBS_PER_STEP: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class SlotDuty:
-    """Looks for free slots by a cheap read; the command looks again before it grants one."""
+    """Finds free slots with a cheap read; the command checks again before it grants one."""
 
     store: LimitStore
     queries: Queries
@@ -25,7 +25,7 @@ class SlotDuty:
     unreadable: UnreadableRows
 
     async def once(self) -> bool:
-        """Grant what is free; return whether there may be more."""
+        """Grant the free slots; return whether there may be more."""
         jobs = await self.queries.run(self.store.free_slots, JOBS_PER_STEP)
         granted = 0
 

@@ -24,7 +24,7 @@ def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
 
 
 def delete_limit(request: api.DeleteLimitRequest, caller: Caller) -> SetLimit:
-    """Return the command of DeleteLimit: any number may run."""
+    """Return the command of DeleteLimit: any number of jobs may run."""
     checks = Checks()
     _check_scope(checks, request.scope)
     checks.done()

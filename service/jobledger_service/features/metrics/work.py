@@ -1,4 +1,4 @@
-"""The metrics of what the server does: commits, watches, chunks, duties."""
+"""The metrics of the server's work: commits, watches, chunks, duties."""
 
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -33,7 +33,7 @@ class _Count(Collector):
 
 
 class WorkMetrics:
-    """Counts what is done, and asks for what is now when it is read."""
+    """Counts work, and reads current values at a scrape."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
@@ -80,7 +80,7 @@ class WorkMetrics:
         self._failures = Counter("jobledger_duty_failures", "Times that a duty failed.", duty, registry=registry)
 
     def show(self, committer: Committer, feed: LiveFeed, calls: InFlight) -> None:
-        """Show what waits and who watches, as it is at each scrape."""
+        """Show waiting work and watchers, as they are at each scrape."""
         self._gauge("commit_queue_depth", "Writes that wait.", lambda: committer.queued)
         self._gauge("commit_queue_limit", "Writes that may wait before more are refused.", lambda: committer.limit)
         self._gauge("commit_queue_bytes", "Bytes of their requests.", lambda: committer.queued_bytes)
@@ -99,7 +99,7 @@ class WorkMetrics:
         self._registry.register(_Count(f"jobledger_{name}", sentence, ask))
 
     def committed(self, commit: Commit) -> None:
-        """Count what a commit did."""
+        """Count the changes of a commit."""
         self._events.inc(len(commit.entries))
         for change, count in commit.changes.items():
             self._changes[change].inc(count)

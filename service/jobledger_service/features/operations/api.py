@@ -1,4 +1,4 @@
-"""google.longrunning.Operations over jobs, for any client that knows long-running operations."""
+"""google.longrunning.Operations over jobs, for any client of long-running operations."""
 
 import asyncio
 from contextlib import aclosing

@@ -1,4 +1,4 @@
-"""Jobs as long-running operations: names, filters, and what an operation says of its job."""
+"""Jobs as long-running operations: names, filters, and the operation of a job."""
 
 import re
 from typing import Final
@@ -26,12 +26,12 @@ RULE: Final = "is not a filter: it must be empty, done=true, done=false, or stat
 
 
 def name_of(job_id: str) -> str:
-    """Return the name of the operation that a job is."""
+    """Return the operation name of a job."""
     return f"{COLLECTION}/{job_id}"
 
 
 def job_id_of(name: str) -> str:
-    """Return the job that an operation is; raises InvalidField."""
+    """Return the job_id of an operation; raises InvalidField."""
     collection, _, job_id = name.partition("/")
     if collection != COLLECTION or not JOB_ID.fullmatch(job_id):
         raise InvalidField(("name", f"{name[:200]!r} is not {COLLECTION}/JOB_ID"))
@@ -53,7 +53,7 @@ def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
 
 
 def _states(text: str) -> frozenset[JobState] | None:
-    """Return the states that a filter names, all for an empty one; None when it is no filter."""
+    """Return the states of a filter, all for an empty one; None for an invalid one."""
     if not text:
         return frozenset()
     if done := _DONE.fullmatch(text):
@@ -85,7 +85,7 @@ def operation(job: Job) -> lro.Operation:
 
 
 def unreadable_operation(job_id: str) -> lro.Operation:
-    """Return the operation of a job that cannot be shown: its name alone, not done, as nobody can tell."""
+    """Return the operation of a job that cannot be shown: its name only, not done, as its state is unknown."""
     return lro.Operation(name=name_of(job_id))
 
 

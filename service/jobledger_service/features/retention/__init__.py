@@ -1,1 +1,1 @@
-"""Deletes what is kept only for a time."""
+"""Deletes old rows: ended jobs, history, requests, ended keys, and statistics."""

@@ -48,7 +48,7 @@ class RetentionDuty:
     unreadable: UnreadableRows
 
     async def once(self) -> bool:
-        """Forget what is due; return whether there is more."""
+        """Delete what is due; return whether there is more."""
         now = self.clock()
         jobs = await self.queries.run(self.store.expired_jobs, now, JOBS_PER_STEP)
         await submit_bisecting(

@@ -51,6 +51,6 @@ def expire_times(retention: Retention) -> OpenFamily:
 
 
 def retention_of(settings: Settings) -> Retention:
-    """Return how long ended jobs are kept."""
+    """Return the retention of ended jobs."""
     kept = (settings.completed_retention, settings.failed_retention, settings.cancelled_retention)
     return Retention(*(None if seconds is None else round(seconds * SECOND) for seconds in kept))

@@ -9,17 +9,14 @@ from jobledger_service.core.model.states import JobState
 
 
 class Retention(MsgStruct, frozen=True):
-    """How long after its end a job is kept, by its state, in microseconds; None for ever.
-
-    A time that the caller chose goes before this.
-    """
+    """The retention of ended jobs by state, in microseconds; None for ever. A caller's expire_time takes precedence."""
 
     completed: int | None = None
     failed: int | None = None
     cancelled: int | None = None
 
     def applied(self, before: Job | None, job: Job) -> Job:
-        """Return a job with the expire_time that its end brings, or without the one that an earlier end brought."""
+        """Return a job with the expire_time of its end, or without the one of an earlier end."""
         if before is not None and before.ended == job.ended:
             return job
         if job.end_time is None:

@@ -20,7 +20,7 @@ METHODS: Final = (Method(JOB_SERVICE, "GetJobStats", Role.CALLER, Kind.READ),)
 
 @dataclass(frozen=True, slots=True)
 class StatisticsCalls:
-    """What JobService tells in figures."""
+    """The method of JobService for figures."""
 
     store: SqlStatisticsStore
     queries: Queries

@@ -11,7 +11,7 @@ from jobledger_service.core.model.limits import HOUR, SECOND
 from .store import SqlStatisticsStore
 
 FOLD_DELAY: Final = 60 * SECOND
-"""An hour is left alone so long after its end, as transactions that began in it may still write to it."""
+"""The time after an hour's end before it is folded, as transactions that began in it may still write to it."""
 TOTALS_PER_STEP: Final = 200
 
 

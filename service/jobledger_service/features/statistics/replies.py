@@ -38,7 +38,7 @@ def reply(query: StatsQuery, figures: Figures, now: int) -> stats_pb2.GetJobStat
 
 
 def _series(query: StatsQuery, figures: Figures, now: int) -> list[stats_pb2.StatsPoint]:
-    """Return all points of the span, also those in which nothing happened."""
+    """Return all points of the span, also empty ones."""
     points = []
     for number in numbers(query.hours, query.step) if query.step else ():
         first = number * query.step

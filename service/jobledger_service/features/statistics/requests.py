@@ -18,7 +18,7 @@ _STEPS: Final = {stats_pb2.STATS_STEP_UNSPECIFIED: 0, stats_pb2.STATS_STEP_HOUR:
 
 
 def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> StatsQuery:
-    """Return what GetJobStats asks for at the time `now`, in microseconds."""
+    """Return the query of GetJobStats at the time `now`, in microseconds."""
     checks = Checks()
     checks.count("kinds", len(request.kinds), 100)
     for index, kind in enumerate(request.kinds):
@@ -40,7 +40,7 @@ def numbers(hours: range, step: int) -> range:
 
 
 def _hours(checks: Checks, span: filter_pb2.TimeRange, now: int) -> range:
-    """Return the whole hours of a span: up to now, and from 24 hours before its end, unless it says otherwise."""
+    """Return the whole hours of a span: up to now, and from 24 hours before its end, unless it has other bounds."""
     end = _time(checks, "time_range.end_time", span) if span.HasField("end_time") else now
     start = _time(checks, "time_range.start_time", span) if span.HasField("start_time") else end - DAY_HOURS * HOUR
     if end <= start:

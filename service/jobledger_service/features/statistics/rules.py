@@ -1,4 +1,4 @@
-"""Statistics: what is asked for, and what is read for it."""
+"""Statistics: the query and its result."""
 
 from collections.abc import Mapping
 
@@ -10,9 +10,9 @@ from jobledger_service.core.model.states import JobState
 
 
 class StatsQuery(MsgStruct, frozen=True):
-    """Which figures: of these kinds, or of all when there are none; `hours` since 1970; `step` hours a point, or 0.
+    """The query: of these kinds, or of all when empty; `hours` since 1970; `step` hours a point, or 0.
 
-    All kinds are those of callers, unless the service's own are to be included.
+    All kinds are those of callers, unless the service's own are included.
     """
 
     owner: str
@@ -23,12 +23,12 @@ class StatsQuery(MsgStruct, frozen=True):
 
     @property
     def callers_only(self) -> bool:
-        """Whether the service's own kinds are out: unless they are asked for, or named."""
+        """Whether the service's own kinds are excluded: unless they are included, or named."""
         return not (self.include_service_jobs or self.kinds)
 
 
 class KindFigures(MsgStruct):
-    """What there is of one kind now, and what happened in the span; the oldest is a create_time, None for none."""
+    """The current figures of one kind, and its activity in the span; the oldest is a create_time, None for none."""
 
     jobs: dict[JobState, int] = {}
     chunks_pending: int = 0
@@ -40,7 +40,7 @@ class KindFigures(MsgStruct):
         return any(self.jobs.values()) or bool(self.activity)
 
     def add(self, other: "KindFigures") -> None:
-        """Add another kind's."""
+        """Add another kind's figures."""
         for state, count in other.jobs.items():
             self.jobs[state] = self.jobs.get(state, 0) + count
         self.chunks_pending += other.chunks_pending
@@ -51,7 +51,7 @@ class KindFigures(MsgStruct):
 
 
 class Figures(MsgStruct, frozen=True):
-    """All kinds' figures by kind, and the activity of each point of the series in which anything happened, by number.
+    """All kinds' figures by kind, and the activity of each non-empty point of the series, by number.
 
     A point's number is its first hour divided by the step.
     """

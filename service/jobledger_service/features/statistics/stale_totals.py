@@ -1,4 +1,4 @@
-"""Statistics that are too old to be kept: totals become one for each kind, and kinds that are gone are forgotten."""
+"""Old statistics: totals merge into one for each kind, and kinds without other rows are deleted."""
 
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ _empty: Final = and_(_count.jobs == 0, _count.chunks_pending == 0, _count.chunks
 
 
 class StaleStatistics:
-    """Makes less of statistics, in steps; for one transaction at a time that may write running totals."""
+    """Reduces statistics, in steps; for one transaction at a time that may write running totals."""
 
     def __init__(self) -> None:
         self._place = ("", "")
@@ -45,7 +45,7 @@ class StaleStatistics:
         return len(old)
 
     def forget_kinds(self, connection: Connection, limit: int) -> None:
-        """Look through at most `limit` kinds, from where this ended before; forget those of which nothing is left."""
+        """Check at most `limit` kinds, from where the last call ended; delete those without other rows."""
         owner, kind = self._place
         found = connection.execute(self._kinds, {"after_owner": owner, "after_kind": kind, "most": limit}).all()
         self._place = (found[-1].owner, found[-1].kind) if len(found) == limit else ("", "")

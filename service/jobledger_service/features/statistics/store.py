@@ -27,21 +27,21 @@ class SqlStatisticsStore:
             return self._figures.read(connection, query)
 
     def unfolded(self, before: int) -> tuple[str, int] | None:
-        """Return an owner and an hour before `before`, since 1970, with rollups to be folded; None for none."""
+        """Return an owner and an hour before `before`, since 1970, whose rollups are not folded; None for none."""
         with self._database.read() as connection:
             return self._running.unfolded(connection, before)
 
     def fold(self, owner: str, hour: int) -> int:
-        """Fold rollups of an hour, since 1970, into running totals; return how many: 0 also while another folds."""
+        """Fold rollups of an hour, since 1970, into running totals; return their number, 0 if another process folds."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, _LOCK):
                 return 0
             return self._running.fold(connection, owner, hour)
 
     def trim(self, before: int, limit: int) -> int:
-        """Make one of at most `limit` running totals of hours before a time, for each kind; return how many these were.
+        """Merge at most `limit` running totals of hours before a time into one for each kind; return their number.
 
-        When there are none, forget some of the kinds of which nothing else is left.
+        When there are none, delete some of the kinds without other rows.
         """
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, _LOCK):

@@ -1,1 +1,1 @@
-"""Who called what, and how often, by day."""
+"""Counts of calls by key, method and day."""

@@ -18,7 +18,7 @@ METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
 
 @dataclass(frozen=True, slots=True)
 class UsageCalls:
-    """What AdminService tells of usage."""
+    """The method of AdminService for usage."""
 
     usage: UsageQueries
 

@@ -13,7 +13,7 @@ from .store import SqlUsageStore
 
 @dataclass(frozen=True, slots=True)
 class UsageDuty:
-    """Notes what is new, and forgets what is older than `retention_days` days. What a crash takes away is lost."""
+    """Writes new counts, and deletes those older than `retention_days` days. A crash loses counts in memory."""
 
     usage: Usage
     store: SqlUsageStore

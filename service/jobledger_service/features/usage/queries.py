@@ -1,4 +1,4 @@
-"""What is called, with which keys: counted in memory, kept as sums by day."""
+"""Usage: calls by key, counted in memory, stored as sums by day."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ def day_of(time: int) -> str:
 
 
 def day_before(time: int, days: float) -> str:
-    """Return the day that was so many days before a time in microseconds."""
+    """Return the day that many days before a time in microseconds."""
     return f"{datetime.fromtimestamp(time / SECOND, UTC) - timedelta(days=days):%Y-%m-%d}"
 
 

@@ -22,7 +22,7 @@ _DIMENSIONS: Final = {
 
 
 def usage(request: api.GetUsageRequest) -> UsageQuery:
-    """Return the usage that GetUsage asks for."""
+    """Return the query of GetUsage."""
     checks = Checks()
     for field, day in (("start_day", request.start_day), ("end_day", request.end_day)):
         if day:

@@ -15,7 +15,7 @@ SUMS: Final = ("calls", "errors", "received", "sent", "micros")
 
 
 class UsageQuery(MsgStruct, frozen=True):
-    """Which usage, and what to sum it by; empty texts are no condition, and `by` is not empty."""
+    """A query for usage, and its dimensions; empty texts are no condition, and `by` is not empty."""
 
     by: tuple[str, ...]
     start_day: str = ""
@@ -25,7 +25,7 @@ class UsageQuery(MsgStruct, frozen=True):
 
 
 class SqlUsageStore:
-    """Where usage is kept. Every method is one transaction, and raises StoreUnavailable."""
+    """The store of usage. Every method is one transaction, and raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -35,7 +35,7 @@ class SqlUsageStore:
         )
 
     def add(self, rows: Sequence[UsageRow]) -> None:
-        """Add to the sums, in the order of their keys, so that servers that do so together do not wait in a circle."""
+        """Add to the sums, in the order of their keys, so that servers do not end in a deadlock."""
         values = sorted(
             (row.day, row.owner, row.key_id, row.method, *(getattr(row.counts, name) for name in SUMS)) for row in rows
         )
@@ -43,7 +43,7 @@ class SqlUsageStore:
             connection.execute(self._add, [dict(zip((*DIMENSIONS, *SUMS), one, strict=True)) for one in values])
 
     def forget(self, before: str) -> None:
-        """Forget the days before one."""
+        """Delete the days before one."""
         with self._database.write() as connection:
             connection.execute(delete(usage).where(usage.c.day < before))
 

@@ -1,4 +1,4 @@
-"""Which addresses deliveries may go to: public ones, unless the operator allows private networks."""
+"""The allowed addresses of deliveries: public ones, unless the operator allows private networks."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
@@ -23,9 +23,9 @@ https://www.iana.org/assignments/iana-ipv4-special-registry, https://www.iana.or
 
 
 class RefusedAddressError(Exception):
-    """A host has no address, or one that deliveries may not go to.
+    """A host has no address, or one that deliveries may not use.
 
-    Neither the address is told nor which of the two it is: either would map a private network, name by name.
+    The message names neither the address nor which of the two it is: either would map a private network, name by name.
     """
 
     def __init__(self) -> None:
@@ -33,14 +33,14 @@ class RefusedAddressError(Exception):
 
 
 class UnknownHostError(Exception):
-    """A host has no address, where all that there are may be known."""
+    """A host has no address, where all addresses may be known."""
 
     def __init__(self) -> None:
         super().__init__("the host's name cannot be resolved")
 
 
 def is_public(address: str) -> bool:
-    """Return whether an address is one of the public internet; of one that carries an IPv4 address, that counts."""
+    """Return whether an address is public; for one that contains an IPv4 address, that one counts."""
     found = ip_address(address.partition("%")[0])
     if isinstance(found, IPv6Address):
         inside = IPv4Address(int(found) & _FIRST_32_BITS) if found in _NAT64 else found.ipv4_mapped
@@ -53,7 +53,7 @@ def is_public(address: str) -> bool:
 
 
 async def addresses_of(lookups: NameLookups, host: str, port: int, *, allow_private: bool) -> list[str]:
-    """Resolve a host once and return its addresses, if need be all of them public.
+    """Resolve a host once and return its addresses; all must be public unless private ones are allowed.
 
     Raises RefusedAddressError; with `allow_private`, UnknownHostError.
     """

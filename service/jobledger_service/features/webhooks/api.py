@@ -1,4 +1,4 @@
-"""WebhookService: read the request, ask or change, map, return."""
+"""WebhookService: read the request, query or change, map, return."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -95,7 +95,7 @@ class WebhookService:
         return api.PingWebhookResponse(delivered=attempt.succeeded, attempt=_attempt(attempt))
 
     def _webhook(self, webhook: Webhook) -> webhook_pb2.Webhook:
-        """Return a webhook, and of its secrets only since when and how long they sign."""
+        """Return a webhook; of its secrets only their times."""
         now = self.clock()
         return webhook_pb2.Webhook(
             webhook_id=webhook.webhook_id,

@@ -1,4 +1,4 @@
-"""Bodies of webhook deliveries: JSON, made of the messages that the ledger keeps."""
+"""Bodies of webhook deliveries: JSON, made of the ledger's messages."""
 
 import base64
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class WebhookCodec:
     """Reads stored watch messages, and makes bodies of them."""
 
     def read(self, row: EventRow) -> WebhookEvent:
-        """Return what a stored event says."""
+        """Return the content of a stored event."""
         message = Message.FromString(row.message)
         job = message.job
         return WebhookEvent(
@@ -42,7 +42,7 @@ class WebhookCodec:
         )
 
     def percent(self, message: bytes) -> float:
-        """Return how far its job was after a stored event, 0 to 100."""
+        """Return the percent of its job after a stored event, 0 to 100."""
         return Message.FromString(message).job.progress.percent
 
     def body(self, event_type: WebhookEventType, event: WebhookEvent, percents: Sequence[int]) -> bytes:
@@ -60,7 +60,7 @@ class WebhookCodec:
         return json.encode(body)
 
     def unreadable(self, event_type: WebhookEventType, row: EventRow) -> bytes:
-        """Return the body of a delivery of an event that cannot be shown: where it is, without its job."""
+        """Return the body of a delivery of an event that cannot be shown: its place, without its job."""
         job_id = job_id_of(row.job_key)
         return json.encode({"type": event_type.value, "position": row.position, "data": {"jobId": job_id}})
 

@@ -26,11 +26,11 @@ from .store import SqlWebhookStore
 log = structlog.get_logger(__name__)
 
 DELIVERIES_PER_STEP: Final = 1_000
-"""Deliveries that one transaction removes or makes to go again."""
+"""The number of deliveries that one transaction deletes or redelivers."""
 
 
 class NewWebhook(MsgStruct, frozen=True):
-    """What a webhook is created from."""
+    """The fields of a new webhook."""
 
     owner: str
     fields: WebhookUpdate
@@ -127,7 +127,7 @@ class Webhooks:
         return webhook
 
     async def delete(self, owner: str, webhook_id: str) -> None:
-        """Remove a webhook and its deliveries, in steps, so that no caller waits long; raises WebhookNotFound."""
+        """Delete a webhook and its deliveries, in steps, so that no caller waits long; raises WebhookNotFound."""
         gone: bool | None = False
         while not gone:
             gone = await self.committer.run_on_writer(
@@ -150,7 +150,7 @@ class Webhooks:
         return read.deliveries, self.queries.tokens.encode(mark, *read.last) if read.last else ""
 
     async def redeliver_one(self, owner: str, webhook_id: str, delivery: str) -> int:
-        """Make one delivery go again; return 1. Raises WebhookNotFound, DeliveryNotFound."""
+        """Redeliver one delivery; return 1. Raises WebhookNotFound, DeliveryNotFound."""
         webhook = await self.get(owner, webhook_id)
         place = parse_delivery_id(delivery, webhook_id)
         again = partial(self.delivery_store.redeliver_one, webhook.key, place or (0, 0), self.clock())
@@ -160,7 +160,7 @@ class Webhooks:
         return 1
 
     async def redeliver(self, owner: str, webhook_id: str, since: int, states: frozenset[DeliveryState]) -> int:
-        """Make all deliveries since a position go again, in steps; return how many. Raises WebhookNotFound."""
+        """Redeliver all deliveries since a position, in steps; return how many. Raises WebhookNotFound."""
         webhook, count, now = await self.get(owner, webhook_id), 0, self.clock()
         place: tuple[int, int] | None = (since, -1)
         while place is not None:

@@ -1,4 +1,4 @@
-"""A delivery: one event for one webhook, and when it is tried again."""
+"""A delivery: one event for one webhook, and its retries."""
 
 from typing import Final
 
@@ -34,12 +34,12 @@ class Attempt(MsgStruct, frozen=True):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the receiver took the delivery."""
+        """Whether the receiver accepted the delivery."""
         return self.status_code in OK
 
     @property
     def gone(self) -> bool:
-        """Whether the receiver wants no more deliveries, as Standard Webhooks says."""
+        """Whether the receiver wants no more deliveries, as Standard Webhooks defines."""
         return self.status_code == GONE
 
 
@@ -60,12 +60,12 @@ class Delivery(MsgStruct, frozen=True):
 
 
 def delivery_id(webhook_id: str, position: int, ordinal: int) -> str:
-    """Return the name of a delivery, the same in every attempt. It has no dots: they divide what is signed."""
+    """Return the id of a delivery, the same in every attempt. It has no dots: they separate the signed parts."""
     return f"{webhook_id}_{position}_{ordinal}"
 
 
 def parse_delivery_id(given: str, webhook_id: str) -> tuple[int, int] | None:
-    """Return the position and ordinal that a name of a webhook's delivery says; None for any other text."""
+    """Return the position and ordinal of a webhook's delivery id; None for any other text."""
     webhook, _, rest = given.partition("_")
     position, _, ordinal = rest.partition("_")
     numbers = (position, ordinal)
@@ -75,7 +75,7 @@ def parse_delivery_id(given: str, webhook_id: str) -> tuple[int, int] | None:
 
 
 class Schedule(MsgStruct, frozen=True):
-    """When failed deliveries are tried again, until `window` microseconds after the first attempt."""
+    """The schedule of retries, until `window` microseconds after the first attempt."""
 
     backoff: RetryPolicy
     window: int

@@ -1,4 +1,4 @@
-"""Deliveries on disk: listed, claimed, concluded, made to go again, and forgotten."""
+"""Deliveries on disk: listed, claimed, settled, redelivered, and deleted."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -50,7 +50,7 @@ _EXPIRE = (
     .values(state="DEAD", attempts=bindparam("list"), next_attempt_time=None, end_time=bindparam("end"))
 )
 MAX_LOOK: Final = 20_000
-"""Deliveries that a page of some states looks at."""
+"""The number of deliveries that a page of some states reads."""
 OF_DELIVERY: Final = 2_000
 """Bytes of a delivery in a reply, beside its attempts in JSON: its texts, and what an attempt takes beside those."""
 EXPIRED_MESSAGE = "it was not delivered within the time for which deliveries are kept"
@@ -132,7 +132,7 @@ class SqlDeliveryStore:
         return DeliveriesRead(found, last)
 
     def is_due(self, now: int) -> bool:
-        """Return whether a delivery is to be attempted."""
+        """Return whether a delivery is due."""
         with self._database.read() as connection:
             return connection.execute(ANY_DUE, {"now": now}).first() is not None
 
@@ -172,7 +172,7 @@ class SqlDeliveryStore:
     def _claim(self, connection: Connection, capacity: DeliveryCapacity, now: int, lease: int) -> list[ClaimedDelivery]:
         """Claim from each webhook in turn, as far as there is room.
 
-        Neither a slow webhook nor an owner of many keeps the others out: owners who have deliveries have equal shares.
+        A slow webhook, or an owner with many, does not exclude others: owners with deliveries have equal shares.
         """
         claimed: list[ClaimedDelivery] = []
         if capacity.total <= 0:
@@ -215,18 +215,18 @@ class SqlDeliveryStore:
         ]
 
     def release(self, claimed: Sequence[ClaimedDelivery]) -> None:
-        """Give back deliveries whose attempt was broken off."""
+        """Release deliveries whose attempt was broken off."""
         with self._database.write() as connection:
             ordered = sorted(claimed, key=_place_of)
             connection.execute(_RELEASE, [_row_of(one) | {"fence": one.fence} for one in ordered])
 
     def release_all(self) -> None:
-        """Give back what a process that is gone had claimed; only where no other process can claim."""
+        """Release the claims of a dead process; only where no other process can claim."""
         with self._database.write() as connection:
             connection.execute(update(deliveries).where(scheduled).values(locked_until=None))
 
     def redeliver_one(self, webhook_key: str, place: tuple[int, int], now: int) -> bool:
-        """Make a delivery PENDING, to go as soon as its job's earlier ones are done; False when there is none."""
+        """Make a delivery PENDING, due when its job's earlier ones are done; False when it does not exist."""
         position, ordinal = place
         condition = and_(deliveries.c.position == position, deliveries.c.ordinal == ordinal)
         with self._database.write() as connection:
@@ -241,7 +241,7 @@ class SqlDeliveryStore:
     def redeliver(
         self, webhook_key: str, states: frozenset[DeliveryState], after: tuple[int, int], limit: int, now: int
     ) -> tuple[int, tuple[int, int] | None]:
-        """Make deliveries after a place PENDING; return how many, and where to go on, None when there are no more."""
+        """Make deliveries after a place PENDING; return how many, and the next place, None when there are no more."""
         condition = and_(_after(after), _in(states))
         with self._database.write() as connection:
             changed = self._redeliver(connection, webhook_key, condition, limit, now)
@@ -307,7 +307,7 @@ class SqlDeliveryStore:
 
 
 def _place_of(claimed: ClaimedDelivery) -> tuple[str, int, int]:
-    """Return the place in the order in which deliveries are locked."""
+    """Return the key by which deliveries are locked in order."""
     return claimed.webhook_key, claimed.position, claimed.ordinal
 
 

@@ -1,4 +1,4 @@
-"""What an event of the ledger tells a webhook: none, one or several types, in the order in which they happened."""
+"""The event types of an entry for webhooks: none, one or several, in the order in which they happened."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,7 +9,7 @@ from jobledger_service.core.model.states import JobState
 
 
 class WebhookEventType(StrEnum):
-    """What happened to a job, as the body of a delivery says it."""
+    """The type of an event in the body of a delivery."""
 
     JOB_CREATED = "job.created"
     JOB_STARTED = "job.started"
@@ -38,7 +38,7 @@ _OF_STATE: Final = {
 
 
 def event_types(changes: Sequence[Change], *, progressed: bool) -> list[WebhookEventType]:
-    """Return what the changes of one event tell; progress comes before the end of the job, and else last."""
+    """Return the types of an entry's changes; progress precedes the end of the job, and is else the last."""
     found: list[WebhookEventType] = []
     for change in changes:
         entered = change.to_state if change.to_state != change.from_state else None
@@ -53,5 +53,5 @@ def event_types(changes: Sequence[Change], *, progressed: bool) -> list[WebhookE
 
 
 def reached(percents: Sequence[int], before: float, after: float) -> list[int]:
-    """Return the percents that a job reached by going from one to another: all that it passed, together."""
+    """Return the percents that a job reached on its way from one to another, together."""
     return [percent for percent in percents if before < percent <= after]

@@ -30,10 +30,10 @@ log = structlog.get_logger(__name__)
 
 PAGE_SIZE: Final = 512
 GATHER_SECONDS: Final = 0.02
-"""Seconds from a commit until it is read, so that the events of several commits are recorded together."""
+"""Seconds from a commit to its reading, so that the events of several commits are recorded together."""
 MAX_UNRECORDED_EVENTS: Final = 5_000
 MAX_UNRECORDED_TIME: Final = SECOND
-"""Events that concern no webhook are passed over without a write, as many as this, for as long as this."""
+"""The number of events without webhooks that are skipped without a write, and for how long."""
 MAX_REMEMBERED_PERCENTS: Final = 10_000
 MAX_ERROR_LENGTH: Final = 300
 
@@ -62,12 +62,12 @@ class WebhookFanout:
     _percents: OrderedDict[str, tuple[int, float]] = field(default_factory=OrderedDict)
 
     def on_commit(self) -> None:
-        """React to a commit; nothing happens where there are no webhooks, or another process records."""
+        """React to a commit; nothing happens without webhooks, or when another process records."""
         if self._has_webhooks:
             self.wake_event.set()
 
     async def once(self) -> bool:
-        """Record what follows; return whether there is more."""
+        """Record the next events; return whether there are more."""
         await asyncio.sleep(GATHER_SECONDS if self._has_webhooks else 0)
         recorded = await self.queries.run(self.webhooks.fanout_position)
         self._has_webhooks = recorded.has_webhooks
@@ -96,9 +96,9 @@ class WebhookFanout:
         return passed > 0 and self.clock() >= self._written + MAX_UNRECORDED_TIME
 
     def _read(self, since: int, start: int) -> tuple[FanoutBatch, bool]:
-        """Return what follows `start`, which is the place `since` or some way after it, and whether it is all."""
+        """Return the events after `start`, which is the place `since` or later, and whether these are all."""
         read = self.store.events(start, PAGE_SIZE)
-        # The webhooks are read after the events: one that is not there yet has no claim to events before it.
+        # the webhooks are read after the events: a later webhook does not receive earlier events
         watching: dict[str, list[Webhook]] = {}
         for webhook in self.webhooks.recording({_owner(row) for row in read.rows}):
             watching.setdefault(webhook.owner, []).append(webhook)
@@ -120,7 +120,7 @@ class WebhookFanout:
         return list(self._drafts(row, event, webhooks))
 
     def _drafts(self, row: EventRow, event: WebhookEvent, webhooks: Sequence[Webhook]) -> Iterator[Draft]:
-        """Yield the deliveries of one event; a body is made once for all that have the same."""
+        """Yield the deliveries of one event; equal bodies are made once."""
         concerned = [
             webhook
             for webhook in webhooks
@@ -147,7 +147,7 @@ class WebhookFanout:
     def _dead(
         self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, error: Exception
     ) -> Draft:
-        """Return a delivery that is dead from the start, as what is stored of its event cannot be shown."""
+        """Return a delivery that is DEAD from the start, as its stored event cannot be shown."""
         self.unreadable.add("webhooks", f"the event at position {row.position}", error)
         attempt = Attempt(self.clock(), 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
         dead = replace(
@@ -159,7 +159,7 @@ class WebhookFanout:
         return Draft(dead, self.codec.unreadable(event_type, row))
 
     def _percent_before(self, event: WebhookEvent) -> float:
-        """Return how far a job was before an event: from memory, else from its last event; 0 when that is not known."""
+        """Return a job's percent before an event: from memory, else from its last event; 0 when it is not known."""
         revision, percent = self._percents.pop(event.job_key, (0, 0.0))
         if revision != event.revision - 1:
             message = self.webhooks.event_before(event.job_key, event.position)

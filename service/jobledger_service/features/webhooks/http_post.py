@@ -1,4 +1,4 @@
-"""Posts deliveries: signed as Standard Webhooks says, to addresses that were checked, without following redirects."""
+"""Posts deliveries: signed as Standard Webhooks defines, to checked addresses, without following redirects."""
 
 import asyncio
 import ssl
@@ -24,7 +24,7 @@ from .sealing import UnreadableSecretError
 log = structlog.get_logger(__name__)
 
 MAX_RESPONSE_BYTES: Final = 64 * 1024
-"""Bytes of an answer that are read, to use its connection again; one that goes on is hung up on."""
+"""The bytes of a reply that are read, to reuse its connection; a longer one ends the connection."""
 REDIRECTS: Final = range(300, 400)
 MAX_ERROR_LENGTH: Final = 200
 MAX_RETRY_AFTER_SECONDS: Final = 86_400
@@ -58,11 +58,11 @@ class GuardedStream(httpcore.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  the form of a stream
     ) -> httpcore.AsyncNetworkStream:
-        """Go on with TLS."""
+        """Start TLS."""
         return GuardedStream(await self._inner.start_tls(ssl_context, server_hostname, timeout))
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401  the form of a stream
-        """Tell what httpcore asks: whether it is TLS, and whether there is something to read, which an end is too."""
+        """Return what httpcore asks for: whether it is TLS, and whether there is something to read, also an end."""
         try:
             return self._inner.get_extra_info(info)
         except AttributeError:
@@ -140,7 +140,7 @@ class HttpPost:
         await self._pool.aclose()
 
     async def __call__(self, url: str, secrets: Sequence[str], message_id: str, body: bytes) -> Attempt:
-        """Post a body, signed, and return what happened; never raises for what a receiver or the network does."""
+        """Post a body, signed, and return the outcome; never raises for errors of a receiver or the network."""
         begun = self._clock()
         status, retry_after, error = None, 0, ""
         try:
@@ -183,7 +183,7 @@ class HttpPost:
 
 
 def signed(secrets: Sequence[str], message_id: str, now: int, body: bytes) -> dict[str, str]:
-    """Return the headers of a delivery: one signature for each secret, as is right while secrets are rotated."""
+    """Return the headers of a delivery: one signature for each secret, so that secrets can be rotated."""
     moment = datetime.fromtimestamp(now // SECOND, UTC)
     signatures = [Webhook(secret).sign(message_id, moment, body.decode()) for secret in secrets]
     return {
@@ -202,7 +202,7 @@ def _failure(status: int) -> str:
 
 
 def retry_after(header: bytes, now: int) -> int:
-    """Return the wait that a Retry-After asks for, in microseconds, at most a day; 0 when it asks for none."""
+    """Return the wait of a Retry-After, in microseconds, at most a day; 0 without one."""
     text = header.decode("latin-1").strip()
     try:
         seconds = int(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - now / SECOND

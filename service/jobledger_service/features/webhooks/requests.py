@@ -1,4 +1,4 @@
-"""Requests of WebhookService as values of the domain."""
+"""Requests of WebhookService as values of the feature."""
 
 import re
 from collections.abc import Iterable
@@ -41,13 +41,13 @@ STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {number: state for state, nu
 
 @dataclass(frozen=True, slots=True)
 class UrlPolicy:
-    """What the operator allows in URLs."""
+    """The operator's rules for URLs."""
 
     allow_http: bool
 
 
 def create_webhook(request: api.CreateWebhookRequest, caller: Caller, url_policy: UrlPolicy) -> NewWebhook:
-    """Return what CreateWebhook asks for."""
+    """Return the fields of CreateWebhook."""
     checks = Checks()
     request_id(checks, request.request_id)
     _check_url(checks, request.url, url_policy)
@@ -59,7 +59,7 @@ def create_webhook(request: api.CreateWebhookRequest, caller: Caller, url_policy
 
 
 def update_webhook(request: api.UpdateWebhookRequest, url_policy: UrlPolicy) -> tuple[str, WebhookUpdate]:
-    """Return the webhook that UpdateWebhook names, and what to change."""
+    """Return the id of UpdateWebhook, and the fields to change."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
     named = frozenset(request.update_mask.paths)
@@ -110,7 +110,7 @@ def _percents(checks: Checks, given: Iterable[int]) -> tuple[int, ...]:
 
 
 def _check_url(checks: Checks, url: str, url_policy: UrlPolicy) -> None:
-    """Note what is wrong with the form of a URL. Where it leads is looked at when it is posted to."""
+    """Record violations of a URL's form. Its address is checked at each post."""
     if not url or len(url) > 2_048:  # noqa: PLR2004  the contract's bound
         checks.at_most("url", url, 2_048, min_length=1)
         return
@@ -143,7 +143,7 @@ def _check_id(checks: Checks, value: str) -> None:
 
 
 def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
-    """Return the webhook that a request names."""
+    """Return the id of a request's webhook."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
     checks.done()
@@ -151,7 +151,7 @@ def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
 
 
 def overlap(request: api.RotateWebhookSecretRequest) -> int:
-    """Return how long older secrets go on to sign, in microseconds."""
+    """Return how long older secrets continue to sign, in microseconds."""
     if not request.HasField("overlap"):
         return DAY
     checks = Checks()
@@ -161,7 +161,7 @@ def overlap(request: api.RotateWebhookSecretRequest) -> int:
 
 
 def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[DeliveryState]:
-    """Return the states that ListWebhookDeliveries asks for."""
+    """Return the states of ListWebhookDeliveries."""
     checks = Checks()
     found = states(checks, "states", request.states, STATES_BY_NUMBER)
     checks.done()
@@ -170,7 +170,7 @@ def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[Delive
 
 @dataclass(frozen=True, slots=True)
 class Redelivery:
-    """What RedeliverWebhook asks for: one delivery, or, when its id is empty, those since a position."""
+    """The deliveries of RedeliverWebhook: one, or, without an id, those since a position."""
 
     webhook_id: str
     delivery_id: str
@@ -179,7 +179,7 @@ class Redelivery:
 
 
 def redeliver_webhook(request: api.RedeliverWebhookRequest) -> Redelivery:
-    """Return what RedeliverWebhook asks for."""
+    """Return the deliveries of RedeliverWebhook."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
     found = states(checks, "states", request.states, STATES_BY_NUMBER)

@@ -1,4 +1,4 @@
-"""Deliveries that are kept only for a time."""
+"""Retention of deliveries."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +22,7 @@ class WebhookRetention:
     retention: int
 
     async def once(self) -> bool:
-        """Forget what is due; return whether there is more."""
+        """Delete what is due; return whether there is more."""
         now = self.clock()
         trim = partial(self.deliveries.trim_deliveries, now - self.retention, ROWS_PER_STEP, now)
         return await self.committer.run_on_writer(trim, ROWS_PER_STEP) >= ROWS_PER_STEP

@@ -1,4 +1,4 @@
-"""Rows of webhooks and deliveries to values of the domain, and back."""
+"""Rows of webhooks and deliveries to values, and back."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -105,7 +105,7 @@ def delivery_of(row: Any) -> Delivery:  # noqa: ANN401  a row of DELIVERY_COLUMN
 
 
 def delivery_row(delivery: Delivery, body: bytes) -> dict[str, Any]:
-    """Return all columns of a delivery that has not been attempted: it waits, or is dead from the start."""
+    """Return all columns of a new delivery: it waits, or is DEAD from the start."""
     return {
         "webhook_key": delivery.webhook_key,
         "position": delivery.position,

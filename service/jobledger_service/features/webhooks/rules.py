@@ -1,4 +1,4 @@
-"""A webhook: what it is told of, its secrets, and how it comes to be disabled, paused and resumed."""
+"""A webhook: its filter, its secrets, and how it is disabled, paused and resumed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,19 +18,19 @@ from .event_types import DEFAULT_EVENT_TYPES, DEFAULT_PERCENTS, WebhookEventType
 MAX_WEBHOOKS: Final = 100
 MAX_SECRETS: Final = 5
 SECRET_SHOWN: Final = DAY
-"""How long a repeated, equal CreateWebhook is answered with the secret."""
+"""The time for which a repeated, equal CreateWebhook returns the secret."""
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What deliveries are signed with; it signs until `expire_time`, None for the newest."""
+    """A secret that signs deliveries; it signs until `expire_time`, None for the newest."""
 
     value: str = field(repr=False)
     create_time: int
     expire_time: int | None = None
 
     def signs(self, now: int) -> bool:
-        """Whether deliveries are signed with it at a time."""
+        """Whether it signs deliveries at a time."""
         return self.expire_time is None or now < self.expire_time
 
 
@@ -43,7 +43,7 @@ class Missed(MsgStruct, frozen=True):
 
 
 class Webhook(MsgStruct, frozen=True):
-    """An HTTP endpoint of one owner. It is told of events after position `after`; times are in microseconds."""
+    """An HTTP endpoint of one owner. It receives events after position `after`; times are in microseconds."""
 
     owner: str
     webhook_id: str
@@ -71,7 +71,7 @@ class Webhook(MsgStruct, frozen=True):
         return webhook_key(self.owner, self.webhook_id)
 
     def concerns(self, owner: str, kind: str, labels: Mapping[str, str]) -> bool:
-        """Whether it is told of a job: of the service's own only when their kind is named."""
+        """Whether it receives events of a job: of the service's own only when their kind is named."""
         return (
             owner == self.owner
             and (kind in self.kinds if self.kinds else not is_reserved(kind))
@@ -100,7 +100,7 @@ def owner_of(key: str) -> str:
 
 
 class WebhookUpdate(MsgStruct, frozen=True):
-    """New values of the fields that are named."""
+    """New values of the named fields."""
 
     fields: frozenset[str]
     url: str = ""
@@ -131,7 +131,7 @@ def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
 
 
 def percents_of(event_types: tuple[WebhookEventType, ...], given: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the percents at which progress is told: the defaults when none are given, none when it is not told."""
+    """Return the percents to report: the defaults when none are given, none when progress is not reported."""
     return (given or DEFAULT_PERCENTS) if WebhookEventType.JOB_PROGRESS in event_types else ()
 
 

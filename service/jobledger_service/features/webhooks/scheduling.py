@@ -54,32 +54,32 @@ def lock(connection: Connection, keys: Iterable[str]) -> dict[str, Webhook]:
 
 
 def schedule(connection: Connection, webhook: Webhook, now: int) -> None:
-    """Give a time to all deliveries of a webhook whose turn has come; nothing if it is not ACTIVE, as below."""
+    """Schedule all due deliveries of a webhook; nothing if it is not ACTIVE, like the functions below."""
     if webhook.state is WebhookState.ACTIVE:
         connection.execute(_SCHEDULE, {"key": webhook.key, "now": now})
 
 
 def schedule_between(connection: Connection, webhook: Webhook, first: int, last: int, now: int) -> None:
-    """Give a time to those of events at positions `first` to `last`."""
+    """Schedule those of events at positions `first` to `last`."""
     if webhook.state is WebhookState.ACTIVE:
         connection.execute(_SCHEDULE_BETWEEN, {"key": webhook.key, "now": now, "first": first, "last": last})
 
 
 def schedule_for_jobs(connection: Connection, webhook: Webhook, job_keys: Collection[str], now: int) -> None:
-    """Give a time to those of some jobs."""
+    """Schedule those of some jobs."""
     if webhook.state is WebhookState.ACTIVE and job_keys:
         rows = [{"key": webhook.key, "now": now, "job": job_key} for job_key in job_keys]
         connection.execute(_SCHEDULE_FOR_JOB, rows)
 
 
 def unschedule(connection: Connection, webhook: Webhook, now: int) -> None:
-    """Take the time from those deliveries of a webhook whose turn it is not, but for those whose attempt runs."""
+    """Unschedule the deliveries of a webhook that are not due, except those whose attempt runs."""
     statement = _UNSCHEDULE.where(_has_earlier) if webhook.state is WebhookState.ACTIVE else _UNSCHEDULE
     connection.execute(statement, {"key": webhook.key, "now": now})
 
 
 def reset_attempts(connection: Connection, webhook: Webhook) -> None:
-    """Forget the failed attempts of the deliveries that wait: their schedule begins again."""
+    """Reset the failed attempts of the waiting deliveries: their schedule starts again."""
     connection.execute(
         update(deliveries)
         .where(deliveries.c.webhook_key == webhook.key, pending, deliveries.c.tries > 0)

@@ -1,4 +1,4 @@
-"""Secrets of webhooks as the database keeps them: sealed by the operator's keys, or as they are where there are none.
+"""Stored secrets of webhooks: sealed by the operator's keys, or plain without keys.
 
 A sealed one is a Fernet token: AES-128-CBC and HMAC-SHA256 by one key of 32 bytes. cryptography is an extra.
 """
@@ -18,14 +18,14 @@ _FLAG: Final = "--secrets-keys"
 
 
 class UnreadableSecretError(Exception):
-    """A secret that was sealed by a key which is not there; the text says why it cannot be read."""
+    """A secret that was sealed by a missing key; the text names the cause."""
 
 
 class PlainSecrets:
-    """Keeps secrets as they are; what was sealed before stays sealed."""
+    """Stores secrets plain; sealed ones stay sealed."""
 
     def seal(self, secret: str) -> str:
-        """Return what the database keeps of a secret."""
+        """Return the stored form of a secret."""
         return secret
 
     def open(self, kept: str) -> str:
@@ -35,22 +35,22 @@ class PlainSecrets:
         return kept
 
     def is_current(self, kept: str) -> bool:  # noqa: ARG002  the form of a cipher
-        """Return True: nothing is to be changed without a key."""
+        """Return True: without a key nothing is changed."""
         return True
 
 
 class SealedSecrets:
-    """Seals by the first key, and opens what any of the keys has sealed."""
+    """Seals by the first key, and unseals secrets of any of the keys."""
 
     def __init__(self, keys: "list[Fernet]") -> None:
         self._keys = keys
 
     def seal(self, secret: str) -> str:
-        """Return what the database keeps of a secret."""
+        """Return the stored form of a secret."""
         return PREFIX + self._keys[0].encrypt(secret.encode()).decode()
 
     def open(self, kept: str) -> str:
-        """Return a secret, also one that was never sealed; raises UnreadableSecretError."""
+        """Return a secret, also from a plain form; raises UnreadableSecretError."""
         if not kept.startswith(PREFIX):
             return kept
         for key in self._keys:
@@ -65,7 +65,7 @@ class SealedSecrets:
 
 
 SecretCipher = PlainSecrets | SealedSecrets
-"""How the database keeps secrets of webhooks."""
+"""Seals and unseals the secrets of webhooks in the database."""
 
 
 def _opened(key: "Fernet", kept: str) -> str | None:
@@ -78,7 +78,7 @@ def _opened(key: "Fernet", kept: str) -> str | None:
 
 
 def cipher_of(settings: Settings) -> SecretCipher:
-    """Return how secrets are kept; raises InvalidSettingError for a key that is none, or without the library."""
+    """Return the sealer of the settings; raises InvalidSettingError for an invalid key, or without the library."""
     texts = settings.secrets_keys.split()
     if not texts:
         return PlainSecrets()
@@ -90,7 +90,7 @@ def cipher_of(settings: Settings) -> SecretCipher:
 
 
 def _key(text: str, place: int) -> bytes:
-    """Return a key in the form that Fernet takes; the message of an error does not show the key."""
+    """Return a key in Fernet's form; the message of an error does not show the key."""
     try:
         key = base64.b64decode(text.translate(str.maketrans("-_", "+/")), validate=True)
     except binascii.Error:

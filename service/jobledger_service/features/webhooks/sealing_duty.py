@@ -1,4 +1,4 @@
-"""Secrets of webhooks that are not sealed by the first key yet: sealed once, when the server starts."""
+"""Secrets of webhooks that the first key has not sealed: sealed once, when the server starts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ WEBHOOKS_PER_STEP: Final = 100
 
 @dataclass(slots=True)
 class WebhookSealing:
-    """Walks all webhooks once, in pages; each that changes is a transaction of its own, so that others get between."""
+    """Walks all webhooks once, in pages; each change is a transaction of its own, so that other commands get a turn."""
 
     store: SqlWebhookStore
     queries: Queries
@@ -35,7 +35,7 @@ class WebhookSealing:
     _unreadable: int = 0
 
     async def once(self) -> bool:
-        """Seal what is to be sealed of a page; return whether there are more."""
+        """Seal the secrets of a page; return whether there are more."""
         page = await self.queries.run(self.store.all_after, self._after, WEBHOOKS_PER_STEP)
         for webhook in page:
             if not all(self.cipher.is_current(one.value) for one in webhook.secrets):

@@ -1,4 +1,4 @@
-"""Webhooks on disk, and how far the ledger was read for them."""
+"""Webhooks on disk, and the position through which the ledger was read for them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -54,13 +54,13 @@ class SqlWebhookStore:
             return [webhook_of(row) for row in connection.execute(wanted)]
 
     def create(self, webhook: Webhook, limit: int) -> Webhook:
-        """Add a webhook, told of what follows; return it, or the one that has its request_id.
+        """Add a webhook for later events; return it, or the one with its request_id.
 
         Raises TooManyWebhooks when its owner has `limit` already.
         """
         mine = webhooks.c.owner == webhook.owner
         with self._database.write() as connection:
-            # One at a time, and not while events are recorded: the first webhook says from where on they are.
+            # one at a time, and not while events are recorded: the first webhook starts the recording
             connection.execute(_CHECKPOINT.with_for_update())
             if webhook.request_id:
                 same = _WEBHOOKS.where(mine, webhooks.c.request_id == webhook.request_id)
@@ -76,7 +76,7 @@ class SqlWebhookStore:
             return created
 
     def change(self, key: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook | None:
-        """Replace a webhook by what is decided over it, and let its deliveries wait or go accordingly."""
+        """Replace a webhook by the outcome of a decision, and schedule or unschedule its deliveries."""
         with self._database.write() as connection:
             before = waiting.lock(connection, [key]).get(key)
             if before is None:
@@ -86,7 +86,7 @@ class SqlWebhookStore:
             return after
 
     def delete(self, key: str, limit: int) -> bool | None:
-        """Remove at most `limit` deliveries, then the webhook; return whether it is gone, None when it never was."""
+        """Delete at most `limit` deliveries, then the webhook; return whether it is gone, None if it did not exist."""
         mine = deliveries.c.webhook_key == key
         some = select(deliveries.c.position).where(mine).order_by(deliveries.c.position).limit(limit).subquery()
         with self._database.write() as connection:
@@ -101,7 +101,7 @@ class SqlWebhookStore:
             return True
 
     def fanout_position(self) -> FanoutPosition:
-        """Return where webhooks stand."""
+        """Return the place of webhooks."""
         with self._database.read() as connection:
             position: int = connection.execute(_CHECKPOINT).scalar_one()
             return FanoutPosition(position, connection.execute(_ANY).first() is not None)
@@ -119,7 +119,7 @@ class SqlWebhookStore:
             return message
 
     def record_batch(self, batch: FanoutBatch, missed: Missed | None, now: int) -> bool:
-        """Record deliveries and the place that was reached; False when another process was there before, or is now."""
+        """Record deliveries and the reached place; False when another process was faster."""
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "webhooks"):
                 return False
@@ -146,7 +146,7 @@ class SqlWebhookStore:
 
 
 def save(connection: Connection, before: Webhook, after: Webhook, now: int) -> None:
-    """Write a webhook that is locked; a change of its state holds its deliveries back, or lets them go."""
+    """Write a locked webhook; a change of its state schedules or unschedules its deliveries."""
     if after is before:
         return
     row = webhook_row(after)

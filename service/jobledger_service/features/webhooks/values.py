@@ -27,7 +27,7 @@ class WebhookEvent(MsgStruct, frozen=True):
 
 
 class Draft(MsgStruct, frozen=True):
-    """A delivery that is about to be recorded, with its body."""
+    """A delivery to record, with its body."""
 
     delivery: Delivery
     body: bytes
@@ -66,7 +66,7 @@ class ClaimedDelivery(MsgStruct, frozen=True):
 
 
 class FinishedAttempt(MsgStruct, frozen=True):
-    """What came of an attempt: the state of the delivery, and when it is tried again while it is PENDING."""
+    """The outcome of an attempt: the state of the delivery, and its next attempt while it is PENDING."""
 
     claimed: ClaimedDelivery
     attempt: Attempt
@@ -75,28 +75,28 @@ class FinishedAttempt(MsgStruct, frozen=True):
 
 
 class FanoutPosition(MsgStruct, frozen=True):
-    """Where webhooks stand: the position through which events are recorded, and whether there are webhooks at all."""
+    """The place of webhooks: the position through which events are recorded, and whether there are webhooks."""
 
     position: int
     has_webhooks: bool
 
 
 class DeliveryCapacity(MsgStruct, frozen=True):
-    """How many deliveries a process may take: in all, and of one webhook; `busy` counts those it has by webhook."""
+    """The number of deliveries that a process may hold: in all, and of one webhook; `busy` counts them by webhook."""
 
     total: int
     per_webhook: int
     busy: Mapping[str, int]
 
     def busy_owners(self) -> Counter[str]:
-        """Return how many deliveries it has, by owner."""
+        """Return the number of held deliveries by owner."""
         busy = Counter[str]()
         for key, count in self.busy.items():
             busy[owner_of(key)] += count
         return busy
 
     def share(self, owners: int) -> int:
-        """Return how many each of so many owners may have: an equal part of all, rounded up."""
+        """Return the share of each of this many owners: an equal part of all, rounded up."""
         return -(-(self.total + sum(self.busy.values())) // max(owners, 1))
 
 

@@ -1,4 +1,4 @@
-"""What can be asked of the ledger: each command names the rows it needs and decides over them."""
+"""The commands of the ledger: each names the rows that it needs and decides over them."""
 
 from .base import Command
 from .callers import CancelJob, CreateJob, DeleteJob, FindCreated, RetryJob, UpdateJob

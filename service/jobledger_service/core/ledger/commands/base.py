@@ -1,4 +1,4 @@
-"""The form of a command."""
+"""The interface of a command."""
 
 from abc import abstractmethod
 from typing import Generic, Protocol, TypeVar
@@ -16,32 +16,33 @@ AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 class Command(Protocol[Decided, AnswerT_co]):
     """A request to change the ledger, decided inside a batch.
 
-    `decide` changes the working set, or raises a Refusal and changes nothing; `answer`, called when every command of
-    the batch was decided and before anybody hears of it, makes what the caller gets from the rows as they are then.
+    `decide` changes the working set, or raises a Refusal and changes nothing. `answer`, called when every command of
+    the batch was decided and before any caller is notified, makes the caller's answer from the current rows.
     """
 
     @property
     def owner(self) -> str:
-        """Whose command it is: owners are served in turn. SERVICE_OWNER for what is nobody's in particular."""
+        """The owner of the command: owners are served in turn. SERVICE_OWNER for the service itself."""
         ...
 
     @property
     def reserved(self) -> bool:
-        """Whether it goes before its owner's other commands and is let in when those are refused.
+        """Whether it precedes its owner's other commands and is admitted when those are refused.
 
-        So do reports on held leases, which would lose work that was done, and the service's own duties.
+        Reports on held leases are urgent, as refusing them would lose finished work, and so are the service's own
+        duties.
         """
         ...
 
     @property
     def weight(self) -> int:
-        """About how many rows it changes, as far as that is known before any is loaded."""
+        """The approximate number of rows that it changes, before any is loaded."""
         ...
 
     def rows(self, work: WorkingSet) -> int:
-        """Return about how many rows it changes, now that they are loaded: a batch ends by rows.
+        """Return the approximate number of rows that it changes, when they are loaded: a batch ends by rows.
 
-        Of a command that can be done in parts these are the rows of the first one.
+        For a command that can be done in parts, this is the number of rows of the first part.
         """
         ...
 
@@ -50,7 +51,7 @@ class Command(Protocol[Decided, AnswerT_co]):
         ...
 
     def decide(self, work: WorkingSet) -> Decided:
-        """Decide over the rows as the commands before left them."""
+        """Decide over the rows as the earlier commands left them."""
         ...
 
     def answer(self, decided: Decided, work: WorkingSet) -> AnswerT_co:
@@ -65,18 +66,18 @@ class OrdinaryCommand:
 
     @property
     def reserved(self) -> bool:
-        """Whether it goes before its owner's other commands and is let in when those are refused."""
+        """Whether it precedes its owner's other commands and is admitted when those are refused."""
         return False
 
 
 class ReservedCommand:
-    """A command that goes before its owner's others, and has a reserve of admission."""
+    """A command that precedes its owner's others, and has a reserve of admission."""
 
     __slots__ = ()
 
     @property
     def reserved(self) -> bool:
-        """Whether it goes before its owner's other commands and is let in when those are refused."""
+        """Whether it precedes its owner's other commands and is admitted when those are refused."""
         return True
 
 
@@ -87,22 +88,22 @@ class ServiceCommand(ReservedCommand):
 
     @property
     def owner(self) -> str:
-        """Nobody in particular."""
+        """The service itself."""
         return SERVICE_OWNER
 
 
 class SingleJobCommand(OrdinaryCommand):
-    """A command about one job, that changes a row or a few unless it says otherwise."""
+    """A command about one job, which changes a few rows unless it says otherwise."""
 
     __slots__ = ()
 
     @property
     def weight(self) -> int:
-        """About how many rows it changes, as far as that is known before any is loaded."""
+        """The approximate number of rows that it changes, before any is loaded."""
         return 1
 
     def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
-        """Return about how many rows it changes."""
+        """Return the approximate number of rows that it changes."""
         return 1
 
 
@@ -117,22 +118,22 @@ class PlainAnswer(Generic[Decided]):
 
 
 class FixedSizeCommand:
-    """A command that changes as many rows as it weighs."""
+    """A command that changes as many rows as its weight."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
     def weight(self) -> int:
-        """About how many rows it changes."""
+        """The approximate number of rows that it changes."""
 
     def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
-        """Return about how many rows it changes."""
+        """Return the approximate number of rows that it changes."""
         return self.weight
 
 
 def chunks_in(work: WorkingSet, job_key: str, *states: ChunkState) -> int:
-    """Return how many chunks of a job that was loaded are in these states; 0 for a job that is not there."""
+    """Return the number of chunks of a loaded job in these states; 0 for a job that does not exist."""
     job = work.find(job_key)
     return 0 if job is None else sum(job.counts.of(state) for state in states)
 

@@ -18,14 +18,14 @@ from .deletion import ArtifactsResult, OnDeletion, with_artifacts
 
 
 def request_key(owner: str, request_id: str) -> tuple[str, ...]:
-    """Return the key under which a request is remembered; none for a request without an id."""
+    """Return the key of a remembered request; empty for a request without an id."""
     return (f"{owner}/{request_id}",) if request_id else ()
 
 
 def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprint: bytes) -> str | None:
-    """Return the job of the same request that took effect before.
+    """Return the job of an earlier request with this id and content.
 
-    Raises RequestIdReused when another one did; JobUnreadable.
+    Raises RequestIdReused for other content; JobUnreadable.
     """
     known = work.family(RequestIds).find(keys[0]) if keys else None
     if known is None:
@@ -81,7 +81,7 @@ class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
 
 
 class FindCreated(SingleJobCommand, MsgStruct, frozen=True):
-    """Find the job that a request created before; answers with it, or None when the request had no effect yet."""
+    """Find the job that an earlier request created; answers with it, or None when the request had no effect yet."""
 
     owner: str
     request_id: str
@@ -98,7 +98,7 @@ class FindCreated(SingleJobCommand, MsgStruct, frozen=True):
 
 
 class CancelJob(SingleJobCommand, MsgStruct, frozen=True):
-    """Stop a job; answers with what happened and the job."""
+    """Stop a job; answers with the outcome and the job."""
 
     owner: str
     job_id: str
@@ -125,7 +125,7 @@ class CancelJob(SingleJobCommand, MsgStruct, frozen=True):
 
 
 class _JobCommand(SingleJobCommand):
-    """A command that answers with the job that it decided about."""
+    """A command that answers with its job."""
 
     __slots__ = ()
 
@@ -134,7 +134,7 @@ class _JobCommand(SingleJobCommand):
 
 
 class RetryJob(_JobCommand, MsgStruct, frozen=True):
-    """Begin another run; answers with the job."""
+    """Start another run; answers with the job."""
 
     owner: str
     job_id: str
@@ -191,7 +191,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
 
 
 class DeleteJob(SingleJobCommand, MsgStruct, frozen=True):
-    """Remove a job; answers with the job that deletes its artifacts, and how many of them stay."""
+    """Delete a job; answers with the job that deletes its artifacts, and the number of artifacts that stay."""
 
     owner: str
     job_id: str

@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 class PartialResult(MsgStruct, frozen=True):
-    """What a command decides of which a part is done: the command that does the rest."""
+    """The decision of a command of which a part is done: the command for the rest."""
 
     rest: Any
 
@@ -20,9 +20,10 @@ class PartialResult(MsgStruct, frozen=True):
 def run_within_budget(
     work: WorkingSet, items: Sequence[Item], one: Callable[[Item], Result], rows: Callable[[Item], int]
 ) -> list[Result]:
-    """Do one thing after the other, the first always, and return the results of those that the batch has room for.
+    """Do one thing after the other, the first always, and return the results of those that fit into the batch.
 
-    `rows` tells about how many rows one changes. What would make the event of a job too large is undone.
+    `rows` returns the approximate number of rows that one changes. What would make the event of a job too large is
+    undone.
     """
     results: list[Result] = []
     begun = work.rows

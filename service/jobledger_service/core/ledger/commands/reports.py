@@ -1,4 +1,4 @@
-"""The commands about leases that are held: heartbeats, and the ends of attempts that workers report."""
+"""The commands about held leases: heartbeats, and the ends of attempts that workers report."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ class LeaseStatus(StrEnum):
 
 
 class LeaseAnswer(MsgStruct, frozen=True):
-    """The outcome for a lease; the chunk as it is then, None when the lease is lost."""
+    """The outcome for a lease; the chunk in its current state, None when the lease is lost."""
 
     lease: Lease
     status: LeaseStatus
@@ -43,9 +43,9 @@ class LeaseAnswer(MsgStruct, frozen=True):
 
 
 def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tuple[Job, Chunk] | None:
-    """Return the lease's job and chunk when both are there, of this owner, and not the service's own but for itself.
+    """Return the lease's job and chunk when both exist, belong to this owner, and are not another's service job.
 
-    What cannot be read is not there: its worker is told that it has lost the lease.
+    An unreadable row counts as missing: its worker learns that it has lost the lease.
     """
     job = work.find(lease.job_key)
     if job is None or job.spec.owner != owner or lease.index >= job.counts.total:
@@ -64,9 +64,9 @@ Rule = Callable[[Job, Chunk], Step]
 class LeaseReports(PlainAnswer[list[LeaseAnswer]], ReservedCommand, Generic[Item]):
     """A command about leases that are held, which answers with how each fared.
 
-    `items` are what it says of each; `received` is when, by the ledger's clock: a report that came before its lease's
-    end is taken, however long it had to wait. What one commit has no room for goes to the next one, with the answers
-    so far in `answered`.
+    `items` are the reports. `received` is their time of arrival, by the ledger's clock: a report that arrived before
+    its lease's end is accepted, however long it waited. Items beyond the bound of one commit are left to the next one,
+    with the outcomes so far in `answered`.
     """
 
     __slots__ = ()
@@ -78,21 +78,21 @@ class LeaseReports(PlainAnswer[list[LeaseAnswer]], ReservedCommand, Generic[Item
 
     @property
     def weight(self) -> int:
-        """How many leases it is about."""
+        """The number of leases."""
         return len(self.items)
 
     def rows(self, work: WorkingSet) -> int:
-        """Return about how many rows the first report changes."""
+        """Return the approximate number of rows that the first report changes."""
         return self._rows(work, self.items[0]) if self.items else 0
 
     def needs(self) -> Needs:
-        """Return the chunks, as far as they are the owner's own."""
+        """Return the chunks that belong to the owner."""
         mine = f"{self.owner}/"
         leases = map(self._lease, self.items)
         return Needs(chunks=tuple((lease.job_key, lease.index) for lease in leases if lease.job_key.startswith(mine)))
 
     def decide(self, work: WorkingSet) -> list[LeaseAnswer] | PartialResult:
-        """Take the reports; what is refused of one refuses all, also of those that are left to later commits."""
+        """Apply the reports; a refusal of one refuses all, also those left to later commits."""
         answers = run_within_budget(work, self.items, partial(self._one, work), partial(self._rows, work))
         left = self.items[len(answers) :]
         if not left:
@@ -107,7 +107,7 @@ class LeaseReports(PlainAnswer[list[LeaseAnswer]], ReservedCommand, Generic[Item
         return 1
 
     def _check(self, work: WorkingSet, item: Item) -> None:
-        """Raise what refuses a report."""
+        """Raise the refusal of a report, if there is one."""
         self._one(work, item)
 
     def _at(self, work: WorkingSet) -> int:
@@ -116,7 +116,7 @@ class LeaseReports(PlainAnswer[list[LeaseAnswer]], ReservedCommand, Generic[Item
     def _end(
         self, work: WorkingSet, lease: Lease, end: LeaseEnd, rule: Rule, *, by_service: bool = False
     ) -> LeaseAnswer:
-        """End a lease by a rule. One that had ended in the same way answers OK again; any other is lost."""
+        """End a lease by a rule. A repetition of the same end answers OK; any other is lost."""
         held = _held(work, self.owner, lease, by_service=by_service)
         if held is None:
             return LeaseAnswer(lease, LeaseStatus.LEASE_LOST)
@@ -131,11 +131,11 @@ class LeaseReports(PlainAnswer[list[LeaseAnswer]], ReservedCommand, Generic[Item
 
     @abstractmethod
     def _lease(self, item: Item) -> Lease:
-        """Return the lease that an item is about."""
+        """Return the lease of an item."""
 
     @abstractmethod
     def _one(self, work: WorkingSet, item: Item) -> LeaseAnswer:
-        """Take one report."""
+        """Apply one report."""
 
 
 HeartbeatItem = tuple[Lease, rules.WorkReport]
@@ -145,7 +145,7 @@ ReleaseItem = tuple[Lease, rules.WorkReport, rules.Release]
 
 
 class Heartbeat(LeaseReports[HeartbeatItem], MsgStruct, frozen=True):
-    """Extend leases and take their reports."""
+    """Extend leases and apply their reports."""
 
     owner: str
     items: Sequence[HeartbeatItem]
@@ -189,7 +189,7 @@ class CompleteChunks(LeaseReports[CompletionItem], MsgStruct, frozen=True):
 
 
 class FailChunks(LeaseReports[FailureItem], MsgStruct, frozen=True):
-    """End leases with failed attempts; each with its place in the request, for refusals."""
+    """End leases with failed attempts; each with its field in the request, for refusals."""
 
     owner: str
     items: Sequence[FailureItem]
@@ -226,7 +226,7 @@ def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
 
 
 class ReleaseChunks(LeaseReports[ReleaseItem], MsgStruct, frozen=True):
-    """Give chunks back."""
+    """Release chunks."""
 
     owner: str
     items: Sequence[ReleaseItem]

@@ -1,4 +1,4 @@
-"""A step of one of the service's own jobs: what it did and how far it came, in one transaction."""
+"""A step of one of the service's own jobs: its results and its cursor, in one transaction."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -21,22 +21,22 @@ from .base import PlainAnswer, ReservedCommand
 
 REPORT: Final = "report"
 REPORT_URI: Final = "jobledger:report"
-"""The report has no other place than its metadata."""
+"""The report is in the metadata alone, at no URI."""
 
 
 class StepOutcome(StrEnum):
     """The outcome of a step."""
 
     GOING = "GOING"
-    """The chunk is still held: go on."""
+    """The chunk is still held: continue."""
     ENDED = "ENDED"
-    """The chunk is done, or was given back as its job is to stop."""
+    """The chunk is done, or was released because its job must stop."""
     LOST = "LOST"
-    """Nothing was changed: the lease is lost, or another attempt has gone on from here."""
+    """Nothing was changed: the lease is lost, or another attempt has continued from here."""
 
 
 class StepLease(MsgStruct, frozen=True):
-    """The lease under which a step is taken, and the place where the chunk must be for it."""
+    """The lease of a step, and the expected cursor of the chunk."""
 
     lease: Lease
     start_cursor: RunCursor | None
@@ -49,7 +49,7 @@ class StepLease(MsgStruct, frozen=True):
         return Needs(jobs=(key, *jobs), chunks=((key, self.lease.index),), rows={Runs: (key,)})
 
     def held(self, work: WorkingSet) -> tuple[Job, Chunk] | None:
-        """Return the job and the chunk, None when the lease is lost or the chunk is at another place."""
+        """Return the job and the chunk, None when the lease is lost or the chunk has another cursor."""
         job = work.find(self.lease.job_key)
         if job is None or self.lease.index >= job.counts.total:
             return None
@@ -58,7 +58,7 @@ class StepLease(MsgStruct, frozen=True):
         return (job, chunk) if holds(self.lease, job, chunk, work.now) and at == self.start_cursor else None
 
     def report(self, work: WorkingSet, progress: ProgressReport, metadata: Mapping[str, object]) -> tuple[Job, Chunk]:
-        """Extend the lease, tell the progress and put the report; return the job and the chunk as they are then."""
+        """Extend the lease, report the progress and store the report; return the job and the chunk as they are then."""
         job = work.last(self.lease.job_key)
         artifact = Artifact(REPORT_URI, metadata=self.encode(metadata), create_time=work.now)
         report = rules.WorkReport("", progress, job_artifacts={REPORT: artifact})
@@ -68,14 +68,14 @@ class StepLease(MsgStruct, frozen=True):
 
 
 class RunStep(PlainAnswer[StepOutcome], ReservedCommand):
-    """A step of a run, one at a time under a lease: a report on that, on account of the job's owner."""
+    """A step of a run, one at a time under a lease: a report on it, for the job's owner."""
 
     __slots__ = ()
     step_lease: StepLease
 
     @property
     def owner(self) -> str:
-        """The owner of the job that is run."""
+        """The owner of the run's job."""
         return owner_of(self.step_lease.lease.job_key)
 
 
@@ -85,5 +85,5 @@ def complete(work: WorkingSet, job: Job, chunk: Chunk) -> None:
 
 
 def give_back(work: WorkingSet, job: Job, chunk: Chunk) -> None:
-    """Let go of a chunk whose job is to stop."""
+    """Release a chunk whose job must stop."""
     work.apply(rules.release(job, chunk, rules.NOTHING_NEW, rules.Release(), work.now))

@@ -1,4 +1,4 @@
-"""The commands of time-driven duties, each as much at once as a batch has room for."""
+"""The commands of time-driven duties, each for as many rows as a batch has room for."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Item = TypeVar("Item")
 
 
 class _Upkeep(PlainAnswer[int], ServiceCommand, Generic[Item]):
-    """A command about many rows, each of which is looked at again; answers with how many of `items` it came to."""
+    """A command about many rows, each of which is checked again; answers with how many of `items` it did."""
 
     __slots__ = ()
 
@@ -32,11 +32,11 @@ class _Upkeep(PlainAnswer[int], ServiceCommand, Generic[Item]):
 
     @property
     def weight(self) -> int:
-        """How many items there are."""
+        """The number of items."""
         return len(self.items)
 
     def rows(self, work: WorkingSet) -> int:
-        """Return about how many rows the first item changes."""
+        """Return the approximate number of rows that the first item changes."""
         return self._rows(work, self.items[0]) if self.items else 0
 
     def decide(self, work: WorkingSet) -> int:
@@ -44,12 +44,12 @@ class _Upkeep(PlainAnswer[int], ServiceCommand, Generic[Item]):
         return len(run_within_budget(work, self.items, partial(self._one_readable, work), partial(self._rows, work)))
 
     def _one_readable(self, work: WorkingSet, item: Item) -> None:
-        with suppress(JobUnreadable):  # it is counted and logged where it was read
+        with suppress(JobUnreadable):  # the reading counted and logged it
             self._one(work, item)
 
     @abstractmethod
     def _rows(self, work: WorkingSet, item: Item) -> int:
-        """Return about how many rows an item changes."""
+        """Return the approximate number of rows that an item changes."""
 
     @abstractmethod
     def _one(self, work: WorkingSet, item: Item) -> None:
@@ -57,9 +57,9 @@ class _Upkeep(PlainAnswer[int], ServiceCommand, Generic[Item]):
 
 
 class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
-    """Count attempts whose lease ran out `delay` microseconds ago as failed.
+    """Count attempts whose lease expired `delay` microseconds ago as failed.
 
-    Each key comes with a number drawn from 0 to 1 for its backoff.
+    Each key comes with a number from 0 to 1, uniform, for its backoff.
     """
 
     items: Sequence[tuple[ChunkKey, float]]
@@ -82,7 +82,7 @@ class ExpireLeases(_Upkeep[tuple[ChunkKey, float]], MsgStruct, frozen=True):
 
 
 class ReadyRetries(_Upkeep[ChunkKey], MsgStruct, frozen=True):
-    """Let chunks go whose wait after a failed attempt is over."""
+    """Make chunks claimable whose wait after a failed attempt is over."""
 
     items: Sequence[ChunkKey]
 
@@ -121,7 +121,7 @@ class StopOverdue(_Upkeep[str], MsgStruct, frozen=True):
 
 
 class RemoveExpired(_Upkeep[str], MsgStruct, frozen=True):
-    """Delete ended jobs whose time has come."""
+    """Delete ended jobs whose expire_time has come."""
 
     items: Sequence[str]
 

@@ -1,4 +1,4 @@
-"""The commands that give leases."""
+"""The commands that grant leases."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -19,7 +19,7 @@ from .base import FixedSizeCommand, OrdinaryCommand, SingleJobCommand
 
 
 class ClaimedChunk(MsgStruct, frozen=True):
-    """A chunk under a new lease, with what its worker needs."""
+    """A chunk under a new lease, with the inputs for its worker."""
 
     job: Job
     chunk: Chunk
@@ -37,9 +37,10 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[ClaimedChunk]:
 
 
 class ClaimChunks(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
-    """Lease up to `limit` chunks of the given kinds; answers with those that were to be had.
+    """Lease up to `limit` chunks of the given kinds; answers with those that were available.
 
-    None, instead of an empty list, says that others were at what waits: there may be more in a moment.
+    None, instead of an empty list, means that other replicas hold the waiting chunks: some may be available in a
+    moment.
     """
 
     owner: str
@@ -64,7 +65,7 @@ class ClaimChunks(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
         return None if missed and not taken else taken
 
     def _taken(self, work: WorkingSet, chunks: Iterable[ChunkKey]) -> Iterator[ChunkKey]:
-        """Take these chunks, as far as the event of a job does not become too large; the first is always taken."""
+        """Lease these chunks until the event of a job would become too large; the first is always leased."""
         taken = 0
         for key in chunks:
             savepoint = work.savepoint
@@ -81,7 +82,7 @@ class ClaimChunks(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
 
 
 def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
-    """Take a chunk that was found, unless a command before this one took it, or stopped or deleted its job."""
+    """Lease a found chunk, unless an earlier command leased or stopped it, or deleted its job."""
     job = work.find(key[0])
     if job is None:
         return False
@@ -93,7 +94,7 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
 
 
 class ClaimChunk(SingleJobCommand, MsgStruct, frozen=True):
-    """Lease one named chunk; with the task_id that holds it, answers with the lease in force."""
+    """Lease one named chunk; with the task_id that holds it, answers with the current lease."""
 
     owner: str
     job_id: str

@@ -26,11 +26,11 @@ class EntryLog:
 
     @property
     def oldest(self) -> Entry:
-        """The first entry of a log that has one."""
+        """The first entry of a log that is not empty."""
         return self._at(self._begin)
 
     def drop_oldest(self) -> Entry:
-        """Take the first entry away, and return it."""
+        """Remove the first entry, and return it."""
         entry = self._at(self._begin)
         self._entries[self._begin] = None
         self._begin += 1

@@ -1,4 +1,4 @@
-"""The feed of one process: takes commits as they are made, and finds the ones that it missed in the store."""
+"""The feed of one process: publishes its commits, and reads those of other processes from the store."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -22,13 +22,14 @@ from .subscription import FeedSubscription
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
-"""Seconds after which the feed looks for entries of other processes, whatever it heard: a wake-up is a hint."""
+"""Seconds after which the feed reads entries of other processes: a wake-up is a hint."""
 
 
 class LiveFeed:
-    """Fan-out to this process's watchers. Everything but the reading happens on the event loop, without waiting.
+    """Fan-out to this process's watchers.
 
-    `on_remote_entry` hears of each entry that was not published here but found in the store.
+    Everything but the reading happens on the event loop, without waiting. `on_remote_entry` is called with each entry
+    that other processes committed.
     """
 
     def __init__(
@@ -60,11 +61,11 @@ class LiveFeed:
 
     @property
     def watchers(self) -> int:
-        """How many subscriptions there are; may be asked on any thread."""
+        """The number of subscriptions; any thread may read it."""
         return len(self._subscribers) + len(self._stops)
 
     def publish(self, entries: Sequence[Entry]) -> None:
-        """Take the entries of a commit. When others committed in between, the gap is read from the store first."""
+        """Publish the entries of a commit. When others committed in between, the gap is read from the store first."""
         if entries and entries[0].position > self._ring.head + 1:
             self._hint.set()
             return
@@ -78,7 +79,7 @@ class LiveFeed:
                 self._stops.publish(entry)
 
     def hint(self) -> None:
-        """Look for entries of other processes soon."""
+        """Read entries of other processes soon."""
         self._hint.set()
 
     def forget(self, through: int) -> None:
@@ -121,7 +122,7 @@ class LiveFeed:
                 raise NoProgressError("the feed", page.after, page.through)
 
     def _skip(self, trimmed: int) -> None:
-        """Go on after history that others trimmed before it was read here; watchers are told that it is gone."""
+        """Continue after history that others trimmed before it was read here; watchers get HistoryTrimmed."""
         log.warning("history was trimmed before the feed had read it", last=trimmed)
         for subscription in self._subscribers:
             subscription.fall_behind()
@@ -130,15 +131,15 @@ class LiveFeed:
         self._ring.reset_to(trimmed)
 
     def subscribe_to_job(self, after: int, job_key: str) -> FeedSubscription:
-        """Follow one job from a position on."""
+        """Follow one job after a position."""
         return self._subscribe(after, job_key=job_key)
 
     def subscribe_to_jobs(self, after: int, jobs: JobFilter) -> FeedSubscription:
-        """Follow the jobs that match from a position on."""
+        """Follow the jobs that match after a position."""
         return self._subscribe(after, jobs=jobs)
 
     def subscribe_to_stops(self, owner: str, kinds: frozenset[str]) -> StopSubscription:
-        """Follow what is stopped of an owner's jobs of these kinds, of all when empty, from now on."""
+        """Follow the stops of an owner's jobs of these kinds, of all when empty, from now on."""
         subscription = StopSubscription(owner, kinds, self._closing, unsubscribe=self._stops.remove)
         self._stops.add(subscription)
         return subscription
@@ -164,11 +165,11 @@ class LiveFeed:
         self._stops.wake()
 
     async def _load(self, after: int) -> Page:
-        """Read and decode what follows, on a reader's thread: the event loop is not held up by large events."""
+        """Read and decode what follows on a reader's thread, so that large events do not hold up the event loop."""
         return await self._queries.run_for_feed(self._read, after, None, None)
 
     async def _load_history(self, after: int, owner: str, job_key: str | None) -> Page:
-        """The same for watches that lag, of one owner or one job, when it is the owner's turn."""
+        """Read for lagging watches of one owner or one job, in the owner's turn."""
         page = await self._queries.run_for_watch(owner, self._read, after, owner, job_key)
         self.counts.history += len(page.entries)
         return page

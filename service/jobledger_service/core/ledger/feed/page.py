@@ -1,4 +1,4 @@
-"""A stretch of the ledger, as much as a watcher takes at once."""
+"""A page of the ledger: as much as a watcher takes at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from jobledger_service.core.ledger.entry import Entry
 
 MAX_PAGE_ENTRIES = 512
-"""Entries at once."""
+"""The maximum number of entries in a page."""
 MAX_PAGE_BYTES = 1024 * 1024
-"""Bytes at once, but for the entry that goes past them: what a watcher that does not read keeps in memory."""
+"""The maximum bytes in a page, except its last entry: the memory of a watcher that does not read."""
 
 
 class NoProgressError(Exception):
-    """A reader of the ledger would stand still, or go back: a defect, which must not become an endless loop."""
+    """A reader of the ledger would stop or go back: a defect, which must not become an endless loop."""
 
     def __init__(self, reader: str, position: int, through: int) -> None:
         super().__init__(f"{reader} is at position {position}, and a read took it to {through}")
@@ -20,9 +20,9 @@ class NoProgressError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Entries after the position `after`; everything up to `through` has been read, nothing up to `trimmed` is left.
+    """Entries after the position `after`, read up to `through`; all up to `trimmed` is deleted.
 
-    `complete` says that nothing followed when it was read.
+    `complete` means that nothing followed at the time of the read.
     """
 
     entries: Sequence[Entry]
@@ -33,12 +33,12 @@ class Page:
 
     @property
     def size(self) -> int:
-        """How many bytes the entries hold."""
+        """The bytes of the entries."""
         return sum(entry.size for entry in self.entries)
 
 
 def count_of_page(entries: Sequence[Entry]) -> int:
-    """Return how many of the entries make a page: all, or as many as go past a bound, at least one."""
+    """Return how many of the entries make a page: all, or up to the first one past a bound, at least one."""
     size = 0
     for count, entry in enumerate(entries[:MAX_PAGE_ENTRIES]):
         if size >= MAX_PAGE_BYTES:

@@ -1,4 +1,4 @@
-"""Stored history for those who lag: each reads its own owner's events, and those of one owner share what is read."""
+"""Stored history for lagging watchers: each reads its own owner's events, and watchers of one owner share pages."""
 
 import asyncio
 from bisect import bisect_right, insort
@@ -13,7 +13,7 @@ from .page import NoProgressError, Page
 
 MAX_KEPT_BYTES = 16 * 1024 * 1024
 PAGE_OVERHEAD = 1_024
-"""What a page weighs without its entries: pages without any are bounded too."""
+"""The weight of a page without its entries, so that empty pages are bounded too."""
 
 
 Load = Callable[[int, str, str | None], Awaitable[Page]]
@@ -21,7 +21,7 @@ Load = Callable[[int, str, str | None], Awaitable[Page]]
 
 
 class Pages:
-    """Reads of the stored history. The laggards of one owner read in turn, and find what one before them has read."""
+    """Reads of the stored history. Lagging watchers of one owner read in turn, and reuse each other's pages."""
 
     def __init__(self, load: Load) -> None:
         self._load = load
@@ -33,7 +33,7 @@ class Pages:
         return _checked(await self._load(after, owner_of(job_key), job_key))
 
     async def of_owner(self, after: int, owner: str) -> Page:
-        """Return an owner's entries after a position, which may be few; raises HistoryTrimmed."""
+        """Return an owner's entries after a position, possibly few; raises HistoryTrimmed."""
         page = self._kept.find(owner, after)
         if page is None:
             turn = self._turns.setdefault(owner, asyncio.Lock())
@@ -48,12 +48,12 @@ class Pages:
         return Page(entries, after, page.through, page.trimmed, page.complete)
 
     def forget(self) -> None:
-        """Drop what is kept: the history was trimmed."""
+        """Drop all cached pages: the history was trimmed."""
         self._kept = _KeptPages()
 
 
 class _KeptPages:
-    """The pages that were read last, by owner and place, bounded in bytes. History never changes: none is stale."""
+    """The pages read last, by owner and place, bounded in bytes. History never changes, so none is stale."""
 
     def __init__(self) -> None:
         self._by_owner: dict[str, list[Page]] = {}
@@ -61,13 +61,13 @@ class _KeptPages:
         self._bytes = 0
 
     def find(self, owner: str, after: int) -> Page | None:
-        """Return a page that has what follows a position, if one is kept."""
+        """Return a cached page with what follows a position, if there is one."""
         pages = self._by_owner.get(owner, ())
         place = bisect_right(pages, after, key=_after) - 1
         return pages[place] if place >= 0 and pages[place].through > after else None
 
     def add(self, owner: str, page: Page) -> None:
-        """Keep a page that leads on; the oldest go."""
+        """Cache a page that advances; evict the oldest."""
         if page.through == page.after or (owner, page.after) in self._by_age:
             return
         self._by_age[owner, page.after] = page

@@ -1,4 +1,4 @@
-"""The newest entries, in memory, bounded in number and bytes; who has the most of them loses his oldest first."""
+"""The newest entries in memory, bounded in number and bytes; the owner with the most loses its oldest first."""
 
 from jobledger_service.core.ledger.entry import Entry
 from jobledger_service.core.model.job import owner_of
@@ -9,7 +9,7 @@ from .page import Page, count_of_page
 MAX_BYTES = 64 * 1024 * 1024
 MAX_ENTRIES = 20_000
 SHRINK_TO_SHARE = 15 / 16
-"""How much is left when something is dropped: owners are not compared for each entry."""
+"""The part that is left after evictions, so that owners are not compared for each entry."""
 
 
 class _OwnerEntries:
@@ -58,26 +58,26 @@ class Ring:
         self.head = max(self.head, position)
 
     def reset_to(self, head: int) -> None:
-        """Drop everything, and begin again after a position."""
+        """Drop everything, and start again after a position."""
         self._by_owner.clear()
         self._by_job.clear()
         self._weight = 0
         self.head = self._floor = head
 
     def forget(self, through: int) -> None:
-        """Drop the entries up to a position: history that is trimmed is trimmed here too."""
+        """Drop the entries up to a position, which the history no longer has."""
         for owner, own in list(self._by_owner.items()):
             while len(own.log) and own.log.oldest.position <= through:
                 self._drop_oldest(own)
             self._remove_if_empty(owner, own)
 
     def covers(self, owner: str, position: int) -> bool:
-        """Whether everything of an owner after a position is here."""
+        """Whether everything of an owner after a position is in memory."""
         own = self._by_owner.get(owner)
         return position >= (self._floor if own is None else own.floor)
 
     def after(self, position: int, owner: str, job_key: str | None) -> Page:
-        """Return entries after a position that it covers, of one job or of one owner."""
+        """Return entries after a covered position, of one job or of one owner."""
         log: EntryLog | None
         if job_key is None:
             own = self._by_owner.get(owner)
@@ -95,7 +95,7 @@ class Ring:
         return max(entry.size, self._min_weight)
 
     def _shrink(self) -> None:
-        """Drop the oldest entries of the owners that have the most."""
+        """Drop the oldest entries of the owners with the most."""
         enough = int(self._max_weight * SHRINK_TO_SHARE)
         while self._weight > enough:
             owner, own = max(self._by_owner.items(), key=lambda item: item[1].weight)
@@ -116,7 +116,7 @@ class Ring:
             del self._by_job[entry.job_key]
 
     def _remove_if_empty(self, owner: str, own: _OwnerEntries) -> None:
-        """Forget an owner without entries; the floor of all who have none rises to where his entries ended."""
+        """Remove an owner without entries; the common floor of such owners rises to where its entries ended."""
         if not len(own.log):
             del self._by_owner[owner]
             self._floor = max(self._floor, own.floor)

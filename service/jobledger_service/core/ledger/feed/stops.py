@@ -1,4 +1,4 @@
-"""Which jobs were stopped while workers may hold chunks of them, for the streams of these workers."""
+"""Stopped jobs of which workers may hold chunks, for the streams of these workers."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,17 +15,17 @@ from .subscribers import FeedCounts
 from .wakeup import Wakeup
 
 MAX_JOBS: Final = 1_000
-"""Jobs that one message names, and that wait for one stream; of more, the worker is to check all of its leases."""
+"""The maximum of jobs that one message names, and that wait for one stream; beyond it the worker checks all leases."""
 ANY_KIND: Final = ""
 
 _HELD: Final = frozenset({JobState.RUNNING, JobState.CANCELLING})
 """The states in which chunks may be under a lease."""
 _GOES_ON: Final = frozenset({JobState.RUNNING, JobState.COMPLETED})
-"""The states to which a job comes from these without taking a lease away."""
+"""The states to which a job changes from these without ending a lease."""
 
 
 class Stops(MsgStruct, frozen=True):
-    """The jobs whose leases a worker is to check; `check_all`: all of its leases."""
+    """The jobs whose leases a worker must check; `check_all`: all of its leases."""
 
     job_ids: Sequence[str] = ()
     check_all: bool = False
@@ -54,7 +54,7 @@ class StopSubscription:
         self._wakeup = Wakeup()
 
     def add(self, job_id: str) -> None:
-        """Take a job that was stopped."""
+        """Add a stopped job."""
         if len(self._jobs) >= MAX_JOBS:
             self.check_all()
         elif not self._check_all:
@@ -62,13 +62,13 @@ class StopSubscription:
             self.wake()
 
     def check_all(self) -> None:
-        """Have the worker check all of its leases: it is not known which jobs were stopped."""
+        """Make the worker check all of its leases: the stopped jobs are not known."""
         self._jobs.clear()
         self._check_all = True
         self.wake()
 
     def wake(self) -> None:
-        """Let the stream look up."""
+        """Wake the stream."""
         self._wakeup.wake()
 
     async def next(self, seconds: float) -> Stops:
@@ -107,14 +107,14 @@ class StopSubscribers:
             yield from _all_of(by_kind)
 
     def add(self, subscription: StopSubscription) -> None:
-        """Tell a stream of stops from now on."""
+        """Add a stream."""
         self._count += 1
         by_kind = self._of_owner.setdefault(subscription.owner, {})
         for kind in subscription.kinds:
             by_kind.setdefault(kind, set()).add(subscription)
 
     def remove(self, subscription: StopSubscription) -> None:
-        """Tell it no more."""
+        """Remove a stream."""
         self._count -= 1
         by_kind = self._of_owner[subscription.owner]
         for kind in subscription.kinds:
@@ -125,7 +125,7 @@ class StopSubscribers:
             del self._of_owner[subscription.owner]
 
     def publish(self, entry: Entry) -> None:
-        """Tell the streams that it concerns of an entry that takes leases away, or is to end them."""
+        """Notify the streams of an entry that ends leases, or requests their end."""
         by_kind = self._of_owner.get(owner_of(entry.job_key))
         if by_kind is None:
             return
@@ -141,12 +141,12 @@ class StopSubscribers:
                     one.add(job_id)
 
     def check_all(self) -> None:
-        """Have every stream's worker check all of its leases."""
+        """Make every stream's worker check all of its leases."""
         for one in self:
             one.check_all()
 
     def wake(self) -> None:
-        """Let every stream look up."""
+        """Wake every stream."""
         for one in self:
             one.wake()
 
@@ -156,7 +156,7 @@ def _all_of(by_kind: dict[str, set[StopSubscription]]) -> Iterable[StopSubscript
 
 
 def _is_stop(entry: Entry) -> bool:
-    """Whether leases that were held before an entry are to end, or have ended, without their worker's doing."""
+    """Whether an entry ends held leases, or requests their end, other than by their worker."""
     before, after = entry.before, entry.after
     if before is None or before.state not in _HELD:
         return False

@@ -1,4 +1,4 @@
-"""Who is to hear of an entry: found by its job, or by its owner, kind and labels, without asking anybody else."""
+"""The index of subscriptions: those of an entry are found by its job, or by its owner, kind and labels."""
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from .subscription import FeedSubscription
 
 Label = tuple[str, str]
 Route = tuple[str | None, Label | None]
-"""A kind and a label that an entry must have for a filter to let it through; None is any."""
+"""A kind and a label that an entry must have for a filter to match it; None is any."""
 
 ANY: Final = None
 
@@ -24,9 +24,9 @@ class FeedCounts:
     evaluations: int = 0
     """How often a filter was applied to an entry."""
     wakeups: int = 0
-    """How often a watch was handed an entry that was just committed."""
+    """How often a watch received an entry that was just committed."""
     history: int = 0
-    """How many stored events were read for watches that lag."""
+    """The number of stored events read for lagging watches."""
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Subscribers:
         return (groups for routes in self._of_owner.values() for groups in routes.values())
 
     def add(self, subscription: FeedSubscription) -> None:
-        """Hand entries to a subscription from now on."""
+        """Deliver entries to a subscription from now on."""
         self._count += 1
         if subscription.jobs is None:
             self._of_job.setdefault(subscription.job_key, set()).add(subscription)
@@ -73,7 +73,7 @@ class Subscribers:
             group.subscriptions.add(subscription)
 
     def remove(self, subscription: FeedSubscription) -> None:
-        """Hand it no more."""
+        """Stop delivering to a subscription."""
         self._count -= 1
         if subscription.jobs is None:
             of_job = self._of_job[subscription.job_key]
@@ -94,7 +94,7 @@ class Subscribers:
             del self._of_owner[subscription.owner]
 
     def publish(self, entry: Entry) -> None:
-        """Hand an entry to those whom it concerns; each filter is applied once, however many have it."""
+        """Deliver an entry to the matching subscriptions; equal filters are applied once."""
         if of_job := self._of_job.get(entry.job_key):
             self._offer(entry, of_job)
         routes = self._of_owner.get(owner_of(entry.job_key))
@@ -119,13 +119,13 @@ _NO_GROUPS: Final[_Groups] = {}
 
 
 def _routes_of_filter(jobs: JobFilter) -> list[Route]:
-    """Return the routes on which all entries come that a filter may let through: one for each of its kinds."""
+    """Return the routes of all entries that a filter may match: one for each of its kinds."""
     label = min(jobs.labels.items(), default=ANY)
     return [(kind, label) for kind in jobs.kinds or (ANY,)]
 
 
 def _routes_of_entry(entry: Entry) -> Iterator[Route]:
-    """Yield the routes of all filters that may let an entry through, by what its job was before or is after."""
+    """Yield the routes of all filters that may match an entry, by its job before and after."""
     sides = [facts for facts in (entry.before, entry.after) if facts is not None]
     labels: set[Label | None] = {ANY}
     for facts in sides:

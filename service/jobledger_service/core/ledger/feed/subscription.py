@@ -51,16 +51,16 @@ class FeedSubscription:
 
     @property
     def position(self) -> int:
-        """Everything up to here was handed out or did not concern the watcher. It never falls."""
+        """Everything up to here was delivered or does not concern the watcher. It never falls."""
         if self._behind:
             return self._position
         looked_at = self._queue[0].position - 1 if self._queue else self._ring.head
         return max(self._position, looked_at)
 
     def offer(self, entry: Entry) -> None:
-        """Take an entry that was just committed, and that concerns the watcher.
+        """Add an entry that was just committed and concerns the watcher.
 
-        A full queue is dropped: the watcher reads on from the history.
+        A full queue is dropped: the watcher then reads from the history.
         """
         if self._behind or entry.position <= self._position:
             return
@@ -72,18 +72,18 @@ class FeedSubscription:
         self.wake()
 
     def fall_behind(self) -> None:
-        """Drop the queue: the watcher reads on from the history, where it is."""
+        """Drop the queue: the watcher then reads from the history, at its position."""
         self._advance(self.position)
         self._queue.clear()
         self._bytes = 0
         self._behind = True
 
     def wake(self) -> None:
-        """Let the watcher look up."""
+        """Wake the watcher."""
         self._wakeup.wake()
 
     async def next(self, timeout_seconds: float) -> Sequence[Entry]:
-        """Return what follows, oldest first; nothing after `timeout_seconds`, or when it was not for this watcher."""
+        """Return what follows, oldest first; nothing after `timeout_seconds`, or when none concerns this watcher."""
         if self._closing.is_set():
             raise Draining
         if self._behind:
@@ -102,7 +102,7 @@ class FeedSubscription:
         return entries
 
     async def _catch_up(self) -> Sequence[Entry]:
-        """Read on: from memory if it reaches back far enough, and then go with the feed; else from the history."""
+        """Read from memory if it reaches back far enough, and then follow the feed; else read from the history."""
         after = self._position
         if self._ring.covers(self.owner, after):
             page = self._ring.after(after, self.owner, self.job_key or None)
@@ -113,7 +113,7 @@ class FeedSubscription:
             page = await self._pages.of_owner(after, self.owner)
         self._advance(page.through)
         if self._behind:
-            await asyncio.sleep(0)  # others have their turn between two pages
+            await asyncio.sleep(0)  # other watchers have their turn between two pages
         if self.jobs is None:
             return page.entries
         return [entry for entry in page.entries if entry.concerns(self.jobs)]

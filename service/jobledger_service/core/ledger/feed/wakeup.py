@@ -1,10 +1,10 @@
-"""How one task waits to be woken, on the event loop."""
+"""A wake-up for one task, on the event loop."""
 
 import asyncio
 
 
 class Wakeup:
-    """Lets one task wait. A wake-up while nobody waits does nothing: the waiter looks before it waits."""
+    """Lets one task wait. A wake-up while nobody waits does nothing: the waiter checks before it waits."""
 
     __slots__ = ("_waiter",)
 
@@ -12,12 +12,12 @@ class Wakeup:
         self._waiter: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
-        """Let the task look up."""
+        """Wake the task."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     async def wait(self, seconds: float) -> None:
-        """Wait by a bare future and a timer: an Event and a timeout took a tenth of a server's CPU."""
+        """Wait with a bare future and a timer: an Event and a timeout took a tenth of a server's CPU."""
         if seconds <= 0:
             return
         loop = asyncio.get_running_loop()
