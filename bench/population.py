@@ -13,6 +13,7 @@ from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.limits import DAY
+from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import JobState
 
 from .histories import ERRORS, STAGES, JobPlan, shifted_chunk, simulate, write_history
@@ -59,21 +60,21 @@ class JobPopulation:
     seed: int = 1
     chunks: Sequence[int] = CHUNKS
 
-    def writes(self, limit: int) -> Iterator[Writes]:
-        """Yield all rows, those of `limit` jobs at a time, oldest first."""
+    def writes(self, limit: int) -> Iterator[tuple[Writes, StatisticsDelta]]:
+        """Yield all rows and what they add to statistics, those of `limit` jobs at a time, oldest first."""
         rng = random.Random(self.seed)  # noqa: S311  no secret, and the same each time
         for begin in range(0, self.count, limit):
-            writes = Writes()
+            writes, statistics = Writes(), StatisticsDelta()
             for number in range(begin, min(begin + limit, self.count)):
-                self._add(writes, number, rng)
-            yield writes
+                self._add(writes, statistics, number, rng)
+            yield writes, statistics
 
-    def _add(self, writes: Writes, number: int, rng: random.Random) -> None:
+    def _add(self, writes: Writes, statistics: StatisticsDelta, number: int, rng: random.Random) -> None:
         age = (self.count - number) / self.count
         plot = _plot(rng, _LIVE if age < LIVE else _ENDED, self.chunks)
         # The last day is left for what still happens to the newest.
         story, new = simulate(plot), self._new(number, self.end - DAY - round(age * (SPAN - DAY)), rng)
-        job = write_history(story, new, writes.statistics)
+        job = write_history(story, new, statistics)
         writes.new_jobs.append((job, Inputs()))
         writes.new_chunks.append((job, [shifted_chunk(chunk, job) for chunk in story.chunks.values()], {}))
         writes.new_words.append((job.key, FilterFields.of(job).full_text))

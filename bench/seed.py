@@ -10,10 +10,12 @@ from typing import Final
 
 from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.limits import HOUR
+from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.tables import job_words, jobs, ledger
 from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.statistics.rows import add_statistics
 from jobledger_service.features.statistics.running_totals import RunningTotals
 from sqlalchemy import select, text, update
 
@@ -54,15 +56,16 @@ def written(database: Database, population: JobPopulation) -> Iterator[Writes]:
     """Write a crowd, and yield what is written; while some is being written, what comes next is made up."""
     store = SqlWriteStore(database)
 
-    def write(writes: Writes) -> Writes:
+    def write(writes: Writes, statistics: StatisticsDelta) -> Writes:
         with store.transaction() as transaction:
-            transaction.save(writes, population.end)
+            transaction.save(writes)
+            add_statistics(transaction.connection, database.dialect, statistics)
         return writes
 
     with ThreadPoolExecutor(1) as writer:
         before: Future[Writes] | None = None
-        for writes in population.writes(AT_ONCE):
-            now = writer.submit(write, writes)
+        for writes, statistics in population.writes(AT_ONCE):
+            now = writer.submit(write, writes, statistics)
             if before is not None:
                 yield before.result()
             before = now

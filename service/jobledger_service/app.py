@@ -34,10 +34,12 @@ from .features.bulk.feature import bulk
 from .features.exports.feature import exports
 from .features.health.feature import health
 from .features.imports.feature import imports
+from .features.limits.family import limits_family
 from .features.limits.feature import limits
 from .features.metrics.feature import Metrics
 from .features.operations.feature import operations
-from .features.retention.feature import retention, retention_of
+from .features.retention.feature import expire_times, retention, retention_of
+from .features.statistics.family import statistics_family
 from .features.statistics.feature import statistics
 from .features.usage.feature import usage
 from .features.webhooks.feature import webhooks
@@ -88,6 +90,7 @@ class App:
         self._database.on_outdated = lambda level: loop.call_soon_threadsafe(self._outdated, level)
         self._metrics = Metrics(VERSION, self._database.dialect.kind)
         work = self._metrics.work
+        dialect = self._database.dialect
         self._kernel = open_kernel(
             settings,
             self._database,
@@ -100,7 +103,7 @@ class App:
             random_bytes=secrets.token_bytes,
             monotonic=time.monotonic,
             on_deletion=ArtifactRemoval(roots_of(settings), _new_id, encoded_struct),
-            retention=retention_of(settings),
+            families=[expire_times(retention_of(settings)), limits_family(dialect), statistics_family(dialect)],
             rate_limiter=rate_limiter_of(settings),
         )
         features = [make(self._kernel) for make in (self._metrics.feature, *FEATURES)]

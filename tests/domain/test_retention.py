@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec
 from jobledger_service.core.model.limits import MAX_TIME
-from jobledger_service.core.model.retention import Retention
 from jobledger_service.core.model.states import ENDED, JobState
+from jobledger_service.features.retention.rules import Retention
 from msgspec.structs import replace
 
 WAITING = Job(JobSpec("me", "j", "k", b""), JobProgress(1), Counts(pending=1), 1)

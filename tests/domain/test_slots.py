@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec
-from jobledger_service.core.model.slots import (
-    LIMIT_REFRESH_INTERVAL,
+from jobledger_service.core.model.slots import LIMIT_REFRESH_INTERVAL, scope_of
+from jobledger_service.features.limits.rules import (
     Limit,
     admitted,
     counted_limits,
@@ -13,7 +13,6 @@ from jobledger_service.core.model.slots import (
     limits_over,
     needs_update,
     released,
-    scope_of,
 )
 from msgspec.structs import replace
 

@@ -12,7 +12,6 @@ from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec, job_key
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.retention import Retention
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.work import Claim
 from jobledger_service.core.store.engines import Database, open_database
@@ -20,6 +19,8 @@ from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
 from sqlalchemy import event
+
+from tests.support.families import all_families
 
 ALICE: Final = "alice"
 BOB: Final = "bob"
@@ -40,7 +41,7 @@ class LargeLedger:
             ProtoCodec(),
             lambda: self.now,
             lambda position: Cursor(self.reads.epoch.id, position),
-            Retention(),
+            all_families(database),
             quiet=0,
         )
         event.listen(database.writer, "before_cursor_execute", self._count)

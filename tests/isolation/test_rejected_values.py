@@ -16,7 +16,6 @@ from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.job import JobSpec, job_key
 from jobledger_service.core.model.leases import Lease
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.retention import Retention
 from jobledger_service.core.model.work import WorkReport
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
@@ -24,6 +23,7 @@ from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
 
 from tests.support.databases import new_database
+from tests.support.families import all_families
 
 pytestmark = pytest.mark.fast
 
@@ -43,7 +43,7 @@ def database(store: str, tmp_path: Path) -> Iterator[Database]:
 def executor(database: Database) -> Executor:
     clock, reads = count(1_000_000), SqlReadStore(database)
     cursor = lambda position: Cursor(reads.epoch.id, position)  # noqa: E731
-    return Executor(SqlWriteStore(database), ProtoCodec(), lambda: next(clock), cursor, Retention(), quiet=0)
+    return Executor(SqlWriteStore(database), ProtoCodec(), lambda: next(clock), cursor, all_families(database), quiet=0)
 
 
 def create(owner: str, job_id: str, display_name: str = "") -> CreateJob:

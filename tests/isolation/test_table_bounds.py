@@ -21,7 +21,6 @@ from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.core.model.retention import Retention
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.tables import metadata
@@ -39,6 +38,7 @@ from sqlalchemy import func, select
 from tests.bulk.runs import ended
 from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
+from tests.support.families import all_families
 from tests.support.keys import CALLER, KeyedApi
 from tests.support.ledger import PATIENT
 from tests.support.states import COMPLETED
@@ -94,7 +94,9 @@ async def forgetting(
     """Yield the duties that forget."""
     reads, codec = SqlReadStore(database), ProtoCodec()
     queries = Queries(reads)
-    executor = Executor(SqlWriteStore(database), codec, lambda: clock[0], queries.cursor, Retention(), quiet=0)
+    executor = Executor(
+        SqlWriteStore(database), codec, lambda: clock[0], queries.cursor, all_families(database), quiet=0
+    )
     committer = Committer(executor, lambda _: None, bounds=PATIENT)
     running = asyncio.create_task(committer.run())
     upkeep, delivery_store = (

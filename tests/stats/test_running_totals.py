@@ -6,7 +6,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.rollup import MAX_SUM, Measure, StatisticsDelta
@@ -15,6 +14,7 @@ from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.tables import counts, running_totals
 from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.statistics.rows import add_statistics
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from sqlalchemy import select
@@ -37,6 +37,7 @@ class Model:
     """The rollups that were written, each hour and kind by itself, beside the store that has them."""
 
     def __init__(self, database: Database, rng: random.Random) -> None:
+        self.database = database
         self.statistics, self.writes = SqlStatisticsStore(database), SqlWriteStore(database)
         self.written: list[tuple[Rollup, int, int]] = []
         self.rng = rng
@@ -53,7 +54,7 @@ class Model:
             tally.add_rollup(key, count, total)
             self.written.append((key, count, total))
         with self.writes.transaction() as transaction:
-            transaction.save(Writes(statistics=tally), 0)
+            add_statistics(transaction.connection, self.database.dialect, tally)
 
     def fold(self, before: int, steps: int = 10_000) -> None:
         for _ in range(steps):
@@ -110,7 +111,7 @@ def test_more_kinds_than_are_folded_at_once_are_folded_in_steps(database: Databa
         tally.add_count(("me", f"k{n}", "COMPLETED"), 1, 0, 0)
         tally.add_rollup(("me", 5, f"k{n}", "CREATED", 0), n + 1, 0)
     with writes.transaction() as transaction:
-        transaction.save(Writes(statistics=tally), 0)
+        add_statistics(transaction.connection, database.dialect, tally)
     assert [statistics.fold("me", 5) for _ in range(7)] == [20] * 6 + [0]
     figures = statistics.figures(StatsQuery("me", (), range(5, 6), 1))
     assert [figures.kinds[f"k{n}"].activity.count(Measure.CREATED) for n in range(120)] == list(range(1, 121))
@@ -124,7 +125,7 @@ def test_a_sum_stops_before_it_leaves_64_bits(database: Database):
         tally.add_count(("me", "a", "QUEUED"), 1, 0, 0)
         tally.add_rollup(("me", 5, "a", "ARTIFACTS", 0), 1, 3 * total)
         with writes.transaction() as transaction:
-            transaction.save(Writes(statistics=tally), 0)
+            add_statistics(transaction.connection, database.dialect, tally)
     found = statistics.figures(StatsQuery("me", (), range(5, 6))).kinds["a"].activity
     assert (found.count(Measure.ARTIFACTS), found.total(Measure.ARTIFACTS)) == (5, -MAX_SUM)
 
@@ -157,7 +158,7 @@ def test_a_kind_of_which_nothing_is_left_is_forgotten_and_begins_anew(database: 
             without_jobs.add_count((owner, kind, "QUEUED"), -1, -1, 0)
     without_jobs.add_rollup(("you", HOURS.stop - 1, "z", "CREATED", 0), 1, 0)
     with model.writes.transaction() as transaction:
-        transaction.save(Writes(statistics=without_jobs), 0)
+        add_statistics(transaction.connection, database.dialect, without_jobs)
     while model.statistics.trim((HOURS.stop + 1) * HOUR, 50):
         pass
     for _ in range(3):

@@ -16,7 +16,6 @@ from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
-from jobledger_service.core.model.retention import Retention
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
@@ -28,6 +27,7 @@ from jobledger_service.features.exports.store import SqlExportStore
 from tests.conftest import StartServer
 from tests.support.api import Api
 from tests.support.databases import new_database
+from tests.support.families import all_families
 from tests.support.server import Server
 
 pytestmark = pytest.mark.long  # many jobs are exported
@@ -46,7 +46,12 @@ class Ledger:
         self.exports = SqlExportStore(self.database)
         self.clock = count(SECOND, SECOND)
         self._executor = Executor(
-            SqlWriteStore(self.database), ProtoCodec(), lambda: next(self.clock), self._cursor, Retention(), quiet
+            SqlWriteStore(self.database),
+            ProtoCodec(),
+            lambda: next(self.clock),
+            self._cursor,
+            all_families(self.database),
+            quiet,
         )
 
     def _cursor(self, position: int) -> Cursor:

@@ -14,6 +14,7 @@ from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import FilterFields, JobFilter, TimeRange
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
+from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
@@ -22,6 +23,7 @@ from jobledger_service.core.store.listing import Budget
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.statistics.rows import add_statistics
 from msgspec.structs import replace
 
 from bench.population import JobPopulation
@@ -44,35 +46,36 @@ def crowd(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     with closing(open_database(new_database(store, tmp_path_factory.mktemp("crowd")))) as database:
         upgrade(database)
         known: Jobs = {}
-        for writes in (*JobPopulation(400, END, chunks=(1,)).writes(400), oddly_named(), runs()):
+        for writes, statistics in (*JobPopulation(400, END, chunks=(1,)).writes(400), oddly_named(), runs()):
             with SqlWriteStore(database).transaction() as transaction:
-                transaction.save(writes, END)
+                transaction.save(writes)
+                add_statistics(transaction.connection, database.dialect, statistics)
             known |= {job.key: FilterFields.of(job) for job, _ in writes.new_jobs}
         yield database, known
 
 
-def runs() -> Writes:
+def runs() -> tuple[Writes, StatisticsDelta]:
     """Return jobs of the service's own, among the others in time."""
-    writes = Writes()
+    writes, statistics = Writes(), StatisticsDelta()
     for number in range(60):
         new = NewJob(JobSpec("default", f"run-{number}", BULK, b""), [0], labels={"team": "media"})
         job = create(new, "caller", END - number * DAY).job
         writes.new_jobs.append((replace(job, revision=1), Inputs()))
         writes.new_words.append((job.key, FilterFields.of(job).full_text))
-        writes.statistics.add_count(("default", BULK, job.state.value), 1, 1, 0)
-    return writes
+        statistics.add_count(("default", BULK, job.state.value), 1, 1, 0)
+    return writes, statistics
 
 
-def oddly_named() -> Writes:
+def oddly_named() -> tuple[Writes, StatisticsDelta]:
     """Return jobs whose names have what is hard about Unicode."""
-    rng, writes = random.Random(1), Writes()
+    rng, writes, statistics = random.Random(1), Writes(), StatisticsDelta()
     for number in range(200):
         name = "".join(rng.choices(LETTERS, k=rng.randint(1, 12)))
         new = NewJob(JobSpec("odd", f"{number}", "k", b""), [0], display_name=name, labels={"n": name})
         job = create(new, "caller", number + 1).job
         writes.new_jobs.append((replace(job, revision=1), Inputs()))
         writes.new_words.append((job.key, FilterFields.of(job).full_text))
-    return writes
+    return writes, statistics
 
 
 def listed(database: Database, listing: Listing, budget: Budget) -> list[str]:

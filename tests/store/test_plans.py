@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.rollup import StatisticsDelta
@@ -21,6 +20,8 @@ from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.limits.store import LimitStore
+from jobledger_service.features.statistics.rows import add_statistics
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
@@ -101,7 +102,7 @@ def test_the_lookout_walks_the_indexes_of_what_may_be_due(database: Database):
 def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(database: Database):
     plans = Plans(database)
     assert SqlDueStore(database, 0, DUE).due(1) == []
-    assert SqlReadStore(database).free_slots(10) == []
+    assert LimitStore(database).free_slots(10) == []
     assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
     found = [step for step in plans.steps if " limits" in step]
     assert found == [
@@ -183,7 +184,7 @@ def test_statistics_walk_counts_rollups_and_totals_by_their_keys_and_no_jobs(
         tally.add_count(("me", kind, "QUEUED"), 1, 1, 0)
         tally.add_rollup(("me", 30, kind, "CREATED", 0), 1, 0)
     with SqlWriteStore(database).transaction() as transaction:
-        transaction.save(Writes(statistics=tally), 0)
+        add_statistics(transaction.connection, database.dialect, tally)
     plans = Plans(database)
     figures = SqlStatisticsStore(database).figures(StatsQuery("me", kinds, range(5, 50), step))
     assert [one.jobs for one in figures.kinds.values()] == [{JobState.QUEUED: 1}] * 2

@@ -11,13 +11,13 @@ from jobledger_service.core.ledger.cursor import Cursor
 from jobledger_service.core.ledger.feed_ports import Codec
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.retention import Retention
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
 
 from tests.support.bounds import BOUND
+from tests.support.families import all_families
 
 PATIENT = QueueBounds(wait=BOUND)
 """Nothing that waits is refused because a machine stalls."""
@@ -36,7 +36,7 @@ class Ledger:
             codec or ProtoCodec(),
             lambda: next(clock),
             lambda position: Cursor(self.reads.epoch.id, position),
-            Retention(),
+            all_families(self.database),
             quiet=0,
         )
         self.commits: list[Commit] = []

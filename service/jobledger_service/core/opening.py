@@ -1,6 +1,6 @@
 """Opens the core of one server process: store, committer, feed, and what the calls share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from jobledger_service.settings import Settings
@@ -23,12 +23,13 @@ from .ledger.current_call import begin_call
 from .ledger.entry import Entry
 from .ledger.feed.live_feed import LiveFeed
 from .ledger.queries import Queries
+from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
 from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
 from .model.limits import SECOND
-from .model.retention import Retention
 from .store.clock import clock_of
+from .store.core_families import core_families
 from .store.engines import Database
 from .store.reading import SqlReadStore
 from .store.time_limits import TimeLimits
@@ -55,7 +56,7 @@ def open_kernel(
     random_bytes: Callable[[int], bytes],
     monotonic: Callable[[], float],
     on_deletion: OnDeletion,
-    retention: Retention,
+    families: Sequence[OpenFamily],
     rate_limiter: "RateLimiter | None",
 ) -> Kernel:
     """Return the core over a database whose schema is up to date."""
@@ -64,7 +65,9 @@ def open_kernel(
     store = SqlReadStore(database, unreadable=unreadable)
     queries = Queries(store, settings.reads_per_owner)
     quiet = round(settings.event_retention * SECOND) // EXPORT_SHARE
-    executor = Executor(writes, codec, clock, queries.cursor, retention, quiet=quiet)
+    executor = Executor(
+        writes, codec, clock, queries.cursor, [*core_families(database.dialect), *families], quiet=quiet
+    )
     bounds = QueueBounds(settings.queue_limit, settings.queue_wait, settings.health_commit_stall)
     committer = Committer(executor, on_commit, bounds=bounds, on_batch=on_batch)
     claims = ClaimQueue(committer)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 from jobledger.v1 import chunk_pb2, job_pb2, job_service_pb2
 from jobledger.v1 import job_service_pb2 as api
+from msgspec.structs import replace
 
 from jobledger_service.core.ledger import commands
 from jobledger_service.core.ledger.ports import Inputs
@@ -15,7 +16,7 @@ from jobledger_service.core.model.job import FailurePolicy, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJob, sizes_of
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.slots import MAX_RUNNING, Limit, kind_scope, label_scope
+from jobledger_service.core.model.slots import MAX_RUNNING, JobLimit, kind_scope, label_scope
 from jobledger_service.transport.identity import Caller
 
 from .checks import JOB_ID, Checks
@@ -46,9 +47,9 @@ def create_job(
     checks = Checks()
     mark = fingerprint(request, excluded=["request_id"])
     new, inputs = new_job(checks, request, caller.owner, request.job_id or new_id(), mark, traceparent)
-    job_limits = limits_of_job(checks, request, caller.owner)
+    new = replace(new, limits=limits_of_job(checks, request))
     checks.done()
-    return commands.CreateJob(new, caller.name, request.request_id, inputs, job_limits)
+    return commands.CreateJob(new, caller.name, request.request_id, inputs)
 
 
 def new_job(
@@ -293,11 +294,11 @@ def batch_ids(request: api.BatchGetJobsRequest) -> list[str]:
 MAX_LIMITS: Final = 8
 
 
-def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest, owner: str) -> list[Limit]:
+def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest) -> list[JobLimit]:
     """Return the limits that a job brings along."""
     checks.count("limits", len(request.limits), MAX_LIMITS)
     labels = request.labels
-    found: dict[str, Limit] = {}
+    found: dict[str, JobLimit] = {}
     for index, given in enumerate(request.limits):
         checks.within(f"limits[{index}].max_running", given.max_running, 1, MAX_RUNNING)
         if given.label and given.label not in labels:
@@ -306,5 +307,5 @@ def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest, own
         scope = label_scope(given.label, labels[given.label]) if given.label else kind_scope(request.kind)
         if scope in found:
             checks.fault(f"limits[{index}]", f"repeats the scope {scope!r}")
-        found[scope] = Limit(owner, scope, given.max_running, by_job=True)
+        found[scope] = JobLimit(scope, given.max_running)
     return list(found.values())

@@ -1,7 +1,7 @@
 """One batch of commands in one transaction: load, decide each in turn, write, append to the ledger."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -10,7 +10,6 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.errors import Refusal, StoreUnavailable
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.retention import Retention
 
 from .commands import Command, PartialResult
 from .cursor import Cursor
@@ -18,6 +17,7 @@ from .entry import Entry, Record
 from .feed_ports import Codec
 from .ports import Clock, Queue
 from .read_ports import EventRow
+from .row_families import OpenFamily, RowFamily
 from .working_set import MAX_BATCH_ROWS, PostponedError, WorkingSet
 from .write_ports import ConflictError, Transaction, WriteStore
 
@@ -35,8 +35,8 @@ class Commit(MsgStruct, frozen=True):
     entries: Sequence[Entry] = ()
     touched: Sequence[str] = ()
     ready: dict[Queue, int] = {}
-    freed: bool = False
-    """Whether jobs that wait for a slot may get one."""
+    due: Collection[type[RowFamily]] = ()
+    """The families of which there may be something to do now."""
     changes: Mapping[ChangeType, int] = {}
     rows: int = 0
     """The approximate number of changed rows of jobs and chunks."""
@@ -55,7 +55,8 @@ Outcome = Any
 class Executor:
     """Carries out batches against the store; called on the writer's thread only.
 
-    A job that has not changed for `quiet` microseconds is stored with its next event as it was before it.
+    `families` are the rows that a batch has beside those of jobs and chunks.
+    A job that has not changed for `quiet` microseconds is kept with its next event as it was before it.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class Executor:
         codec: Codec,
         clock: Clock,
         cursor: Callable[[int], Cursor],
-        retention: Retention,
+        families: Sequence[OpenFamily],
         quiet: int,
     ) -> None:
         self._store = store
         self._codec = codec
         self._clock = clock
         self._cursor = cursor
-        self._retention = retention
+        self._families = families
         self._quiet = quiet
 
     def run(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], list[Commit]]:
@@ -104,7 +105,7 @@ class Executor:
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, self._retention, self._quiet)
+            work = WorkingSet(transaction, self._families, self._quiet)
             work.load([command.needs() for command in commands])
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
             budget = _BatchBudget(work)
@@ -114,13 +115,13 @@ class Executor:
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             records = work.records()
             encoded = [self._codec.encode(record) for record in records]  # before positions are taken: others wait then
-            transaction.save(work.writes(), work.now)
+            due = work.save()
             if unannounced := work.ready_without_event():
                 transaction.announce_ready(unannounced)
             events = self._append(transaction, records, encoded, work.now)
         entries = [_entry(record, event) for record, event in zip(records, events, strict=True)]
         changes = Counter(change.type for record in records for change in record.changes)
-        return outcomes, Commit(entries, work.touched(), work.ready(), work.slots.freed, changes, work.rows)
+        return outcomes, Commit(entries, work.touched(), work.ready(), due, changes, work.rows)
 
     def _append(
         self, transaction: Transaction, records: Sequence[Record], encoded: Sequence[EventRow], now: int

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from jobledger_service.core.model.errors import JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import job_id_of, job_key, owner_of
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
-from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState
 
 from .cursor import Cursor
@@ -54,13 +53,6 @@ class EventPage(MsgStruct, frozen=True):
     """A page of a job's history, as stored messages."""
 
     rows: Sequence[EventRow]
-    next_page_token: str
-
-
-class LimitPage(MsgStruct, frozen=True):
-    """A page of limits."""
-
-    limits: Sequence[Limit]
     next_page_token: str
 
 
@@ -212,14 +204,6 @@ class Queries:
             token = self.tokens.encode(mark, page.value, page.create_time, page.job_key, count, more, position)
         jobs, cursor = [self._with_next(one) for one in listed.jobs], self.cursor(position)
         return JobPage(jobs, listed.statuses, token, count, bool(more), cursor, listed.unreadable)
-
-    async def limits(self, owner: str, limit: int, page_token: str) -> LimitPage:
-        """Return a page of the concurrency limits in force, by scope; raises PageTokenInvalid."""
-        mark = request_mark("limits", owner)
-        place = self.tokens.parse(page_token, mark, str)
-        after = cast("str", place[0]) if place else ""
-        read = await self.run_for(owner, self._store.limits, owner, after, limit)
-        return LimitPage(read.limits, "" if read.last is None else self.tokens.encode(mark, read.last))
 
     async def list_chunks(
         self,

@@ -11,7 +11,6 @@ from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.run import RunState
-from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.model.vitals import StoreVitals
 
@@ -144,13 +143,6 @@ class ChunksRead(MsgStruct, frozen=True):
     unreadable: Sequence[int] = ()
 
 
-class LimitsRead(MsgStruct, frozen=True):
-    """A page of limits; `last` is the scope of the last limit that was read, None on the last page."""
-
-    limits: Sequence[Limit]
-    last: str | None
-
-
 class EventRow(MsgStruct, frozen=True):
     """An event as it is stored: the finished message, and what a filter needs to know beside it.
 
@@ -233,12 +225,6 @@ class ReadStore(Protocol):
 
     def overdue_cancels(self, now: int, limit: int) -> list[str]:
         """Return CANCELLING jobs whose grace period is over."""
-
-    def free_slots(self, limit: int) -> list[str]:
-        """Return parked jobs that can get a slot, the most urgent and oldest of each limit."""
-
-    def limits(self, owner: str, after: str, limit: int) -> LimitsRead:
-        """Return the limits in force, by scope, after one; among at most `limit` known ones."""
 
     def expired_jobs(self, now: int, limit: int) -> list[str]:
         """Return ended jobs whose expire_time has come."""

@@ -10,7 +10,6 @@ from jobledger_service.core.model.chunk import Artifacts, Chunk
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.rollup import JobDelta
-from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.states import ChunkState
 
@@ -89,9 +88,12 @@ class Touched(MsgStruct):
             previous=self.before if was_quiet else None,
         )
 
-    def write(self, job: Job, writes: Writes, now: int) -> None:
+    def delta(self, job: Job) -> JobDelta:
+        """Return what the batch did to the job, for the families."""
+        return JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts)
+
+    def write(self, job: Job, writes: Writes) -> None:
         """Add the rows to write."""
-        writes.statistics.add(JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts), now)
         if self.deleted:
             writes.deleted_jobs.append(job.key)
         elif self.before is None:
@@ -103,8 +105,6 @@ class Touched(MsgStruct):
         writes.new_jobs.append((job, self.inputs))
         writes.new_words.append((job.key, FilterFields.of(job).full_text))
         writes.new_chunks.append((job, list(self.chunks.values()), self.inputs.chunks))
-        if is_reserved(job.spec.kind):
-            writes.new_runs.append(job.key)
 
     def _write_changed(self, before: Job, job: Job, writes: Writes) -> None:
         if job is not before:

@@ -2,9 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar, cast
 
-from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.model.change import Change, ChangeType, Step
@@ -12,19 +11,18 @@ from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
-from jobledger_service.core.model.retention import Retention
-from jobledger_service.core.model.run import NEW_RUN, RunState
-from jobledger_service.core.model.slots import Limit, counted_limits, limits_over, released
 from jobledger_service.core.model.sweep import Sweep
 
 from .entry import Record
 from .picking import Picked, pick
 from .ports import ChunkKey, Inputs, Queue
-from .slots import Slots
+from .row_families import Needs, OpenFamily, RowFamily, open_families
 from .stored_chunks import StoredChunks
 from .touched import Touched
 from .undo import Undo
-from .write_ports import ClaimQuery, ConflictError, Request, SweptRows, Transaction, Writes
+from .write_ports import ClaimQuery, SweptRows, Transaction, Writes
+
+Family = TypeVar("Family", bound=RowFamily)
 
 MAX_BATCH_ROWS: Final = 2_000
 """Rows after which a batch ends: a transaction of them takes 0.05 to 0.1 s."""
@@ -38,23 +36,10 @@ class PostponedError(Exception):
     """The command cannot be decided in this batch, but in the next."""
 
 
-class Needs(MsgStruct, frozen=True):
-    """The rows that a command needs loaded before it is decided."""
-
-    jobs: tuple[str, ...] = ()
-    chunks: tuple[ChunkKey, ...] = ()
-    requests: tuple[str, ...] = ()
-    claim_query: ClaimQuery | None = None
-    limits: tuple[str, ...] = ()
-    admits: bool = False
-    """Whether it needs the limits over its jobs too."""
-    runs: tuple[str, ...] = ()
-
-
 class WorkingSet:
     """A batch's jobs and chunks. `rollback` undoes what a refused command did."""
 
-    def __init__(self, transaction: Transaction, retention: Retention, quiet: int) -> None:
+    def __init__(self, transaction: Transaction, families: Iterable[OpenFamily], quiet: int) -> None:
         self.now = 0  # set when all rows are locked
         self.rows = 0
         """About how many rows the commands so far change."""
@@ -62,63 +47,30 @@ class WorkingSet:
         """How many rows a command may change that can be carried out in parts."""
         self.exceeded = False
         """Whether what the batch changes on one job is larger than one commit allows."""
-        self._retention = retention
         self._quiet = quiet
         self._transaction = transaction
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[str, dict[int, Chunk]] = {}
-        self._requests: dict[str, Request] = {}
         self._picked: dict[ClaimQuery, deque[Picked]] = {}
         self._touched: dict[str, Touched] = {}
-        self._new_requests: dict[str, Request] = {}
-        self._runs: dict[str, RunState] = {}
-        self._changed_runs: dict[str, RunState] = {}
         self._claimed: dict[ChunkKey, None] = {}
         self._inputs: Mapping[str, Inputs] = {}
         self._undo = Undo()
-        self.slots = Slots(self._undo)
+        self._ranked = open_families(families, transaction, self._undo)
+        self._families = {type(family): family for family in self._ranked}
 
     def load(self, needs: Iterable[Needs]) -> None:
-        """Load the rows of the commands: the jobs that they name are locked in order, then claims take free ones."""
+        """Load what the commands need: jobs are locked in order, then claims take what is free, then families lock."""
         needs = list(needs)
-        requests = {key for need in needs for key in need.requests}
-        if requests:
-            self._requests = self._transaction.requests(requests)
         chunks = {key for need in needs for key in need.chunks}
         jobs = {key for need in needs for key in need.jobs}
         jobs.update(key for key, _ in chunks)
-        jobs.update(request.job_key for request in self._requests.values())
+        for family in self._ranked:
+            jobs.update(family.find_jobs(needs))
         self._lock(jobs)
-        if self._jobs.keys() & {key for need in needs if need.requests for key in need.jobs}:
-            self._reload_requests(requests - self._requests.keys())
         self._pick([need.claim_query for need in needs if need.claim_query], chunks)
-        self._load_limits(needs)
-        runs = {key for need in needs for key in need.runs}
-        if runs:
-            self._runs = self._transaction.runs(runs)
-
-    def _load_limits(self, needs: Sequence[Needs]) -> None:
-        """Load the limits over jobs that will wait for workers, and then all limits that count the batch's jobs.
-
-        Rows are locked in one order, so that a batch locks them all here, or counts at them without having read any.
-        """
-        keys = {key for need in needs for key in need.limits}
-        admitted = {key for need in needs if need.admits for key in need.jobs}
-        keys.update(key for job in admitted & self._jobs.keys() for key in limits_over(self._jobs[job]))
-        if keys:
-            keys.update(key for job in self._jobs.values() for key in counted_limits(job))
-            self.slots.load(self._transaction, keys)
-
-    def _reload_requests(self, requests: set[str]) -> None:
-        """Load requests that took effect at another replica while this one waited for its locks on their jobs.
-
-        Locking such a job now would break the order: the batch begins again, and then includes it from the start.
-        """
-        if requests:
-            found = self._transaction.requests(requests)
-            self._requests |= found
-            if {request.job_key for request in found.values()} - self._jobs.keys():
-                raise ConflictError("a request took effect elsewhere while its job was waited for")
+        for family in self._ranked:
+            family.load(needs, self._jobs)
 
     def _lock(self, jobs: set[str]) -> None:
         if jobs:
@@ -209,13 +161,9 @@ class WorkingSet:
         """Return the chunks for the next claim with this query."""
         return self._picked[query].popleft()
 
-    def request(self, key: str) -> Request | None:
-        """Return the request that took effect under this key, if one did."""
-        return self._requests.get(key)
-
-    def run(self, key: str) -> RunState:
-        """Return the loaded run of one of the service's own jobs."""
-        return self._runs.get(key, NEW_RUN)
+    def family(self, family: type[Family]) -> Family:
+        """Return the rows of a family."""
+        return cast("Family", self._families[family])
 
     def inputs(self, key: str) -> Inputs:
         """Return the inputs of a claimed chunk's job, and of its claimed chunks."""
@@ -228,10 +176,6 @@ class WorkingSet:
     def is_deleted(self, key: str) -> bool:
         """Whether this batch deleted the job."""
         return key in self._touched and self._touched[key].deleted
-
-    def limits_over(self, job: Job) -> list[Limit]:
-        """Return the limits over a job."""
-        return [limit for key in limits_over(job) if (limit := self.slots.limit(key)) is not None]
 
     # What commands do
 
@@ -249,21 +193,20 @@ class WorkingSet:
     def apply(self, step: Step) -> None:
         """Store the outcome of a decision. A job's revision rises once a batch."""
         key = step.job.key
-        touched = self._touched.get(key)
+        before, touched = self._jobs.get(key), self._touched.get(key)
         if touched is None:
-            touched = Touched(before=self._jobs.get(key))
+            touched = Touched(before=before)
             self._undo.put(self._touched, key, touched)
             self._count(1)
         held = touched.size
         job = step.job
+        for family in self._ranked:
+            job = family.changed(before, job)
         if step.change is not None:
-            job = self._retention.applied(self._jobs.get(key), job)
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             touched.record_change(step.change, self._undo)
-        job = released(job) if job.ended else job
-        self.slots.count(self._jobs.get(key), job)
-        self._count(len(step.chunks) + _moved_in_queue(self._jobs.get(key), job))
+        self._count(len(step.chunks) + _moved_in_queue(before, job))
         self._undo.put(self._jobs, key, job)
         if job.revision == 1 and touched.before is None and not touched.chunks:
             self._undo.put(self._chunks, key, touched.create(step.chunks))
@@ -308,21 +251,12 @@ class WorkingSet:
         self._count(job.counts.total)
         touched = self._touched[job.key]
         self._undo.assign(touched, "deleted", value=True)
-        self.slots.count(self._jobs[job.key], None)
+        for family in self._ranked:
+            family.deleted(self._jobs[job.key])
 
     def mark_claimed(self, chunk: ChunkKey) -> None:
         """Record that a worker needs this chunk's inputs."""
         self._undo.put(self._claimed, chunk, None)
-
-    def record_request(self, key: str, request: Request) -> None:
-        """Record that a request took effect."""
-        self._undo.put(self._requests, key, request)
-        self._undo.put(self._new_requests, key, request)
-
-    def checkpoint(self, key: str, run: RunState) -> None:
-        """Record the progress of a run."""
-        self._undo.put(self._runs, key, run)
-        self._undo.put(self._changed_runs, key, run)
 
     # Undoing
 
@@ -354,18 +288,14 @@ class WorkingSet:
         if self._claimed:
             self._inputs = self._transaction.inputs(self._claimed)
 
-    def writes(self) -> Writes:
-        """Return the rows to write."""
-        writes = Writes(
-            requests=self._new_requests,
-            runs={key: run for key, run in self._changed_runs.items() if not self.is_deleted(key)},
-            new_limits=self.slots.new,
-            limits=self.slots.changed,
-            slots=self.slots.taken,
-        )
+    def save(self) -> list[type[RowFamily]]:
+        """Write all rows, in the order in which all batches lock them; return the families that are due then."""
+        writes, deltas = Writes(), []
         for key, touched in self._touched.items():
-            touched.write(self._jobs[key], writes, self.now)
-        return writes
+            touched.write(self._jobs[key], writes)
+            deltas.append(touched.delta(self._jobs[key]))
+        self._transaction.save(writes)
+        return [type(family) for family in self._ranked if family.save(deltas, self.now)]
 
     def records(self) -> list[Record]:
         """Return the records for the ledger: one for each changed job."""

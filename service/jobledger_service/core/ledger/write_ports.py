@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct as MsgStruct
-from msgspec import field
 
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rollup import StatisticsDelta
-from jobledger_service.core.model.run import RunState
-from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
@@ -55,13 +51,6 @@ class WaitingChunk(NamedTuple):
         return self.job_key, self.chunk_index
 
 
-class Request(MsgStruct, frozen=True):
-    """A request that took effect: its fingerprint, and its job."""
-
-    fingerprint: bytes
-    job_key: str
-
-
 class SweptRows(MsgStruct, frozen=True):
     """The chunks of a job that a sweep changes with one statement: all that it covers, except the `loaded` ones."""
 
@@ -77,7 +66,7 @@ class SweptRows(MsgStruct, frozen=True):
 
 
 class Writes(MsgStruct):
-    """All rows that one transaction changes."""
+    """The rows of jobs and chunks that one transaction changes."""
 
     new_jobs: list[tuple[Job, Inputs]] = []
     jobs: list[Job] = []
@@ -87,25 +76,20 @@ class Writes(MsgStruct):
     chunks: list[tuple[Job, Chunk]] = []
     swept: list[tuple[Job, SweptRows]] = []
     reprioritised: list[Job] = []
-    requests: dict[str, Request] = {}
     new_words: list[tuple[str, str]] = []
     """The full text of new jobs, by key."""
     words: list[tuple[str, str]] = []
-    """The changed full text of existing jobs."""
-    statistics: StatisticsDelta = field(default_factory=StatisticsDelta)
+    """What it holds now of jobs of which it held something else."""
     parked: list[Job] = []
-    """Jobs whose waiting chunks must follow the job: parked, or not."""
-    new_limits: list[Limit] = []
-    limits: list[Limit] = []
-    """Limits whose maximum, or its origin, changed."""
-    slots: dict[str, tuple[int, int]] = {}
-    """By limit, the differences of jobs that hold a slot, and of jobs that wait for one."""
-    new_runs: list[str] = []
-    runs: dict[str, RunState] = {}
+    """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
 
 
 class Transaction(Protocol):
     """The one writing transaction of a batch. Methods raise RejectedStatementError, ConflictError, StoreUnavailable."""
+
+    @property
+    def connection(self) -> Any:  # noqa: ANN401  the store's own, for the rows of families
+        """What families read and write their rows with."""
 
     @property
     def shared(self) -> bool:
@@ -148,20 +132,11 @@ class Transaction(Protocol):
     def chunk_artifacts(self, job_key: str) -> dict[int, Artifacts]:
         """Return the artifacts of the chunks of a locked job, by index."""
 
-    def requests(self, keys: Iterable[str]) -> dict[str, Request]:
-        """Return the requests that took effect."""
-
-    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
-        """Return the existing limits, locked in the order of their keys."""
-
-    def runs(self, keys: Iterable[str]) -> dict[str, RunState]:
-        """Return the runs of those of these jobs that are locked and the service's own, by job."""
-
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return the inputs of these chunks and of their jobs, by job."""
 
-    def save(self, writes: Writes, now: int) -> None:
-        """Write all rows, and the rollups last: all replicas write to the same few rows of the counts and rollups."""
+    def save(self, writes: Writes) -> None:
+        """Write the rows of jobs and chunks."""
 
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
         """Notify other processes, at the commit, how many chunks wait again without an event."""

@@ -26,7 +26,6 @@ from jobledger_service.core.ledger.read_ports import (
     EventRow,
     EventsRead,
     JobsRead,
-    LimitsRead,
     Listed,
     Listing,
     StatusesRead,
@@ -37,12 +36,12 @@ from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
-from jobledger_service.core.model.slots import LAST_SCOPE, MAX_COUNTED_PLACE, limit_key
+from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .chunk_rows import CHUNK_COLUMNS
-from .duty_rows import LIMIT_COLUMNS, limit_of, run_of
+from .core_families import RUN_COLUMNS, run_of
 from .engines import Database
 from .epochs import read_epoch
 from .job_reads import ByteBudget, JobReads, JobsWithin, bounded, read_chunks
@@ -63,13 +62,11 @@ from .tables import (
     jobs,
     leased,
     ledger,
-    limits,
     of_service,
     parked,
     pending,
     runs,
     schema_version,
-    slots_free,
 )
 from .writer_level import read_writer_level
 
@@ -285,31 +282,6 @@ class SqlReadStore:
         """Return ended jobs whose expire_time has come."""
         return self._job_keys(expiring & (jobs.c.expire_time <= now) & jobs.c.state.in_(sorted(ENDED)), limit)
 
-    def free_slots(self, limit: int) -> list[str]:
-        """Return parked jobs that can get a slot, the most urgent and oldest of each limit."""
-        waited_for = select(limits.c.limit_key, limits.c.max_running - limits.c.running).where(slots_free)
-        found: list[tuple[int, int, str]] = []
-        with self._database.read() as connection:
-            for key, free in connection.execute(waited_for).all():
-                first = select(-jobs.c.priority, jobs.c.create_time, jobs.c.job_key).where(
-                    jobs.c.parked_for == key, parked
-                )
-                count = limit if free is None else min(free, limit)
-                found += connection.execute(first.order_by(*_PARKED).limit(count)).tuples()
-        return [key for _, _, key in sorted(found)[:limit]]
-
-    def limits(self, owner: str, after: str, limit: int) -> LimitsRead:
-        """Return the limits in force, by scope, after one; among at most `limit` known ones."""
-        key = limits.c.limit_key
-        mine = (key > limit_key(owner, after), key < limit_key(owner, LAST_SCOPE))
-        wanted = select(*LIMIT_COLUMNS).where(*mine).order_by(key).limit(limit + 1)
-        with self._database.read() as connection:
-            found = [limit_of(row) for row in connection.execute(wanted)]
-        page = found[:limit]
-        return LimitsRead(
-            [one for one in page if one.max_running is not None], page[-1].scope if len(found) > limit else None
-        )
-
     def vitals(self) -> StoreVitals:
         """Return the health of the database."""
         dialect, file = self._database.dialect, self._database.file
@@ -340,7 +312,7 @@ class SqlReadStore:
     def read_run(self, job_key: str) -> RunState | None:
         """Return the run of one of the service's own jobs, None when there is no such job."""
         with self._database.read() as connection:
-            wanted = select(runs.c.cursors, runs.c.counts, runs.c.reported).where(runs.c.job_key == job_key)
+            wanted = select(*RUN_COLUMNS).where(runs.c.job_key == job_key)
             row = connection.execute(wanted).first()
         return None if row is None else run_of(row)
 
@@ -353,7 +325,6 @@ def _apart(keys: Sequence[str], found: Mapping[str, R]) -> tuple[list[R], list[s
 _JOBS_BY_STATE = select(counts.c.state, cast(func.sum(counts.c.jobs), BigInteger)).group_by(counts.c.state)
 _WAITING = select(deliveries.c.create_time).where(pending).limit(MAX_COUNTED_DELIVERIES).subquery()
 _DELIVERIES = select(func.count(), func.min(_WAITING.c.create_time)).select_from(_WAITING)
-_PARKED = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
 MAX_PLACES: Final = 20_000
 """Jobs that are counted to tell places in a reply, which ends with the job that makes them so many."""
 _REPLY_BYTES = MAX_REPLY_BYTES - 128 * 1024

@@ -21,27 +21,23 @@ from jobledger_service.core.ledger.entry import ChunkRange, Positions
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
-from jobledger_service.core.ledger.write_ports import Request, Transaction, WaitingChunk, Writes
+from jobledger_service.core.ledger.write_ports import Transaction, WaitingChunk, Writes
 from jobledger_service.core.model.chunk import Artifacts, Chunk, WorkError
 from jobledger_service.core.model.job import Job, job_key
-from jobledger_service.core.model.run import NEW_RUN, RunState
-from jobledger_service.core.model.slots import Limit
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
 from .cells import json_text
 from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row
 from .dialects import Dialect, Rows
-from .duty_rows import LIMIT_COLUMNS, limit_of, limit_row, run_of, run_row
 from .engines import Database
 from .job_rows import JOB_COLUMNS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
 from .row_reader import RowReader
 from .row_sets import RowSets
 from .set_aside import SetAside
-from .statistics_rows import count_rows, rollup_rows
 from .sweeping import JobSweeps, SweepStatements
-from .tables import chunks, counts, job_words, jobs, ledger, limits, requests, rollups, runs, tombstones
+from .tables import chunks, job_words, jobs, ledger, tombstones
 from .tables import events as event_table
 from .waiting_chunks import WaitingChunks
 
@@ -61,12 +57,6 @@ class Statements:
             select(*JOB_COLUMNS).where(jobs.c.job_key.in_(dialect.keys())).order_by(jobs.c.job_key).with_for_update()
         )
         self.chunks = select(*CHUNK_COLUMNS).select_from(wanted.join(chunks, is_wanted))
-        self.requests = select(requests.c.request_key, requests.c.fingerprint, requests.c.job_key).where(
-            requests.c.request_key.in_(dialect.keys())
-        )
-        self.runs = select(runs.c.job_key, runs.c.cursors, runs.c.counts, runs.c.reported).where(
-            runs.c.job_key.in_(dialect.keys())
-        )
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
             jobs.c.job_key.in_(dialect.keys()), jobs.c.input.is_not(None)
         )
@@ -94,27 +84,10 @@ class Statements:
             .order_by(jobs.c.job_key)
             .with_for_update(skip_locked=True)
         )
-        self.any_limit = select(limits.c.limit_key).limit(1)
-        self.limits = (
-            select(*LIMIT_COLUMNS)
-            .where(limits.c.limit_key.in_(dialect.keys()))
-            .order_by(limits.c.limit_key)
-            .with_for_update()
-        )
         self.park = (
             update(chunks)
             .where(chunks.c.job_key == bindparam("of"), chunks.c.state == ChunkState.PENDING)
             .values(parked=bindparam("to"))
-        )
-        self.set_limit = (
-            update(limits)
-            .where(limits.c.limit_key == bindparam("of"))
-            .values(max_running=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
-        )
-        self.count_slots = (
-            update(limits)
-            .where(limits.c.limit_key == bindparam("of"))
-            .values(running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer"))
         )
         self.waiting = WaitingChunks(dialect)
 
@@ -130,7 +103,7 @@ class SqlTransaction:
         reader: RowReader,
         set_aside: SetAside,
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._dialect = dialect
         self._statements = statements
         self._reader = reader
@@ -149,7 +122,7 @@ class SqlTransaction:
 
         Those that could not be read of late are passed over.
         """
-        return self._statements.waiting.read(self._connection, wanted, self._set_aside.names())
+        return self._statements.waiting.read(self.connection, wanted, self._set_aside.names())
 
     def lock_free(self, keys: Collection[str]) -> Collection[str]:
         """Lock those of some jobs that no other replica holds, and return them.
@@ -160,11 +133,11 @@ class SqlTransaction:
         if not self.shared:
             return keys
         wanted = {"keys": self._dialect.key_values(keys)}
-        return set(self._connection.execute(self._statements.lock_free, wanted).scalars())
+        return set(self.connection.execute(self._statements.lock_free, wanted).scalars())
 
     def jobs(self, keys: Iterable[str]) -> dict[str, Job]:
         """Return those that exist, locked in the order of their keys."""
-        found = self._connection.execute(self._statements.jobs, {"keys": self._dialect.key_values(keys)})
+        found = self.connection.execute(self._statements.jobs, {"keys": self._dialect.key_values(keys)})
         bad: set[str] = set()
         read = (self._reader.read("job", job_of, row, job_key(row.owner, row.job_id), bad) for row in found)
         jobs = {job.key: job for job in read if job is not None}
@@ -173,7 +146,7 @@ class SqlTransaction:
 
     def chunks(self, keys: Iterable[ChunkKey]) -> dict[ChunkKey, Chunk]:
         """Return those that exist, of jobs that are locked."""
-        found = self._connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
+        found = self.connection.execute(self._statements.chunks, self._dialect.chunk_key_values(sorted(keys)))
         bad: set[ChunkKey] = set()
         read = (self._reader.read("chunk", chunk_of, row, (row[0], row[1]), bad) for row in found)
         chunks = {(chunk.job_key, chunk.index): chunk for chunk in read if chunk is not None}
@@ -214,37 +187,20 @@ class SqlTransaction:
         """Return the artifacts of the chunks of a locked job, by index."""
         return self._sweeps.artifacts(job_key)
 
-    def requests(self, keys: Iterable[str]) -> dict[str, Request]:
-        """Return the requests that took effect."""
-        found = self._connection.execute(self._statements.requests, {"keys": self._dialect.key_values(keys)})
-        return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in found}
-
-    def limits(self, keys: Iterable[str]) -> dict[str, Limit]:
-        """Return the existing limits, locked in the order of their keys."""
-        if self._connection.execute(self._statements.any_limit).first() is None:
-            return {}
-        found = self._connection.execute(self._statements.limits, {"keys": self._dialect.key_values(keys)})
-        return {limit.key: limit for limit in map(limit_of, found)}
-
-    def runs(self, keys: Iterable[str]) -> dict[str, RunState]:
-        """Return the runs of those of these jobs that are locked and the service's own, by job."""
-        found = self._connection.execute(self._statements.runs, {"keys": self._dialect.key_values(keys)})
-        return {key: run_of(row) for key, *row in found}
-
     def inputs(self, chunks: Iterable[ChunkKey]) -> dict[str, Inputs]:
         """Return the inputs of these chunks and of their jobs, by job."""
         wanted = list(chunks)
         keys = {"keys": self._dialect.key_values({key for key, _ in wanted})}
-        of_jobs: dict[str, bytes] = dict(self._connection.execute(self._statements.job_inputs, keys).all())
+        of_jobs: dict[str, bytes] = dict(self.connection.execute(self._statements.job_inputs, keys).all())
         of_chunks: dict[str, dict[int, bytes]] = {}
-        found = self._connection.execute(self._statements.chunk_inputs, self._dialect.chunk_key_values(wanted))
+        found = self.connection.execute(self._statements.chunk_inputs, self._dialect.chunk_key_values(wanted))
         for key, index, raw in found:
             of_chunks.setdefault(key, {})[index] = raw
         return {key: Inputs(of_jobs.get(key), of_chunks.get(key, {})) for key in {*of_jobs, *of_chunks}}
 
-    def save(self, writes: Writes, now: int) -> None:
-        """Write all rows in the order of docs/adr/0033: of each table by key, last those that replicas share."""
-        run, statements = self._connection.execute, self._statements
+    def save(self, writes: Writes) -> None:
+        """Write the rows of jobs and chunks, of each table by key."""
+        run, statements = self.connection.execute, self._statements
         if writes.deleted_jobs:
             keys = {"keys": self._dialect.key_values(writes.deleted_jobs)}
             run(statements.delete_chunks, keys)
@@ -252,7 +208,7 @@ class SqlTransaction:
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
         self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in new_jobs])
         self._update(jobs, [job_row(job) for job in writes.jobs])
-        insert_chunks(self._connection, self._row_sets, writes.new_chunks)
+        insert_chunks(self.connection, self._row_sets, writes.new_chunks)
         self._sweeps.save(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
         if writes.reprioritised:
@@ -260,40 +216,22 @@ class SqlTransaction:
         if writes.parked:
             parked = [{"of": job.key, "to": int(bool(job.parked_for))} for job in writes.parked]
             run(statements.park, parked)
-        self._save_limits(writes)
-        self._insert(requests, [_request_row(key, one, now) for key, one in sorted(writes.requests.items())])
         self._insert(job_words, [{"job_key": key, "words": words} for key, words in writes.new_words])
         self._update(job_words, [{"job_key": key, "words": words} for key, words in writes.words])
-        self._row_sets.add(self._connection, counts, count_rows(writes.statistics))
-        self._row_sets.add(self._connection, rollups, rollup_rows(writes.statistics))
-
-    def _save_limits(self, writes: Writes) -> None:
-        """Set limits, and count slots, in the order of their keys: their rows are locked after those of all jobs."""
-        self._insert(limits, [limit_row(limit) for limit in sorted(writes.new_limits, key=lambda one: one.key)])
-        if writes.limits:
-            run, changed = self._connection.execute, sorted(writes.limits, key=lambda one: one.key)
-            rows = [{"of": one.key, "to": one.max_running, "by": one.by_job, "at": one.set_time} for one in changed]
-            run(self._statements.set_limit, rows)
-        if writes.slots:
-            counted = sorted(writes.slots.items())
-            counts = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in counted]
-            self._connection.execute(self._statements.count_slots, counts)
-        self._insert(runs, [run_row(key, NEW_RUN) for key in writes.new_runs])
-        self._update(runs, [run_row(key, run) for key, run in writes.runs.items()])
 
     def _insert(self, table: Table, rows: Rows) -> None:
-        self._row_sets.insert(self._connection, table, rows)
+        self._row_sets.insert(self.connection, table, rows)
 
     def _update(self, table: Table, rows: Rows) -> None:
-        self._row_sets.update(self._connection, table, rows)
+        self._row_sets.update(self.connection, table, rows)
 
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
-        """Notify other processes, at the commit, how many chunks wait again without an event."""
-        self._dialect.announce_ready(self._connection, ready)
+        """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
+        self._dialect.announce_ready(self.connection, ready)
 
     def take_positions(self, count: int, now: int) -> Positions:
         """Take so many positions, as the transaction's last lock."""
-        taken, commit_time = self._connection.execute(
+        taken, commit_time = self.connection.execute(
             self._statements.take_positions, {"taken": count, "now": now}
         ).one()
         return Positions(taken - count + 1, commit_time)
@@ -303,7 +241,7 @@ class SqlTransaction:
         self._insert(event_table, [_event_row(event) for event in events])
         gone = [_tombstone_row(event, deleted[event.position]) for event in events if event.position in deleted]
         self._insert(tombstones, gone)
-        self._dialect.announce(self._connection)
+        self._dialect.announce(self.connection)
 
 
 def _event_row(event: EventRow) -> dict[str, object]:
@@ -324,15 +262,6 @@ def _tombstone_row(event: EventRow, job: Job) -> dict[str, object]:
         "create_time": job.spec.create_time,
         "job_key": event.job_key,
         "delete_time": event.commit_time,
-    }
-
-
-def _request_row(key: str, request: Request, now: int) -> dict[str, object]:
-    return {
-        "request_key": key,
-        "job_key": request.job_key,
-        "fingerprint": request.fingerprint,
-        "create_time": now,
     }
 
 

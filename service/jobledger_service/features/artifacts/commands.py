@@ -6,7 +6,9 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.commands.base import SingleJobCommand
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.runs import Runs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import WorkError
 from jobledger_service.core.model.progress import ProgressReport
@@ -51,9 +53,9 @@ class ArtifactsStep(RunStep, SingleJobCommand, MsgStruct, frozen=True):
         if held is None:
             return StepOutcome.LOST
         index, again = self.step_lease.lease.index, [one.index for one in self.failed]
-        run = work.run(held[0].key).plus(deleted=self.deleted, missing=self.missing)
+        run = work.family(Runs).find(held[0].key).plus(deleted=self.deleted, missing=self.missing)
         run = _with_failures(run, index, self.failed).with_cursor(index, self.end)
-        work.checkpoint(held[0].key, run)
+        work.family(Runs).checkpoint(held[0].key, run)
         done = ProgressReport(items_completed=self.items - len(self.left) - len(again), message=_message(run))
         job, chunk = self.step_lease.report(work, done, _report(run))
         if job.state is JobState.CANCELLING:

@@ -9,7 +9,9 @@ from msgspec.structs import replace
 from jobledger_service.core.ledger.commands.callers import CancelJob, DeleteJob, RetryJob, UpdateJob
 from jobledger_service.core.ledger.commands.deletion import DeletedJob, OnDeletion, with_artifacts
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.runs import Runs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.errors import InvalidField, JobNotFound, JobUnreadable, Refusal
 from jobledger_service.core.model.filter import FilterFields, JobFilter
 from jobledger_service.core.model.job import Job, job_id_of
@@ -51,18 +53,18 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         return 1 + sum(self.verb(job_id_of(key)).rows(work) for key in self.jobs)
 
     def needs(self) -> Needs:
-        return replace(self.step_lease.needs(*self.jobs), admits=True)
+        return replace(self.step_lease.needs(*self.jobs), requeues=True)
 
     def decide(self, work: WorkingSet) -> StepOutcome:
         held = self.step_lease.held(work)
         if held is None:
             return StepOutcome.LOST
-        run = work.run(held[0].key)
+        run = work.family(Runs).find(held[0].key)
         if held[0].state is JobState.CANCELLING:
             give_back(work, *self.step_lease.report(work, ProgressReport(), _report(run, whole=True)))
             return StepOutcome.ENDED
         run = self._do(work, run).with_cursor(self.step_lease.lease.index, self.end)
-        work.checkpoint(held[0].key, run)
+        work.family(Runs).checkpoint(held[0].key, run)
         # a filter may match a million jobs: its refusals are reported once, not with each of its events
         whole = self.last or self.filter is None
         job, chunk = self.step_lease.report(work, _with_counts(self.progress, run), _report(run, whole=whole))

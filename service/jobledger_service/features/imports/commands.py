@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 
 from msgspec import Struct as MsgStruct
-from msgspec.structs import replace
 
 from jobledger_service.core.ledger.commands.base import FixedSizeCommand, OrdinaryCommand, PlainAnswer
 from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.errors import JobAlreadyExists, Refusal
-from jobledger_service.core.model.slots import admitted, limit_keys
 from jobledger_service.core.model.states import JobState
 
 from . import imported_job as imports
@@ -42,9 +41,8 @@ class ImportJobs(PlainAnswer[list[bool | Refusal]], FixedSizeCommand, OrdinaryCo
         return sum(one.weight for one in self.jobs)
 
     def needs(self) -> Needs:
-        waiting = [one.job.new for one in self.jobs if one.job.state is JobState.QUEUED]
-        over = {key for new in waiting for key in limit_keys(new.spec.owner, new.spec.kind, new.labels)}
-        return Needs(jobs=tuple(one.job.new.spec.key for one in self.jobs), limits=tuple(over))
+        waiting = tuple(one.job.new for one in self.jobs if one.job.state is JobState.QUEUED)
+        return Needs(jobs=tuple(one.job.new.spec.key for one in self.jobs), new_jobs=waiting)
 
     def decide(self, work: WorkingSet) -> list[bool | Refusal]:
         return [self._one(work, one) for one in self.jobs]
@@ -54,8 +52,5 @@ class ImportJobs(PlainAnswer[list[bool | Refusal]], FixedSizeCommand, OrdinaryCo
         existing = work.find(spec.key)
         if existing is not None:
             return False if existing.spec.fingerprint == spec.fingerprint else JobAlreadyExists(spec.job_id)
-        step = imports.import_job(one.job, self.actor)
-        if not step.job.ended:
-            step = replace(step, job=admitted(step.job, work.limits_over(step.job)))
-        work.create(step, one.inputs)
+        work.create(imports.import_job(one.job, self.actor), one.inputs)
         return True

@@ -1,18 +1,20 @@
 """LimitService: read the request, submit or query, map, return."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from jobledger.v1 import limit_service_pb2 as api
 
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.ledger.committer import Committer
+from jobledger_service.core.ledger.paging import request_mark
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.model.slots import Limit
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
+from .rules import Limit
+from .store import LimitStore
 
 LIMIT_SERVICE: Final = api.DESCRIPTOR.services_by_name["LimitService"]
 METHODS: Final = (
@@ -28,6 +30,7 @@ class LimitService:
 
     committer: Committer
     queries: Queries
+    store: LimitStore
 
     async def SetLimit(self, request: api.SetLimitRequest, caller: Caller) -> api.SetLimitResponse:
         limit = await self.committer.submit(read.set_limit(request, caller))
@@ -35,8 +38,12 @@ class LimitService:
 
     async def ListLimits(self, request: api.ListLimitsRequest, caller: Caller) -> api.ListLimitsResponse:
         limit = checked_page_size(request.page_size, default=100, max_size=500)
-        page = await self.queries.limits(caller.owner, limit, request.page_token)
-        return api.ListLimitsResponse(limits=map(_limit, page.limits), next_page_token=page.next_page_token)
+        tokens, mark = self.queries.tokens, request_mark("limits", caller.owner)
+        place = tokens.parse(request.page_token, mark, str)
+        after = cast("str", place[0]) if place else ""
+        limits, last = await self.queries.run_for(caller.owner, self.store.page, caller.owner, after, limit)
+        next_page_token = "" if last is None else tokens.encode(mark, last)
+        return api.ListLimitsResponse(limits=map(_limit, limits), next_page_token=next_page_token)
 
     async def DeleteLimit(self, request: api.DeleteLimitRequest, caller: Caller) -> api.DeleteLimitResponse:
         await self.committer.submit(read.delete_limit(request, caller))

@@ -7,10 +7,13 @@ from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.commands.base import PlainAnswer, ServiceCommand, SingleJobCommand, chunks_in
 from jobledger_service.core.ledger.commands.partial_commands import run_within_budget
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.change import SERVICE_ACTOR, Change, ChangeType, Step
-from jobledger_service.core.model.slots import Limit, granted, limit_key
 from jobledger_service.core.model.states import WAITING
+
+from .family import Limits
+from .rules import Limit, granted, limit_key
 
 
 class SetLimit(SingleJobCommand, MsgStruct, frozen=True):
@@ -21,16 +24,16 @@ class SetLimit(SingleJobCommand, MsgStruct, frozen=True):
     max_running: int | None
 
     def needs(self) -> Needs:
-        return Needs(limits=(limit_key(self.owner, self.scope),))
+        return Needs(rows={Limits: (limit_key(self.owner, self.scope),)})
 
     def decide(self, work: WorkingSet) -> str:
-        key = limit_key(self.owner, self.scope)
-        if self.max_running is not None or work.slots.limit(key) is not None:
-            work.slots.set(Limit(self.owner, self.scope, self.max_running), work.now)
+        key, limits = limit_key(self.owner, self.scope), work.family(Limits)
+        if self.max_running is not None or limits.find(key) is not None:
+            limits.set(Limit(self.owner, self.scope, self.max_running), work.now)
         return key
 
     def answer(self, decided: str, work: WorkingSet) -> Limit | None:
-        return work.slots.limit(decided)
+        return work.family(Limits).find(decided)
 
 
 class GrantSlots(PlainAnswer[tuple[int, int]], ServiceCommand, MsgStruct, frozen=True):
@@ -46,7 +49,7 @@ class GrantSlots(PlainAnswer[tuple[int, int]], ServiceCommand, MsgStruct, frozen
         return len(self.jobs)
 
     def needs(self) -> Needs:
-        return Needs(jobs=tuple(self.jobs), admits=True)
+        return Needs(jobs=tuple(self.jobs), requeues=True)
 
     def rows(self, work: WorkingSet) -> int:
         return _granted_rows(work, self.jobs[0])
@@ -59,7 +62,7 @@ class GrantSlots(PlainAnswer[tuple[int, int]], ServiceCommand, MsgStruct, frozen
         job = work.find(key)
         if job is None or not job.parked_for:
             return False
-        after = granted(job, work.limits_over(job))
+        after = granted(job, work.family(Limits).over(job))
         if after.parked_for:
             work.apply(Step(after))
             return False

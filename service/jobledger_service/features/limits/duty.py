@@ -7,10 +7,10 @@ from typing import Final
 from jobledger_service.core.ledger.bisection import submit_bisecting
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 
 from .commands import GrantSlots
+from .store import LimitStore
 
 JOBS_PER_STEP: Final = 500
 
@@ -19,7 +19,7 @@ JOBS_PER_STEP: Final = 500
 class SlotDuty:
     """Finds free slots with a cheap read; the command checks again before it grants one."""
 
-    store: ReadStore
+    store: LimitStore
     queries: Queries
     committer: Committer
     unreadable: UnreadableRows

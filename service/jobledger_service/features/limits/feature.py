@@ -8,17 +8,22 @@ from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, LimitService
 from .duty import SlotDuty
+from .family import Limits
+from .store import LimitStore
 
 
 def limits(kernel: Kernel) -> Feature:
     """Return what limits add to a server."""
-    slots = SlotDuty(kernel.store, kernel.queries, kernel.committer, kernel.unreadable)
+    store = LimitStore(kernel.database)
+    slots = SlotDuty(store, kernel.queries, kernel.committer, kernel.unreadable)
     duty = Duty("slots", slots.once, due=SLOTS_DUE)
 
     def on_commit(commit: Commit) -> None:
-        if commit.freed:
+        if Limits in commit.due:
             duty.wake_event.set()
 
     return Feature(
-        calls=[Calls(METHODS, LimitService(kernel.committer, kernel.queries))], duties=[duty], on_commit=on_commit
+        calls=[Calls(METHODS, LimitService(kernel.committer, kernel.queries, store))],
+        duties=[duty],
+        on_commit=on_commit,
     )

@@ -2,11 +2,13 @@
 
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
+from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import SECOND
-from jobledger_service.core.model.retention import Retention
 from jobledger_service.settings import Settings
 
 from .duty import RetentionDuty, RetentionPeriods
+from .rules import Retention
 
 
 def retention(kernel: Kernel) -> Feature:
@@ -27,6 +29,25 @@ def retention(kernel: Kernel) -> Feature:
         kernel.unreadable,
     )
     return Feature(duties=[Duty("retention", duty.once, settings.retention_interval)])
+
+
+class ExpireTimes(RowFamily):
+    """The expire times of jobs that end; it has no rows of its own."""
+
+    rank = 0
+
+    def __init__(self, retention: Retention) -> None:
+        self._retention = retention
+
+    def changed(self, before: Job | None, after: Job) -> Job:
+        """Give a job that ends its expire time; take it back when it begins again."""
+        return self._retention.applied(before, after)
+
+
+def expire_times(retention: Retention) -> OpenFamily:
+    """Return what gives ended jobs their expire time."""
+    one = ExpireTimes(retention)  # it keeps nothing of a batch
+    return lambda _transaction, _undo: one
 
 
 def retention_of(settings: Settings) -> Retention:

@@ -4,7 +4,8 @@ from abc import abstractmethod
 from typing import Generic, Protocol, TypeVar
 
 from jobledger_service.core.ledger.current_call import SERVICE_OWNER
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model.job import FailurePolicy
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
 

@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 
 from msgspec import Struct as MsgStruct
-from msgspec.structs import replace
 
 from jobledger_service.core.ledger.ports import Inputs
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
-from jobledger_service.core.ledger.write_ports import Request
+from jobledger_service.core.ledger.request_ids import Request, RequestIds
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, RequestIdReused
 from jobledger_service.core.model.job import Job, job_id_of, job_key
-from jobledger_service.core.model.slots import Limit, admitted, limit_keys, needs_update
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
 
 from .base import OrdinaryCommand, SingleJobCommand, chunks_in
@@ -28,19 +27,13 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
 
     Raises RequestIdReused for other content; JobUnreadable.
     """
-    known = work.request(keys[0]) if keys else None
+    known = work.family(RequestIds).find(keys[0]) if keys else None
     if known is None:
         return None
     if known.fingerprint != fingerprint:
         raise RequestIdReused(request_id, job_id_of(known.job_key))
     work.check_readable(known.job_key)
     return known.job_key
-
-
-def _apply_job_limit(work: WorkingSet, limit: Limit) -> None:
-    """Set a limit that a job brings along, unless an operator set it."""
-    if needs_update(limit, work.slots.limit(limit.key), work.now):
-        work.slots.set(limit, work.now)
 
 
 class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
@@ -50,7 +43,6 @@ class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
     actor: str
     request_id: str = ""
     inputs: Inputs = Inputs()
-    limits: Sequence[Limit] = ()
 
     @property
     def owner(self) -> str:
@@ -65,8 +57,8 @@ class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
 
     def needs(self) -> Needs:
         spec = self.new.spec
-        over = limit_keys(spec.owner, spec.kind, self.new.labels)
-        return Needs(jobs=(spec.key,), requests=request_key(spec.owner, self.request_id), limits=over)
+        keys = request_key(spec.owner, self.request_id)
+        return Needs(jobs=(spec.key,), rows={RequestIds: keys}, new_jobs=(self.new,))
 
     def decide(self, work: WorkingSet) -> tuple[str, bool]:
         spec = self.new.spec
@@ -78,12 +70,9 @@ class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
             if existing.spec.fingerprint != spec.fingerprint:
                 raise JobAlreadyExists(spec.job_id)
             return spec.key, False
-        for limit in self.limits:
-            _apply_job_limit(work, limit)
-        step = lifecycle.create(self.new, self.actor, work.now)
-        work.create(replace(step, job=admitted(step.job, work.limits_over(step.job))), self.inputs)
+        work.create(lifecycle.create(self.new, self.actor, work.now), self.inputs)
         for key in keys:
-            work.record_request(key, Request(spec.fingerprint, spec.key))
+            work.family(RequestIds).record(key, Request(spec.fingerprint, spec.key))
         return spec.key, True
 
     def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[Job, bool]:
@@ -99,7 +88,7 @@ class FindCreated(SingleJobCommand, MsgStruct, frozen=True):
     fingerprint: bytes
 
     def needs(self) -> Needs:
-        return Needs(requests=request_key(self.owner, self.request_id))
+        return Needs(rows={RequestIds: request_key(self.owner, self.request_id)})
 
     def decide(self, work: WorkingSet) -> str | None:
         return _repeated(work, request_key(self.owner, self.request_id), self.request_id, self.fingerprint)
@@ -156,8 +145,8 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
     fingerprint: bytes = b""
 
     def needs(self) -> Needs:
-        requests = request_key(self.owner, self.request_id)
-        return Needs(jobs=(job_key(self.owner, self.job_id),), requests=requests, admits=True)
+        keys = request_key(self.owner, self.request_id)
+        return Needs(jobs=(job_key(self.owner, self.job_id),), rows={RequestIds: keys}, requeues=True)
 
     def rows(self, work: WorkingSet) -> int:
         return 1 + (len(self.chunk_indexes) or chunks_in(work, job_key(self.owner, self.job_id), *RETRYABLE))
@@ -167,9 +156,9 @@ class RetryJob(_JobCommand, MsgStruct, frozen=True):
         keys = request_key(self.owner, self.request_id)
         if not _repeated(work, keys, self.request_id, self.fingerprint):
             step = lifecycle.retry(job, work.chunks(job), self.chunk_indexes, self.actor, self.reason, work.now)
-            work.apply(replace(step, job=admitted(step.job, work.limits_over(step.job))))
+            work.apply(step)
             for key in keys:
-                work.record_request(key, Request(self.fingerprint, job.key))
+                work.family(RequestIds).record(key, Request(self.fingerprint, job.key))
         return job.key
 
 

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar, cast
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.change import Step
 from jobledger_service.core.model.chunk import Chunk, LeaseEnd

@@ -7,7 +7,9 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.ports import EncodeStruct
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.runs import Runs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import Artifact, Chunk
 from jobledger_service.core.model.job import Job, owner_of
@@ -44,7 +46,7 @@ class StepLease(MsgStruct, frozen=True):
     def needs(self, *jobs: str) -> Needs:
         """Return the rows of the chunk, and of other jobs."""
         key = self.lease.job_key
-        return Needs(jobs=(key, *jobs), chunks=((key, self.lease.index),), runs=(key,))
+        return Needs(jobs=(key, *jobs), chunks=((key, self.lease.index),), rows={Runs: (key,)})
 
     def held(self, work: WorkingSet) -> tuple[Job, Chunk] | None:
         """Return the job and the chunk, None when the lease is lost or the chunk has another cursor."""
@@ -52,7 +54,7 @@ class StepLease(MsgStruct, frozen=True):
         if job is None or self.lease.index >= job.counts.total:
             return None
         chunk = work.chunk(job, self.lease.index)
-        at = work.run(job.key).cursors.get(self.lease.index)
+        at = work.family(Runs).find(job.key).cursors.get(self.lease.index)
         return (job, chunk) if holds(self.lease, job, chunk, work.now) and at == self.start_cursor else None
 
     def report(self, work: WorkingSet, progress: ProgressReport, metadata: Mapping[str, object]) -> tuple[Job, Chunk]:

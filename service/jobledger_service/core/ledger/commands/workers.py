@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs
-from jobledger_service.core.ledger.working_set import Needs, WorkingSet
+from jobledger_service.core.ledger.row_families import Needs
+from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.ledger.write_ports import ClaimQuery
 from jobledger_service.core.model import work as rules
 from jobledger_service.core.model.chunk import Chunk

@@ -3,9 +3,9 @@
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from .job import Job
-from .limits import MAX_TIME
-from .states import JobState
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.limits import MAX_TIME
+from jobledger_service.core.model.states import JobState
 
 
 class Retention(MsgStruct, frozen=True):

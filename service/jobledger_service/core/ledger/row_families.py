@@ -1,0 +1,77 @@
+"""Rows that a batch reads and writes beside those of jobs and chunks, and the order in which it locks them.
+
+A batch locks the rows of jobs by key, then those of families by rank and, within each, by key, and last the ledger's
+counter row (docs/adr/0033-bounds-and-one-order-of-locks.md).
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar
+
+from msgspec import Struct as MsgStruct
+
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.rollup import JobDelta
+
+from .ports import ChunkKey
+from .undo import Undo
+from .write_ports import ClaimQuery, Transaction
+
+
+class Needs(MsgStruct, frozen=True):
+    """The rows that a command wants loaded before it is decided."""
+
+    jobs: tuple[str, ...] = ()
+    chunks: tuple[ChunkKey, ...] = ()
+    claim_query: ClaimQuery | None = None
+    rows: "Mapping[type[RowFamily], Sequence[str]]" = {}
+    """Keys of rows of families."""
+    new_jobs: Sequence[NewJob] = ()
+    """Jobs that it may create, which then wait for workers."""
+    requeues: bool = False
+    """Whether its jobs may begin to wait for workers again."""
+
+
+class RowFamily:
+    """The rows of one family in one batch. What a command changes is changed through `undo`, and so can be undone."""
+
+    rank: ClassVar[int]
+    """Where its locks come among those of families; each has a rank of its own."""
+
+    def find_jobs(self, needs: Sequence[Needs]) -> Iterable[str]:  # noqa: ARG002  for families that override it
+        """Return the keys of more jobs that are to be locked. Nothing is locked yet, and this locks nothing."""
+        return ()
+
+    def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
+        """Lock and load rows, in the order of their keys; `jobs` are those of the batch, which are locked."""
+
+    def changed(self, before: Job | None, after: Job) -> Job:  # noqa: ARG002  for families that override it
+        """Return a job that a command changed as it is to be kept; `before` is None when the command creates it."""
+        return after
+
+    def deleted(self, job: Job) -> None:
+        """React to the deletion of a job."""
+
+    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  for families that override it
+        """Write what changed, in the order of keys; return whether its feature has something to do after the commit.
+
+        `deltas` are what the batch did to each job.
+        """
+        return False
+
+
+OpenFamily = Callable[[Transaction, Undo], RowFamily]
+"""Makes a family for one batch."""
+
+
+def open_families(families: Iterable[OpenFamily], transaction: Transaction, undo: Undo) -> list[RowFamily]:
+    """Return the families of one batch in the order of their ranks, in which they lock."""
+    opened = sorted((open_family(transaction, undo) for open_family in families), key=lambda family: family.rank)
+    ranks = [family.rank for family in opened]
+    assert len({*ranks}) == len(ranks), f"two families have the same rank: {opened}"  # noqa: S101  of the assembly
+    return opened
+
+
+def keys_of(family: type[RowFamily], needs: Iterable[Needs]) -> set[str]:
+    """Return the keys that commands name of a family."""
+    return {key for need in needs for key in need.rows.get(family, ())}

@@ -1,0 +1,82 @@
+"""The rows of the core's own families: requests and runs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from msgspec import json
+from sqlalchemy import Connection, Select, select
+
+from jobledger_service.core.ledger.request_ids import Request, RequestIds
+from jobledger_service.core.ledger.row_families import OpenFamily
+from jobledger_service.core.ledger.runs import Runs
+from jobledger_service.core.model.run import NEW_RUN, RunState
+
+from .cells import Row, json_text
+from .dialects import Dialect
+from .row_sets import RowSets
+from .tables import requests, runs
+
+RUN_COLUMNS: Final = (runs.c.cursors, runs.c.counts, runs.c.reported)
+
+
+def core_families(dialect: Dialect) -> list[OpenFamily]:
+    """Return the families of the core."""
+    key, columns = requests.c.request_key, (requests.c.fingerprint, requests.c.job_key)
+    find_requests = select(key, *columns).where(key.in_(dialect.keys()))
+    find_runs = select(runs.c.job_key, *RUN_COLUMNS).where(runs.c.job_key.in_(dialect.keys()))
+    return [
+        lambda transaction, undo: RequestIds(_RequestRows(transaction.connection, dialect, find_requests), undo),
+        lambda transaction, undo: Runs(_RunRows(transaction.connection, dialect, find_runs), undo),
+    ]
+
+
+class _Rows:
+    """Rows of one table, found by key."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, find: Select[Any]) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._row_sets = RowSets(dialect)
+        self._find = find
+
+    def _read(self, keys: Iterable[str]) -> Any:  # noqa: ANN401  rows of the statement
+        return self._connection.execute(self._find, {"keys": self._dialect.key_values(keys)})
+
+
+class _RequestRows(_Rows):
+    def find(self, keys: Iterable[str]) -> dict[str, Request]:
+        return {key: Request(fingerprint, job_key) for key, fingerprint, job_key in self._read(keys)}
+
+    def insert(self, requests_: Mapping[str, Request], now: int) -> None:
+        rows = [
+            {"request_key": key, "job_key": one.job_key, "fingerprint": one.fingerprint, "create_time": now}
+            for key, one in sorted(requests_.items())
+        ]
+        self._row_sets.insert(self._connection, requests, rows)
+
+
+class _RunRows(_Rows):
+    def find(self, keys: Iterable[str]) -> dict[str, RunState]:
+        return {key: run_of(row) for key, *row in self._read(keys)}
+
+    def insert(self, keys: Iterable[str]) -> None:
+        self._row_sets.insert(self._connection, runs, [_run_row(key, NEW_RUN) for key in sorted(keys)])
+
+    def update(self, changed: Mapping[str, RunState]) -> None:
+        rows = [_run_row(key, run) for key, run in sorted(changed.items())]
+        self._row_sets.update(self._connection, runs, rows)
+
+
+def run_of(row: Any) -> RunState:  # noqa: ANN401  a row of RUN_COLUMNS
+    """Return the run of a row of RUN_COLUMNS."""
+    cursors, counts, reported = map(json.decode, row)
+    return RunState({int(index): tuple(cursor) for index, cursor in cursors.items()}, counts, tuple(reported))
+
+
+def _run_row(job_key: str, run: RunState) -> Row:
+    return {
+        "job_key": job_key,
+        "cursors": json_text(dict(run.cursors)),
+        "counts": json_text(dict(run.counts)),
+        "reported": json_text([dict(one) for one in run.reported]),
+    }

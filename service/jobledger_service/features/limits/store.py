@@ -1,0 +1,106 @@
+"""The rows of concurrency limits: in the transaction of a batch, and as they are read."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from jobledger_service.core.store.dialects import Dialect
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.row_sets import RowSets
+from jobledger_service.core.store.tables import jobs, limits, parked, slots_free
+
+from .rules import LAST_SCOPE, Limit, limit_key
+
+_COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
+_KEY: Final = limits.c.limit_key
+_PARKED_ORDER: Final = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
+
+
+class LimitStatements:
+    """The statements that take parameters, built once."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self.any = select(_KEY).limit(1)
+        self.load = select(*_COLUMNS).where(_KEY.in_(dialect.keys())).order_by(_KEY).with_for_update()
+        of = update(limits).where(bindparam("of") == _KEY)
+        self.set = of.values(max_running=bindparam("to"), by_job=bindparam("by"), set_time=bindparam("at"))
+        self.count = of.values(
+            running=limits.c.running + bindparam("more"), waiting=limits.c.waiting + bindparam("longer")
+        )
+
+
+class LimitRows:
+    """The rows of limits in the transaction of a batch. Each method locks them in the order of their keys."""
+
+    def __init__(self, connection: Connection, dialect: Dialect, statements: LimitStatements) -> None:
+        self._connection = connection
+        self._dialect = dialect
+        self._statements = statements
+
+    def load(self, keys: Iterable[str]) -> dict[str, Limit]:
+        """Return those that were ever set, locked."""
+        if self._connection.execute(self._statements.any).first() is None:
+            return {}
+        found = self._connection.execute(self._statements.load, {"keys": self._dialect.key_values(keys)})
+        return {limit.key: limit for limit in (Limit(*row) for row in found)}
+
+    def insert(self, new: Iterable[Limit]) -> None:
+        """Insert limits that were never set before; what they hold is counted after."""
+        rows = [
+            {
+                "limit_key": one.key,
+                "owner": one.owner,
+                "scope": one.scope,
+                "max_running": one.max_running,
+                "running": 0,
+                "waiting": 0,
+                "by_job": one.by_job,
+                "set_time": one.set_time,
+            }
+            for one in sorted(new, key=lambda one: one.key)
+        ]
+        RowSets(self._dialect).insert(self._connection, limits, rows)
+
+    def set(self, changed: Iterable[Limit]) -> None:
+        """Write how many may run, and who says so."""
+        if ordered := sorted(changed, key=lambda one: one.key):
+            rows = [{"of": one.key, "to": one.max_running, "by": one.by_job, "at": one.set_time} for one in ordered]
+            self._connection.execute(self._statements.set, rows)
+
+    def count(self, counts: Mapping[str, tuple[int, int]]) -> None:
+        """Add, by limit, how many more jobs hold a slot, and how many more wait for one."""
+        if counts:
+            rows = [{"of": key, "more": more, "longer": longer} for key, (more, longer) in sorted(counts.items())]
+            self._connection.execute(self._statements.count, rows)
+
+
+class LimitStore:
+    """Reads limits, and what waits for them. Every method is one snapshot, and raises StoreUnavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def page(self, owner: str, after: str, limit: int) -> tuple[list[Limit], str | None]:
+        """Return the limits in force, by scope, after one, among as many as `limit` that are known.
+
+        The second value is the scope of the last one that was looked at, None on the last page.
+        """
+        mine = (limit_key(owner, after) < _KEY, limit_key(owner, LAST_SCOPE) > _KEY)
+        wanted = select(*_COLUMNS).where(*mine).order_by(_KEY).limit(limit + 1)
+        with self._database.read() as connection:
+            found = [Limit(*row) for row in connection.execute(wanted)]
+        page = found[:limit]
+        return [one for one in page if one.max_running is not None], page[-1].scope if len(found) > limit else None
+
+    def free_slots(self, limit: int) -> list[str]:
+        """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
+        waited_for = select(_KEY, limits.c.max_running - limits.c.running).where(slots_free)
+        order = (-jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
+        found: list[tuple[int, int, str]] = []
+        with self._database.read() as connection:
+            for key, free in connection.execute(waited_for).all():
+                first = select(*order).where(jobs.c.parked_for == key, parked)
+                count = limit if free is None else min(free, limit)
+                found += connection.execute(first.order_by(*_PARKED_ORDER).limit(count)).tuples()
+        return [key for _, _, key in sorted(found)[:limit]]

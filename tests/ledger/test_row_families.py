@@ -1,0 +1,125 @@
+"""Rows of families: they lock after jobs, by rank and key; what is refused leaves them as they were."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from jobledger_service.core.ledger.commands import ClaimChunks, CompleteChunks, CreateJob, FailChunks
+from jobledger_service.core.ledger.row_families import open_families
+from jobledger_service.core.ledger.undo import Undo
+from jobledger_service.core.model.chunk import WorkError
+from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists
+from jobledger_service.core.model.job import JobSpec, Stage
+from jobledger_service.core.model.leases import Lease
+from jobledger_service.core.model.lifecycle import NewJob
+from jobledger_service.core.model.retry import RetryPolicy
+from jobledger_service.core.model.slots import JobLimit
+from jobledger_service.core.model.work import Claim, Failure, WorkReport
+from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.limits.commands import GrantSlots, SetLimit
+from jobledger_service.features.limits.rules import Limit
+from jobledger_service.features.limits.store import LimitStore
+from msgspec.structs import replace
+from sqlalchemy import event
+
+from tests.support.families import all_families
+from tests.support.ledger import Ledger, create
+
+pytestmark = pytest.mark.fast
+
+LOCK_ORDER = ["jobs", "limits", "requests", "runs", "counts", "rollups", "ledger"]
+"""Jobs, families by rank, what all replicas add to, and the counter row as the last."""
+WRITTEN = re.compile(r"^(?:INSERT INTO|UPDATE|DELETE FROM)\s+\"?(\w+)")
+READ = re.compile(r"\bFROM (jobs|limits|requests|runs)\b")
+
+
+class Statements:
+    """The statements of the batches since it was made."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._seen: list[str] = []
+        event.listen(ledger.database.writer, "before_cursor_execute", self._keep)
+
+    def _keep(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
+        self._seen.append(statement)
+
+    def written(self) -> list[str]:
+        """Return the tables that were written to, in the order of the first time, as far as the order binds them."""
+        tables = [found[1] for one in self._seen if (found := WRITTEN.match(one)) and found[1] in LOCK_ORDER]
+        return list(dict.fromkeys(tables))
+
+    def locked(self) -> list[str]:
+        """Return the tables that were read before the first write, in the order of their last read."""
+        read: list[str] = []
+        for one in self._seen:
+            if WRITTEN.match(one):
+                break
+            read += READ.findall(one)
+        return list(reversed(dict.fromkeys(reversed(read))))
+
+
+def claimed(ledger: Ledger, kind: str, limit: int = 1) -> list[Lease]:
+    [[*chunks]], _ = ledger.executor.run([ClaimChunks("me", (kind,), limit, Claim("w", 10**9))])
+    return [one.lease for one in chunks]
+
+
+def limits(ledger: Ledger) -> list[Limit]:
+    return LimitStore(ledger.database).page("me", "", 100)[0]
+
+
+def test_a_batch_locks_jobs_then_families_by_rank_and_the_counter_last(ledger: Ledger):
+    ledger.executor.run([create("old"), SetLimit("me", "kind:k", 9)])
+    [lease] = claimed(ledger, "k")
+    statements = Statements(ledger)
+    spec = JobSpec("me", "service", "jobledger.bulk", b"same")
+    ledger.executor.run(
+        [
+            CreateJob(NewJob(spec, [0]), "caller"),
+            SetLimit("me", "label:a=b", 1),
+            replace(create("new"), request_id="once"),
+            CompleteChunks("me", [(lease, WorkReport("x"), "")]),
+        ]
+    )
+    assert statements.written() == LOCK_ORDER
+    assert statements.locked() == ["requests", "jobs", "limits"], "requests are read without a lock, to name jobs"
+
+
+def test_every_family_has_a_rank_of_its_own(ledger: Ledger):
+    families = all_families(ledger.database)
+    with SqlWriteStore(ledger.database).transaction() as transaction:
+        ranks = [family.rank for family in open_families(reversed(families), transaction, Undo())]
+        assert all(one < next_ for one, next_ in pairwise(ranks))
+        with pytest.raises(AssertionError, match="the same rank"):
+            open_families([families[1], families[1]], transaction, Undo())
+
+
+def test_what_a_refused_command_did_to_slots_is_undone(ledger: Ledger):
+    once = RetryPolicy(max_attempts=1)
+    held = NewJob(JobSpec("me", "held", "k", b"", retry_policy=once), [0])
+    planned = NewJob(JobSpec("me", "planned", "p", b"", stages=(Stage("known"),)), [0])
+    ledger.executor.run([SetLimit("me", "kind:k", 1), *(CreateJob(new, "caller") for new in (held, planned))])
+    ledger.executor.run([create("waits")])
+    [first], [second] = claimed(ledger, "k"), claimed(ledger, "p")
+    failures = [
+        (first, WorkReport("x"), Failure(WorkError("E", "it broke"), 0.5), "failures[0]"),
+        (second, WorkReport("y"), Failure(WorkError("E", "it broke", stage="unknown"), 0.5), "failures[1]"),
+    ]
+    (refused, granted), [commit] = ledger.executor.run([FailChunks("me", failures), GrantSlots(["me/waits"])])
+    assert isinstance(refused, InvalidField)
+    assert granted == (0, 1), "the first job of the refused command still holds the slot"
+    assert not commit.due, "no slot came free"
+    assert [(one.running, one.waiting) for one in limits(ledger)] == [(1, 1)]
+    (_, granted), [commit] = ledger.executor.run([FailChunks("me", failures[:1]), GrantSlots(["me/waits"])])
+    assert granted == (1, 1)
+    assert [(one.running, one.waiting) for one in limits(ledger)] == [(1, 0)]
+
+
+def test_a_job_brings_its_own_limits_along_and_not_those_of_another_request_for_its_name(ledger: Ledger):
+    one, other = create("a", fingerprint=b"one"), create("a", fingerprint=b"other")
+    one = replace(one, new=replace(one.new, limits=(JobLimit("kind:k", 3),)))
+    other = replace(other, new=replace(other.new, limits=(JobLimit("kind:k", 7),)))
+    (_, refused), _ = ledger.executor.run([one, other])
+    assert isinstance(refused, JobAlreadyExists)
+    assert [(limit.scope, limit.max_running, limit.by_job, limit.running) for limit in limits(ledger)] == [
+        ("kind:k", 3, True, 1)
+    ]

@@ -1,0 +1,20 @@
+"""The rows of a batch that a server has beside those of jobs and chunks."""
+
+from jobledger_service.core.ledger.row_families import OpenFamily
+from jobledger_service.core.store.core_families import core_families
+from jobledger_service.core.store.engines import Database
+from jobledger_service.features.limits.family import limits_family
+from jobledger_service.features.retention.feature import expire_times
+from jobledger_service.features.retention.rules import Retention
+from jobledger_service.features.statistics.family import statistics_family
+
+
+def all_families(database: Database) -> list[OpenFamily]:
+    """Return all families, with ended jobs kept for ever."""
+    dialect = database.dialect
+    return [
+        expire_times(Retention()),
+        limits_family(dialect),
+        *core_families(dialect),
+        statistics_family(dialect),
+    ]
