@@ -14,7 +14,7 @@ from .write_ports import ConflictError
 
 
 class Request(MsgStruct, frozen=True):
-    """A request that took effect: what it said, and the job that it was about."""
+    """A request that took effect: its fingerprint, and its job."""
 
     fingerprint: bytes
     job_key: str
@@ -52,7 +52,7 @@ class RequestIds(RowFamily):
     def load(self, needs: Sequence[Needs], jobs: Mapping[str, Job]) -> None:
         """Load requests that took effect at another replica while this one waited for its locks on their jobs.
 
-        A job that is locked only now is out of order: the batch begins again, and then knows of it at first.
+        Locking such a job now would break the order: the batch begins again, and then includes it from the start.
         """
         missing = self._wanted - self._known.keys()
         if not missing or not jobs.keys() & {key for need in needs if need.rows.get(RequestIds) for key in need.jobs}:
@@ -67,7 +67,7 @@ class RequestIds(RowFamily):
         return self._known.get(key)
 
     def record(self, key: str, request: Request) -> None:
-        """Note that a request took effect."""
+        """Record that a request took effect."""
         self._undo.put(self._known, key, request)
         self._undo.put(self._new, key, request)
 

@@ -19,7 +19,7 @@ from .write_ports import ClaimQuery, Transaction
 
 
 class Needs(MsgStruct, frozen=True):
-    """The rows that a command wants loaded before it is decided."""
+    """The rows that a command needs loaded before it is decided."""
 
     jobs: tuple[str, ...] = ()
     chunks: tuple[ChunkKey, ...] = ()

@@ -53,7 +53,7 @@ class Runs(RowFamily):
         return self._known.get(key, NEW_RUN)
 
     def checkpoint(self, key: str, run: RunState) -> None:
-        """Note how far a run has come."""
+        """Record the progress of a run."""
         self._undo.put(self._known, key, run)
         self._undo.put(self._changed, key, run)
 

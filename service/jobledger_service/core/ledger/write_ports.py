@@ -79,9 +79,9 @@ class Writes(MsgStruct):
     new_words: list[tuple[str, str]] = []
     """The full text of new jobs, by key."""
     words: list[tuple[str, str]] = []
-    """What it holds now of jobs of which it held something else."""
+    """The changed full text of existing jobs."""
     parked: list[Job] = []
-    """Jobs whose chunks that wait are to be as the job is now: parked, or not."""
+    """Jobs whose waiting chunks must follow the job: parked, or not."""
 
 
 class Transaction(Protocol):

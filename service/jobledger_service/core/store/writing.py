@@ -226,7 +226,7 @@ class SqlTransaction:
         self._row_sets.update(self.connection, table, rows)
 
     def announce_ready(self, ready: Mapping[Queue, int]) -> None:
-        """Tell other processes, when the transaction commits, how many chunks wait again of which no event tells."""
+        """Notify other processes, at the commit, how many chunks wait again without an event."""
         self._dialect.announce_ready(self.connection, ready)
 
     def take_positions(self, count: int, now: int) -> Positions:

@@ -1,4 +1,4 @@
-"""The limits of one batch: which it loaded and set, and which slots its jobs took, gave back and wait for."""
+"""The limits of one batch: those that it loaded and set, and the slots that its jobs took, released and wait for."""
 
 from collections.abc import Mapping, Sequence
 
@@ -84,7 +84,7 @@ class Limits(RowFamily):
         return [limit for key in limits_over(job) if (limit := self.find(key)) is not None]
 
     def find(self, key: str) -> Limit | None:
-        """Return a limit that was loaded, as the commands before left it; None when it was never set."""
+        """Return a loaded limit, as the earlier commands left it; None when it was never set."""
         limit = self._limits.get(key)
         if limit is None:
             return None
@@ -92,7 +92,7 @@ class Limits(RowFamily):
         return replace(limit, running=limit.running + running, waiting=limit.waiting + waiting)
 
     def set(self, limit: Limit, now: int) -> None:
-        """Set how many jobs of a scope may run; what holds a slot or waits stays as it is counted."""
+        """Set how many jobs of a scope may run; the counts of running and waiting jobs stay."""
         old = self._limits.get(limit.key)
         if old is not None:
             limit = replace(limit, running=old.running, waiting=old.waiting)

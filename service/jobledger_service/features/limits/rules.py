@@ -10,11 +10,11 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.slots import LIMIT_REFRESH_INTERVAL, kind_scope, label_scope
 
 LAST_SCOPE: Final = "m"
-"""Comes after every scope: they begin with "kind:" or "label:"."""
+"""A string that sorts after every scope: scopes begin with "kind:" or "label:"."""
 
 
 class Limit(MsgStruct, frozen=True):
-    """At most `max_running` jobs of a scope hold a slot, None for any number; `waiting` ones are parked for it."""
+    """A limit: at most `max_running` jobs of a scope hold a slot, None for any number; `waiting` ones are parked."""
 
     owner: str
     scope: str
@@ -26,40 +26,40 @@ class Limit(MsgStruct, frozen=True):
 
     @property
     def key(self) -> str:
-        """The ledger-wide name."""
+        """The ledger-wide key."""
         return limit_key(self.owner, self.scope)
 
     @property
     def full(self) -> bool:
-        """Whether there is no slot."""
+        """Whether no slot is free."""
         return self.max_running is not None and self.running >= self.max_running
 
 
 def limit_key(owner: str, scope: str) -> str:
-    """Return the ledger-wide name of a limit."""
+    """Return the ledger-wide key of a limit."""
     return f"{owner}/{scope}"
 
 
 def limit_keys(owner: str, kind: str, labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of all limits that there may be over a job."""
+    """Return the keys of all limits that may apply to a job."""
     scopes = [kind_scope(kind), *(label_scope(name, value) for name, value in labels.items())]
     return tuple(limit_key(owner, scope) for scope in scopes)
 
 
 def limits_over(job: Job) -> tuple[str, ...]:
-    """Return the names of all limits that there may be over a job."""
+    """Return the keys of all limits that may apply to a job."""
     return limit_keys(job.spec.owner, job.spec.kind, job.labels)
 
 
 def counted_limits(job: Job) -> tuple[str, ...]:
-    """Return the names of the limits that count a job, as one that holds a slot or waits for one."""
+    """Return the keys of the limits that count a job, as holding a slot or waiting for one."""
     return (*job.slots, job.parked_for) if job.parked_for else job.slots
 
 
 def admitted(job: Job, limits: Iterable[Limit]) -> Job:
-    """Return a job that is about to wait for workers with a slot of each limit, or parked for one that has none free.
+    """Return a job with a slot of each limit, or parked for a limit without a free slot.
 
-    A limit for which others wait has none free: they come first.
+    A limit that other jobs wait for has no free slot: they come first.
     """
     over = list(limits)
     for limit in over:
@@ -78,7 +78,7 @@ def granted(job: Job, limits: Iterable[Limit]) -> Job:
 
 
 def needs_update(limit: Limit, known: Limit | None, now: int) -> bool:
-    """Whether a limit that a job brings along is to be set: an operator's is not, nor one that was just set so."""
+    """Whether a job sets the limit that it brings along: not an operator's, nor one with recently set equal values."""
     if known is None or known.max_running is None:
         return True
     return known.by_job and (known.max_running != limit.max_running or known.set_time + LIMIT_REFRESH_INTERVAL < now)

@@ -94,7 +94,7 @@ class LimitStore:
         return [one for one in page if one.max_running is not None], page[-1].scope if len(found) > limit else None
 
     def free_slots(self, limit: int) -> list[str]:
-        """Return parked jobs for which there is a slot, the most urgent and oldest of each limit."""
+        """Return parked jobs that can get a slot, the most urgent and oldest of each limit."""
         waited_for = select(_KEY, limits.c.max_running - limits.c.running).where(slots_free)
         order = (-jobs.c.priority, jobs.c.create_time, jobs.c.job_key)
         found: list[tuple[int, int, str]] = []
