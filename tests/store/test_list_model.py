@@ -41,9 +41,9 @@ Jobs = dict[str, FilterFields]
 
 
 @pytest.fixture(scope="module")
-def crowd(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Jobs]]:
+def population(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Database, Jobs]]:
     """Return a database with some hundred jobs, and what is known of each by its key."""
-    with closing(open_database(new_database(store, tmp_path_factory.mktemp("crowd")))) as database:
+    with closing(open_database(new_database(store, tmp_path_factory.mktemp("population")))) as database:
         upgrade(database)
         known: Jobs = {}
         for writes, statistics in (*JobPopulation(400, END, chunks=(1,)).writes(400), oddly_named(), runs()):
