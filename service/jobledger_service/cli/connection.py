@@ -17,7 +17,7 @@ def open_client(
 ) -> JobClient:
     """Return a client that sends each call once; `name` is that of the server's certificate, unless it is the host's.
 
-    Whoever operates a server wants to know that it does not answer, and not to wait for one that does.
+    An operator needs to know at once that a server does not answer.
     """
     options = [("grpc.ssl_target_name_override", name)] if name else []
     too_late = Backoff(initial=2 * timeout, max_wait=2 * timeout)

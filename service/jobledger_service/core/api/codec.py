@@ -1,4 +1,4 @@
-"""Watch messages as bytes: an event is encoded once, whoever many watch it.
+"""Watch messages as bytes: an event is encoded once, however many watch it.
 
 The messages of WatchJob and WatchJobs have the same fields, so that one encoding serves both. Encoded messages are put
 together without decoding them: appended fields replace single values, add to repeated ones and merge into nested ones

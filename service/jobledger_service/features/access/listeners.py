@@ -34,7 +34,7 @@ def admin_listener_of(settings: Settings) -> ListenerConfig | None:
 def _port(
     settings: Settings, listen: str, services: Sequence[ServiceDescriptor], *, reflection: bool, shared: bool
 ) -> ListenerConfig:
-    # Certificates of its own for each: one object tells of a change to the file once.
+    # Each listener has its own certificates, since one object reports a change of the file only once.
     return ListenerConfig(
         listen,
         certificates_of(settings),

@@ -37,7 +37,7 @@ def webhooks(kernel: Kernel) -> Feature:
     store, delivery_store = SqlWebhookStore(kernel.database), SqlDeliveryStore(kernel.database)
     if kernel.database.single_writer:
         delivery_store.release_all()
-    # Whoever pings receivers that do not answer keeps nobody's deliveries waiting for a connection.
+    # Pings have their own connections, so that silent receivers of pings delay no delivery.
     post, pings = _http_post(settings, cipher, clock), _http_post(settings, cipher, clock)
     attempts = count_attempts()
     dispatcher = WebhookDelivery(

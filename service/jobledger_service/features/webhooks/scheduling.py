@@ -1,7 +1,7 @@
 """Which PENDING deliveries are attempted and which wait: those with a next_attempt_time are, the others wait.
 
 Of the deliveries of one job to one webhook only the first that is PENDING has a time, and none of a webhook that is
-not ACTIVE has one. Whoever calls this holds the rows of the webhooks, so that two transactions never judge by what the
+not ACTIVE has one. The caller holds the rows of the webhooks, so that two transactions never judge by what the
 other is about to change. Locks are taken in this order: the place, webhooks by key, deliveries.
 """
 
