@@ -119,17 +119,18 @@ def _damage(database: str) -> None:
             assert connection.execute(text(sql), values).rowcount == 1, sql
 
         change("UPDATE jobs SET artifacts = :to WHERE job_key = 'alice/nan'", to=_artifacts(nan))
-        change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/policy'")
+        junk = {"to": b"\xff\xff\xff"}
+        # Who reads a job has its segments, and who changes it the columns beside them.
+        change("UPDATE jobs SET retry_policy = '{', fixed = :to WHERE job_key = 'alice/policy'", **junk)
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deep'", to=_deep())
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deeper'", to=_deep())
         change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/chunk'")
         change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/no-job'")
         change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
         # PostgreSQL itself refuses what is no JSON.
-        change(
-            "UPDATE jobs SET labels = :to WHERE job_key = 'alice/labelled'", to="{" if "sqlite" in database else "[1]"
-        )
-        junk = {"to": b"\xff\xff\xff"}
+        labels = "{" if "sqlite" in database else "[1]"
+        of_labelled = "UPDATE jobs SET labels = :to, moving = :moving WHERE job_key = 'alice/labelled'"
+        change(of_labelled, to=labels, moving=Job(display_name="ü").SerializeToString().replace(b"\xbc", b"\xff"))
         change("UPDATE events SET message = :to WHERE job_key = 'alice/event'", **junk)
         raw = connection.execute(text("SELECT message FROM events WHERE job_key = 'alice/told'")).scalar_one()
         told = rpc.WatchJobResponse.FromString(raw)
@@ -138,7 +139,7 @@ def _damage(database: str) -> None:
         change("UPDATE events SET message = :to WHERE job_key = 'alice/told'", to=told.SerializeToString())
         for key in ("alice/ended", "alice/kept", "bob/ended", "bob/kept"):
             change("UPDATE jobs SET expire_time = 1 WHERE job_key = :key", key=key)
-        change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/kept'")
+        change("UPDATE jobs SET retry_policy = '{', fixed = :to WHERE job_key = 'alice/kept'", **junk)
         # All events are recorded for webhooks anew.
         connection.execute(text("DELETE FROM deliveries"))
         connection.execute(text("UPDATE webhooks SET after_position = 0"))

@@ -27,7 +27,7 @@ from .cells import (
 )
 from .tables import jobs
 
-JOB_COLUMNS: Final = [column for column in jobs.c if column.name not in ("input", "job_key")]
+JOB_COLUMNS: Final = [column for column in jobs.c if column.name not in ("input", "job_key", "fixed", "moving")]
 
 _STATUS: Final = (
     "job_key job_id kind display_name state revision update_time percent stage stage_percent"

@@ -26,6 +26,7 @@ from .schema import Json, Key, metadata, one_of
 
 _ended = ", ".join(f"'{state}'" for state in sorted(ENDED))
 
+# `fixed` and `moving` are segments of the encoded job, for those who read it; the writer reads the other columns.
 jobs = Table(
     "jobs",
     metadata,
@@ -34,6 +35,8 @@ jobs = Table(
     Column("job_id", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("create_time", BigInteger, nullable=False),
+    Column("fixed", LargeBinary, nullable=False),
+    Column("moving", LargeBinary, nullable=False),
     Column("fingerprint", LargeBinary, nullable=False),
     Column("retry_policy", Text, nullable=False),
     Column("failure_policy", Text, nullable=False),

@@ -37,7 +37,7 @@ def _create_jobs() -> None:
         sa.Column("job_key", KEY, nullable=False),
         *_required(sa.Text(), "owner", "job_id", "kind"),
         sa.Column("create_time", sa.BigInteger(), nullable=False),
-        sa.Column("fingerprint", sa.LargeBinary(), nullable=False),
+        *_required(sa.LargeBinary(), "fixed", "moving", "fingerprint"),
         *_required(sa.Text(), "retry_policy", "failure_policy"),
         sa.Column("stages", sa.Text()),
         sa.Column("input", sa.LargeBinary()),
