@@ -31,6 +31,7 @@ class JobRead(MsgStruct, frozen=True):
     message: bytes
     """The encoded job in view BASIC, without its place."""
     size: int
+    """Its bytes, with those of artifacts that were not read."""
     artifacts: Artifacts = NO_ARTIFACTS
     inputs: Inputs = Inputs()
     chunks: Sequence[Chunk] = ()

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
-from sqlalchemy import Connection, LargeBinary, Select, bindparam, cast, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -16,7 +16,7 @@ from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 from .chunk_rows import CHUNK_COLUMNS, chunk_of
 from .dialects import Dialect
 from .row_reader import RowReader
-from .shown_jobs import SHOWN_COLUMNS, job_read
+from .shown_jobs import SHOWN_COLUMNS, job_read, with_artifacts
 from .tables import chunks, jobs
 
 FIRST_JOBS: Final = 20
@@ -118,10 +118,7 @@ class JobReads:
         self._reader = reader
         self._dialect = dialect
         self._jobs = select(*SHOWN_COLUMNS).where(jobs.c.job_key.in_(keys))
-        # Of a text SQLite counts characters, of a blob bytes.
-        text = jobs.c.artifacts
-        size = func.octet_length(text) if dialect.has_row_locks else func.length(cast(text, LargeBinary))
-        self._sizes = select(jobs.c.job_key, size).where(jobs.c.job_key.in_(keys), jobs.c.artifacts.is_not(None))
+        self._artifacts = select(jobs.c.job_key, jobs.c.artifacts).where(jobs.c.job_key.in_(keys))
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
         self._chunks = bounded(
             dialect,
@@ -135,13 +132,12 @@ class JobReads:
         within = JobsWithin()
         begin, size = 0, FIRST_JOBS
         while begin < len(keys):
-            part = self._fitting(connection, keys[begin : begin + size], byte_budget.left)
+            part = keys[begin : begin + size]
             rows = connection.execute(self._jobs, {"keys": self._dialect.key_values(part)}).all()
             there = {one.key: one for row in rows if (one := self._job(row, within.bad)) is not None}
             ordered = [there[key] for key in part if key in there]
-            for shown in (
-                self._full(connection, ordered, byte_budget, within) if full else _basic(ordered, byte_budget, within)
-            ):
+            fit = self._with_artifacts(connection, _fitting(ordered, byte_budget.left), within.bad)
+            for shown in self._full(connection, fit, byte_budget, within) if full else _basic(fit, byte_budget, within):
                 within.jobs[shown.key] = shown
             left_out = (job.key for job in ordered if job.key not in within.jobs and job.key not in within.bad)
             if first := next(left_out, None):
@@ -151,20 +147,15 @@ class JobReads:
             size = max(1, min(4 * size, byte_budget.left // average))
         return within
 
-    def _fitting(self, connection: Connection, keys: Sequence[str], room: int) -> Sequence[str]:
-        """Return the first keys whose rows fit, by their artifacts: nothing else in a row is large.
-
-        The first is one of them in any case.
-        """
-        if len(keys) == 1:
-            return keys
-        rows = connection.execute(self._sizes, {"keys": self._dialect.key_values(keys)})
-        sizes = {key: size for key, size in rows}  # noqa: C416  rows are no pairs to mypy
-        for count, key in enumerate(keys):
-            room -= sizes.get(key, 0)
-            if count and room < 0:
-                return keys[:count]
-        return keys
+    def _with_artifacts(self, connection: Connection, ordered: Sequence[JobRead], bad: set[str]) -> list[JobRead]:
+        wanted = [job.key for job in ordered if job.size > len(job.message)]
+        if not wanted:
+            return [*ordered]
+        rows = connection.execute(self._artifacts, {"keys": self._dialect.key_values(wanted)})
+        found = {key: text for key, text in rows}  # noqa: C416  rows are no pairs to mypy
+        pairs = ((job, found.get(job.key)) for job in ordered)
+        whole = (self._reader.read("job", _with_artifacts, pair, pair[0].key, bad) for pair in pairs)
+        return [job for job in whole if job is not None]
 
     def _job(self, row: Sequence[Any], bad: set[str]) -> JobRead | None:
         return self._reader.read("job", job_read, row, row[0], bad)
@@ -205,6 +196,19 @@ class JobReads:
         return read_chunks(
             connection, self._chunks, {"keys": self._dialect.key_values(keys)}, byte_budget, self._reader
         )
+
+
+def _with_artifacts(pair: Sequence[Any]) -> JobRead:
+    return with_artifacts(*pair)
+
+
+def _fitting(ordered: Sequence[JobRead], room: int) -> Sequence[JobRead]:
+    """Return the first jobs that fit, and the first in any case."""
+    for count, job in enumerate(ordered):
+        room -= job.size
+        if count and room < 0:
+            return ordered[:count]
+    return ordered
 
 
 def _basic(ordered: Iterable[JobRead], byte_budget: ByteBudget, within: JobsWithin) -> Iterator[JobRead]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, func
 
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -18,6 +19,7 @@ CHUNK_COUNT: Final[ColumnElement[int]] = (
     + jobs.c.chunks_failed
     + jobs.c.chunks_cancelled
 )
+_artifact_bytes: Final[ColumnElement[int]] = func.coalesce(func.length(jobs.c.artifacts), 0)
 SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     jobs.c.job_key,
     jobs.c.state,
@@ -28,17 +30,15 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     CHUNK_COUNT,
     jobs.c.fixed,
     jobs.c.moving,
-    jobs.c.artifacts,
+    _artifact_bytes,
 )
-SHOWN_BYTES: Final[ColumnElement[int]] = (
-    func.length(jobs.c.fixed) + func.length(jobs.c.moving) + func.coalesce(func.length(jobs.c.artifacts), 0)
-)
+SHOWN_BYTES: Final[ColumnElement[int]] = func.length(jobs.c.fixed) + func.length(jobs.c.moving) + _artifact_bytes
 """The bytes of a row's segments."""
 
 
 def job_read(row: Sequence[Any]) -> JobRead:
-    """Return the job of a row of SHOWN_COLUMNS."""
-    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, artifacts = row
+    """Return the job of a row of SHOWN_COLUMNS, without its artifacts."""
+    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, artifact_bytes = row
     return JobRead(
         key=key,
         state=JobState(state),
@@ -48,6 +48,10 @@ def job_read(row: Sequence[Any]) -> JobRead:
         parked_for=parked_for or "",
         chunk_count=chunk_count,
         message=fixed + moving,
-        artifacts=artifacts_of(artifacts),
-        size=len(fixed) + len(moving) + len(artifacts or ""),
+        size=len(fixed) + len(moving) + artifact_bytes,
     )
+
+
+def with_artifacts(job: JobRead, text: str | None) -> JobRead:
+    """Return a job with its artifacts."""
+    return replace(job, artifacts=artifacts_of(text)) if text else job

@@ -1,7 +1,7 @@
 """Small jobs, of any owners, read together: at most so many rows and bytes, whatever the keys are those of."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
@@ -13,7 +13,7 @@ from .chunk_rows import CHUNK_COLUMNS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .row_reader import RowReader
-from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, SHOWN_COLUMNS, job_read
+from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, SHOWN_COLUMNS, job_read, with_artifacts
 from .tables import chunks, jobs
 
 MAX_JOB_BYTES: Final = 16 * 1024
@@ -34,8 +34,8 @@ class SmallJobReads:
         self._reader = reader
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        self._basic = select(*SHOWN_COLUMNS).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
-        self._full = select(*SHOWN_COLUMNS, jobs.c.input).where(
+        self._basic = select(*SHOWN_COLUMNS, jobs.c.artifacts).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
+        self._full = select(*SHOWN_COLUMNS, jobs.c.artifacts, jobs.c.input).where(
             named,
             SHOWN_BYTES + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
             CHUNK_COUNT <= MAX_JOB_CHUNKS,
@@ -50,7 +50,7 @@ class SmallJobReads:
         found: dict[str, JobRead] = {}
         inputs: dict[str, bytes | None] = {}
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
-            job = self._reader.read("job", job_read, row[: len(SHOWN_COLUMNS)], row[0], bad)
+            job = self._reader.read("job", _whole_job, row, row[0], bad)
             if job is not None:
                 found[job.key], inputs[job.key] = job, row[-1] if full else None
         if not full:
@@ -65,6 +65,11 @@ class SmallJobReads:
 
     def _keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}
+
+
+def _whole_job(row: Sequence[Any]) -> JobRead:
+    shown = len(SHOWN_COLUMNS)
+    return with_artifacts(job_read(row[:shown]), row[shown])
 
 
 def _within(ordered: Sequence[JobRead]) -> tuple[list[str], list[str]]:
