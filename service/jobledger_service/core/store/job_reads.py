@@ -26,9 +26,9 @@ CHUNKS_PER_GROUP: Final = 200
 CHUNK_OVERHEAD_BYTES: Final = 400
 """Bytes of a chunk, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
 
-_TEXTS: Final = ("task_id", "worker", "stage", "message", "artifacts", "error")
-"""Columns of chunks with texts that may be long."""
-_TEXT_PLACES: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _TEXTS]
+_WIDE: Final = frozenset(["current", "artifacts", "stage"])
+"""Columns of chunks with texts and bodies that may be long."""
+_WIDE_PLACES: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
 
 
 class ByteBudget:
@@ -244,5 +244,6 @@ def _shown(job: JobRead, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
 
 
 def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
-    texts = (row[place] for place in _TEXT_PLACES)
-    return chunk_of(row), CHUNK_OVERHEAD_BYTES + sum(len(text.encode()) for text in texts if text)
+    values = (row[place] or b"" for place in _WIDE_PLACES)
+    size = sum(len(value.encode() if type(value) is str and not value.isascii() else value) for value in values)
+    return chunk_of(row), CHUNK_OVERHEAD_BYTES + size

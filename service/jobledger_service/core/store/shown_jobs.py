@@ -45,7 +45,7 @@ def job_read(row: Sequence[Any]) -> JobRead:
         revision=revision,
         create_time=create_time,
         priority=priority,
-        parked_for=parked_for or "",
+        parked_for=parked_for,
         chunk_count=chunk_count,
         message=fixed + moving,
         size=len(fixed) + len(moving) + artifact_bytes,

@@ -14,7 +14,7 @@ from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .row_reader import RowReader
 from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, SHOWN_COLUMNS, job_read, with_artifacts
-from .tables import chunks, jobs
+from .tables import chunks, jobs, parked
 
 MAX_JOB_BYTES: Final = 16 * 1024
 """Bytes of a small job's segments and input together."""
@@ -39,7 +39,7 @@ class SmallJobReads:
             named,
             SHOWN_BYTES + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
             CHUNK_COUNT <= MAX_JOB_CHUNKS,
-            jobs.c.parked_for.is_(None),  # the place of one that waits for a slot is counted
+            ~parked,  # the place of one that waits for a slot is counted
         )
         of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key.in_(keys))
         self._chunks = bounded(dialect, of_jobs.order_by(chunks.c.job_key, chunks.c.chunk_index))
