@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from jobledger_client import AsyncEngineTask, AsyncJobClient, CancelBridge, TaskToStop
+from jobledger_client import AsyncEngineTask, AsyncJobClient, CancelBridge, FailurePolicy, TaskToStop
 
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.server import Server
@@ -78,7 +78,7 @@ async def test_without_its_word_the_task_itself_lets_go(bridging: Bridging, clie
 async def test_leases_that_are_taken_away_stop_their_tasks_too(
     bridging: Bridging, client: AsyncJobClient, kind: str, way: str
 ):
-    settings: dict[str, Any] = {"failure_policy": "FAIL_FAST"} if way == "fail fast" else {}
+    settings: dict[str, Any] = {"failure_policy": FailurePolicy.FAIL_FAST} if way == "fail fast" else {}
     async with bridging() as stopped:
         job_id = await begun(client, kind, **settings)
         other = await begun(client, kind)

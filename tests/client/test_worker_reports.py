@@ -13,8 +13,7 @@ from jobledger_client import AsyncJobClient, ChangeType, ChunkContext, JobState,
 from tests.client.conftest import Serving, changes
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 
-AT_ONCE = RetryPolicy(max_attempts=3, jitter=0)
-AT_ONCE.initial_backoff.FromTimedelta(timedelta(0))
+AT_ONCE = RetryPolicy(max_attempts=3, initial_backoff=timedelta(0), jitter=0)
 
 
 async def test_progress_artifacts_and_the_result_arrive(client: AsyncJobClient, serving: Serving, kind: str):
