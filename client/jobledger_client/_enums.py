@@ -1,7 +1,7 @@
 """The enums of the contract. Their members are equal to the numbers in messages: `job.state == JobState.RUNNING`."""
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 
 class ContractEnum(IntEnum):  # noqa: PLW1641 - hash and comparison are those of int
@@ -10,6 +10,15 @@ class ContractEnum(IntEnum):  # noqa: PLW1641 - hash and comparison are those of
     if TYPE_CHECKING:  # else mypy refuses to compare it with a field of a message, whose type is another
 
         def __eq__(self, other: object) -> bool: ...
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        """Return a member for a number that this version does not know, such as a state of a newer server."""
+        if not isinstance(value, int):
+            return None
+        unknown = int.__new__(cls, value)
+        unknown._name_, unknown._value_ = f"UNKNOWN_{value}" if value else "UNSPECIFIED", value
+        return unknown
 
 
 class JobState(ContractEnum):

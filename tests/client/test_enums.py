@@ -44,3 +44,12 @@ def test_members_compare_with_the_numbers_in_messages():
     assert job.state in TERMINAL_STATES
     assert JobState(job.state).name == "FAILED"
     assert {JobState.FAILED: "a"}[job.state] == "a"
+
+
+def test_a_number_that_only_a_newer_server_knows_has_a_name():
+    newer = JobState(99)
+    assert (newer.name, newer, newer.value, repr(newer)) == ("UNKNOWN_99", 99, 99, "<JobState.UNKNOWN_99: 99>")
+    assert JobState(0).name == "UNSPECIFIED"
+    assert newer not in list(JobState)
+    with pytest.raises(ValueError, match="'RUNNING' is not a valid JobState"):
+        JobState("RUNNING")

@@ -136,10 +136,10 @@ class TestTroubleToday:
         assert names(tab(caller, "grace", search="silent")) == []
 
     @pytest.mark.parametrize("ascending", [True, False])
-    @pytest.mark.parametrize("order", ["CREATE_TIME", "UPDATE_TIME", "PRIORITY"])
-    def test_every_order(self, caller: JobClient, films: list[Job], order: str, ascending: bool):
+    @pytest.mark.parametrize("order", [JobOrder.CREATE_TIME, JobOrder.UPDATE_TIME, JobOrder.PRIORITY])
+    def test_every_order(self, caller: JobClient, films: list[Job], order: JobOrder, ascending: bool):
         found = list(tab(caller, "grace", order=order, ascending=ascending, page_size=100))
-        values = [getattr(job, order.lower()) for job in found]
+        values = [getattr(job, order.name.lower()) for job in found]
         keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
         assert (len(keys), keys) == (len(films), sorted(keys, reverse=not ascending))
 

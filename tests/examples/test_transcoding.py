@@ -16,9 +16,11 @@ from jobledger_client import (
     InvalidFieldError,
     JobClient,
     JobNotFoundError,
+    JobOrder,
     JobState,
     JobView,
     RateLimitedError,
+    Role,
     RoleMissingError,
     WatchMode,
     WebhookDeliveryState,
@@ -31,7 +33,6 @@ from examples.transcoding.hooks import PERCENTS, Inbox
 from examples.transcoding.studio import READS, Studio, start
 from examples.transcoding.submit import KIND, PLAN, submit
 from examples.transcoding.tasks import tools
-from tests.conftest import QUICK
 from tests.examples.answers import RFC3339, answer_of, assert_no_local_paths
 from tests.support.bounds import BOUND, CALL_TIMEOUT
 from tests.support.states import CANCELLED, COMPLETED, FAILED
@@ -58,15 +59,12 @@ class Gone(NamedTuple):
 
 @pytest.fixture(scope="module")
 def studio(stack: ExitStack, folder: Path) -> Studio:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("HEALTH_DATABASE_LATENCY", "HEALTH_COMMIT_STALL"):
-            patch.setenv(f"JOBLEDGER_{name}", QUICK[name.lower()])
-        one = start(stack, folder)
+    one = start(stack, folder, f"--health-database-latency={BOUND}", f"--health-commit-stall={BOUND}")
     media.make(one.files.path("uploads/clip.y4m"), SECONDS)
     return one
 
 
-def with_key(stack: ExitStack, studio: Studio, name: str, roles: list[str], owner: str = "") -> tuple[JobClient, str]:
+def with_key(stack: ExitStack, studio: Studio, name: str, roles: list[Role], owner: str = "") -> tuple[JobClient, str]:
     """Return a client with a new key, and the key's id."""
     key = studio.operator.admin.create_api_key(name, roles, owner=owner)
     return stack.enter_context(JobClient(studio.target, api_key=key.token)), key.api_key.key_id
@@ -181,7 +179,7 @@ def test_the_present_task_is_reported_in_words(seen: list[Job]):
 
 
 def test_the_expected_end_is_reported_once_a_run_is_a_second_old(stack: ExitStack, studio: Studio):
-    client, _ = with_key(stack, studio, "slow", ["CALLER", "WORKER"], studio.key.api_key.owner)
+    client, _ = with_key(stack, studio, "slow", [Role.CALLER, Role.WORKER], studio.key.api_key.owner)
     job = client.create_job("video.slow", stages=PLAN).job
     task, percent = EngineTask(client, job.job_id, task_id="dag-run-1", worker="airflow"), 0.0
     task.begin()
@@ -263,11 +261,12 @@ def test_lists_by_state_priority_dates_and_name(caller: JobClient, seen: list[Jo
 
 @pytest.mark.parametrize("ascending", [True, False])
 @pytest.mark.parametrize(
-    ("order", "field"), [("CREATE_TIME", "create_time"), ("UPDATE_TIME", "update_time"), ("PRIORITY", "priority")]
+    ("order", "field"),
+    [(JobOrder.CREATE_TIME, "create_time"), (JobOrder.UPDATE_TIME, "update_time"), (JobOrder.PRIORITY, "priority")],
 )
-def test_lists_in_either_order(caller: JobClient, shelf: str, order: str, field: str, ascending: bool):
+def test_lists_in_either_order(caller: JobClient, shelf: str, order: JobOrder, field: str, ascending: bool):
     jobs = list(caller.list_jobs(kinds=[shelf], order=order, ascending=ascending, page_size=100))
-    values = [getattr(job, order.lower()) for job in jobs]
+    values = [getattr(job, field) for job in jobs]
     keys = [value if isinstance(value, int) else value.ToNanoseconds() for value in values]
     assert (len(keys), keys) == (120, sorted(keys, reverse=not ascending))
 
@@ -290,7 +289,7 @@ def test_priority_changes_and_deletion(caller: JobClient):
 
 def rows_of(caller: JobClient) -> list[dict[str, Any]]:
     """Return all jobs of the kind, from an export as JSON Lines."""
-    return [json.loads(line) for line in console.export(caller, "jsonl").splitlines()]
+    return [json.loads(line) for line in console.export(caller, ExportFormat.JSON_LINES).splitlines()]
 
 
 def test_statistics_are_what_the_export_adds_up_to(gone: Gone):
@@ -307,7 +306,7 @@ def test_statistics_are_what_the_export_adds_up_to(gone: Gone):
 
 @pytest.mark.usefixtures("seen")
 def test_exports_as_csv_and_json_agree(caller: JobClient):
-    table = list(csv.DictReader(io.StringIO(console.export(caller, "csv").decode())))
+    table = list(csv.DictReader(io.StringIO(console.export(caller, ExportFormat.CSV).decode())))
     rows = rows_of(caller)
     assert [row["display_name"] for row in table] == [row["display_name"] for row in rows]
     assert [row["label.album"] for row in table if row["display_name"] == "clip.y4m"][:1] == ["2026"]
@@ -356,8 +355,8 @@ def test_only_the_key_that_owns_a_job_may_see_it(studio: Studio, seen: list[Job]
 
 
 def test_usage_is_reported_for_each_key(stack: ExitStack, studio: Studio, seen: list[Job]):
-    page, key_id = with_key(stack, studio, "page", ["CALLER"], studio.key.api_key.owner)
-    auditor, _ = with_key(stack, studio, "auditor", ["ADMIN"])
+    page, key_id = with_key(stack, studio, "page", [Role.CALLER], studio.key.api_key.owner)
+    auditor, _ = with_key(stack, studio, "auditor", [Role.ADMIN])
     for _ in range(3):
         page.get_job(seen[-1].job_id)
     with pytest.raises(RoleMissingError):
@@ -367,7 +366,7 @@ def test_usage_is_reported_for_each_key(stack: ExitStack, studio: Studio, seen: 
 
 
 def test_a_key_reads_as_often_as_it_may(stack: ExitStack, studio: Studio):
-    eager, _ = with_key(stack, studio, "eager", ["CALLER"], "rival")
+    eager, _ = with_key(stack, studio, "eager", [Role.CALLER], "rival")
     for _ in range(READS):
         eager.batch_get_jobs(["none"], view=JobView.STATUS)
     with pytest.raises(RateLimitedError) as refused:
