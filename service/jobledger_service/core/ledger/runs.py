@@ -59,6 +59,8 @@ class Runs(RowFamily):
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has heard of each change
         """Write the new ones and those that have come farther."""
-        self._rows.insert(self._new)
-        self._rows.update(self._changed)
+        if self._new:
+            self._rows.insert(self._new)
+        if self._changed:
+            self._rows.update(self._changed)
         return False

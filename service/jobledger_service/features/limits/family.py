@@ -114,6 +114,8 @@ class Limits(RowFamily):
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has heard of each change
         """Write what was set and counted; return whether jobs that wait for a slot may go on."""
+        if not (self._new or self._set or self._counts):
+            return False
         self._rows.insert(self._new.values())
         self._rows.set(self._set.values())
         self._rows.count({key: counts for key, counts in self._counts.items() if any(counts)})
