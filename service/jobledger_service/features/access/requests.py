@@ -10,9 +10,9 @@ from jobledger_service.core.model.limits import DAY
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 
-from .commands import DEFAULT_ROTATION_GRACE, NewKey
-from .rules import ApiKey
+from .rules import ApiKey, NewKey
 
+DEFAULT_ROTATION_GRACE: Final = DAY
 MAX_GRACE: Final = 30 * DAY
 ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
 _NUMBERS: Final = {role: number for number, role in ROLES.items()}

@@ -143,9 +143,6 @@ class Roots(MsgStruct, frozen=True):
                 )
 
 
-NO_ROOTS: Final = Roots()
-
-
 def parse_root(text: str) -> Root:
     """Return the root that `text` names, as PREFIX or as PREFIX=WHERE; raises InvalidRootError."""
     named, *kept = _STANDS_FOR.split(text)

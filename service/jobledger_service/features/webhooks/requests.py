@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -10,14 +9,12 @@ from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
 
 from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.api.job_requests import fingerprint, request_id
+from jobledger_service.core.api.job_requests import request_id
 from jobledger_service.core.api.list_requests import labels, states
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.states import DeliveryState
 from jobledger_service.transport.checks import shown
-from jobledger_service.transport.identity import Caller
 
-from .commands import NewWebhook
 from .event_types import DEFAULT_EVENT_TYPES, WebhookEventType
 from .rules import WebhookUpdate
 
@@ -39,27 +36,20 @@ STATES: Final = {
 STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {number: state for state, number in STATES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class UrlPolicy:
-    """The operator's rules for URLs."""
-
-    allow_http: bool
-
-
-def create_webhook(request: api.CreateWebhookRequest, caller: Caller, url_policy: UrlPolicy) -> NewWebhook:
+def create_webhook(request: api.CreateWebhookRequest, *, allow_http: bool) -> WebhookUpdate:
     """Return the fields of CreateWebhook."""
     checks = Checks()
     request_id(checks, request.request_id)
-    _check_url(checks, request.url, url_policy)
+    _check_url(checks, request.url, allow_http=allow_http)
     fields = _fields(checks, request, frozenset(UPDATABLE))
     if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields.event_types:
         checks.fault("progress_percents", "must be absent unless event_types has JOB_PROGRESS")
     checks.done()
-    return NewWebhook(caller.owner, fields, request.request_id, fingerprint(request, excluded=["request_id"]))
+    return fields
 
 
-def update_webhook(request: api.UpdateWebhookRequest, url_policy: UrlPolicy) -> tuple[str, WebhookUpdate]:
-    """Return the id of UpdateWebhook, and the fields to change."""
+def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> WebhookUpdate:
+    """Return the fields that UpdateWebhook changes."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
     named = frozenset(request.update_mask.paths)
@@ -68,10 +58,10 @@ def update_webhook(request: api.UpdateWebhookRequest, url_policy: UrlPolicy) -> 
     for name in sorted(named.difference(UPDATABLE)):
         checks.one_of("update_mask", shown(name), UPDATABLE)
     if "url" in named:
-        _check_url(checks, request.url, url_policy)
+        _check_url(checks, request.url, allow_http=allow_http)
     new = _fields(checks, request, named)
     checks.done()
-    return request.webhook_id, new
+    return new
 
 
 def _fields(checks: Checks, request: Any, named: frozenset[str]) -> WebhookUpdate:  # noqa: ANN401  two messages have them
@@ -109,12 +99,12 @@ def _percents(checks: Checks, given: Iterable[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _check_url(checks: Checks, url: str, url_policy: UrlPolicy) -> None:
+def _check_url(checks: Checks, url: str, *, allow_http: bool) -> None:
     """Record violations of a URL's form. Its address is checked at each post."""
     if not url or len(url) > 2_048:  # noqa: PLR2004  the contract's bound
         checks.at_most("url", url, 2_048, min_length=1)
         return
-    rule = _broken_rule(url, {"https", "http"} if url_policy.allow_http else {"https"})
+    rule = _broken_rule(url, {"https", "http"} if allow_http else {"https"})
     if rule:
         checks.fault("url", f"value {shown(url)} {rule}")
 
@@ -168,18 +158,8 @@ def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[Delive
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Redelivery:
-    """The deliveries of RedeliverWebhook: one, or, without an id, those since a position."""
-
-    webhook_id: str
-    delivery_id: str
-    since: int
-    states: frozenset[DeliveryState]
-
-
-def redeliver_webhook(request: api.RedeliverWebhookRequest) -> Redelivery:
-    """Return the deliveries of RedeliverWebhook."""
+def redelivered_states(request: api.RedeliverWebhookRequest) -> frozenset[DeliveryState]:
+    """Check RedeliverWebhook, which names a delivery or a position; return the states of the deliveries after that."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
     found = states(checks, "states", request.states, STATES_BY_NUMBER)
@@ -193,5 +173,4 @@ def redeliver_webhook(request: api.RedeliverWebhookRequest) -> Redelivery:
         checks.fault("states", "must not be combined with delivery_id")
     checks.at_most("delivery_id", request.delivery_id, 128)
     checks.done()
-    chosen = found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})
-    return Redelivery(request.webhook_id, request.delivery_id, request.since_position, chosen)
+    return found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})
