@@ -43,7 +43,7 @@ def fill(database: Database, population: JobPopulation, on_progress: Callable[[i
     with indexes_last(database):
         for writes in written(database, population):
             done += len(writes.new_jobs)
-            events += sum(job.revision for job, _ in writes.new_jobs)
+            events += sum(job.revision for job, *_ in writes.new_jobs)
             if on_progress is not None:
                 on_progress(done)
     with database.write() as connection:
