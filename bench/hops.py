@@ -2,8 +2,9 @@
 
 A function counts when it is one of jobledger_service and runs because of the call, on any thread: once, however often
 it runs. Module bodies, comprehensions, generator expressions, functions that are generated at import, and the observers
-of metrics do not count. A function is a
-hop when another file calls it and it calls another file in turn; every other one is a helper, or the end of the way.
+of metrics do not count. A function is a hop when another file calls it and it calls another file in turn; every other
+one is a helper, or the end of the way.
+
 The server runs in this process, on an SQLite file, its duties at rest. The same call has been made before, so that
 nothing is imported or cached for it.
 """
