@@ -38,7 +38,7 @@ MAX_ID_LENGTH: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class MethodHandler:
-    """A method as it is served: what it asks of callers, who hears of its calls, whether it asks for the trace."""
+    """A method as it is served: what it requires of callers, who observes its calls, whether it uses the trace."""
 
     method: Method
     observer: MethodObserver

@@ -57,7 +57,7 @@ class Runs(RowFamily):
         self._undo.put(self._known, key, run)
         self._undo.put(self._changed, key, run)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has heard of each change
+    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
         """Write the new ones and those that have come farther."""
         if self._new:
             self._rows.insert(self._new)
