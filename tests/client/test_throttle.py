@@ -193,7 +193,9 @@ def arrived(server: Server) -> float:
 async def test_an_overloaded_server_sees_probes_alone_and_reports_on_leases(
     start_server: StartServer, *, throttle: bool
 ):
-    server, time = start_server(calls_limit="8", metrics_listen="127.0.0.1:0"), SetClock()
+    # Small messages, so that the held calls leave places to receive further requests.
+    server = start_server(calls_limit="8", message_limit="65536", metrics_listen="127.0.0.1:0")
+    time = SetClock()
     at_once = Backoff(max_requested_wait=0.0)
     async with AsyncJobClient(server.target, backoff=at_once, clock=time.clock(), throttle=throttle) as client:
         await client.create_job("throttled")
