@@ -185,7 +185,7 @@ async def create_all(client: AsyncJobClient, count: int) -> list[JobledgerError]
 
 def arrived(server: Server) -> float:
     """Return how many CreateJob calls the server has seen."""
-    return scrape(server).value("grpc_server_call_started", grpc_method=CREATE.removeprefix("/"))
+    return scrape(server).value("grpc_server_call_started_total", grpc_method=CREATE.removeprefix("/"))
 
 
 @pytest.mark.one_store("calls in flight are bounded in the server")
