@@ -8,7 +8,7 @@ from threading import Lock
 
 from jobledger_client._errors import JobledgerError, QueueFullError, TooManyReadsError
 
-WINDOW_SECONDS = 10.0
+WINDOW_SECONDS = 5.0
 """The time constant by which the counts fade."""
 MARGIN = 1.1
 """Sent calls for each accepted one: with a tenth more, the client notices when the service accepts more."""
