@@ -1,6 +1,6 @@
 """Overload: `python -m bench.overload` creates jobs at several times the rate that the server can carry out.
 
-First it measures that rate with a fixed number of calls in flight, then it sends calls by the clock, whatever becomes
+First it measures that rate with up to 64 calls in flight, then it sends calls by the clock, whatever becomes
 of the earlier ones, and looks at GetJob and health meanwhile: for foreign callers and for those of the SDK, with small
 jobs and with large ones, each on a server of its own. In the end the floor refuses as many calls as the server did, and
 does nothing else: what that costs, no server on gRPC for Python can save.
@@ -27,6 +27,8 @@ from .processes import Served, floor, jobledger
 from .report import rows, run_benchmark
 
 IN_FLIGHT: Final = 64
+IN_FLIGHT_CHUNKS: Final = 12_800
+"""The chunks in flight while the capacity is measured: enough for full batches, and too few for a refusal."""
 WARM_UP: Final = 2.0
 CAPACITY_SECONDS: Final = 8.0
 FLOOR_SECONDS: Final = 10.0
@@ -56,7 +58,7 @@ class Found:
 
 Value = Callable[[Found], float | None]
 LINES: Final[tuple[tuple[str, str, Value, float | None], ...]] = (
-    (f"jobs a second with {IN_FLIGHT} calls in flight: the capacity", ",.0f", lambda one: one.capacity, None),
+    ("capacity, jobs a second", ",.0f", lambda one: one.capacity, None),
     ("offered calls a second", ",.0f", lambda one: one.offered, None),
     ("held back by the client, a second", ",.0f", lambda one: one.held_back, None),
     ("refused by the server, a second", ",.0f", lambda one: one.refused, None),
@@ -76,15 +78,16 @@ LINES: Final[tuple[tuple[str, str, Value, float | None], ...]] = (
 
 async def overload(served: Served, kind: str, chunks: int, times: float, seconds: float) -> Found:
     """Measure the capacity and the overload of a server; the floor's CPU is still missing."""
+    in_flight = min(IN_FLIGHT, IN_FLIGHT_CHUNKS // chunks)
     async with Callers(served.address, kind, chunks) as callers:
-        await callers.capacity(IN_FLIGHT, WARM_UP)
-        before = await callers.capacity(IN_FLIGHT, CAPACITY_SECONDS)
+        await callers.capacity(in_flight, WARM_UP)
+        before = await callers.capacity(in_flight, CAPACITY_SECONDS)
         used, generator, began = served.cpu, time.process_time(), time.perf_counter()
         looking = asyncio.create_task(callers.look(seconds))
         within, ended = await callers.send(times * before, seconds)
         looks, took = await looking, time.perf_counter() - began
         used, generator = (served.cpu - used) / took, (time.process_time() - generator) / took
-        capacity = (before + await callers.capacity(IN_FLIGHT, CAPACITY_SECONDS)) / 2
+        capacity = (before + await callers.capacity(in_flight, CAPACITY_SECONDS)) / 2
     return Found(
         capacity=capacity,
         offered=ended.total / seconds,
