@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import exp
+from math import exp, exp2, inf
 from threading import Lock
 
 from jobledger_client._errors import JobledgerError, QueueFullError, TooManyReadsError
@@ -12,6 +12,8 @@ WINDOW_SECONDS = 5.0
 """The time constant by which the counts fade."""
 MARGIN = 1.1
 """Sent calls for each accepted one: with a tenth more, the client notices when the service accepts more."""
+MAX_RECOVERY_SECONDS = 60.0
+"""Seconds after which every call is sent, however many were refused."""
 NEVER_HELD_BACK = frozenset({"Heartbeat", "CompleteChunks", "FailChunks", "ReleaseChunks"})
 """The reports on held leases: the service has a reserve for them, and a late one loses finished work."""
 
@@ -33,14 +35,24 @@ class _Method:
         self.accepted *= rest
         self.counted_at = now
 
+    def share(self, now: float) -> float:
+        """Return the share of calls that are sent; 1 or more is all."""
+        share = (MARGIN * self.accepted + 1) / (self.called + 1)
+        if now < self.ends_at:
+            return share
+        over = now - self.ends_at
+        return 2 * share * exp2(over) if over < MAX_RECOVERY_SECONDS else inf
+
 
 class Throttle:
     """Which calls of one client are sent while the service is overloaded, each method for itself.
 
     Until the time is over that the newest refusal for overload asked for, a call is sent with the probability
     (MARGIN · accepted + 1) / (called + 1), counted over the recent calls; called ones include those held back. This is
-    the adaptive throttling of "Handling Overload" in Site Reliability Engineering (O'Reilly, 2016), with an end that
-    the service names. Any thread may use it. `now` is in seconds of a monotonic clock.
+    the adaptive throttling of "Handling Overload" in Site Reliability Engineering (O'Reilly, 2016). When the time is
+    over, the probability is twice as high, so that a lone caller is sent who has waited, and doubles with each further
+    second: not at once, as a service that has caught up may have no room for all that was held back. Any thread may use
+    it. `now` is in seconds of a monotonic clock.
     """
 
     def __init__(self) -> None:
@@ -51,11 +63,11 @@ class Throttle:
         """Count a call; return the error of one that is held back. `sample` is a random number from 0 to 1."""
         with self._lock:
             one = self._recent(method, now)
-            share = (MARGIN * one.accepted + 1) / (one.called + 1)
+            share = one.share(now)
             one.called += 1
-            if one.refusal is None or now >= one.ends_at or sample < share:
+            if one.refusal is None or sample < share:
                 return None
-            return one.refusal(retry_after=one.ends_at - now)
+            return one.refusal(retry_after=one.ends_at - now if now < one.ends_at else 1.0)
 
     def record(self, method: str, now: float, error: JobledgerError | None) -> None:
         """Record how a call that was sent has ended: with its response when `error` is None."""

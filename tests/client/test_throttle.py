@@ -1,6 +1,7 @@
 """What a client sends while the service refuses calls for overload: by the rules, and to a real server."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -70,13 +71,37 @@ def test_held_back_calls_count_so_that_more_callers_send_no_more():
     assert sent == 3  # 12 of 21, of 22 and of 23 are more than a half
 
 
-def test_when_the_delay_is_over_every_call_is_sent_until_the_next_refusal():
+def test_when_the_delay_is_over_the_share_doubles_and_again_with_each_second():
+    for now, times in ((2.999, 1), (3.0, 2), (4.0, 4), (5.0, 8)):
+        share = times / (100 * math.exp(-now / WINDOW_SECONDS) + 1)
+        for sample, is_sent in ((share - 0.001, True), (share + 0.001, False)):
+            throttle = Throttle()
+            called(throttle, accepted=0, refused=100)
+            assert (throttle.check("CreateJob", now, sample) is None) is is_sent
+
+
+def test_seconds_after_the_last_refusal_every_call_is_sent_until_the_next_one():
+    throttle = Throttle()
+    called(throttle, accepted=0, refused=1_000)
+    assert throttle.check("CreateJob", 10.0, NEVER) is None
+    throttle.record("CreateJob", 10.0, FULL)
+    assert throttle.check("CreateJob", 10.0, NEVER) is not None
+    assert throttle.check("CreateJob", 10_000.0, NEVER) is None
+
+
+def test_a_lone_caller_who_waited_for_the_delay_is_not_held_back():
+    throttle = Throttle()
+    called(throttle, accepted=0, refused=1)
+    assert throttle.check("CreateJob", 2.999, 0.9) is not None
+    assert throttle.check("CreateJob", 3.0, NEVER) is None
+
+
+def test_while_it_recovers_a_held_back_call_is_to_wait_a_second():
     throttle = Throttle()
     called(throttle, accepted=0, refused=100)
-    assert throttle.check("CreateJob", 2.999, NEVER) is not None
-    assert throttle.check("CreateJob", 3.0, NEVER) is None
-    throttle.record("CreateJob", 3.0, FULL)
-    assert throttle.check("CreateJob", 3.0, NEVER) is not None
+    error = throttle.check("CreateJob", 3.5, NEVER)
+    assert error is not None
+    assert error.retry_after == 1.0
 
 
 def test_accepted_calls_let_more_through():
@@ -215,5 +240,5 @@ async def test_an_overloaded_server_sees_probes_alone_and_reports_on_leases(
             time.sample = NEVER
             [reported] = await client.leases.heartbeat([LeaseReport(lease_token=held.lease.token)])
             assert reported.status == LeaseStatus.LEASE_STATUS_OK
-        time.now += first[0].retry_after or 0.0
+        time.now += 60
         assert await create_all(client, 3) == []
