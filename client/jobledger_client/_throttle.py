@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import exp, exp2, inf
+from math import exp, exp2
 from threading import Lock
 
 from jobledger_client._errors import JobledgerError, QueueFullError, TooManyReadsError
@@ -12,8 +12,8 @@ WINDOW_SECONDS = 5.0
 """The time constant by which the counts fade."""
 MARGIN = 1.1
 """Sent calls for each accepted one: with a tenth more, the client notices when the service accepts more."""
-MAX_RECOVERY_SECONDS = 60.0
-"""Seconds after which every call is sent, however many were refused."""
+MAX_DOUBLINGS = 60
+"""After so many every call is sent, however many were refused."""
 NEVER_HELD_BACK = frozenset({"Heartbeat", "CompleteChunks", "FailChunks", "ReleaseChunks"})
 """The reports on held leases: the service has a reserve for them, and a late one loses finished work."""
 
@@ -37,11 +37,10 @@ class _Method:
 
     def share(self, now: float) -> float:
         """Return the share of calls that are sent; 1 or more is all."""
-        share = (MARGIN * self.accepted + 1) / (self.called + 1)
-        if now < self.ends_at:
-            return share
-        over = now - self.ends_at
-        return 2 * share * exp2(over) if over < MAX_RECOVERY_SECONDS else inf
+        sendable, over = MARGIN * self.accepted + 1, now - self.ends_at
+        if over < 0:
+            return sendable / (self.called + 1)
+        return sendable / max(self.called, 1) * exp2(min(over, MAX_DOUBLINGS))
 
 
 class Throttle:
@@ -50,9 +49,9 @@ class Throttle:
     Until the time is over that the newest refusal for overload asked for, a call is sent with the probability
     (MARGIN · accepted + 1) / (called + 1), counted over the recent calls; called ones include those held back. This is
     the adaptive throttling of "Handling Overload" in Site Reliability Engineering (O'Reilly, 2016). When the time is
-    over, the probability is twice as high, so that a lone caller is sent who has waited, and doubles with each further
-    second: not at once, as a service that has caught up may have no room for all that was held back. Any thread may use
-    it. `now` is in seconds of a monotonic clock.
+    over, the probability is (MARGIN · accepted + 1) / called, so that a lone caller is sent who has waited, and doubles
+    with each further second: a service that has caught up may have no room yet for all that was held back. Any thread
+    may use it. `now` is in seconds of a monotonic clock.
     """
 
     def __init__(self) -> None:
