@@ -13,7 +13,7 @@ from jobledger_service.core.model.limits import DAY
 from jobledger_service.transport.identity import Role
 
 from .rules import ID_BYTES, SECRET_BYTES, ApiKey, digest_of, token_of
-from .store import Decide, KeyListing, SqlKeyStore
+from .store import Decide, KeyListing, Place, SqlKeyStore
 
 DEFAULT_ROTATION_GRACE: Final = DAY
 
@@ -108,11 +108,7 @@ class Keys:
     async def page(self, owner: str, limit: int, page_token: str, *, ended: bool) -> KeyPage:
         """Return a page of keys, oldest first; raises PageTokenInvalid."""
         mark = request_mark("keys", owner, ended)
-        after = cast("tuple[int, str] | None", self.tokens.parse(page_token, mark, int, str))
-        listing = KeyListing(owner, ended, self.clock(), after, limit + 1)
-        found = await self.run_read(lambda: self.store.list_keys(listing))
-        token = ""
-        if len(found) > limit:
-            last = found[limit - 1]
-            token = self.tokens.encode(mark, last.create_time, last.key_id)
-        return KeyPage(found[:limit], token)
+        after = cast("Place | None", self.tokens.parse(page_token, mark, int, str))
+        listing = KeyListing(owner, ended, self.clock(), after, limit)
+        found, last = await self.run_read(lambda: self.store.list_keys(listing))
+        return KeyPage(found, "" if last is None else self.tokens.encode(mark, *last))
