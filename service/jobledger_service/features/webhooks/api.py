@@ -53,8 +53,8 @@ class WebhookService:
 
     async def ListWebhooks(self, request: api.ListWebhooksRequest, caller: Caller) -> api.ListWebhooksResponse:
         limit = checked_page_size(request.page_size, default=100, max_size=100)
-        page, token = await self.webhooks.list(caller.owner, limit, request.page_token)
-        return api.ListWebhooksResponse(webhooks=[self._webhook(one) for one in page], next_page_token=token)
+        page, token = await self.webhooks.list(caller.owner, limit, request.page_token, self._webhook)
+        return api.ListWebhooksResponse(webhooks=page, next_page_token=token)
 
     async def UpdateWebhook(self, request: api.UpdateWebhookRequest, caller: Caller) -> api.UpdateWebhookResponse:
         webhook = await self.webhooks.update(caller.owner, *read.update_webhook(request, self.url_policy))

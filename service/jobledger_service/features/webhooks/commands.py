@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import structlog
+from google.protobuf.message import Message
 from msgspec import Struct as MsgStruct
 
 from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.ledger.paging import fitting, request_mark
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
@@ -24,6 +25,8 @@ from .sealing import SecretCipher, UnreadableSecretError
 from .store import SqlWebhookStore
 
 log = structlog.get_logger(__name__)
+
+M = TypeVar("M", bound=Message)
 
 DELIVERIES_PER_STEP: Final = 1_000
 """The number of deliveries that one transaction deletes or redelivers."""
@@ -98,14 +101,21 @@ class Webhooks:
             raise WebhookNotFound(webhook_id)
         return webhook
 
-    async def list(self, owner: str, limit: int, page_token: str) -> tuple[Sequence[Webhook], str]:
+    async def list(
+        self, owner: str, limit: int, page_token: str, show: Callable[[Webhook], M]
+    ) -> tuple[Sequence[M], str]:
         """Return a page of an owner's webhooks, oldest first, and the token of the next; raises PageTokenInvalid."""
         mark = request_mark("webhooks", owner)
         place = self.queries.tokens.parse(page_token, mark, str)
         after = cast("str", place[0]) if place else ""
-        found = await self.queries.run_for(owner, self.store.of_owner, owner, after, limit + 1)
-        page = found[:limit]
-        return page, self.queries.tokens.encode(mark, page[-1].webhook_id) if len(found) > limit else ""
+
+        def read_and_show() -> tuple[Sequence[M], str]:
+            found = self.store.of_owner(owner, after, limit + 1)
+            shown = [show(one) for one in found[:limit]]
+            count = fitting(one.ByteSize() for one in shown)
+            return shown[:count], self.queries.tokens.encode(mark, found[count - 1].webhook_id) if found[count:] else ""
+
+        return await self.queries.run_for(owner, read_and_show)
 
     async def update(self, owner: str, webhook_id: str, new: WebhookUpdate) -> Webhook:
         """Return the webhook with the named fields changed; raises WebhookNotFound, InvalidField."""
