@@ -123,11 +123,11 @@ class CallInFlight:
         """Return what is read of the request, and note that what follows is done for it.
 
         `check` is called with its size, and may refuse it; `read` perhaps on another thread. Raises MalformedRequest
-        when there is none; InFlightFull when its bytes are too many; RequestTimedOut; and what `begin_call`, `check`
-        and `read` raise.
+        when there is none; InFlightFull when its bytes are too many, or the owner's requests wait too long;
+        RequestTimedOut; and what `begin_call`, `check` and `read` raise.
         """
         receiving = self._in_flight.receiving
-        unread = 0 if receiving.has_slot(self._owner) else UNREAD_BYTES
+        unread = 0 if receiving.has_place(self._owner) else UNREAD_BYTES
         self._reserve(unread)
 
         async def arrived(raw: Any) -> T:  # noqa: ANN401  bytes, or gRPC's EOF
@@ -136,9 +136,9 @@ class CallInFlight:
                 raise MalformedRequest("is missing")
             check(len(raw))
             self._accept(raw, len(raw), context)
-            return await self._in_flight.large_requests.read(read, raw)
+            return await self._in_flight.large_requests.read(self._owner, read, raw)
 
-        return await receiving.receive(self._owner, context, arrived)
+        return await receiving.receive(self._owner, context, arrived, reserved=self._reserved)
 
     async def receive_each(self, context: Context) -> AsyncIterator[bytes]:
         """Yield the requests of a stream, as the caller sends them; two are counted: one is written, one is read."""
