@@ -29,7 +29,8 @@ from jobledger_service.features.exports.columns import COLUMNS
 from jobledger_service.features.exports.export import Exports
 from jobledger_service.features.exports.lines import JsonLines
 from jobledger_service.features.exports.page import BEGIN, ExportPage
-from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.exports.store import MAX_PAGE_BYTES, SqlExportStore
+from msgspec.structs import replace
 
 from tests.support.databases import new_database
 from tests.support.families import all_families
@@ -171,6 +172,21 @@ async def test_the_memory_of_an_export_does_not_grow_with_its_jobs(open_ledger: 
     assert taken > JOBS * 1_500
     first, *later = limits
     assert max(later) < first + 1_000_000, f"{limits} bytes at most in each third of {taken:,} bytes of jobs"
+
+
+def test_a_page_of_large_jobs_ends_early(open_ledger: Callable[..., Ledger]):
+    ledger = open_ledger(quiet=0)
+    labels = {f"label-{number:02}": "x" * 255 for number in range(64)}
+    for begin in range(0, 200, 50):
+        jobs = (replace(new(f"job-{n:03}", "n"), labels=labels) for n in range(begin, begin + 50))
+        ledger.run(*(CreateJob(job, "caller", inputs=Inputs()) for job in jobs))
+    after, sizes = BEGIN, []
+    while after is not None:
+        page = ledger.exports.export_page(EVERYTHING, ledger.reads.position(), after, 1_000)
+        sizes.append(len(page.shown))
+        after = page.through
+    assert sum(sizes) == 200
+    assert max(sizes) <= MAX_PAGE_BYTES // (64 * 255) + 1
 
 
 def test_pages_follow_each_other_by_place(open_ledger: Callable[..., Ledger]):
