@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jobledger.v1 import job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
+from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, filter_fields
 from jobledger_service.core.api.convert import fill_change, fill_chunk, fill_job
 from jobledger_service.core.ledger.entry import Entry, Record
@@ -12,7 +14,9 @@ from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.sizes import bytes_of_change, bytes_of_chunk, bytes_of_job
+from jobledger_service.transport import joined
 from msgspec import json
 from msgspec.structs import replace
 
@@ -26,9 +30,20 @@ few = settings(max_examples=30)  # a record has many parts to draw
 
 def committed(record: Record, position: int = 7) -> Entry:
     """Return the entry of a record as another process reads it from the store."""
-    event = codec.seal(codec.encode(record), position, NOW, CURSOR)
+    event = codec.seal(codec.encode(record, codec.segments(record.job)), position, NOW, CURSOR)
     before = None if event.before is None else json.decode(json.encode(event.before))
     return codec.open(EventRow(event.position, event.job_key, event.message, before))
+
+
+@few
+@given(jobs())
+def test_the_segments_of_a_job_join_into_its_message(job: Job):
+    whole = job_pb2.Job()
+    fill_job(whole, job)
+    segments = convert.segments(job)
+    assert job_pb2.Job.FromString(b"".join(segments)) == whole
+    in_field = b"".join(joined.field(WatchJobResponse.DESCRIPTOR.fields_by_name["job"], one) for one in segments)
+    assert WatchJobResponse.FromString(in_field).job == whole
 
 
 @few

@@ -1,11 +1,11 @@
 """A reply stays within what a message may hold, whatever was counted."""
 
-from jobledger_service.core.model.activity import Activity
-from jobledger_service.core.model.limits import MAX_REPLY_BYTES
-from jobledger_service.core.model.rollup import MAX_SUM, Measure
+from jobledger_service.core.model.limits import MAX_REPLY_BYTES, MAX_SUM
 from jobledger_service.core.model.states import JobState
+from jobledger_service.features.statistics.activity import Activity
 from jobledger_service.features.statistics.replies import reply
 from jobledger_service.features.statistics.requests import MAX_POINTS
+from jobledger_service.features.statistics.rollup import Measure
 from jobledger_service.features.statistics.rules import MAX_KINDS, Figures, KindFigures, StatsQuery
 
 

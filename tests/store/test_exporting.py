@@ -23,13 +23,13 @@ from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
-from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.columns import COLUMNS
 from jobledger_service.features.exports.export import Exports
 from jobledger_service.features.exports.lines import JsonLines
 from jobledger_service.features.exports.page import BEGIN, ExportPage
 from jobledger_service.features.exports.store import MAX_PAGE_BYTES, SqlExportStore
+from jobledger_service.features.retention.store import SqlHistoryStore
 from msgspec.structs import replace
 
 from tests.support.databases import new_database
@@ -77,7 +77,7 @@ class Ledger:
         assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 
     def forget_all(self) -> None:
-        upkeep = SqlUpkeep(self.database, ProtoCodec().audited)
+        upkeep = SqlHistoryStore(self.database, ProtoCodec().audited)
         while upkeep.trim_events(next(self.clock), 1_000):
             pass
 

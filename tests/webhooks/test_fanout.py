@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from jobledger_service.core.ledger.commands import CreateJob
@@ -14,7 +16,6 @@ from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.store.tables import deliveries
-from jobledger_service.features.webhooks.bodies import WebhookCodec
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.fanout import MAX_BODY_BYTES, MAX_DELIVERIES, WebhookFanout
 from jobledger_service.features.webhooks.rules import MAX_WEBHOOKS, Secret, Webhook
@@ -44,10 +45,14 @@ async def recorded(ledger: LargeLedger) -> list[tuple[int, int]]:
     running = asyncio.create_task(committer.run())
     columns, steps = (func.count(), func.coalesce(func.sum(func.length(deliveries.c.body)), 0)), [(0, 0)]
     with closing(Queries(ledger.reads)) as queries:
-        store, codec = SqlWebhookStore(ledger.database), WebhookCodec()
-        fanout = WebhookFanout(
-            ledger.reads, store, codec, queries, committer, lambda: ledger.now, lambda: None, UnreadableRows()
+        kernel: Any = SimpleNamespace(
+            store=ledger.reads,
+            queries=queries,
+            committer=committer,
+            clock=lambda: ledger.now,
+            unreadable=UnreadableRows(),
         )
+        fanout = WebhookFanout(kernel, SqlWebhookStore(ledger.database), lambda: None)
         more = True
         while more:
             more = await fanout.once()

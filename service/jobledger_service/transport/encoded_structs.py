@@ -9,6 +9,8 @@ from typing import Final
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import Value
 
+from .joined import encode_varint
+
 _MAX_MESSAGES: Final = 101
 """How deep messages may be nested for protobuf to decode them: 100 within the outermost."""
 _MAX_SHORT: Final = 127
@@ -63,7 +65,7 @@ def is_nested_deeper(raw: bytes, messages: int) -> bool:
     wrapping = b""
     for level in range(_MAX_MESSAGES - messages):
         tag = b"\x0a" if level % 2 else b"\x32" if level else b"\x2a"
-        wrapping = tag + _encode_varint(len(wrapping) + len(raw)) + wrapping
+        wrapping = tag + encode_varint(len(wrapping) + len(raw)) + wrapping
     try:
         Value.FromString(wrapping + raw)
     except DecodeError:
@@ -78,11 +80,3 @@ def _end_of(pattern: "re.Pattern[bytes]", raw: bytes, position: int) -> int:
 
 def _decode_varint(raw: bytes) -> int:
     return sum((byte & 0x7F) << (7 * index) for index, byte in enumerate(raw))
-
-
-def _encode_varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:  # noqa: PLR2004  the seven bits of a byte
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*encoded, value))

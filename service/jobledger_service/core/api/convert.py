@@ -13,7 +13,8 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 
-from jobledger_service.core.ledger.read_ports import JobRead, JobStatus
+from jobledger_service.core.ledger.entry import JobSegments
+from jobledger_service.core.ledger.read_ports import JobStatus
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import NO_PROGRESS, WHOLE, Artifact, Chunk, ChunkProgress, WorkError
 from jobledger_service.core.model.job import FailurePolicy, Job, JobSpec
@@ -125,7 +126,7 @@ def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = No
 
 
 def _fill_chunk_progress(message: chunk_pb2.ChunkProgress, progress: ChunkProgress) -> None:
-    if progress is NO_PROGRESS:
+    if progress == NO_PROGRESS:
         message.SetInParent()
         return
     message.percent = progress.done * 100 / WHOLE
@@ -189,24 +190,51 @@ def _timings(job: Job) -> list[job_pb2.StageTiming]:
     ]
 
 
-def job(value: Job) -> job_pb2.Job:
-    """Return a job in view BASIC."""
-    message = job_pb2.Job()
-    fill_job(message, value)
-    return message
-
-
 def fill_job(message: job_pb2.Job, value: Job) -> None:
-    """Fill an empty message with a job in view BASIC."""
-    _fill_spec(message, value.spec)
+    """Fill an empty message with a job in view BASIC: its three segments."""
+    fill_fixed(message, value.spec)
+    if value.artifacts:
+        _fill_artifacts(message.artifacts, value.artifacts)
+    fill_moving(message, value)
+
+
+def segments(value: Job) -> JobSegments:
+    """Return a job in view BASIC as encoded messages that join into it."""
+    fixed, moving = job_pb2.Job(), job_pb2.Job()
+    fill_fixed(fixed, value.spec)
+    fill_moving(moving, value)
+    return JobSegments(fixed.SerializeToString(), encoded_artifacts(value.artifacts), moving.SerializeToString())
+
+
+def encoded_artifacts(values: Mapping[str, Artifact]) -> bytes:
+    """Return a job's own artifacts as a part of its encoded message."""
+    if not values:
+        return b""
+    message = job_pb2.Job()
+    _fill_artifacts(message.artifacts, values)
+    return message.SerializeToString()
+
+
+def fill_fixed(message: job_pb2.Job, spec: JobSpec) -> None:
+    """Add what never changes: identity, policies, the plan, the time of creation."""
+    message.job_id = spec.job_id
+    message.owner = spec.owner
+    message.kind = spec.kind
+    message.retry_policy.CopyFrom(_retry_policy(spec.retry_policy))
+    message.failure_policy = _FAILURE_POLICIES[spec.failure_policy]
+    if spec.stages:
+        message.stages.extend(stages(spec))
+    fill_time(message.create_time, spec.create_time)
+
+
+def fill_moving(message: job_pb2.Job, value: Job) -> None:
+    """Add all else, which most changes change: state, progress, summary, times, revision."""
     message.display_name = value.display_name
     message.state = JOB_STATES[value.state]
     _fill_progress(message.progress, value)
     message.priority = value.priority
     for name, text in value.labels.items():
         message.labels[name] = text
-    if value.artifacts:
-        _fill_artifacts(message.artifacts, value.artifacts)
     message.result_uri = value.result_uri
     if value.error is not None:
         message.error.CopyFrom(_error(value.error))
@@ -226,17 +254,6 @@ def fill_job(message: job_pb2.Job, value: Job) -> None:
     message.cancel_reason = value.cancel_reason
     if value.parked_for:
         message.slot_wait.scope = scope_of(value.parked_for)
-
-
-def _fill_spec(message: job_pb2.Job, spec: JobSpec) -> None:
-    message.job_id = spec.job_id
-    message.owner = spec.owner
-    message.kind = spec.kind
-    message.retry_policy.CopyFrom(_retry_policy(spec.retry_policy))
-    message.failure_policy = _FAILURE_POLICIES[spec.failure_policy]
-    if spec.stages:
-        message.stages.extend(stages(spec))
-    fill_time(message.create_time, spec.create_time)
 
 
 def status(value: JobStatus) -> job_pb2.Job:
@@ -260,19 +277,6 @@ def fill_status(message: job_pb2.Job, value: JobStatus) -> None:
         fill_time(message.progress.eta, value.eta)
     message.revision = value.revision
     fill_time(message.update_time, value.update_time)
-
-
-def fill_full_job(message: job_pb2.Job, read: JobRead) -> None:
-    """Fill an empty message with a job and the inputs and chunks that were read."""
-    fill_job(message, read.job)
-    if read.inputs.job is not None:
-        message.input.ParseFromString(read.inputs.job)
-    if read.place is not None:
-        message.slot_wait.place = read.place
-    inputs = read.inputs.chunks
-    for one in read.chunks:
-        fill_chunk(message.chunks.add(), one, inputs.get(one.index))
-    message.next_chunks_page_token = read.next_chunks
 
 
 def fill_change(message: event_pb2.Change, value: Change) -> None:

@@ -20,6 +20,22 @@ class ChunkRange(MsgStruct, frozen=True):
     state: ChunkState
 
 
+class JobSegments(NamedTuple):
+    """A job as three encoded messages: what never changes, its artifacts, and what moves.
+
+    Joined in any order they are the message of the job: encoded messages concatenate.
+    """
+
+    fixed: bytes
+    artifacts: bytes
+    moving: bytes
+
+    @property
+    def joined(self) -> bytes:
+        """The encoded job."""
+        return b"".join(self)
+
+
 class Record(MsgStruct, frozen=True):
     """What a commit did to one job, before it is encoded; `before` is None for a job that it created.
 

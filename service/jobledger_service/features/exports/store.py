@@ -10,10 +10,8 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
-    Text,
     and_,
     bindparam,
-    cast,
     func,
     literal,
     null,
@@ -36,13 +34,6 @@ from .page import ExportedJob, ExportKey, ExportPage, ExportStart
 
 MAX_PAGE_BYTES: Final = 1024 * 1024
 """A page ends with the job that makes it this large: an export that is not read keeps a page in memory."""
-_TEXTS: Final = (
-    jobs.c.display_name, cast(jobs.c.labels, Text), jobs.c.stage, jobs.c.message, jobs.c.stage_timings,
-    jobs.c.artifacts, jobs.c.declared_result, jobs.c.first_failure, jobs.c.cancel_reason,
-)  # fmt: skip
-"""What may make a job large."""
-OF_JOB: Final = 500
-"""Bytes of a job beside its texts."""
 
 MAX_COUNTED: Final = 100_000
 """Jobs of a span of time that are counted for the progress of an export."""
@@ -205,7 +196,7 @@ def _walk(
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
-    size = sum((func.coalesce(func.length(text), 0) for text in _TEXTS), literal(OF_JOB))
+    size = func.length(jobs.c.fixed) + func.length(jobs.c.moving) + func.coalesce(func.length(jobs.c.artifacts), 0)
     return (
         select(
             jobs.c.create_time,

@@ -11,12 +11,12 @@ from typing import Any, Final
 from msgspec.structs import replace as with_changes
 from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, exists, func, or_, select
 
-from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.service_kinds import RESERVED, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.tables import counts, jobs, rollups, running_totals
 
+from .activity import Activity
 from .rules import MAX_KINDS, Figures, KindFigures, StatsQuery
 from .running_totals import ALL_KINDS, RunningTotals
 from .stale_totals import BASE_HOUR

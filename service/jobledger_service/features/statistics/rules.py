@@ -5,8 +5,9 @@ from typing import Final
 from msgspec import Struct as MsgStruct
 from msgspec import field
 
-from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.states import JobState
+
+from .activity import Activity
 
 MAX_KINDS: Final = 1_000
 """The most kinds that are shown one by one."""

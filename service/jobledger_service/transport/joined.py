@@ -1,0 +1,22 @@
+"""Encoded messages put together without decoding them (https://protobuf.dev/programming-guides/encoding/)."""
+
+from google.protobuf.descriptor import FieldDescriptor
+
+_LENGTH_DELIMITED = 2
+
+
+def field(descriptor: FieldDescriptor, raw: bytes) -> bytes:
+    """Return the bytes that give a field of a message an encoded message, a string or bytes.
+
+    What is given several times is merged for a field of one message, and added to a repeated field.
+    """
+    return encode_varint(descriptor.number << 3 | _LENGTH_DELIMITED) + encode_varint(len(raw)) + raw
+
+
+def encode_varint(value: int) -> bytes:
+    """Return a number that is not negative in protobuf's encoding."""
+    encoded = bytearray()
+    while value > 0x7F:  # noqa: PLR2004  the seven bits of a byte
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*encoded, value))
