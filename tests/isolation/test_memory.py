@@ -69,7 +69,7 @@ def test_nothing_of_a_batch_stays_when_it_is_written_or_refused(ledger: LargeLed
 def test_what_is_received_and_what_waits_and_what_is_written_are_together_within_the_setting(
     setting: int, message: int
 ):
-    in_flight = InFlight(100, setting, message, Shares, lambda _: None, begin_call)
+    in_flight = InFlight(100, setting, message, Shares, lambda _: None, begin_call, 1.0)
     waiting = in_flight.bytes.limit + in_flight.bytes.reserve
     assert waiting > setting // 2
     assert waiting + in_flight.receiving.places * HARD * message + setting // WRITTEN <= setting

@@ -1,16 +1,13 @@
 """GetJobStats of an owner with many kinds reads as many rows, with as many statements, as with a thousand."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
-import pytest
 from jobledger_service.core.model.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.migrate import upgrade
+from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.statistics.family import add_statistics
 from jobledger_service.features.statistics.rollup import Measure, StatisticsDelta
@@ -18,18 +15,9 @@ from jobledger_service.features.statistics.rules import MAX_KINDS, Figures, Stat
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from sqlalchemy import event
 
-from tests.support.databases import new_database
-
 HOURS = range(480_000, 480_004)
 QUERY = StatsQuery("me", (), HOURS, 1)
 MORE = 1_100
-
-
-@pytest.fixture
-def database(store: str, tmp_path: Path) -> Iterator[Database]:
-    with closing(open_database(new_database(store, tmp_path))) as opened:
-        upgrade(opened)
-        yield opened
 
 
 def add_kinds(database: Database, numbers: range) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 from typing import Any, Final, TypeVar
 
 from .call import Context
@@ -12,8 +13,6 @@ T = TypeVar("T")
 
 RECEIVE_TIMEOUT_SECONDS: Final = 30.0
 """Seconds after which a request that has not arrived is given up when others wait for its place."""
-MAX_WAIT_SECONDS: Final = 1.0
-"""Seconds that an owner's oldest call may wait for a place before the owner's further calls are refused."""
 CHECK_SECONDS: Final = 1.0
 OTHERS_SHARE_DIVISOR: Final = 4
 """The part of all places, 1 / OTHERS_SHARE_DIVISOR, that one owner leaves to others."""
@@ -35,7 +34,7 @@ class RequestReceiver:
         self,
         places: int,
         timeout_seconds: float = RECEIVE_TIMEOUT_SECONDS,
-        max_wait_seconds: float = MAX_WAIT_SECONDS,
+        max_wait_seconds: float = inf,
     ) -> None:
         self.places = places
         self._timeout_seconds = timeout_seconds
