@@ -46,9 +46,7 @@ from .features.usage.feature import usage
 from .features.webhooks.feature import webhooks
 from .settings import Settings
 from .transport import server
-from .transport.authenticator import Authenticator
 from .transport.call import AccessLog
-from .transport.observers import NullObserver
 from .transport.rpc_server import RpcServer
 from .transport.trace_context import Tracer
 
@@ -114,19 +112,18 @@ class App:
         self._server = self._build_server(settings)
 
     def _build_rpc_server(self, settings: Settings, kernel: Kernel) -> RpcServer:
-        keys = next((one.keys for one in self._features if one.keys is not None), None)
         return RpcServer(
-            Authenticator(keys, kernel.calls.rate_limiter, settings.message_limit),
+            next((one.authenticate for one in self._features if one.authenticate is not None), None),
             kernel.calls,
             partial(
                 refused_by_core,
                 cursor=lambda position: kernel.queries.cursor(position).encode(),
                 is_database_away=lambda: kernel.committer.is_stopped or kernel.database.availability.is_away,
             ),
-            self._metrics.calls if settings.metrics_listen else NullObserver(),
+            self._metrics.calls,
             AccessLog(settings.access_log),
             tracer_of(settings),
-            refused=self._metrics.work.refused,
+            self._metrics.work.refused,
         )
 
     def _build_server(self, settings: Settings) -> server.GrpcServer:

@@ -1,86 +1,112 @@
-"""Places that owners take in turn."""
+"""Places that owners take in turn, with a reserve for reports on held leases."""
 
 import asyncio
 from collections import OrderedDict, deque
 from math import inf
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .refusals import InFlightFull
 
+OTHERS_SHARE_DIVISOR: Final = 4
+"""The part of all places, 1 / OTHERS_SHARE_DIVISOR, that one owner leaves to others."""
+
+
+class Places:
+    """A number of places, of which one owner has at most `max_of_owner`."""
+
+    __slots__ = ("_held", "count", "free", "max_of_owner")
+
+    def __init__(self, count: int) -> None:
+        self.count = self.free = count
+        self.max_of_owner = max(count - max(count // OTHERS_SHARE_DIVISOR, 1), min(count, 1))
+        self._held: dict[str, int] = {}
+
+    def admits(self, owner: str) -> bool:
+        """Whether an owner would get a place at once."""
+        return self.free > 0 and self._held.get(owner, 0) < self.max_of_owner
+
+    def occupy(self, owner: str) -> None:
+        """Take a place that is free."""
+        self.free -= 1
+        self._held[owner] = self._held.get(owner, 0) + 1
+
+    def vacate(self, owner: str) -> None:
+        """Give a place back."""
+        self.free += 1
+        left = self._held.pop(owner) - 1
+        if left:
+            self._held[owner] = left
+
 
 class _Waiting(NamedTuple):
-    granted: "asyncio.Future[None]"
+    granted: "asyncio.Future[Places]"
     since: float
 
 
 class Turns:
-    """A number of places, of which one owner has at most `max_of_owner`; who finds none waits, owners in turn.
+    """Places for all calls, and a reserve for reports on held leases; who finds none waits, owners in turn.
 
-    Reports on held leases wait in a line of their own, which has turns of its own. Another call is refused when the
-    oldest call of its line has waited for `max_wait_seconds`.
+    Reports wait in a line of their own, which has turns of its own. Another call is refused when the oldest call of its
+    line has waited for `max_wait_seconds`.
     """
 
-    def __init__(self, places: int, max_of_owner: int, max_wait_seconds: float = inf) -> None:
-        self._free = places
-        self._max_of_owner = max_of_owner
+    def __init__(self, places: int, reserve: int = 0, max_wait_seconds: float = inf) -> None:
+        self.places = Places(places)
+        self.reserve = Places(reserve)
         self._max_wait_seconds = max_wait_seconds
-        self._held: dict[str, int] = {}
         self._lines: OrderedDict[tuple[str, bool], deque[_Waiting]] = OrderedDict()
 
     def __bool__(self) -> bool:
         """Whether a call waits."""
         return bool(self._lines)
 
-    def has_place(self, owner: str) -> bool:
-        """Whether an owner would get a place at once."""
-        return self._free > 0 and self._held.get(owner, 0) < self._max_of_owner
+    def find(self, owner: str, *, reserved: bool) -> Places | None:
+        """Return where an owner would get a place at once, None for nowhere."""
+        if self.places.admits(owner):
+            return self.places
+        return self.reserve if reserved and self.reserve.admits(owner) else None
 
-    async def take(self, owner: str, *, reserved: bool = False) -> None:
-        """Take a place, perhaps after others; raises InFlightFull."""
-        if self.has_place(owner):
-            self._occupy(owner)
-        else:
-            await self._wait(owner, reserved=reserved)
+    async def take(self, owner: str, *, reserved: bool = False) -> Places:
+        """Take a place, perhaps after others, and return where it is; raises InFlightFull."""
+        found = self.find(owner, reserved=reserved)
+        if found is None:
+            return await self._wait(owner, reserved=reserved)
+        found.occupy(owner)
+        return found
 
-    def release(self, owner: str) -> None:
+    def release(self, owner: str, places: Places) -> None:
         """Give a place back, to the next one who waits."""
-        self._free += 1
-        left = self._held.pop(owner) - 1
-        if left:
-            self._held[owner] = left
+        places.vacate(owner)
         if self._lines:
             self._grant_next()
 
-    def _occupy(self, owner: str) -> None:
-        self._free -= 1
-        self._held[owner] = self._held.get(owner, 0) + 1
-
-    async def _wait(self, owner: str, *, reserved: bool) -> None:
+    async def _wait(self, owner: str, *, reserved: bool) -> Places:
         loop = asyncio.get_running_loop()
         line = self._lines.setdefault((owner, reserved), deque())
         _drop_ended(line)
         if line and not reserved and loop.time() - line[0].since > self._max_wait_seconds:
             raise InFlightFull("receiving")
-        granted: asyncio.Future[None] = loop.create_future()
+        granted: asyncio.Future[Places] = loop.create_future()
         line.append(_Waiting(granted, loop.time()))
         try:
-            await granted
+            return await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
-                self.release(owner)
+                self.release(owner, granted.result())
             raise
 
     def _grant_next(self) -> None:
-        """Give the free place to the next line that waits and whose owner may have it."""
+        """Give the place that came free to the next line that waits and whose owner may have it."""
         for (owner, reserved), line in list(self._lines.items()):
             _drop_ended(line)
-            if line and self.has_place(owner):
-                self._occupy(owner)
-                line.popleft().granted.set_result(None)
+            found = self.find(owner, reserved=reserved) if line else None
+            if found is not None:
+                found.occupy(owner)
+                line.popleft().granted.set_result(found)
                 self._lines.move_to_end((owner, reserved))
             if not line:
                 del self._lines[owner, reserved]
-            if not self._free:
+            if found is not None:
                 return
 
 
