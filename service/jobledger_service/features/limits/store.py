@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, delete, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
 
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
@@ -15,6 +15,10 @@ from .rules import LAST_SCOPE, Limit, limit_key
 _COLUMNS: Final = [column for column in limits.c if column.name != "limit_key"]
 _KEY: Final = limits.c.limit_key
 _PARKED_ORDER: Final = (jobs.c.priority.desc(), jobs.c.create_time, jobs.c.job_key)
+
+
+SLOTS_DUE: Final = exists().select_from(limits).where(slots_free)
+"""The condition on which a slot is free for which jobs wait."""
 
 
 class LimitStatements:
