@@ -17,10 +17,10 @@ def seconds_of(word: str) -> float:
     """Return a span of time in seconds; raises ValueError for what is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw])?", word.strip())
     if match is None:
-        raise ValueError(f"{word!r} is not a span of time such as 30s, 5m, 2h or 7d")
+        raise ValueError(f"value {word!r} must be a span of time such as 30s, 5m, 2h or 7d")
     seconds = float(match[1]) * _UNITS[match[2] or "s"]
     if seconds > timedelta.max.total_seconds():
-        raise ValueError(f"{word!r} is longer than {timedelta.max.days:,} days")
+        raise ValueError(f"value {word!r} must be at most {timedelta.max.days:,} days")
     return seconds
 
 

@@ -57,7 +57,7 @@ def _read(form: type[Message], raw: bytes) -> Message:
     try:
         return form.FromString(raw)
     except DecodeError:
-        raise MalformedRequest(f"is not an encoded {form.DESCRIPTOR.full_name}") from None
+        raise MalformedRequest(f"must be an encoded {form.DESCRIPTOR.full_name}") from None
 
 
 async def _send(context: Context, message: bytes) -> None:

@@ -126,7 +126,7 @@ def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = No
 
 
 def _fill_chunk_progress(message: chunk_pb2.ChunkProgress, progress: ChunkProgress) -> None:
-    if progress is NO_PROGRESS:
+    if progress == NO_PROGRESS:
         message.SetInParent()
         return
     message.percent = progress.done * 100 / WHOLE

@@ -27,7 +27,7 @@ Artifacts = Mapping[str, Artifact]
 NO_ARTIFACTS: Final[Artifacts] = MappingProxyType({})
 
 
-class WorkError(MsgStruct, frozen=True):
+class WorkError(MsgStruct, frozen=True, array_like=True):
     """Why an attempt failed."""
 
     code: str

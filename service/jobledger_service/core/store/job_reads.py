@@ -27,24 +27,8 @@ JOB_OVERHEAD_BYTES: Final = 1_000
 """Bytes of a job, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
 CHUNK_OVERHEAD_BYTES: Final = 400
 
-_WIDE: Final = frozenset(
-    [
-        "display_name",
-        "stages",
-        "stage",
-        "message",
-        "stage_timings",
-        "artifacts",
-        "declared_result",
-        "first_failure",
-        "cancel_reason",
-        "labels",
-        "error",
-        "task_id",
-        "worker",
-    ]
-)
-"""Columns of jobs and of chunks with texts that may be long."""
+_WIDE: Final = frozenset(["settled", "current", "artifacts", "stage"])
+"""Columns of jobs and of chunks with texts and bodies that may be long."""
 _WIDE_OF_JOB: Final = [index for index, column in enumerate(JOB_COLUMNS) if column.name in _WIDE]
 _WIDE_OF_CHUNK: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
 
@@ -266,14 +250,6 @@ def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
 
 
 def _bytes(row: Sequence[Any], wide: Sequence[int]) -> int:
-    """Return the bytes of the texts of some columns, and of those in mappings."""
-    size = 0
-    for index in wide:
-        value = row[index]
-        if not value:
-            continue
-        if type(value) is str:
-            size += len(value) if value.isascii() else len(value.encode())
-        else:
-            size += sum(len(name) + len(text.encode()) + 10 for name, text in value.items())
-    return size
+    """Return the bytes of the texts and bodies of some columns."""
+    values = (row[index] or b"" for index in wide)
+    return sum(len(value.encode() if type(value) is str and not value.isascii() else value) for value in values)

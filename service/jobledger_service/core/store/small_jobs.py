@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -14,10 +14,10 @@ from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .job_rows import JOB_COLUMNS, job_of
 from .row_reader import RowReader
-from .tables import chunks, jobs
+from .tables import chunks, jobs, parked
 
 MAX_JOB_TEXT: Final = 16 * 1024
-"""Characters and bytes of a small job's artifacts, labels, plan, timings and input together."""
+"""Bytes of a small job's bodies, artifacts and input together; of artifacts, characters."""
 MAX_JOB_CHUNKS: Final = 100
 """Chunks of a job that is small in view FULL."""
 MAX_CHUNKS: Final = 500
@@ -25,7 +25,7 @@ MAX_CHUNKS: Final = 500
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Bytes of chunks that are read together."""
 
-_TEXTS: Final = [jobs.c.stages, jobs.c.stage_timings, jobs.c.artifacts, cast(jobs.c.labels, Text)]
+_TEXTS: Final = [jobs.c.settled, jobs.c.current, jobs.c.artifacts]
 _CHUNK_COUNT: Final = (
     jobs.c.chunks_pending
     + jobs.c.chunks_processing
@@ -48,7 +48,7 @@ class SmallJobReads:
             named,
             _length([*_TEXTS, jobs.c.input]) <= MAX_JOB_TEXT,
             _CHUNK_COUNT <= MAX_JOB_CHUNKS,
-            jobs.c.parked_for.is_(None),  # the place of one that waits for a slot is counted
+            ~parked,  # the place of one that waits for a slot is counted
         )
         of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key.in_(keys))
         self._chunks = bounded(dialect, of_jobs.order_by(chunks.c.job_key, chunks.c.chunk_index))

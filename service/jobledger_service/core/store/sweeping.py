@@ -25,8 +25,8 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
-from .cells import artifacts_of, error_of
-from .chunk_rows import CHUNK_COLUMNS, chunk_of
+from .cells import artifacts_of
+from .chunk_rows import CHUNK_COLUMNS, chunk_of, read_current
 from .dialects import Dialect
 from .row_reader import RowReader
 from .tables import chunks
@@ -92,7 +92,7 @@ class SweepStatements:
         )
         self.states = select(chunks.c.chunk_index, chunks.c.state).where(_KEY, named)
         self.first_error = (
-            select(chunks.c.chunk_index, chunks.c.error)
+            select(chunks.c.chunk_index, chunks.c.current)
             .where(_KEY, chunks.c.state == ChunkState.FAILED.value, ~left_out)
             .order_by(chunks.c.chunk_index)
             .limit(1)
@@ -146,7 +146,7 @@ class JobSweeps:
         """Return the index and the error of a job's first FAILED chunk, but for some; None for none."""
         values = {"key": job_key, "but": self._dialect.key_values(excluded)}
         found = self._connection.execute(self._statements.first_error, values).first()
-        return None if found is None else (found[0], error_of(found[1]))
+        return None if found is None else (found[0], read_current(found[1]).error)
 
     def artifacts(self, job_key: str) -> dict[int, Artifacts]:
         """Return the artifacts of the chunks of a job that have some, by index."""

@@ -96,7 +96,7 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
     found = filter_of(checks, request, caller)
     if found == JobFilter(caller.owner):
         checks.fault(
-            "filter", "has no condition: to select all of your jobs, set create_time.end_time, for example to now"
+            "filter", "must have a condition; to select all of your jobs, set create_time.end_time, for example to now"
         )
     for index, kind in enumerate(request.filter.kinds):
         checks.not_reserved(f"filter.kinds[{index}]", kind)

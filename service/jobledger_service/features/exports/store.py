@@ -196,7 +196,7 @@ def _walk(
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
-    size = func.coalesce(func.length(jobs.c.artifacts), 0) + func.coalesce(func.length(jobs.c.stage_timings), 0)
+    size = func.coalesce(func.length(jobs.c.artifacts), 0) + func.length(jobs.c.current)
     return (
         select(
             jobs.c.create_time,

@@ -43,7 +43,7 @@ def create_webhook(request: api.CreateWebhookRequest, *, allow_http: bool) -> We
     _check_url(checks, request.url, allow_http=allow_http)
     fields = _fields(checks, request, frozenset(UPDATABLE))
     if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields.event_types:
-        checks.fault("progress_percents", "require JOB_PROGRESS among event_types")
+        checks.fault("progress_percents", "must be absent unless event_types has JOB_PROGRESS")
     checks.done()
     return fields
 
@@ -56,7 +56,7 @@ def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> We
     if not named:
         checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
     for name in sorted(named.difference(UPDATABLE)):
-        checks.fault("update_mask", f"{name!r} cannot be updated, only {', '.join(UPDATABLE)}")
+        checks.one_of("update_mask", shown(name), UPDATABLE)
     if "url" in named:
         _check_url(checks, request.url, allow_http=allow_http)
     new = _fields(checks, request, named)
@@ -87,7 +87,7 @@ def _event_types(checks: Checks, given: Iterable[int]) -> tuple[WebhookEventType
         if number in EVENT_TYPES_BY_NUMBER:
             found.append(EVENT_TYPES_BY_NUMBER[number])
         else:
-            checks.fault(f"event_types[{index}]", f"{number} is not an event type")
+            checks.one_of(f"event_types[{index}]", number, WebhookEventType.__members__)
     return tuple(dict.fromkeys(found)) or DEFAULT_EVENT_TYPES
 
 
@@ -106,30 +106,30 @@ def _check_url(checks: Checks, url: str, *, allow_http: bool) -> None:
         return
     rule = _broken_rule(url, {"https", "http"} if allow_http else {"https"})
     if rule:
-        checks.fault("url", f"{shown(url)} {rule}")
+        checks.fault("url", f"value {shown(url)} {rule}")
 
 
 def _broken_rule(url: str, schemes: set[str]) -> str:
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        return "has characters that are not allowed in a URL; write an international host name in its xn-- form"
+        return "must have only characters of a URL; write an international host name in its xn-- form"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return "is not a URL"
+        return "must be a URL"
     named = " or ".join(sorted(schemes, reverse=True))
     rules = {
-        f"is not a URL with the scheme {named}": parts.scheme in schemes,
-        "is not a URL with a host": HOST.fullmatch(parts.hostname or ""),
-        "has a user name or a password: deliveries are signed instead": "@" not in parts.netloc,
-        "has a fragment, which is never sent": "#" not in url,
-        f"has port {port}, which is not 80, 443 or 1024 to 65535": port in WEB_PORTS or port >= FREE_PORTS,
+        f"must be a URL with the scheme {named}": parts.scheme in schemes,
+        "must be a URL with a host": HOST.fullmatch(parts.hostname or ""),
+        "must not have a user name or a password: deliveries are signed instead": "@" not in parts.netloc,
+        "must not have a fragment, which is never sent": "#" not in url,
+        f"must have port 80, 443 or 1024 to 65535; got {port}": port in WEB_PORTS or port >= FREE_PORTS,
     }
     return next((rule for rule, kept in rules.items() if not kept), "")
 
 
 def _check_id(checks: Checks, value: str) -> None:
-    checks.form("webhook_id", value, WEBHOOK_ID, "an id that CreateWebhook gave")
+    checks.form("webhook_id", value, WEBHOOK_ID, "an id that CreateWebhook returned")
 
 
 def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one

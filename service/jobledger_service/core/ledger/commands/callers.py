@@ -185,7 +185,7 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
         if not self.new.fields:
-            raise InvalidField(("update_mask", "names no field"))
+            raise InvalidField(("update_mask", "must name a field"))
         step = lifecycle.update(job, self.new, self.actor, self.reason)
         if step is not None:
             work.apply(step)

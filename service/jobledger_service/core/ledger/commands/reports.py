@@ -223,7 +223,7 @@ class FailChunks(LeaseReports[FailureItem], MsgStruct, frozen=True):
 def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
     stages = {stage.name for stage in job.spec.stages}
     if failure.error.stage and stages and failure.error.stage not in stages:
-        raise InvalidField((f"{field}.error.stage", f"{failure.error.stage!r} is not a stage of the job's plan"))
+        raise InvalidField((f"{field}.error.stage", f"value {failure.error.stage!r} must be a stage of the job's plan"))
 
 
 class ReleaseChunks(LeaseReports[ReleaseItem], MsgStruct, frozen=True):
