@@ -3,25 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import json
+from msgspec import convert, json, to_builtins
 
-from jobledger_service.core.model.states import DeliveryState
 from jobledger_service.core.store.cells import json_text
 from jobledger_service.core.store.tables import deliveries
 
 from .deliveries import ATTEMPTS_KEPT, Attempt, Delivery
-from .event_types import WebhookEventType
 from .rules import Webhook
 
-DELIVERY_COLUMNS: Final = [
-    deliveries.c[name]
-    for name in (
-        *("webhook_key", "position", "ordinal", "job_key", "event_type", "create_time"),
-        *("state", "attempts", "attempt_count", "next_attempt_time", "end_time"),
-    )
-]
-
-
+DELIVERY_COLUMNS: Final = [deliveries.c[name] for name in Delivery.__struct_fields__]
 _WEBHOOK: Final = json.Decoder(Webhook)
 _ATTEMPTS: Final = json.Decoder(tuple[Attempt, ...])
 
@@ -55,34 +45,11 @@ def attempts_text(attempts: Sequence[Attempt]) -> str:
 
 def delivery_of(row: Any) -> Delivery:  # noqa: ANN401  a row of DELIVERY_COLUMNS
     """Return the delivery of a row."""
-    return Delivery(
-        webhook_key=row.webhook_key,
-        position=row.position,
-        ordinal=row.ordinal,
-        job_key=row.job_key,
-        event_type=WebhookEventType(row.event_type),
-        create_time=row.create_time,
-        state=DeliveryState(row.state),
-        attempts=attempts_of(row.attempts),
-        attempt_count=row.attempt_count,
-        next_attempt_time=row.next_attempt_time,
-        end_time=row.end_time,
-    )
+    columns = dict(zip(Delivery.__struct_fields__, row, strict=True))
+    return convert(columns | {"attempts": json.decode(row.attempts)}, Delivery)
 
 
 def delivery_row(delivery: Delivery, body: bytes) -> dict[str, Any]:
     """Return all columns of a new delivery: it waits, or is DEAD from the start."""
-    return {
-        "webhook_key": delivery.webhook_key,
-        "position": delivery.position,
-        "ordinal": delivery.ordinal,
-        "job_key": delivery.job_key,
-        "event_type": delivery.event_type.value,
-        "body": body,
-        "state": delivery.state.value,
-        "attempts": attempts_text(delivery.attempts),
-        "attempt_count": delivery.attempt_count,
-        "tries": 0,
-        "create_time": delivery.create_time,
-        "end_time": delivery.end_time,
-    }
+    columns: dict[str, Any] = to_builtins(delivery)
+    return {**columns, "attempts": attempts_text(delivery.attempts), "body": body, "tries": 0}
