@@ -50,7 +50,7 @@ def keyed(**fields: object) -> Read:
 
 def hooked(url: str, **fields: object) -> Read:
     request = webhook_service_pb2.CreateWebhookRequest(url=url, **fields)
-    return lambda: webhook_requests.create_webhook(request, ALICE, webhook_requests.UrlPolicy(allow_http=False))
+    return lambda: webhook_requests.create_webhook(request, allow_http=False)
 
 
 def limited(scope: str) -> Read:
