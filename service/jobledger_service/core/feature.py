@@ -14,7 +14,6 @@ from .kernel import Feature, Kernel
 from .ledger.backlog import Backlog
 from .ledger.batch import Commit
 from .ledger.duty import Duty
-from .ledger.lease_watch import LeaseWatch
 from .model.limits import SECOND
 from .store.database_clock import DatabaseClock
 from .store.due import SqlDueStore
@@ -69,7 +68,8 @@ def _calls(kernel: Kernel, replies: ReplyCache | None) -> list[Calls]:
         kernel.request_context,
         kernel.active_workers,
         kernel.unreadable,
-        LeaseWatch(kernel.feed, kernel.settings.bookmark_interval),
+        kernel.feed,
+        kernel.settings.bookmark_interval,
     )
     return [Calls(job_service.METHODS, jobs), Calls(worker_service.METHODS, workers)]
 
