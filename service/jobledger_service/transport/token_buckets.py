@@ -117,7 +117,7 @@ class RedisBuckets:
         self._bridge = storage.bridge
         self._script = self._bridge.get_connection().register_script(TAKE)
         errors = self._bridge.dependency.exceptions
-        # What a cluster says that cannot be reached is no RedisError.
+        # The error of a cluster that cannot be reached is not a RedisError.
         self._away = (errors.RedisError, errors.RedisClusterException)
 
     async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:
