@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import GetJobResponse, WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.api.convert import fill_chunk, fill_job, segments
-from jobledger_service.core.api.shown_jobs import decoded_job, job_field, shown_job_field
+from jobledger_service.core.api.shown_jobs import job_field, shown_job, shown_job_field
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.chunk import Chunk
@@ -63,7 +63,7 @@ def test_a_reply_says_what_one_says_that_is_filled_in(
     read = replace(read_of(job), inputs=inputs, chunks=some, place=place, next_chunks=token)
     assert GetJobResponse.FromString(job_field(read)) == whole
     assert GetJobResponse.FromString(shown_job_field(read)) == whole
-    assert decoded_job(read)[0] == whole.job
+    assert shown_job(read)[0] == whole.job
     snapshot = WatchJobResponse.FromString(codec.snapshot(replace(read, next_chunks=""), b""))
     whole.job.next_chunks_page_token = ""
     assert snapshot.job == whole.job
@@ -84,7 +84,7 @@ def test_a_damaged_segment_is_found_before_it_goes_out(job: Job, other: Job, dat
     ]
     for message in damaged:
         read = replace(read_of(job), message=message)
-        for show in (job_field, shown_job_field, decoded_job):
+        for show in (job_field, shown_job_field, shown_job):
             with pytest.raises((ValueError, DecodeError)):
                 show(read)
         with pytest.raises(JobUnreadable):

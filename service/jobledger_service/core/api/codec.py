@@ -28,8 +28,8 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.transport.joined import field
 
 from . import convert
-from .shown_jobs import decoded_job
-from .unreadable import check_job
+from .shown_jobs import shown_job
+from .unreadable import check_chunks
 
 # looking a value up in its enum takes a call each time
 _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
@@ -115,7 +115,6 @@ class ProtoCodec:
         The last chunks are left out when it would be too large.
         """
         try:
-            check_job(read)
             return _snapshot(read, cursor)
         except Exception as error:
             self._unreadable.add("watch", read.key, error)
@@ -172,7 +171,9 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
 
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
     head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
-    parts = [head, field(_JOB, decoded_job(replace(read, chunks=(), next_chunks=""))[1])]
+    check_chunks(read.chunks, read.inputs)
+    _, job = shown_job(replace(read, chunks=(), next_chunks=""))
+    parts = [head, field(_JOB, job)]
     left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
     for chunk in read.chunks:

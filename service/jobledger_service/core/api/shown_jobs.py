@@ -28,14 +28,17 @@ def job_field(read: JobRead) -> bytes:
 
 def shown_job_field(read: JobRead) -> bytes:
     """Return a job, that JSON can represent too, as field 1 of a reply; raises ValueError, DecodeError for another."""
-    check_job(read)
-    return job_field(read)
+    part = field(_JOB, _joined(read))
+    check_job(_decoded(part, read), read)
+    return part
 
 
-def decoded_job(read: JobRead) -> tuple[job_pb2.Job, bytes]:
-    """Return a job with what was read of it, decoded and encoded; raises ValueError, DecodeError for a damaged one."""
+def shown_job(read: JobRead) -> tuple[job_pb2.Job, bytes]:
+    """Return a job, that JSON can represent too, decoded and encoded; raises ValueError, DecodeError for another."""
     raw = _joined(read)
-    return _decoded(field(_JOB, raw), read), raw
+    job = _decoded(field(_JOB, raw), read)
+    check_job(job, read)
+    return job, raw
 
 
 def _joined(read: JobRead) -> bytes:
