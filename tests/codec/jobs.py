@@ -74,6 +74,7 @@ def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
         )
     )
     count = st.integers(0, 50)
+    own = draw(artifacts)
     return Job(
         JobSpec("alice", job_id, draw(names), b"", draw(times), stages=tuple(stages)),
         JobProgress(SECOND, draw(st.integers(0, SECOND)), message=draw(texts), stage=draw(texts)),
@@ -85,7 +86,8 @@ def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
         state=draw(st.sampled_from(JobState)),
         revision=draw(st.integers(1, 99)),
         stage_timings=tuple(timings),
-        artifacts=draw(artifacts),
+        artifacts=own,
+        artifacts_revision=draw(st.integers(1, 99)) if own else None,
         declared_result=draw(texts),
         first_failure=draw(st.none() | errors),
         cancel_reason=draw(texts),

@@ -32,6 +32,7 @@ class LargeLedger:
 
     def __init__(self, database: Database) -> None:
         upgrade(database)
+        self.database = database
         self.reads = SqlReadStore(database)
         self.now = 1_000_000_000
         self.statements = 0

@@ -5,7 +5,7 @@ together without decoding them: appended fields replace single values, add to re
 (https://protobuf.dev/programming-guides/encoding/#last-one-wins).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final, cast
 
@@ -15,16 +15,17 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.entry import Entry, Record
+from jobledger_service.core.ledger.entry import JOB_ITSELF, ArtifactsKey, Entry, Record
 from jobledger_service.core.ledger.read_ports import EventRow, JobRead
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
 from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.errors import JobUnreadable
-from jobledger_service.core.model.filter import FilterFields, changed_fields
+from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+from jobledger_service.transport import joined
 
 from . import convert
 from .unreadable import check_job
@@ -42,6 +43,7 @@ MAX_MESSAGE_BYTES: Final = 3 * 1024 * 1024
 MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
 """The size at which merging leaves chunks out; the target of the merge may have as much again."""
 
+_JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
 TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 """The chunk_count of chunks that cannot be merged into another message."""
 
@@ -52,30 +54,39 @@ class ProtoCodec:
     def __init__(self, unreadable: UnreadableRows | None = None) -> None:
         self._unreadable = unreadable or UnreadableRows()
 
-    def encode(self, record: Record) -> EventRow:
-        """Return the event of a record, without its position and the time of its commit."""
+    def encode(self, record: Record) -> Entry:
+        """Return the entry of a record, without its position and the time of its commit."""
+        job = record.job
+        segments = convert.segments(job)
         ranged, single = _ranges(record)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
-        convert.fill_job(head.job, record.job)
         _fill_event(head.event, record)
         chunks = _chunks_message(single) if single else b""
-        return EventRow(
+        stored = head.SerializeToString() + _job_field(segments.fixed + segments.moving) + chunks
+        artifacts = _artifacts_of(job, segments.artifacts)
+        return Entry(
             position=0,
-            job_key=record.job.key,
-            message=head.SerializeToString() + chunks,
-            before=changed_fields(record.before, FilterFields.of(record.job)) if record.before else None,
-            previous=None if record.previous is None else _job_message(record.previous),
-            chunks=chunks,
+            job_key=job.key,
+            revision=job.revision,
+            before=record.before,
+            after=None if record.deleted else FilterFields.of(job),
+            ended=job.ended,
+            stored=stored,
+            parts=_parts(artifacts, stored),
+            artifacts=artifacts,
+            chunks=(chunks,) if chunks else (),
             chunk_count=TOO_MANY if ranged else len(single),
+            previous=None if record.previous is None else _previous(record.previous),
         )
 
-    def seal(self, event: EventRow, position: int, commit_time: int, cursor: bytes) -> EventRow:
-        """Return the event that `encode` returned with its position and time, which its message ends with."""
-        end = Message(cursor=cursor)
-        end.event.position = position
-        convert.fill_time(end.event.commit_time, commit_time)
-        message = event.message + end.SerializeToString()
-        return replace(event, position=position, commit_time=commit_time, message=message)
+    def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
+        """Return the entry that `encode` returned with its position and time, which its message ends with."""
+        message = Message(cursor=cursor)
+        message.event.position = position
+        convert.fill_time(message.event.commit_time, commit_time)
+        end = message.SerializeToString()
+        parts = (*entry.parts, end) if entry.parts else ()
+        return replace(entry, position=position, stored=entry.stored + end, parts=parts)
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event; one that cannot be read has an empty message, and no filter fields."""
@@ -83,10 +94,12 @@ class ProtoCodec:
             return self._entry(row)
         except Exception as error:  # noqa: BLE001  whatever is wrong with one event is wrong with it alone
             self._unreadable.add("feed", f"the event at position {row.position}", error)
-            return Entry(row.position, row.job_key, 0, None, None, ended=False, message=b"", chunks=b"", chunk_count=0)
+            return Entry(row.position, row.job_key, 0, None, None, ended=False, stored=b"")
 
     def _entry(self, row: EventRow) -> Entry:
-        message = Message.FromString(row.message)
+        artifacts = {key: found(raw) for key, raw in row.artifacts.items()}
+        parts = _parts(artifacts, row.message)
+        message = Message.FromString(b"".join(parts) if parts else row.message)
         last = filter_fields(message.job)
         deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
         count = TOO_MANY if message.chunk_ranges else len(message.chunks)
@@ -97,8 +110,10 @@ class ProtoCodec:
             before=None if row.before is None else filter_fields(message.job, row.before),
             after=None if deleted else last,
             ended=last.state in ENDED,
-            message=row.message,
-            chunks=Message(chunks=message.chunks).SerializeToString() if message.chunks else b"",
+            stored=row.message,
+            parts=parts,
+            artifacts=artifacts,
+            chunks=(Message(chunks=message.chunks).SerializeToString(),) if message.chunks else (),
             chunk_count=count,
             ready=_ready(message),
         )
@@ -125,9 +140,9 @@ class ProtoCodec:
         message = latest.message
         if earlier:
             count = latest.chunk_count + sum(entry.chunk_count for entry in earlier)
-            size = sum(len(entry.chunks) for entry in earlier)
-            omitted = count >= TOO_MANY or size + len(message) > MAX_MERGED_BYTES
-            chunks = b"" if omitted else b"".join(entry.chunks for entry in earlier)
+            parts = [part for entry in earlier for part in entry.chunks]
+            omitted = count >= TOO_MANY or sum(map(len, parts)) + len(message) > MAX_MERGED_BYTES
+            chunks = b"" if omitted else b"".join(parts)
             message = (
                 chunks + message + Message(merged_revisions=len(earlier), chunks_omitted=omitted).SerializeToString()
             )
@@ -195,10 +210,39 @@ def _chunks_message(chunks: Sequence[Chunk]) -> bytes:
     return message.SerializeToString()
 
 
-def _job_message(job: Job) -> bytes:
-    message = Message()
-    convert.fill_job(message.job, job)
-    return message.SerializeToString()
+def whole(row: EventRow) -> bytes:
+    """Return the message of a stored event with its artifacts; raises ValueError when the store lacks some."""
+    artifacts = {key: found(raw) for key, raw in row.artifacts.items()}
+    return b"".join(_parts(artifacts, row.message)) or row.message
+
+
+def found(raw: bytes | None) -> bytes:
+    """Return artifacts that an event refers to; raises ValueError for a version that the store lacks."""
+    if raw is None:
+        raise ValueError("the store lacks artifacts of the event")
+    return raw
+
+
+def _artifacts_of(job: Job, encoded: bytes) -> dict[ArtifactsKey, bytes]:
+    if job.artifacts_revision is None:
+        return {}
+    return {ArtifactsKey(job.key, job.spec.incarnation, JOB_ITSELF, job.artifacts_revision): encoded}
+
+
+def _parts(artifacts: Mapping[ArtifactsKey, bytes], stored: bytes) -> Sequence[bytes]:
+    """Return the parts of a message with artifacts, none when it has none; the stored part is the last."""
+    if not artifacts:
+        return ()
+    return [*(part for raw in artifacts.values() for part in (joined.head(_JOB, len(raw)), raw)), stored]
+
+
+def _previous(job: Job) -> bytes:
+    segments = convert.segments(job)
+    return _job_field(segments.fixed + segments.moving)
+
+
+def _job_field(segments: bytes) -> bytes:
+    return joined.field(_JOB, segments)
 
 
 def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:

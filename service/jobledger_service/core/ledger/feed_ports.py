@@ -10,11 +10,11 @@ from .read_ports import EventRow, JobRead
 class Codec(Protocol):
     """Encodes watch messages. The ledger stores and forwards them without decoding."""
 
-    def encode(self, record: Record) -> EventRow:
-        """Return the event of a record, without its position and the time of its commit."""
+    def encode(self, record: Record) -> Entry:
+        """Return the entry of a record, without its position and the time of its commit."""
 
-    def seal(self, event: EventRow, position: int, commit_time: int, cursor: bytes) -> EventRow:
-        """Return the event that `encode` returned with its position and time, which its message ends with."""
+    def seal(self, entry: Entry, position: int, commit_time: int, cursor: bytes) -> Entry:
+        """Return the entry that `encode` returned with its position and time, which its message ends with."""
 
     def open(self, row: EventRow) -> Entry:
         """Return the entry of a stored event."""

@@ -7,7 +7,7 @@ from typing import Final, TypeVar, cast
 from msgspec.structs import replace
 
 from jobledger_service.core.model.change import Change, ChangeType, Step
-from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Chunk
 from jobledger_service.core.model.errors import ChunkNotFound, JobNotFound, JobUnreadable
 from jobledger_service.core.model.job import Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
@@ -206,6 +206,7 @@ class WorkingSet:
             if not touched.changes:
                 job = replace(job, revision=job.revision + 1, update_time=max(self.now, job.update_time))
             touched.record_change(step.change, self._undo)
+        job = _with_version(before, job)
         self._count(len(step.chunks) + _moved_in_queue(before, job))
         self._undo.put(self._jobs, key, job)
         if job.revision == 1 and touched.before is None and not touched.chunks:
@@ -328,6 +329,13 @@ class WorkingSet:
             if count := self._touched[key].ready(job):
                 ready[job.queue] = ready.get(job.queue, 0) + count
         return ready
+
+
+def _with_version(before: Job | None, job: Job) -> Job:
+    """Return a job with the revision that last changed its artifacts."""
+    if job.artifacts is (before.artifacts if before else NO_ARTIFACTS):
+        return job
+    return replace(job, artifacts_revision=job.revision if job.artifacts else None)
 
 
 def _moved_in_queue(before: Job | None, job: Job) -> int:

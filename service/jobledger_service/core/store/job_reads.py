@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
-from sqlalchemy import Connection, LargeBinary, Select, bindparam, cast, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -15,9 +15,9 @@ from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
 from .chunk_rows import CHUNK_COLUMNS, chunk_of
 from .dialects import Dialect
-from .job_rows import JOB_COLUMNS, job_of
+from .job_rows import WHOLE_COLUMNS, WHOLE_JOBS, whole_job_of
 from .row_reader import RowReader
-from .tables import chunks, jobs
+from .tables import artifact_versions, chunks, jobs
 
 FIRST_JOBS: Final = 20
 """Jobs of the first statement at most, a page by default. The next statements read as many as seem to fit."""
@@ -35,6 +35,7 @@ _WIDE: Final = frozenset(
         "message",
         "stage_timings",
         "artifacts",
+        "content",
         "declared_result",
         "first_failure",
         "cancel_reason",
@@ -45,7 +46,7 @@ _WIDE: Final = frozenset(
     ]
 )
 """Columns of jobs and of chunks with texts that may be long."""
-_WIDE_OF_JOB: Final = [index for index, column in enumerate(JOB_COLUMNS) if column.name in _WIDE]
+_WIDE_OF_JOB: Final = [index for index, column in enumerate(WHOLE_COLUMNS) if column.name in _WIDE]
 _WIDE_OF_CHUNK: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
 
 
@@ -135,11 +136,12 @@ class JobReads:
         keys = dialect.keys()
         self._reader = reader
         self._dialect = dialect
-        self._jobs = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(keys))
-        # Of a text SQLite counts characters, of a blob bytes.
-        text = jobs.c.artifacts
-        size = func.octet_length(text) if dialect.has_row_locks else func.length(cast(text, LargeBinary))
-        self._sizes = select(jobs.c.job_key, size).where(jobs.c.job_key.in_(keys), jobs.c.artifacts.is_not(None))
+        self._jobs = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(keys))
+        self._sizes = (
+            select(jobs.c.job_key, func.length(artifact_versions.c.encoded))
+            .select_from(WHOLE_JOBS)
+            .where(jobs.c.job_key.in_(keys), jobs.c.artifacts_revision.is_not(None))
+        )
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
         self._chunks = bounded(
             dialect,
@@ -177,7 +179,7 @@ class JobReads:
         if len(keys) == 1:
             return keys
         rows = connection.execute(self._sizes, {"keys": self._dialect.key_values(keys)})
-        sizes = {key: size for key, size in rows}  # noqa: C416  rows are no pairs to mypy
+        sizes = {key: size or 0 for key, size in rows}
         for count, key in enumerate(keys):
             room -= sizes.get(key, 0)
             if count and room < 0:
@@ -258,7 +260,7 @@ def _shown(job: Job, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
 
 
 def _measured_job(row: Sequence[Any]) -> tuple[Job, int]:
-    return job_of(row), JOB_OVERHEAD_BYTES + _bytes(row, _WIDE_OF_JOB)
+    return whole_job_of(row), JOB_OVERHEAD_BYTES + _bytes(row, _WIDE_OF_JOB)
 
 
 def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:

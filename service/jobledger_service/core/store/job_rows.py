@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import json
+from sqlalchemy import and_, func
 
+from jobledger_service.core.ledger.entry import JOB_ITSELF
 from jobledger_service.core.ledger.read_ports import JobStatus
 from jobledger_service.core.model.job import Counts, FailurePolicy, Job, JobProgress, JobSpec
 from jobledger_service.core.model.rate import Rate
@@ -13,7 +15,6 @@ from jobledger_service.core.model.states import JobState
 from .cells import (
     Row,
     artifacts_of,
-    artifacts_text,
     error_of,
     error_text,
     json_text,
@@ -25,9 +26,20 @@ from .cells import (
     timings_of,
     timings_text,
 )
-from .tables import jobs
+from .tables import artifact_versions, jobs
 
 JOB_COLUMNS: Final = [column for column in jobs.c if column.name not in ("input", "job_key")]
+WHOLE_COLUMNS: Final = [*JOB_COLUMNS, artifact_versions.c.content]
+"""The columns of a job and its artifacts, which WHOLE_JOBS joins."""
+WHOLE_JOBS: Final = jobs.outerjoin(
+    artifact_versions,
+    and_(
+        artifact_versions.c.job_key == jobs.c.job_key,
+        artifact_versions.c.incarnation == func.coalesce(jobs.c.import_time, jobs.c.create_time),
+        artifact_versions.c.chunk_index == JOB_ITSELF,
+        artifact_versions.c.revision == jobs.c.artifacts_revision,
+    ),
+)
 
 _STATUS: Final = (
     "job_key job_id kind display_name state revision update_time percent stage stage_percent"
@@ -36,8 +48,13 @@ _STATUS: Final = (
 STATUS_COLUMNS: Final = [jobs.c[name] for name in _STATUS.split()]
 
 
-def job_of(row: Sequence[Any]) -> Job:
-    """Return the job of a row of JOB_COLUMNS."""
+def whole_job_of(row: Sequence[Any]) -> Job:
+    """Return the job of a row of WHOLE_COLUMNS."""
+    return job_of(row[:-1], row[-1])
+
+
+def job_of(row: Sequence[Any], artifacts: str | None) -> Job:
+    """Return the job of a row of JOB_COLUMNS and the content of its artifacts; raises ValueError without these."""
     (
         owner,
         job_id,
@@ -71,7 +88,7 @@ def job_of(row: Sequence[Any]) -> Job:
         rate_items,
         rate_work,
         stage_timings,
-        artifacts,
+        artifacts_revision,
         declared_result,
         first_failure,
         cancel_reason,
@@ -85,7 +102,10 @@ def job_of(row: Sequence[Any]) -> Job:
         slots,
         parked_for,
         traceparent,
+        import_time,
     ) = row
+    if artifacts is None and artifacts_revision is not None:
+        raise ValueError("the job's artifacts are missing")
     rate = None if rate_since is None else Rate(rate_since, rate_at, rate_items, rate_work)
     return Job(
         spec=JobSpec(
@@ -98,6 +118,7 @@ def job_of(row: Sequence[Any]) -> Job:
             FailurePolicy(failure_policy),
             stages_of(stages),
             traceparent or "",
+            import_time,
         ),
         progress=JobProgress(
             work_total, work_done, items_total, items_completed, percent, stage, stage_percent, message, rate
@@ -112,6 +133,7 @@ def job_of(row: Sequence[Any]) -> Job:
         retry_count=retry_count,
         stage_timings=timings_of(stage_timings),
         artifacts=artifacts_of(artifacts),
+        artifacts_revision=artifacts_revision,
         declared_result=declared_result,
         first_failure=error_of(first_failure),
         cancel_reason=cancel_reason,
@@ -165,7 +187,7 @@ def job_row(job: Job) -> Row:
         "rate_items": rate and rate.items,
         "rate_work": rate and rate.work,
         "stage_timings": timings_text(job.stage_timings),
-        "artifacts": artifacts_text(job.artifacts),
+        "artifacts_revision": job.artifacts_revision,
         "declared_result": job.declared_result,
         "first_failure": error_text(job.first_failure),
         "cancel_reason": job.cancel_reason,
@@ -195,6 +217,7 @@ def new_job_row(job: Job, input_: bytes | None) -> Row:
         "failure_policy": spec.failure_policy.value,
         "stages": stages_text(spec.stages),
         "traceparent": spec.traceparent or None,
+        "import_time": spec.import_time,
         "input": input_,
         "work_total": job.progress.work_total,
         "items_total": job.progress.items_total,

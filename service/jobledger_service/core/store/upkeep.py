@@ -1,5 +1,6 @@
 """Retention in the store: deletes old rows in small steps."""
 
+from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
@@ -7,6 +8,7 @@ from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from jobledger_service.core.ledger.write_ports import Reduce
 
+from .artifact_versions import forget_versions
 from .engines import Database
 from .row_sets import RowSets
 from .tables import api_keys, audit, events, ledger, limits, limits_passing, requests, tombstones
@@ -39,9 +41,12 @@ class SqlUpkeep:
         with self._database.write() as connection:
             if not self._database.dialect.try_lock(connection, "trim"):
                 return None
-            old = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
-            if not old:
+            found = list(takewhile(lambda event: event.commit_time < before, _oldest(connection, before, limit)))
+            if not found:
                 return None
+            old = forget_versions(connection, found)
+            if not old:
+                return int(found[0].position) - 1
             self._keep(connection, old)
             newest: int = old[-1].position
             connection.execute(delete(events).where(events.c.position <= newest))
@@ -49,7 +54,7 @@ class SqlUpkeep:
             connection.execute(update(ledger).where(ledger.c.one == 1).values(trimmed=newest))
             return newest
 
-    def _keep(self, connection: Connection, old: list[Any]) -> None:
+    def _keep(self, connection: Connection, old: Sequence[Any]) -> None:
         rows = [
             {"job_key": event.job_key, "position": event.position, "message": reduced}
             for event in old
@@ -123,7 +128,7 @@ def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
     since = connection.execute(first).scalar()
     if since is None or since >= before:
         return []
-    size = func.length(events.c.message)
+    size = func.length(events.c.message) + events.c.artifacts_bytes
     measured = (
         select(events.c.position, (func.sum(size).over(order_by=events.c.position) - size).label("bytes_before"))
         .order_by(events.c.position)
@@ -131,7 +136,7 @@ def _oldest(connection: Connection, before: int, limit: int) -> list[Any]:
         .subquery()
     )
     some = (
-        select(events.c.position, events.c.commit_time, events.c.job_key, events.c.message)
+        select(events.c.position, events.c.commit_time, events.c.job_key, events.c.message, events.c.artifacts)
         .join_from(measured, events, events.c.position == measured.c.position)
         .where(measured.c.bytes_before < MAX_TRIM_BYTES)
         .order_by(measured.c.position)

@@ -62,7 +62,8 @@ def _create_jobs() -> None:
         sa.Column("message", sa.Text(), nullable=False),
         *_optional(sa.BigInteger(), "rate_since", "rate_at"),
         *_optional(sa.Double(), "rate_items", "rate_work"),
-        *_optional(sa.Text(), "stage_timings", "artifacts"),
+        sa.Column("stage_timings", sa.Text()),
+        sa.Column("artifacts_revision", sa.BigInteger()),
         sa.Column("declared_result", sa.Text(), nullable=False),
         sa.Column("first_failure", sa.Text()),
         sa.Column("cancel_reason", sa.Text(), nullable=False),
@@ -74,6 +75,7 @@ def _create_jobs() -> None:
         sa.Column("slots", sa.Text()),
         sa.Column("parked_for", KEY),
         sa.Column("traceparent", sa.Text()),
+        sa.Column("import_time", sa.BigInteger()),
         sa.CheckConstraint(
             "(end_time IS NOT NULL) = (state IN ('CANCELLED', 'COMPLETED', 'FAILED'))", name="end_time_when_ended"
         ),
@@ -189,11 +191,23 @@ def _create_ledger() -> None:
         sa.Column("message", sa.LargeBinary(), nullable=False),
         sa.Column("before", JSON),
         sa.Column("previous", sa.LargeBinary()),
+        sa.Column("artifacts", sa.Text()),
+        sa.Column("artifacts_bytes", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("position"),
     )
     op.create_index("events_by_job", "events", ["job_key", "position"])
     owner = sa.text(OWNER[op.get_bind().dialect.name])
     op.create_index("events_by_owner", "events", [owner, "position"])
+    op.create_table(
+        "artifact_versions",
+        sa.Column("job_key", KEY, nullable=False),
+        sa.Column("incarnation", sa.BigInteger(), nullable=False),
+        sa.Column("chunk_index", sa.Integer(), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("encoded", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("job_key", "incarnation", "chunk_index", "revision"),
+    )
     op.create_table(
         "ledger",
         sa.Column("one", sa.SmallInteger(), autoincrement=False, nullable=False),
