@@ -13,8 +13,8 @@ from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.limits import DAY
-from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import JobState
+from jobledger_service.features.statistics.rollup import StatisticsDelta
 
 from .histories import ERRORS, STAGES, JobPlan, shifted_chunk, simulate, write_history
 

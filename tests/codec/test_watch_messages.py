@@ -34,7 +34,9 @@ def committed(record: Record, position: int = 7) -> Entry:
     fields = record.before and changed_fields(record.before, FilterFields.of(record.job))
     before = fields and json.decode(json.encode(fields))
     read = codec.open(EventRow(position, entry.job_key, entry.stored, before, entry.artifacts))
-    assert read.message == entry.message, "what is fed is what is read"
+    assert WatchJobResponse.FromString(read.message) == WatchJobResponse.FromString(entry.message), (
+        "what is read is what is fed"
+    )
     return read
 
 

@@ -26,6 +26,7 @@ from jobledger.v1.job_service_pb2 import BatchGetJobsRequest, GetJobRequest, Lis
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
 from jobledger.v1.worker_service_pb2 import ClaimedChunk, LeaseStatus
 from jobledger_service.core.store.engines import open_database
+from msgspec import msgpack
 from sqlalchemy import text
 
 from tests.conftest import QUICK
@@ -132,17 +133,19 @@ def _damage(database: str) -> None:
             encoded=_told_artifacts(nan),
         )
         change("UPDATE jobs SET artifacts_revision = revision WHERE job_key = 'alice/nan'")
-        change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/policy'")
+        junk = {"to": b"\xff\xff\xff"}
+        change("UPDATE jobs SET settled = :to WHERE job_key = 'alice/policy'", **junk)
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deep'", to=_deep())
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deeper'", to=_deep())
-        change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/chunk'")
-        change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/no-job'")
-        change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
-        # PostgreSQL itself refuses what is no JSON.
-        change(
-            "UPDATE jobs SET labels = :to WHERE job_key = 'alice/labelled'", to="{" if "sqlite" in database else "[1]"
-        )
-        junk = {"to": b"\xff\xff\xff"}
+        change("UPDATE chunks SET artifacts_revision = 99 WHERE job_key = 'alice/chunk'")
+        change("UPDATE jobs SET settled = :to WHERE job_key = 'alice/no-job'", **junk)
+        change("UPDATE chunks SET artifacts_revision = 99 WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
+        # Whole, but for labels that are no labels.
+        body = connection.execute(text("SELECT current FROM jobs WHERE job_key = 'alice/labelled'")).scalar_one()
+        labels = msgpack.encode({"a": "b"})
+        assert body.count(labels) == 1
+        body = body.replace(labels, msgpack.encode([1]))
+        change("UPDATE jobs SET current = :to WHERE job_key = 'alice/labelled'", to=body)
         change("UPDATE events SET message = :to WHERE job_key = 'alice/event'", **junk)
         raw = connection.execute(text("SELECT message FROM events WHERE job_key = 'alice/told'")).scalar_one()
         told = rpc.WatchJobResponse.FromString(raw)
@@ -151,7 +154,7 @@ def _damage(database: str) -> None:
         change("UPDATE events SET message = :to WHERE job_key = 'alice/told'", to=told.SerializeToString())
         for key in ("alice/ended", "alice/kept", "bob/ended", "bob/kept"):
             change("UPDATE jobs SET expire_time = 1 WHERE job_key = :key", key=key)
-        change("UPDATE jobs SET retry_policy = '{' WHERE job_key = 'alice/kept'")
+        change("UPDATE jobs SET settled = :to WHERE job_key = 'alice/kept'", **junk)
         # All events are recorded for webhooks anew.
         connection.execute(text("DELETE FROM deliveries"))
         connection.execute(text("UPDATE webhooks SET after_position = 0"))
@@ -228,7 +231,7 @@ async def test_labels_that_are_no_labels_keep_no_other_row_from_being_fetched(al
     filtered = {"kinds": ["labelled"]}
     for api, bad in ((alice, ["labelled"]), (bob, [])):
         good = [job_id for job_id in ("labelled", "plain") if job_id not in bad]
-        for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
+        for view in (JobView.JOB_VIEW_STATUS, JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
             page = await api.jobs.ListJobs(ListJobsRequest(filter=filtered, view=view))
             assert sorted(job.job_id for job in page.jobs) == good
             assert list(page.unreadable_job_ids) == bad

@@ -18,7 +18,7 @@ from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import WorkReport
 from jobledger_service.core.store import artifact_versions as versions
 from jobledger_service.core.store.tables import artifact_versions, events
-from jobledger_service.core.store.upkeep import SqlUpkeep
+from jobledger_service.features.retention.store import SqlHistoryStore
 from jobledger_service.features.exports.lines import JsonLines
 from jobledger_service.features.exports.page import BEGIN
 from jobledger_service.features.exports.store import SqlExportStore
@@ -79,7 +79,7 @@ def newest_bytes(ledger: LargeLedger) -> int:
 
 def trim(ledger: LargeLedger, count: int) -> int | None:
     """Trim so many of the oldest events."""
-    return SqlUpkeep(ledger.database, codec.audited).trim_events(ledger.now + 1, count)
+    return SqlHistoryStore(ledger.database, codec.audited).trim_events(ledger.now + 1, count)
 
 
 def exported(ledger: LargeLedger, position: int) -> list[list[str]]:
@@ -105,12 +105,41 @@ def test_a_percent_stores_no_artifacts_again_and_everybody_is_shown_them(ledger:
     assert newest_bytes(ledger) == len(entry.stored)
     assert len(entry.message) > 20 * 600
     assert shown(entry.message) == names
-    assert codec.open(stored(ledger)[-1]).message == entry.message, "a watch that resumes is shown what was fed"
+    resumed = codec.open(stored(ledger)[-1]).message
+    assert WatchJobResponse.FromString(resumed) == WatchJobResponse.FromString(entry.message)
     assert held(ledger) == [3]
     percent(ledger, claimed, 6)
     for position in (changed - 1, changed, changed + 1, changed + 2):
         assert exported(ledger, position) == [names if position >= changed else []]
     assert sorted(ledger.job("big").artifacts) == names
+
+
+def test_a_percent_of_a_chunk_stores_none_of_the_chunk_again(ledger: LargeLedger):
+    ledger.create("big", [1, 1])
+    [claimed] = ledger.claim("big", [0])
+    report(ledger, claimed, artifacts=artifacts(20))
+    percent(ledger, claimed, 5)
+    [entry] = ledger.commits[-1].entries
+    assert newest_bytes(ledger) <= 1_536
+    [chunk] = WatchJobResponse.FromString(entry.message).chunks
+    assert sorted(chunk.artifacts) == sorted(artifacts(20))
+    resumed = codec.open(stored(ledger)[-1])
+    assert WatchJobResponse.FromString(resumed.message) == WatchJobResponse.FromString(entry.message)
+    assert WatchJobResponse.FromString(b"".join(resumed.chunks)).chunks == [chunk]
+    report(ledger, claimed, artifacts=artifacts(20), progress=ProgressReport(percent=6))
+    assert held(ledger) == [3], "what is sent again is not stored again"
+    assert {len(one.artifacts) for one in ledger.chunks("big").values()} == {0, 20}
+
+
+def test_a_report_and_the_deletion_of_its_job_are_one_event_with_the_artifacts(ledger: LargeLedger):
+    ledger.create("big", [1])
+    [claimed] = ledger.claim("big", [0])
+    last = WorkReport("r", artifacts=artifacts(1, "chunk"), job_artifacts=artifacts(1, "job"))
+    ledger.batch(Heartbeat(ALICE, [(claimed.lease, last)], LEASE), DeleteJob(ALICE, "big", "caller", force=True))
+    message = WatchJobResponse.FromString(whole(stored(ledger)[-1]))
+    assert (list(message.job.artifacts), list(message.chunks[0].artifacts)) == (["job-0"], ["chunk-0"])
+    trim(ledger, 10)
+    assert held(ledger) == []
 
 
 def test_each_event_shows_the_artifacts_that_held_then(ledger: LargeLedger):
@@ -200,7 +229,7 @@ def test_a_deletion_waits_until_its_versions_are_gone_step_by_step(
     ledger.create("big", [1])
     [claimed] = ledger.claim("big", [0])
     for prefix in ("a", "b", "c"):
-        report(ledger, claimed, job_artifacts=artifacts(1, prefix))
+        report(ledger, claimed, job_artifacts=artifacts(1, prefix), artifacts=artifacts(1, prefix))
     ledger.do(DeleteJob(ALICE, "big", "caller", force=True))
     last = ledger.reads.position()
     assert trim(ledger, 100) == last - 1

@@ -14,7 +14,6 @@ from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import FilterFields, JobFilter, TimeRange
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
-from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
@@ -23,7 +22,8 @@ from jobledger_service.core.store.listing import Budget
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.statistics.rows import add_statistics
+from jobledger_service.features.statistics.family import add_statistics
+from jobledger_service.features.statistics.rollup import StatisticsDelta
 from msgspec.structs import replace
 
 from bench.population import JobPopulation

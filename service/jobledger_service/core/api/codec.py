@@ -44,6 +44,7 @@ MAX_MERGED_BYTES: Final = 2 * 1024 * 1024
 """The size at which merging leaves chunks out; the target of the merge may have as much again."""
 
 _JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
+_CHUNKS: Final = Message.DESCRIPTOR.fields_by_name["chunks"]
 TOO_MANY: Final = CHUNKS_IN_VIEW + 1
 """The chunk_count of chunks that cannot be merged into another message."""
 
@@ -56,14 +57,15 @@ class ProtoCodec:
 
     def encode(self, record: Record) -> Entry:
         """Return the entry of a record, without its position and the time of its commit."""
-        job = record.job
+        job, (ranged, single) = record.job, _ranges(record)
         segments = convert.segments(job)
-        ranged, single = _ranges(record)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
         _fill_event(head.event, record)
-        chunks = _chunks_message(single) if single else b""
-        stored = head.SerializeToString() + _job_field(segments.fixed + segments.moving) + chunks
-        artifacts = _artifacts_of(job, segments.artifacts)
+        body = head.SerializeToString() + joined.field(_JOB, segments.fixed + segments.moving)
+        encoded = [(chunk.index, _without_artifacts(chunk)) for chunk in single]
+        changed = b"".join(joined.field(_CHUNKS, chunk) for _, chunk in encoded)
+        artifacts = _artifacts_of(record, segments.artifacts, single)
+        chunks, parts = _parts(encoded, body, artifacts) if artifacts else ([changed], [])
         return Entry(
             position=0,
             job_key=job.key,
@@ -71,10 +73,10 @@ class ProtoCodec:
             before=record.before,
             after=None if record.deleted else FilterFields.of(job),
             ended=job.ended,
-            stored=stored,
-            parts=_parts(artifacts, stored),
+            stored=changed + body,
+            parts=parts,
             artifacts=artifacts,
-            chunks=(chunks,) if chunks else (),
+            chunks=chunks,
             chunk_count=TOO_MANY if ranged else len(single),
             previous=None if record.previous is None else _previous(record.previous),
         )
@@ -97,13 +99,10 @@ class ProtoCodec:
             return Entry(row.position, row.job_key, 0, None, None, ended=False, stored=b"")
 
     def _entry(self, row: EventRow) -> Entry:
-        artifacts = {key: found(raw) for key, raw in row.artifacts.items()}
-        parts = _parts(artifacts, row.message)
-        message = Message.FromString(b"".join(parts) if parts else row.message)
+        message = Message.FromString(row.message)
         last = filter_fields(message.job)
         deleted = message.type == WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
-        count = TOO_MANY if message.chunk_ranges else len(message.chunks)
-        return Entry(
+        entry = Entry(
             position=row.position,
             job_key=row.job_key,
             revision=message.job.revision,
@@ -111,12 +110,16 @@ class ProtoCodec:
             after=None if deleted else last,
             ended=last.state in ENDED,
             stored=row.message,
-            parts=parts,
-            artifacts=artifacts,
-            chunks=(Message(chunks=message.chunks).SerializeToString(),) if message.chunks else (),
-            chunk_count=count,
+            chunks=[Message(chunks=message.chunks).SerializeToString()],
+            chunk_count=TOO_MANY if message.chunk_ranges else len(message.chunks),
             ready=_ready(message),
         )
+        if not row.artifacts:
+            return entry
+        artifacts = _found(row)
+        chunks, parts = _parts_of(message, artifacts)
+        Message.FromString(b"".join(parts))  # artifacts that cannot be read are found here
+        return replace(entry, artifacts=artifacts, chunks=chunks, parts=parts)
 
     def snapshot(self, read: JobRead, cursor: bytes) -> bytes:
         """Return the message that shows a job as it is; without a cursor when that is empty. Raises JobUnreadable.
@@ -203,46 +206,64 @@ def _snapshot_chunk(chunk: Chunk, raw: bytes | None) -> bytes:
     return message.SerializeToString()
 
 
-def _chunks_message(chunks: Sequence[Chunk]) -> bytes:
-    message = Message()
-    for chunk in chunks:
-        convert.fill_chunk(message.chunks.add(), chunk)
-    return message.SerializeToString()
-
-
 def whole(row: EventRow) -> bytes:
     """Return the message of a stored event with its artifacts; raises ValueError when the store lacks some."""
-    artifacts = {key: found(raw) for key, raw in row.artifacts.items()}
-    return b"".join(_parts(artifacts, row.message)) or row.message
+    if not row.artifacts:
+        return row.message
+    _, parts = _parts_of(Message.FromString(row.message), _found(row))
+    return b"".join(parts)
 
 
-def found(raw: bytes | None) -> bytes:
-    """Return artifacts that an event refers to; raises ValueError for a version that the store lacks."""
-    if raw is None:
+def _found(row: EventRow) -> dict[ArtifactsKey, bytes]:
+    if None in row.artifacts.values():
         raise ValueError("the store lacks artifacts of the event")
-    return raw
+    return cast("dict[ArtifactsKey, bytes]", row.artifacts)
 
 
-def _artifacts_of(job: Job, encoded: bytes) -> dict[ArtifactsKey, bytes]:
-    if job.artifacts_revision is None:
-        return {}
-    return {ArtifactsKey(job.key, job.spec.incarnation, JOB_ITSELF, job.artifacts_revision): encoded}
+def _artifacts_of(record: Record, of_job: bytes, listed: Sequence[Chunk]) -> dict[ArtifactsKey, bytes]:
+    """Return the artifacts that the message of a record shows, and those that it changed."""
+    job, found = record.job, {}
+    if job.artifacts_revision is not None:
+        found[ArtifactsKey(job.key, job.spec.incarnation, JOB_ITSELF, job.artifacts_revision)] = of_job
+    changed = [chunk for chunk in record.chunks if chunk.artifacts_revision == job.revision]
+    for chunk in chain(listed, changed):
+        if chunk.artifacts_revision is not None:
+            message = chunk_pb2.Chunk()
+            convert.fill_artifacts(message, chunk)
+            key = ArtifactsKey(job.key, job.spec.incarnation, chunk.index, chunk.artifacts_revision)
+            found[key] = message.SerializeToString()
+    return found
 
 
-def _parts(artifacts: Mapping[ArtifactsKey, bytes], stored: bytes) -> Sequence[bytes]:
-    """Return the parts of a message with artifacts, none when it has none; the stored part is the last."""
-    if not artifacts:
-        return ()
-    return [*(part for raw in artifacts.values() for part in (joined.head(_JOB, len(raw)), raw)), stored]
+def _parts_of(message: Message, artifacts: Mapping[ArtifactsKey, bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Return the parts of a stored message, which loses its chunks, and those of them that show the chunks."""
+    chunks = [(chunk.index, chunk.SerializeToString()) for chunk in message.chunks]
+    message.ClearField("chunks")
+    return _parts(chunks, message.SerializeToString(), artifacts)
+
+
+def _parts(
+    chunks: Iterable[tuple[int, bytes]], body: bytes, artifacts: Mapping[ArtifactsKey, bytes]
+) -> tuple[list[bytes], list[bytes]]:
+    """Return the parts that show the chunks, and all parts of a message: the body is the last."""
+    by_index = {key.chunk_index: raw for key, raw in artifacts.items()}
+    of_chunks: list[bytes] = []
+    for index, chunk in chunks:
+        raw = by_index.get(index, b"")
+        of_chunks += (joined.head(_CHUNKS, len(chunk) + len(raw)) + chunk, raw)
+    of_job = by_index.get(JOB_ITSELF, b"")
+    return of_chunks, [*of_chunks, joined.head(_JOB, len(of_job)), of_job, body]
+
+
+def _without_artifacts(chunk: Chunk) -> bytes:
+    message = chunk_pb2.Chunk()
+    convert.fill_bare_chunk(message, chunk)
+    return message.SerializeToString()
 
 
 def _previous(job: Job) -> bytes:
     segments = convert.segments(job)
-    return _job_field(segments.fixed + segments.moving)
-
-
-def _job_field(segments: bytes) -> bytes:
-    return joined.field(_JOB, segments)
+    return joined.field(_JOB, segments.fixed + segments.moving)
 
 
 def _ranges(record: Record) -> tuple[list[chunk_pb2.ChunkRange], list[Chunk]]:

@@ -86,17 +86,18 @@ def artifact(value: Artifact) -> chunk_pb2.Artifact:
     )
 
 
-def _fill_artifacts(message: Any, values: Mapping[str, Artifact]) -> None:  # noqa: ANN401  a generated map
-    for name, value in values.items():
-        message[name].CopyFrom(artifact(value))
-
-
 def _error(error: WorkError) -> chunk_pb2.WorkError:
     return chunk_pb2.WorkError(code=error.code, message=error.message, stage=error.stage, chunk_index=error.chunk_index)
 
 
 def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
     """Fill an empty message with a chunk."""
+    fill_bare_chunk(message, value, input_)
+    fill_artifacts(message, value)
+
+
+def fill_bare_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
+    """Fill an empty message with a chunk without its artifacts."""
     message.index = value.index
     message.state = CHUNK_STATES[value.state]
     if value.first_item is not None:
@@ -110,8 +111,6 @@ def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = No
     message.task_id = value.task_id
     message.worker = value.worker
     _fill_chunk_progress(message.progress, value.progress)
-    if value.artifacts:
-        _fill_artifacts(message.artifacts, value.artifacts)
     if value.error is not None:
         message.error.CopyFrom(_error(value.error))
     fill_time(message.create_time, value.create_time)
@@ -126,7 +125,7 @@ def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = No
 
 
 def _fill_chunk_progress(message: chunk_pb2.ChunkProgress, progress: ChunkProgress) -> None:
-    if progress is NO_PROGRESS:
+    if progress == NO_PROGRESS:
         message.SetInParent()
         return
     message.percent = progress.done * 100 / WHOLE
@@ -225,10 +224,10 @@ def fill_fixed(message: job_pb2.Job, spec: JobSpec) -> None:
     fill_time(message.create_time, spec.create_time)
 
 
-def fill_artifacts(message: job_pb2.Job, value: Job) -> None:
-    """Add the job's own artifacts."""
-    if value.artifacts:
-        _fill_artifacts(message.artifacts, value.artifacts)
+def fill_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, value: Job | Chunk) -> None:
+    """Add the artifacts of a job or of a chunk."""
+    for name, one in value.artifacts.items():
+        message.artifacts[name].CopyFrom(artifact(one))
 
 
 def fill_moving(message: job_pb2.Job, value: Job) -> None:

@@ -5,11 +5,10 @@ from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.model.change import Change, ChangeType, JobDelta
 from jobledger_service.core.model.chunk import Artifacts, Chunk
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rollup import JobDelta
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.states import ChunkState
 

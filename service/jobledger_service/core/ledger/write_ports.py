@@ -1,6 +1,6 @@
-"""The writing port of the store: one transaction a batch, and trimming in small steps."""
+"""The writing port of the store: one transaction a batch."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -162,29 +162,3 @@ class WriteStore(Protocol):
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
-
-
-Reduce = Callable[[int, bytes], bytes | None]
-"""Makes the audit trail's part of a stored watch message, None when it has none."""
-
-
-class Upkeep(Protocol):
-    """Trims the store in small steps on the writer's thread. Methods raise StoreUnavailable."""
-
-    def trim_events(self, before: int, limit: int) -> int | None:
-        """Delete at most `limit` of the oldest events committed before a time; return the newest deleted position.
-
-        Their audit part moves to the audit trail.
-        """
-
-    def trim_limits(self, before: int, limit: int) -> int:
-        """Delete at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
-
-    def trim_requests(self, before: int, limit: int) -> int:
-        """Delete at most `limit` requests from before a time; return how many."""
-
-    def trim_keys(self, before: int, limit: int) -> int:
-        """Delete at most `limit` API keys that ended before a time; return how many."""
-
-    def trim_audit(self, before: int, limit: int) -> int:
-        """Delete at most `limit` audit entries of jobs deleted before a time; return how many."""

@@ -23,14 +23,14 @@ class FailurePolicy(StrEnum):
     FAIL_FAST = "FAIL_FAST"
 
 
-class Stage(MsgStruct, frozen=True):
+class Stage(MsgStruct, frozen=True, array_like=True):
     """One phase of the declared plan; weight above 0, in any unit."""
 
     name: str
     weight: float = 1.0
 
 
-class StageTiming(MsgStruct, frozen=True):
+class StageTiming(MsgStruct, frozen=True, array_like=True):
     """The time that a job's chunks have spent in a stage, in microseconds."""
 
     stage: str

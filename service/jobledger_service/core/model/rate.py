@@ -12,7 +12,7 @@ KNOWN_AFTER: Final = 1 * SECOND
 """The age of a run below which its rate is noise."""
 
 
-class Rate(MsgStruct, frozen=True):
+class Rate(MsgStruct, frozen=True, array_like=True):
     """Recent items and work a second at time `at`, in a run that started at `since` (microseconds).
 
     Each step of size d adds d/τ, and everything decays with e^(-t/τ). Dividing by 1 - e^(-age/τ) removes the bias of a

@@ -5,7 +5,7 @@ from msgspec import Struct as MsgStruct
 from .limits import SECOND
 
 
-class RetryPolicy(MsgStruct, frozen=True):
+class RetryPolicy(MsgStruct, frozen=True, array_like=True):
     """The maximum number of attempts at a chunk and the waits between them; durations in microseconds."""
 
     max_attempts: int = 3

@@ -125,7 +125,8 @@ def _with_report(job: Job, chunk: Chunk) -> Job:
 def _with_artifacts(chunk: Chunk, job: Job, report: WorkReport) -> tuple[Chunk, Job]:
     if report.artifacts:
         merged = _merged(chunk.artifacts, report.artifacts, _OF_CHUNK, f"{report.path}.artifacts")
-        chunk = replace(chunk, artifacts=merged)
+        if merged != chunk.artifacts:
+            chunk = replace(chunk, artifacts=merged)
     if report.job_artifacts:
         merged = _merged(job.artifacts, report.job_artifacts, _OF_JOB, f"{report.path}.job_artifacts")
         if merged != job.artifacts:
@@ -146,9 +147,11 @@ def _merged(old: Artifacts, new: Artifacts, bounds: tuple[int, int], field: str)
             merged[name] = artifact
     count, size = bounds
     if len(merged) > count:
-        raise InvalidField((field, f"would make {len(merged)} artifacts, more than {count}"))
+        raise InvalidField((field, f"must make at most {count} artifacts with those stored; got {len(merged)}"))
     if (whole := bytes_of_artifacts(merged)) > size:
-        raise InvalidField((field, f"would make about {whole:,} bytes of artifacts, more than {size:,}"))
+        raise InvalidField(
+            (field, f"must make at most {size:,} bytes of artifacts with those stored; got about {whole:,}")
+        )
     return merged
 
 

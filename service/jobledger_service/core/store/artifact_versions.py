@@ -58,9 +58,11 @@ def references_row(record: Record, entry: Entry) -> Cells:
 
 def version_rows(record: Record, entry: Entry) -> Iterator[Cells]:
     """Yield the rows of the versions that a record brings."""
+    chunks = {chunk.index: chunk for chunk in record.chunks}
     for key, encoded in entry.artifacts.items():
-        if key.revision == entry.revision and not record.deleted:
-            yield key._asdict() | {"content": artifacts_text(record.job.artifacts), "encoded": encoded}
+        if key.revision == entry.revision:
+            holder = record.job if key.chunk_index == JOB_ITSELF else chunks[key.chunk_index]
+            yield key._asdict() | {"content": artifacts_text(holder.artifacts), "encoded": encoded}
 
 
 def read_versions(connection: Connection, keys: Iterable[ArtifactsKey]) -> dict[ArtifactsKey, bytes]:

@@ -13,9 +13,9 @@ from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
-from .chunk_rows import CHUNK_COLUMNS, chunk_of
+from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS, chunk_of
 from .dialects import Dialect
-from .job_rows import WHOLE_COLUMNS, WHOLE_JOBS, whole_job_of
+from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
 from .row_reader import RowReader
 from .tables import artifact_versions, chunks, jobs
 
@@ -27,26 +27,9 @@ JOB_OVERHEAD_BYTES: Final = 1_000
 """Bytes of a job, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
 CHUNK_OVERHEAD_BYTES: Final = 400
 
-_WIDE: Final = frozenset(
-    [
-        "display_name",
-        "stages",
-        "stage",
-        "message",
-        "stage_timings",
-        "artifacts",
-        "content",
-        "declared_result",
-        "first_failure",
-        "cancel_reason",
-        "labels",
-        "error",
-        "task_id",
-        "worker",
-    ]
-)
-"""Columns of jobs and of chunks with texts that may be long."""
-_WIDE_OF_JOB: Final = [index for index, column in enumerate(WHOLE_COLUMNS) if column.name in _WIDE]
+_WIDE: Final = frozenset(["settled", "current", "content", "stage"])
+"""Columns of jobs and of chunks with texts and bodies that may be long."""
+_WIDE_OF_JOB: Final = [index for index, column in enumerate(JOB_COLUMNS) if column.name in _WIDE]
 _WIDE_OF_CHUNK: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
 
 
@@ -101,7 +84,7 @@ def bounded(dialect: Dialect, wanted: Select[Any]) -> Select[Any]:
         return wanted
     one = wanted.subquery()
     order = (one.c.job_key, one.c.chunk_index)
-    size = func.coalesce(func.octet_length(one.c.input), 0) + func.coalesce(func.octet_length(one.c.artifacts), 0)
+    size = func.coalesce(func.octet_length(one.c.input), 0) + func.coalesce(func.octet_length(one.c.content), 0)
     read = select(one, (func.sum(size).over(order_by=order) - size).label("bytes_before")).subquery()
     shown = [column for column in read.c if column.name != "bytes_before"]
     return select(*shown).where(read.c.bytes_before <= bindparam("room")).order_by(read.c.job_key, read.c.chunk_index)
@@ -136,7 +119,7 @@ class JobReads:
         keys = dialect.keys()
         self._reader = reader
         self._dialect = dialect
-        self._jobs = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(keys))
+        self._jobs = select(*JOB_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(keys))
         self._sizes = (
             select(jobs.c.job_key, func.length(artifact_versions.c.encoded))
             .select_from(WHOLE_JOBS)
@@ -146,6 +129,7 @@ class JobReads:
         self._chunks = bounded(
             dialect,
             select(*CHUNK_COLUMNS, chunks.c.input)
+            .select_from(WHOLE_CHUNKS)
             .where(chunks.c.job_key.in_(keys), chunks.c.chunk_index < CHUNKS_IN_VIEW)
             .order_by(chunks.c.job_key, chunks.c.chunk_index),
         )
@@ -260,7 +244,7 @@ def _shown(job: Job, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
 
 
 def _measured_job(row: Sequence[Any]) -> tuple[Job, int]:
-    return whole_job_of(row), JOB_OVERHEAD_BYTES + _bytes(row, _WIDE_OF_JOB)
+    return job_of(row), JOB_OVERHEAD_BYTES + _bytes(row, _WIDE_OF_JOB)
 
 
 def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
@@ -268,14 +252,6 @@ def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
 
 
 def _bytes(row: Sequence[Any], wide: Sequence[int]) -> int:
-    """Return the bytes of the texts of some columns, and of those in mappings."""
-    size = 0
-    for index in wide:
-        value = row[index]
-        if not value:
-            continue
-        if type(value) is str:
-            size += len(value) if value.isascii() else len(value.encode())
-        else:
-            size += sum(len(name) + len(text.encode()) + 10 for name, text in value.items())
-    return size
+    """Return the bytes of the texts and bodies of some columns."""
+    values = (row[index] or b"" for index in wide)
+    return sum(len(value.encode() if type(value) is str and not value.isascii() else value) for value in values)

@@ -42,7 +42,7 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.core.model.vitals import MAX_COUNTED_DELIVERIES, StoreVitals
 
 from .artifact_versions import with_artifacts
-from .chunk_rows import CHUNK_COLUMNS
+from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .core_families import RUN_COLUMNS, run_of
 from .engines import Database
 from .epochs import read_epoch
@@ -224,7 +224,11 @@ class SqlReadStore:
 
     def list_chunks(self, job_key: str, states: frozenset[ChunkState], after: int, limit: int) -> ChunksRead | None:
         """Return a job's chunks with an index above `after`, as many as fit into a reply."""
-        wanted = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
+        wanted = (
+            select(*CHUNK_COLUMNS, chunks.c.input)
+            .select_from(WHOLE_CHUNKS)
+            .where(chunks.c.job_key == job_key, chunks.c.chunk_index > after)
+        )
         if states:
             wanted = wanted.where(chunks.c.state.in_(sorted(states)))
         with self._database.read() as connection:

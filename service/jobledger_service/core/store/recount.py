@@ -7,15 +7,15 @@ are compared in pages of jobs that are locked, in the order of their keys.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import structlog
 from msgspec import Struct as MsgStruct
-from msgspec import json
 from sqlalchemy import (
     Connection,
     FromClause,
+    LargeBinary,
     Select,
     Text,
     and_,
@@ -33,10 +33,9 @@ from sqlalchemy import (
 )
 
 from jobledger_service.core.model.filter import FilterFields
-from jobledger_service.core.model.states import JobState
 
-from .cells import Row, error_of, labels_of
 from .engines import Database
+from .job_rows import JOB_COLUMNS, job_of, read_current
 from .row_sets import RowSets
 from .tables import counts, job_words, jobs, limits, rollups, running_totals
 
@@ -50,12 +49,9 @@ NOT_DERIVED: Final = (
 JOBS_PER_PAGE: Final = 500
 """Jobs whose words are compared in one transaction, which locks them."""
 
-_STATUS: Final = (
-    jobs.c.job_key, jobs.c.owner, jobs.c.kind, jobs.c.state, jobs.c.priority, jobs.c.display_name,
-    jobs.c.first_failure, jobs.c.labels, jobs.c.create_time, jobs.c.update_time, jobs.c.end_time,
-)  # fmt: skip
+_ARTIFACTS: Final = ("artifacts_revision", "content")
 _JOBS: Final = (
-    select(*_STATUS)
+    select(jobs.c.job_key, *(null() if column.name in _ARTIFACTS else column for column in JOB_COLUMNS))
     .where(jobs.c.job_key > bindparam("after"))
     .order_by(jobs.c.job_key)
     .limit(JOBS_PER_PAGE)
@@ -149,12 +145,12 @@ class Recount:
             return None
         differences: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         recorded = set()
-        for key, running, waiting, slots, parked_for in connection.execute(_slots(owner)):
+        for key, running, waiting, body, parked_for in connection.execute(_slots(owner)):
             if key is not None:
                 recorded.add(key)
                 differences[key][0] -= running
                 differences[key][1] -= waiting
-            for slot in json.decode(slots) if slots else ():
+            for slot in read_current(body).slots if body else ():
                 differences[slot][0] += 1
             if parked_for:
                 differences[parked_for][1] += 1
@@ -175,8 +171,8 @@ class Recount:
         recorded: dict[str, str] = {
             row.job_key: row.words for row in connection.execute(recorded_words, {"after": after})
         }
-        new: list[Row] = []
-        changed: list[Row] = []
+        new: list[dict[str, str]] = []
+        changed: list[dict[str, str]] = []
         for row in page:
             words = self._words_of(row)
             if words is not None and recorded.get(row.job_key) != words:
@@ -187,9 +183,9 @@ class Recount:
         self._done.words += len(new) + len(changed) + gone
         return last
 
-    def _words_of(self, row: Any) -> str | None:  # noqa: ANN401  a row of _STATUS
+    def _words_of(self, row: Any) -> str | None:  # noqa: ANN401  a row of _JOBS
         try:
-            return _filter_fields_of(row).full_text
+            return FilterFields.of(job_of(row[1:])).full_text
         except Exception:
             log.exception("a job cannot be read: its words stay as they are", job_key=row.job_key)
             self._done.unreadable += 1
@@ -238,26 +234,11 @@ def _count_differences(owner: str, kind: str) -> Select[Any]:
 
 
 def _slots(owner: str) -> Any:  # noqa: ANN401  a union
-    """Return the statement of an owner's limits with what they count, and of the jobs that hold a slot or wait."""
-    recorded = select(limits.c.limit_key, limits.c.running, limits.c.waiting, null().cast(Text), null().cast(Text))
-    nothing = (null().cast(Text), literal(0), literal(0))
-    holding = select(*nothing, jobs.c.slots, jobs.c.parked_for)
-    is_counted = and_(jobs.c.owner == owner, jobs.c.slots.is_not(None) | jobs.c.parked_for.is_not(None))
-    return union_all(recorded.where(limits.c.owner == owner), holding.where(is_counted))
-
-
-def _filter_fields_of(row: Sequence[Any]) -> FilterFields:
-    _, owner, kind, state, priority, name, failure, labels, create_time, update_time, end_time = row
-    error = error_of(failure) if state == JobState.FAILED else None
-    return FilterFields(
-        owner=owner,
-        kind=kind,
-        state=JobState(state),
-        priority=priority,
-        display_name=name,
-        error=error.message if error else "",
-        labels=labels_of(labels),
-        create_time=create_time,
-        update_time=update_time,
-        end_time=end_time,
+    """Return the statement of an owner's limits with what they count, and of the jobs that may hold a slot or wait."""
+    recorded = select(
+        limits.c.limit_key, limits.c.running, limits.c.waiting, null().cast(LargeBinary), null().cast(Text)
     )
+    nothing = (null().cast(Text), literal(0), literal(0))
+    holding = select(*nothing, jobs.c.current, jobs.c.parked_for)
+    is_counted = and_(jobs.c.owner == owner, jobs.c.end_time.is_(None))
+    return union_all(recorded.where(limits.c.owner == owner), holding.where(is_counted))

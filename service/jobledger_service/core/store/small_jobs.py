@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.job import Job, job_key
 
-from .chunk_rows import CHUNK_COLUMNS
+from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
-from .job_rows import WHOLE_COLUMNS, WHOLE_JOBS, whole_job_of
+from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
 from .row_reader import RowReader
-from .tables import artifact_versions, chunks, jobs
+from .tables import artifact_versions, chunks, jobs, parked
 
 MAX_JOB_TEXT: Final = 16 * 1024
-"""Characters and bytes of a small job's artifacts, labels, plan, timings and input together."""
+"""Bytes of a small job's bodies, artifacts and input together."""
 MAX_JOB_CHUNKS: Final = 100
 """Chunks of a job that is small in view FULL."""
 MAX_CHUNKS: Final = 500
@@ -25,7 +25,7 @@ MAX_CHUNKS: Final = 500
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Bytes of chunks that are read together."""
 
-_TEXTS: Final = [jobs.c.stages, jobs.c.stage_timings, artifact_versions.c.content, cast(jobs.c.labels, Text)]
+_TEXTS: Final = [jobs.c.settled, jobs.c.current, artifact_versions.c.encoded]
 _CHUNK_COUNT: Final = (
     jobs.c.chunks_pending
     + jobs.c.chunks_processing
@@ -43,18 +43,18 @@ class SmallJobReads:
         self._reader = reader
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        self._basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(named, _length(_TEXTS) <= MAX_JOB_TEXT)
+        self._basic = select(*JOB_COLUMNS).select_from(WHOLE_JOBS).where(named, _length(_TEXTS) <= MAX_JOB_TEXT)
         self._full = (
-            select(*WHOLE_COLUMNS, jobs.c.input)
+            select(*JOB_COLUMNS, jobs.c.input)
             .select_from(WHOLE_JOBS)
             .where(
                 named,
                 _length([*_TEXTS, jobs.c.input]) <= MAX_JOB_TEXT,
                 _CHUNK_COUNT <= MAX_JOB_CHUNKS,
-                jobs.c.parked_for.is_(None),  # the place of one that waits for a slot is counted
+                ~parked,  # the place of one that waits for a slot is counted
             )
         )
-        of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key.in_(keys))
+        of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).select_from(WHOLE_CHUNKS).where(chunks.c.job_key.in_(keys))
         self._chunks = bounded(dialect, of_jobs.order_by(chunks.c.job_key, chunks.c.chunk_index))
 
     def read(self, connection: Connection, keys: Sequence[str], *, full: bool) -> JobsWithin:
@@ -62,8 +62,8 @@ class SmallJobReads:
         bad: set[str] = set()
         found: dict[str, tuple[Job, bytes | None]] = {}
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
-            of_job, input_ = row[: len(WHOLE_COLUMNS)], row[-1] if full else None
-            job = self._reader.read("job", whole_job_of, of_job, job_key(row[0], row[1]), bad)
+            of_job, input_ = row[: len(JOB_COLUMNS)], row[-1] if full else None
+            job = self._reader.read("job", job_of, of_job, job_key(row[0], row[1]), bad)
             if job is not None:
                 found[job.key] = job, input_
         if not full:

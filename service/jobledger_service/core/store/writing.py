@@ -29,10 +29,10 @@ from jobledger_service.core.model.sweep import Sweep, Totals
 
 from .artifact_versions import references_row, version_rows
 from .cells import Row, json_text
-from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row
+from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, with_artifacts
 from .dialects import Dialect, Rows
 from .engines import Database
-from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_row, new_job_row, whole_job_of
+from .job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of, job_row, new_job_row
 from .new_chunks import insert_chunks
 from .row_reader import RowReader
 from .row_sets import RowSets
@@ -55,14 +55,17 @@ class Statements:
         is_wanted = and_(chunks.c.job_key == wanted.c.job_key, chunks.c.chunk_index == wanted.c.chunk_index)
         self.sweeps = SweepStatements(dialect)
         self.jobs = (
-            select(*JOB_COLUMNS).where(jobs.c.job_key.in_(dialect.keys())).order_by(jobs.c.job_key).with_for_update()
+            select(*JOB_COLUMNS[:-1])
+            .where(jobs.c.job_key.in_(dialect.keys()))
+            .order_by(jobs.c.job_key)
+            .with_for_update()
         )
         self.artifacts = (
             select(jobs.c.job_key, artifact_versions.c.content)
             .select_from(WHOLE_JOBS)
             .where(jobs.c.job_key.in_(dialect.keys()))
         )
-        self.chunks = select(*CHUNK_COLUMNS).select_from(wanted.join(chunks, is_wanted))
+        self.chunks = select(*CHUNK_COLUMNS).select_from(with_artifacts(wanted.join(chunks, is_wanted)))
         self.job_inputs = select(jobs.c.job_key, jobs.c.input).where(
             jobs.c.job_key.in_(dialect.keys()), jobs.c.input.is_not(None)
         )
@@ -147,9 +150,7 @@ class SqlTransaction:
         rows = {job_key(row.owner, row.job_id): row for row in found}
         artifacts = self._artifacts([key for key, row in rows.items() if row.artifacts_revision is not None])
         bad: set[str] = set()
-        read = (
-            self._reader.read("job", whole_job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items()
-        )
+        read = (self._reader.read("job", job_of, (*row, artifacts.get(key)), key, bad) for key, row in rows.items())
         jobs = {job.key: job for job in read if job is not None}
         self._put_aside(bad)
         return jobs

@@ -99,7 +99,9 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         if job is None:
             raise JobNotFound(job_id)
         if is_reserved(job.spec.kind):
-            raise InvalidField(("job_id", f"{job_id!r} is a job of the service's own: ask for it alone"))
+            raise InvalidField(
+                ("job_id", f"value {job_id!r} must not be a job of the service's own: change it by a call for it alone")
+            )
         deleted = with_artifacts(work, job) if self.on_deletion is not None else None
         self.verb(job_id).decide(work)
         return deleted

@@ -7,11 +7,10 @@ from typing import Final, cast
 
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands import ClaimedChunk, OnDeletion, StepLease, StepOutcome
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import EncodeStruct
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import Listing, PageKey, ReadStore
+from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
+from jobledger_service.core.ledger.read_ports import Listing, PageKey
 from jobledger_service.core.ledger.service_jobs import LEASE
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
@@ -19,7 +18,7 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
 
 from .commands import BulkStep
-from .orders import BulkOrder, ReadOrder
+from .requests import BulkOrder, order_of
 
 JOBS_PER_STEP: Final = 50
 STEPS_PER_SECOND: Final = 20
@@ -42,44 +41,32 @@ class StepBatch:
 
 
 class BulkRuns:
-    """Runs one step at a time for all owners; `rate` is in jobs a second for all together."""
+    """Runs one step at a time for all owners; the rate is in jobs a second for all together."""
 
-    def __init__(
-        self,
-        store: ReadStore,
-        queries: Queries,
-        committer: Committer,
-        read_order: ReadOrder,
-        on_deletion: OnDeletion,
-        encode: EncodeStruct,
-        rate: int,
-    ) -> None:
-        self._store = store
-        self._queries = queries
-        self._committer = committer
-        self._read_order = read_order
-        self._on_deletion = on_deletion
-        self._encode = encode
-        self._rate = rate
-        self._max_jobs = max(1, min(JOBS_PER_STEP, rate // STEPS_PER_SECOND))
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._store = kernel.store
+        self._queries = kernel.queries
+        self._rate = kernel.settings.bulk_rate
+        self._max_jobs = max(1, min(JOBS_PER_STEP, self._rate // STEPS_PER_SECOND))
         self._step_lock = asyncio.Lock()
 
     async def work(self, claimed: ClaimedChunk) -> None:
         """Do the verb with the chunk's jobs, from the cursor of the last attempt."""
-        order = self._read_order(claimed)
+        order = order_of(claimed)
         run = await self._queries.run(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
         outcome = StepOutcome.GOING
         while outcome is StepOutcome.GOING:
             batch = await self._next_batch(order, claimed.job, cursor)
             step = BulkStep(
-                step_lease=StepLease(claimed.lease, cursor, LEASE, self._encode),
+                step_lease=StepLease(claimed.lease, cursor, LEASE, encoded_struct),
                 jobs=batch.jobs,
                 verb=order.verb,
                 end=batch.end,
                 progress=batch.progress,
                 filter=order.filter,
-                on_deletion=self._on_deletion if order.delete_artifacts else None,
+                on_deletion=self._kernel.on_deletion if order.delete_artifacts else None,
                 last=batch.last,
                 unreadable=batch.unreadable,
             )
@@ -91,7 +78,7 @@ class BulkRuns:
         loop = asyncio.get_running_loop()
         async with self._step_lock:
             begun = loop.time()
-            outcome = await self._committer.submit(step)
+            outcome = await self._kernel.committer.submit(step)
             await asyncio.sleep(max(0.0, begun + len(step.jobs) / self._rate - loop.time()))
         return outcome
 

@@ -27,7 +27,7 @@ from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.job_rows import WHOLE_COLUMNS, WHOLE_JOBS, whole_job_of
+from jobledger_service.core.store.job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
 from jobledger_service.core.store.routes import all_tests, parameters
 from jobledger_service.core.store.tables import artifact_versions, counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition
@@ -68,7 +68,7 @@ class SqlExportStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
+        self._rows = select(*JOB_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
         self._around = _around(database.dialect)
 
     def start_export(self, wanted: JobFilter) -> ExportStart:
@@ -169,7 +169,7 @@ class SqlExportStore:
 def _read(row: Sequence[Any]) -> Job | Exception:
     """Return the job of a row, or why it cannot be read."""
     try:
-        return whole_job_of(row)
+        return job_of(row)
     except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
         return error
 
@@ -199,8 +199,7 @@ def _walk(
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
-    texts = (artifact_versions.c.encoded, jobs.c.stage_timings)
-    size = sum((func.coalesce(func.length(text), 0) for text in texts), literal(0))
+    size = func.coalesce(func.length(artifact_versions.c.encoded), 0) + func.length(jobs.c.current)
     return (
         select(
             jobs.c.create_time,

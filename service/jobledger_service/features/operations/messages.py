@@ -22,7 +22,7 @@ from jobledger_service.transport.identity import Caller
 COLLECTION: Final = "operations"
 _STATE: Final = re.compile(r'(?:metadata\.)?state\s*=\s*"?([A-Z]+)"?')
 _DONE: Final = re.compile(r"done\s*=\s*(true|false)")
-RULE: Final = "is not a filter: it must be empty, done=true, done=false, or state=STATE terms joined by OR"
+RULE: Final = "must be empty, done=true, done=false, or state=STATE terms joined by OR"
 
 
 def name_of(job_id: str) -> str:
@@ -34,7 +34,7 @@ def job_id_of(name: str) -> str:
     """Return the job_id of an operation; raises InvalidField."""
     collection, _, job_id = name.partition("/")
     if collection != COLLECTION or not JOB_ID.fullmatch(job_id):
-        raise InvalidField(("name", f"{name[:200]!r} is not {COLLECTION}/JOB_ID"))
+        raise InvalidField(("name", f"value {name[:200]!r} must be {COLLECTION}/JOB_ID"))
     return job_id
 
 
@@ -42,11 +42,11 @@ def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
     """Return what ListOperations asks for: the newest first."""
     checks = Checks()
     if request.name not in ("", COLLECTION):
-        checks.fault("name", f"{request.name[:200]!r} is not {COLLECTION!r}")
+        checks.fault("name", f"value {request.name[:200]!r} must be {COLLECTION!r}")
     limit = page_size(checks, request.page_size, default=20, max_size=500)
     states = _states(request.filter.strip())
     if states is None:
-        checks.fault("filter", f"{request.filter[:200]!r} {RULE}")
+        checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")
     checks.done()
     wanted = JobFilter(owner=caller.owner, states=states or frozenset())
     return Listing(wanted, limit=limit, copies=COPIES)

@@ -13,7 +13,7 @@ from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, 
 from jobledger_service.core.model.job import Job, job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
 
-from .base import OrdinaryCommand, SingleJobCommand, chunks_in
+from .base import Command, chunks_in
 from .deletion import ArtifactsResult, OnDeletion, with_artifacts
 
 
@@ -36,7 +36,7 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     return known.job_key
 
 
-class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
+class CreateJob(Command[tuple[str, bool], tuple[Job, bool]], MsgStruct, frozen=True):
     """Create a job; answers with the job and whether it is new."""
 
     new: lifecycle.NewJob
@@ -80,7 +80,7 @@ class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
         return work.last(key), created
 
 
-class FindCreated(SingleJobCommand, MsgStruct, frozen=True):
+class FindCreated(Command[str | None, Job | None], MsgStruct, frozen=True):
     """Find the job that an earlier request created; answers with it, or None when the request had no effect yet."""
 
     owner: str
@@ -97,7 +97,9 @@ class FindCreated(SingleJobCommand, MsgStruct, frozen=True):
         return None if decided is None else work.last(decided)
 
 
-class CancelJob(SingleJobCommand, MsgStruct, frozen=True):
+class CancelJob(
+    Command[tuple[lifecycle.CancelOutcome, str], tuple[lifecycle.CancelOutcome, Job]], MsgStruct, frozen=True
+):
     """Stop a job; answers with the outcome and the job."""
 
     owner: str
@@ -124,7 +126,7 @@ class CancelJob(SingleJobCommand, MsgStruct, frozen=True):
         return decided[0], work.last(decided[1])
 
 
-class _JobCommand(SingleJobCommand):
+class _JobCommand(Command[str, Job]):
     """A command that answers with its job."""
 
     __slots__ = ()
@@ -183,14 +185,14 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
         if not self.new.fields:
-            raise InvalidField(("update_mask", "names no field"))
+            raise InvalidField(("update_mask", "must name a field"))
         step = lifecycle.update(job, self.new, self.actor, self.reason)
         if step is not None:
             work.apply(step)
         return job.key
 
 
-class DeleteJob(SingleJobCommand, MsgStruct, frozen=True):
+class DeleteJob(Command[ArtifactsResult, tuple[Job | None, int]], MsgStruct, frozen=True):
     """Delete a job; answers with the job that deletes its artifacts, and the number of artifacts that stay."""
 
     owner: str

@@ -1,20 +1,12 @@
 """The index of the words of jobs, which each database has in its own way."""
 
-import sqlalchemy as sa
 from alembic import op
 
 
 def create_full_text() -> None:
     """Create the index of `job_words`: on SQLite a table of FTS5 that triggers keep."""
     if op.get_bind().dialect.name == "postgresql":
-        op.create_index(
-            "job_words_search",
-            "job_words",
-            [sa.text("array_to_tsvector(string_to_array(words, ' '))")],
-            postgresql_using="gin",
-            postgresql_with={"gin_pending_list_limit": 256},
-        )
-        return
+        return  # there it is an index of the table, job_words_search
     # To the tokenizer "ascii", whatever is not ASCII is part of a word. Prefixes of up to three characters have entries
     # of their own, as those that begin many words would be put together from all of them.
     op.execute(

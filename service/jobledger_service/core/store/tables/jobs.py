@@ -2,10 +2,8 @@
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     CheckConstraint,
     Column,
-    Double,
     ForeignKey,
     Identity,
     Index,
@@ -19,67 +17,22 @@ from sqlalchemy import (
     literal_column,
 )
 
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS
+from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.service_kinds import SERVICE_KINDS
 from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 
-from .schema import Json, Key, metadata, one_of
+from .schema import Key, columns_of, metadata, one_of
 
 _ended = ", ".join(f"'{state}'" for state in sorted(ENDED))
 
 jobs = Table(
     "jobs",
     metadata,
-    Column("job_key", Key, primary_key=True),
-    Column("owner", Text, nullable=False),
-    Column("job_id", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("create_time", BigInteger, nullable=False),
-    Column("fingerprint", LargeBinary, nullable=False),
-    Column("retry_policy", Text, nullable=False),
-    Column("failure_policy", Text, nullable=False),
-    Column("stages", Text),
+    *columns_of(Job, JOB_FIELDS),
     Column("input", LargeBinary),
-    Column("display_name", Text, nullable=False),
-    Column("priority", SmallInteger, nullable=False),
-    Column("labels", Json),
-    Column("state", Text, nullable=False),
-    Column("revision", BigInteger, nullable=False),
-    Column("retry_count", Integer, nullable=False),
-    Column("chunks_pending", Integer, nullable=False),
-    Column("chunks_processing", Integer, nullable=False),
-    Column("chunks_completed", Integer, nullable=False),
-    Column("chunks_failed", Integer, nullable=False),
-    Column("chunks_cancelled", Integer, nullable=False),
-    Column("work_total", BigInteger, nullable=False),
-    Column("work_done", BigInteger, nullable=False),
-    Column("items_total", BigInteger, nullable=False),
-    Column("items_completed", BigInteger, nullable=False),
-    Column("percent", Double, nullable=False),
-    Column("stage", Text, nullable=False),
-    Column("stage_percent", Double),
-    Column("message", Text, nullable=False),
-    Column("rate_since", BigInteger),
-    Column("rate_at", BigInteger),
-    Column("rate_items", Double),
-    Column("rate_work", Double),
-    Column("stage_timings", Text),
-    Column("artifacts_revision", BigInteger),
-    Column("declared_result", Text, nullable=False),
-    Column("first_failure", Text),
-    Column("cancel_reason", Text, nullable=False),
-    Column("cancel_deadline", BigInteger),
-    Column("start_time", BigInteger),
-    Column("update_time", BigInteger, nullable=False),
-    Column("end_time", BigInteger),
-    Column("expire_time", BigInteger),
-    Column("expires_by_rule", Boolean, nullable=False),
-    Column("retry_time", BigInteger),
-    Column("slots", Text),
-    Column("parked_for", Key),
-    Column("traceparent", Text),
-    Column("import_time", BigInteger),
     one_of("state", list(JobState)),
-    one_of("failure_policy", ["RUN_ALL", "FAIL_FAST"]),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
     CheckConstraint("percent BETWEEN 0 AND 100", name="percent_in_range"),
     CheckConstraint("stage_percent BETWEEN 0 AND 100", name="stage_percent_in_range"),
@@ -93,8 +46,10 @@ jobs = Table(
         "work_done BETWEEN 0 AND work_total AND items_completed BETWEEN 0 AND items_total", name="sums_in_range"
     ),
     CheckConstraint(f"(end_time IS NOT NULL) = (state IN ({_ended}))", name="end_time_when_ended"),
-    CheckConstraint("state <> 'FAILED' OR first_failure IS NOT NULL", name="failed_for_a_reason"),
 )
+
+incarnation = func.coalesce(jobs.c.import_time, jobs.c.create_time)
+"""When the ledger got a job: it tells the job from an earlier one with the same key."""
 
 # What lists walk: one order each. The columns before the time or value are given, so that the rest is in order. Entries
 # of the first never change.
@@ -111,7 +66,7 @@ expiring = jobs.c.expire_time.is_not(None)
 Index("jobs_cancelling", jobs.c.cancel_deadline, sqlite_where=cancelling, postgresql_where=cancelling)
 Index("jobs_expiring", jobs.c.expire_time, sqlite_where=expiring, postgresql_where=expiring)
 
-parked = jobs.c.parked_for.is_not(None)
+parked = jobs.c.parked_for != literal_column("''")
 Index(
     "jobs_parked",
     jobs.c.parked_for,
@@ -126,35 +81,13 @@ Index(
 chunks = Table(
     "chunks",
     metadata,
-    Column("job_key", Key, primary_key=True),
-    Column("chunk_index", Integer, primary_key=True),
+    *columns_of(Chunk, CHUNK_FIELDS),
+    # Of the job, for the order in which chunks wait.
     Column("owner", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
-    Column("create_time", BigInteger, nullable=False),
-    Column("input", LargeBinary),
-    Column("first_item", BigInteger),
-    Column("last_item", BigInteger),
-    Column("state", Text, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("max_attempts", Integer, nullable=False),
-    Column("fence", BigInteger, nullable=False),
-    Column("lease_end", Text),
-    Column("task_id", Text, nullable=False),
-    Column("worker", Text, nullable=False),
-    Column("done", Integer, nullable=False),
-    Column("stage", Text, nullable=False),
-    Column("stage_percent", Double),
-    Column("message", Text, nullable=False),
-    Column("items_completed", BigInteger, nullable=False),
-    Column("stage_time", BigInteger),
-    Column("artifacts", Text),
-    Column("error", Text),
-    Column("start_time", BigInteger),
-    Column("end_time", BigInteger),
-    Column("lease_expire_time", BigInteger),
-    Column("not_before", BigInteger),
     Column("parked", SmallInteger, nullable=False),
+    Column("input", LargeBinary),
     one_of("state", list(ChunkState)),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),
     CheckConstraint("done BETWEEN 0 AND 1000000", name="done_in_range"),

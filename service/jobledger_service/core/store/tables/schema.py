@@ -1,7 +1,24 @@
 """What all tables share. Times are microseconds since 1970; what is never searched is kept as text or bytes."""
 
-from sqlalchemy import JSON, CheckConstraint, MetaData, Text, column, table
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Double,
+    LargeBinary,
+    MetaData,
+    Text,
+    column,
+    table,
+)
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
+
+from jobledger_service.core.model.fields import Field, Kept, plain_type
 
 metadata = MetaData()
 
@@ -14,6 +31,24 @@ Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresq
 
 NEVER = 9_223_372_036_854_775_807
 """Stands for the end of a job that has not ended, in the order by end."""
+
+COLUMNS: Final = (Kept.KEY, Kept.FIXED, Kept.COLUMN)
+BODIES: Final = {Kept.SETTLED: "settled", Kept.CURRENT: "current"}
+"""The columns of bodies: fields that no statement looks at, as one MessagePack array."""
+KEYS: Final = ("job_key", "parked_for")
+_TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double()}
+
+
+def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:
+    """Yield the columns of a type's fields, then those of its bodies."""
+    for field in fields:
+        if field.kept in COLUMNS:
+            plain, optional = plain_type(type_, field.path)
+            of_field = Key if field.name in KEYS else _TYPES.get(plain, Text())
+            yield Column(field.name, of_field, primary_key=field.kept is Kept.KEY, nullable=optional)
+    for kept, name in BODIES.items():
+        if any(field.kept is kept for field in fields):
+            yield Column(name, LargeBinary, nullable=False)
 
 
 def one_of(column: str, values: list[str]) -> CheckConstraint:

@@ -1,0 +1,66 @@
+"""Jobs and chunks as rows, and back; what earlier versions wrote can be read."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.rate import Rate
+from jobledger_service.core.store.cells import artifacts_text
+from jobledger_service.core.store.chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
+from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of, job_row, new_job_row, read_current
+from msgspec import msgpack
+from msgspec.structs import replace
+
+from tests.codec.jobs import chunks, jobs
+
+rates = st.none() | st.builds(Rate, since=st.integers(0, 9), at=st.integers(0, 9), items=st.floats(0, 9))
+
+
+@given(jobs(), rates, st.lists(st.text()), st.binary())
+def test_a_job_is_read_as_it_was_written(job: Job, rate: Rate | None, slots: list[str], fingerprint: bytes):
+    progress = replace(job.progress, rate=rate)
+    job = replace(job, progress=progress, slots=tuple(slots), spec=replace(job.spec, fingerprint=fingerprint))
+    row = new_job_row(job, None) | {"content": artifacts_text(job.artifacts)}
+    assert job_of([row[column.name] for column in JOB_COLUMNS]) == job
+
+
+@given(jobs(), chunks)
+def test_a_chunk_is_read_as_it_was_written(job: Job, chunk: Chunk):
+    row = new_chunk_row(job, chunk, None) | {"content": artifacts_text(chunk.artifacts)}
+    assert chunk_of([row[column.name] for column in CHUNK_COLUMNS]) == chunk
+
+
+@given(jobs(), chunks)
+def test_a_change_writes_nothing_that_never_changes(job: Job, chunk: Chunk):
+    fixed = (Kept.FIXED, Kept.SETTLED)
+    for row, fields in ((job_row(job), JOB_FIELDS), (chunk_row(job, chunk), CHUNK_FIELDS)):
+        assert row.keys() & {field.name for field in fields if field.kept in fixed} == set()
+        assert "settled" not in row
+        assert row.keys() >= {field.name for field in fields if field.kept in (Kept.KEY, Kept.COLUMN)}
+
+
+@given(jobs())
+def test_a_body_without_its_last_fields_has_their_defaults(job: Job):
+    values = msgpack.decode(job_row(job)["current"])
+    names = [field.name for field in JOB_FIELDS if field.kept is Kept.CURRENT]
+    assert len(values) == len(names)
+    short, empty = read_current(msgpack.encode(values[:2])), read_current(msgpack.encode([]))
+    assert [getattr(short, name) for name in names[:2]] == [job.display_name, dict(job.labels)]
+    assert [getattr(short, name) for name in names[2:]] == [getattr(empty, name) for name in names[2:]]
+
+
+def test_the_places_of_a_body_stay():
+    """Stored rows have these fields at these places: new ones come last."""
+
+    def kept(fields: tuple, how: Kept) -> list[str]:
+        return [field.name for field in fields if field.kept is how]
+
+    settled = "fingerprint retry_policy failure_policy stages traceparent"
+    current = (
+        "display_name labels stage message rate stage_timings declared_result first_failure cancel_reason start_time"
+        " expires_by_rule retry_time slots"
+    )
+    assert kept(JOB_FIELDS, Kept.SETTLED)[:5] == settled.split()
+    assert kept(JOB_FIELDS, Kept.CURRENT)[:13] == current.split()
+    assert kept(CHUNK_FIELDS, Kept.CURRENT)[:5] == ["task_id", "worker", "message", "error", "start_time"]
