@@ -7,6 +7,7 @@ from jobledger_service.core.model.chunk import Artifact, Chunk, ChunkProgress, W
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Counts, Job, JobProgress, JobSpec, Stage, StageTiming
 from jobledger_service.core.model.states import ChunkState, JobState
+from msgspec.structs import replace
 
 SECOND = 1_000_000
 NOW = 1_700_000_000 * SECOND
@@ -51,7 +52,7 @@ chunks = st.builds(
     end_time=st.none() | times,
     lease_expire_time=st.none() | times,
     not_before=st.none() | times,
-)
+).map(lambda chunk: replace(chunk, artifacts_revision=3 if chunk.artifacts else None))
 changes = st.builds(
     Change,
     type=st.sampled_from([one for one in ChangeType if one is not ChangeType.IMPORTED]),
@@ -74,6 +75,7 @@ def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
         )
     )
     count = st.integers(0, 50)
+    own = draw(artifacts)
     return Job(
         JobSpec("alice", job_id, draw(names), b"", draw(times), stages=tuple(stages)),
         JobProgress(SECOND, draw(st.integers(0, SECOND)), message=draw(texts), stage=draw(texts)),
@@ -85,7 +87,8 @@ def jobs(draw: st.DrawFn, job_id: str = "j") -> Job:
         state=draw(st.sampled_from(JobState)),
         revision=draw(st.integers(1, 99)),
         stage_timings=tuple(timings),
-        artifacts=draw(artifacts),
+        artifacts=own,
+        artifacts_revision=draw(st.integers(1, 99)) if own else None,
         declared_result=draw(texts),
         first_failure=draw(st.none() | errors),
         cancel_reason=draw(texts),

@@ -37,8 +37,7 @@ def read_of(job: Job) -> JobRead:
         priority=job.priority,
         parked_for=job.parked_for,
         chunk_count=job.counts.total,
-        message=fixed + moving,
-        artifacts=job.artifacts,
+        message=fixed + moving + artifacts,
         size=len(fixed + artifacts + moving),
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
-from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.api.codec import ProtoCodec, whole
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
 from jobledger_service.core.ledger.cursor import Cursor
@@ -84,7 +84,7 @@ class Ledger:
             if one.job is not None:
                 shown.append(one.job.display_name)
             else:
-                job = WatchJobResponse.FromString(one.message).job
+                job = WatchJobResponse.FromString(whole(one.event)).job
                 if job.create_time.ToMicroseconds() == one.place.create_time:
                     shown.append(job.display_name)
         return shown

@@ -86,17 +86,18 @@ def artifact(value: Artifact) -> chunk_pb2.Artifact:
     )
 
 
-def _fill_artifacts(message: Any, values: Mapping[str, Artifact]) -> None:  # noqa: ANN401  a generated map
-    for name, value in values.items():
-        message[name].CopyFrom(artifact(value))
-
-
 def _error(error: WorkError) -> chunk_pb2.WorkError:
     return chunk_pb2.WorkError(code=error.code, message=error.message, stage=error.stage, chunk_index=error.chunk_index)
 
 
 def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
     """Fill an empty message with a chunk."""
+    fill_bare_chunk(message, value, input_)
+    fill_artifacts(message, value)
+
+
+def fill_bare_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
+    """Fill an empty message with a chunk without its artifacts."""
     message.index = value.index
     message.state = CHUNK_STATES[value.state]
     if value.first_item is not None:
@@ -110,8 +111,6 @@ def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = No
     message.task_id = value.task_id
     message.worker = value.worker
     _fill_chunk_progress(message.progress, value.progress)
-    if value.artifacts:
-        _fill_artifacts(message.artifacts, value.artifacts)
     if value.error is not None:
         message.error.CopyFrom(_error(value.error))
     fill_time(message.create_time, value.create_time)
@@ -193,26 +192,17 @@ def _timings(job: Job) -> list[job_pb2.StageTiming]:
 def fill_job(message: job_pb2.Job, value: Job) -> None:
     """Fill an empty message with a job in view BASIC: its three segments."""
     fill_fixed(message, value.spec)
-    if value.artifacts:
-        _fill_artifacts(message.artifacts, value.artifacts)
+    fill_artifacts(message, value)
     fill_moving(message, value)
 
 
 def segments(value: Job) -> JobSegments:
     """Return a job in view BASIC as encoded messages that join into it."""
-    fixed, moving = job_pb2.Job(), job_pb2.Job()
+    fixed, artifacts, moving = job_pb2.Job(), job_pb2.Job(), job_pb2.Job()
     fill_fixed(fixed, value.spec)
+    fill_artifacts(artifacts, value)
     fill_moving(moving, value)
-    return JobSegments(fixed.SerializeToString(), encoded_artifacts(value.artifacts), moving.SerializeToString())
-
-
-def encoded_artifacts(values: Mapping[str, Artifact]) -> bytes:
-    """Return a job's own artifacts as a part of its encoded message."""
-    if not values:
-        return b""
-    message = job_pb2.Job()
-    _fill_artifacts(message.artifacts, values)
-    return message.SerializeToString()
+    return JobSegments(fixed.SerializeToString(), artifacts.SerializeToString(), moving.SerializeToString())
 
 
 def fill_fixed(message: job_pb2.Job, spec: JobSpec) -> None:
@@ -225,6 +215,12 @@ def fill_fixed(message: job_pb2.Job, spec: JobSpec) -> None:
     if spec.stages:
         message.stages.extend(stages(spec))
     fill_time(message.create_time, spec.create_time)
+
+
+def fill_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, value: Job | Chunk) -> None:
+    """Add the artifacts of a job or of a chunk."""
+    for name, one in value.artifacts.items():
+        message.artifacts[name].CopyFrom(artifact(one))
 
 
 def fill_moving(message: job_pb2.Job, value: Job) -> None:

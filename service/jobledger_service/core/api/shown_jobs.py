@@ -43,8 +43,6 @@ def shown_job(read: JobRead) -> tuple[job_pb2.Job, bytes]:
 
 def _joined(read: JobRead) -> bytes:
     raw = read.message
-    if read.artifacts:
-        raw += convert.encoded_artifacts(read.artifacts)
     if read.inputs.job is not None:
         raw += field(_INPUT, read.inputs.job)
     if read.chunks or read.next_chunks or read.place is not None:

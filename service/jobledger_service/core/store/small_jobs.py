@@ -9,12 +9,13 @@ from sqlalchemy import Connection, func, select
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
 
-from .chunk_rows import CHUNK_COLUMNS
+from .chunk_rows import CHUNK_COLUMNS, WHOLE_CHUNKS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
+from .job_rows import WHOLE_JOBS
 from .row_reader import RowReader
-from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, SHOWN_COLUMNS, job_read, with_artifacts
-from .tables import chunks, jobs, parked
+from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, SHOWN_COLUMNS, job_read
+from .tables import artifact_versions, chunks, jobs, parked
 
 MAX_JOB_BYTES: Final = 16 * 1024
 """Bytes of a small job's segments and input together."""
@@ -34,14 +35,16 @@ class SmallJobReads:
         self._reader = reader
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        self._basic = select(*SHOWN_COLUMNS, jobs.c.artifacts).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
-        self._full = select(*SHOWN_COLUMNS, jobs.c.artifacts, jobs.c.input).where(
+        columns = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
+        self._basic = select(*columns).select_from(WHOLE_JOBS).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
+        full = select(*columns, jobs.c.input).select_from(WHOLE_JOBS)
+        self._full = full.where(
             named,
             SHOWN_BYTES + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
             CHUNK_COUNT <= MAX_JOB_CHUNKS,
             ~parked,  # the place of one that waits for a slot is counted
         )
-        of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key.in_(keys))
+        of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).select_from(WHOLE_CHUNKS).where(chunks.c.job_key.in_(keys))
         self._chunks = bounded(dialect, of_jobs.order_by(chunks.c.job_key, chunks.c.chunk_index))
 
     def read(self, connection: Connection, keys: Sequence[str], *, full: bool) -> JobsWithin:
@@ -69,7 +72,8 @@ class SmallJobReads:
 
 def _whole_job(row: Sequence[Any]) -> JobRead:
     shown = len(SHOWN_COLUMNS)
-    return with_artifacts(job_read(row[:shown]), row[shown])
+    job = job_read(row[:shown])
+    return replace(job, message=job.message + row[shown]) if row[shown] else job
 
 
 def _within(ordered: Sequence[JobRead]) -> tuple[list[str], list[str]]:

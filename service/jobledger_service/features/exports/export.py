@@ -6,6 +6,7 @@ from typing import Final, ParamSpec, TypeVar, cast
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
+from jobledger_service.core.api.codec import whole
 from jobledger_service.core.ledger.cursor import Cursor
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.readers import SharedReaders
@@ -170,10 +171,12 @@ class _Page(MsgStruct):
             if searched and not match_prefixes(searched, FilterFields.of(shown.job).words):
                 return b""
             return self.lines.of_job(shown.job)
+        if shown.event is None:
+            return b""
         create_time = shown.place.create_time
         # the job_id may have been reused: then the message is of another job, which has its own place
         return self.lines.of_message(
-            shown.message,
+            whole(shown.event),
             lambda filter_fields: filter_fields.create_time == create_time and self.wanted.matches(filter_fields),
         )
 

@@ -20,14 +20,16 @@ from sqlalchemy import (
     tuple_,
 )
 
+from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.job import Job, job_key
+from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of
+from jobledger_service.core.store.job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
 from jobledger_service.core.store.routes import all_tests, parameters
-from jobledger_service.core.store.tables import counts, events, jobs, ledger, tombstones
+from jobledger_service.core.store.tables import artifact_versions, counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition
 
 from .page import ExportedJob, ExportKey, ExportPage, ExportStart
@@ -66,7 +68,7 @@ class SqlExportStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(database.dialect.keys()))
+        self._rows = select(*JOB_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
         self._around = _around(database.dialect)
 
     def start_export(self, wanted: JobFilter) -> ExportStart:
@@ -135,7 +137,8 @@ class SqlExportStore:
             if last is not None:
                 sources[key] = _EventSource(last, before=False, size=events_at[last].size)
             elif (event := events_at[first]).previous is not None:
-                sources[key] = _EventSource(first, before=True, size=event.previous)
+                size = event.previous + previous_bytes(event.artifacts)
+                sources[key] = _EventSource(first, before=True, size=size)
             elif not event.created:
                 raise HistoryTrimmed(trimmed, _TRIMMED)
         return sources
@@ -147,12 +150,12 @@ class SqlExportStore:
         found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
         rows = {job_key(row[0], row[1]): _read(row) for row in found}
         needed = {one.place.job_key: sources[one.place.job_key] for one in some if _has_source(one, sources)}
-        messages = _messages(connection, needed)
+        stored = _stored(connection, needed)
         shown = []
         for one in some:
             key = one.place.job_key
-            if one.changed and key in messages:
-                shown.append(ExportedJob(one.place, message=messages[key]))
+            if one.changed and key in stored:
+                shown.append(ExportedJob(one.place, event=stored[key]))
             elif not one.changed and key in rows:
                 read = rows[key]
                 shown.append(
@@ -196,7 +199,7 @@ def _walk(
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
-    size = func.coalesce(func.length(jobs.c.artifacts), 0) + func.length(jobs.c.current)
+    size = func.coalesce(func.length(artifact_versions.c.encoded), 0) + func.length(jobs.c.current)
     return (
         select(
             jobs.c.create_time,
@@ -205,6 +208,7 @@ def _walk(
             and_(true(), *(condition(name, dialect) for name in tests)).label("matches"),
             size.label("size"),
         )
+        .select_from(WHOLE_JOBS)
         .where(*_span(jobs, owner, after, end))
         .order_by(jobs.c.create_time, jobs.c.job_key)
     )
@@ -233,7 +237,8 @@ def _around(dialect: Dialect) -> Select[Any]:
 def _looked_up(positions: Iterable[int]) -> Select[Any]:
     return select(
         events.c.position,
-        func.length(events.c.message).label("size"),
+        (func.length(events.c.message) + events.c.artifacts_bytes).label("size"),
+        events.c.artifacts,
         events.c.before.is_(null()).label("created"),
         func.length(events.c.previous).label("previous"),
     ).where(events.c.position.in_(positions))
@@ -250,12 +255,13 @@ def _some_of(found: Sequence[_Candidate], sources: dict[str, _EventSource]) -> S
     return found
 
 
-def _messages(connection: Connection, needed: dict[str, _EventSource]) -> dict[str, bytes]:
-    """Return, by key, the messages that show jobs as they were."""
-    messages: dict[str, bytes] = {}
+def _stored(connection: Connection, needed: dict[str, _EventSource]) -> dict[str, EventRow]:
+    """Return, by key, the events that show jobs as they were."""
+    stored: dict[str, EventRow] = {}
     for before, column in ((False, events.c.message), (True, events.c.previous)):
         positions = [source.position for source in needed.values() if source.before is before]
         if positions:
-            wanted = select(events.c.job_key, column).where(events.c.position.in_(positions))
-            messages.update((key, message) for key, message in connection.execute(wanted))
-    return messages
+            row = (events.c.position, events.c.job_key, column, literal(None), events.c.artifacts)
+            rows = connection.execute(select(*row).where(events.c.position.in_(positions))).all()
+            stored.update((event.job_key, event) for event in with_artifacts(connection, rows, before=before))
+    return stored
