@@ -18,6 +18,7 @@ from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import WorkReport
 from jobledger_service.core.store import artifact_versions as versions
 from jobledger_service.core.store.tables import artifact_versions, events
+from jobledger_service.features.exports.export import job_of
 from jobledger_service.features.exports.lines import JsonLines
 from jobledger_service.features.exports.page import BEGIN
 from jobledger_service.features.exports.store import SqlExportStore
@@ -86,9 +87,7 @@ def exported(ledger: LargeLedger, position: int) -> list[list[str]]:
     """Return the names of the artifacts of each job that an export shows as of a position."""
     lines = JsonLines(["artifacts"], [])
     page = SqlExportStore(ledger.database).export_page(JobFilter(ALICE), position, BEGIN, 10)
-    written = [
-        lines.of_job(one.job) if one.job else lines.of_message(whole(one.event), lambda _: True) for one in page.shown
-    ]
+    written = [lines.of_job(job) for one in page.shown if (job := job_of(one))]
     return [sorted(json.loads(line)["artifacts"]) for line in written]
 
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
@@ -66,6 +67,11 @@ def duration(micros: int) -> Duration:
 def struct(raw: bytes | None) -> Struct | None:
     """Return an encoded Struct, None for none."""
     return None if raw is None else Struct.FromString(raw)
+
+
+def struct_content(raw: bytes | None) -> dict[str, Any]:
+    """Return the names and JSON values of an encoded Struct."""
+    return MessageToDict(Struct.FromString(raw or b""))
 
 
 def encoded_struct(values: Mapping[str, object]) -> bytes:
