@@ -8,6 +8,7 @@ import pytest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec, whole
+from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
 from jobledger_service.core.ledger.cursor import Cursor
@@ -82,7 +83,7 @@ class Ledger:
         shown = []
         for one in page.shown:
             if one.job is not None:
-                shown.append(one.job.display_name)
+                shown.append(shown_job(one.job)[0].display_name)
             else:
                 job = WatchJobResponse.FromString(whole(one.event)).job
                 if job.create_time.ToMicroseconds() == one.place.create_time:

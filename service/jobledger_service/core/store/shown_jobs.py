@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, func
 
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -32,6 +33,8 @@ SHOWN_COLUMNS: Final[Sequence[ColumnElement[Any]]] = (
     _artifact_bytes,
 )
 """The columns of a job that are read from WHOLE_JOBS, without its artifacts."""
+WHOLE_COLUMNS: Final = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
+"""The same with its artifacts."""
 SHOWN_BYTES: Final[ColumnElement[int]] = (
     func.length(jobs.c.fixed) + func.length(jobs.c.moving) + func.coalesce(_artifact_bytes, 0)
 )
@@ -55,3 +58,10 @@ def job_read(row: Sequence[Any]) -> JobRead:
         message=fixed + moving,
         size=len(fixed) + len(moving) + (artifact_bytes or 0),
     )
+
+
+def whole_job_read(row: Sequence[Any]) -> JobRead:
+    """Return the job of a row of WHOLE_COLUMNS; raises ValueError when its artifacts are missing."""
+    *shown, artifacts = row
+    job = job_read(shown)
+    return replace(job, message=job.message + artifacts) if artifacts else job

@@ -1,7 +1,7 @@
 """Small jobs, of any owners, read together: at most so many rows and bytes, whatever the keys are those of."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, select
@@ -14,8 +14,8 @@ from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
 from .job_rows import WHOLE_JOBS
 from .row_reader import RowReader
-from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, SHOWN_COLUMNS, job_read
-from .tables import artifact_versions, chunks, jobs, parked
+from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, WHOLE_COLUMNS, whole_job_read
+from .tables import chunks, jobs, parked
 
 MAX_JOB_BYTES: Final = 16 * 1024
 """Bytes of a small job's segments and input together."""
@@ -35,9 +35,8 @@ class SmallJobReads:
         self._reader = reader
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        columns = (*SHOWN_COLUMNS, artifact_versions.c.encoded)
-        self._basic = select(*columns).select_from(WHOLE_JOBS).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
-        full = select(*columns, jobs.c.input).select_from(WHOLE_JOBS)
+        self._basic = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
+        full = select(*WHOLE_COLUMNS, jobs.c.input).select_from(WHOLE_JOBS)
         self._full = full.where(
             named,
             SHOWN_BYTES + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
@@ -53,7 +52,7 @@ class SmallJobReads:
         found: dict[str, JobRead] = {}
         inputs: dict[str, bytes | None] = {}
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
-            job = self._reader.read("job", _whole_job, row, row[0], bad)
+            job = self._reader.read("job", whole_job_read, row[: len(WHOLE_COLUMNS)], row[0], bad)
             if job is not None:
                 found[job.key], inputs[job.key] = job, row[-1] if full else None
         if not full:
@@ -68,12 +67,6 @@ class SmallJobReads:
 
     def _keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}
-
-
-def _whole_job(row: Sequence[Any]) -> JobRead:
-    shown = len(SHOWN_COLUMNS)
-    job = job_read(row[:shown])
-    return replace(job, message=job.message + row[shown]) if row[shown] else job
 
 
 def _within(ordered: Sequence[JobRead]) -> tuple[list[str], list[str]]:

@@ -5,8 +5,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.read_ports import EventRow
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.ledger.read_ports import EventRow, JobRead
 
 
 class ExportKey(NamedTuple):
@@ -26,7 +25,7 @@ class ExportedJob(MsgStruct, frozen=True):
     """
 
     place: ExportKey
-    job: Job | None = None
+    job: JobRead | None = None
     event: EventRow | None = None
     error: Exception | None = None
 

@@ -20,15 +20,15 @@ from sqlalchemy import (
     tuple_,
 )
 
-from jobledger_service.core.ledger.read_ports import EventRow
+from jobledger_service.core.ledger.read_ports import EventRow, JobRead
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter, TimeRange
-from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
-from jobledger_service.core.store.job_rows import JOB_COLUMNS, WHOLE_JOBS, job_of
+from jobledger_service.core.store.job_rows import WHOLE_JOBS
 from jobledger_service.core.store.routes import all_tests, parameters
+from jobledger_service.core.store.shown_jobs import WHOLE_COLUMNS, whole_job_read
 from jobledger_service.core.store.tables import artifact_versions, counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition
 
@@ -68,7 +68,7 @@ class SqlExportStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows = select(*JOB_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
+        self._rows = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
         self._around = _around(database.dialect)
 
     def start_export(self, wanted: JobFilter) -> ExportStart:
@@ -148,7 +148,7 @@ class SqlExportStore:
     ) -> list[ExportedJob]:
         unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
         found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
-        rows = {job_key(row[0], row[1]): _read(row) for row in found}
+        rows = {row[0]: _read(row) for row in found}
         needed = {one.place.job_key: sources[one.place.job_key] for one in some if _has_source(one, sources)}
         stored = _stored(connection, needed)
         shown = []
@@ -166,10 +166,10 @@ class SqlExportStore:
         return shown
 
 
-def _read(row: Sequence[Any]) -> Job | Exception:
+def _read(row: Sequence[Any]) -> JobRead | Exception:
     """Return the job of a row, or why it cannot be read."""
     try:
-        return job_of(row)
+        return whole_job_read(row)
     except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
         return error
 
@@ -199,7 +199,7 @@ def _walk(
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
-    size = func.coalesce(func.length(artifact_versions.c.encoded), 0) + func.length(jobs.c.current)
+    size = func.coalesce(func.length(artifact_versions.c.encoded), 0) + func.length(jobs.c.moving)
     return (
         select(
             jobs.c.create_time,
