@@ -43,7 +43,7 @@ def fill(database: Database, population: JobPopulation, told: Callable[[int], No
     with indexes_last(database):
         for writes in written(database, population):
             done += len(writes.new_jobs)
-            events += sum(job.revision for job, _ in writes.new_jobs)
+            events += sum(job.revision for job, *_ in writes.new_jobs)
             if told is not None:
                 told(done)
     with database.write() as connection:

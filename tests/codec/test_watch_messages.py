@@ -30,7 +30,7 @@ few = settings(max_examples=30)  # a record has many parts to draw
 
 def committed(record: Record, position: int = 7) -> Entry:
     """Return the entry of a record as another process reads it from the store."""
-    entry = codec.seal(codec.encode(record), position, NOW, CURSOR)
+    entry = codec.seal(codec.encode(record, codec.segments(record.job)), position, NOW, CURSOR)
     fields = record.before and changed_fields(record.before, FilterFields.of(record.job))
     before = fields and json.decode(json.encode(fields))
     read = codec.open(EventRow(position, entry.job_key, entry.stored, before, entry.artifacts))

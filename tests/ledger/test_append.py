@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.entry import Entry, Record
+from jobledger_service.core.ledger.entry import Entry, JobSegments, Record
 from sqlalchemy import event
 
 from tests.support.ledger import Ledger, create
@@ -18,10 +18,10 @@ class NotedCodec(ProtoCodec):
         super().__init__()
         self._steps = steps
 
-    def encode(self, record: Record) -> Entry:
+    def encode(self, record: Record, segments: JobSegments) -> Entry:
         """Note it, and encode it."""
         self._steps.append("encode")
-        return super().encode(record)
+        return super().encode(record, segments)
 
 
 def test_events_are_encoded_before_positions_are_taken(tmp_path: Path):

@@ -15,7 +15,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.entry import JOB_ITSELF, ArtifactsKey, Entry, Record
+from jobledger_service.core.ledger.entry import JOB_ITSELF, ArtifactsKey, Entry, JobSegments, Record
 from jobledger_service.core.ledger.read_ports import EventRow, JobRead
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
@@ -28,6 +28,7 @@ from jobledger_service.core.model.states import ENDED, ChunkState, JobState
 from jobledger_service.transport import joined
 
 from . import convert
+from .shown_jobs import decoded_job
 from .unreadable import check_job
 
 # looking a value up in its enum takes a call each time
@@ -55,10 +56,13 @@ class ProtoCodec:
     def __init__(self, unreadable: UnreadableRows | None = None) -> None:
         self._unreadable = unreadable or UnreadableRows()
 
-    def encode(self, record: Record) -> Entry:
-        """Return the entry of a record, without its position and the time of its commit."""
+    def segments(self, job: Job) -> JobSegments:
+        """Return a job in view BASIC as encoded messages."""
+        return convert.segments(job)
+
+    def encode(self, record: Record, segments: JobSegments) -> Entry:
+        """Return the entry of a record and its encoded job, without its position and the time of its commit."""
         job, (ranged, single) = record.job, _ranges(record)
-        segments = convert.segments(job)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
         _fill_event(head.event, record)
         body = head.SerializeToString() + joined.field(_JOB, segments.fixed + segments.moving)
@@ -130,8 +134,8 @@ class ProtoCodec:
             check_job(read)
             return _snapshot(read, cursor)
         except Exception as error:
-            self._unreadable.add("watch", read.job.key, error)
-            raise JobUnreadable(read.job.spec.job_id) from error
+            self._unreadable.add("watch", read.key, error)
+            raise JobUnreadable(read.job_id) from error
 
     def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
         """Return the message of a snapshot of many jobs that names those that cannot be shown."""
@@ -183,9 +187,9 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
 
 
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
-    message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
-    convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
-    parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
+    head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
+    parts = [head, joined.field(_JOB, decoded_job(replace(read, chunks=(), next_chunks=""))[1])]
+    left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
     for chunk in read.chunks:
         part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))
@@ -228,10 +232,8 @@ def _artifacts_of(record: Record, of_job: bytes, listed: Sequence[Chunk]) -> dic
     changed = [chunk for chunk in record.chunks if chunk.artifacts_revision == job.revision]
     for chunk in chain(listed, changed):
         if chunk.artifacts_revision is not None:
-            message = chunk_pb2.Chunk()
-            convert.fill_artifacts(message, chunk)
             key = ArtifactsKey(job.key, job.spec.incarnation, chunk.index, chunk.artifacts_revision)
-            found[key] = message.SerializeToString()
+            found[key] = convert.encoded_artifacts(chunk_pb2.Chunk(), chunk.artifacts)
     return found
 
 

@@ -11,7 +11,7 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
-from .entry import ChunkRange, Entry, Positions, Record
+from .entry import ChunkRange, Entry, JobSegments, Positions, Record
 from .ports import ChunkKey, Inputs, Queue
 
 
@@ -67,8 +67,8 @@ class SweptRows(MsgStruct, frozen=True):
 class Writes(MsgStruct):
     """The rows of jobs and chunks that one transaction changes."""
 
-    new_jobs: list[tuple[Job, Inputs]] = []
-    jobs: list[Job] = []
+    new_jobs: list[tuple[Job, Inputs, JobSegments]] = []
+    jobs: list[tuple[Job, JobSegments]] = []
     deleted_jobs: list[str] = []
     new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
     """The chunks of new jobs, and the inputs of those that have one."""

@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange, Entry, Positions, Record
+from jobledger_service.core.ledger.entry import ChunkRange, Entry, JobSegments, Positions, Record
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.write_ports import Transaction, WaitingChunk, Writes
@@ -227,8 +227,8 @@ class SqlTransaction:
             run(statements.delete_chunks, keys)
             run(statements.delete_jobs, keys)
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
-        self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in new_jobs])
-        self._update(jobs, [job_row(job) for job in writes.jobs])
+        self._insert(jobs, [_new_row(*new) for new in new_jobs])
+        self._update(jobs, [job_row(job) | {"moving": segments.moving} for job, segments in writes.jobs])
         insert_chunks(self.connection, self._row_sets, writes.new_chunks)
         self._sweeps.save(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
@@ -269,6 +269,10 @@ class SqlTransaction:
         gone = [_tombstone_row(record.job, entry, commit_time) for record, entry in pairs if record.deleted]
         self._insert(tombstones, gone)
         self._dialect.announce(self.connection)
+
+
+def _new_row(job: Job, inputs: Inputs, segments: JobSegments) -> Row:
+    return new_job_row(job, inputs.job) | {"fixed": segments.fixed, "moving": segments.moving}
 
 
 def _event_row(record: Record, entry: Entry, commit_time: int) -> Row:

@@ -10,12 +10,12 @@ from jobledger.v1 import bulk_pb2
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.api.services import JOB_SERVICE
+from jobledger_service.core.api.shown_jobs import reply_with
 from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
 from jobledger_service.core.ledger.read_ports import JobStatus, Listing, View
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import Job
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -52,34 +52,28 @@ class BulkCalls:
     queries: Queries
     new_id: NewId
 
-    async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
+    async def run(self, request: read.Request, caller: Caller, response: Response) -> bytes:
         """Preview the matching jobs and start the run, unless there is nothing to do."""
         one = read.parse_request(request, caller)
         preview = self._named(one, caller) if one.filter is None else self._matching(one.filter)
         response.matched_count, response.matched_is_lower_bound, sample = await preview
         response.sample.extend(convert.status(status) for status in sample[:SAMPLE_SIZE])
-        if not request.dry_run:
-            exact = None if response.matched_is_lower_bound else response.matched_count
-            job = await self._begin(one, caller, exact)
-            if job is not None:
-                convert.fill_job(response.job, job)
-        return response
+        exact = None if response.matched_is_lower_bound else response.matched_count
+        return reply_with(response, None if request.dry_run else await self._begin(one, caller, exact))
 
-    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bulk_pb2.CancelJobsResponse:
+    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.CancelJobsResponse())
 
-    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bulk_pb2.RetryJobsResponse:
+    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.RetryJobsResponse())
 
-    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bulk_pb2.DeleteJobsResponse:
+    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.DeleteJobsResponse())
 
-    async def UpdateJobPriorities(
-        self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller
-    ) -> bulk_pb2.UpdateJobPrioritiesResponse:
+    async def UpdateJobPriorities(self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
 
-    async def _begin(self, one: read.BulkRequest, caller: Caller, exact: int | None) -> Job | None:
+    async def _begin(self, one: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
         """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""
         run = read.run(one, caller, exact, self.new_id)
         if exact == 0:

@@ -78,9 +78,10 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
             run = run.plus(refused=1).with_reports(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
         for key in self.jobs:
             before = work.find(key)
-            if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
-                continue
             try:
+                work.check_readable(key)
+                if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
+                    continue
                 one = self._one(work, key, before)
             except Refusal as refusal:
                 run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal))

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
-from jobledger_service.core.ledger.read_ports import Listing, PageKey
+from jobledger_service.core.ledger.read_ports import JobRead, Listing, PageKey
 from jobledger_service.core.ledger.service_jobs import LEASE
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
@@ -92,8 +92,7 @@ class BulkRuns:
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
         read = await self._queries.run_for(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
-        there = {key: found.job for key, found in read.jobs.items()}
-        keys = keys[: _within(there.get(key) for key in keys)]
+        keys = keys[: _within(read.jobs.get(key) for key in keys)]
         end = begin + len(keys)
         readable = [key for key in keys if key not in read.unreadable]
         bad = [key for key in keys if key in read.unreadable]
@@ -108,14 +107,13 @@ class BulkRuns:
         after = PageKey(create_time, create_time, key) if cursor else None
         listing = _listing(order, run, after, self._max_jobs)
         listed = await self._queries.run_for(run.spec.owner, self._store.list_jobs, listing)
-        jobs = [read.job for read in listed.jobs]
-        jobs = jobs[: _within(jobs)]
+        jobs = listed.jobs[: _within(listed.jobs)]
         cut = len(jobs) < len(listed.jobs)
         if jobs and (cut or listed.next is None):
-            create_time, key = jobs[-1].spec.create_time, jobs[-1].key
+            create_time, key = jobs[-1].create_time, jobs[-1].key
         elif listed.next is not None:
             create_time, key = listed.next.create_time, listed.next.job_key
-        first = first or (jobs[0].spec.create_time if jobs else create_time)
+        first = first or (jobs[0].create_time if jobs else create_time)
         looked += len(jobs)
         done = _percent(looked, order.matched, create_time - first, run.spec.create_time - first)
         last = not cut and listed.next is None
@@ -133,11 +131,11 @@ def _listing(order: BulkOrder, run: Job, after: PageKey | None, limit: int) -> L
     return Listing(wanted, ascending=True, after=after, limit=limit)
 
 
-def _within(jobs: Iterable[Job | None]) -> int:
+def _within(jobs: Iterable[JobRead | None]) -> int:
     """Return the number of jobs in a step: at least one, and no more than have enough chunks together."""
     count = chunks = 0
     for job in jobs:
-        chunks += job.counts.total if job else 0
+        chunks += job.chunk_count if job else 0
         if count and chunks > CHUNKS_PER_STEP:
             break
         count += 1

@@ -8,7 +8,6 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import filter_fields, whole
 from jobledger_service.core.ledger.cursor import Cursor
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
@@ -190,7 +189,7 @@ class _Page(MsgStruct):
 
 def job_of(shown: ExportedJob) -> Job | None:
     """Return a job of a page as a message in view BASIC; None when its event is that of its deletion."""
-    if shown.job is not None:
-        return convert.job(shown.job)
+    if shown.job:
+        return Job.FromString(shown.job)
     message = WatchJobResponse.FromString(whole(shown.event)) if shown.event else None
     return None if message is None or message.type == _DELETED else message.job

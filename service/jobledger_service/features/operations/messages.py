@@ -5,17 +5,15 @@ from typing import Final
 
 from google.longrunning import operations_pb2 as lro
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
-from jobledger.v1 import chunk_pb2
+from jobledger.v1 import chunk_pb2, job_pb2
 
-from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import JOB_ID, Checks
 from jobledger_service.core.api.list_requests import page_size
-from jobledger_service.core.ledger.read_ports import Listing
+from jobledger_service.core.api.shown_jobs import decoded_job
+from jobledger_service.core.ledger.read_ports import JobRead, Listing
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ENDED, JobState
 from jobledger_service.transport.identity import Caller
 
@@ -65,19 +63,21 @@ def _states(text: str) -> frozenset[JobState] | None:
     return frozenset(map(JobState, names))
 
 
+_JOB_TYPE: Final = f"type.googleapis.com/{job_pb2.Job.DESCRIPTOR.full_name}"
 COPIES: Final = 2
 """Times that an operation holds its job: as its metadata, and as its response."""
 
 
-def operation(job: Job) -> lro.Operation:
-    """Return a job as an operation: its metadata is the job; done when the job has ended."""
-    message = convert.job(job)
-    shown = lro.Operation(name=name_of(job.spec.job_id), metadata=_packed(message), done=job.ended)
-    match job.state:
+def operation(read: JobRead) -> lro.Operation:
+    """Return a job as an operation: its metadata is the job; done when the job has ended. Raises ValueError."""
+    job, raw = decoded_job(read)
+    packed = AnyMessage(type_url=_JOB_TYPE, value=raw)
+    shown = lro.Operation(name=name_of(read.job_id), metadata=packed, done=read.state in ENDED)
+    match read.state:
         case JobState.COMPLETED:
-            shown.response.Pack(message)
+            shown.response.CopyFrom(packed)
         case JobState.FAILED:
-            shown.error.CopyFrom(_failure(message.error))
+            shown.error.CopyFrom(_failure(job.error))
         case JobState.CANCELLED:
             reason = job.cancel_reason or "the job was cancelled"
             shown.error.CopyFrom(status_pb2.Status(code=code_pb2.CANCELLED, message=reason))
@@ -92,10 +92,6 @@ def unreadable_operation(job_id: str) -> lro.Operation:
 def _failure(error: chunk_pb2.WorkError) -> status_pb2.Status:
     """Return why a job failed: the code of the work is its own, so that of the status is UNKNOWN."""
     message = f"{error.code}: {error.message}" if error.message else error.code
-    return status_pb2.Status(code=code_pb2.UNKNOWN, message=message, details=[_packed(error)])
-
-
-def _packed(message: Message) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(message)
-    return packed
+    shown = status_pb2.Status(code=code_pb2.UNKNOWN, message=message)
+    shown.details.add().Pack(error)
+    return shown
