@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 from jobledger.v1.export_pb2 import ExportFormat, ExportJobsRequest
-from jobledger.v1.job_service_pb2 import WatchJobResponse
-from jobledger_service.core.api.codec import ProtoCodec, whole
-from jobledger_service.core.api.shown_jobs import shown_job
+from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.ledger.batch import Executor
 from jobledger_service.core.ledger.commands import CreateJob, DeleteJob, UpdateJob
 from jobledger_service.core.ledger.cursor import Cursor
@@ -21,6 +19,7 @@ from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
+from jobledger_service.features.exports.export import job_of
 from jobledger_service.features.exports.page import BEGIN, ExportPage
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.retention.store import SqlHistoryStore
@@ -82,12 +81,9 @@ class Ledger:
         assert page.through is None
         shown = []
         for one in page.shown:
-            if one.job is not None:
-                shown.append(shown_job(one.job)[0].display_name)
-            else:
-                job = WatchJobResponse.FromString(whole(one.event)).job
-                if job.create_time.ToMicroseconds() == one.place.create_time:
-                    shown.append(job.display_name)
+            job = job_of(one)
+            if job is not None and job.create_time.ToMicroseconds() == one.place.create_time:
+                shown.append(job.display_name)
         return shown
 
 

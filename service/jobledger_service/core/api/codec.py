@@ -233,10 +233,8 @@ def _artifacts_of(record: Record, of_job: bytes, listed: Sequence[Chunk]) -> dic
     changed = [chunk for chunk in record.chunks if chunk.artifacts_revision == job.revision]
     for chunk in chain(listed, changed):
         if chunk.artifacts_revision is not None:
-            message = chunk_pb2.Chunk()
-            convert.fill_artifacts(message, chunk)
             key = ArtifactsKey(job.key, job.spec.incarnation, chunk.index, chunk.artifacts_revision)
-            found[key] = message.SerializeToString()
+            found[key] = convert.encoded_artifacts(chunk_pb2.Chunk(), chunk.artifacts)
     return found
 
 

@@ -92,6 +92,11 @@ def artifact(value: Artifact) -> chunk_pb2.Artifact:
     )
 
 
+def _fill_artifacts(message: Any, values: Mapping[str, Artifact]) -> None:  # noqa: ANN401  a generated map
+    for name, value in values.items():
+        message[name].CopyFrom(artifact(value))
+
+
 def _error(error: WorkError) -> chunk_pb2.WorkError:
     return chunk_pb2.WorkError(code=error.code, message=error.message, stage=error.stage, chunk_index=error.chunk_index)
 
@@ -99,7 +104,7 @@ def _error(error: WorkError) -> chunk_pb2.WorkError:
 def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
     """Fill an empty message with a chunk."""
     fill_bare_chunk(message, value, input_)
-    fill_artifacts(message, value)
+    _fill_artifacts(message.artifacts, value.artifacts)
 
 
 def fill_bare_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
@@ -198,17 +203,25 @@ def _timings(job: Job) -> list[job_pb2.StageTiming]:
 def fill_job(message: job_pb2.Job, value: Job) -> None:
     """Fill an empty message with a job in view BASIC: its three segments."""
     fill_fixed(message, value.spec)
-    fill_artifacts(message, value)
+    _fill_artifacts(message.artifacts, value.artifacts)
     fill_moving(message, value)
 
 
 def segments(value: Job) -> JobSegments:
     """Return a job in view BASIC as encoded messages that join into it."""
-    fixed, artifacts, moving = job_pb2.Job(), job_pb2.Job(), job_pb2.Job()
+    fixed, moving = job_pb2.Job(), job_pb2.Job()
     fill_fixed(fixed, value.spec)
-    fill_artifacts(artifacts, value)
     fill_moving(moving, value)
-    return JobSegments(fixed.SerializeToString(), artifacts.SerializeToString(), moving.SerializeToString())
+    artifacts = encoded_artifacts(job_pb2.Job(), value.artifacts)
+    return JobSegments(fixed.SerializeToString(), artifacts, moving.SerializeToString())
+
+
+def encoded_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, values: Mapping[str, Artifact]) -> bytes:
+    """Return artifacts as a part of the encoded message of their job or chunk, of which an empty one is given."""
+    if not values:
+        return b""
+    _fill_artifacts(message.artifacts, values)
+    return message.SerializeToString()
 
 
 def fill_fixed(message: job_pb2.Job, spec: JobSpec) -> None:
@@ -221,12 +234,6 @@ def fill_fixed(message: job_pb2.Job, spec: JobSpec) -> None:
     if spec.stages:
         message.stages.extend(stages(spec))
     fill_time(message.create_time, spec.create_time)
-
-
-def fill_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, value: Job | Chunk) -> None:
-    """Add the artifacts of a job or of a chunk."""
-    for name, one in value.artifacts.items():
-        message.artifacts[name].CopyFrom(artifact(one))
 
 
 def fill_moving(message: job_pb2.Job, value: Job) -> None:

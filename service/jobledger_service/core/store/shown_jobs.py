@@ -43,9 +43,8 @@ SHOWN_BYTES: Final[ColumnElement[int]] = (
 
 def job_read(row: Sequence[Any]) -> JobRead:
     """Return the job of a row of SHOWN_COLUMNS, without its artifacts; raises ValueError when these are missing."""
-    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, *artifacts = row
-    revision_of_artifacts, artifact_bytes = artifacts
-    if revision_of_artifacts is not None and artifact_bytes is None:
+    key, state, revision, create_time, priority, parked_for, chunk_count, fixed, moving, version, artifact_bytes = row
+    if version is not None and artifact_bytes is None:
         raise ValueError("the artifacts are missing")
     return JobRead(
         key=key,

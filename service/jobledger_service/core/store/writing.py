@@ -276,7 +276,7 @@ def _new_row(job: Job, inputs: Inputs, segments: JobSegments) -> Row:
 
 
 def _event_row(record: Record, entry: Entry, commit_time: int) -> Row:
-    before = record.before and json_text(changed_fields(record.before, FilterFields.of(record.job)))
+    before = record.before and json_text(changed_fields(record.before, entry.after or FilterFields.of(record.job)))
     return {
         "position": entry.position,
         "job_key": entry.job_key,

@@ -9,7 +9,6 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.api.codec import filter_fields, whole
-from jobledger_service.core.api.shown_jobs import shown_job
 from jobledger_service.core.ledger.cursor import Cursor
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.readers import SharedReaders
@@ -190,7 +189,7 @@ class _Page(MsgStruct):
 
 def job_of(shown: ExportedJob) -> Job | None:
     """Return a job of a page as a message in view BASIC; None when its event is that of its deletion."""
-    if shown.job is not None:
-        return shown_job(shown.job)[0]
+    if shown.job:
+        return Job.FromString(shown.job)
     message = WatchJobResponse.FromString(whole(shown.event)) if shown.event else None
     return None if message is None or message.type == _DELETED else message.job

@@ -20,7 +20,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from jobledger_service.core.ledger.read_ports import EventRow, JobRead
+from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.store.artifact_versions import previous_bytes, with_artifacts
@@ -28,7 +28,6 @@ from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.job_rows import WHOLE_JOBS
 from jobledger_service.core.store.routes import all_tests, parameters
-from jobledger_service.core.store.shown_jobs import WHOLE_COLUMNS, whole_job_read
 from jobledger_service.core.store.tables import artifact_versions, counts, events, jobs, ledger, tombstones
 from jobledger_service.core.store.walks import condition
 
@@ -40,6 +39,7 @@ MAX_PAGE_BYTES: Final = 8 * 1024 * 1024
 MAX_COUNTED: Final = 100_000
 """Jobs of a span of time that are counted for the progress of an export."""
 
+_SEGMENTS: Final = (jobs.c.job_key, jobs.c.fixed, jobs.c.moving, artifact_versions.c.encoded, jobs.c.artifacts_revision)
 _ENDS = select(ledger.c.position, ledger.c.trimmed)
 
 
@@ -68,7 +68,7 @@ class SqlExportStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._rows = select(*WHOLE_COLUMNS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
+        self._rows = select(*_SEGMENTS).select_from(WHOLE_JOBS).where(jobs.c.job_key.in_(database.dialect.keys()))
         self._around = _around(database.dialect)
 
     def start_export(self, wanted: JobFilter) -> ExportStart:
@@ -148,7 +148,7 @@ class SqlExportStore:
     ) -> list[ExportedJob]:
         unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
         found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
-        rows = {row[0]: _read(row) for row in found}
+        rows = {row[0]: row[1:] for row in found}
         needed = {one.place.job_key: sources[one.place.job_key] for one in some if _has_source(one, sources)}
         stored = _stored(connection, needed)
         shown = []
@@ -157,21 +157,17 @@ class SqlExportStore:
             if one.changed and key in stored:
                 shown.append(ExportedJob(one.place, event=stored[key]))
             elif not one.changed and key in rows:
-                read = rows[key]
-                shown.append(
-                    ExportedJob(one.place, error=read)
-                    if isinstance(read, Exception)
-                    else ExportedJob(one.place, job=read)
-                )
+                shown.append(_unchanged(one.place, *rows[key]))
         return shown
 
 
-def _read(row: Sequence[Any]) -> JobRead | Exception:
-    """Return the job of a row, or why it cannot be read."""
-    try:
-        return whole_job_read(row)
-    except Exception as error:  # noqa: BLE001  whatever is wrong with one row is wrong with it alone
-        return error
+def _unchanged(
+    place: ExportKey, fixed: bytes, moving: bytes, artifacts: bytes | None, artifacts_revision: int | None
+) -> ExportedJob:
+    """Return a job as its row has it, in segments."""
+    if artifacts is None and artifacts_revision is not None:
+        return ExportedJob(place, error=ValueError("the artifacts are missing"))
+    return ExportedJob(place, job=fixed + (artifacts or b"") + moving)
 
 
 _TRIMMED: Final = "the history since the export began is not kept any more: begin the export again"
@@ -199,7 +195,7 @@ def _walk(
 ) -> Select[Any]:
     """Return the walk over the jobs: place, the first change after the position, whether it matches now, its size."""
     since = select(func.min(events.c.position)).where(events.c.job_key == jobs.c.job_key, events.c.position > position)
-    size = func.coalesce(func.length(artifact_versions.c.encoded), 0) + func.length(jobs.c.moving)
+    size = func.coalesce(func.length(artifact_versions.c.encoded), 0) + func.length(jobs.c.current)
     return (
         select(
             jobs.c.create_time,
