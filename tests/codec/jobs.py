@@ -1,6 +1,8 @@
 """Jobs, chunks and changes of every shape, as the ledger may have to tell of them."""
 
 from hypothesis import strategies as st
+from jobledger.v1 import job_pb2
+from jobledger_service.core.api import convert
 from jobledger_service.core.ledger.entry import Record
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, ChunkProgress, WorkError
@@ -112,3 +114,11 @@ def records(draw: st.DrawFn, most_chunks: int = 4) -> Record:
         changes=draw(st.lists(changes, min_size=1, max_size=3)),
         deleted=draw(st.booleans()),
     )
+
+
+def fill_job(message: job_pb2.Job, value: Job) -> None:
+    """Fill an empty message with a job in view BASIC, field by field."""
+    convert.fill_fixed(message, value.spec)
+    for name, artifact in value.artifacts.items():
+        message.artifacts[name].CopyFrom(convert.artifact(artifact))
+    convert.fill_moving(message, value)

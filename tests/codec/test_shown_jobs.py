@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jobledger.v1.job_service_pb2 import GetJobResponse, WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.api.convert import fill_chunk, fill_job, segments
+from jobledger_service.core.api.convert import fill_chunk, segments
 from jobledger_service.core.api.shown_jobs import job_field, shown_job, shown_job_field
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -17,7 +17,7 @@ from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import Job
 from msgspec.structs import replace
 
-from tests.codec.jobs import chunks, jobs
+from tests.codec.jobs import chunks, fill_job, jobs
 
 INPUT = Struct()
 INPUT.update({"film": "été.mp4", "frames": [1, 2.5, None, True]})

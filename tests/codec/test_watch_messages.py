@@ -8,7 +8,7 @@ from jobledger.v1 import job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, filter_fields
-from jobledger_service.core.api.convert import fill_change, fill_chunk, fill_job
+from jobledger_service.core.api.convert import fill_change, fill_chunk
 from jobledger_service.core.ledger.entry import Entry, Record
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
@@ -20,7 +20,7 @@ from jobledger_service.transport import joined
 from msgspec import json
 from msgspec.structs import replace
 
-from tests.codec.jobs import NOW, changes, chunks, jobs, records
+from tests.codec.jobs import NOW, changes, chunks, fill_job, jobs, records
 from tests.support.watching import BOOKMARK, CHANGED, DELETED, LEFT
 
 CURSOR = b"c" * 25

@@ -200,13 +200,6 @@ def _timings(job: Job) -> list[job_pb2.StageTiming]:
     ]
 
 
-def fill_job(message: job_pb2.Job, value: Job) -> None:
-    """Fill an empty message with a job in view BASIC: its three segments."""
-    fill_fixed(message, value.spec)
-    _fill_artifacts(message.artifacts, value.artifacts)
-    fill_moving(message, value)
-
-
 def segments(value: Job) -> JobSegments:
     """Return a job in view BASIC as encoded messages that join into it."""
     fixed, moving = job_pb2.Job(), job_pb2.Job()
