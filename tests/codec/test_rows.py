@@ -6,6 +6,7 @@ from jobledger_service.core.model.chunk import Chunk
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS, Kept
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.rate import Rate
+from jobledger_service.core.store.cells import artifacts_text
 from jobledger_service.core.store.chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row, new_chunk_row
 from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of, job_row, new_job_row, read_current
 from msgspec import msgpack
@@ -20,13 +21,13 @@ rates = st.none() | st.builds(Rate, since=st.integers(0, 9), at=st.integers(0, 9
 def test_a_job_is_read_as_it_was_written(job: Job, rate: Rate | None, slots: list[str], fingerprint: bytes):
     progress = replace(job.progress, rate=rate)
     job = replace(job, progress=progress, slots=tuple(slots), spec=replace(job.spec, fingerprint=fingerprint))
-    row = new_job_row(job, None)
+    row = new_job_row(job, None) | {"content": artifacts_text(job.artifacts)}
     assert job_of([row[column.name] for column in JOB_COLUMNS]) == job
 
 
 @given(jobs(), chunks)
 def test_a_chunk_is_read_as_it_was_written(job: Job, chunk: Chunk):
-    row = new_chunk_row(job, chunk, None)
+    row = new_chunk_row(job, chunk, None) | {"content": artifacts_text(chunk.artifacts)}
     assert chunk_of([row[column.name] for column in CHUNK_COLUMNS]) == chunk
 
 

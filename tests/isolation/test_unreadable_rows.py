@@ -104,6 +104,13 @@ def _artifacts(number: float) -> str:
     return json.dumps({"model": ["s3://b/k", "", None, raw, 1]})
 
 
+def _told_artifacts(number: float) -> bytes:
+    told = Job()
+    told.artifacts["model"].uri = "s3://b/k"
+    told.artifacts["model"].metadata.fields["loss"].number_value = number
+    return told.SerializeToString()
+
+
 def _deep() -> bytes:
     outer = inner = Struct()
     for _ in range(32):
@@ -119,15 +126,21 @@ def _damage(database: str) -> None:
         def change(sql: str, **values: object) -> None:
             assert connection.execute(text(sql), values).rowcount == 1, sql
 
-        change("UPDATE jobs SET artifacts = :to WHERE job_key = 'alice/nan'", to=_artifacts(nan))
+        change(
+            "INSERT INTO artifact_versions SELECT job_key, create_time, -1, revision, :content, :encoded FROM jobs"
+            " WHERE job_key = 'alice/nan'",
+            content=_artifacts(nan),
+            encoded=_told_artifacts(nan),
+        )
+        change("UPDATE jobs SET artifacts_revision = revision WHERE job_key = 'alice/nan'")
         junk = {"to": b"\xff\xff\xff"}
         # Who reads a job has its segments, and who changes it the columns and bodies beside them.
         change("UPDATE jobs SET settled = :to, fixed = :to WHERE job_key = 'alice/policy'", **junk)
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deep'", to=_deep())
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deeper'", to=_deep())
-        change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/chunk'")
+        change("UPDATE chunks SET artifacts_revision = 99 WHERE job_key = 'alice/chunk'")
         change("UPDATE jobs SET settled = :to WHERE job_key = 'alice/no-job'", **junk)
-        change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
+        change("UPDATE chunks SET artifacts_revision = 99 WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
         # Whole, but for labels that are no labels, and a text that is no text.
         body = connection.execute(text("SELECT current FROM jobs WHERE job_key = 'alice/labelled'")).scalar_one()
         labels = msgpack.encode({"a": "b"})

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Final, cast
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
@@ -68,6 +69,11 @@ def struct(raw: bytes | None) -> Struct | None:
     return None if raw is None else Struct.FromString(raw)
 
 
+def struct_content(raw: bytes | None) -> dict[str, Any]:
+    """Return the names and JSON values of an encoded Struct."""
+    return MessageToDict(Struct.FromString(raw or b""))
+
+
 def encoded_struct(values: Mapping[str, object]) -> bytes:
     """Encode names and JSON values as a Struct."""
     made = Struct()
@@ -97,6 +103,12 @@ def _error(error: WorkError) -> chunk_pb2.WorkError:
 
 def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
     """Fill an empty message with a chunk."""
+    fill_bare_chunk(message, value, input_)
+    _fill_artifacts(message.artifacts, value.artifacts)
+
+
+def fill_bare_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = None) -> None:
+    """Fill an empty message with a chunk without its artifacts."""
     message.index = value.index
     message.state = CHUNK_STATES[value.state]
     if value.first_item is not None:
@@ -110,8 +122,6 @@ def fill_chunk(message: chunk_pb2.Chunk, value: Chunk, input_: bytes | None = No
     message.task_id = value.task_id
     message.worker = value.worker
     _fill_chunk_progress(message.progress, value.progress)
-    if value.artifacts:
-        _fill_artifacts(message.artifacts, value.artifacts)
     if value.error is not None:
         message.error.CopyFrom(_error(value.error))
     fill_time(message.create_time, value.create_time)
@@ -190,27 +200,19 @@ def _timings(job: Job) -> list[job_pb2.StageTiming]:
     ]
 
 
-def fill_job(message: job_pb2.Job, value: Job) -> None:
-    """Fill an empty message with a job in view BASIC: its three segments."""
-    fill_fixed(message, value.spec)
-    if value.artifacts:
-        _fill_artifacts(message.artifacts, value.artifacts)
-    fill_moving(message, value)
-
-
 def segments(value: Job) -> JobSegments:
     """Return a job in view BASIC as encoded messages that join into it."""
     fixed, moving = job_pb2.Job(), job_pb2.Job()
     fill_fixed(fixed, value.spec)
     fill_moving(moving, value)
-    return JobSegments(fixed.SerializeToString(), encoded_artifacts(value.artifacts), moving.SerializeToString())
+    artifacts = encoded_artifacts(job_pb2.Job(), value.artifacts)
+    return JobSegments(fixed.SerializeToString(), artifacts, moving.SerializeToString())
 
 
-def encoded_artifacts(values: Mapping[str, Artifact]) -> bytes:
-    """Return a job's own artifacts as a part of its encoded message."""
+def encoded_artifacts(message: job_pb2.Job | chunk_pb2.Chunk, values: Mapping[str, Artifact]) -> bytes:
+    """Return artifacts as a part of the encoded message of their job or chunk, of which an empty one is given."""
     if not values:
         return b""
-    message = job_pb2.Job()
     _fill_artifacts(message.artifacts, values)
     return message.SerializeToString()
 

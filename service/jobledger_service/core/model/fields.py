@@ -23,6 +23,8 @@ class Kept(Enum):
     """In the body of what never changes. New ones come last, and have a default."""
     CURRENT = auto()
     """In the body of what changes. New ones come last, and have a default."""
+    VERSION = auto()
+    """In a table of versions, by the revision that brought it."""
 
 
 class Field(MsgStruct, frozen=True):
@@ -45,6 +47,7 @@ JOB_FIELDS: Final = (
     Field("spec.job_id", Kept.FIXED),
     Field("spec.kind", Kept.FIXED),
     Field("spec.create_time", Kept.FIXED),
+    Field("spec.import_time", Kept.FIXED),
     Field("progress.work_total", Kept.FIXED),
     Field("progress.items_total", Kept.FIXED),
     Field("spec.fingerprint", Kept.SETTLED),
@@ -65,7 +68,8 @@ JOB_FIELDS: Final = (
     Field("progress.items_completed", Kept.COLUMN),
     Field("progress.percent", Kept.COLUMN),
     Field("progress.stage_percent", Kept.COLUMN),
-    Field("artifacts", Kept.COLUMN),
+    Field("artifacts", Kept.VERSION),
+    Field("artifacts_revision", Kept.COLUMN),
     Field("cancel_deadline", Kept.COLUMN),
     Field("update_time", Kept.COLUMN),
     Field("end_time", Kept.COLUMN),
@@ -102,7 +106,8 @@ CHUNK_FIELDS: Final = (
     Field("progress.stage_percent", Kept.COLUMN),
     Field("progress.items_completed", Kept.COLUMN),
     Field("stage_time", Kept.COLUMN),
-    Field("artifacts", Kept.COLUMN),
+    Field("artifacts", Kept.VERSION),
+    Field("artifacts_revision", Kept.COLUMN),
     Field("end_time", Kept.COLUMN),
     Field("lease_expire_time", Kept.COLUMN),
     Field("not_before", Kept.COLUMN),

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from sqlalchemy import and_
+
+from jobledger_service.core.ledger.entry import JOB_ITSELF
 from jobledger_service.core.ledger.read_ports import JobStatus
 from jobledger_service.core.model.fields import JOB_FIELDS, Kept
 from jobledger_service.core.model.job import Job
@@ -10,10 +13,19 @@ from jobledger_service.core.model.states import JobState
 
 from .cells import Row
 from .row_functions import body_reader, row_reader, row_writer
-from .tables import jobs
+from .tables import artifact_versions, incarnation, jobs
 
 JOB_COLUMNS, job_of = row_reader(Job, JOB_FIELDS, jobs)
-"""The columns of a job, and the function from a row of them to the job."""
+"""The columns of a job and of its artifacts, which WHOLE_JOBS has, and the function from a row of them to the job."""
+WHOLE_JOBS: Final = jobs.outerjoin(
+    artifact_versions,
+    and_(
+        artifact_versions.c.job_key == jobs.c.job_key,
+        artifact_versions.c.incarnation == incarnation,
+        artifact_versions.c.chunk_index == JOB_ITSELF,
+        artifact_versions.c.revision == jobs.c.artifacts_revision,
+    ),
+)
 
 job_row = row_writer(Job, JOB_FIELDS, Kept.KEY, Kept.COLUMN, Kept.CURRENT)
 """The function from a job to the columns that change after its creation, and its key."""

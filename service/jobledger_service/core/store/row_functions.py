@@ -8,12 +8,12 @@ from msgspec import defstruct, msgpack
 from msgspec.structs import fields as fields_of
 from sqlalchemy import Table
 
-from jobledger_service.core.model.chunk import Artifacts
 from jobledger_service.core.model.compiled import compiled
 from jobledger_service.core.model.fields import Field, Kept, plain_type, type_of
 
-from .cells import Row, artifacts_of, artifacts_text
-from .tables.schema import BODIES
+from .cells import Row, artifacts_of
+from .tables import artifact_versions
+from .tables.schema import BODIES, COLUMNS
 
 V = TypeVar("V")
 
@@ -34,23 +34,28 @@ def _member(type_: type, field: Field) -> tuple[str, type, Any]:
 
 
 def row_reader(type_: type[V], fields: Sequence[Field], table: Table) -> tuple[list[Any], Callable[[Sequence[Any]], V]]:
-    """Return the columns of a table that a value is made from, and the function from a row of these to the value."""
+    """Return the columns of a table that a value is made from, and the function from a row of these to the value.
+
+    The last column is the content of the value's version of artifacts.
+    """
     scope: dict[str, Any] = {"artifacts_of": artifacts_of}
     places, lines = {}, []
     for field in fields:
         if field.kept in BODIES:
             places[field.path] = f"{BODIES[field.kept]}.{field.name}"
+        elif field.kept is Kept.VERSION:
+            places[field.path] = "artifacts_of(content, artifacts_revision)"
         else:
             places[field.path] = _from_column(type_, field, scope)
-    names = [field.name for field in fields if field.kept not in BODIES and _is_attribute(type_, field.path)]
+    names = [field.name for field in fields if field.kept in COLUMNS and _is_attribute(type_, field.path)]
     for kept, name in BODIES.items():
         if any(field.kept is kept for field in fields):
             names.append(name)
             scope[f"read_{name}"] = body_reader(type_, fields, kept)
             lines.append(f"{name} = read_{name}({name})")
     made = _construction(type_, "", places, scope)
-    read = compiled("read", "row", [f"{', '.join(names)} = row", *lines, f"return {made}"], scope)
-    return [table.c[name] for name in names], read
+    read = compiled("read", "row", [f"{', '.join(names)}, content = row", *lines, f"return {made}"], scope)
+    return [*(table.c[name] for name in names), artifact_versions.c.content], read
 
 
 def _is_attribute(type_: type, path: str) -> bool:
@@ -61,8 +66,6 @@ def _is_attribute(type_: type, path: str) -> bool:
 def _from_column(type_: type, field: Field, scope: dict[str, Any]) -> str:
     """Return the expression of what a column holds."""
     plain, optional = plain_type(type_, field.path)
-    if plain == Artifacts:
-        return f"artifacts_of({field.name})"
     if not issubclass(plain, Enum):
         return field.name
     scope[plain.__name__] = plain
@@ -86,14 +89,14 @@ def row_writer(type_: type[V], fields: Sequence[Field], *written: Kept) -> Calla
     lines = [f"{part} = value.{part}" for part in parts]
     values = {}
     for field in fields:
-        if field.kept in written and field.kept not in BODIES:
+        if field.kept in written and field.kept in COLUMNS:
             values[field.name] = _to_column(type_, field)
     for kept, name in BODIES.items():
         inside = [_to_body(type_, field) for field in fields if field.kept is kept]
         if kept in written and inside:
             values[name] = f"encode(({', '.join(inside)},))"
     pairs = ", ".join(f"{name!r}: {value}" for name, value in values.items())
-    scope = {"encode": _encode, "artifacts_text": artifacts_text}
+    scope = {"encode": _encode}
     made: Callable[[V], Row] = compiled("row", "value", [*lines, f"return {{{pairs}}}"], scope)
     return made
 
@@ -106,8 +109,6 @@ def _to_column(type_: type, field: Field) -> str:
     """Return the expression of what a column is to hold."""
     plain, optional = plain_type(type_, field.path)
     value = _attribute(field)
-    if plain == Artifacts:
-        return f"artifacts_text({value})"
     if not issubclass(plain, Enum):
         return value
     return f"{value} and {value}.value" if optional else f"{value}.value"

@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from google.protobuf.json_format import MessageToDict
+from jobledger.v1.chunk_pb2 import Artifact
+from jobledger.v1.job_pb2 import Job, StageTiming
 from msgspec import to_builtins
 
 from jobledger_service.core.api import convert
-from jobledger_service.core.model.chunk import Artifact
-from jobledger_service.core.model.job import Job, StageTiming, job_id_of, owner_of
+from jobledger_service.core.model.job import job_id_of, owner_of
 from jobledger_service.core.model.limits import MAX_TIME, SECOND
 
 from .page import ExportKey
@@ -84,44 +85,45 @@ FOREIGN: Final = frozenset(
 
 
 def values(job: Job) -> Sequence[Value]:
-    """Return what all columns hold, in their order."""
-    spec, progress, counts, error = job.spec, job.progress, job.counts, job.error
+    """Return what all columns hold, in their order, of a job in view BASIC."""
+    progress, chunks, error = job.progress, job.chunks_summary, job.error if job.HasField("error") else None
+    created, started, ended = (_micros(job, name) for name in ("create_time", "start_time", "end_time"))
     return (
-        spec.job_id,
-        spec.owner,
-        spec.kind,
+        job.job_id,
+        job.owner,
+        job.kind,
         job.display_name,
-        job.state.value,
+        convert.JOB_STATES_BY_NUMBER[job.state].value,
         job.priority,
         progress.percent,
         progress.stage,
-        progress.stage_percent,
+        _given(progress, "stage_percent"),
         progress.message,
         progress.items_completed,
         progress.items_total,
-        counts.total,
-        counts.pending,
-        counts.processing,
-        counts.completed,
-        counts.failed,
-        counts.cancelled,
+        chunks.total,
+        chunks.pending,
+        chunks.processing,
+        chunks.completed,
+        chunks.failed,
+        chunks.cancelled,
         dict(sorted(job.labels.items())),
-        _when(spec.create_time),
-        _when(job.start_time),
-        _when(job.update_time),
-        _when(job.end_time),
-        _when(job.expire_time),
+        _when(created),
+        _when(started),
+        _when(_micros(job, "update_time")),
+        _when(ended),
+        _when(_micros(job, "expire_time")),
         # When a later run began to wait is not kept with the job.
-        None if job.retry_count else _seconds(spec.create_time, job.start_time),
-        _seconds(job.start_time, job.end_time),
+        None if job.retry_count else _seconds(created, started),
+        _seconds(started, ended),
         [_timing(timing) for timing in job.stage_timings],
         job.retry_count,
         job.result_uri,
-        {name: _artifact(artifact) for name, artifact in sorted(job.artifacts.items())},
+        {name: _artifact(job.artifacts[name]) for name in sorted(job.artifacts)},
         error and error.code,
         error and error.message,
         error and error.stage,
-        error and error.chunk_index,
+        error and _given(error, "chunk_index"),
         job.cancel_reason,
         job.revision,
         None,
@@ -150,22 +152,30 @@ def _seconds(since: int | None, until: int | None) -> float | None:
     return None if since is None or until is None else (until - since) / SECOND
 
 
+def _given(message: Any, name: str) -> Any:  # noqa: ANN401  any message with optional fields
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message with times
+    time = _given(message, name)
+    return None if time is None else time.seconds * SECOND + time.nanos // 1_000
+
+
 def _timing(timing: StageTiming) -> Value:
     return {
         "stage": timing.stage,
-        "seconds": timing.duration / SECOND,
-        "start_time": _when(timing.start_time),
-        "end_time": _when(timing.end_time),
+        "seconds": (timing.duration.seconds * SECOND + timing.duration.nanos // 1_000) / SECOND,
+        "start_time": _when(_micros(timing, "start_time")),
+        "end_time": _when(_micros(timing, "end_time")),
     }
 
 
 def _artifact(artifact: Artifact) -> Value:
-    metadata = convert.struct(artifact.metadata)
-    plain = None if metadata is None else to_builtins(MessageToDict(metadata), order="deterministic")
+    metadata = _given(artifact, "metadata")
     return {
         "uri": artifact.uri,
         "content_type": artifact.content_type,
-        "size_bytes": artifact.size_bytes,
-        "metadata": plain,
-        "create_time": _when(artifact.create_time),
+        "size_bytes": _given(artifact, "size_bytes"),
+        "metadata": None if metadata is None else to_builtins(MessageToDict(metadata), order="deterministic"),
+        "create_time": _when(_micros(artifact, "create_time")),
     }
