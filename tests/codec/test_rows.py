@@ -45,7 +45,7 @@ def test_a_body_without_its_last_fields_has_their_defaults(job: Job):
     names = [field.name for field in JOB_FIELDS if field.kept is Kept.CURRENT]
     assert len(values) == len(names)
     short, empty = read_current(msgpack.encode(values[:2])), read_current(msgpack.encode([]))
-    assert [getattr(short, name) for name in names[:2]] == [job.display_name, dict(job.labels)]
+    assert [getattr(short, name) for name in names[:2]] == [job.display_name, job.progress.stage]
     assert [getattr(short, name) for name in names[2:]] == [getattr(empty, name) for name in names[2:]]
 
 
@@ -57,7 +57,7 @@ def test_the_places_of_a_body_stay():
 
     settled = "fingerprint retry_policy failure_policy stages traceparent"
     current = (
-        "display_name labels stage message rate stage_timings declared_result first_failure cancel_reason start_time"
+        "display_name stage message rate labels start_time stage_timings cancel_reason declared_result first_failure"
         " expires_by_rule retry_time slots"
     )
     assert kept(JOB_FIELDS, Kept.SETTLED)[:5] == settled.split()

@@ -9,9 +9,10 @@ from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
-from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
+from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES, SECOND
 from .rate import Rate
 from .retry import RetryPolicy
+from .slots import scope_of
 from .states import ENDED, ChunkState, JobState, check_job_transition
 from .sweep import Sweep, Totals
 
@@ -225,6 +226,21 @@ class Job(MsgStruct, frozen=True):
         rate = self.progress.rate
         return rate.items_per_second if rate and self.state is JobState.RUNNING else None
 
+    @property
+    def waiting_seconds(self) -> float | None:
+        """The time before its first run; when a later run began to wait is not kept."""
+        return None if self.retry_count else _seconds(self.spec.create_time, self.start_time)
+
+    @property
+    def processing_seconds(self) -> float | None:
+        """The time of its run, once that has ended."""
+        return _seconds(self.start_time, self.end_time)
+
+    @property
+    def slot_scope(self) -> str | None:
+        """The scope of the concurrency limit that the job waits for; None when it does not wait."""
+        return scope_of(self.parked_for) if self.parked_for else None
+
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""
         check_job_transition(self.state, state)
@@ -260,6 +276,10 @@ class Job(MsgStruct, frozen=True):
             timings = _timed(timings, stage, duration, now)
         counts = self.counts.swept(sweep.moved, sweep.to)
         return replace(self, counts=counts, progress=progress, stage_timings=timings)
+
+
+def _seconds(since: int | None, until: int | None) -> float | None:
+    return None if since is None or until is None else (until - since) / SECOND
 
 
 def _entered(timings: tuple[StageTiming, ...], stage: str, now: int) -> tuple[StageTiming, ...]:

@@ -5,7 +5,7 @@ from contextlib import closing
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
-from sqlalchemy import Connection, LargeBinary, Select, bindparam, cast, func, select
+from sqlalchemy import Connection, LargeBinary, Row, Select, bindparam, cast, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -168,8 +168,8 @@ class JobReads:
                 return keys[:count]
         return keys
 
-    def _measured(self, row: Sequence[Any], bad: set[str]) -> tuple[Job, int] | None:
-        return self._reader.read("job", _measured_job, row, job_key(row[0], row[1]), bad)
+    def _measured(self, row: Row[Any], bad: set[str]) -> tuple[Job, int] | None:
+        return self._reader.read("job", _measured_job, row, job_key(row.owner, row.job_id), bad)
 
     def _full(
         self, connection: Connection, ordered: Sequence[tuple[Job, int]], byte_budget: ByteBudget, within: JobsWithin

@@ -59,7 +59,7 @@ class SmallJobReads:
         found: dict[str, tuple[Job, bytes | None]] = {}
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
             of_job, input_ = row[: len(JOB_COLUMNS)], row[-1] if full else None
-            job = self._reader.read("job", job_of, of_job, job_key(row[0], row[1]), bad)
+            job = self._reader.read("job", job_of, of_job, job_key(row.owner, row.job_id), bad)
             if job is not None:
                 found[job.key] = job, input_
         if not full:

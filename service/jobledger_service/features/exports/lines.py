@@ -10,7 +10,6 @@ from jobledger.v1 import export_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
 from msgspec import json
 
-from jobledger_service.core.api.codec import filter_fields
 from jobledger_service.core.api.parse import shown_job
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
@@ -57,9 +56,8 @@ class Lines(ABC):
     def of_message(self, message: bytes, wanted: Callable[[FilterFields], bool]) -> bytes:
         """Return the job that a watch message shows, written; nothing for one that is not wanted."""
         read = WatchJobResponse.FromString(message)
-        if read.type == _DELETED or not wanted(filter_fields(read.job)):
-            return b""
-        return self.of_job(shown_job(read.job))
+        job = shown_job(read.job)
+        return self.of_job(job) if read.type != _DELETED and wanted(FilterFields.of(job)) else b""
 
     @abstractmethod
     def _line(self, values: list[Value]) -> bytes:

@@ -145,7 +145,7 @@ class SqlExportStore:
     ) -> list[ExportedJob]:
         unchanged = [one.place.job_key for one in some if one.matches and not one.changed]
         found = connection.execute(self._rows, {"keys": self._database.dialect.key_values(unchanged)}).all()
-        rows = {job_key(row[0], row[1]): _read(row) for row in found}
+        rows = {job_key(row.owner, row.job_id): _read(row) for row in found}
         needed = {one.place.job_key: sources[one.place.job_key] for one in some if _has_source(one, sources)}
         messages = _messages(connection, needed)
         shown = []

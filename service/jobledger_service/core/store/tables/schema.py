@@ -42,7 +42,7 @@ _TYPES: Final[dict[Any, TypeEngine[Any]]] = {int: BigInteger(), float: Double()}
 def columns_of(type_: type, fields: Sequence[Field]) -> Iterator[Column[Any]]:
     """Yield the columns of a type's fields, then those of its bodies."""
     for field in fields:
-        if field.kept not in BODIES:
+        if field.kept is not Kept.COMPUTED and field.kept not in BODIES:
             plain, optional = plain_type(type_, field.path)
             of_field = Key if field.name in KEYS else _TYPES.get(plain, Text())
             nullable = optional or plain == Artifacts
