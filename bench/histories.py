@@ -6,15 +6,15 @@ from functools import lru_cache
 from typing import Final
 
 from jobledger_service.core.ledger.stored_chunks import StoredChunks
-from jobledger_service.core.model.change import Change, Step
+from jobledger_service.core.model.change import Change, JobDelta, Step
 from jobledger_service.core.model.chunk import Chunk, WorkError
 from jobledger_service.core.model.job import Job, JobSpec, Stage
 from jobledger_service.core.model.lifecycle import Cancellation, NewJob, cancel, create
 from jobledger_service.core.model.limits import DAY, SECOND
 from jobledger_service.core.model.progress import ProgressReport
-from jobledger_service.core.model.rollup import JobDelta, StatisticsDelta
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.model.work import NOTHING_NEW, Claim, Failure, WorkReport, claim, complete, fail, heartbeat
+from jobledger_service.features.statistics.rollup import StatisticsDelta
 from msgspec.structs import replace
 
 LEASE: Final = 30 * DAY

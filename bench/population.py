@@ -7,14 +7,15 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
+from jobledger_service.core.api.convert import segments
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job, JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
 from jobledger_service.core.model.limits import DAY
-from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import JobState
+from jobledger_service.features.statistics.rollup import StatisticsDelta
 
 from .histories import ERRORS, STAGES, JobPlan, shifted_chunk, simulate, write_history
 
@@ -75,9 +76,8 @@ class JobPopulation:
         # The last day is left for what still happens to the newest.
         story, new = simulate(plot), self._new(number, self.end - DAY - round(age * (SPAN - DAY)), rng)
         job = write_history(story, new, statistics)
-        writes.new_jobs.append((job, Inputs()))
+        add_job(writes, job)
         writes.new_chunks.append((job, [shifted_chunk(chunk, job) for chunk in story.chunks.values()], {}))
-        writes.new_words.append((job.key, FilterFields.of(job).full_text))
 
     def _new(self, number: int, create_time: int, rng: random.Random) -> Job:
         """Return a job as it is created."""
@@ -91,6 +91,12 @@ class JobPopulation:
             labels["env"] = "production"
         new = NewJob(spec, [], display_name=name, priority=_drawn(_PRIORITIES, rng), labels=labels)
         return create(new, "caller", create_time).job
+
+
+def add_job(writes: Writes, job: Job) -> None:
+    """Add a job as the service writes it, with its segments and words; without chunks."""
+    writes.new_jobs.append((job, Inputs(), segments(job)))
+    writes.new_words.append((job.key, FilterFields.of(job).full_text))
 
 
 def _plot(rng: random.Random, states: Mapping[JobState, int], chunks: Sequence[int]) -> JobPlan:

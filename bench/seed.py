@@ -10,12 +10,12 @@ from typing import Final
 
 from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.limits import HOUR
-from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.store.engines import Database, DatabaseInUseError, UnknownDatabaseError, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.tables import job_words, jobs, ledger
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.statistics.rows import add_statistics
+from jobledger_service.features.statistics.family import add_statistics
+from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.running_totals import RunningTotals
 from sqlalchemy import select, text, update
 
@@ -43,7 +43,7 @@ def fill(database: Database, population: JobPopulation, told: Callable[[int], No
     with indexes_last(database):
         for writes in written(database, population):
             done += len(writes.new_jobs)
-            events += sum(job.revision for job, _ in writes.new_jobs)
+            events += sum(job.revision for job, *_ in writes.new_jobs)
             if told is not None:
                 told(done)
     with database.write() as connection:

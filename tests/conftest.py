@@ -10,6 +10,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 import grpc
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support")
@@ -17,6 +18,10 @@ pytest.register_assert_rewrite("tests.support")
 # A timing never decides a test.
 settings.register_profile("jobledger", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("jobledger")
+
+# Tests that run the server's code in this process log by structlog's defaults, whose tracebacks show the locals of each
+# frame: one takes seconds.
+structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 # Processes that the tests start would ignore Ctrl-C where this one does, as when a shell has put it in the background.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -69,10 +74,9 @@ def _runs_on(item: pytest.Item, stores: list[str]) -> bool:
 
 
 def _is_fast(item: pytest.Item) -> bool:
-    """Whether a test starts no server and no database: those that do need a directory for it, or say so."""
-    given = set(getattr(item, "fixturenames", ()))
-    needs_directory = bool(given & {"tmp_path", "tmp_path_factory"})
-    return not (needs_directory or item.get_closest_marker("process") or item.get_closest_marker("long"))
+    """Whether a test starts no process: those that do need a directory or a broker for it, or are marked."""
+    starts_process = not {"tmp_path", "tmp_path_factory", "broker"}.isdisjoint(getattr(item, "fixturenames", ()))
+    return not (starts_process or item.get_closest_marker("process") or item.get_closest_marker("long"))
 
 
 @pytest.fixture(scope="session", params=STORES)

@@ -16,13 +16,14 @@ import structlog
 import uuid_utils
 
 from . import VERSION
-from .core.api.convert import encoded_struct
 from .core.api.errors import refused_by_core
 from .core.feature import core
 from .core.kernel import Feature, Kernel
 from .core.ledger.batch import Commit
+from .core.model.errors import Refusal
 from .core.model.writer_level import OUTDATED, outdated
 from .core.opening import open_kernel, time_limits_of
+from .core.store.clock import clock_of
 from .core.store.engines import open_database
 from .core.store.migrate import prepare
 from .features.access.feature import access
@@ -48,7 +49,7 @@ from .transport import server
 from .transport.authenticator import Authenticator
 from .transport.call import AccessLog
 from .transport.observers import NullObserver
-from .transport.rpc_server import CallControls, RpcServer
+from .transport.rpc_server import RpcServer
 from .transport.trace_context import Tracer
 
 log = structlog.get_logger(__name__)
@@ -98,11 +99,12 @@ class App:
             on_batch=work.measured,
             on_merged=work.merged,
             on_unreadable=work.unreadable,
+            clock=clock_of(self._database),
             new_id=_new_id,
             sample_jitter=random.random,
             random_bytes=secrets.token_bytes,
             monotonic=time.monotonic,
-            on_deletion=ArtifactRemoval(roots_of(settings), _new_id, encoded_struct),
+            on_deletion=ArtifactRemoval(roots_of(settings), _new_id),
             families=[expire_times(retention_of(settings)), limits_family(dialect), statistics_family(dialect)],
             rate_limiter=rate_limiter_of(settings),
         )
@@ -113,14 +115,9 @@ class App:
 
     def _build_rpc_server(self, settings: Settings, kernel: Kernel) -> RpcServer:
         keys = next((one.keys for one in self._features if one.keys is not None), None)
-        controls = CallControls(
-            Authenticator(keys, kernel.rate_limiter, settings.message_limit),
-            kernel.in_flight,
-            kernel.open_calls,
-            kernel.usage,
-        )
         return RpcServer(
-            controls,
+            Authenticator(keys, kernel.calls.rate_limiter, settings.message_limit),
+            kernel.calls,
             partial(
                 refused_by_core,
                 cursor=lambda position: kernel.queries.cursor(position).encode(),
@@ -138,7 +135,7 @@ class App:
         calls = [one for feature in self._features for one in feature.calls]
         services = list(dict.fromkeys(method.descriptor for one in calls for method in one.methods))
         main, admin = main_listener_of(settings, services), admin_listener_of(settings)
-        return server.build(main, admin, self._rpc_server, calls, self._kernel.health)
+        return server.build(main, admin, self._rpc_server, calls, self._kernel.calls.health)
 
     def _on_commit(self, commit: Commit) -> None:
         """Notify this process of a commit, before its callers get their answers."""
@@ -195,7 +192,7 @@ class App:
         """Stop without losing anything: watches end with a bookmark, calls finish, what was submitted is committed."""
         kernel = self._kernel
         log.info("draining", watchers=kernel.feed.watchers, queued=kernel.committer.queued)
-        kernel.health.drain()
+        kernel.calls.health.drain()
         for one in self._features:
             if one.drain is not None:
                 one.drain()
@@ -206,7 +203,10 @@ class App:
         await asyncio.gather(*others, return_exceptions=True)
         for one in self._features:
             if one.close is not None:
-                await one.close()
+                try:
+                    await one.close()
+                except Refusal as refusal:
+                    log.warning("the last counts of a feature were lost", why=str(refusal))
         kernel.committer.close()
         await asyncio.gather(writer, return_exceptions=True)
         kernel.queries.close()

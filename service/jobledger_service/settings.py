@@ -17,10 +17,10 @@ def seconds_of(word: str) -> float:
     """Return a span of time in seconds; raises ValueError for what is none."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|[smhdw])?", word.strip())
     if match is None:
-        raise ValueError(f"{word!r} is not a span of time such as 30s, 5m, 2h or 7d")
+        raise ValueError(f"value {word!r} must be a span of time such as 30s, 5m, 2h or 7d")
     seconds = float(match[1]) * _UNITS[match[2] or "s"]
     if seconds > timedelta.max.total_seconds():
-        raise ValueError(f"{word!r} is longer than {timedelta.max.days:,} days")
+        raise ValueError(f"value {word!r} must be at most {timedelta.max.days:,} days")
     return seconds
 
 
@@ -59,12 +59,12 @@ class Settings(BaseSettings):
     database: str = Field(
         "sqlite:///jobledger.db", description="The database: sqlite:///FILE or postgresql+psycopg://USER@HOST/NAME."
     )
-    database_connect_timeout: float = Field(5, ge=2, description="How long connecting to PostgreSQL may take.")
-    database_statement_timeout: float = Field(15, ge=1, description="How long PostgreSQL may take for a statement.")
-    database_lock_timeout: float = Field(10, gt=0, description="How long a statement may wait for a lock.")
-    database_idle_timeout: float = Field(5, ge=1, description="When PostgreSQL ends a transaction that does nothing.")
-    database_read_timeout: float = Field(10, gt=0, description="How long a read of the database may take in all.")
-    database_export_timeout: float = Field(60, gt=0, description="How long reading one page of an export may take.")
+    database_connect_timeout: Seconds = Field(5, ge=2, description="How long connecting to PostgreSQL may take.")
+    database_statement_timeout: Seconds = Field(15, ge=1, description="How long PostgreSQL may take for a statement.")
+    database_lock_timeout: Seconds = Field(10, gt=0, description="How long a statement may wait for a lock.")
+    database_idle_timeout: Seconds = Field(5, ge=1, description="When PostgreSQL ends a transaction that does nothing.")
+    database_read_timeout: Seconds = Field(10, gt=0, description="How long a read of the database may take in all.")
+    database_export_timeout: Seconds = Field(60, gt=0, description="How long reading one page of an export may take.")
     reads_per_owner: int = Field(1_000, ge=1, description="How many reads of an owner may wait for their turn.")
     listen: str = Field("127.0.0.1:7070", description="The address to serve on, HOST:PORT; port 0 picks a free one.")
     admin_listen: str | None = Field(None, description="A second address, for operators, HOST:PORT; off when none.")

@@ -74,7 +74,7 @@ def test_what_is_no_key_is_reported_in_a_sentence(store: str, tmp_path: Path):
     place = ("--database", new_database(store, tmp_path))
     first_key(place[1])
     assert f"there is no API key '{'0' * 12}'" in run(*place, "revoke", "0" * 12, status=66).stderr
-    assert "'nonsense' is not the 12" in run(*place, "rotate", "nonsense", status=65).stderr
+    assert "value 'nonsense' must be the 12" in run(*place, "rotate", "nonsense", status=65).stderr
 
 
 def test_a_misspelt_setting_makes_no_key_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -234,8 +234,8 @@ async def test_a_store_that_hangs_delays_no_call_for_long_and_degrades_the_serve
     ("settings", "said"),
     [
         ({"rate_limit_read": "often"}, "often"),
-        ({"rate_limit_watch": "9/minute; 0/second"}, "allows no call"),
-        ({"rate_limit_watch": "9/minute; 1/300 year"}, "more than ten years"),
+        ({"rate_limit_watch": "9/minute; 0/second"}, "must allow at least 1 call"),
+        ({"rate_limit_watch": "9/minute; 1/300 year"}, "at most ten years"),
         ({"rate_limit_write": "5/second", "rate_limit_store": "mysql://x"}, "mysql"),
         ({"rate_limit_write": "5/second", "rate_limit_store": "memory://"}, "'memory' is not redis"),
     ],

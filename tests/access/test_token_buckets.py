@@ -318,6 +318,7 @@ async def test_a_redis_that_lost_its_scripts_goes_on(redis: RedisStorage, who: s
     assert await hits(limiter, item, who, 5) == 1
 
 
+@pytest.mark.process
 async def test_a_redis_that_is_away_is_reported_as_limits_does_and_comes_back(connect: Connect, who: str):
     with broker_of_its_own() as own:
         wrapped = TokenBucketRateLimiter(connect(own))

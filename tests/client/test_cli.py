@@ -339,7 +339,7 @@ def test_chunks_by_state(shell: Shell, sync_client: JobClient, kind: str):
         (["list", "--created-since", "0001-01-01T00:00+14:00"], 2, "must be in the years"),
         (["list", "--timeout", "soon"], 2, "must be a duration such as 30s, 5m, 2h or 7d; got 'soon'"),
         (["list", "--timeout", "0s"], 2, "must be above 0; got '0s'"),
-        (["create", "a.b", "--priority", "11"], 65, "priority: 11 is not within 0 to 10"),
+        (["create", "a.b", "--priority", "11"], 65, "priority: value 11 must be from 0 to 10"),
         (["get", "no-such-job"], 66, "no-such-job"),
         (["watch", "no-such-job"], 66, "no-such-job"),
         (["--target", "127.0.0.1:1", "--timeout", "8", "list"], 69, "the server is unreachable"),

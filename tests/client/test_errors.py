@@ -55,7 +55,10 @@ def test_a_status_that_contradicts_its_call_counts_for_nothing(service: Played):
 
 
 def test_field_violations_are_named(service: Played):
-    rules = {"priority": "11 is not within 0 to 10", "chunks[3].item_count": "0 is not 1 or more"}
+    rules = {
+        "priority": "value 11 must be from 0 to 10",
+        "chunks[3].item_count": "value 0 must be from 1 to 1000000000",
+    }
     error = refused(service, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", fields=rules)
     assert isinstance(error, InvalidFieldError)
     assert error.field_violations == tuple(FieldViolation(field, rule) for field, rule in rules.items())

@@ -186,7 +186,9 @@ def test_ctrl_c_ends_the_command_with_its_code(shell: Shell, tmp_path: Path):
 
 def test_what_the_command_refuses(shell: Shell, kind: str, tmp_path: Path):
     file = str(tmp_path / "jobs.csv")
-    assert "is not a column; the nearest is 'state'" in shell("export", "--out", file, "--column", "stat", code=65)
+    assert "must be the name of a column; the nearest is 'state'" in shell(
+        "export", "--out", file, "--column", "stat", code=65
+    )
     assert "--format must be csv or jsonl" in shell("export", "--out", str(tmp_path / "jobs.txt"), code=2)
     assert "has no interrupted export" in shell("export", "--out", file, "--resume", code=2)
     assert "leave out the filter" in shell("export", "--out", file, "--resume", "--kind", kind, code=2)

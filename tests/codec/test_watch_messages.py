@@ -30,7 +30,7 @@ few = settings(max_examples=30)  # a record has many parts to draw
 
 def committed(record: Record, position: int = 7) -> Entry:
     """Return the entry of a record as another process reads it from the store."""
-    event = codec.seal(codec.encode(record), position, NOW, CURSOR)
+    event = codec.seal(codec.encode(record, codec.segments(record.job)), position, NOW, CURSOR)
     before = None if event.before is None else json.decode(json.encode(event.before))
     return codec.open(EventRow(event.position, event.job_key, event.message, before))
 

@@ -155,7 +155,7 @@ async def test_a_request_that_breaks_a_rule_is_refused(api: Api):
 async def test_the_nearest_column_is_named(api: Api):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await export(api, format=CSV, columns=["displayname"])
-    assert "'displayname' is not a column; the nearest is 'display_name'" in caught.value.details()
+    assert "value 'displayname' must be the name of a column; the nearest is 'display_name'" in caught.value.details()
 
 
 async def test_a_token_fits_no_other_request(api: Api, kind: str):

@@ -109,19 +109,19 @@ BROKEN_JOBS = {
     "result_uri": {"result_uri": "/etc/passwd"},
     "cancel_reason": {"cancel_reason": "not cancelled"},
     "retry_count": {"retry_count": -1},
-    "chunks: of a QUEUED job at least one": {
+    "chunks: must include one still to be done": {
         "state": QUEUED,
         "retry_count": 1,
         "chunks": [ImportedChunk(index=0, state=DONE)],
     },
-    "chunks: chunk 0 needs an error": {
+    "chunks: chunk 0 must have an error": {
         "state": CANCELLED,
         "job": {"item_count": 1_000},
         "chunks": [ImportedChunk(index=0, state=BROKEN)],
     },
     "chunks[0].state": {"chunks": [ImportedChunk(index=0)]},
     "chunks": {"chunks": [ImportedChunk(index=9, state=DONE)]},
-    "chunks: chunk 0 begins": {
+    "chunks: chunk 0 must begin no earlier than create_time": {
         "chunks": [ImportedChunk(index=0, state=DONE, end_time=datetime.now(UTC) + timedelta(days=1))]
     },
     "chunks[0].end_time": {"chunks": [ImportedChunk(index=0, state=DONE, start_time=ENDED, end_time=STARTED)]},

@@ -15,10 +15,12 @@ from jobledger_service.core.model.lifecycle import NewJob
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.work import Claim
 from jobledger_service.core.store.engines import Database, open_database
+from jobledger_service.core.store.job_rows import JOB_COLUMNS, job_of
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
+from jobledger_service.core.store.tables import jobs
 from jobledger_service.core.store.writing import SqlWriteStore
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from tests.support.families import all_families
 
@@ -32,6 +34,7 @@ class LargeLedger:
 
     def __init__(self, database: Database) -> None:
         upgrade(database)
+        self.database = database
         self.reads = SqlReadStore(database)
         self.now = 1_000_000_000
         self.statements = 0
@@ -77,8 +80,8 @@ class LargeLedger:
             retry_policy=RetryPolicy(max_attempts=tries),
             failure_policy=FailurePolicy.FAIL_FAST if fast else FailurePolicy.RUN_ALL,
         )
-        job, _ = self.do(CreateJob(NewJob(spec, sizes), "caller"))
-        return job
+        self.do(CreateJob(NewJob(spec, sizes), "caller"))
+        return self.job(job_id, owner)
 
     def claim(self, job_id: str, indexes: Sequence[int]) -> list[ClaimedChunk]:
         """Claim these chunks of one of alice's jobs, in one transaction."""
@@ -93,7 +96,9 @@ class LargeLedger:
 
     def job(self, job_id: str, owner: str = ALICE) -> Job:
         """Return a job as it is."""
-        return self.reads.read_jobs([job_key(owner, job_id)], full=False).jobs[job_key(owner, job_id)].job
+        wanted = select(*JOB_COLUMNS).where(jobs.c.job_key == job_key(owner, job_id))
+        with self.database.read() as connection:
+            return job_of(connection.execute(wanted).one())
 
     def chunks(self, job_id: str) -> dict[int, Chunk]:
         """Return all chunks of one of alice's jobs."""

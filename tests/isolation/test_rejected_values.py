@@ -88,7 +88,7 @@ async def test_a_poisoned_read_fails_alone_among_those_that_it_shares_a_statemen
 
         async def found(key: str) -> str | None:
             read = await queries.show_job(key, lambda read, _: read, full=True)
-            return read.job.key if read else None
+            return read.key if read else None
 
         answers = await asyncio.gather(*map(found, asked), return_exceptions=True)
     assert [answer for key, answer in zip(asked, answers, strict=True) if key in keys] == keys

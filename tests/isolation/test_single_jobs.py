@@ -73,7 +73,7 @@ def test_a_read_of_single_jobs_has_few_chunks_and_leaves_large_jobs_out(ledger: 
     assert read.unread == [job_key(ALICE, f"small-{n}") for n in range(4, 7)]
     assert set(ledger.reads.read_small_jobs(keys, full=False).jobs) == set(keys)
     shown = [len(one.chunks) for one in read.jobs.values()]
-    assert shown == [one.job.counts.total for one in read.jobs.values()]
+    assert shown == [one.chunk_count for one in read.jobs.values()]
 
 
 async def test_small_jobs_that_a_read_has_no_room_for_are_in_the_next(ledger: LargeLedger, queries: Queries):
@@ -81,7 +81,7 @@ async def test_small_jobs_that_a_read_has_no_room_for_are_in_the_next(ledger: La
     for name in names:
         ledger.create(name, [1] * MAX_JOB_CHUNKS)
     got = await asyncio.gather(*(queries.job(ALICE, name, lambda read: read, full=True) for name in names))
-    assert [(one.job.spec.job_id, len(one.chunks)) for one in got] == [(name, MAX_JOB_CHUNKS) for name in names]
+    assert [(one.job_id, len(one.chunks)) for one in got] == [(name, MAX_JOB_CHUNKS) for name in names]
 
 
 def thread_name(_: JobRead | None, __: int) -> str:

@@ -15,37 +15,36 @@ from jobledger.v1.limit_service_pb2_grpc import LimitServiceStub
 from jobledger.v1.webhook_pb2 import WEBHOOK_EVENT_TYPE_JOB_CREATED
 from jobledger.v1.webhook_service_pb2 import CreateWebhookRequest
 from jobledger.v1.webhook_service_pb2_grpc import WebhookServiceStub
-from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.batch import Executor
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.ledger.commands.deletion import ArtifactsResult
+from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.opening import open_kernel
 from jobledger_service.core.store.engines import Database, open_database
-from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.tables import metadata
-from jobledger_service.core.store.upkeep import SqlUpkeep
-from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.retention.duty import RetentionDuty, RetentionPeriods
-from jobledger_service.features.statistics.duty import StatisticsDuty
-from jobledger_service.features.statistics.store import SqlStatisticsStore
-from jobledger_service.features.usage.queries import day_of
+from jobledger_service.features.access.feature import access
+from jobledger_service.features.limits.family import limits_family
+from jobledger_service.features.limits.feature import limits
+from jobledger_service.features.retention.feature import expire_times, retention
+from jobledger_service.features.retention.rules import Retention
+from jobledger_service.features.statistics.family import statistics_family
+from jobledger_service.features.statistics.feature import statistics
+from jobledger_service.features.usage.feature import day_of
 from jobledger_service.features.usage.store import SqlUsageStore
-from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
-from jobledger_service.features.webhooks.retention_duty import WebhookRetention
+from jobledger_service.features.webhooks.feature import webhooks
+from jobledger_service.settings import Settings
 from sqlalchemy import func, select
 
 from tests.bulk.runs import ended
 from tests.docs.documents import ROOT
 from tests.support.api import fresh_kind
-from tests.support.families import all_families
 from tests.support.keys import CALLER, KeyedApi
-from tests.support.ledger import PATIENT
 from tests.support.states import COMPLETED
 
 from .conftest import Tenants
 
-DAY = 86_400 * SECOND
+DAY = 86_400
+"""Seconds."""
+FORGETTING = {"retention", "limit retention", "key retention", "statistics", "webhook retention"}
 LEFT = {
     "ledger": 1,
     "webhook_checkpoint": 1,
@@ -88,31 +87,37 @@ async def leave_rows(tenants: Tenants, owner: str) -> KeyedApi:
 
 
 @asynccontextmanager
-async def forgetting(
-    database: Database, clock: list[int]
-) -> AsyncIterator[list[RetentionDuty | StatisticsDuty | WebhookRetention]]:
+async def forgetting(database: Database, clock: list[int]) -> AsyncIterator[list[Duty]]:
     """Yield the duties that forget."""
-    reads, codec = SqlReadStore(database), ProtoCodec()
-    queries = Queries(reads)
-    executor = Executor(
-        SqlWriteStore(database), codec, lambda: clock[0], queries.cursor, all_families(database), quiet=0
+    settings = Settings(
+        event_retention=DAY, audit_retention=2 * DAY, statistics_retention=3 * DAY, webhook_retention=DAY
     )
-    committer = Committer(executor, lambda _: None, bounds=PATIENT)
-    running = asyncio.create_task(committer.run())
-    upkeep, delivery_store = (
-        SqlUpkeep(database, codec.audited),
-        RetentionPeriods(events=DAY, audit=2 * DAY),
+    nothing = lambda *_: None  # noqa: E731
+    kernel = open_kernel(
+        settings,
+        database,
+        on_commit=nothing,
+        on_batch=nothing,
+        on_merged=nothing,
+        on_unreadable=nothing,
+        clock=lambda: clock[0],
+        new_id=lambda: "id",
+        sample_jitter=lambda: 0.5,
+        random_bytes=bytes,
+        monotonic=time.monotonic,
+        on_deletion=lambda *_: ArtifactsResult(),
+        families=[expire_times(Retention()), *(make(database.dialect) for make in (limits_family, statistics_family))],
+        rate_limiter=None,
     )
-    yield [
-        RetentionDuty(
-            reads, upkeep, queries, committer, lambda: clock[0], delivery_store, lambda _: None, UnreadableRows()
-        ),
-        StatisticsDuty(SqlStatisticsStore(database), queries, committer, lambda: clock[0], 3 * DAY),
-        WebhookRetention(SqlDeliveryStore(database), committer, lambda: clock[0], DAY),
-    ]
-    committer.close()
+    features = [make(kernel) for make in (access, limits, retention, statistics, webhooks)]
+    running = asyncio.create_task(kernel.committer.run())
+    yield [one for feature in features for one in feature.duties if one.name in FORGETTING]
+    kernel.committer.close()
     await running
-    queries.close()
+    kernel.queries.close()
+    for feature in features:
+        if feature.close is not None:
+            await feature.close()
 
 
 async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path: Path):
@@ -135,7 +140,7 @@ async def test_what_is_kept_for_a_time_goes_from_each_table(store: str, tmp_path
                     while await duty.once():
                         pass
                 filled |= {name for name, rows in counted(database).items() if rows}
-                clock[0] += 10 * DAY
+                clock[0] += 10 * DAY * SECOND
             SqlUsageStore(database).forget(day_of(clock[0]))
         assert filled == set(metadata.tables), "each table had rows"
         assert {name: rows for name, rows in counted(database).items() if rows} == LEFT

@@ -121,18 +121,21 @@ def _damage(database: str) -> None:
 
         change("UPDATE jobs SET artifacts = :to WHERE job_key = 'alice/nan'", to=_artifacts(nan))
         junk = {"to": b"\xff\xff\xff"}
-        change("UPDATE jobs SET settled = :to WHERE job_key = 'alice/policy'", **junk)
+        # Who reads a job has its segments, and who changes it the columns and bodies beside them.
+        change("UPDATE jobs SET settled = :to, fixed = :to WHERE job_key = 'alice/policy'", **junk)
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deep'", to=_deep())
         change("UPDATE jobs SET input = :to WHERE job_key = 'alice/deeper'", to=_deep())
         change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/chunk'")
         change("UPDATE jobs SET settled = :to WHERE job_key = 'alice/no-job'", **junk)
         change("UPDATE chunks SET artifacts = '{' WHERE job_key = 'alice/no-chunk' AND chunk_index = 0")
-        # Whole, but for labels that are no labels.
+        # Whole, but for labels that are no labels, and a text that is no text.
         body = connection.execute(text("SELECT current FROM jobs WHERE job_key = 'alice/labelled'")).scalar_one()
         labels = msgpack.encode({"a": "b"})
         assert body.count(labels) == 1
         body = body.replace(labels, msgpack.encode([1]))
-        change("UPDATE jobs SET current = :to WHERE job_key = 'alice/labelled'", to=body)
+        moving = Job(display_name="ü").SerializeToString().replace(b"\xbc", b"\xff")
+        of_labelled = "UPDATE jobs SET current = :body, moving = :moving WHERE job_key = 'alice/labelled'"
+        change(of_labelled, body=body, moving=moving)
         change("UPDATE events SET message = :to WHERE job_key = 'alice/event'", **junk)
         raw = connection.execute(text("SELECT message FROM events WHERE job_key = 'alice/told'")).scalar_one()
         told = rpc.WatchJobResponse.FromString(raw)
@@ -141,7 +144,7 @@ def _damage(database: str) -> None:
         change("UPDATE events SET message = :to WHERE job_key = 'alice/told'", to=told.SerializeToString())
         for key in ("alice/ended", "alice/kept", "bob/ended", "bob/kept"):
             change("UPDATE jobs SET expire_time = 1 WHERE job_key = :key", key=key)
-        change("UPDATE jobs SET settled = :to WHERE job_key = 'alice/kept'", **junk)
+        change("UPDATE jobs SET settled = :to, fixed = :to WHERE job_key = 'alice/kept'", **junk)
         # All events are recorded for webhooks anew.
         connection.execute(text("DELETE FROM deliveries"))
         connection.execute(text("UPDATE webhooks SET after_position = 0"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jobledger.v1.job_service_pb2 import WatchJobResponse
 from jobledger_service.core.api.codec import ProtoCodec
-from jobledger_service.core.ledger.entry import Record
+from jobledger_service.core.ledger.entry import JobSegments, Record
 from jobledger_service.core.ledger.read_ports import EventRow
 from sqlalchemy import event
 
@@ -19,10 +19,10 @@ class NotedCodec(ProtoCodec):
         super().__init__()
         self._steps = steps
 
-    def encode(self, record: Record) -> EventRow:
+    def encode(self, record: Record, segments: JobSegments) -> EventRow:
         """Note it, and encode it."""
         self._steps.append("encode")
-        return super().encode(record)
+        return super().encode(record, segments)
 
 
 def test_events_are_encoded_before_positions_are_taken(tmp_path: Path):

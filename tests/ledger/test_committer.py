@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from jobledger.v1.job_pb2 import Job
 from jobledger_service.core.ledger.commands import CreateJob
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.write_ports import RejectedStatementError
@@ -38,7 +39,8 @@ def test_a_refusal_fails_its_own_caller_and_a_later_command_sees_an_earlier_one(
     assert (created, repeated) == (True, False)
     assert isinstance(refused, JobAlreadyExists)
     assert first == again
-    assert [entry.job_key for entry in commit.entries] == [first.key, other.key]
+    assert [entry.job_key for entry in commit.entries] == ["me/a", "me/b"]
+    assert [Job.FromString(one).job_id for one in (first, other)] == ["a", "b"]
 
 
 async def test_a_caller_that_left_before_its_batch_costs_nothing(ledger: Ledger):
@@ -51,7 +53,7 @@ async def test_a_caller_that_left_before_its_batch_costs_nothing(ledger: Ledger)
     job, created = await staying
     committer.close()
     await running
-    assert (job.spec.job_id, created) == ("stayed", True)
+    assert (Job.FromString(job).job_id, created) == ("stayed", True)
     assert [entry.job_key for commit in ledger.commits for entry in commit.entries] == ["me/stayed"]
     assert "me/left" not in ledger.reads.read_jobs(["me/left"], full=False).jobs
 

@@ -81,8 +81,8 @@ def test_jobs_that_others_hold_are_passed_over(
 
 def test_what_is_looked_at_grows_with_the_limits_and_not_with_their_square():
     kinds = [f"k{n}" for n in range(60)]
+    chunks = {("me", kind): chunks_of(kind, [5] * 1_500, per_job=1) for kind in (*kinds, "common")}
     for others in ((), ("common",)):
-        chunks = {("me", kind): chunks_of(kind, [5] * 4_000, per_job=1) for kind in (*kinds, *others)}
         waiting = Waiting(chunks)
         wanted = [ClaimQuery("me", (kind, *others), 50) for kind in kinds]
         found = pick(wanted, waiting.fetch, waiting.lock_free, shared=True)

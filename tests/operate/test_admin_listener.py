@@ -192,7 +192,7 @@ async def test_both_listeners_drain_together(start_sqlite: Start, connect: Calla
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"admin_listen": "nonsense"}, "--admin-listen: 'nonsense' is not HOST:PORT"),
+        ({"admin_listen": "nonsense"}, "--admin-listen: value 'nonsense' must be HOST:PORT"),
         ({"admin_listen": "0.0.0.0:7071"}, "0.0.0.0:7071 is open to other hosts without authentication"),
         ({"admin_listen": "0.0.0.0:7071", "auth": "keys"}, "without TLS their API keys are sent unencrypted"),
         ({"reflection": "admin"}, "--reflection: admin requires --admin-listen"),

@@ -123,7 +123,7 @@ def test_a_damaged_database_gives_no_back_up(tmp_path: Path):
     [
         ("postgresql+psycopg://me:hunter2@db.example/jobs", 78, "pg_dump --format=custom --file=jobledger.dump 'postgresql://me@db.example/jobs'"),
         ("sqlite:///nowhere.db", 78, "nowhere.db is not a file"),
-        ("nonsense", 78, "'nonsense' is not a database URL"),
+        ("nonsense", 78, "value 'nonsense' must be a database URL"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_copied_is_said(database: str, status: int, word: str, tmp_path: Path):

@@ -186,7 +186,7 @@ def test_a_restore_leaves_the_back_up_as_it_is_and_nothing_beside_the_database(b
     ("database", "word"),
     [
         ("postgresql+psycopg://me:hunter2@db.example/jobs", "jobledger-server new-epoch"),
-        ("nonsense", "'nonsense' is not a database URL"),
+        ("nonsense", "value 'nonsense' must be a database URL"),
     ],
 )
 def test_what_cannot_be_restored_is_said(backup: Path, database: str, word: str):

@@ -24,7 +24,7 @@ from tests.test_server import refused_to_start
 
 pytestmark = pytest.mark.long  # several servers over one database, which are killed, migrated, overloaded
 
-UNMIGRATED = "jobledger-server: the database's schema is not of this version yet: run `jobledger-server migrate` first"
+UNMIGRATED = "jobledger-server: the database's schema is of an earlier version: run `jobledger-server migrate` first"
 LATER = "jobledger-server: the database's schema, 9999, is of a later version: upgrade this server"
 
 

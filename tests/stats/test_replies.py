@@ -1,10 +1,11 @@
 """A reply stays within what a message may hold, whatever was counted."""
 
 from jobledger.v1.stats_pb2 import GetJobStatsResponse
-from jobledger_service.core.model.activity import Activity
-from jobledger_service.core.model.rollup import MAX_SUM, Measure
+from jobledger_service.core.model.limits import MAX_SUM
 from jobledger_service.core.model.states import JobState
+from jobledger_service.features.statistics.activity import Activity
 from jobledger_service.features.statistics.replies import MAX_KINDS, reply
+from jobledger_service.features.statistics.rollup import Measure
 from jobledger_service.features.statistics.rules import Figures, KindFigures, StatsQuery
 
 GRPC_LIMIT = 4 * 1024 * 1024

@@ -6,15 +6,15 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from jobledger_service.core.model.activity import Activity
-from jobledger_service.core.model.limits import HOUR
-from jobledger_service.core.model.rollup import MAX_SUM, Measure, StatisticsDelta
+from jobledger_service.core.model.limits import HOUR, MAX_SUM
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.tables import counts, running_totals
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.statistics.rows import add_statistics
+from jobledger_service.features.statistics.activity import Activity
+from jobledger_service.features.statistics.family import add_statistics
+from jobledger_service.features.statistics.rollup import Measure, StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from sqlalchemy import select

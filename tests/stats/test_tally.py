@@ -2,14 +2,13 @@
 
 from jobledger_service.core.ledger.stored_chunks import StoredChunks
 from jobledger_service.core.model import lifecycle, work
-from jobledger_service.core.model.change import Change, Step
+from jobledger_service.core.model.change import Change, JobDelta, Step
 from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifact, Chunk, WorkError
 from jobledger_service.core.model.job import Job, JobSpec
+from jobledger_service.core.model.limits import HOUR
 from jobledger_service.core.model.retry import RetryPolicy
-from jobledger_service.core.model.rollup import (
-    HOUR,
+from jobledger_service.features.statistics.rollup import (
     UNMEASURED,
-    JobDelta,
     Measure,
     StatisticsDelta,
     bucket_of,

@@ -67,7 +67,7 @@ def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(datab
     assert claim(delivery_store, 6, delivered, failed) == []
 
     assert delivery_store.trim_deliveries(before=10, limit=100, now=20) == 2
-    left = {one.position: one for one in delivery_store.deliveries(webhook.key, ALL, None, 10).deliveries}
+    left = {one.position: one for one in delivery_store.deliveries(webhook.key, ALL, None, 10)[0]}
     assert sorted(left) == [1, 2, 4]
     assert (left[1].state, left[2].state) == (DeliveryState.PENDING, DeliveryState.PENDING)  # one is being attempted
     assert (left[4].state, left[4].end_time, left[4].next_attempt_time) == (DeliveryState.DEAD, 20, None)
@@ -76,8 +76,7 @@ def test_what_is_too_old_dies_or_is_forgotten_and_the_next_of_its_job_goes(datab
     assert delivery_store.trim_deliveries(before=10, limit=100, now=200) == 1  # its lease is over
     assert [one.position for one in claim(delivery_store, 200)] == [2]
     assert [
-        one.position
-        for one in delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DEAD}), None, 10).deliveries
+        one.position for one in delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DEAD}), None, 10)[0]
     ] == [4, 1]
 
 
@@ -91,9 +90,9 @@ def test_an_attempt_that_comes_too_late_changes_nothing(database: Database):
     assert (first.fence, second.fence) == (1, 2)
     late = FinishedAttempt(first, Attempt(5, 1, 410, "answered 410"), DeliveryState.DEAD, None)
     claim(delivery_store, 16, late)
-    assert delivery_store.deliveries(webhook.key, ALL, None, 10).deliveries[0].state is DeliveryState.PENDING
+    assert delivery_store.deliveries(webhook.key, ALL, None, 10)[0][0].state is DeliveryState.PENDING
     claim(delivery_store, 17, FinishedAttempt(second, Attempt(15, 1, 200, ""), DeliveryState.DELIVERED, None))
-    assert delivery_store.deliveries(webhook.key, ALL, None, 10).deliveries[0].state is DeliveryState.DELIVERED
+    assert delivery_store.deliveries(webhook.key, ALL, None, 10)[0][0].state is DeliveryState.DELIVERED
 
 
 def test_what_was_broken_off_can_be_claimed_at_once(database: Database):
@@ -136,9 +135,9 @@ def test_a_place_counts_once_and_a_disabled_webhook_records_nothing(database: Da
     batch = FanoutBatch(0, 3, None, [draft(active, 2, "x"), draft(disabled, 2, "x")])
     assert store.record_batch(batch, None, 5)
     assert not store.record_batch(batch, None, 5)
-    assert store.fanout_position().position == 3
-    assert len(delivery_store.deliveries(active.key, ALL, None, 10).deliveries) == 1
-    assert delivery_store.deliveries(disabled.key, ALL, None, 10).deliveries == []
+    assert store.fanout_position() == 3
+    assert len(delivery_store.deliveries(active.key, ALL, None, 10)[0]) == 1
+    assert delivery_store.deliveries(disabled.key, ALL, None, 10)[0] == []
 
 
 def test_what_was_missed_is_reported_to_those_that_recorded(database: Database):
@@ -158,13 +157,12 @@ def test_a_page_of_some_states_looks_at_so_many_deliveries_and_says_where_it_end
     claim(delivery_store, 6, FinishedAttempt(first, Attempt(5, 1, 200, ""), DeliveryState.DELIVERED, None))
     pages, place = list[list[int]](), None
     while not pages or place:
-        read = delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DELIVERED}), place, 2)
-        pages.append([one.position for one in read.deliveries])
-        place = read.last
+        page, place = delivery_store.deliveries(webhook.key, frozenset({DeliveryState.DELIVERED}), place, 2)
+        pages.append([one.position for one in page])
     assert pages == [[], [], [1]]
-    everything = delivery_store.deliveries(webhook.key, frozenset(), None, 5)
-    assert [one.position for one in everything.deliveries] == [8, 7, 6, 5, 4]
-    assert everything.last == (4, 0)
+    everything, last = delivery_store.deliveries(webhook.key, frozenset(), None, 5)
+    assert [one.position for one in everything] == [8, 7, 6, 5, 4]
+    assert last == (4, 0)
 
 
 def test_a_page_of_deliveries_fits_into_a_reply(database: Database):
@@ -174,6 +172,6 @@ def test_a_page_of_deliveries_fits_into_a_reply(database: Database):
     drafts = [draft(webhook, n, f"job-{n}") for n in range(1, 5)]
     drafts = [Draft(replace(one.delivery, attempts=event_type), one.body) for one in drafts]
     assert store.record_batch(FanoutBatch(0, 4, None, drafts), None, 5)
-    read = delivery_store.deliveries(webhook.key, frozenset(), None, 10)
-    assert [one.position for one in read.deliveries] == [4]
-    assert read.last == (4, 0)
+    page, last = delivery_store.deliveries(webhook.key, frozenset(), None, 10)
+    assert [one.position for one in page] == [4]
+    assert last == (4, 0)

@@ -19,10 +19,10 @@ from jobledger_service.core.model.lifecycle import JobUpdate, NewJob
 from jobledger_service.core.store.engines import open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
-from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.page import BEGIN, ExportPage
 from jobledger_service.features.exports.store import SqlExportStore
+from jobledger_service.features.retention.store import SqlHistoryStore
 
 from tests.conftest import StartServer
 from tests.support.api import Api
@@ -71,7 +71,7 @@ class Ledger:
         assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)]
 
     def forget_all(self) -> None:
-        upkeep = SqlUpkeep(self.database, ProtoCodec().audited)
+        upkeep = SqlHistoryStore(self.database, ProtoCodec().audited)
         while upkeep.trim_events(next(self.clock), 1_000):
             pass
 

@@ -8,7 +8,7 @@ import pytest
 from jobledger_service.core.store.engines import Database, open_database
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.tables import limits
-from jobledger_service.core.store.upkeep import SqlUpkeep
+from jobledger_service.features.limits.store import LimitStore
 from sqlalchemy import insert, select, update
 
 from tests.support.databases import new_database
@@ -54,23 +54,23 @@ def test_limits_that_are_used_new_or_an_operators_stay(database: Database):
     with database.write() as connection:
         connection.execute(insert(limits), [row(key, **fields) for key, fields in used.items()])
         connection.execute(insert(limits), [row("eve/lifted", by_job=False, max_running=None)])
-    upkeep = SqlUpkeep(database, lambda _: None)
-    assert [upkeep.trim_limits(OLD + 1, 4) for _ in range(3)] == [4, 3, 0]
+    store = LimitStore(database)
+    assert [store.trim(OLD + 1, 4) for _ in range(3)] == [4, 3, 0]
     assert kept(database) == set(used)
 
 
 @pytest.mark.parametrize("store", ["postgresql"], scope="module")
 def test_a_limit_that_another_replica_is_taking_is_not_deleted_under_it(database: Database, url: str):
-    upkeep = SqlUpkeep(database, lambda _: None)
+    store = LimitStore(database)
     taken = "alice/kind:1"
     with closing(open_database(url)) as replica:
         with replica.write() as taking:
             taking.execute(select(limits).where(limits.c.limit_key == taken).with_for_update())
-            assert upkeep.trim_limits(OLD + 1, 100) == 5, "it waits for nobody"
+            assert store.trim(OLD + 1, 100) == 5, "it waits for nobody"
             taking.execute(update(limits).where(limits.c.limit_key == taken).values(running=1))
-            assert upkeep.trim_limits(OLD + 1, 100) == 0
-        assert upkeep.trim_limits(OLD + 1, 100) == 0
+            assert store.trim(OLD + 1, 100) == 0
+        assert store.trim(OLD + 1, 100) == 0
         assert kept(database) == {taken}
         with replica.write() as releasing:
             releasing.execute(update(limits).where(limits.c.limit_key == taken).values(running=0))
-    assert upkeep.trim_limits(OLD + 1, 100) == 1
+    assert store.trim(OLD + 1, 100) == 1

@@ -8,13 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import Listing, Order, View
 from jobledger_service.core.ledger.write_ports import Writes
 from jobledger_service.core.model.filter import FilterFields, JobFilter, TimeRange
 from jobledger_service.core.model.job import JobSpec
 from jobledger_service.core.model.lifecycle import NewJob, create
-from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.search import MAX_SEARCH_WORDS, words
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.core.model.states import JobState
@@ -23,10 +21,11 @@ from jobledger_service.core.store.listing import Budget
 from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.writing import SqlWriteStore
-from jobledger_service.features.statistics.rows import add_statistics
+from jobledger_service.features.statistics.family import add_statistics
+from jobledger_service.features.statistics.rollup import StatisticsDelta
 from msgspec.structs import replace
 
-from bench.population import JobPopulation
+from bench.population import JobPopulation, add_job
 from tests.support.crowds import END
 from tests.support.databases import new_database
 
@@ -50,7 +49,7 @@ def population(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             with SqlWriteStore(database).transaction() as transaction:
                 transaction.save(writes)
                 add_statistics(transaction.connection, database.dialect, statistics)
-            known |= {job.key: FilterFields.of(job) for job, _ in writes.new_jobs}
+            known |= {job.key: FilterFields.of(job) for job, *_ in writes.new_jobs}
         yield database, known
 
 
@@ -60,8 +59,7 @@ def runs() -> tuple[Writes, StatisticsDelta]:
     for number in range(60):
         new = NewJob(JobSpec("default", f"run-{number}", BULK, b""), [0], labels={"team": "media"})
         job = create(new, "caller", END - number * DAY).job
-        writes.new_jobs.append((replace(job, revision=1), Inputs()))
-        writes.new_words.append((job.key, FilterFields.of(job).full_text))
+        add_job(writes, replace(job, revision=1))
         statistics.add_count(("default", BULK, job.state.value), 1, 1, 0)
     return writes, statistics
 
@@ -73,8 +71,7 @@ def oddly_named() -> tuple[Writes, StatisticsDelta]:
         name = "".join(rng.choices(LETTERS, k=rng.randint(1, 12)))
         new = NewJob(JobSpec("odd", f"{number}", "k", b""), [0], display_name=name, labels={"n": name})
         job = create(new, "caller", number + 1).job
-        writes.new_jobs.append((replace(job, revision=1), Inputs()))
-        writes.new_words.append((job.key, FilterFields.of(job).full_text))
+        add_job(writes, replace(job, revision=1))
     return writes, statistics
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from jobledger_service.core.model.filter import JobFilter, TimeRange
 from jobledger_service.core.model.limits import HOUR
-from jobledger_service.core.model.rollup import StatisticsDelta
 from jobledger_service.core.model.states import DeliveryState, JobState
 from jobledger_service.core.store.due import LEASES_DUE, SERVICE_JOBS_DUE, SLOTS_DUE, SqlDueStore
 from jobledger_service.core.store.engines import Database, open_database
@@ -16,20 +15,19 @@ from jobledger_service.core.store.migrate import upgrade
 from jobledger_service.core.store.reading import SqlReadStore
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import chunks, job_words, jobs
-from jobledger_service.core.store.upkeep import SqlUpkeep
 from jobledger_service.core.store.writing import SqlWriteStore
 from jobledger_service.features.exports.page import ExportKey
 from jobledger_service.features.exports.store import SqlExportStore
 from jobledger_service.features.limits.store import LimitStore
-from jobledger_service.features.statistics.rows import add_statistics
+from jobledger_service.features.statistics.family import add_statistics
+from jobledger_service.features.statistics.rollup import StatisticsDelta
 from jobledger_service.features.statistics.rules import StatsQuery
 from jobledger_service.features.statistics.store import SqlStatisticsStore
 from jobledger_service.features.webhooks.deliveries import Attempt, Delivery
-from jobledger_service.features.webhooks.delivery_store import SqlDeliveryStore
-from jobledger_service.features.webhooks.due import DELIVERIES_DUE, EVENTS_DUE
+from jobledger_service.features.webhooks.delivery_store import DELIVERIES_DUE, SqlDeliveryStore
 from jobledger_service.features.webhooks.event_types import WebhookEventType
 from jobledger_service.features.webhooks.rules import Secret, Webhook
-from jobledger_service.features.webhooks.store import SqlWebhookStore
+from jobledger_service.features.webhooks.store import EVENTS_DUE, SqlWebhookStore
 from jobledger_service.features.webhooks.values import DeliveryCapacity, Draft, FanoutBatch, FinishedAttempt
 from sqlalchemy import event
 
@@ -103,7 +101,7 @@ def test_slots_and_limits_that_are_due_are_found_by_indexes_of_these_alone(datab
     plans = Plans(database)
     assert SqlDueStore(database, 0, DUE).due(1) == []
     assert LimitStore(database).free_slots(10) == []
-    assert SqlUpkeep(database, lambda _: None).trim_limits(1, 10) == 0
+    assert LimitStore(database).trim(1, 10) == 0
     found = [step for step in plans.steps if " limits" in step]
     assert found == [
         "SCAN limits USING INDEX limits_free",

@@ -16,7 +16,10 @@ APART = 7_919
 
 
 def many(database: Database, base: int, copies: int) -> None:
-    """Make `base` seeded jobs of one chunk, and `copies` of each without chunks: fit for reading only."""
+    """Make `base` seeded jobs of one chunk, and `copies` of each without chunks: fit for lists of keys only.
+
+    The segments of a copy are those of the job that it is a copy of.
+    """
     fill(database, JobPopulation(base, END, chunks=(1,)))
     numbers = _numbers(copies)
     with indexes_last(database), database.write() as connection:

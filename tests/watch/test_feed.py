@@ -19,7 +19,7 @@ from jobledger_service.core.ledger.watch import Mode, Watch
 from jobledger_service.core.model.errors import HistoryTrimmed
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.states import JobState
-from jobledger_service.core.store.upkeep import SqlUpkeep
+from jobledger_service.features.retention.store import SqlHistoryStore
 from structlog.testing import capture_logs
 
 from tests.support.bounds import BOUND
@@ -209,7 +209,7 @@ async def test_an_event_that_cannot_be_read_is_trimmed_with_the_others(ledger: F
     damaged = [EventRow(position, "alice/broken", b"\xff", None) for position in (2, 3)]
     ledger.append([good[0], *damaged, good[3]])
     with capture_logs() as logged:
-        assert SqlUpkeep(ledger.database, ProtoCodec().audited).trim_events(1, 10) == 4
+        assert SqlHistoryStore(ledger.database, ProtoCodec().audited).trim_events(1, 10) == 4
     assert ledger.reads.events(4, 10).trimmed == 4
     assert [(one["place"], one["row"]) for one in logged if "cannot be read" in one["event"]] == [
         ("retention", "the event at position 2"),

@@ -7,6 +7,7 @@ import pytest
 from jobledger_service.features.webhooks.addresses import is_public
 from jobledger_service.features.webhooks.http_post import HttpPost
 from jobledger_service.features.webhooks.name_lookups import NameLookups
+from jobledger_service.settings import Settings
 
 from tests.support.api import Api
 from tests.support.bounds import BOUND
@@ -58,7 +59,12 @@ async def test_a_name_is_resolved_once_and_what_was_checked_is_connected_to(rece
 
     lookups = NameLookups(1, rebinding)
     post = HttpPost(
-        lambda: 1_700_000_000_000_000, str, lookups, timeout=BOUND, connections=1, allow_http=True, allow_private=True
+        Settings(
+            webhook_timeout=BOUND, webhook_concurrency=1, webhook_allow_http=True, webhook_allow_private_networks=True
+        ),
+        lambda: 1_700_000_000_000_000,
+        str,
+        lookups,
     )
     attempt = await post(f"http://rebinding.example:{receiver.port}/", [SECRET], "id", b"{}")
     assert attempt.status_code == 200
@@ -72,7 +78,12 @@ async def test_a_name_with_one_private_address_is_refused(receiver: Receiver):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("1.1.1.1", "10.0.0.1")]
 
     post = HttpPost(
-        lambda: 0, str, NameLookups(1, both), timeout=BOUND, connections=1, allow_http=True, allow_private=False
+        Settings(
+            webhook_timeout=BOUND, webhook_concurrency=1, webhook_allow_http=True, webhook_allow_private_networks=False
+        ),
+        lambda: 0,
+        str,
+        NameLookups(1, both),
     )
     attempt = await post("https://split.example/", [SECRET], "id", b"{}")
     assert (attempt.status_code, attempt.error) == (None, REFUSED)
@@ -117,7 +128,14 @@ async def test_a_url_of_the_wrong_form_is_refused_at_once(hook: Hooks, url: str)
 async def test_http_is_for_those_whose_operator_allows_it(api: Api, receiver: Receiver):
     with invalid("url"):
         await Hooks(api).create_at(receiver.url)
-    post = HttpPost(lambda: 0, str, NameLookups(1), timeout=BOUND, connections=1, allow_http=False, allow_private=True)
+    post = HttpPost(
+        Settings(
+            webhook_timeout=BOUND, webhook_concurrency=1, webhook_allow_http=False, webhook_allow_private_networks=True
+        ),
+        lambda: 0,
+        str,
+        NameLookups(1),
+    )
     attempt = await post(receiver.url, [SECRET], "id", b"{}")  # of a time when it was allowed
     assert (attempt.status_code, attempt.error) == (None, "http is not allowed here")
     assert receiver.waiting() == 0

@@ -15,6 +15,7 @@ import pytest
 import uvloop
 from jobledger_service.features.webhooks.http_post import CheckedBackend, HttpPost
 from jobledger_service.features.webhooks.name_lookups import NameLookups
+from jobledger_service.settings import Settings
 
 from tests.conftest import QUICK, StartServer
 from tests.support.bounds import BOUND
@@ -97,7 +98,15 @@ async def test_a_host_without_an_address_is_reported_unless_that_reveals_a_priva
         raise socket.gaierror
 
     post = HttpPost(
-        lambda: 0, str, NameLookups(1, nobody), timeout=BOUND, connections=1, allow_http=False, allow_private=private
+        Settings(
+            webhook_timeout=BOUND,
+            webhook_concurrency=1,
+            webhook_allow_http=False,
+            webhook_allow_private_networks=private,
+        ),
+        lambda: 0,
+        str,
+        NameLookups(1, nobody),
     )
     attempt = await post("https://no-such-host.example/", [SECRET], "id", b"{}")
     assert (attempt.status_code, attempt.error) == (None, said)

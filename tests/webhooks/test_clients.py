@@ -119,7 +119,7 @@ async def test_the_command_line_has_every_command(shell: Shell, receiver: Receiv
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        (["create", "https://example.org:22/"], 65, "has port 22"),
+        (["create", "https://example.org:22/"], 65, "must have port 80, 443 or 1024 to 65535; got 22"),
         (
             ["create", "https://example.org/", "--event", "job.done"],
             2,

@@ -109,7 +109,7 @@ async def test_without_the_right_key_an_attempt_fails_with_words_and_the_right_k
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"), [("x y", "key 1 is not base64"), (f"{FIRST} c2hvcnQ=", "key 2 has 5 bytes; it must have 32")]
+    ("keys", "said"), [("x y", "key 1 must be base64"), (f"{FIRST} c2hvcnQ=", "key 2 must have 32 bytes; got 5")]
 )
 def test_a_server_does_not_start_with_a_key_that_is_none(tmp_path: Path, keys: str, said: str):
     told = refused_to_start(tmp_path, "--database", f"sqlite:///{tmp_path}/x.db", "--secrets-keys", keys, status=78)

@@ -27,7 +27,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
     """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
     must not have NUL characters. A malformed lease token is an invalid field too.
-    Example: `priority: 11 is not within 0 to 10`.
+    Example: `priority: value 11 must be from 0 to 10`.
     """
     ERROR_REASON_JOB_NOT_FOUND: _ErrorReason.ValueType  # 2
     """ERROR_REASON_JOB_NOT_FOUND (NOT_FOUND) is a job that does not exist, or belongs to another owner.
@@ -197,7 +197,7 @@ ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
 """ERROR_REASON_INVALID_FIELD (INVALID_ARGUMENT) is a field that breaks its rule; BadRequest names the first eight. Texts
 must not have NUL characters. A malformed lease token is an invalid field too.
-Example: `priority: 11 is not within 0 to 10`.
+Example: `priority: value 11 must be from 0 to 10`.
 """
 ERROR_REASON_JOB_NOT_FOUND: ErrorReason.ValueType  # 2
 """ERROR_REASON_JOB_NOT_FOUND (NOT_FOUND) is a job that does not exist, or belongs to another owner.

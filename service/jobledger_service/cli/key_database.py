@@ -19,7 +19,6 @@ from jobledger_service.core.store.engines import Database, DatabaseInUseError, c
 from jobledger_service.core.store.epochs import read_epoch
 from jobledger_service.core.store.migrate import prepare
 from jobledger_service.features.access.api import KeyCalls
-from jobledger_service.features.access.commands import Keys
 from jobledger_service.features.access.store import SqlKeyStore
 from jobledger_service.transport.identity import DEFAULT_OWNER, Caller, Role
 
@@ -57,9 +56,8 @@ class _KeyDatabase(grpc.UnaryUnaryClientInterceptor):
             prepare(database)
             with database.read() as connection:
                 tokens = PageTokens(read_epoch(connection))
-            clock = clock_of(database)
-            keys = Keys(SqlKeyStore(database), _run_now, _run_now, clock, secrets.token_bytes, _notify_nobody, tokens)
-            calls = KeyCalls(keys, clock)
+            store = SqlKeyStore(database)
+            calls = KeyCalls(store, _run_now, _run_now, clock_of(database), secrets.token_bytes, tokens, _notify_nobody)
             try:
                 return asyncio.run(getattr(calls, method)(request, OPERATOR))
             except StoreUnavailable:

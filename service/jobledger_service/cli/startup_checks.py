@@ -47,7 +47,7 @@ def _check_open_to_others(settings: Settings, address: str) -> None:
 def _host_and_port(flag: str, address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > LAST_PORT:
-        raise InvalidSettingError(f"{flag}: {address!r} is not HOST:PORT with a port of 0 to {LAST_PORT}")
+        raise InvalidSettingError(f"{flag}: value {address!r} must be HOST:PORT with a port of 0 to {LAST_PORT}")
     return host.strip("[]"), int(port)
 
 

@@ -2,17 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from prometheus_client.registry import Collector
 
 from jobledger_service.settings import Settings
 from jobledger_service.transport.authenticator import Keys
-from jobledger_service.transport.health_service import HealthService
-from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.methods import Calls
-from jobledger_service.transport.open_calls import OpenCalls
-from jobledger_service.transport.usage import Usage
+from jobledger_service.transport.rpc_server import CallControls
 
 from .api.job_requests import NewId
 from .api.worker_requests import RequestContext
@@ -29,16 +25,12 @@ from .ledger.read_ports import ReadStore
 from .ledger.service_jobs import ChunkHandler
 from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
-from .ledger.write_ports import Upkeep
 from .store.engines import Database
-
-if TYPE_CHECKING:
-    from jobledger_service.transport.rate_limiter import RateLimiter
 
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """The core of one server process, and what its calls share. `sample_jitter` draws from 0 to 1."""
+    """The core of one server process, and what its calls share (`calls`). `sample_jitter` draws from 0 to 1."""
 
     settings: Settings
     database: Database
@@ -49,7 +41,6 @@ class Kernel:
     on_deletion: OnDeletion
     unreadable: UnreadableRows
     store: ReadStore
-    upkeep: Upkeep
     queries: Queries
     committer: Committer
     claims: ClaimQueue
@@ -57,11 +48,7 @@ class Kernel:
     watch: Watch
     active_workers: ActiveWorkers
     request_context: RequestContext
-    health: HealthService
-    in_flight: InFlight
-    open_calls: OpenCalls
-    usage: Usage
-    rate_limiter: "RateLimiter | None"
+    calls: CallControls
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +67,4 @@ class Feature:
     collectors: Sequence[Collector] = ()
     keys: Keys | None = None
     drain: Callable[[], None] | None = None
-    close: Callable[[], Awaitable[None]] | None = None
+    close: Callable[[], Awaitable[object]] | None = None

@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from jobledger_service.settings import Settings
-from jobledger_service.transport.health_service import HealthService
 from jobledger_service.transport.in_flight import InFlight
 from jobledger_service.transport.open_calls import OpenCalls
-from jobledger_service.transport.usage import Usage
+from jobledger_service.transport.rpc_server import CallControls
 
 from .api.checks import SCHEMES
 from .api.codec import ProtoCodec
@@ -22,18 +21,17 @@ from .ledger.committer import Batch, Committer, QueueBounds
 from .ledger.current_call import begin_call
 from .ledger.entry import Entry
 from .ledger.feed.live_feed import LiveFeed
+from .ledger.ports import Clock
 from .ledger.queries import Queries
 from .ledger.row_families import OpenFamily
 from .ledger.shares import Shares
 from .ledger.unreadable_rows import UnreadableRows
 from .ledger.watch import Watch
 from .model.limits import SECOND
-from .store.clock import clock_of
 from .store.core_families import core_families
 from .store.engines import Database
 from .store.reading import SqlReadStore
 from .store.time_limits import TimeLimits
-from .store.upkeep import SqlUpkeep
 from .store.writing import SqlWriteStore
 
 if TYPE_CHECKING:
@@ -51,6 +49,7 @@ def open_kernel(
     on_batch: Callable[[Batch], None],
     on_merged: Callable[[int], None],
     on_unreadable: Callable[[str], None],
+    clock: Clock,
     new_id: NewId,
     sample_jitter: Callable[[], float],
     random_bytes: Callable[[int], bytes],
@@ -60,7 +59,7 @@ def open_kernel(
     rate_limiter: "RateLimiter | None",
 ) -> Kernel:
     """Return the core over a database whose schema is up to date."""
-    clock, unreadable = clock_of(database), UnreadableRows(on_unreadable)
+    unreadable = UnreadableRows(on_unreadable)
     codec, writes = ProtoCodec(unreadable), SqlWriteStore(database, unreadable)
     store = SqlReadStore(database, unreadable=unreadable)
     queries = Queries(store, settings.reads_per_owner)
@@ -89,7 +88,6 @@ def open_kernel(
         on_deletion=on_deletion,
         unreadable=unreadable,
         store=store,
-        upkeep=SqlUpkeep(database, codec.audited),
         queries=queries,
         committer=committer,
         claims=claims,
@@ -97,18 +95,18 @@ def open_kernel(
         watch=Watch(store, queries, feed, codec, settings.bookmark_interval, on_merged),
         active_workers=ActiveWorkers(monotonic),
         request_context=RequestContext(clock, sample_jitter, sorted(schemes), store.epoch),
-        health=HealthService(),
-        in_flight=InFlight(
-            settings.calls_limit,
-            settings.memory_limit,
-            settings.message_limit,
-            Shares,
-            committer.check_owner,
-            begin_call,
+        calls=CallControls(
+            InFlight(
+                settings.calls_limit,
+                settings.memory_limit,
+                settings.message_limit,
+                Shares,
+                committer.check_owner,
+                begin_call,
+            ),
+            OpenCalls(watches, settings.watches_per_owner),
+            rate_limiter,
         ),
-        open_calls=OpenCalls(watches, settings.watches_per_owner),
-        usage=Usage(),
-        rate_limiter=rate_limiter,
     )
 
 

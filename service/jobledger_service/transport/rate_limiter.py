@@ -118,11 +118,11 @@ def _parsed(rate: str) -> list[RateLimitItem]:
     try:
         items = list(parse_many(rate))
     except ValueError:
-        raise InvalidRateError(f"{rate!r} is not a rate such as 100/second or 3000/minute") from None
+        raise InvalidRateError(f"value {rate!r} must be a rate such as 100/second or 3000/minute") from None
     if not all(item.amount for item in items):
-        raise InvalidRateError(f"{rate!r} allows no call: a rate must be at least 1 per span")
+        raise InvalidRateError(f"value {rate!r} must allow at least 1 call per span")
     if any(item.get_expiry() > MAX_SPAN_SECONDS for item in items):
-        raise InvalidRateError(f"{rate!r} has a span of more than ten years")
+        raise InvalidRateError(f"value {rate!r} must have a span of at most ten years")
     return items
 
 

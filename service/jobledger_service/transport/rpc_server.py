@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from .authenticator import Authenticator
 from .call import AccessLog, Call, Context, MethodHandler
 from .errors import Refused, internal_status, refused_by_transport
+from .health_service import HealthService
 from .identity import PUBLIC_CALLER, Caller
 from .in_flight import CallInFlight, InFlight
 from .methods import Calls, Kind, Method
@@ -32,6 +33,8 @@ from .usage import Usage
 log = structlog.get_logger(__name__)
 
 if TYPE_CHECKING:
+    from .rate_limiter import RateLimiter
+
     Handler = grpc.RpcMethodHandler[Any, Any]  # generic in its stubs only
 else:
     Handler = grpc.RpcMethodHandler
@@ -54,7 +57,7 @@ def _read(form: type[Message], raw: bytes) -> Message:
     try:
         return form.FromString(raw)
     except DecodeError:
-        raise MalformedRequest(f"is not an encoded {form.DESCRIPTOR.full_name}") from None
+        raise MalformedRequest(f"must be an encoded {form.DESCRIPTOR.full_name}") from None
 
 
 async def _send(context: Context, message: bytes) -> None:
@@ -100,12 +103,13 @@ class _Calls:
 
 @dataclass(frozen=True, slots=True)
 class CallControls:
-    """Who is let in, how much at once, what ends with their keys, and what is counted of them."""
+    """What calls share: how many are in flight, which are open, how often keys may call, what is counted; health."""
 
-    authenticator: Authenticator
     in_flight: InFlight
     open_calls: OpenCalls
-    usage: Usage
+    rate_limiter: "RateLimiter | None"
+    usage: Usage = field(default_factory=Usage)
+    health: HealthService = field(default_factory=HealthService)
 
 
 class RpcServer:
@@ -113,7 +117,8 @@ class RpcServer:
 
     def __init__(
         self,
-        access: CallControls,
+        authenticator: Authenticator,
+        controls: CallControls,
         refused_by_service: Callable[[Exception], Refused | None],
         observer: CallsObserver,
         log_of_calls: AccessLog,
@@ -121,10 +126,10 @@ class RpcServer:
         *,
         refused: Callable[[str], None],
     ) -> None:
-        self._authenticator = access.authenticator
-        self._in_flight = access.in_flight
-        self._open_calls = access.open_calls
-        self._usage = access.usage
+        self._authenticator = authenticator
+        self._in_flight = controls.in_flight
+        self._open_calls = controls.open_calls
+        self._usage = controls.usage
         self._refused_by_service = refused_by_service
         self._observer = observer
         self._log_of_calls = log_of_calls

@@ -21,7 +21,7 @@ _MAX_SHOWN_DEPTH: Final = 30
 _OBJECT: Final = 3
 _LIST: Final = 2
 """Messages that each takes: itself, the value in it, and an object also the entry of its key."""
-_TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
+_TOO_DEEP: Final = f"must be nested at most {MAX_DEPTH} levels deep"
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 _MAX_SHOWN: Final = 64
 
@@ -96,13 +96,13 @@ def _value(field: str, value: Value, messages: int) -> Iterator[Violation]:
     match value.WhichOneof("kind"):
         case "number_value":
             if not isfinite(value.number_value):
-                yield field, f"{value.number_value} is not a finite number; send null, or a string"
+                yield field, f"value {value.number_value} must be a finite number; send null, or a string"
         case "struct_value":
             yield from _struct(field, value.struct_value, messages)
         case "list_value":
             yield from _list(field, value.list_value, messages)
         case None:
-            yield field, "has no value; send null_value for null"
+            yield field, "must have a value; send null_value for null"
 
 
 def _too_deep(field: str) -> Violation:

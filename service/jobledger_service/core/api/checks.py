@@ -47,13 +47,13 @@ class Checks(FieldChecks):
     def not_reserved(self, field: str, value: str) -> None:
         """Check that a kind is not the service's own."""
         if is_reserved(value):
-            self.fault(field, f"{shown(value)}: kinds that begin with {RESERVED!r} are the service's own")
+            self.fault(field, f"value {shown(value)} must not begin with {RESERVED!r}, as the service's own kinds do")
 
     def time_of_job(self, field: str, value: Timestamp) -> int:
         """Return a time of a job's own, in microseconds, which must not be before 1970."""
         time = self.time(field, value)
         if time < 0:
-            self.fault(field, "is before 1970-01-01T00:00:00Z")
+            self.fault(field, "must not be before 1970-01-01T00:00:00Z")
         return time
 
     def uri(self, field: str, value: str) -> None:
@@ -65,12 +65,12 @@ class Checks(FieldChecks):
         try:
             parts = urlsplit(value)
         except ValueError:
-            self.fault(field, f"{shown(value)} is not a URI")
+            self.fault(field, f"value {shown(value)} must be a URI")
             return
         if parts.scheme not in self._schemes:
-            self.fault(field, f"{shown(value)} is not a URI with an allowed scheme: {allowed}")
+            self.fault(field, f"value {shown(value)} must be a URI with an allowed scheme: {allowed}")
         elif _UNSAFE.search(value) or not (parts.netloc or parts.scheme == "file"):
-            self.fault(field, f"{shown(value)} is not a URI with a host or bucket and without spaces")
+            self.fault(field, f"value {shown(value)} must be a URI with a host or bucket and without spaces")
 
 
 def check_key_id(checks: Checks, given: str) -> None:

@@ -15,7 +15,7 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.entry import Entry, Record
+from jobledger_service.core.ledger.entry import Entry, JobSegments, Record
 from jobledger_service.core.ledger.read_ports import EventRow, JobRead
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.change import ChangeType
@@ -25,9 +25,11 @@ from jobledger_service.core.model.filter import FilterFields, changed_fields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
 from jobledger_service.core.model.states import ENDED, ChunkState
+from jobledger_service.transport.joined import field
 
 from . import convert
 from .parse import filter_fields
+from .shown_jobs import decoded_job
 from .unreadable import check_job
 
 # looking a value up in its enum takes a call each time
@@ -35,6 +37,7 @@ _CHANGED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_CHANGED
 _DELETED: Final = WatchMessageType.WATCH_MESSAGE_TYPE_DELETED
 _LEFT: Final = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_LEFT).SerializeToString()
 _CHUNKS_OMITTED: Final = Message(chunks_omitted=True).SerializeToString()
+_JOB: Final = Message.DESCRIPTOR.fields_by_name["job"]
 _NO_CURSOR: Final = b"\x12\x00"
 """Field 2, of length 0: removes the cursor of a message."""
 
@@ -53,17 +56,20 @@ class ProtoCodec:
     def __init__(self, unreadable: UnreadableRows | None = None) -> None:
         self._unreadable = unreadable or UnreadableRows()
 
-    def encode(self, record: Record) -> EventRow:
-        """Return the event of a record, without its position and the time of its commit."""
+    def segments(self, job: Job) -> JobSegments:
+        """Return a job in view BASIC as encoded messages."""
+        return convert.segments(job)
+
+    def encode(self, record: Record, segments: JobSegments) -> EventRow:
+        """Return the event of a record and its encoded job, without its position and the time of its commit."""
         ranged, single = _ranges(record)
         head = Message(type=_DELETED if record.deleted else _CHANGED, chunk_ranges=ranged or None)
-        convert.fill_job(head.job, record.job)
         _fill_event(head.event, record)
         chunks = _chunks_message(single) if single else b""
         return EventRow(
             position=0,
             job_key=record.job.key,
-            message=head.SerializeToString() + chunks,
+            message=head.SerializeToString() + field(_JOB, segments.joined) + chunks,
             before=changed_fields(record.before, FilterFields.of(record.job)) if record.before else None,
             previous=None if record.previous is None else _job_message(record.previous),
             chunks=chunks,
@@ -113,8 +119,8 @@ class ProtoCodec:
             check_job(read)
             return _snapshot(read, cursor)
         except Exception as error:
-            self._unreadable.add("watch", read.job.key, error)
-            raise JobUnreadable(read.job.spec.job_id) from error
+            self._unreadable.add("watch", read.key, error)
+            raise JobUnreadable(read.job_id) from error
 
     def unreadable_jobs(self, job_ids: Sequence[str]) -> bytes:
         """Return the message of a snapshot of many jobs that names those that cannot be shown."""
@@ -166,9 +172,9 @@ def _fill_event(message: event_pb2.JobEvent, record: Record) -> None:
 
 
 def _snapshot(read: JobRead, cursor: bytes) -> bytes:
-    message = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor)
-    convert.fill_full_job(message.job, replace(read, chunks=(), next_chunks=""))
-    parts, left = [message.SerializeToString()], MAX_MESSAGE_BYTES - message.ByteSize()
+    head = Message(type=WatchMessageType.WATCH_MESSAGE_TYPE_SNAPSHOT, cursor=cursor).SerializeToString()
+    parts = [head, field(_JOB, decoded_job(replace(read, chunks=(), next_chunks=""))[1])]
+    left = MAX_MESSAGE_BYTES - sum(map(len, parts))
     omitted = read.more_chunks and len(read.chunks) < CHUNKS_IN_VIEW
     for chunk in read.chunks:
         part = _snapshot_chunk(chunk, read.inputs.chunks.get(chunk.index))

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 
 from jobledger_service.core.ledger.entry import JobSegments
-from jobledger_service.core.ledger.read_ports import JobRead, JobStatus
+from jobledger_service.core.ledger.read_ports import JobStatus
 from jobledger_service.core.model.change import Change, ChangeType
 from jobledger_service.core.model.chunk import Artifact, Chunk, WorkError
 from jobledger_service.core.model.fields import CHUNK_FIELDS, JOB_FIELDS
@@ -88,17 +88,11 @@ _MESSAGES: Final = {
 
 _FIXED: Final = [field for field in JOB_FIELDS if field.path.startswith("spec.")]
 _MOVING: Final = [field for field in JOB_FIELDS if field not in _FIXED and field.path != "artifacts"]
-_ARTIFACTS: Final = [field for field in JOB_FIELDS if field.path == "artifacts"]
 
 fill_fixed: Final[Callable[[job_pb2.Job, JobSpec], None]] = message_filler(
     Job, _FIXED, job_pb2.Job.DESCRIPTOR, "message, spec", _MESSAGES
 )
 """Adds what never changes: identity, policies, the plan, the time of creation."""
-
-fill_artifacts: Final[Callable[[job_pb2.Job, Job], None]] = message_filler(
-    Job, _ARTIFACTS, job_pb2.Job.DESCRIPTOR, "message, value", _MESSAGES
-)
-"""Adds the job's own artifacts."""
 
 fill_moving: Final[Callable[[job_pb2.Job, Job], None]] = message_filler(
     Job, _MOVING, job_pb2.Job.DESCRIPTOR, "message, value", _MESSAGES
@@ -122,27 +116,33 @@ def stages(spec: JobSpec) -> list[job_pb2.Stage]:
     return [stage(one) for one in spec.stages]
 
 
-def job(value: Job) -> job_pb2.Job:
-    """Return a job in view BASIC."""
-    message = job_pb2.Job()
-    fill_job(message, value)
-    return message
-
-
 def fill_job(message: job_pb2.Job, value: Job) -> None:
     """Fill an empty message with a job in view BASIC: its three segments."""
     fill_fixed(message, value.spec)
-    fill_artifacts(message, value)
+    _fill_artifacts(message.artifacts, value.artifacts)
     fill_moving(message, value)
+
+
+def _fill_artifacts(message: Any, values: Mapping[str, Artifact]) -> None:  # noqa: ANN401  a generated map
+    for name, value in values.items():
+        message[name].CopyFrom(artifact(value))
 
 
 def segments(value: Job) -> JobSegments:
     """Return a job in view BASIC as encoded messages that join into it."""
-    fixed, artifacts, moving = job_pb2.Job(), job_pb2.Job(), job_pb2.Job()
+    fixed, moving = job_pb2.Job(), job_pb2.Job()
     fill_fixed(fixed, value.spec)
-    fill_artifacts(artifacts, value)
     fill_moving(moving, value)
-    return JobSegments(fixed.SerializeToString(), artifacts.SerializeToString(), moving.SerializeToString())
+    return JobSegments(fixed.SerializeToString(), encoded_artifacts(value.artifacts), moving.SerializeToString())
+
+
+def encoded_artifacts(values: Mapping[str, Artifact]) -> bytes:
+    """Return a job's own artifacts as a part of its encoded message."""
+    if not values:
+        return b""
+    message = job_pb2.Job()
+    _fill_artifacts(message.artifacts, values)
+    return message.SerializeToString()
 
 
 def status(value: JobStatus) -> job_pb2.Job:
@@ -166,19 +166,6 @@ def fill_status(message: job_pb2.Job, value: JobStatus) -> None:
         fill_time(message.progress.eta, value.eta)
     message.revision = value.revision
     fill_time(message.update_time, value.update_time)
-
-
-def fill_full_job(message: job_pb2.Job, read: JobRead) -> None:
-    """Fill an empty message with a job and the inputs and chunks that were read."""
-    fill_job(message, read.job)
-    if read.inputs.job is not None:
-        message.input.ParseFromString(read.inputs.job)
-    if read.place is not None:
-        message.slot_wait.place = read.place
-    inputs = read.inputs.chunks
-    for one in read.chunks:
-        fill_chunk(message.chunks.add(), one, inputs.get(one.index))
-    message.next_chunks_page_token = read.next_chunks
 
 
 def fill_change(message: event_pb2.Change, value: Change) -> None:

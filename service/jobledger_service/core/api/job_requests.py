@@ -17,6 +17,7 @@ from jobledger_service.core.model.lifecycle import Cancellation, JobUpdate, NewJ
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.retry import RetryPolicy
 from jobledger_service.core.model.slots import MAX_RUNNING, JobLimit, kind_scope, label_scope
+from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
 from .checks import JOB_ID, Checks
@@ -106,7 +107,7 @@ def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
         return _sizes_of_chunks(checks, request)
     if not request.HasField("item_count"):
         if request.HasField("chunk_size"):
-            checks.fault("chunk_size", "requires item_count")
+            checks.fault("chunk_size", "must be absent without item_count")
         return sizes_of(None, 1)
     size = request.chunk_size if request.HasField("chunk_size") else limits.ITEMS_PER_CHUNK
     checks.within("chunk_size", size, 1, limits.MAX_ITEMS)
@@ -115,7 +116,7 @@ def _sizes(checks: Checks, request: api.CreateJobRequest) -> Sequence[int]:
     if total > limits.MAX_CHUNKS:
         least = -(-request.item_count // limits.MAX_CHUNKS)
         checks.fault(
-            "chunk_size", f"{size} makes {total} chunks, more than {limits.MAX_CHUNKS}: it must be at least {least}"
+            "chunk_size", f"value {size} must be at least {least}: a job has at most {limits.MAX_CHUNKS} chunks"
         )
         return ()
     return sizes_of(request.item_count, max(size, 1))
@@ -133,7 +134,7 @@ def _sizes_of_chunks(checks: Checks, request: api.CreateJobRequest) -> Sequence[
         checks.within(f"chunks[{index}].item_count", size, 1, limits.MAX_ITEMS)
         sizes.append(size)
     if sum(sizes) > limits.MAX_ITEMS_OF_JOB:
-        checks.fault("chunks", f"have {sum(sizes)} items together, more than {limits.MAX_ITEMS_OF_JOB}")
+        checks.fault("chunks", f"must have at most {limits.MAX_ITEMS_OF_JOB} items together; got {sum(sizes)}")
     return sizes
 
 
@@ -149,7 +150,7 @@ def _inputs(checks: Checks, request: api.CreateJobRequest) -> Inputs:
     }
     together = sum(map(len, of_chunks.values()))
     if together > MAX_JOB_INPUT_BYTES:
-        checks.fault("chunks", f"have {together} bytes of input together, more than {MAX_JOB_INPUT_BYTES}")
+        checks.fault("chunks", f"must have at most {MAX_JOB_INPUT_BYTES} bytes of input together; got {together}")
     return Inputs(own, of_chunks)
 
 
@@ -175,7 +176,7 @@ def _failure_policy(checks: Checks, given: int) -> FailurePolicy:
             return FailurePolicy.RUN_ALL
         case job_pb2.FAILURE_POLICY_FAIL_FAST:
             return FailurePolicy.FAIL_FAST
-    checks.fault("failure_policy", f"{given} is not a failure policy")
+    checks.one_of("failure_policy", given, FailurePolicy)
     return FailurePolicy.RUN_ALL
 
 
@@ -185,10 +186,10 @@ def _stages(checks: Checks, given: Sequence[job_pb2.Stage]) -> tuple[Stage, ...]
     for index, stage in enumerate(given):
         checks.at_most(f"stages[{index}].name", stage.name, 128, min_length=1)
         if stage.name in found:
-            checks.fault(f"stages[{index}].name", f"{stage.name!r} is repeated in the plan")
+            checks.fault(f"stages[{index}].name", f"value {stage.name!r} must be unique in the plan")
         weight = stage.weight if stage.HasField("weight") else 1.0
         if not 0 < weight <= 1_000_000:  # noqa: PLR2004  the contract's bound
-            checks.fault(f"stages[{index}].weight", f"{weight:g} is not above 0 and at most 1000000")
+            checks.fault(f"stages[{index}].weight", f"value {weight:g} must be above 0 and at most 1000000")
         found[stage.name] = Stage(stage.name, weight)
     return tuple(found.values())
 
@@ -220,7 +221,7 @@ def retry_job(request: api.RetryJobRequest, caller: Caller) -> commands.RetryJob
     checks.count("chunk_indexes", len(request.chunk_indexes), limits.MAX_CHUNKS)
     for place, index in enumerate(request.chunk_indexes):
         if index < 0:
-            checks.fault(f"chunk_indexes[{place}]", f"{index} is below 0")
+            checks.fault(f"chunk_indexes[{place}]", f"value {index} must be at least 0")
     checks.done()
     mark = fingerprint(request, excluded=["request_id"])
     indexes = list(request.chunk_indexes)
@@ -240,9 +241,9 @@ def update_job(request: api.UpdateJobRequest, caller: Caller) -> commands.Update
     if not fields:
         checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
     for name in sorted(fields.difference(UPDATABLE)):
-        checks.fault("update_mask", f"{name!r} cannot be updated, only {', '.join(UPDATABLE)}")
+        checks.one_of("update_mask", shown(name), UPDATABLE)
     if "priority" in fields and not request.HasField("priority"):
-        checks.fault("priority", "is required, as update_mask names it")
+        checks.fault("priority", "is required when update_mask names it")
     checks.at_most("display_name", request.display_name, 1_024)
     new = JobUpdate(
         fields=fields,
@@ -302,10 +303,10 @@ def limits_of_job(checks: Checks, request: job_service_pb2.CreateJobRequest) -> 
     for index, given in enumerate(request.limits):
         checks.within(f"limits[{index}].max_running", given.max_running, 1, MAX_RUNNING)
         if given.label and given.label not in labels:
-            checks.fault(f"limits[{index}].label", f"{given.label!r} is not one of the job's labels")
+            checks.fault(f"limits[{index}].label", f"value {shown(given.label)} must be one of the job's labels")
             continue
         scope = label_scope(given.label, labels[given.label]) if given.label else kind_scope(request.kind)
         if scope in found:
-            checks.fault(f"limits[{index}]", f"repeats the scope {scope!r}")
+            checks.fault(f"limits[{index}]", f"must be unique; its scope {scope!r} is repeated")
         found[scope] = JobLimit(scope, given.max_running)
     return list(found.values())

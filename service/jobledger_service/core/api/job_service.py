@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
 
-from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
 from jobledger.v1 import job_service_pb2 as api
 
 from jobledger_service.core.ledger import commands
@@ -14,7 +13,7 @@ from jobledger_service.core.ledger.backlog import Backlog
 from jobledger_service.core.ledger.commands import OnDeletion
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import ChunkPage, EventPage, JobPage, Queries
-from jobledger_service.core.ledger.read_ports import EventRow, JobRead, JobsRead, StatusesRead, View
+from jobledger_service.core.ledger.read_ports import EventRow, JobRead, JobsRead, JobStatus, StatusesRead, View
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.watch import Watch
 from jobledger_service.core.model.chunk import Chunk
@@ -23,6 +22,7 @@ from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.lifecycle import CancelOutcome
 from jobledger_service.transport import trace_context as traces
 from jobledger_service.transport.identity import Caller, Role
+from jobledger_service.transport.joined import field
 from jobledger_service.transport.methods import Kind, Method
 
 from . import convert, views
@@ -30,7 +30,8 @@ from . import job_requests as read
 from . import list_requests as lists
 from .reply_cache import ReplyCache
 from .services import JOB_SERVICE
-from .unreadable import check_chunks, check_job, fill_each
+from .shown_jobs import job_field, reply_with, shown_job_field
+from .unreadable import check_chunks, encode_each
 
 Read = TypeVar("Read")
 
@@ -66,10 +67,10 @@ class JobService:
     def read_CreateJob(self, request: api.CreateJobRequest, caller: Caller) -> commands.CreateJob:
         return read.create_job(request, caller, self.new_id, traces.current.get())
 
-    async def CreateJob(self, command: commands.CreateJob, caller: Caller) -> api.CreateJobResponse:
+    async def CreateJob(self, command: commands.CreateJob, caller: Caller) -> bytes:
         async with self.backlog.admit(caller.owner) if self.backlog else nullcontext():
             job, created = await self.committer.submit(command)
-        return api.CreateJobResponse(job=convert.job(job), created=created)
+        return reply_with(api.CreateJobResponse(created=created), job)
 
     async def GetJob(self, request: api.GetJobRequest, caller: Caller) -> bytes:
         job_id = read.job_id(request)
@@ -98,12 +99,10 @@ class JobService:
 
     def _encoded_job(self, read: JobRead) -> tuple[bytes, bool]:
         try:
-            reply = api.GetJobResponse()
-            convert.fill_full_job(reply.job, read)
-            return reply.SerializeToString(), read.place is None
+            return job_field(read), read.place is None
         except Exception as error:
-            self.unreadable.add("GetJob", read.job.key, error)
-            raise JobUnreadable(read.job.spec.job_id) from error
+            self.unreadable.add("GetJob", read.key, error)
+            raise JobUnreadable(read.job_id) from error
 
     async def BatchGetJobs(self, request: api.BatchGetJobsRequest, caller: Caller) -> bytes:
         job_ids = read.batch_ids(request)
@@ -115,47 +114,45 @@ class JobService:
 
     def _batch_of_statuses(self, job_ids: Sequence[str], found: StatusesRead) -> bytes:
         by_id = {one.job_id: one for one in found.statuses}
-        return self._batch(job_ids, by_id, found.unreadable, convert.fill_status).SerializeToString()
+        return self._batch(job_ids, by_id, found.unreadable, _status_field)
 
     def _batch_of_jobs(self, job_ids: Sequence[str], found: JobsRead) -> bytes:
-        jobs = {one.job.spec.job_id: one for one in found.jobs.values()}
+        jobs = {one.job_id: one for one in found.jobs.values()}
         unread = set(map(job_id_of, found.unread))
         looked_for = [job_id for job_id in job_ids if job_id not in unread]
-        response = self._batch(looked_for, jobs, found.unreadable, _fill_shown)
-        response.unread_job_ids.extend(job_id for job_id in job_ids if job_id in unread)
-        return response.SerializeToString()
+        left_out = api.BatchGetJobsResponse(unread_job_ids=[job_id for job_id in job_ids if job_id in unread])
+        return self._batch(looked_for, jobs, found.unreadable, shown_job_field) + left_out.SerializeToString()
 
     def _batch(
         self,
         job_ids: Sequence[str],
         found: Mapping[str, Read],
         unreadable: Iterable[str],
-        fill: Callable[[job_pb2.Job, Read], None],
-    ) -> api.BatchGetJobsResponse:
-        response, there = api.BatchGetJobsResponse(), [job_id for job_id in job_ids if job_id in found]
-        bad = {job_id_of(key) for key in unreadable}
-        named = ((job_id, found[job_id]) for job_id in there)
-        bad.update(fill_each(response.jobs, named, fill, self.unreadable, "BatchGetJobs"))
-        response.unreadable_job_ids.extend(job_id for job_id in job_ids if job_id in bad)
-        response.missing_job_ids.extend(job_id for job_id in job_ids if job_id not in bad and job_id not in found)
-        return response
+        encode: Callable[[Read], bytes],
+    ) -> bytes:
+        named = ((job_id, found[job_id]) for job_id in job_ids if job_id in found)
+        jobs, unshown = encode_each(named, encode, self.unreadable, "BatchGetJobs")
+        bad = {*map(job_id_of, unreadable), *unshown}
+        rest = api.BatchGetJobsResponse(
+            unreadable_job_ids=[job_id for job_id in job_ids if job_id in bad],
+            missing_job_ids=[job_id for job_id in job_ids if job_id not in bad and job_id not in found],
+        )
+        return b"".join((*jobs, rest.SerializeToString()))
 
     async def ListJobs(self, request: api.ListJobsRequest, caller: Caller) -> bytes:
         return await self.queries.list_jobs(lists.listing(request, caller), request.page_token, self._encoded_page)
 
     def _encoded_page(self, page: JobPage) -> bytes:
-        response = api.ListJobsResponse(
+        named = ((job.job_id, job) for job in page.jobs)
+        jobs, bad = encode_each(named, shown_job_field, self.unreadable, "ListJobs")
+        rest = api.ListJobsResponse(
             next_page_token=page.next_page_token,
             total_size=page.total,
             total_is_lower_bound=page.total_is_lower_bound,
             cursor=page.cursor.encode(),
+            unreadable_job_ids=[*map(job_id_of, page.unreadable), *bad],
         )
-        jobs = ((job.job.spec.job_id, job) for job in page.jobs)
-        bad = fill_each(response.jobs, jobs, _fill_shown, self.unreadable, "ListJobs")
-        response.unreadable_job_ids.extend([*map(job_id_of, page.unreadable), *bad])
-        for status in page.statuses:
-            convert.fill_status(response.jobs.add(), status)
-        return response.SerializeToString()
+        return b"".join((*jobs, *map(_status_field, page.statuses), rest.SerializeToString()))
 
     async def ListChunks(self, request: api.ListChunksRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, max_size=1_000)
@@ -165,16 +162,19 @@ class JobService:
 
     def _encoded_chunks(self, job_id: str, page: ChunkPage) -> bytes:
         inputs = page.read.inputs.chunks
-        response = api.ListChunksResponse(next_page_token=page.next_page_token)
 
-        def fill(message: chunk_pb2.Chunk, chunk: Chunk) -> None:
+        def encode(chunk: Chunk) -> bytes:
             check_chunks([chunk], page.read.inputs)
-            convert.fill_chunk(message, chunk, inputs.get(chunk.index))
+            part = api.ListChunksResponse()
+            convert.fill_chunk(part.chunks.add(), chunk, inputs.get(chunk.index))
+            return part.SerializeToString()
 
-        chunks = ((chunk.index, chunk) for chunk in page.read.chunks)
-        bad = fill_each(response.chunks, chunks, fill, self.unreadable, f"ListChunks of {job_id}")
-        response.unreadable_chunk_indexes.extend(sorted([*page.read.unreadable, *bad]))
-        return response.SerializeToString()
+        named = ((chunk.index, chunk) for chunk in page.read.chunks)
+        chunks, bad = encode_each(named, encode, self.unreadable, f"ListChunks of {job_id}")
+        rest = api.ListChunksResponse(
+            next_page_token=page.next_page_token, unreadable_chunk_indexes=sorted([*page.read.unreadable, *bad])
+        )
+        return b"".join((*chunks, rest.SerializeToString()))
 
     async def ListJobEvents(self, request: api.ListJobEventsRequest, caller: Caller) -> bytes:
         limit = lists.checked_page_size(request.page_size, default=100, max_size=500)
@@ -182,11 +182,10 @@ class JobService:
         return await self.queries.list_events(caller.owner, job_id, limit, request.page_token, self._encoded_events)
 
     def _encoded_events(self, page: EventPage) -> bytes:
-        response = api.ListJobEventsResponse(next_page_token=page.next_page_token)
-        rows = ((row.position, row) for row in page.rows)
-        bad = fill_each(response.events, rows, _fill_event, self.unreadable, "ListJobEvents")
-        response.unreadable_positions.extend(bad)
-        return response.SerializeToString()
+        named = ((row.position, row) for row in page.rows)
+        events, bad = encode_each(named, _event_field, self.unreadable, "ListJobEvents")
+        rest = api.ListJobEventsResponse(next_page_token=page.next_page_token, unreadable_positions=bad)
+        return b"".join((*events, rest.SerializeToString()))
 
     def WatchJob(self, request: api.WatchJobRequest, caller: Caller) -> AsyncGenerator[bytes]:
         mode = views.watch_mode(request.mode)
@@ -195,33 +194,34 @@ class JobService:
     def WatchJobs(self, request: api.WatchJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:
         return self.watch.jobs(lists.job_filter(request, caller), request.cursor, views.watch_mode(request.mode))
 
-    async def CancelJob(self, request: api.CancelJobRequest, caller: Caller) -> api.CancelJobResponse:
+    async def CancelJob(self, request: api.CancelJobRequest, caller: Caller) -> bytes:
         outcome, job = await self.committer.submit(read.cancel_job(request, caller))
-        return api.CancelJobResponse(outcome=_OUTCOMES[outcome], job=convert.job(job))
+        return reply_with(api.CancelJobResponse(outcome=_OUTCOMES[outcome]), job)
 
-    async def RetryJob(self, request: api.RetryJobRequest, caller: Caller) -> api.RetryJobResponse:
+    async def RetryJob(self, request: api.RetryJobRequest, caller: Caller) -> bytes:
         job = await self.committer.submit(read.retry_job(request, caller))
-        return api.RetryJobResponse(job=convert.job(job))
+        return reply_with(api.RetryJobResponse(), job)
 
-    async def UpdateJob(self, request: api.UpdateJobRequest, caller: Caller) -> api.UpdateJobResponse:
+    async def UpdateJob(self, request: api.UpdateJobRequest, caller: Caller) -> bytes:
         job = await self.committer.submit(read.update_job(request, caller))
-        return api.UpdateJobResponse(job=convert.job(job))
+        return reply_with(api.UpdateJobResponse(), job)
 
-    async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> api.DeleteJobResponse:
+    async def DeleteJob(self, request: api.DeleteJobRequest, caller: Caller) -> bytes:
         artifacts, outside = await self.committer.submit(read.delete_job(request, caller, self.on_deletion))
-        return api.DeleteJobResponse(
-            artifact_job=None if artifacts is None else convert.job(artifacts), artifacts_outside_roots=outside
-        )
+        return reply_with(api.DeleteJobResponse(artifacts_outside_roots=outside), artifacts, "artifact_job")
 
 
-def _fill_shown(message: job_pb2.Job, read: JobRead) -> None:
-    """Fill an empty message with a job that every client can show; raises ValueError for another."""
-    check_job(read)
-    convert.fill_full_job(message, read)
+def _status_field(status: JobStatus) -> bytes:
+    part = api.ListJobsResponse()
+    convert.fill_status(part.jobs.add(), status)
+    return part.SerializeToString()
 
 
-def _fill_event(message: event_pb2.JobEvent, row: EventRow) -> None:
-    message.CopyFrom(api.WatchJobResponse.FromString(row.message).event)
+def _event_field(row: EventRow) -> bytes:
+    return field(_EVENTS, api.WatchJobResponse.FromString(row.message).event.SerializeToString())
+
+
+_EVENTS: Final = api.ListJobEventsResponse.DESCRIPTOR.fields_by_name["events"]
 
 
 _OUTCOMES = {outcome: api.CancelOutcome.Value(f"CANCEL_OUTCOME_{outcome}") for outcome in CancelOutcome}

@@ -36,7 +36,7 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
     limit = page_size(checks, request.page_size, default=20, max_size=500)
     order = _ORDERS.get(request.order)
     if order is None:
-        checks.fault("order", f"{request.order} is not an order")
+        checks.one_of("order", request.order, Order.__members__)
     checks.done()
     shown = view(request.view, absent=View.BASIC)
     return Listing(wanted, order or Order.CREATE_TIME, request.ascending, limit=limit, view=shown)
@@ -45,7 +45,7 @@ def listing(request: api.ListJobsRequest, caller: Caller) -> Listing:
 def page_size(checks: Checks, given: int, *, default: int, max_size: int) -> int:
     """Return the page size; a larger one than the maximum is the maximum."""
     if given < 0:
-        checks.fault("page_size", f"{given} is below 0")
+        checks.fault("page_size", f"value {given} must be at least 0")
     return min(given, max_size) or default
 
 
@@ -77,12 +77,12 @@ def filter_of(checks: Checks, request: Any, caller: Caller) -> JobFilter:  # noq
     checks.within("filter.min_priority", low, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     checks.within("filter.max_priority", high, limits.MIN_PRIORITY, limits.MAX_PRIORITY)
     if limits.MIN_PRIORITY <= high < low <= limits.MAX_PRIORITY:
-        checks.fault("filter.max_priority", f"{high} is below min_priority, {low}")
+        checks.fault("filter.max_priority", f"value {high} must be at least min_priority, {low}")
     checks.at_most("filter.search", given.search, 256)
     searched = words(given.search)
     checks.count("filter.search", len(searched), MAX_SEARCH_WORDS)
     if given.search and not searched:
-        checks.fault("filter.search", f"{given.search!r} has no letter and no digit")
+        checks.fault("filter.search", f"value {given.search!r} must contain a letter or a digit")
     return JobFilter(
         owner=owner_of(checks, "filter.owner", given.owner, caller, method),
         states=states(checks, "filter.states", given.states, JOB_STATES_BY_NUMBER),
@@ -105,7 +105,7 @@ def states(checks: Checks, field: str, given: Iterable[int], known: dict[int, St
         if number in known:
             found.add(known[number])
         else:
-            checks.fault(f"{field}[{index}]", f"{number} is not a state")
+            checks.one_of(f"{field}[{index}]", number, known.values())
     return frozenset(found)
 
 
@@ -122,7 +122,7 @@ def _span(checks: Checks, given: filter_pb2.JobFilter, name: str) -> TimeRange:
     start = checks.time(f"filter.{name}.start_time", span.start_time) if span.HasField("start_time") else None
     end = checks.time(f"filter.{name}.end_time", span.end_time) if span.HasField("end_time") else None
     if start is not None and end is not None and end <= start:
-        checks.fault(f"filter.{name}", "ends before it starts")
+        checks.fault(f"filter.{name}", "end_time must be after start_time")
     return TimeRange(start, end) if (start, end) != (None, None) else ANY_TIME
 
 

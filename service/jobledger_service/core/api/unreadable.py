@@ -1,7 +1,7 @@
 """Replies about many jobs or chunks: one that cannot be shown is left out and named."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
@@ -13,29 +13,23 @@ Name = TypeVar("Name", str, int)
 Value = TypeVar("Value")
 
 
-def fill_each(
-    messages: Any,  # noqa: ANN401  a generated list
-    values: Iterable[tuple[Name, Value]],
-    fill: Callable[[Any, Value], object],
-    rows: UnreadableRows,
-    place: str,
-) -> list[Name]:
-    """Add a message for each value, named; return the names of those that cannot be shown."""
-    bad = []
+def encode_each(
+    values: Iterable[tuple[Name, Value]], encode: Callable[[Value], bytes], rows: UnreadableRows, place: str
+) -> tuple[list[bytes], list[Name]]:
+    """Return the named values as parts of a reply, and the names of those that cannot be shown."""
+    parts, bad = [], []
     for name, value in values:
-        message = messages.add()
         try:
-            fill(message, value)
+            parts.append(encode(value))
         except Exception as error:  # noqa: BLE001  whatever is wrong with one is wrong with it alone
-            del messages[-1]
             rows.add(place, str(name), error)
             bad.append(name)
-    return bad
+    return parts, bad
 
 
 def check_job(read: JobRead) -> None:
     """Raise ValueError for a job that JSON or gRPC cannot represent."""
-    _check_artifacts("artifacts", read.job.artifacts)
+    _check_artifacts("artifacts", read.artifacts)
     check_shown("input", read.inputs.job)
     check_chunks(read.chunks, read.inputs)
 

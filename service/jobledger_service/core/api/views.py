@@ -8,6 +8,7 @@ from jobledger.v1 import job_service_pb2 as api
 from jobledger_service.core.ledger.read_ports import View
 from jobledger_service.core.ledger.watch import Mode
 from jobledger_service.core.model.errors import InvalidField
+from jobledger_service.transport.checks import must_be_one_of
 
 _VIEWS: Final = {job_pb2.JobView.Value(f"JOB_VIEW_{view}"): view for view in View}
 
@@ -18,7 +19,7 @@ def view(given: int, *, absent: View) -> View:
         return absent
     found = _VIEWS.get(cast("job_pb2.JobView.ValueType", given))
     if found is None:
-        raise InvalidField(("view", f"{given} is not a view"))
+        raise InvalidField(("view", must_be_one_of(given, View)))
     return found
 
 
@@ -29,4 +30,4 @@ def watch_mode(mode: int) -> Mode:
             return Mode.LATEST
         case api.WATCH_MODE_EVERY:
             return Mode.EVERY
-    raise InvalidField(("mode", f"{mode} is not a mode"))
+    raise InvalidField(("mode", must_be_one_of(mode, Mode)))

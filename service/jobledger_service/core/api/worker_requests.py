@@ -68,7 +68,7 @@ def claim_chunk(request: api.ClaimChunkRequest, caller: Caller) -> commands.Clai
     checks = Checks()
     checks.job_id("job_id", request.job_id)
     if request.chunk_index < 0:
-        checks.fault("chunk_index", f"{request.chunk_index} is below 0")
+        checks.fault("chunk_index", f"value {request.chunk_index} must be at least 0")
     checks.at_most("task_id", request.task_id, 256)
     by = _claim(checks, request, request.task_id)
     checks.done()
@@ -106,7 +106,7 @@ def _leases(checks: Checks, context: RequestContext, field: str, tokens: Sequenc
     seen: dict[str, int] = {}
     for index, token in enumerate(tokens):
         if token in seen:
-            checks.fault(f"{field}[{index}].lease_token", f"repeats {field}[{seen[token]}]")
+            checks.fault(f"{field}[{index}].lease_token", f"must be unique; it repeats {field}[{seen[token]}]")
         seen[token] = index
         try:
             found.append(Lease.parse(token, context.epoch) or NO_LEASE)
@@ -139,7 +139,7 @@ def _progress(checks: Checks, field: str, given: api.ProgressReport) -> Progress
         checks.within(f"{field}.stage_percent", given.stage_percent, 0, 100)
     checks.at_most(f"{field}.message", given.message, 1_024)
     if given.items_completed < 0:
-        checks.fault(f"{field}.items_completed", f"{given.items_completed} is below 0")
+        checks.fault(f"{field}.items_completed", f"value {given.items_completed} must be at least 0")
     return ProgressReport(
         percent=given.percent if given.HasField("percent") else None,
         stage=given.stage if given.HasField("stage") else None,

@@ -105,7 +105,7 @@ class Executor:
 
     def _transact(self, commands: Sequence[Command[Any, Any]]) -> tuple[list[Outcome], Commit]:
         with self._store.transaction() as transaction:
-            work = WorkingSet(transaction, self._families, self._quiet)
+            work = WorkingSet(transaction, self._families, self._quiet, self._codec.segments)
             work.load([command.needs() for command in commands])
             work.now = self._clock()  # after the locks: not before what others have done to these jobs
             budget = _BatchBudget(work)
@@ -114,7 +114,8 @@ class Executor:
             work.fetch_inputs()
             outcomes = [_answer(command, one, work) for command, one in zip(commands, decided, strict=True)]
             records = work.records()
-            encoded = [self._codec.encode(record) for record in records]  # before positions are taken: others wait then
+            # before positions are taken: others wait then
+            encoded = [self._codec.encode(record, work.segments(record.job.key)) for record in records]
             due = work.save()
             if unannounced := work.ready_without_event():
                 transaction.announce_ready(unannounced)

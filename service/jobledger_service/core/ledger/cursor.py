@@ -26,10 +26,10 @@ class Cursor(MsgStruct, frozen=True):
     def parse(cls, raw: bytes, epoch: UUID) -> Self:
         """Return the cursor of a caller's bytes; raises InvalidField or ForeignCursor when it is not of `epoch`."""
         if len(raw) != _FORM.size or raw[0] != _VERSION:
-            raise InvalidField(("cursor", "is not a cursor issued by this service"))
+            raise InvalidField(("cursor", "must be a cursor that this service issued"))
         _, name, position = _FORM.unpack(raw)
         if name != epoch.bytes:
             raise ForeignCursor
         if position < 0:
-            raise InvalidField(("cursor", "is not a cursor issued by this service"))
+            raise InvalidField(("cursor", "must be a cursor that this service issued"))
         return cls(epoch, position)

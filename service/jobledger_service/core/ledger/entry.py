@@ -30,6 +30,11 @@ class JobSegments(NamedTuple):
     artifacts: bytes
     moving: bytes
 
+    @property
+    def joined(self) -> bytes:
+        """The encoded job."""
+        return b"".join(self)
+
 
 class Record(MsgStruct, frozen=True):
     """What a commit did to one job, before it is encoded; `before` is None for a job that it created.

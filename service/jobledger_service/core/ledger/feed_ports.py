@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from .entry import Entry, Record
+from jobledger_service.core.model.job import Job
+
+from .entry import Entry, JobSegments, Record
 from .read_ports import EventRow, JobRead
 
 
 class Codec(Protocol):
     """Encodes watch messages. The ledger stores and forwards them without decoding."""
 
-    def encode(self, record: Record) -> EventRow:
-        """Return the event of a record, without its position and the time of its commit."""
+    def segments(self, job: Job) -> JobSegments:
+        """Return a job in view BASIC as encoded messages."""
+
+    def encode(self, record: Record, segments: JobSegments) -> EventRow:
+        """Return the event of a record and its encoded job, without its position and the time of its commit."""
 
     def seal(self, event: EventRow, position: int, commit_time: int, cursor: bytes) -> EventRow:
         """Return the event that `encode` returned with its position and time, which its message ends with."""

@@ -178,7 +178,7 @@ class Queries:
         if read is None or not read.more_chunks:
             return read
         last = read.chunks[-1].index if read.chunks else -1
-        return replace(read, next_chunks=self.tokens.encode(_chunks_mark(read.job.key, frozenset()), last))
+        return replace(read, next_chunks=self.tokens.encode(_chunks_mark(read.key, frozenset()), last))
 
     async def list_jobs(self, listing: Listing, page_token: str, show: Callable[[JobPage], R]) -> R:
         """Return `show` of a page of jobs; raises PageTokenInvalid.

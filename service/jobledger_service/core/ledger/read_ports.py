@@ -6,10 +6,10 @@ from typing import NamedTuple, Protocol
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.chunk import Chunk
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts, Chunk
 from jobledger_service.core.model.epoch import Epoch
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.states import ChunkState, JobState
 from jobledger_service.core.model.vitals import StoreVitals
@@ -18,9 +18,21 @@ from .ports import ChunkKey, Inputs, Queue
 
 
 class JobRead(MsgStruct, frozen=True):
-    """A job as a caller sees it; inputs and chunks only on request."""
+    """A job as a caller sees it, encoded; inputs and chunks only on request."""
 
-    job: Job
+    key: str
+    state: JobState
+    revision: int
+    create_time: int
+    priority: int
+    parked_for: str
+    """The limit whose slot it waits for; empty for none."""
+    chunk_count: int
+    message: bytes
+    """The encoded job in view BASIC, without its place."""
+    size: int
+    """Its bytes, with those of artifacts that were not read."""
+    artifacts: Artifacts = NO_ARTIFACTS
     inputs: Inputs = Inputs()
     chunks: Sequence[Chunk] = ()
     place: int | None = None
@@ -29,6 +41,11 @@ class JobRead(MsgStruct, frozen=True):
     """Whether it has chunks after those that were read."""
     next_chunks: str = ""
     """The page token that lists them."""
+
+    @property
+    def job_id(self) -> str:
+        """Its id within its owner."""
+        return job_id_of(self.key)
 
 
 class JobsRead(MsgStruct, frozen=True):

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rollup import JobDelta
 
 from .row_families import Needs, RowFamily, keys_of
 from .undo import Undo

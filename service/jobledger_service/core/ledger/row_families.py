@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from msgspec import Struct as MsgStruct
 
+from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.rollup import JobDelta
 
 from .ports import ChunkKey
 from .undo import Undo

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rollup import JobDelta
 from jobledger_service.core.model.run import NEW_RUN, RunState
 from jobledger_service.core.model.service_kinds import is_reserved
 

@@ -1,19 +1,18 @@
 """A batch's changes of one job: its chunks, its changes, and its rows and record."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.model.change import Change, ChangeType
+from jobledger_service.core.model.change import Change, ChangeType, JobDelta
 from jobledger_service.core.model.chunk import Artifacts, Chunk
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
-from jobledger_service.core.model.rollup import JobDelta
 from jobledger_service.core.model.sizes import RANGE, bytes_of_change, bytes_of_chunk, bytes_of_job
 from jobledger_service.core.model.states import ChunkState
 
-from .entry import ChunkRange, Record
+from .entry import ChunkRange, JobSegments, Record
 from .ports import Inputs
 from .undo import Undo
 from .write_ports import SweptRows, Writes
@@ -92,24 +91,24 @@ class Touched(MsgStruct):
         """Return what the batch did to the job, for the families."""
         return JobDelta(self.before, job, self.deleted, self.changes, self.chunks, self.artifacts)
 
-    def write(self, job: Job, writes: Writes) -> None:
-        """Add the rows to write."""
+    def write(self, job: Job, writes: Writes, segments: Callable[[str], JobSegments]) -> None:
+        """Add the rows to write; `segments` encodes a job by key."""
         if self.deleted:
             writes.deleted_jobs.append(job.key)
         elif self.before is None:
-            self._write_new(job, writes)
+            self._write_new(job, writes, segments(job.key))
         else:
+            if job is not self.before:
+                writes.jobs.append((job, segments(job.key)))
+                writes.words.extend(_new_words(self.before, job))
             self._write_changed(self.before, job, writes)
 
-    def _write_new(self, job: Job, writes: Writes) -> None:
-        writes.new_jobs.append((job, self.inputs))
+    def _write_new(self, job: Job, writes: Writes, segments: JobSegments) -> None:
+        writes.new_jobs.append((job, self.inputs, segments))
         writes.new_words.append((job.key, FilterFields.of(job).full_text))
         writes.new_chunks.append((job, list(self.chunks.values()), self.inputs.chunks))
 
     def _write_changed(self, before: Job, job: Job, writes: Writes) -> None:
-        if job is not before:
-            writes.jobs.append(job)
-            writes.words.extend(_new_words(before, job))
         if self.swept:
             writes.swept.append((job, self.swept))
         if job.priority != before.priority:

@@ -13,6 +13,7 @@ from msgspec import Struct as MsgStruct
 from jobledger_service.core.model.errors import CursorAhead, Draining, JobNotFound, JobUnreadable
 from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.core.model.job import job_id_of, job_key
+from jobledger_service.core.model.states import ENDED
 
 from .entry import Entry
 from .feed.live_feed import LiveFeed
@@ -91,7 +92,7 @@ class Watch:
         if read is None:
             return _JobFound(exists=False, ended=False, position=position)
         snapshot = self._codec.snapshot(read, self._cursor(position)) if with_snapshot else b""
-        return _JobFound(exists=True, ended=read.job.ended, position=position, snapshot=snapshot)
+        return _JobFound(exists=True, ended=read.state in ENDED, position=position, snapshot=snapshot)
 
     async def _missed(self, subscription: FeedSubscription, through: int) -> Sequence[Entry]:
         """Return the first entries after a cursor, none when none follow up to the position `through`."""
@@ -178,7 +179,7 @@ class Watch:
             try:
                 messages.append(self._codec.snapshot(read, b""))
             except JobUnreadable:
-                unreadable.append(read.job.spec.job_id)
+                unreadable.append(read.job_id)
         if unreadable:
             messages.append(self._codec.unreadable_jobs(unreadable))
         return messages, page

@@ -1,7 +1,7 @@
 """The rows of one batch: loaded at once, changed in memory by each command in turn, written at once."""
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, TypeVar, cast
 
 from msgspec.structs import replace
@@ -13,7 +13,7 @@ from jobledger_service.core.model.job import Job, job_id_of, job_key
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM
 from jobledger_service.core.model.sweep import Sweep
 
-from .entry import Record
+from .entry import JobSegments, Record
 from .picking import Picked, pick
 from .ports import ChunkKey, Inputs, Queue
 from .row_families import Needs, OpenFamily, RowFamily, open_families
@@ -37,9 +37,18 @@ class PostponedError(Exception):
 
 
 class WorkingSet:
-    """A batch's jobs and chunks. `rollback` undoes what a refused command did."""
+    """A batch's jobs and chunks. `rollback` undoes what a refused command did.
 
-    def __init__(self, transaction: Transaction, families: Iterable[OpenFamily], quiet: int) -> None:
+    `encode` encodes the jobs that the batch leaves: each once, for its row, its event and the answers of commands.
+    """
+
+    def __init__(
+        self,
+        transaction: Transaction,
+        families: Iterable[OpenFamily],
+        quiet: int,
+        encode: Callable[[Job], JobSegments],
+    ) -> None:
         self.now = 0  # set when all rows are locked
         self.rows = 0
         """About how many rows the commands so far change."""
@@ -49,6 +58,8 @@ class WorkingSet:
         """Whether what the batch changes on one job is larger than one commit allows."""
         self._quiet = quiet
         self._transaction = transaction
+        self._encode = encode
+        self._segments: dict[str, JobSegments] = {}
         self._jobs: dict[str, Job] = {}
         self._chunks: dict[str, dict[int, Chunk]] = {}
         self._picked: dict[ClaimQuery, deque[Picked]] = {}
@@ -292,10 +303,17 @@ class WorkingSet:
         """Write all rows, in the order in which all batches lock them; return the families that are due then."""
         writes, deltas = Writes(), []
         for key, touched in self._touched.items():
-            touched.write(self._jobs[key], writes)
+            touched.write(self._jobs[key], writes, self.segments)
             deltas.append(touched.delta(self._jobs[key]))
         self._transaction.save(writes)
         return [type(family) for family in self._ranked if family.save(deltas, self.now)]
+
+    def segments(self, key: str) -> JobSegments:
+        """Return a job as the batch left it, encoded; when all commands are decided."""
+        found = self._segments.get(key)
+        if found is None:
+            found = self._segments[key] = self._encode(self._jobs[key])
+        return found
 
     def records(self) -> list[Record]:
         """Return the records for the ledger: one for each changed job."""

@@ -1,6 +1,6 @@
-"""The writing port of the store: one transaction a batch, and trimming in small steps."""
+"""The writing port of the store: one transaction a batch."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
@@ -11,7 +11,7 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
-from .entry import ChunkRange, Positions
+from .entry import ChunkRange, JobSegments, Positions
 from .ports import ChunkKey, Inputs, Queue
 from .read_ports import EventRow
 
@@ -68,8 +68,8 @@ class SweptRows(MsgStruct, frozen=True):
 class Writes(MsgStruct):
     """The rows of jobs and chunks that one transaction changes."""
 
-    new_jobs: list[tuple[Job, Inputs]] = []
-    jobs: list[Job] = []
+    new_jobs: list[tuple[Job, Inputs, JobSegments]] = []
+    jobs: list[tuple[Job, JobSegments]] = []
     deleted_jobs: list[str] = []
     new_chunks: list[tuple[Job, Sequence[Chunk], Mapping[int, bytes]]] = []
     """The chunks of new jobs, and the inputs of those that have one."""
@@ -160,29 +160,3 @@ class WriteStore(Protocol):
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Open a transaction that commits, durably, when the block ends without an error."""
-
-
-Reduce = Callable[[int, bytes], bytes | None]
-"""Makes the audit trail's part of a stored watch message, None when it has none."""
-
-
-class Upkeep(Protocol):
-    """Trims the store in small steps on the writer's thread. Methods raise StoreUnavailable."""
-
-    def trim_events(self, before: int, limit: int) -> int | None:
-        """Delete at most `limit` of the oldest events committed before a time; return the newest deleted position.
-
-        Their audit part moves to the audit trail.
-        """
-
-    def trim_limits(self, before: int, limit: int) -> int:
-        """Delete at most `limit` limits that hold nothing, are not an operator's and were set before a time."""
-
-    def trim_requests(self, before: int, limit: int) -> int:
-        """Delete at most `limit` requests from before a time; return how many."""
-
-    def trim_keys(self, before: int, limit: int) -> int:
-        """Delete at most `limit` API keys that ended before a time; return how many."""
-
-    def trim_audit(self, before: int, limit: int) -> int:
-        """Delete at most `limit` audit entries of jobs deleted before a time; return how many."""

@@ -1,11 +1,12 @@
 """What happened to a job, and its new state: the outcome of every decision."""
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from .chunk import Chunk
+from .chunk import Artifacts, Chunk
 from .job import Job
 from .states import JobState
 from .sweep import Sweep
@@ -53,3 +54,17 @@ class Step(MsgStruct, frozen=True):
     chunks: tuple[Chunk, ...] = ()
     change: Change | None = None
     sweep: Sweep | None = None
+
+
+class JobDelta(MsgStruct, frozen=True):
+    """A batch's changes of one job: `before` is None for a created job; `job` is the last state, also if deleted.
+
+    `artifacts` are the earlier ones of the chunks whose artifacts changed.
+    """
+
+    before: Job | None
+    job: Job
+    deleted: bool
+    changes: Sequence[Change]
+    chunks: Mapping[int, Chunk]
+    artifacts: Mapping[int, Artifacts]

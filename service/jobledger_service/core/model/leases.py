@@ -35,7 +35,7 @@ class Lease(MsgStruct, frozen=True):
         try:
             content = epoch.verify(_PURPOSE, token)
         except ValueError as error:
-            raise ValueError("is not a lease token") from error
+            raise ValueError("must be a lease token that this service issued") from error
         if content is None:
             return None
         return cls(content[_HEADER.size :].decode(), *_HEADER.unpack_from(content))

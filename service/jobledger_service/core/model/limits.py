@@ -43,3 +43,6 @@ CHUNK_RANGES_FROM: Final = 50
 KEY_ID: Final = re.compile(r"[0-9a-f]{12}")
 
 OWNER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+MAX_SUM: Final = 2**62 - 1
+"""The limit of stored sums, in both directions: two of them added still fit into 64 bits."""

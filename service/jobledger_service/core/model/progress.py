@@ -55,9 +55,9 @@ def _check(job: Job, chunk: Chunk, report: ProgressReport, field: str) -> None:
         named.append((f"{field}.stage", report.stage))
     for path, stage in named:
         if plan and stage not in plan:
-            raise InvalidField((path, f"{stage!r} is not a stage of the job's plan: {', '.join(plan)}"))
+            raise InvalidField((path, f"value {stage!r} must be a stage of the job's plan: {', '.join(plan)}"))
     if report.items_completed is not None and report.items_completed > chunk.items:
-        rule = f"{report.items_completed} is more than the chunk's {chunk.items} items"
+        rule = f"value {report.items_completed} must be at most the chunk's {chunk.items} items"
         raise InvalidField((f"{field}.items_completed", rule))
 
 

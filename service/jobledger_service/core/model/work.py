@@ -146,9 +146,11 @@ def _merged(old: Artifacts, new: Artifacts, bounds: tuple[int, int], field: str)
             merged[name] = artifact
     count, size = bounds
     if len(merged) > count:
-        raise InvalidField((field, f"would make {len(merged)} artifacts, more than {count}"))
+        raise InvalidField((field, f"must make at most {count} artifacts with those stored; got {len(merged)}"))
     if (whole := bytes_of_artifacts(merged)) > size:
-        raise InvalidField((field, f"would make about {whole:,} bytes of artifacts, more than {size:,}"))
+        raise InvalidField(
+            (field, f"must make at most {size:,} bytes of artifacts with those stored; got about {whole:,}")
+        )
     return merged
 
 

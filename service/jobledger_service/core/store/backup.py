@@ -95,7 +95,7 @@ def _sqlite_file(url: str, instead: str) -> Path:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise UnknownDatabaseError(f"{without_password(url)!r} is not a database URL") from None
+        raise UnknownDatabaseError(f"value {without_password(url)!r} must be a database URL") from None
     if parsed.get_backend_name() == "postgresql":
         plain = without_password(parsed._replace(drivername="postgresql", password=None).render_as_string())
         raise NotSqliteError(

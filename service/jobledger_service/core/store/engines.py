@@ -209,7 +209,7 @@ def check_exists(url: str) -> None:
 
 def _unknown(url: str) -> UnknownDatabaseError:
     return UnknownDatabaseError(
-        f"{without_password(url)!r} is not a database URL like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
+        f"value {without_password(url)!r} must be a database URL, like sqlite:///jobledger.db or postgresql+psycopg://user@host/name"
     )
 
 

@@ -5,32 +5,30 @@ from contextlib import closing
 from typing import Any, Final
 
 from msgspec import Struct as MsgStruct
-from sqlalchemy import Connection, LargeBinary, Row, Select, bindparam, cast, func, select
+from msgspec.structs import replace
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.model.chunk import Chunk
-from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.limits import CHUNKS_IN_VIEW
 
 from .chunk_rows import CHUNK_COLUMNS, chunk_of
 from .dialects import Dialect
-from .job_rows import JOB_COLUMNS, job_of
 from .row_reader import RowReader
+from .shown_jobs import SHOWN_COLUMNS, job_read, with_artifacts
 from .tables import chunks, jobs
 
 FIRST_JOBS: Final = 20
 """Jobs of the first statement at most, a page by default. The next statements read as many as seem to fit."""
 CHUNKS_PER_GROUP: Final = 200
 """Chunks of several jobs that are read together."""
-JOB_OVERHEAD_BYTES: Final = 1_000
-"""Bytes of a job, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
 CHUNK_OVERHEAD_BYTES: Final = 400
+"""Bytes of a chunk, encoded, beside its texts; what its parts have in JSON is about as long as they are encoded."""
 
-_WIDE: Final = frozenset(["settled", "current", "artifacts", "stage"])
-"""Columns of jobs and of chunks with texts and bodies that may be long."""
-_WIDE_OF_JOB: Final = [index for index, column in enumerate(JOB_COLUMNS) if column.name in _WIDE]
-_WIDE_OF_CHUNK: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
+_WIDE: Final = frozenset(["current", "artifacts", "stage"])
+"""Columns of chunks with texts and bodies that may be long."""
+_WIDE_PLACES: Final = [index for index, column in enumerate(CHUNK_COLUMNS) if column.name in _WIDE]
 
 
 class ByteBudget:
@@ -119,11 +117,8 @@ class JobReads:
         keys = dialect.keys()
         self._reader = reader
         self._dialect = dialect
-        self._jobs = select(*JOB_COLUMNS).where(jobs.c.job_key.in_(keys))
-        # Of a text SQLite counts characters, of a blob bytes.
-        text = jobs.c.artifacts
-        size = func.octet_length(text) if dialect.has_row_locks else func.length(cast(text, LargeBinary))
-        self._sizes = select(jobs.c.job_key, size).where(jobs.c.job_key.in_(keys), jobs.c.artifacts.is_not(None))
+        self._jobs = select(*SHOWN_COLUMNS).where(jobs.c.job_key.in_(keys))
+        self._artifacts = select(jobs.c.job_key, jobs.c.artifacts).where(jobs.c.job_key.in_(keys))
         self._inputs = select(jobs.c.job_key, jobs.c.input).where(jobs.c.job_key.in_(keys), jobs.c.input.is_not(None))
         self._chunks = bounded(
             dialect,
@@ -137,59 +132,53 @@ class JobReads:
         within = JobsWithin()
         begin, size = 0, FIRST_JOBS
         while begin < len(keys):
-            part = self._fitting(connection, keys[begin : begin + size], byte_budget.left)
+            part = keys[begin : begin + size]
             rows = connection.execute(self._jobs, {"keys": self._dialect.key_values(part)}).all()
-            there = {one[0].key: one for row in rows if (one := self._measured(row, within.bad)) is not None}
+            there = {one.key: one for row in rows if (one := self._job(row, within.bad)) is not None}
             ordered = [there[key] for key in part if key in there]
-            for shown in (
-                self._full(connection, ordered, byte_budget, within) if full else _basic(ordered, byte_budget, within)
-            ):
-                within.jobs[shown.job.key] = shown
-            left_out = (job.key for job, _ in ordered if job.key not in within.jobs and job.key not in within.bad)
+            fit = self._with_artifacts(connection, _fitting(ordered, byte_budget.left), within.bad)
+            for shown in self._full(connection, fit, byte_budget, within) if full else _basic(fit, byte_budget, within):
+                within.jobs[shown.key] = shown
+            left_out = (job.key for job in ordered if job.key not in within.jobs and job.key not in within.bad)
             if first := next(left_out, None):
                 return within.before(first, keys)
             begin += len(part)
-            average = max(1, sum(size for _, size in ordered) // max(1, len(ordered)))
+            average = max(1, sum(job.size for job in ordered) // max(1, len(ordered)))
             size = max(1, min(4 * size, byte_budget.left // average))
         return within
 
-    def _fitting(self, connection: Connection, keys: Sequence[str], room: int) -> Sequence[str]:
-        """Return the first keys whose rows fit, by their artifacts: nothing else in a row is large.
+    def _with_artifacts(self, connection: Connection, ordered: Sequence[JobRead], bad: set[str]) -> list[JobRead]:
+        wanted = [job.key for job in ordered if job.size > len(job.message)]
+        if not wanted:
+            return [*ordered]
+        rows = connection.execute(self._artifacts, {"keys": self._dialect.key_values(wanted)})
+        found = {key: text for key, text in rows}  # noqa: C416  rows are no pairs to mypy
+        pairs = ((job, found.get(job.key)) for job in ordered)
+        whole = (self._reader.read("job", _with_artifacts, pair, pair[0].key, bad) for pair in pairs)
+        return [job for job in whole if job is not None]
 
-        The first is one of them in any case.
-        """
-        if len(keys) == 1:
-            return keys
-        rows = connection.execute(self._sizes, {"keys": self._dialect.key_values(keys)})
-        sizes = {key: size for key, size in rows}  # noqa: C416  rows are no pairs to mypy
-        for count, key in enumerate(keys):
-            room -= sizes.get(key, 0)
-            if count and room < 0:
-                return keys[:count]
-        return keys
-
-    def _measured(self, row: Row[Any], bad: set[str]) -> tuple[Job, int] | None:
-        return self._reader.read("job", _measured_job, row, job_key(row.owner, row.job_id), bad)
+    def _job(self, row: Sequence[Any], bad: set[str]) -> JobRead | None:
+        return self._reader.read("job", job_read, row, row[0], bad)
 
     def _full(
-        self, connection: Connection, ordered: Sequence[tuple[Job, int]], byte_budget: ByteBudget, within: JobsWithin
+        self, connection: Connection, ordered: Sequence[JobRead], byte_budget: ByteBudget, within: JobsWithin
     ) -> Iterator[JobRead]:
         """Yield jobs with their chunks until the reply is full; a job with an unreadable chunk is bad.
 
         `within` has jobs that were read before.
         """
         for group in _groups(ordered):
-            inputs = self._inputs_of(connection, [job.key for job, _ in group])
+            inputs = self._inputs_of(connection, [job.key for job in group])
             before = byte_budget.left
-            if all(byte_budget.take(size + len(inputs.get(job.key, b""))) for job, size in group):
-                read = self._chunks_of(connection, [job.key for job, _ in group], byte_budget)
+            if all(byte_budget.take(job.size + len(inputs.get(job.key, b""))) for job in group):
+                read = self._chunks_of(connection, [job.key for job in group], byte_budget)
                 if read.complete:
                     within.bad.update(key for key, _ in read.bad)
-                    yield from (_shown(job, read, inputs) for job, _ in group if job.key not in within.bad)
+                    yield from (_shown(job, read, inputs) for job in group if job.key not in within.bad)
                     continue
             byte_budget.left = before
-            for job, size in group:
-                if not byte_budget.take(size + len(inputs.get(job.key, b""))) and within.jobs:
+            for job in group:
+                if not byte_budget.take(job.size + len(inputs.get(job.key, b""))) and within.jobs:
                     return
                 read = self._chunks_of(connection, [job.key], byte_budget)
                 if not read.complete and within.jobs:
@@ -209,47 +198,52 @@ class JobReads:
         )
 
 
-def _basic(ordered: Iterable[tuple[Job, int]], byte_budget: ByteBudget, within: JobsWithin) -> Iterator[JobRead]:
-    for job, size in ordered:
-        if not byte_budget.take(size) and within.jobs:
+def _with_artifacts(pair: Sequence[Any]) -> JobRead:
+    return with_artifacts(*pair)
+
+
+def _fitting(ordered: Sequence[JobRead], room: int) -> Sequence[JobRead]:
+    """Return the first jobs that fit, and the first in any case."""
+    for count, job in enumerate(ordered):
+        room -= job.size
+        if count and room < 0:
+            return ordered[:count]
+    return ordered
+
+
+def _basic(ordered: Iterable[JobRead], byte_budget: ByteBudget, within: JobsWithin) -> Iterator[JobRead]:
+    for job in ordered:
+        if not byte_budget.take(job.size) and within.jobs:
             return
-        yield JobRead(job)
+        yield job
 
 
-def _groups(ordered: Sequence[tuple[Job, int]]) -> Iterator[list[tuple[Job, int]]]:
+def _groups(ordered: Sequence[JobRead]) -> Iterator[list[JobRead]]:
     """Yield jobs whose chunks are read together: few, or those of one job."""
-    group: list[tuple[Job, int]] = []
+    group: list[JobRead] = []
     count = 0
-    for job, size in ordered:
-        own = min(job.counts.total, CHUNKS_IN_VIEW)
+    for job in ordered:
+        own = min(job.chunk_count, CHUNKS_IN_VIEW)
         if group and count + own > CHUNKS_PER_GROUP:
             yield group
             group, count = [], 0
-        group.append((job, size))
+        group.append(job)
         count += own
     if group:
         yield group
 
 
-def _shown(job: Job, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
+def _shown(job: JobRead, read: Chunks, inputs: dict[str, bytes]) -> JobRead:
     shown = read.of_job.get(job.key, [])
-    return JobRead(
+    return replace(
         job,
-        Inputs(inputs.get(job.key), read.inputs.get(job.key, {})),
-        shown,
-        more_chunks=len(shown) < job.counts.total,
+        inputs=Inputs(inputs.get(job.key), read.inputs.get(job.key, {})),
+        chunks=shown,
+        more_chunks=len(shown) < job.chunk_count,
     )
 
 
-def _measured_job(row: Sequence[Any]) -> tuple[Job, int]:
-    return job_of(row), JOB_OVERHEAD_BYTES + _bytes(row, _WIDE_OF_JOB)
-
-
 def _measured_chunk(row: Sequence[Any]) -> tuple[Chunk, int]:
-    return chunk_of(row), CHUNK_OVERHEAD_BYTES + _bytes(row, _WIDE_OF_CHUNK)
-
-
-def _bytes(row: Sequence[Any], wide: Sequence[int]) -> int:
-    """Return the bytes of the texts and bodies of some columns."""
-    values = (row[index] or b"" for index in wide)
-    return sum(len(value.encode() if type(value) is str and not value.isascii() else value) for value in values)
+    values = (row[place] or b"" for place in _WIDE_PLACES)
+    size = sum(len(value.encode() if type(value) is str and not value.isascii() else value) for value in values)
+    return chunk_of(row), CHUNK_OVERHEAD_BYTES + size

@@ -7,6 +7,7 @@ that few jobs meet, these few are sorted instead.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec.structs import replace as with_changes
@@ -211,15 +212,17 @@ def _counted(connection: Connection, dialect: Dialect, wanted: JobFilter) -> tup
     plain = JobFilter(wanted.owner, wanted.states, wanted.kinds, include_service_jobs=wanted.include_service_jobs)
     if wanted != plain:
         return None, None
+    among = {name: keys for name in ("state", "kind") if (keys := getattr(wanted, f"{name}s"))}
+    given = {"owner": wanted.owner, **{name: dialect.key_values(sorted(keys)) for name, keys in among.items()}}
+    of_callers, others = connection.execute(_total(dialect, tuple(among)), given).one()
+    return (int(of_callers), int(others)) if wanted.callers_only else (int(of_callers + others), 0)
+
+
+@lru_cache
+def _total(dialect: Dialect, among: Sequence[str]) -> Select[Any]:
+    """Return the count of an owner's jobs, of callers and of the service, `among` some states or kinds."""
     of_service = counts.c.kind.startswith(RESERVED)
-    total = select(
+    return select(
         func.coalesce(func.sum(case((of_service, 0), else_=counts.c.jobs)), 0),
         func.coalesce(func.sum(case((of_service, counts.c.jobs), else_=0)), 0),
-    ).where(counts.c.owner == bindparam("owner"))
-    given: dict[str, object] = {"owner": wanted.owner}
-    for name in ("state", "kind"):
-        if among := getattr(wanted, f"{name}s"):
-            total = total.where(dialect.is_one_of(counts.c[name], name))
-            given[name] = dialect.key_values(sorted(among))
-    of_callers, others = connection.execute(total, given).one()
-    return (int(of_callers), int(others)) if wanted.callers_only else (int(of_callers + others), 0)
+    ).where(counts.c.owner == bindparam("owner"), *(dialect.is_one_of(counts.c[name], name) for name in among))

@@ -52,7 +52,7 @@ def check(database: Database) -> bool:
     """Return False, as nothing is to be done; raises SchemaError unless the schema matches this version."""
     with database.change_schema() as connection:
         if not _is_current(connection, [VERSIONS]):
-            raise SchemaError("the database's schema is not of this version yet: run `jobledger-server migrate` first")
+            raise SchemaError("the database's schema is of an earlier version: run `jobledger-server migrate` first")
     return False
 
 

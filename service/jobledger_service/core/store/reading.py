@@ -25,6 +25,7 @@ from jobledger_service.core.ledger.read_ports import (
     ChunksRead,
     EventRow,
     EventsRead,
+    JobRead,
     JobsRead,
     Listed,
     Listing,
@@ -33,7 +34,6 @@ from jobledger_service.core.ledger.read_ports import (
 )
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.model.epoch import Epoch
-from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import MAX_REPLY_BYTES
 from jobledger_service.core.model.run import RunState
 from jobledger_service.core.model.slots import MAX_COUNTED_PLACE
@@ -167,11 +167,11 @@ class SqlReadStore:
         read = self._jobs.read(connection, keys, byte_budget, full=full)
         counted = 0
         for key, one in list(read.jobs.items()) if full else ():
-            if not one.job.parked_for:
+            if not one.parked_for:
                 continue
             if counted >= MAX_PLACES:
                 return read.before(key, keys)
-            place = _place(connection, one.job)
+            place = _place(connection, one)
             read.jobs[key] = replace(one, place=place)
             counted += place
         return read
@@ -331,11 +331,11 @@ _REPLY_BYTES = MAX_REPLY_BYTES - 128 * 1024
 """Bytes of what is read for a reply, which is a little longer for what stands around it."""
 
 
-def _place(connection: Connection, job: Job) -> int:
+def _place(connection: Connection, job: JobRead) -> int:
     """Return a parked job's place among those that wait for the same limit."""
     older = or_(
-        jobs.c.create_time < job.spec.create_time,
-        and_(jobs.c.create_time == job.spec.create_time, jobs.c.job_key < job.key),
+        jobs.c.create_time < job.create_time,
+        and_(jobs.c.create_time == job.create_time, jobs.c.job_key < job.key),
     )
     ahead = or_(jobs.c.priority > job.priority, and_(jobs.c.priority == job.priority, older))
     counted = select(literal(1)).where(jobs.c.parked_for == job.parked_for, parked, ahead).limit(MAX_COUNTED_PLACE - 1)

@@ -3,36 +3,27 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from msgspec.structs import replace
+from sqlalchemy import Connection, func, select
 
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.read_ports import JobRead
-from jobledger_service.core.model.job import Job, job_key
 
 from .chunk_rows import CHUNK_COLUMNS
 from .dialects import Dialect
 from .job_reads import ByteBudget, Chunks, JobsWithin, bounded, read_chunks
-from .job_rows import JOB_COLUMNS, job_of
 from .row_reader import RowReader
+from .shown_jobs import CHUNK_COUNT, SHOWN_BYTES, SHOWN_COLUMNS, job_read, with_artifacts
 from .tables import chunks, jobs, parked
 
-MAX_JOB_TEXT: Final = 16 * 1024
-"""Bytes of a small job's bodies, artifacts and input together; of artifacts, characters."""
+MAX_JOB_BYTES: Final = 16 * 1024
+"""Bytes of a small job's segments and input together."""
 MAX_JOB_CHUNKS: Final = 100
 """Chunks of a job that is small in view FULL."""
 MAX_CHUNKS: Final = 500
 """Chunks that are read together, or those of one job."""
 MAX_CHUNK_BYTES: Final = 512 * 1024
 """Bytes of chunks that are read together."""
-
-_TEXTS: Final = [jobs.c.settled, jobs.c.current, jobs.c.artifacts]
-_CHUNK_COUNT: Final = (
-    jobs.c.chunks_pending
-    + jobs.c.chunks_processing
-    + jobs.c.chunks_completed
-    + jobs.c.chunks_failed
-    + jobs.c.chunks_cancelled
-)
 
 
 class SmallJobReads:
@@ -43,11 +34,11 @@ class SmallJobReads:
         self._reader = reader
         keys = dialect.keys()
         named = jobs.c.job_key.in_(keys)
-        self._basic = select(*JOB_COLUMNS).where(named, _length(_TEXTS) <= MAX_JOB_TEXT)
-        self._full = select(*JOB_COLUMNS, jobs.c.input).where(
+        self._basic = select(*SHOWN_COLUMNS, jobs.c.artifacts).where(named, SHOWN_BYTES <= MAX_JOB_BYTES)
+        self._full = select(*SHOWN_COLUMNS, jobs.c.artifacts, jobs.c.input).where(
             named,
-            _length([*_TEXTS, jobs.c.input]) <= MAX_JOB_TEXT,
-            _CHUNK_COUNT <= MAX_JOB_CHUNKS,
+            SHOWN_BYTES + func.coalesce(func.length(jobs.c.input), 0) <= MAX_JOB_BYTES,
+            CHUNK_COUNT <= MAX_JOB_CHUNKS,
             ~parked,  # the place of one that waits for a slot is counted
         )
         of_jobs = select(*CHUNK_COLUMNS, chunks.c.input).where(chunks.c.job_key.in_(keys))
@@ -56,44 +47,44 @@ class SmallJobReads:
     def read(self, connection: Connection, keys: Sequence[str], *, full: bool) -> JobsWithin:
         """Return the small jobs, in view FULL as many as have MAX_CHUNKS together: the first are read in any case."""
         bad: set[str] = set()
-        found: dict[str, tuple[Job, bytes | None]] = {}
+        found: dict[str, JobRead] = {}
+        inputs: dict[str, bytes | None] = {}
         for row in connection.execute(self._full if full else self._basic, self._keys(keys)):
-            of_job, input_ = row[: len(JOB_COLUMNS)], row[-1] if full else None
-            job = self._reader.read("job", job_of, of_job, job_key(row.owner, row.job_id), bad)
+            job = self._reader.read("job", _whole_job, row, row[0], bad)
             if job is not None:
-                found[job.key] = job, input_
+                found[job.key], inputs[job.key] = job, row[-1] if full else None
         if not full:
-            return JobsWithin({key: JobRead(job) for key, (job, _) in found.items()}, (), bad)
-        taken, unread = _within([found[key][0] for key in keys if key in found])
+            return JobsWithin(found, (), bad)
+        taken, unread = _within([found[key] for key in keys if key in found])
         read = Chunks()
         if taken:
             read = read_chunks(connection, self._chunks, self._keys(taken), ByteBudget(MAX_CHUNK_BYTES), self._reader)
         bad.update(key for key, _ in read.bad)
-        whole = {key: _whole(*found[key], read) for key in taken if key not in bad}
+        whole = {key: _whole(found[key], inputs[key], read) for key in taken if key not in bad}
         return JobsWithin({key: one for key, one in whole.items() if one is not None}, unread, bad)
 
     def _keys(self, keys: Sequence[str]) -> dict[str, object]:
         return {"keys": self._dialect.key_values(keys)}
 
 
-def _length(texts: Sequence[ColumnElement[Any]]) -> ColumnElement[int]:
-    first, *others = (func.coalesce(func.length(text), 0) for text in texts)
-    return sum(others, first)
+def _whole_job(row: Sequence[Any]) -> JobRead:
+    shown = len(SHOWN_COLUMNS)
+    return with_artifacts(job_read(row[:shown]), row[shown])
 
 
-def _within(ordered: Sequence[Job]) -> tuple[list[str], list[str]]:
+def _within(ordered: Sequence[JobRead]) -> tuple[list[str], list[str]]:
     """Return the keys of the first jobs, as many as are read together, and of the rest."""
     count = 0
     for index, job in enumerate(ordered):
-        count += job.counts.total
+        count += job.chunk_count
         if index and count > MAX_CHUNKS:
             return [one.key for one in ordered[:index]], [one.key for one in ordered[index:]]
     return [one.key for one in ordered], []
 
 
-def _whole(job: Job, input_: bytes | None, read: Chunks) -> JobRead | None:
+def _whole(job: JobRead, input_: bytes | None, read: Chunks) -> JobRead | None:
     """Return a job all of whose chunks were read, None for one that is too large to be read with others."""
     shown = read.of_job.get(job.key, [])
-    if len(shown) < job.counts.total:
+    if len(shown) < job.chunk_count:
         return None
-    return JobRead(job, Inputs(input_, read.inputs.get(job.key, {})), shown)
+    return replace(job, inputs=Inputs(input_, read.inputs.get(job.key, {})), chunks=shown)

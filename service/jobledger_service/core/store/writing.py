@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from jobledger_service.core.ledger.entry import ChunkRange, Positions
+from jobledger_service.core.ledger.entry import ChunkRange, JobSegments, Positions
 from jobledger_service.core.ledger.ports import ChunkKey, Inputs, Queue
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
@@ -27,7 +27,7 @@ from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.states import ChunkState
 from jobledger_service.core.model.sweep import Sweep, Totals
 
-from .cells import json_text
+from .cells import Row, json_text
 from .chunk_rows import CHUNK_COLUMNS, chunk_of, chunk_row
 from .dialects import Dialect, Rows
 from .engines import Database
@@ -206,8 +206,8 @@ class SqlTransaction:
             run(statements.delete_chunks, keys)
             run(statements.delete_jobs, keys)
         new_jobs = sorted(writes.new_jobs, key=lambda new: new[0].key)
-        self._insert(jobs, [new_job_row(job, inputs.job) for job, inputs in new_jobs])
-        self._update(jobs, [job_row(job) for job in writes.jobs])
+        self._insert(jobs, [_new_row(*new) for new in new_jobs])
+        self._update(jobs, [job_row(job) | {"moving": segments.moving} for job, segments in writes.jobs])
         insert_chunks(self.connection, self._row_sets, writes.new_chunks)
         self._sweeps.save(writes.swept)
         self._update(chunks, [chunk_row(job, chunk) for job, chunk in writes.chunks])
@@ -242,6 +242,10 @@ class SqlTransaction:
         gone = [_tombstone_row(event, deleted[event.position]) for event in events if event.position in deleted]
         self._insert(tombstones, gone)
         self._dialect.announce(self.connection)
+
+
+def _new_row(job: Job, inputs: Inputs, segments: JobSegments) -> Row:
+    return new_job_row(job, inputs.job) | {"fixed": segments.fixed, "moving": segments.moving}
 
 
 def _event_row(event: EventRow) -> dict[str, object]:

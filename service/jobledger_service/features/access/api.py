@@ -1,20 +1,23 @@
 """The methods of AdminService about keys. They need no server: a command also runs them on a database."""
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
 
 import structlog
 from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
-from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.model.access_errors import AuthDisabled
+from jobledger_service.core.ledger.paging import PageTokens, request_mark
+from jobledger_service.core.ledger.ports import Clock, StoreRunner
+from jobledger_service.core.model.access_errors import ApiKeyEnded, ApiKeyNotFound, AuthDisabled
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
-from .commands import Keys
+from .rules import ID_BYTES, SECRET_BYTES, ApiKey, NewKey, digest_of, token_of
+from .store import Decide, KeyListing, SqlKeyStore
 
 log = structlog.get_logger(__name__)
 
@@ -26,38 +29,96 @@ METHODS: Final = (
 )
 
 
+class NoKeyCalls:
+    """The calls about keys of a server that runs without any."""
+
+    def __getattr__(self, name: str) -> Callable[[Any, Caller], Awaitable[Any]]:
+        """Return a method that refuses its call."""
+
+        async def refuse(_request: Any, _caller: Caller) -> Any:  # noqa: ANN401  of any method
+            raise AuthDisabled
+
+        if name.startswith("read_"):
+            raise AttributeError(name)
+        return refuse
+
+
 @dataclass(frozen=True, slots=True)
 class KeyCalls:
-    """The calls that list, create and end keys; without `keys` the server runs without any."""
+    """The calls that list, create and end keys; `on_changed` is awaited after each write."""
 
-    keys: Keys | None
+    store: SqlKeyStore
+    run_write: StoreRunner
+    run_read: StoreRunner
     clock: Clock
-
-    def _enabled_keys(self) -> Keys:
-        if self.keys is None:
-            raise AuthDisabled
-        return self.keys
+    random_bytes: Callable[[int], bytes]
+    tokens: PageTokens
+    on_changed: Callable[[], Awaitable[None]]
 
     async def CreateApiKey(self, request: api.CreateApiKeyRequest, caller: Caller) -> api.CreateApiKeyResponse:
-        made = await self._enabled_keys().create(read.new_key(request, caller, self.clock()))
-        log.info("key created", key_id=made.key.key_id, owner=made.key.owner, by=caller.name)
-        return api.CreateApiKeyResponse(api_key=read.api_key(made.key), token=made.token)
+        now = self.clock()
+        key, token = self._make(read.new_key(request, caller, now), now)
+        await self._write("", lambda _: [key])
+        log.info("key created", key_id=key.key_id, owner=key.owner, by=caller.name)
+        return api.CreateApiKeyResponse(api_key=read.api_key(key), token=token)
+
+    def _make(self, new: NewKey, now: int) -> tuple[ApiKey, str]:
+        """Return a new key and its token, which is returned only now."""
+        key_id = self.random_bytes(ID_BYTES).hex()
+        token = token_of(key_id, self.random_bytes(SECRET_BYTES))
+        return ApiKey(key_id, new.owner, new.name, new.roles, digest_of(token), now, new.expire_time), token
 
     async def ListApiKeys(self, request: api.ListApiKeysRequest, caller: Caller) -> api.ListApiKeysResponse:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=100, max_size=500)
         owner = read.listed_owner(request.owner)
-        page = await self._enabled_keys().page(owner, limit, request.page_token, ended=request.show_ended)
-        return api.ListApiKeysResponse(
-            api_keys=[read.api_key(key) for key in page.keys], next_page_token=page.next_page_token
-        )
+        mark = request_mark("keys", owner, request.show_ended)
+        after = cast("tuple[int, str] | None", self.tokens.parse(request.page_token, mark, int, str))
+        listing = KeyListing(owner, request.show_ended, self.clock(), after, limit + 1)
+        found = await self.run_read(lambda: self.store.list_keys(listing))
+        page, token = found[:limit], ""
+        if len(found) > limit:
+            token = self.tokens.encode(mark, page[-1].create_time, page[-1].key_id)
+        return api.ListApiKeysResponse(api_keys=map(read.api_key, page), next_page_token=token)
 
     async def RevokeApiKey(self, request: api.RevokeApiKeyRequest, caller: Caller) -> api.RevokeApiKeyResponse:
-        key = await self._enabled_keys().revoke(read.key_id(request))
+        key_id = read.key_id(request)
+
+        def decide(key: ApiKey | None) -> list[ApiKey]:
+            if key is None:
+                raise ApiKeyNotFound(key_id)
+            return [replace(key, revoke_time=self.clock()) if key.revoke_time is None else key]
+
+        [key] = await self._write(key_id, decide)
         log.info("key revoked", key_id=key.key_id, owner=key.owner, by=caller.name)
         return api.RevokeApiKeyResponse(api_key=read.api_key(key))
 
     async def RotateApiKey(self, request: api.RotateApiKeyRequest, caller: Caller) -> api.RotateApiKeyResponse:
-        made = await self._enabled_keys().rotate(*read.rotation(request, self.clock()))
-        replaced = read.api_key(made.replaced) if made.replaced else None
-        log.info("key rotated", key_id=request.key_id, to=made.key.key_id, owner=made.key.owner, by=caller.name)
-        return api.RotateApiKeyResponse(api_key=read.api_key(made.key), token=made.token, replaced=replaced)
+        """Create a key like another one, which ends after a grace period.
+
+        Without an expire_time the new key lives as long as the old one was to live.
+        """
+        key_id, grace, expire_time = read.rotation(request, self.clock())
+        tokens: list[str] = []
+
+        def decide(old: ApiKey | None) -> list[ApiKey]:
+            now = self.clock()
+            if old is None:
+                raise ApiKeyNotFound(key_id)
+            if old.ended(now):
+                raise ApiKeyEnded(key_id)
+            ends = expire_time
+            if ends is None and old.expire_time is not None:
+                ends = now + old.expire_time - old.create_time
+            new, token = self._make(NewKey(old.owner, old.name, old.roles, ends), now)
+            tokens.append(token)
+            last = now + grace if old.expire_time is None else min(now + grace, old.expire_time)
+            return [new, replace(old, expire_time=last)]
+
+        new, replaced = await self._write(key_id, decide)
+        log.info("key rotated", key_id=key_id, to=new.key_id, owner=new.owner, by=caller.name)
+        return api.RotateApiKeyResponse(api_key=read.api_key(new), token=tokens[-1], replaced=read.api_key(replaced))
+
+    async def _write(self, key_id: str, decide: Decide) -> Sequence[ApiKey]:
+        written = await self.run_write(lambda: self.store.write(key_id, decide))
+        await self.on_changed()
+        return written

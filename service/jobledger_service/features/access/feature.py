@@ -2,57 +2,60 @@
 
 from functools import partial
 
-import structlog
-
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.ledger.queries import OPERATORS
-from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.limits import SECOND
+from jobledger_service.core.trimming import trimming
 from jobledger_service.transport.methods import Calls
 
-from .api import METHODS, KeyCalls
-from .commands import Keys
-from .duty import KeyDuty, KeyUseDuty
-from .keyring import REFRESH_SECONDS, KeyChanges, KeyRing
+from .api import METHODS, KeyCalls, NoKeyCalls
+from .keyring import REFRESH_SECONDS, KeyRing
 from .store import SqlKeyStore
-
-log = structlog.get_logger(__name__)
 
 
 def access(kernel: Kernel) -> Feature:
     """Return what keys add to a server. Without `--auth keys` there is no key ring, and everybody is let in."""
+    committer, queries, store = kernel.committer, kernel.queries, SqlKeyStore(kernel.database)
+    retention = trimming("key retention", kernel, store.trim, round(kernel.settings.audit_retention * SECOND))
     if kernel.settings.auth != "keys":
-        return Feature(calls=[Calls(METHODS, KeyCalls(None, kernel.clock))])
-    store, shared = SqlKeyStore(kernel.database), not kernel.database.single_writer
+        return Feature(calls=[Calls(METHODS, NoKeyCalls())], duties=[retention])
+    shared = not kernel.database.single_writer
+    keyring = KeyRing(lambda after: queries.run(store.changes, after), kernel.clock, store.changes(0), shared=shared)
 
-    async def read(after: int) -> KeyChanges:
-        return await kernel.queries.run(store.changes, after)
+    def cancel_calls() -> None:
+        kernel.calls.open_calls.cancel_refused(keyring.check)
 
-    keyring = KeyRing(read, kernel.clock, store.changes(0), shared=shared)
-    cancel_calls = partial(kernel.open_calls.cancel_refused, keyring.check)
-    use = KeyUseDuty(keyring, store, kernel.committer)
-
-    async def record_last() -> None:
-        try:
-            await use.once()
-        except Refusal as refusal:
-            log.warning("when keys were last used was lost", why=str(refusal))
-
-    return Feature(
-        calls=[Calls(METHODS, KeyCalls(_keys(kernel, store, keyring), kernel.clock))],
-        duties=[
-            Duty("keys", KeyDuty(keyring, shared, cancel_calls).once, REFRESH_SECONDS),
-            Duty("key use", use.once, kernel.settings.usage_interval),
-        ],
-        keys=keyring,
-        close=record_last,
-    )
-
-
-def _keys(kernel: Kernel, store: SqlKeyStore, keyring: KeyRing) -> Keys:
     async def changed() -> None:
         await keyring.refresh()
-        kernel.open_calls.cancel_refused(keyring.check)
+        cancel_calls()
 
-    writing, reading = kernel.committer.run_on_writer, partial(kernel.queries.run_for, OPERATORS)
-    return Keys(store, writing, reading, kernel.clock, kernel.random_bytes, changed, kernel.queries.tokens)
+    async def refresh() -> bool:
+        """Learn what other processes changed, and end the calls of ended keys."""
+        try:
+            if shared:
+                await keyring.refresh()
+        finally:
+            cancel_calls()
+        return False
+
+    async def record_use() -> bool:
+        """Record when keys were last used. What a crash takes away is lost."""
+        if used := keyring.pop_used():
+            await committer.run_on_writer(partial(store.record_last_used, used))
+        return False
+
+    run_read = partial(queries.run_for, OPERATORS)
+    calls = KeyCalls(
+        store, committer.run_on_writer, run_read, kernel.clock, kernel.random_bytes, queries.tokens, changed
+    )
+    return Feature(
+        calls=[Calls(METHODS, calls)],
+        duties=[
+            Duty("keys", refresh, REFRESH_SECONDS),
+            Duty("key use", record_use, kernel.settings.usage_interval),
+            retention,
+        ],
+        keys=keyring,
+        close=record_use,
+    )

@@ -10,9 +10,9 @@ from jobledger_service.core.model.limits import DAY
 from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller, Role
 
-from .commands import DEFAULT_ROTATION_GRACE, NewKey
-from .rules import ApiKey
+from .rules import ApiKey, NewKey
 
+DEFAULT_ROTATION_GRACE: Final = DAY
 MAX_GRACE: Final = 30 * DAY
 ROLES: Final = {api.Role.Value(f"ROLE_{role}"): role for role in Role}
 _NUMBERS: Final = {role: number for number, role in ROLES.items()}
@@ -23,15 +23,17 @@ def new_key(request: api.CreateApiKeyRequest, caller: Caller, now: int) -> NewKe
     checks = Checks()
     checks.at_most("name", request.name, 128, min_length=1)
     if not request.name.isprintable():
-        checks.fault("name", f"{shown(request.name)} has characters that cannot be printed")
+        checks.fault("name", f"value {shown(request.name)} must have only characters that can be printed")
     if "/" in request.name:
-        checks.fault("name", f"{shown(request.name)} has a /, which the audit trail sets before the key_id")
+        checks.fault(
+            "name", f"value {shown(request.name)} must not contain /, which the audit trail sets before the key_id"
+        )
     if request.owner:
         checks.owner("owner", request.owner)
     checks.count("roles", len(request.roles), len(ROLES), min_count=1)
     for index, number in enumerate(request.roles):
         if number not in ROLES:
-            checks.fault(f"roles[{index}]", f"{number} is not a role")
+            checks.one_of(f"roles[{index}]", number, Role)
     expire_time = _expire_time(checks, request, now)
     checks.done()
     roles = frozenset(ROLES[number] for number in request.roles)
@@ -72,7 +74,7 @@ def _expire_time(checks: Checks, request: Any, now: int) -> int | None:  # noqa:
         return None
     time = checks.time("expire_time", request.expire_time)
     if time <= now:
-        checks.fault("expire_time", "is not in the future")
+        checks.fault("expire_time", "must be in the future")
     return time
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Struct as MsgStruct
-from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, or_, select, tuple_, update
 
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.tables import api_keys
@@ -76,6 +76,19 @@ class SqlKeyStore:
         )
         with self._database.write() as connection:
             connection.execute(later, [{"of": key_id, "at": used[key_id]} for key_id in sorted(used)])
+
+    def trim(self, before: int, limit: int) -> int:
+        """Forget at most `limit` API keys that ended before a time; return how many.
+
+        The key that changed last stays, so that numbers of changes are not given twice.
+        """
+        ended = or_(api_keys.c.revoke_time < before, api_keys.c.expire_time < before)
+        newest = select(func.max(api_keys.c.change)).scalar_subquery()
+        gone = select(api_keys.c.key_id).where(ended, api_keys.c.change < newest).limit(limit)
+        with self._database.write() as connection:
+            if not self._database.dialect.try_lock(connection, "keys"):
+                return 0
+            return connection.execute(delete(api_keys).where(api_keys.c.key_id.in_(gone))).rowcount
 
 
 def _save(connection: Connection, key: ApiKey, *, is_new: bool) -> None:

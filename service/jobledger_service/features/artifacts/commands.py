@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import SingleJobCommand
 from jobledger_service.core.ledger.commands.runs import RunStep, StepLease, StepOutcome, complete, give_back
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.runs import Runs
@@ -25,7 +24,7 @@ class FailedDeletion(MsgStruct, frozen=True):
     may_pass: bool
 
 
-class ArtifactsStep(RunStep, SingleJobCommand, MsgStruct, frozen=True):
+class ArtifactsStep(RunStep, MsgStruct, frozen=True):
     """Take down what became of some URIs of a chunk; answers with how the step fared.
 
     `left` are the indexes within the chunk of those not yet tried, `failed` the failures of this attempt so far. When

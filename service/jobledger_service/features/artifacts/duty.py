@@ -1,50 +1,31 @@
 """Deletes the files and objects of deleted jobs' artifacts, a few at a time, and records each outcome."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, cast
 
+from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.api.parse import struct_content
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import EncodeStruct
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import ReadStore
 from jobledger_service.core.ledger.service_jobs import LEASE
 
 from .commands import ArtifactsStep, FailedDeletion
-from .requests import ReadUris
-from .rules import ArtifactLocation, NotDeletedError, Roots
+from .objects import remove
+from .roots import roots_of
+from .rules import NotDeletedError
 
 URIS_PER_STEP: Final = 20
 THREADS: Final = 4
 
-RemoveArtifact = Callable[[ArtifactLocation], bool]
-"""Deletes one file or object below a root, never a directory, and returns whether it existed; NotDeletedError."""
-
 
 class ArtifactDeletions:
-    """The work of the kind "jobledger.artifacts". `roll` draws from 0 to 1, for the wait before another attempt."""
+    """The work of the kind "jobledger.artifacts"."""
 
-    def __init__(
-        self,
-        store: ReadStore,
-        queries: Queries,
-        committer: Committer,
-        read_uris: ReadUris,
-        remove: RemoveArtifact,
-        roots: Roots,
-        encode: EncodeStruct,
-        sample_jitter: Callable[[], float],
-    ) -> None:
-        self._store = store
-        self._queries = queries
-        self._committer = committer
-        self._read_uris = read_uris
-        self._remove = remove
-        self._roots = roots
-        self._encode = encode
-        self._sample_jitter = sample_jitter
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._roots = roots_of(kernel.settings)
         self._threads = ThreadPoolExecutor(THREADS, "artifacts")
 
     async def close(self) -> None:
@@ -53,8 +34,8 @@ class ArtifactDeletions:
 
     async def work(self, claimed: ClaimedChunk) -> None:
         """Delete the chunk's URIs that no earlier attempt has deleted."""
-        uris = self._read_uris(claimed)
-        run = await self._queries.run(self._store.read_run, claimed.job.key)
+        kernel, uris = self._kernel, uris_of(claimed)
+        run = await kernel.queries.run(kernel.store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
         left = list(range(len(uris)) if cursor is None else cast("tuple[int, ...]", cursor))
         failed: list[FailedDeletion] = []
@@ -64,15 +45,15 @@ class ArtifactDeletions:
             became = await asyncio.gather(*(self._delete(claimed, index, uris[index]) for index in some))
             failed += [one for one in became if isinstance(one, FailedDeletion)]
             step = ArtifactsStep(
-                step_lease=StepLease(claimed.lease, cursor, LEASE, self._encode),
+                step_lease=StepLease(claimed.lease, cursor, LEASE, encoded_struct),
                 deleted=became.count(True),
                 missing=became.count(False),
                 left=left,
                 failed=tuple(failed),
                 items=len(uris),
-                jitter_sample=self._sample_jitter(),
+                jitter_sample=kernel.sample_jitter(),
             )
-            outcome = await self._committer.submit(step)
+            outcome = await kernel.committer.submit(step)
             cursor = step.end
 
     async def _delete(self, claimed: ClaimedChunk, index: int, uri: str) -> bool | FailedDeletion:
@@ -83,6 +64,14 @@ class ArtifactDeletions:
                 index, uri, "it is not under this server's artifact_roots for its owner", may_pass=False
             )
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._remove, location)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, remove, location)
         except NotDeletedError as error:
             return FailedDeletion(index, uri, str(error), may_pass=error.may_pass)
+
+
+def uris_of(claimed: ClaimedChunk) -> Sequence[str]:
+    """Return the URIs that a chunk must delete; raises ValueError for an invalid input."""
+    content = struct_content(claimed.inputs.chunks.get(claimed.chunk.index))
+    if "uris" not in content:
+        raise ValueError(f"chunk {claimed.chunk.index} of job {claimed.job.spec.job_id!r} names no URIs")
+    return [str(uri) for uri in content["uris"]]

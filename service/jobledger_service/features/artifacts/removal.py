@@ -5,9 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.ledger.commands.deletion import ArtifactsResult, DeletedJob
-from jobledger_service.core.ledger.ports import EncodeStruct, Inputs
+from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.job import JobSpec
@@ -29,7 +30,6 @@ class ArtifactRemoval:
 
     roots: Roots
     new_id: NewId
-    encode: EncodeStruct
 
     def __call__(self, work: WorkingSet, deleted: Sequence[DeletedJob], actor: str) -> ArtifactsResult:
         """Create one job for all that is under the roots."""
@@ -56,8 +56,8 @@ class ArtifactRemoval:
         title = names[0] if len(names) == 1 else f"{len(names)} jobs"
         new = lifecycle.NewJob(spec, [len(one) for one in portions], f"artifacts of {title}", labels=_labels(names))
         inputs = Inputs(
-            self.encode({"deleted_jobs": names, "called_by": actor}),
-            {index: self.encode({"uris": one}) for index, one in enumerate(portions)},
+            encoded_struct({"deleted_jobs": names, "called_by": actor}),
+            {index: encoded_struct({"uris": one}) for index, one in enumerate(portions)},
         )
         work.create(lifecycle.create(new, actor, work.now), inputs)
         return spec.key

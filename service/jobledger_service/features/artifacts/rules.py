@@ -143,14 +143,11 @@ class Roots(MsgStruct, frozen=True):
                 )
 
 
-NO_ROOTS: Final = Roots()
-
-
 def parse_root(text: str) -> Root:
     """Return the root that `text` names, as PREFIX or as PREFIX=WHERE; raises InvalidRootError."""
     named, *kept = _STANDS_FOR.split(text)
     if len(kept) > 1:
-        raise InvalidRootError(f"{text!r} has more than two parts: expected PREFIX=WHERE, like {_EXAMPLE}")
+        raise InvalidRootError(f"value {text!r} must have at most two parts, PREFIX=WHERE, like {_EXAMPLE}")
     where = _prefix(kept[0] if kept else text)
     prefix = _prefix(named) if kept else None
     if prefix is not None and OWNER_SEGMENT in prefix.segments and OWNER_SEGMENT not in where.segments:
@@ -168,14 +165,14 @@ def _may_be_one(one: str, two: str) -> bool:
 def _prefix(text: str) -> Prefix:
     parts = _parts(text if text.endswith("/") else f"{text}/", directory=True)
     if parts is None:
-        raise InvalidRootError(f"{text!r} is not a plain URL prefix like s3://bucket/out/ or file:///srv/media/")
+        raise InvalidRootError(f"value {text!r} must be a plain URL prefix like s3://bucket/out/ or file:///srv/media/")
     scheme, authority, segments = parts
     if scheme == FILE and (authority or not segments):
         raise InvalidRootError(
-            f"{text!r} is not a directory like file:///srv/media/, without a host and below the root"
+            f"value {text!r} must be a directory like file:///srv/media/, without a host and below the root"
         )
     if scheme != FILE and not authority:
-        raise InvalidRootError(f"{text!r} names no bucket: expected {scheme}://BUCKET/PREFIX/")
+        raise InvalidRootError(f"value {text!r} must name a bucket, like {scheme}://BUCKET/PREFIX/")
     braced = [one for one in (authority, *segments) if "{" in one or "}" in one]
     if braced and (braced != [OWNER_SEGMENT] or authority in braced):
         raise InvalidRootError(

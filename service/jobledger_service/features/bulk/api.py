@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, TypeVar
 
-from jobledger.v1 import bulk_pb2, job_pb2
+from jobledger.v1 import bulk_pb2
 
 from jobledger_service.core.api import convert
 from jobledger_service.core.api.job_requests import NewId
 from jobledger_service.core.api.services import JOB_SERVICE
+from jobledger_service.core.api.shown_jobs import reply_with
 from jobledger_service.core.ledger.commands import FindCreated
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import Listing, View
-from jobledger_service.core.model.job import Job
+from jobledger_service.core.ledger.read_ports import JobStatus, Listing, View
+from jobledger_service.core.model.filter import JobFilter
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
@@ -35,15 +36,6 @@ Response = TypeVar(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class MatchPreview:
-    """The number of matching jobs, and some of them."""
-
-    count: int
-    is_lower_bound: bool
-    sample: Sequence[job_pb2.Job]
-
-
 METHODS: Final = (
     Method(JOB_SERVICE, "CancelJobs", Role.CALLER, Kind.WRITE),
     Method(JOB_SERVICE, "RetryJobs", Role.CALLER, Kind.WRITE),
@@ -60,47 +52,38 @@ class BulkCalls:
     queries: Queries
     new_id: NewId
 
-    async def run(self, request: read.Request, caller: Caller, response: Response) -> Response:
+    async def run(self, request: read.Request, caller: Caller, response: Response) -> bytes:
         """Preview the matching jobs and start the run, unless there is nothing to do."""
         one = read.parse_request(request, caller)
-        preview = await self._preview(one, caller)
-        response.matched_count, response.matched_is_lower_bound = preview.count, preview.is_lower_bound
-        response.sample.extend(preview.sample)
-        if not request.dry_run:
-            job = await self._begin(one, caller, preview)
-            if job is not None:
-                convert.fill_job(response.job, job)
-        return response
+        preview = self._named(one, caller) if one.filter is None else self._matching(one.filter)
+        response.matched_count, response.matched_is_lower_bound, sample = await preview
+        response.sample.extend(convert.status(status) for status in sample[:SAMPLE_SIZE])
+        exact = None if response.matched_is_lower_bound else response.matched_count
+        return reply_with(response, None if request.dry_run else await self._begin(one, caller, exact))
 
-    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bulk_pb2.CancelJobsResponse:
+    async def CancelJobs(self, request: bulk_pb2.CancelJobsRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.CancelJobsResponse())
 
-    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bulk_pb2.RetryJobsResponse:
+    async def RetryJobs(self, request: bulk_pb2.RetryJobsRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.RetryJobsResponse())
 
-    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bulk_pb2.DeleteJobsResponse:
+    async def DeleteJobs(self, request: bulk_pb2.DeleteJobsRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.DeleteJobsResponse())
 
-    async def UpdateJobPriorities(
-        self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller
-    ) -> bulk_pb2.UpdateJobPrioritiesResponse:
+    async def UpdateJobPriorities(self, request: bulk_pb2.UpdateJobPrioritiesRequest, caller: Caller) -> bytes:
         return await self.run(request, caller, bulk_pb2.UpdateJobPrioritiesResponse())
 
-    async def _begin(self, one: read.BulkRequest, caller: Caller, preview: MatchPreview) -> Job | None:
+    async def _begin(self, one: read.BulkRequest, caller: Caller, exact: int | None) -> bytes | None:
         """Return the run, None when no job matches: then that of an earlier attempt of the request, if any."""
-        exact = None if preview.is_lower_bound else preview.count
         run = read.run(one, caller, exact, self.new_id)
         if exact == 0:
             return await self.committer.submit(FindCreated(caller.owner, run.request_id, run.new.spec.fingerprint))
         job, _ = await self.committer.submit(run)
         return job
 
-    async def _preview(self, one: read.BulkRequest, caller: Caller) -> MatchPreview:
-        return await self._matching(one) if one.filter is not None else await self._named(one, caller)
-
-    async def _matching(self, one: read.BulkRequest) -> MatchPreview:
-        assert one.filter is not None  # noqa: S101  the caller has looked
-        listing = Listing(one.filter, ascending=True, limit=SAMPLE_SIZE, view=View.STATUS)
+    async def _matching(self, wanted: JobFilter) -> tuple[int, bool, Sequence[JobStatus]]:
+        """Return the number of matching jobs, whether there may be more, and some of them."""
+        listing = Listing(wanted, ascending=True, limit=SAMPLE_SIZE, view=View.STATUS)
         page = await self.queries.list_jobs(listing, "", _as_read)
         found = list(page.statuses)
         for _ in range(MAX_SAMPLE_PAGES):
@@ -108,18 +91,16 @@ class BulkCalls:
                 break
             page = await self.queries.list_jobs(listing, page.next_page_token, _as_read)
             found += page.statuses
-        sample = [convert.status(status) for status in found[:SAMPLE_SIZE]]
-        return MatchPreview(page.total, page.total_is_lower_bound, sample)
+        return page.total, page.total_is_lower_bound, found
 
-    async def _named(self, one: read.BulkRequest, caller: Caller) -> MatchPreview:
-        count, sample = 0, list[job_pb2.Job]()
+    async def _named(self, one: read.BulkRequest, caller: Caller) -> tuple[int, bool, Sequence[JobStatus]]:
+        count, sample = 0, list[JobStatus]()
         for begin in range(0, len(one.job_ids), KEYS_PER_READ):
             some = one.job_ids[begin : begin + KEYS_PER_READ]
             there = await self.queries.statuses(caller.owner, some, _as_read)
             count += there.exist
-            statuses = sorted(there.statuses, key=attrgetter("job_id"))
-            sample += [convert.status(status) for status in statuses[: SAMPLE_SIZE - len(sample)]]
-        return MatchPreview(count, False, sample)  # noqa: FBT003  a field of its own name
+            sample += sorted(there.statuses, key=attrgetter("job_id"))[: SAMPLE_SIZE - len(sample)]
+        return count, False, sample
 
 
 def _as_read(read: Read) -> Read:

@@ -78,9 +78,10 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
             run = run.plus(refused=1).with_reports(_refused(job_id_of(key), JobUnreadable(job_id_of(key))))
         for key in self.jobs:
             before = work.find(key)
-            if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
-                continue
             try:
+                work.check_readable(key)
+                if self.filter is not None and (before is None or not self.filter.matches(FilterFields.of(before))):
+                    continue
                 one = self._one(work, key, before)
             except Refusal as refusal:
                 run = run.plus(refused=1).with_reports(_refused(job_id_of(key), refusal))
@@ -99,7 +100,9 @@ class BulkStep(RunStep, MsgStruct, frozen=True):
         if job is None:
             raise JobNotFound(job_id)
         if is_reserved(job.spec.kind):
-            raise InvalidField(("job_id", f"{job_id!r} is a job of the service's own: ask for it alone"))
+            raise InvalidField(
+                ("job_id", f"value {job_id!r} must not be a job of the service's own: change it by a call for it alone")
+            )
         deleted = with_artifacts(work, job) if self.on_deletion is not None else None
         self.verb(job_id).decide(work)
         return deleted

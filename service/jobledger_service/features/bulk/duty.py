@@ -7,11 +7,10 @@ from typing import Final, cast
 
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.commands import ClaimedChunk, OnDeletion, StepLease, StepOutcome
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import EncodeStruct
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import Listing, PageKey, ReadStore
+from jobledger_service.core.api.convert import encoded_struct
+from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.ledger.commands import ClaimedChunk, StepLease, StepOutcome
+from jobledger_service.core.ledger.read_ports import JobRead, Listing, PageKey
 from jobledger_service.core.ledger.service_jobs import LEASE
 from jobledger_service.core.model.filter import TimeRange
 from jobledger_service.core.model.job import Job, job_key
@@ -19,7 +18,7 @@ from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
 
 from .commands import BulkStep
-from .orders import BulkOrder, ReadOrder
+from .requests import BulkOrder, order_of
 
 JOBS_PER_STEP: Final = 50
 STEPS_PER_SECOND: Final = 20
@@ -42,44 +41,32 @@ class StepBatch:
 
 
 class BulkRuns:
-    """Runs one step at a time for all owners; `rate` is in jobs a second for all together."""
+    """Runs one step at a time for all owners; the rate is in jobs a second for all together."""
 
-    def __init__(
-        self,
-        store: ReadStore,
-        queries: Queries,
-        committer: Committer,
-        read_order: ReadOrder,
-        on_deletion: OnDeletion,
-        encode: EncodeStruct,
-        rate: int,
-    ) -> None:
-        self._store = store
-        self._queries = queries
-        self._committer = committer
-        self._read_order = read_order
-        self._on_deletion = on_deletion
-        self._encode = encode
-        self._rate = rate
-        self._max_jobs = max(1, min(JOBS_PER_STEP, rate // STEPS_PER_SECOND))
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._store = kernel.store
+        self._queries = kernel.queries
+        self._rate = kernel.settings.bulk_rate
+        self._max_jobs = max(1, min(JOBS_PER_STEP, self._rate // STEPS_PER_SECOND))
         self._step_lock = asyncio.Lock()
 
     async def work(self, claimed: ClaimedChunk) -> None:
         """Do the verb with the chunk's jobs, from the cursor of the last attempt."""
-        order = self._read_order(claimed)
+        order = order_of(claimed)
         run = await self._queries.run(self._store.read_run, claimed.job.key)
         cursor = run.cursors.get(claimed.chunk.index) if run else None
         outcome = StepOutcome.GOING
         while outcome is StepOutcome.GOING:
             batch = await self._next_batch(order, claimed.job, cursor)
             step = BulkStep(
-                step_lease=StepLease(claimed.lease, cursor, LEASE, self._encode),
+                step_lease=StepLease(claimed.lease, cursor, LEASE, encoded_struct),
                 jobs=batch.jobs,
                 verb=order.verb,
                 end=batch.end,
                 progress=batch.progress,
                 filter=order.filter,
-                on_deletion=self._on_deletion if order.delete_artifacts else None,
+                on_deletion=self._kernel.on_deletion if order.delete_artifacts else None,
                 last=batch.last,
                 unreadable=batch.unreadable,
             )
@@ -91,7 +78,7 @@ class BulkRuns:
         loop = asyncio.get_running_loop()
         async with self._step_lock:
             begun = loop.time()
-            outcome = await self._committer.submit(step)
+            outcome = await self._kernel.committer.submit(step)
             await asyncio.sleep(max(0.0, begun + len(step.jobs) / self._rate - loop.time()))
         return outcome
 
@@ -105,8 +92,7 @@ class BulkRuns:
         begin = cast("int", cursor[0]) if cursor else 0
         keys = [job_key(run.spec.owner, job_id) for job_id in order.job_ids[begin : begin + self._max_jobs]]
         read = await self._queries.run_for(run.spec.owner, self._store.read_jobs, keys, full=False, bounded=False)
-        there = {key: found.job for key, found in read.jobs.items()}
-        keys = keys[: _within(there.get(key) for key in keys)]
+        keys = keys[: _within(read.jobs.get(key) for key in keys)]
         end = begin + len(keys)
         readable = [key for key in keys if key not in read.unreadable]
         bad = [key for key in keys if key in read.unreadable]
@@ -121,14 +107,13 @@ class BulkRuns:
         after = PageKey(create_time, create_time, key) if cursor else None
         listing = _listing(order, run, after, self._max_jobs)
         listed = await self._queries.run_for(run.spec.owner, self._store.list_jobs, listing)
-        jobs = [read.job for read in listed.jobs]
-        jobs = jobs[: _within(jobs)]
+        jobs = listed.jobs[: _within(listed.jobs)]
         cut = len(jobs) < len(listed.jobs)
         if jobs and (cut or listed.next is None):
-            create_time, key = jobs[-1].spec.create_time, jobs[-1].key
+            create_time, key = jobs[-1].create_time, jobs[-1].key
         elif listed.next is not None:
             create_time, key = listed.next.create_time, listed.next.job_key
-        first = first or (jobs[0].spec.create_time if jobs else create_time)
+        first = first or (jobs[0].create_time if jobs else create_time)
         looked += len(jobs)
         done = _percent(looked, order.matched, create_time - first, run.spec.create_time - first)
         last = not cut and listed.next is None
@@ -146,11 +131,11 @@ def _listing(order: BulkOrder, run: Job, after: PageKey | None, limit: int) -> L
     return Listing(wanted, ascending=True, after=after, limit=limit)
 
 
-def _within(jobs: Iterable[Job | None]) -> int:
+def _within(jobs: Iterable[JobRead | None]) -> int:
     """Return the number of jobs in a step: at least one, and no more than have enough chunks together."""
     count = chunks = 0
     for job in jobs:
-        chunks += job.counts.total if job else 0
+        chunks += job.chunk_count if job else 0
         if count and chunks > CHUNKS_PER_STEP:
             break
         count += 1

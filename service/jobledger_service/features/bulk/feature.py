@@ -1,25 +1,14 @@
 """One verb over many jobs: methods of JobService, and the runs that carry them out."""
 
-from jobledger_service.core.api.convert import encoded_struct
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, BulkCalls
 from .duty import BulkRuns
-from .requests import order
 
 
 def bulk(kernel: Kernel) -> Feature:
     """Return what verbs over many jobs add to a server."""
-    runs = BulkRuns(
-        kernel.store,
-        kernel.queries,
-        kernel.committer,
-        order,
-        kernel.on_deletion,
-        encoded_struct,
-        kernel.settings.bulk_rate,
-    )
     calls = BulkCalls(kernel.committer, kernel.queries, kernel.new_id)
-    return Feature(calls=[Calls(METHODS, calls)], chunk_handlers={BULK: runs.work})
+    return Feature(calls=[Calls(METHODS, calls)], chunk_handlers={BULK: BulkRuns(kernel).work})

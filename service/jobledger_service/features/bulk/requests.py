@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 from jobledger.v1 import bulk_pb2
+from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
 from jobledger_service.core.api.checks import Checks
@@ -26,7 +27,6 @@ from jobledger_service.core.model.service_kinds import BULK
 from jobledger_service.transport.identity import Caller
 
 from .commands import ForJob
-from .orders import BulkOrder
 
 Request = (
     bulk_pb2.CancelJobsRequest
@@ -57,6 +57,19 @@ class BulkRequest:
     job_ids: Sequence[str]
 
 
+class BulkOrder(MsgStruct, frozen=True):
+    """The verb, and the jobs of one chunk: those that a filter finds, or those that are named.
+
+    `matched` is how many jobs the filter meant when the run was asked for, None when that is not known exactly.
+    """
+
+    verb: ForJob
+    filter: JobFilter | None
+    job_ids: Sequence[str] = ()
+    matched: int | None = None
+    delete_artifacts: bool = False
+
+
 def parse_request(request: Request, caller: Caller) -> BulkRequest:
     """Return the content of one of the four requests."""
     checks = Checks()
@@ -83,7 +96,7 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
     found = filter_of(checks, request, caller)
     if found == JobFilter(caller.owner):
         checks.fault(
-            "filter", "has no condition: to select all of your jobs, set create_time.end_time, for example to now"
+            "filter", "must have a condition; to select all of your jobs, set create_time.end_time, for example to now"
         )
     for index, kind in enumerate(request.filter.kinds):
         checks.not_reserved(f"filter.kinds[{index}]", kind)
@@ -165,7 +178,7 @@ def _job_input(name: str, request: Request, caller: Caller, matched: int | None)
     return encoded_struct(content if matched is None else {**content, "matched": matched})
 
 
-def order(claimed: ClaimedChunk) -> BulkOrder:
+def order_of(claimed: ClaimedChunk) -> BulkOrder:
     """Return the order of a run's chunk; raises ValueError for an invalid input."""
     spec = claimed.job.spec
     content = struct_content(claimed.inputs.job)

@@ -34,7 +34,7 @@ def export(request: export_pb2.ExportJobsRequest, caller: Caller) -> tuple[JobFi
             "format",
             "is required: CSV or JSON_LINES"
             if not request.format
-            else f"{request.format} is not a format: use CSV or JSON_LINES",
+            else f"value {request.format} must be CSV or JSON_LINES",
         )
     _check_columns(checks, request.columns)
     _check_labels(checks, request.label_columns)
@@ -46,7 +46,7 @@ def _check_columns(checks: Checks, names: Sequence[str]) -> None:
     checks.count("columns", len(names), len(COLUMNS))
     for index, name in enumerate(names[: len(COLUMNS)]):
         if name not in COLUMNS:
-            checks.fault(f"columns[{index}]", f"{shown(name)} is not a column; {_nearest(name)}")
+            checks.fault(f"columns[{index}]", f"value {shown(name)} must be the name of a column; {_nearest(name)}")
     _once(checks, "columns", names)
 
 
@@ -66,7 +66,7 @@ def _check_labels(checks: Checks, names: Sequence[str]) -> None:
 def _once(checks: Checks, field: str, names: Sequence[str]) -> None:
     for name, times in Counter(names).items():
         if times > 1:
-            checks.fault(field, f"{shown(name)} is named {times} times")
+            checks.fault(field, f"must name {shown(name)} only once; got it {times} times")
 
 
 async def pieces(exports: Exports, request: export_pb2.ExportJobsRequest, caller: Caller) -> AsyncGenerator[bytes]:

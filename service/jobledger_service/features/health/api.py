@@ -10,22 +10,23 @@ from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from .checker import HealthChecker
-from .replies import ServerInfo, system_health
+from .replies import system_health
 
 METHODS: Final = (Method(ADMIN_SERVICE, "GetSystemHealth", Role.ADMIN, Kind.READ, reserved=True),)
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCalls:
-    """The method of AdminService about the health of this server."""
+    """The method of AdminService about the health of this server, which runs since `start_time`."""
 
-    checkup: HealthChecker
-    about: ServerInfo
+    checker: HealthChecker
+    database_kind: str
+    start_time: int
 
     async def GetSystemHealth(
         self,
         request: system_health_pb2.GetSystemHealthRequest,  # noqa: ARG002  it asks nothing more
         caller: Caller,  # noqa: ARG002  it is the same for all
     ) -> system_health_pb2.GetSystemHealthResponse:
-        found = await self.checkup.check()
-        return system_health_pb2.GetSystemHealthResponse(health=system_health(found, self.about))
+        health = system_health(await self.checker.check(), self.database_kind, self.start_time)
+        return system_health_pb2.GetSystemHealthResponse(health=health)

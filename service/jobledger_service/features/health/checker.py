@@ -2,20 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.active_workers import ActiveWorkers
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.feed.live_feed import LiveFeed
-from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import ReadStore
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.errors import Refusal
 from jobledger_service.core.model.vitals import StoreVitals
+from jobledger_service.settings import Settings
 
 from .rules import Finding, Status, Thresholds, Vitals, findings, verdict
 
@@ -37,30 +33,11 @@ class Health(MsgStruct, frozen=True):
 
 
 class HealthChecker:
-    """Checks on demand; concurrent checks share one probe of the database.
+    """Checks on demand; concurrent checks share one probe of the database."""
 
-    `check_rate_store` says whether the store answers where the servers count calls together.
-    """
-
-    def __init__(
-        self,
-        store: ReadStore,
-        queries: Queries,
-        committer: Committer,
-        feed: LiveFeed,
-        active_workers: ActiveWorkers,
-        clock: Clock,
-        limits: Thresholds,
-        check_rate_store: Callable[[], Awaitable[bool]],
-    ) -> None:
-        self._store = store
-        self._queries = queries
-        self._committer = committer
-        self._feed = feed
-        self._active_workers = active_workers
-        self._clock = clock
-        self._limits = limits
-        self._check_rate_store = check_rate_store
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._thresholds = thresholds_of(kernel.settings)
         self._probe_task: asyncio.Task[tuple[StoreVitals, float] | None] | None = None
         self.latest: Health | None = None
 
@@ -69,8 +46,13 @@ class HealthChecker:
         answer, rate_store_is_up = await asyncio.gather(self._probe_result(), self._check_rate_store())
         store, latency = answer or (None, None)
         vitals = replace(self._vitals(store, latency), rate_store_is_down=not rate_store_is_up)
-        self.latest = Health(self._clock(), vitals, findings(vitals, self._limits))
+        self.latest = Health(self._kernel.clock(), vitals, findings(vitals, self._thresholds))
         return self.latest
+
+    async def _check_rate_store(self) -> bool:
+        """Whether the store answers where the servers count calls together."""
+        limiter = self._kernel.calls.rate_limiter
+        return limiter is None or await limiter.check_store()
 
     async def _probe_result(self) -> tuple[StoreVitals, float] | None:
         """Query the database, or wait for the query that is still running."""
@@ -81,30 +63,42 @@ class HealthChecker:
 
     async def _probe(self) -> tuple[StoreVitals, float] | None:
         try:
-            return await self._queries.run(self._timed)
+            return await self._kernel.queries.run(self._timed)
         except Refusal:
             return None
 
     def _timed(self) -> tuple[StoreVitals, float]:
         began = time.perf_counter()
-        self._store.position()
+        self._kernel.store.position()
         latency = time.perf_counter() - began
-        return self._store.vitals(), latency
+        return self._kernel.store.vitals(), latency
 
     def _vitals(self, store: StoreVitals | None, latency: float | None) -> Vitals:
-        now, last, since = asyncio.get_running_loop().time(), self._committer.last, self._committer.busy_since
-        failed = self._committer.failed
+        committer, feed = self._kernel.committer, self._kernel.feed
+        now, last, since = asyncio.get_running_loop().time(), committer.last, committer.busy_since
+        failed = committer.failed
         return Vitals(
             store=store,
             latency=latency,
-            queued=self._committer.queued,
-            queue_limit=self._committer.limit,
+            queued=committer.queued,
+            queue_limit=committer.limit,
             busy_for=None if since is None else now - since,
             last_batch=last.commands if last else 0,
             last_seconds=last.seconds if last else None,
             last_age=now - last.ended if last else None,
             failed_age=None if failed is None else now - failed,
-            feed_position=self._feed.position,
-            watchers=self._feed.watchers,
-            workers=self._active_workers.count(),
+            feed_position=feed.position,
+            watchers=feed.watchers,
+            workers=self._kernel.active_workers.count(),
         )
+
+
+def thresholds_of(settings: Settings) -> Thresholds:
+    """Return the thresholds of health."""
+    return Thresholds(
+        settings.health_database_latency,
+        settings.health_commit_stall,
+        settings.health_queue_share,
+        settings.health_feed_lag,
+        settings.health_disk_free,
+    )

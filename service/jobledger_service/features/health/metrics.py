@@ -1,6 +1,6 @@
 """The metrics of the last health check: unknown values are absent."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
@@ -8,7 +8,7 @@ from prometheus_client.registry import Collector
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import JobState
 
-from .checker import Health
+from .checker import Health, HealthChecker
 from .rules import Vitals
 
 Reading = tuple[str, str, float | None]
@@ -17,12 +17,12 @@ Reading = tuple[str, str, float | None]
 class VitalsCollector(Collector):
     """Shows the last check; a scrape queries nothing."""
 
-    def __init__(self, latest: Callable[[], Health | None]) -> None:
-        self._latest = latest
+    def __init__(self, checker: HealthChecker) -> None:
+        self._checker = checker
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Yield one gauge for each known value."""
-        health = self._latest()
+        health = self._checker.latest
         if health is None:
             return
         yield GaugeMetricFamily("jobledger_health_status", "0 healthy, 1 degraded, 2 unhealthy.", value=health.status)

@@ -1,10 +1,10 @@
 """The findings of a health check as a message of the contract."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from jobledger.v1 import system_health_pb2 as api
 
+from jobledger_service import VERSION
 from jobledger_service.core.api.convert import MICROS, duration, timestamp
 
 from .checker import Health
@@ -13,25 +13,16 @@ from .rules import Status, Vitals
 _STATUSES: Final = {status: api.SystemStatus.Value(f"SYSTEM_STATUS_{status.name}") for status in Status}
 
 
-@dataclass(frozen=True, slots=True)
-class ServerInfo:
-    """The constants of a server: its version, the kind of its database, its start in microseconds."""
-
-    version: str
-    database: str
-    start_time: int
-
-
-def system_health(found: Health, server_info: ServerInfo) -> api.SystemHealth:
-    """Return the findings with the server's constants."""
+def system_health(found: Health, database_kind: str, start_time: int) -> api.SystemHealth:
+    """Return the findings with the server's constants; `start_time` is in microseconds."""
     vitals = found.vitals
     return api.SystemHealth(
         status=_STATUSES[found.status],
         reasons=[finding.reason for finding in found.findings],
         check_time=timestamp(found.time),
-        version=server_info.version,
-        start_time=timestamp(server_info.start_time),
-        database=_database(vitals, server_info),
+        version=VERSION,
+        start_time=timestamp(start_time),
+        database=_database(vitals, database_kind),
         committer=_committer(vitals),
         feed=api.FeedHealth(position=vitals.feed_position, lag=vitals.feed_lag, watchers=vitals.watchers),
         active_workers=vitals.workers,
@@ -50,11 +41,11 @@ def _webhooks(found: Health) -> api.WebhookHealth | None:
     return api.WebhookHealth(pending=store.deliveries, oldest_age=age)
 
 
-def _database(vitals: Vitals, server_info: ServerInfo) -> api.DatabaseHealth:
+def _database(vitals: Vitals, kind: str) -> api.DatabaseHealth:
     if vitals.store is None or vitals.latency is None:
-        return api.DatabaseHealth(kind=server_info.database, reachable=False)
+        return api.DatabaseHealth(kind=kind, reachable=False)
     return api.DatabaseHealth(
-        kind=server_info.database,
+        kind=kind,
         reachable=True,
         latency=duration(round(vitals.latency * MICROS)),
         schema_version=vitals.store.schema_version,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import FixedSizeCommand, OrdinaryCommand, PlainAnswer
+from jobledger_service.core.ledger.commands.base import Command
 from jobledger_service.core.ledger.ports import Inputs
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
@@ -26,7 +26,7 @@ class JobImport(MsgStruct, frozen=True):
         return 1 + len(self.job.new.sizes)
 
 
-class ImportJobs(PlainAnswer[list[bool | Refusal]], FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
+class ImportJobs(Command[list[bool | Refusal], list[bool | Refusal]], MsgStruct, frozen=True):
     """Create jobs of one owner with their history; answers for each whether it is new, or why it is refused."""
 
     jobs: Sequence[JobImport]

@@ -82,7 +82,7 @@ def _state(checks: Checks, number: int) -> JobState:
     state = JOB_STATES_BY_NUMBER.get(number)
     if state in ENDED or state is JobState.QUEUED:
         return state
-    checks.fault("state", f"{state or number} is not QUEUED, COMPLETED, FAILED or CANCELLED")
+    checks.fault("state", f"value {state or number} must be QUEUED, COMPLETED, FAILED or CANCELLED")
     return JobState.QUEUED
 
 
@@ -108,12 +108,12 @@ def _chunks(checks: Checks, one: api.ImportedJob) -> Mapping[int, ChunkEnd]:
         field = f"chunks[{place}]"
         state = CHUNK_STATES_BY_NUMBER.get(given.state)
         if state not in (ChunkState.COMPLETED, ChunkState.FAILED, ChunkState.CANCELLED):
-            checks.fault(f"{field}.state", f"{state or given.state} is not COMPLETED, FAILED or CANCELLED")
+            checks.fault(f"{field}.state", f"value {state or given.state} must be COMPLETED, FAILED or CANCELLED")
             continue
         if given.index in found:
-            checks.fault(f"{field}.index", f"{given.index} is repeated")
+            checks.fault(f"{field}.index", f"value {given.index} must be unique")
         if given.HasField("error") and state is not ChunkState.FAILED:
-            checks.fault(f"{field}.error", f"is allowed only for a FAILED chunk, not a {state} one")
+            checks.fault(f"{field}.error", f"must be absent for a {state} chunk; only a FAILED one has an error")
         found[given.index] = _chunk(checks, field, given, state)
     return found
 
@@ -125,7 +125,7 @@ def _chunk(checks: Checks, field: str, given: api.ImportedChunk, state: ChunkSta
     start = _time(checks, given, "start_time", f"{field}.")
     end = _time(checks, given, "end_time", f"{field}.")
     if start is not None and end is not None and end < start:
-        checks.fault(f"{field}.end_time", "is before start_time")
+        checks.fault(f"{field}.end_time", "must not be before start_time")
     return ChunkEnd(
         state=state,
         task_id=given.task_id,

@@ -35,9 +35,9 @@ def check(imported: ImportedJob, now: int) -> None:
 def _broken_times(imported: ImportedJob, now: int) -> Violations:
     state, start, end = imported.state, imported.start_time, imported.end_time
     if imported.create_time > now:
-        yield "create_time", "is in the future"
+        yield "create_time", "must not be in the future"
     if start is not None and start < imported.create_time:
-        yield "start_time", "is before create_time"
+        yield "start_time", "must not be before create_time"
     if start is not None and state is JobState.QUEUED:
         yield "start_time", "must be absent for a QUEUED job"
     if start is None and state in (JobState.COMPLETED, JobState.FAILED):
@@ -45,7 +45,7 @@ def _broken_times(imported: ImportedJob, now: int) -> Violations:
     if (end is not None) != (state in ENDED):
         yield "end_time", f"must be {'present' if end is None else 'absent'} for a {state} job"
     elif end is not None and not (start or imported.create_time) <= end <= now:
-        yield "end_time", "is before the start, or in the future"
+        yield "end_time", "must not be before the start, nor in the future"
 
 
 def _broken_values(imported: ImportedJob) -> Violations:
@@ -55,24 +55,24 @@ def _broken_values(imported: ImportedJob) -> Violations:
         ("cancel_reason", bool(imported.cancel_reason), JobState.CANCELLED),
     ):
         if given and imported.state is not state:
-            yield name, f"is allowed only for a {state} job, not {imported.state}"
+            yield name, f"must be absent for a {imported.state} job; only a {state} one has it"
     if imported.state is JobState.FAILED and imported.error is None:
         yield "error", "is required for a FAILED job"
     if imported.artifacts and not imported.ran:
-        yield "artifacts", "are allowed only for a job that ran: set start_time or retry_count"
+        yield "artifacts", "must be absent for a job that never ran; for one that ran, set start_time or retry_count"
     if (size := bytes_of_artifacts(imported.artifacts)) > MAX_JOB_ARTIFACT_BYTES:
-        yield "artifacts", f"are about {size:,} bytes, more than {MAX_JOB_ARTIFACT_BYTES:,}"
+        yield "artifacts", f"must have at most {MAX_JOB_ARTIFACT_BYTES:,} bytes; got about {size:,}"
     if imported.error is not None:
         yield from _broken_error(imported, imported.error, "error")
         failed = imported.error.chunk_index
         if failed is not None and _state_of(imported, failed) is not ChunkState.FAILED:
-            yield "error.chunk_index", f"{failed} is not one of the job's FAILED chunks"
+            yield "error.chunk_index", f"value {failed} must be one of the job's FAILED chunks"
 
 
 def _broken_error(imported: ImportedJob, error: WorkError, field: str) -> Violations:
     plan = [stage.name for stage in imported.new.spec.stages]
     if error.stage and plan and error.stage not in plan:
-        yield f"{field}.stage", f"{error.stage!r} is not a stage of the job's plan: {', '.join(plan)}"
+        yield f"{field}.stage", f"value {error.stage!r} must be a stage of the job's plan: {', '.join(plan)}"
 
 
 def _state_of(imported: ImportedJob, index: int) -> ChunkState | None:
@@ -92,17 +92,17 @@ def _broken_chunks(imported: ImportedJob, now: int) -> Violations:
 def _broken_chunk(imported: ImportedJob, index: int, end: ChunkEnd, now: int) -> Iterator[str]:
     total, allowed = len(imported.new.sizes), _ALLOWED[imported.state]
     if not 0 <= index < total:
-        yield f"is not one of the job's {total}"
+        yield f"must be one of the job's {total}"
         return
     if end.state not in allowed:
-        yield f"is {end.state}: of a {imported.state} job it may be {', '.join(sorted(allowed))}"
+        yield f"must be {' or '.join(sorted(allowed))}, as the job is {imported.state}; got {end.state}"
     ended = imported.end_time or now
     if not imported.create_time <= (end.start_time or imported.create_time) <= (end.end_time or ended) <= ended:
-        yield "begins before create_time, ends before it begins, or ends after its job or in the future"
+        yield "must begin no earlier than create_time, and end after it begins, and no later than its job or now"
     if end.state is ChunkState.FAILED and end.error is None and imported.error is None:
-        yield "needs an error: it is FAILED, and its job has none"
+        yield "must have an error, as it is FAILED and its job has none"
     if end.error is not None and end.error.chunk_index not in (None, index):
-        yield f"has an error of chunk {end.error.chunk_index}"
+        yield f"must not have an error of chunk {end.error.chunk_index}"
     yield from _broken_attempts(imported, end)
 
 
@@ -110,12 +110,12 @@ def _broken_attempts(imported: ImportedJob, end: ChunkEnd) -> Iterator[str]:
     attempts, runs = imported.attempts(end), _runs_of(imported, end.state)
     max_attempts = runs * imported.new.spec.retry_policy.max_attempts
     if not attempts and end.state in (ChunkState.COMPLETED, ChunkState.FAILED):
-        yield f"is {end.state} without an attempt: set start_time or attempt"
+        yield f"must have an attempt, as it is {end.state}: set start_time or attempt"
     if not attempts and (end.worker or end.task_id or end.start_time is not None):
-        yield "has a worker, a task_id or a start_time, but no attempt"
+        yield "must have an attempt, as it has a worker, a task_id or a start_time"
     if attempts > max_attempts:
         yield (
-            f"has {attempts} attempts, more than {max_attempts}: {runs} times retry_policy.max_attempts; "
+            f"must have at most {max_attempts} attempts, {runs} times retry_policy.max_attempts; got {attempts}: "
             "set retry_count, or a greater max_attempts"
         )
 
@@ -159,19 +159,19 @@ _WHOLE: tuple[tuple[str, Callable[[ImportedJob, Counter[ChunkState]], bool], str
     (
         "chunks",
         lambda imported, states: imported.state is JobState.QUEUED and not states[ChunkState.PENDING],
-        "of a QUEUED job at least one is still to be done; this job is COMPLETED",
+        "must include one still to be done in a QUEUED job; this job is COMPLETED",
     ),
     (
         "retry_count",
         lambda imported, states: (
             imported.state is JobState.QUEUED and states[ChunkState.COMPLETED] > 0 and not imported.retry_count
         ),
-        "is 0, but a QUEUED job with COMPLETED chunks was retried",
+        "must be above 0 for a QUEUED job with COMPLETED chunks, which was retried",
     ),
     (
         "chunks",
         lambda imported, states: imported.state is JobState.FAILED and not states[ChunkState.FAILED],
-        "of a FAILED job at least one is FAILED",
+        "must include a FAILED one in a FAILED job",
     ),
     (
         "chunks",
@@ -181,24 +181,24 @@ _WHOLE: tuple[tuple[str, Callable[[ImportedJob, Counter[ChunkState]], bool], str
             and imported.new.spec.failure_policy is FailurePolicy.RUN_ALL
             and not imported.retry_count
         ),
-        "of a FAILED job with RUN_ALL are CANCELLED only if it was retried",
+        "must not be CANCELLED in a FAILED job with RUN_ALL that was never retried",
     ),
     (
         "chunks",
         _too_many_failed_fast,
-        "are FAILED, more than one in each run; with FAIL_FAST the others of a run are CANCELLED",
+        "must be FAILED at most once in each run; with FAIL_FAST the others of a run are CANCELLED",
     ),
     (
         "chunks",
         lambda imported, states: imported.state is JobState.CANCELLED and states[ChunkState.FAILED] == states.total(),
-        "of a CANCELLED job are not all FAILED; this job is FAILED",
+        "must not all be FAILED in a CANCELLED job; this job is FAILED",
     ),
     (
         "chunks",
         lambda imported, states: (
             imported.state is JobState.CANCELLED and imported.start_time is None and not states[ChunkState.CANCELLED]
         ),
-        "of a job that was CANCELLED before its run began are at least one CANCELLED",
+        "must include a CANCELLED one in a job that was CANCELLED before its run began",
     ),
 )
 """Rules about all chunks together: the field, the condition of a violation, and the rule."""

@@ -5,7 +5,7 @@ from functools import partial
 
 from msgspec import Struct as MsgStruct
 
-from jobledger_service.core.ledger.commands.base import PlainAnswer, ServiceCommand, SingleJobCommand, chunks_in
+from jobledger_service.core.ledger.commands.base import Command, ServiceCommand, chunks_in
 from jobledger_service.core.ledger.commands.partial_commands import run_within_budget
 from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
@@ -16,7 +16,7 @@ from .family import Limits
 from .rules import Limit, granted, limit_key
 
 
-class SetLimit(SingleJobCommand, MsgStruct, frozen=True):
+class SetLimit(Command[str, Limit | None], MsgStruct, frozen=True):
     """Set how many jobs of a scope may be in work at once, None for any number; answers with the limit."""
 
     owner: str
@@ -36,7 +36,7 @@ class SetLimit(SingleJobCommand, MsgStruct, frozen=True):
         return work.family(Limits).find(decided)
 
 
-class GrantSlots(PlainAnswer[tuple[int, int]], ServiceCommand, MsgStruct, frozen=True):
+class GrantSlots(ServiceCommand[tuple[int, int], tuple[int, int]], MsgStruct, frozen=True):
     """Let parked jobs go for which there is a slot, in this order, as many as a batch has room for.
 
     Answers with their number, and with how many of `jobs` it checked.

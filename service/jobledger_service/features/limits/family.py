@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from jobledger_service.core.ledger.row_families import Needs, OpenFamily, RowFamily, keys_of
 from jobledger_service.core.ledger.undo import Undo
+from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.lifecycle import NewJob
-from jobledger_service.core.model.rollup import JobDelta
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.store.dialects import Dialect
 

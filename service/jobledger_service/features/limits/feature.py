@@ -1,29 +1,51 @@
-"""Concurrency limits: LimitService, and the slots that come free."""
+"""Concurrency limits: LimitService, the slots that come free, and limits that nothing uses any more."""
+
+from collections.abc import Sequence
+from typing import Final
 
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.batch import Commit
+from jobledger_service.core.ledger.bisection import submit_bisecting
 from jobledger_service.core.ledger.duty import Duty
+from jobledger_service.core.model.slots import LIMIT_RETENTION
 from jobledger_service.core.store.due import SLOTS_DUE
+from jobledger_service.core.trimming import trimming
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, LimitService
-from .duty import SlotDuty
+from .commands import GrantSlots
 from .family import Limits
 from .store import LimitStore
+
+JOBS_PER_STEP: Final = 500
 
 
 def limits(kernel: Kernel) -> Feature:
     """Return what limits add to a server."""
-    store = LimitStore(kernel.database)
-    slots = SlotDuty(store, kernel.queries, kernel.committer, kernel.unreadable)
-    duty = Duty("slots", slots.once, due=SLOTS_DUE)
+    committer, queries, store = kernel.committer, kernel.queries, LimitStore(kernel.database)
+
+    async def grant_free_slots() -> bool:
+        """Grant slots that a cheap read finds free, if they still are; return whether there may be more."""
+        granted = 0
+
+        async def grant(some: Sequence[str]) -> int:
+            nonlocal granted
+            count, done = await committer.submit(GrantSlots(some))
+            granted += count
+            return done
+
+        jobs = await queries.run(store.free_slots, JOBS_PER_STEP)
+        await submit_bisecting(jobs, grant, "slots", kernel.unreadable)
+        return granted > 0
+
+    slots = Duty("slots", grant_free_slots, due=SLOTS_DUE)
 
     def on_commit(commit: Commit) -> None:
         if Limits in commit.due:
-            duty.wake_event.set()
+            slots.wake_event.set()
 
     return Feature(
-        calls=[Calls(METHODS, LimitService(kernel.committer, kernel.queries, store))],
-        duties=[duty],
+        calls=[Calls(METHODS, LimitService(committer, queries, store))],
+        duties=[slots, trimming("limit retention", kernel, store.trim, LIMIT_RETENTION)],
         on_commit=on_commit,
     )

@@ -5,13 +5,13 @@ from typing import Final
 from jobledger.v1 import limit_service_pb2 as api
 
 from jobledger_service.core.api.checks import LABEL, Checks
-from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.slots import MAX_RUNNING
+from jobledger_service.transport.checks import shown
 from jobledger_service.transport.identity import Caller
 
 from .commands import SetLimit
 
-_FORM: Final = 'is not a scope: "kind:KIND" or "label:NAME=VALUE"'
+_FORM: Final = 'must be "kind:KIND" or "label:NAME=VALUE"'
 
 
 def set_limit(request: api.SetLimitRequest, caller: Caller) -> SetLimit:
@@ -36,10 +36,9 @@ def _check_scope(checks: Checks, scope: str) -> None:
     name, given, value = rest.partition("=")
     if what == "kind":
         checks.kind("scope", rest)
-        if is_reserved(rest):
-            checks.fault("scope", f"{scope!r}: the service's own kinds have no limits")
+        checks.not_reserved("scope", rest)
     elif what == "label" and given:
         checks.form("scope", name, LABEL, "a label: 1 to 63 characters of A-Z a-z 0-9 . _ / -")
         checks.at_most("scope", value, 255)
     else:
-        checks.fault("scope", f"{scope!r} {_FORM}")
+        checks.fault("scope", f"value {shown(scope)} {_FORM}")

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
 
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.engines import Database
 from jobledger_service.core.store.row_sets import RowSets
-from jobledger_service.core.store.tables import jobs, limits, parked, slots_free
+from jobledger_service.core.store.tables import jobs, limits, limits_passing, parked, slots_free
 
 from .rules import LAST_SCOPE, Limit, limit_key
 
@@ -76,7 +76,7 @@ class LimitRows:
 
 
 class LimitStore:
-    """Reads limits, and what waits for them. Every method is one snapshot, and raises StoreUnavailable."""
+    """Limits, and what waits for them. Every method is one transaction, and raises StoreUnavailable."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -104,3 +104,17 @@ class LimitStore:
                 count = limit if free is None else min(free, limit)
                 found += connection.execute(first.order_by(*_PARKED_ORDER).limit(count)).tuples()
         return [key for _, _, key in sorted(found)[:limit]]
+
+    def trim(self, before: int, limit: int) -> int:
+        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time.
+
+        A limit that a commit holds is passed over: it may be about to be taken, and a row that was looked at before it
+        was locked would be deleted under the job that took it.
+        """
+        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before, limits_passing)
+        gone = select(limits.c.limit_key).where(idle).order_by(limits.c.set_time).limit(limit)
+        gone = gone.with_for_update(skip_locked=True)
+        with self._database.write() as connection:
+            if not self._database.dialect.try_lock(connection, "trim limits"):
+                return 0
+            return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount

@@ -38,7 +38,7 @@ class Metrics:
 
     def feature(self, kernel: Kernel) -> Feature:
         """Return what metrics add to a server; raises CannotListenError."""
-        self.work.show(kernel.committer, kernel.feed, kernel.in_flight)
+        self.work.show(kernel.committer, kernel.feed, kernel.calls.in_flight)
         close = None
         if kernel.settings.metrics_listen:
             close = self._listen(*kernel.settings.metrics_listen.rsplit(":", 1))

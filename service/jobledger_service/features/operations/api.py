@@ -10,13 +10,14 @@ from google.longrunning import operations_proto_pb2
 from google.protobuf.empty_pb2 import Empty
 
 from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.api.unreadable import check_job, fill_each
+from jobledger_service.core.api.unreadable import check_job, encode_each
 from jobledger_service.core.ledger.commands import CancelJob, DeleteJob
 from jobledger_service.core.ledger.committer import Committer
 from jobledger_service.core.ledger.queries import JobPage, Queries
 from jobledger_service.core.ledger.read_ports import JobRead
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
 from jobledger_service.core.ledger.watch import Mode, Watch
+from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.job import job_id_of
 from jobledger_service.core.model.lifecycle import Cancellation
 from jobledger_service.core.model.limits import DAY, DEFAULT_GRACE, SECOND
@@ -54,12 +55,11 @@ class OperationsService:
         return await self.queries.list_jobs(listing(request, caller), request.page_token, self._encoded_page)
 
     def _encoded_page(self, page: JobPage) -> bytes:
-        response = lro.ListOperationsResponse(next_page_token=page.next_page_token)
-        jobs = ((one.job.spec.job_id, one) for one in page.jobs)
-        bad = fill_each(response.operations, jobs, _fill, self.unreadable, "ListOperations")
-        response.operations.extend(unreadable_operation(job_id) for job_id in [*map(job_id_of, page.unreadable), *bad])
-        raw: bytes = response.SerializeToString()
-        return raw
+        named = ((one.job_id, one) for one in page.jobs)
+        operations, bad = encode_each(named, _operation_field, self.unreadable, "ListOperations")
+        rest = lro.ListOperationsResponse(next_page_token=page.next_page_token)
+        rest.operations.extend(unreadable_operation(job_id) for job_id in [*map(job_id_of, page.unreadable), *bad])
+        return b"".join((*operations, rest.SerializeToString()))
 
     async def CancelOperation(self, request: lro.CancelOperationRequest, caller: Caller) -> Empty:
         how = Cancellation(DEFAULT_GRACE, "", force=False)
@@ -80,7 +80,16 @@ class OperationsService:
         return await self._read(job_id, caller)
 
     async def _read(self, job_id: str, caller: Caller) -> bytes:
-        return await self.queries.job(caller.owner, job_id, _encoded, full=False)
+        return await self.queries.job(caller.owner, job_id, self._encoded, full=False)
+
+    def _encoded(self, read: JobRead) -> bytes:
+        try:
+            shown = operation(read)
+        except Exception as error:
+            self.unreadable.add("GetOperation", read.key, error)
+            raise JobUnreadable(read.job_id) from error
+        raw: bytes = shown.SerializeToString()
+        return raw
 
     async def _until_ended(self, job_id: str, caller: Caller) -> None:
         async with aclosing(self.watch.job(caller.owner, job_id, b"", Mode.LATEST)) as messages:
@@ -88,14 +97,10 @@ class OperationsService:
                 pass  # the watch ends when the job does
 
 
-def _encoded(read: JobRead) -> bytes:
-    raw: bytes = operation(read.job).SerializeToString()
-    return raw
-
-
-def _fill(message: lro.Operation, read: JobRead) -> None:
+def _operation_field(read: JobRead) -> bytes:
     check_job(read)
-    message.CopyFrom(operation(read.job))
+    raw: bytes = lro.ListOperationsResponse(operations=[operation(read)]).SerializeToString()
+    return raw
 
 
 def _wait_seconds(request: lro.WaitOperationRequest) -> float:

@@ -5,24 +5,22 @@ from typing import Final
 
 from google.longrunning import operations_pb2 as lro
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.message import Message
 from google.rpc import code_pb2, status_pb2
-from jobledger.v1 import chunk_pb2
+from jobledger.v1 import chunk_pb2, job_pb2
 
-from jobledger_service.core.api import convert
 from jobledger_service.core.api.checks import JOB_ID, Checks
 from jobledger_service.core.api.list_requests import page_size
-from jobledger_service.core.ledger.read_ports import Listing
+from jobledger_service.core.api.shown_jobs import decoded_job
+from jobledger_service.core.ledger.read_ports import JobRead, Listing
 from jobledger_service.core.model.errors import InvalidField
 from jobledger_service.core.model.filter import JobFilter
-from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.states import ENDED, JobState
 from jobledger_service.transport.identity import Caller
 
 COLLECTION: Final = "operations"
 _STATE: Final = re.compile(r'(?:metadata\.)?state\s*=\s*"?([A-Z]+)"?')
 _DONE: Final = re.compile(r"done\s*=\s*(true|false)")
-RULE: Final = "is not a filter: it must be empty, done=true, done=false, or state=STATE terms joined by OR"
+RULE: Final = "must be empty, done=true, done=false, or state=STATE terms joined by OR"
 
 
 def name_of(job_id: str) -> str:
@@ -34,7 +32,7 @@ def job_id_of(name: str) -> str:
     """Return the job_id of an operation; raises InvalidField."""
     collection, _, job_id = name.partition("/")
     if collection != COLLECTION or not JOB_ID.fullmatch(job_id):
-        raise InvalidField(("name", f"{name[:200]!r} is not {COLLECTION}/JOB_ID"))
+        raise InvalidField(("name", f"value {name[:200]!r} must be {COLLECTION}/JOB_ID"))
     return job_id
 
 
@@ -42,11 +40,11 @@ def listing(request: lro.ListOperationsRequest, caller: Caller) -> Listing:
     """Return what ListOperations asks for: the newest first."""
     checks = Checks()
     if request.name not in ("", COLLECTION):
-        checks.fault("name", f"{request.name[:200]!r} is not {COLLECTION!r}")
+        checks.fault("name", f"value {request.name[:200]!r} must be {COLLECTION!r}")
     limit = page_size(checks, request.page_size, default=20, max_size=500)
     states = _states(request.filter.strip())
     if states is None:
-        checks.fault("filter", f"{request.filter[:200]!r} {RULE}")
+        checks.fault("filter", f"value {request.filter[:200]!r} {RULE}")
     checks.done()
     wanted = JobFilter(owner=caller.owner, states=states or frozenset())
     return Listing(wanted, limit=limit, copies=COPIES)
@@ -65,19 +63,21 @@ def _states(text: str) -> frozenset[JobState] | None:
     return frozenset(map(JobState, names))
 
 
+_JOB_TYPE: Final = f"type.googleapis.com/{job_pb2.Job.DESCRIPTOR.full_name}"
 COPIES: Final = 2
 """Times that an operation holds its job: as its metadata, and as its response."""
 
 
-def operation(job: Job) -> lro.Operation:
-    """Return a job as an operation: its metadata is the job; done when the job has ended."""
-    message = convert.job(job)
-    shown = lro.Operation(name=name_of(job.spec.job_id), metadata=_packed(message), done=job.ended)
-    match job.state:
+def operation(read: JobRead) -> lro.Operation:
+    """Return a job as an operation: its metadata is the job; done when the job has ended. Raises ValueError."""
+    job, raw = decoded_job(read)
+    packed = AnyMessage(type_url=_JOB_TYPE, value=raw)
+    shown = lro.Operation(name=name_of(read.job_id), metadata=packed, done=read.state in ENDED)
+    match read.state:
         case JobState.COMPLETED:
-            shown.response.Pack(message)
+            shown.response.CopyFrom(packed)
         case JobState.FAILED:
-            shown.error.CopyFrom(_failure(message.error))
+            shown.error.CopyFrom(_failure(job.error))
         case JobState.CANCELLED:
             reason = job.cancel_reason or "the job was cancelled"
             shown.error.CopyFrom(status_pb2.Status(code=code_pb2.CANCELLED, message=reason))
@@ -92,10 +92,6 @@ def unreadable_operation(job_id: str) -> lro.Operation:
 def _failure(error: chunk_pb2.WorkError) -> status_pb2.Status:
     """Return why a job failed: the code of the work is its own, so that of the status is UNKNOWN."""
     message = f"{error.code}: {error.message}" if error.message else error.code
-    return status_pb2.Status(code=code_pb2.UNKNOWN, message=message, details=[_packed(error)])
-
-
-def _packed(message: Message) -> AnyMessage:
-    packed = AnyMessage()
-    packed.Pack(message)
-    return packed
+    shown = status_pb2.Status(code=code_pb2.UNKNOWN, message=message)
+    shown.details.add().Pack(error)
+    return shown

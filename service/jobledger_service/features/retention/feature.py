@@ -1,5 +1,6 @@
 """What is kept only for a time."""
 
+from jobledger_service.core.api.codec import ProtoCodec
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
 from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
@@ -7,28 +8,15 @@ from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.settings import Settings
 
-from .duty import RetentionDuty, RetentionPeriods
+from .duty import RetentionDuty
 from .rules import Retention
+from .store import SqlHistoryStore
 
 
 def retention(kernel: Kernel) -> Feature:
     """Return what retention adds to a server."""
-    settings = kernel.settings
-    periods = RetentionPeriods(
-        events=round(settings.event_retention * SECOND),
-        audit=round(settings.audit_retention * SECOND),
-    )
-    duty = RetentionDuty(
-        kernel.store,
-        kernel.upkeep,
-        kernel.queries,
-        kernel.committer,
-        kernel.clock,
-        periods,
-        kernel.feed.forget,
-        kernel.unreadable,
-    )
-    return Feature(duties=[Duty("retention", duty.once, settings.retention_interval)])
+    duty = RetentionDuty(kernel, SqlHistoryStore(kernel.database, ProtoCodec(kernel.unreadable).audited))
+    return Feature(duties=[Duty("retention", duty.once, kernel.settings.retention_interval)])
 
 
 class ExpireTimes(RowFamily):

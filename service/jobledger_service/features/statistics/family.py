@@ -5,10 +5,12 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from jobledger_service.core.ledger.row_families import OpenFamily, RowFamily
-from jobledger_service.core.model.rollup import JobDelta, StatisticsDelta
+from jobledger_service.core.model.change import JobDelta
 from jobledger_service.core.store.dialects import Dialect
+from jobledger_service.core.store.row_sets import RowSets
+from jobledger_service.core.store.tables import counts, rollups
 
-from .rows import add_statistics
+from .rollup import StatisticsDelta
 
 
 def statistics_family(dialect: Dialect) -> OpenFamily:
@@ -32,3 +34,11 @@ class Statistics(RowFamily):
             statistics.add(delta, now)
         add_statistics(self._connection, self._dialect, statistics)
         return False
+
+
+def add_statistics(connection: Connection, dialect: Dialect, statistics: StatisticsDelta) -> None:
+    """Add to counts, then to rollups, each in the order of keys."""
+    row_sets = RowSets(dialect)
+    for table, added in ((counts, statistics.counts()), (rollups, statistics.rollups())):
+        names = table.columns.keys()
+        row_sets.add(connection, table, [dict(zip(names, (*key, *sums), strict=True)) for key, sums in added])

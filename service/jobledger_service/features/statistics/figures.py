@@ -4,12 +4,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, func, select
 
-from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.service_kinds import RESERVED, SERVICE_KINDS
 from jobledger_service.core.model.states import JobState
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.tables import counts, jobs, rollups
 
+from .activity import Activity
 from .rules import Figures, KindFigures, StatsQuery
 from .running_totals import ALL_KINDS, RunningTotals
 

@@ -6,12 +6,12 @@ from jobledger.v1 import stats_pb2
 from jobledger.v1.filter_pb2 import TimeRange
 
 from jobledger_service.core.api.convert import MICROS, timestamp
-from jobledger_service.core.model.activity import RUNS_ENDED, Activity, Durations
 from jobledger_service.core.model.limits import HOUR
-from jobledger_service.core.model.rollup import Measure, clamped
 from jobledger_service.core.model.states import JobState
 
+from .activity import RUNS_ENDED, Activity, Durations
 from .requests import numbers
+from .rollup import Measure, clamped
 from .rules import Figures, KindFigures, StatsQuery
 
 MAX_KINDS: Final = 1_000

@@ -26,10 +26,10 @@ def query(request: stats_pb2.GetJobStatsRequest, caller: Caller, now: int) -> St
     owner = owner_of(checks, "owner", request.owner, caller, "GetJobStats")
     step = _STEPS.get(request.step)
     if step is None:
-        checks.fault("step", f"{request.step} is not a step: HOUR, DAY, or UNSPECIFIED for no series")
+        checks.fault("step", f"value {request.step} must be HOUR, DAY, or UNSPECIFIED for no series")
     hours = _hours(checks, request.time_range, now)
     if step and (points := len(numbers(hours, step))) > MAX_POINTS:
-        checks.fault("step", f"makes {points} points of this time_range, more than {MAX_POINTS}")
+        checks.fault("step", f"must make at most {MAX_POINTS} points of this time_range; got {points}")
     checks.done()
     return StatsQuery(owner, tuple(dict.fromkeys(request.kinds)), hours, step or 0, request.include_service_jobs)
 
@@ -44,13 +44,12 @@ def _hours(checks: Checks, span: filter_pb2.TimeRange, now: int) -> range:
     end = _time(checks, "time_range.end_time", span) if span.HasField("end_time") else now
     start = _time(checks, "time_range.start_time", span) if span.HasField("start_time") else end - DAY_HOURS * HOUR
     if end <= start:
-        late = "ends before it starts" if span.HasField("end_time") else "starts in the future, and has no end_time"
-        checks.fault("time_range", late)
+        checks.fault("time_range", "end_time, by default now, must be after start_time")
     return range(max(start // HOUR, 0), -(-end // HOUR))
 
 
 def _time(checks: Checks, field: str, span: filter_pb2.TimeRange) -> int:
     time = checks.time(field, getattr(span, field.rpartition(".")[2]))
     if not 0 <= time <= _LAST_HOUR:
-        checks.fault(field, "is not within 1970-01-01T00:00:00Z to 9999-12-31T23:00:00Z")
+        checks.fault(field, "must be from 1970-01-01T00:00:00Z to 9999-12-31T23:00:00Z")
     return time

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from msgspec import Struct as MsgStruct
 from msgspec import field
 
-from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.model.states import JobState
+
+from .activity import Activity
 
 
 class StatsQuery(MsgStruct, frozen=True):

@@ -12,11 +12,12 @@ from typing import Any, Final
 from msgspec import json
 from sqlalchemy import Connection, Integer, Select, and_, bindparam, delete, func, select
 
-from jobledger_service.core.model.activity import Activity
 from jobledger_service.core.store.cells import json_text
 from jobledger_service.core.store.dialects import Dialect
 from jobledger_service.core.store.row_sets import RowSets
 from jobledger_service.core.store.tables import rollups, running_totals
+
+from .activity import Activity
 
 ALL_KINDS: Final = ""
 """Stands for all kinds of an owner together; no kind is empty."""

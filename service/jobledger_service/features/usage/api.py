@@ -7,11 +7,13 @@ from jobledger.v1 import admin_service_pb2 as api
 
 from jobledger_service.core.api.list_requests import checked_page_size
 from jobledger_service.core.api.services import ADMIN_SERVICE
+from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.ledger.queries import OPERATORS, Queries
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests
-from .queries import UsagePage, UsageQueries
+from .store import SqlUsageStore
 
 METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
 
@@ -20,13 +22,22 @@ METHODS: Final = (Method(ADMIN_SERVICE, "GetUsage", Role.ADMIN, Kind.READ),)
 class UsageCalls:
     """The method of AdminService for usage."""
 
-    usage: UsageQueries
+    store: SqlUsageStore
+    queries: Queries
 
     async def GetUsage(self, request: api.GetUsageRequest, caller: Caller) -> bytes:  # noqa: ARG002  of all owners
         limit = checked_page_size(request.page_size, default=500, max_size=5_000)
-        return await self.usage.page(requests.usage(request), limit, request.page_token, _reply)
+        query = requests.usage(request)
+        tokens, mark = self.queries.tokens, request_mark("usage", query)
+        place = tokens.parse(request.page_token, mark, *(str for _ in query.by))
+        after = None if place is None else [str(value) for value in place]
 
+        def read() -> bytes:
+            rows, token = self.store.sums(query, after, limit + 1), ""
+            if len(rows) > limit:
+                token = tokens.encode(mark, *(getattr(rows[limit - 1], name) for name in query.by))
+            return api.GetUsageResponse(
+                usage=map(requests.used, rows[:limit]), next_page_token=token
+            ).SerializeToString()
 
-def _reply(page: UsagePage) -> bytes:
-    reply = api.GetUsageResponse(usage=map(requests.used, page.rows), next_page_token=page.next_page_token)
-    return reply.SerializeToString()
+        return await self.queries.run_for(OPERATORS, read)

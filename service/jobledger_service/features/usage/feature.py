@@ -1,39 +1,43 @@
 """Usage: GetUsage, a method of AdminService, and the duty that keeps what the transport counts, by day."""
 
-from functools import partial
-
-import structlog
+from datetime import UTC, datetime, timedelta
 
 from jobledger_service.core.kernel import Feature, Kernel
 from jobledger_service.core.ledger.duty import Duty
-from jobledger_service.core.ledger.queries import OPERATORS
-from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.limits import SECOND
 from jobledger_service.transport.methods import Calls
 
 from .api import METHODS, UsageCalls
-from .duty import UsageDuty
-from .queries import UsageQueries
 from .store import SqlUsageStore
-
-log = structlog.get_logger(__name__)
-
-DAY_SECONDS = 86_400
 
 
 def usage(kernel: Kernel) -> Feature:
-    """Return what usage adds to a server."""
-    store, retention_days = SqlUsageStore(kernel.database), kernel.settings.usage_retention / DAY_SECONDS
-    duty = UsageDuty(kernel.usage, store, kernel.committer, kernel.clock, retention_days)
-    queries = UsageQueries(store, partial(kernel.queries.run_for, OPERATORS), kernel.queries.tokens)
+    """Return what usage adds to a server. A crash loses counts in memory."""
+    counted, store = kernel.calls.usage, SqlUsageStore(kernel.database)
 
-    async def record_last() -> None:
-        try:
-            await duty.once()
-        except Refusal as refusal:
-            log.warning("the latest usage counts were lost", why=str(refusal))
+    async def record() -> bool:
+        """Write new counts, and delete those that are too old."""
+        today = kernel.clock()
+        if rows := counted.drain(day_of(today)):
+
+            def write() -> None:
+                store.add(rows)
+                store.forget(day_of(today, kernel.settings.usage_retention))
+
+            try:
+                await kernel.committer.run_on_writer(write)
+            except BaseException:
+                counted.restore(rows)
+                raise
+        return False
 
     return Feature(
-        calls=[Calls(METHODS, UsageCalls(queries))],
-        duties=[Duty("usage", duty.once, kernel.settings.usage_interval)],
-        close=record_last,
+        calls=[Calls(METHODS, UsageCalls(store, kernel.queries))],
+        duties=[Duty("usage", record, kernel.settings.usage_interval)],
+        close=record,
     )
+
+
+def day_of(time: int, seconds_before: float = 0) -> str:
+    """Return the day (UTC) so many seconds before a time in microseconds, as 2026-01-31."""
+    return f"{datetime.fromtimestamp(time / SECOND, UTC) - timedelta(seconds=seconds_before):%Y-%m-%d}"

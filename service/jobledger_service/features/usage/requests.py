@@ -33,7 +33,7 @@ def usage(request: api.GetUsageRequest) -> UsageQuery:
         check_key_id(checks, request.key_id)
     for index, number in enumerate(request.group_by):
         if number not in _DIMENSIONS:
-            checks.fault(f"group_by[{index}]", f"{number} is not a dimension")
+            checks.fault(f"group_by[{index}]", f"value {number} must be DAY, OWNER, KEY or METHOD")
     checks.done()
     asked = {_DIMENSIONS[number] for number in request.group_by}
     by = tuple(name for name in DIMENSIONS if name in asked) or DIMENSIONS

@@ -1,25 +1,34 @@
 """WebhookService: read the request, query or change, map, return."""
 
+import base64
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
-from jobledger.v1 import webhook_pb2
+import structlog
 from jobledger.v1 import webhook_service_pb2 as api
 
-from jobledger_service.core.api.convert import duration, timestamp
+from jobledger_service.core.api.job_requests import fingerprint
 from jobledger_service.core.api.list_requests import checked_page_size
-from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.model.job import job_id_of
-from jobledger_service.core.model.states import WebhookState
+from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.ledger.paging import request_mark
+from jobledger_service.core.model.errors import DeliveryNotFound, RequestIdReused, WebhookNotFound
+from jobledger_service.core.model.states import DeliveryState, WebhookState
 from jobledger_service.transport.identity import Caller, Role
 from jobledger_service.transport.methods import Kind, Method
 
 from . import requests as read
-from .commands import Webhooks
-from .deliveries import Attempt, Delivery, delivery_id
-from .rules import Missed, Webhook
+from .bodies import WebhookCodec
+from .deliveries import parse_delivery_id
+from .delivery_store import SqlDeliveryStore
+from .http_post import HttpPost
+from .replies import attempt_message, delivery_message, webhook_message
+from .rules import MAX_WEBHOOKS, Secret, Webhook, percents_of, rotate, update, webhook_key
+from .sealing import SecretCipher, UnreadableSecretError
+from .store import SqlWebhookStore
 
-_WEBHOOK_STATES = {state: webhook_pb2.WebhookState.Value(f"WEBHOOK_STATE_{state}") for state in WebhookState}
+log = structlog.get_logger(__name__)
 
 WEBHOOK_SERVICE: Final = api.DESCRIPTOR.services_by_name["WebhookService"]
 METHODS: Final = (
@@ -33,125 +42,163 @@ METHODS: Final = (
     Method(WEBHOOK_SERVICE, "RedeliverWebhook", Role.CALLER, Kind.WRITE),
     Method(WEBHOOK_SERVICE, "PingWebhook", Role.CALLER, Kind.WRITE),
 )
+DELIVERIES_PER_STEP: Final = 1_000
+"""The number of deliveries that one transaction deletes or redelivers."""
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookService:
-    """The calls of WebhookService."""
+    """The calls of WebhookService; `wake` is called when deliveries may be due."""
 
-    webhooks: Webhooks
-    clock: Clock
-    url_policy: read.UrlPolicy
+    kernel: Kernel
+    store: SqlWebhookStore
+    delivery_store: SqlDeliveryStore
+    cipher: SecretCipher
+    post: HttpPost
+    wake: Callable[[], None]
 
     async def CreateWebhook(self, request: api.CreateWebhookRequest, caller: Caller) -> api.CreateWebhookResponse:
-        webhook, secret, created = await self.webhooks.create(read.create_webhook(request, caller, self.url_policy))
-        return api.CreateWebhookResponse(webhook=self._webhook(webhook), secret=secret, created=created)
+        fields = read.create_webhook(request, allow_http=self.kernel.settings.webhook_allow_http)
+        now = self.kernel.clock()
+        made = Webhook(
+            owner=caller.owner,
+            webhook_id=self.kernel.new_id(),
+            url=fields.url,
+            secrets=(Secret(self.cipher.seal(self._new_secret()), now),),
+            create_time=now,
+            update_time=now,
+            event_types=fields.event_types,
+            percents=percents_of(fields.event_types, fields.percents),
+            kinds=fields.kinds,
+            labels=fields.labels,
+            description=fields.description,
+            state=WebhookState.DISABLED if fields.disabled else WebhookState.ACTIVE,
+            state_time=now,
+            request_id=request.request_id,
+            fingerprint=fingerprint(request, excluded=["request_id"]),
+        )
+        webhook = await self.kernel.committer.run_on_writer(partial(self.store.create, made, MAX_WEBHOOKS))
+        if webhook.fingerprint != made.fingerprint:
+            raise RequestIdReused(made.request_id, webhook.webhook_id, "webhook")
+        self.wake()
+        created = webhook.webhook_id == made.webhook_id
+        return api.CreateWebhookResponse(
+            webhook=webhook_message(webhook, now), secret=self._shown_secret(webhook, now), created=created
+        )
+
+    def _new_secret(self) -> str:
+        return "whsec_" + base64.b64encode(self.kernel.random_bytes(32)).decode()
+
+    def _shown_secret(self, webhook: Webhook, now: int) -> str:
+        """Return the secret of a webhook if it may be shown."""
+        kept = webhook.shown_secret(now)
+        try:
+            return self.cipher.open(kept) if kept else ""
+        except UnreadableSecretError as error:
+            log.warning("the secret of a webhook is not shown", webhook_id=webhook.webhook_id, why=str(error))
+            return ""
 
     async def GetWebhook(self, request: api.GetWebhookRequest, caller: Caller) -> api.GetWebhookResponse:
-        webhook = await self.webhooks.get(caller.owner, read.webhook_id(request))
-        return api.GetWebhookResponse(webhook=self._webhook(webhook))
+        webhook = await self._find(caller.owner, read.webhook_id(request))
+        return api.GetWebhookResponse(webhook=webhook_message(webhook, self.kernel.clock()))
+
+    async def _find(self, owner: str, webhook_id: str) -> Webhook:
+        webhook = await self.kernel.queries.run_for(owner, self.store.find, webhook_key(owner, webhook_id))
+        if webhook is None:
+            raise WebhookNotFound(webhook_id)
+        return webhook
 
     async def ListWebhooks(self, request: api.ListWebhooksRequest, caller: Caller) -> api.ListWebhooksResponse:
+        """Return a page of an owner's webhooks, by id and so oldest first."""
         limit = checked_page_size(request.page_size, default=100, max_size=100)
-        page, token = await self.webhooks.list(caller.owner, limit, request.page_token)
-        return api.ListWebhooksResponse(webhooks=[self._webhook(one) for one in page], next_page_token=token)
+        queries, now, mark = self.kernel.queries, self.kernel.clock(), request_mark("webhooks", caller.owner)
+        place = queries.tokens.parse(request.page_token, mark, str)
+        after = cast("str", place[0]) if place else ""
+        found = await queries.run_for(caller.owner, self.store.of_owner, caller.owner, after, limit + 1)
+        page = found[:limit]
+        token = queries.tokens.encode(mark, page[-1].webhook_id) if len(found) > limit else ""
+        return api.ListWebhooksResponse(webhooks=[webhook_message(one, now) for one in page], next_page_token=token)
 
     async def UpdateWebhook(self, request: api.UpdateWebhookRequest, caller: Caller) -> api.UpdateWebhookResponse:
-        webhook = await self.webhooks.update(caller.owner, *read.update_webhook(request, self.url_policy))
-        return api.UpdateWebhookResponse(webhook=self._webhook(webhook))
-
-    async def DeleteWebhook(self, request: api.DeleteWebhookRequest, caller: Caller) -> api.DeleteWebhookResponse:
-        await self.webhooks.delete(caller.owner, read.webhook_id(request))
-        return api.DeleteWebhookResponse()
+        new, now = read.update_webhook(request, allow_http=self.kernel.settings.webhook_allow_http), self.kernel.clock()
+        changed = await self._change(caller.owner, request.webhook_id, lambda one: update(one, new, now), now)
+        return api.UpdateWebhookResponse(webhook=webhook_message(changed, now))
 
     async def RotateWebhookSecret(
         self, request: api.RotateWebhookSecretRequest, caller: Caller
     ) -> api.RotateWebhookSecretResponse:
         webhook_id, overlap = read.webhook_id(request), read.overlap(request)
-        webhook, secret = await self.webhooks.rotate(caller.owner, webhook_id, overlap)
-        return api.RotateWebhookSecretResponse(webhook=self._webhook(webhook), secret=secret)
+        now, secret = self.kernel.clock(), self._new_secret()
+        kept = self.cipher.seal(secret)
+        changed = await self._change(caller.owner, webhook_id, lambda one: rotate(one, kept, overlap, now), now)
+        return api.RotateWebhookSecretResponse(webhook=webhook_message(changed, now), secret=secret)
+
+    async def _change(self, owner: str, webhook_id: str, decide: Callable[[Webhook], Webhook], now: int) -> Webhook:
+        change = partial(self.store.change, webhook_key(owner, webhook_id), decide, now)
+        webhook = await self.kernel.committer.run_on_writer(change)
+        if webhook is None:
+            raise WebhookNotFound(webhook_id)
+        self.wake()
+        return webhook
+
+    async def DeleteWebhook(self, request: api.DeleteWebhookRequest, caller: Caller) -> api.DeleteWebhookResponse:
+        """Delete a webhook and its deliveries, in steps, so that no caller waits long."""
+        webhook_id = read.webhook_id(request)
+        step = partial(self.store.delete, webhook_key(caller.owner, webhook_id), DELIVERIES_PER_STEP)
+        gone: bool | None = False
+        while not gone:
+            gone = await self.kernel.committer.run_on_writer(step, DELIVERIES_PER_STEP)
+            if gone is None:
+                raise WebhookNotFound(webhook_id)
+        return api.DeleteWebhookResponse()
 
     async def ListWebhookDeliveries(
         self, request: api.ListWebhookDeliveriesRequest, caller: Caller
     ) -> api.ListWebhookDeliveriesResponse:
         limit = checked_page_size(request.page_size, default=50, max_size=500)
-        webhook_id, states = read.webhook_id(request), read.listed_states(request)
-        page, token = await self.webhooks.deliveries(caller.owner, webhook_id, states, limit, request.page_token)
-        deliveries = [_delivery(one, webhook_id) for one in page]
+        webhook_id, states, queries = read.webhook_id(request), read.listed_states(request), self.kernel.queries
+        webhook = await self._find(caller.owner, webhook_id)
+        mark = request_mark("deliveries", webhook.key, states)
+        place = cast("tuple[int, int] | None", queries.tokens.parse(request.page_token, mark, int, int))
+        page, last = await queries.run_for(
+            caller.owner, self.delivery_store.deliveries, webhook.key, states, place, limit
+        )
+        token = queries.tokens.encode(mark, *last) if last else ""
+        deliveries = [delivery_message(one, webhook_id) for one in page]
         return api.ListWebhookDeliveriesResponse(deliveries=deliveries, next_page_token=token)
 
     async def RedeliverWebhook(
         self, request: api.RedeliverWebhookRequest, caller: Caller
     ) -> api.RedeliverWebhookResponse:
-        what = read.redeliver_webhook(request)
-        if what.delivery_id:
-            count = await self.webhooks.redeliver_one(caller.owner, what.webhook_id, what.delivery_id)
-        else:
-            count = await self.webhooks.redeliver(caller.owner, what.webhook_id, what.since, what.states)
+        states = read.redelivered_states(request)
+        webhook = await self._find(caller.owner, request.webhook_id)
+        if request.delivery_id:
+            await self._redeliver_one(webhook, request.delivery_id)
+            return api.RedeliverWebhookResponse(redelivered=1)
+        count = await self._redeliver(webhook, request.since_position, states)
         return api.RedeliverWebhookResponse(redelivered=count)
 
+    async def _redeliver_one(self, webhook: Webhook, delivery: str) -> None:
+        place = parse_delivery_id(delivery, webhook.webhook_id)
+        again = partial(self.delivery_store.redeliver_one, webhook.key, place or (0, 0), self.kernel.clock())
+        if place is None or not await self.kernel.committer.run_on_writer(again):
+            raise DeliveryNotFound(webhook.webhook_id, delivery)
+        self.wake()
+
+    async def _redeliver(self, webhook: Webhook, since: int, states: frozenset[DeliveryState]) -> int:
+        """Redeliver all deliveries since a position, in steps; return how many."""
+        count, now = 0, self.kernel.clock()
+        place: tuple[int, int] | None = (since, -1)
+        while place is not None:
+            step = partial(self.delivery_store.redeliver, webhook.key, states, place, DELIVERIES_PER_STEP, now)
+            changed, place = await self.kernel.committer.run_on_writer(step, DELIVERIES_PER_STEP)
+            count += changed
+            self.wake()
+        return count
+
     async def PingWebhook(self, request: api.PingWebhookRequest, caller: Caller) -> api.PingWebhookResponse:
-        attempt = await self.webhooks.ping(caller.owner, read.webhook_id(request))
-        return api.PingWebhookResponse(delivered=attempt.succeeded, attempt=_attempt(attempt))
-
-    def _webhook(self, webhook: Webhook) -> webhook_pb2.Webhook:
-        """Return a webhook; of its secrets only their times."""
-        now = self.clock()
-        return webhook_pb2.Webhook(
-            webhook_id=webhook.webhook_id,
-            owner=webhook.owner,
-            url=webhook.url,
-            event_types=[read.EVENT_TYPES[one] for one in webhook.event_types],
-            progress_percents=webhook.percents,
-            kinds=webhook.kinds,
-            labels=webhook.labels,
-            description=webhook.description,
-            disabled=webhook.state is WebhookState.DISABLED,
-            state=_WEBHOOK_STATES[webhook.state],
-            state_reason=webhook.state_reason,
-            state_time=timestamp(webhook.state_time),
-            failing_since_time=None if webhook.failing_since is None else timestamp(webhook.failing_since),
-            missed_events=_missed(webhook.missed),
-            secrets=[
-                webhook_pb2.WebhookSecret(
-                    create_time=timestamp(secret.create_time),
-                    expire_time=None if secret.expire_time is None else timestamp(secret.expire_time),
-                )
-                for secret in webhook.secrets
-                if secret.signs(now)
-            ],
-            create_time=timestamp(webhook.create_time),
-            update_time=timestamp(webhook.update_time),
-        )
-
-
-def _missed(missed: Missed | None) -> webhook_pb2.MissedEvents | None:
-    if missed is None:
-        return None
-    return webhook_pb2.MissedEvents(first_position=missed.first, last_position=missed.last, time=timestamp(missed.time))
-
-
-def _delivery(delivery: Delivery, webhook_id: str) -> webhook_pb2.WebhookDelivery:
-    again, end = delivery.next_attempt_time, delivery.end_time
-    return webhook_pb2.WebhookDelivery(
-        delivery_id=delivery_id(webhook_id, delivery.position, delivery.ordinal),
-        webhook_id=webhook_id,
-        event_type=read.EVENT_TYPES[delivery.event_type],
-        job_id=job_id_of(delivery.job_key),
-        position=delivery.position,
-        state=read.STATES[delivery.state],
-        attempts=[_attempt(one) for one in delivery.attempts],
-        attempt_count=delivery.attempt_count,
-        create_time=timestamp(delivery.create_time),
-        next_attempt_time=None if again is None else timestamp(again),
-        end_time=None if end is None else timestamp(end),
-    )
-
-
-def _attempt(attempt: Attempt) -> webhook_pb2.WebhookAttempt:
-    return webhook_pb2.WebhookAttempt(
-        time=timestamp(attempt.time),
-        duration=duration(attempt.duration),
-        status_code=attempt.status_code,
-        error=attempt.error,
-    )
+        """Post a test event once, and return what happened."""
+        webhook, now = await self._find(caller.owner, read.webhook_id(request)), self.kernel.clock()
+        message_id = f"{webhook.webhook_id}_ping_{self.kernel.new_id()}"
+        attempt = await self.post(webhook.url, webhook.signing(now), message_id, WebhookCodec().ping(webhook, now))
+        return api.PingWebhookResponse(delivered=attempt.succeeded, attempt=attempt_message(attempt))

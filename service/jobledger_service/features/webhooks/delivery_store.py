@@ -16,7 +16,7 @@ from .deliveries import Attempt, Delivery
 from .rows import DELIVERY_COLUMNS, WEBHOOK_COLUMNS, attempts_of, attempts_text, delivery_of, webhook_of
 from .rules import Webhook
 from .store import save
-from .values import ClaimedDelivery, DeliveriesRead, DeliveryCapacity, FinishedAttempt
+from .values import ClaimedDelivery, DeliveryCapacity, FinishedAttempt
 
 _IS_ROW = and_(
     deliveries.c.webhook_key == bindparam("key"),
@@ -62,6 +62,8 @@ _WITH_DUE = select(*WEBHOOK_COLUMNS).where(
     exists(select(deliveries.c.position).where(deliveries.c.webhook_key == webhooks.c.webhook_key, _DUE)),
 )
 ANY_DUE = _WITH_DUE.with_only_columns(webhooks.c.webhook_key).limit(1)
+DELIVERIES_DUE = ANY_DUE.exists()
+"""The condition on which deliveries are attempted."""
 _DUE_OF_ONE = (
     select(deliveries)
     .where(deliveries.c.webhook_key == bindparam("key"), _DUE)
@@ -103,9 +105,10 @@ class SqlDeliveryStore:
 
     def deliveries(
         self, webhook_key: str, states: frozenset[DeliveryState], before: tuple[int, int] | None, limit: int
-    ) -> DeliveriesRead:
+    ) -> tuple[list[Delivery], tuple[int, int] | None]:
         """Return deliveries before a place (position, ordinal), newest first, as many as fit into a reply.
 
+        The second value is the last place that was looked at, None on the last page, which may be short as any.
         A page of some states looks at no more than MAX_LOOK deliveries; of the dead ones there is an index.
         """
         mine = deliveries.c.webhook_key == webhook_key
@@ -127,9 +130,9 @@ class SqlDeliveryStore:
                 for row in rows:
                     size += OF_DELIVERY + len(row.attempts.encode())
                     if found and (len(found) == limit or size > MAX_REPLY_BYTES):
-                        return DeliveriesRead(found, (found[-1].position, found[-1].ordinal))
+                        return found, (found[-1].position, found[-1].ordinal)
                     found.append(delivery_of(row))
-        return DeliveriesRead(found, last)
+        return found, last
 
     def is_due(self, now: int) -> bool:
         """Return whether a delivery is due."""

@@ -9,13 +9,12 @@ from typing import Final
 
 import structlog
 
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.kernel import Kernel
 from jobledger_service.core.model.errors import Refusal
+from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import DeliveryState, WebhookState
 
-from .deliveries import Schedule, delivery_id
+from .deliveries import Schedule, delivery_id, schedule
 from .delivery_store import SqlDeliveryStore
 from .http_post import HttpPost
 from .rules import Webhook, answered
@@ -25,50 +24,42 @@ log = structlog.get_logger(__name__)
 
 GATHER_SECONDS: Final = 0.005
 """Seconds for which attempts that end are gathered, so that one transaction notes several."""
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRules:
-    """How deliveries are made: attempts at once, in all and of one webhook; times in microseconds.
-
-    An attempt whose `lease` ends without a word is made again. A webhook that fails for `pause_after` is paused.
-    """
-
-    schedule: Schedule
-    max_concurrent: int
-    max_concurrent_per_webhook: int
-    lease: int
-    pause_after: int
+LEASE_MARGIN_SECONDS: Final = 1.0
+"""Seconds beyond twice the time of an attempt after which it counts as lost: its outcome waits for the writer, too."""
 
 
 @dataclass(slots=True)
-class WebhookDelivery:
-    """One process's attempts. What came of them and what is claimed next share a transaction."""
+class WebhookDispatcher:
+    """One process's attempts. What came of them and what is claimed next share a transaction.
 
+    An attempt whose lease ends without a word is made again.
+    """
+
+    kernel: Kernel
     deliveries: SqlDeliveryStore
-    queries: Queries
-    committer: Committer
     post: HttpPost
-    clock: Clock
-    sample_jitter: Callable[[], float]
-    rules: DeliveryRules
     on_attempt: Callable[[str], None]
     """Hears of each attempt: `delivered`, `failed`, or `dead`."""
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
+    _schedule: Schedule = field(init=False)
     _running: dict["asyncio.Task[None]", ClaimedDelivery] = field(default_factory=dict)
     _finished: list[FinishedAttempt] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        settings = self.kernel.settings
+        self._schedule = schedule(
+            round(settings.webhook_initial_backoff * SECOND), round(settings.webhook_retry_window * SECOND)
+        )
 
     async def once(self) -> bool:
         """Note what is finished and begin what is due; there is no more until there is news."""
         await asyncio.sleep(GATHER_SECONDS if self._running else 0)
-        now, finished = self.clock(), self._finished
-        capacity = self._capacity()
-        if not finished and (capacity.total <= 0 or not await self.queries.run(self.deliveries.is_due, now)):
+        finished, capacity = self._finished, self._capacity()
+        if not finished and (capacity.total <= 0 or not await self._is_due()):
             return False
         self._finished = []
-        settle = partial(self.deliveries.settle_and_claim, finished, self._decide, capacity, now, self.rules.lease)
         try:
-            claimed = await self.committer.run_on_writer(settle)
+            claimed = await self._settle(finished, capacity)
         except BaseException:
             self._finished = finished + self._finished
             raise
@@ -76,11 +67,22 @@ class WebhookDelivery:
             self._running[asyncio.create_task(self._attempt(one), name="webhook attempt")] = one
         return False
 
+    async def _is_due(self) -> bool:
+        return await self.kernel.queries.run(self.deliveries.is_due, self.kernel.clock())
+
+    async def _settle(self, finished: list[FinishedAttempt], capacity: DeliveryCapacity) -> list[ClaimedDelivery]:
+        """Record attempts, and claim what is due as far as there is room."""
+        lease = round((2 * self.kernel.settings.webhook_timeout + LEASE_MARGIN_SECONDS) * SECOND)
+        settle = self.deliveries.settle_and_claim
+        return await self.kernel.committer.run_on_writer(
+            partial(settle, finished, self._decide, capacity, self.kernel.clock(), lease)
+        )
+
     def _capacity(self) -> DeliveryCapacity:
         busy = Counter(claimed.webhook_key for claimed in self._running.values())
-        return DeliveryCapacity(
-            self.rules.max_concurrent - len(self._running), self.rules.max_concurrent_per_webhook, busy
-        )
+        settings = self.kernel.settings
+        free = settings.webhook_concurrency - len(self._running)
+        return DeliveryCapacity(free, settings.webhook_endpoint_concurrency, busy)
 
     async def _attempt(self, claimed: ClaimedDelivery) -> None:
         message_id = delivery_id(claimed.webhook_id, claimed.position, claimed.ordinal)
@@ -89,7 +91,7 @@ class WebhookDelivery:
             next_time = None
             if not attempt.succeeded:
                 first = attempt.time if claimed.first is None else claimed.first
-                next_time = self.rules.schedule.next(claimed.tries + 1, first, attempt, self.sample_jitter())
+                next_time = self._schedule.next(claimed.tries + 1, first, attempt, self.kernel.sample_jitter())
             state = DeliveryState.PENDING if next_time is not None else DeliveryState.DEAD
             state = DeliveryState.DELIVERED if attempt.succeeded else state
             self._finished.append(FinishedAttempt(claimed, attempt, state, next_time))
@@ -105,7 +107,8 @@ class WebhookDelivery:
         attempts = [one.attempt for one in finished]
         failed_at = None if any(one.succeeded for one in attempts) else min(one.time for one in attempts)
         gone = any(one.gone for one in attempts)
-        after = answered(webhook, failed_at, gone=gone, pause_after=self.rules.pause_after, now=self.clock())
+        pause_after = round(self.kernel.settings.webhook_pause_after * SECOND)
+        after = answered(webhook, failed_at, gone=gone, pause_after=pause_after, now=self.kernel.clock())
         if after.state is not webhook.state:
             happened = "a webhook is disabled" if after.state is WebhookState.DISABLED else "a webhook is paused"
             log.warning(happened, webhook_id=after.webhook_id, owner=after.owner, why=after.state_reason)
@@ -117,15 +120,11 @@ class WebhookDelivery:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        now, nothing = self.clock(), DeliveryCapacity(0, 0, {})
         finished, broken = self._finished, [one for task, one in running.items() if task.cancelled()]
         try:
             if finished:
-                settle = partial(
-                    self.deliveries.settle_and_claim, finished, self._decide, nothing, now, self.rules.lease
-                )
-                await self.committer.run_on_writer(settle)
+                await self._settle(finished, DeliveryCapacity(0, 0, {}))
             if broken:
-                await self.committer.run_on_writer(partial(self.deliveries.release, broken))
+                await self.kernel.committer.run_on_writer(partial(self.deliveries.release, broken))
         except Refusal as refusal:
             log.warning("aborted deliveries wait for their leases to expire", why=str(refusal))

@@ -10,11 +10,8 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.ledger.queries import Queries
-from jobledger_service.core.ledger.read_ports import EventRow, ReadStore
-from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.kernel import Kernel
+from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.model.job import owner_of
 from jobledger_service.core.model.limits import SECOND
 from jobledger_service.core.model.states import DeliveryState
@@ -47,14 +44,10 @@ class WebhookFanout:
     `on_recorded` is called when there are new deliveries.
     """
 
-    store: ReadStore
+    kernel: Kernel
     webhooks: SqlWebhookStore
-    codec: WebhookCodec
-    queries: Queries
-    committer: Committer
-    clock: Clock
     on_recorded: Callable[[], None]
-    unreadable: UnreadableRows
+    codec: WebhookCodec = field(default_factory=WebhookCodec)
     wake_event: asyncio.Event = field(default_factory=asyncio.Event)
     _has_webhooks: bool = False
     _seen: int = 0
@@ -69,21 +62,23 @@ class WebhookFanout:
     async def once(self) -> bool:
         """Record the next events; return whether there are more."""
         await asyncio.sleep(GATHER_SECONDS if self._has_webhooks else 0)
-        recorded = await self.queries.run(self.webhooks.fanout_position)
-        self._has_webhooks = recorded.has_webhooks
-        if not recorded.has_webhooks:
+        recorded = await self.kernel.queries.run(self.webhooks.fanout_position)
+        self._has_webhooks = recorded is not None
+        if recorded is None:
             return False
-        batch, complete = await self.queries.run(self._read, recorded.position, max(recorded.position, self._seen))
+        batch, complete = await self.kernel.queries.run(self._read, recorded, max(recorded, self._seen))
         if batch.trimmed is not None:
             log.error("history was trimmed before webhooks had read it", first=batch.since + 1, last=batch.trimmed)
         if self._should_write(batch):
             missed = None
             if batch.trimmed is not None:
-                missed = Missed(batch.since + 1, batch.trimmed, self.clock())
-            if not await self.committer.run_on_writer(partial(self.webhooks.record_batch, batch, missed, self.clock())):
+                missed = Missed(batch.since + 1, batch.trimmed, self.kernel.clock())
+            if not await self.kernel.committer.run_on_writer(
+                partial(self.webhooks.record_batch, batch, missed, self.kernel.clock())
+            ):
                 self._has_webhooks = False
                 return False
-            self._written = self.clock()
+            self._written = self.kernel.clock()
         self._seen = batch.through
         if batch.drafts:
             self.on_recorded()
@@ -93,11 +88,11 @@ class WebhookFanout:
         passed = batch.through - batch.since
         if batch.drafts or batch.trimmed is not None or passed >= MAX_UNRECORDED_EVENTS:
             return True
-        return passed > 0 and self.clock() >= self._written + MAX_UNRECORDED_TIME
+        return passed > 0 and self.kernel.clock() >= self._written + MAX_UNRECORDED_TIME
 
     def _read(self, since: int, start: int) -> tuple[FanoutBatch, bool]:
         """Return the events after `start`, which is the place `since` or later, and whether these are all."""
-        read = self.store.events(start, PAGE_SIZE)
+        read = self.kernel.store.events(start, PAGE_SIZE)
         # the webhooks are read after the events: a later webhook does not receive earlier events
         watching: dict[str, list[Webhook]] = {}
         for webhook in self.webhooks.recording({_owner(row) for row in read.rows}):
@@ -142,14 +137,14 @@ class WebhookFanout:
                     yield Draft(self._delivery(webhook, row, ordinal, event_type), bodies[what])
 
     def _delivery(self, webhook: Webhook, row: EventRow, ordinal: int, event_type: WebhookEventType) -> Delivery:
-        return Delivery(webhook.key, row.position, ordinal, row.job_key, event_type, self.clock())
+        return Delivery(webhook.key, row.position, ordinal, row.job_key, event_type, self.kernel.clock())
 
     def _dead(
         self, row: EventRow, webhook: Webhook, ordinal: int, event_type: WebhookEventType, error: Exception
     ) -> Draft:
         """Return a delivery that is DEAD from the start, as its stored event cannot be shown."""
-        self.unreadable.add("webhooks", f"the event at position {row.position}", error)
-        attempt = Attempt(self.clock(), 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
+        self.kernel.unreadable.add("webhooks", f"the event at position {row.position}", error)
+        attempt = Attempt(self.kernel.clock(), 0, None, f"the event cannot be shown: {error}"[:MAX_ERROR_LENGTH])
         dead = replace(
             self._delivery(webhook, row, ordinal, event_type),
             state=DeliveryState.DEAD,

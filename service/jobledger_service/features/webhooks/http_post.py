@@ -15,6 +15,7 @@ from standardwebhooks import Webhook
 
 from jobledger_service.core.ledger.ports import Clock
 from jobledger_service.core.model.limits import SECOND
+from jobledger_service.settings import Settings
 
 from .addresses import RefusedAddressError, UnknownHostError, addresses_of
 from .deliveries import OK, Attempt
@@ -106,33 +107,23 @@ class CheckedBackend(httpcore.AsyncNetworkBackend):
 
 
 class HttpPost:
-    """Posts deliveries over connections that are kept for a while; `timeout` is for a whole attempt, in seconds.
+    """Posts deliveries over connections that are kept for a while.
 
     `unseal` returns a secret of what is kept of it, or raises UnreadableSecretError.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        unseal: Callable[[str], str],
-        lookups: NameLookups,
-        *,
-        timeout: float,
-        connections: int,
-        allow_http: bool,
-        allow_private: bool,
-    ) -> None:
+    def __init__(self, settings: Settings, clock: Clock, unseal: Callable[[str], str], lookups: NameLookups) -> None:
         self._clock = clock
         self._unseal = unseal
-        self._timeout = timeout
-        self._schemes = {"https", "http"} if allow_http else {"https"}
+        self._timeout = settings.webhook_timeout
+        self._schemes = {"https", "http"} if settings.webhook_allow_http else {"https"}
         trusted = ssl.create_default_context()
         trusted.load_verify_locations(certifi.where())
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=trusted,
-            max_connections=connections,
+            max_connections=settings.webhook_concurrency,
             keepalive_expiry=30,
-            network_backend=CheckedBackend(lookups, allow_private=allow_private),
+            network_backend=CheckedBackend(lookups, allow_private=settings.webhook_allow_private_networks),
         )
 
     async def close(self) -> None:

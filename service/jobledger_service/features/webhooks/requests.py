@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -10,14 +9,12 @@ from jobledger.v1 import webhook_pb2
 from jobledger.v1 import webhook_service_pb2 as api
 
 from jobledger_service.core.api.checks import Checks
-from jobledger_service.core.api.job_requests import fingerprint, request_id
+from jobledger_service.core.api.job_requests import request_id
 from jobledger_service.core.api.list_requests import labels, states
 from jobledger_service.core.model.limits import DAY
 from jobledger_service.core.model.states import DeliveryState
 from jobledger_service.transport.checks import shown
-from jobledger_service.transport.identity import Caller
 
-from .commands import NewWebhook
 from .event_types import DEFAULT_EVENT_TYPES, WebhookEventType
 from .rules import WebhookUpdate
 
@@ -39,39 +36,32 @@ STATES: Final = {
 STATES_BY_NUMBER: Final[dict[int, DeliveryState]] = {number: state for state, number in STATES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class UrlPolicy:
-    """The operator's rules for URLs."""
-
-    allow_http: bool
-
-
-def create_webhook(request: api.CreateWebhookRequest, caller: Caller, url_policy: UrlPolicy) -> NewWebhook:
+def create_webhook(request: api.CreateWebhookRequest, *, allow_http: bool) -> WebhookUpdate:
     """Return the fields of CreateWebhook."""
     checks = Checks()
     request_id(checks, request.request_id)
-    _check_url(checks, request.url, url_policy)
+    _check_url(checks, request.url, allow_http=allow_http)
     fields = _fields(checks, request, frozenset(UPDATABLE))
     if request.progress_percents and WebhookEventType.JOB_PROGRESS not in fields.event_types:
-        checks.fault("progress_percents", "require JOB_PROGRESS among event_types")
+        checks.fault("progress_percents", "must be absent unless event_types has JOB_PROGRESS")
     checks.done()
-    return NewWebhook(caller.owner, fields, request.request_id, fingerprint(request, excluded=["request_id"]))
+    return fields
 
 
-def update_webhook(request: api.UpdateWebhookRequest, url_policy: UrlPolicy) -> tuple[str, WebhookUpdate]:
-    """Return the id of UpdateWebhook, and the fields to change."""
+def update_webhook(request: api.UpdateWebhookRequest, *, allow_http: bool) -> WebhookUpdate:
+    """Return the fields that UpdateWebhook changes."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
     named = frozenset(request.update_mask.paths)
     if not named:
         checks.fault("update_mask", f"is required: name one or more of {', '.join(UPDATABLE)}")
     for name in sorted(named.difference(UPDATABLE)):
-        checks.fault("update_mask", f"{name!r} cannot be updated, only {', '.join(UPDATABLE)}")
+        checks.one_of("update_mask", shown(name), UPDATABLE)
     if "url" in named:
-        _check_url(checks, request.url, url_policy)
+        _check_url(checks, request.url, allow_http=allow_http)
     new = _fields(checks, request, named)
     checks.done()
-    return request.webhook_id, new
+    return new
 
 
 def _fields(checks: Checks, request: Any, named: frozenset[str]) -> WebhookUpdate:  # noqa: ANN401  two messages have them
@@ -97,7 +87,7 @@ def _event_types(checks: Checks, given: Iterable[int]) -> tuple[WebhookEventType
         if number in EVENT_TYPES_BY_NUMBER:
             found.append(EVENT_TYPES_BY_NUMBER[number])
         else:
-            checks.fault(f"event_types[{index}]", f"{number} is not an event type")
+            checks.one_of(f"event_types[{index}]", number, WebhookEventType.__members__)
     return tuple(dict.fromkeys(found)) or DEFAULT_EVENT_TYPES
 
 
@@ -109,37 +99,37 @@ def _percents(checks: Checks, given: Iterable[int]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _check_url(checks: Checks, url: str, url_policy: UrlPolicy) -> None:
+def _check_url(checks: Checks, url: str, *, allow_http: bool) -> None:
     """Record violations of a URL's form. Its address is checked at each post."""
     if not url or len(url) > 2_048:  # noqa: PLR2004  the contract's bound
         checks.at_most("url", url, 2_048, min_length=1)
         return
-    rule = _broken_rule(url, {"https", "http"} if url_policy.allow_http else {"https"})
+    rule = _broken_rule(url, {"https", "http"} if allow_http else {"https"})
     if rule:
-        checks.fault("url", f"{shown(url)} {rule}")
+        checks.fault("url", f"value {shown(url)} {rule}")
 
 
 def _broken_rule(url: str, schemes: set[str]) -> str:
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        return "has characters that are not allowed in a URL; write an international host name in its xn-- form"
+        return "must have only characters of a URL; write an international host name in its xn-- form"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return "is not a URL"
+        return "must be a URL"
     named = " or ".join(sorted(schemes, reverse=True))
     rules = {
-        f"is not a URL with the scheme {named}": parts.scheme in schemes,
-        "is not a URL with a host": HOST.fullmatch(parts.hostname or ""),
-        "has a user name or a password: deliveries are signed instead": "@" not in parts.netloc,
-        "has a fragment, which is never sent": "#" not in url,
-        f"has port {port}, which is not 80, 443 or 1024 to 65535": port in WEB_PORTS or port >= FREE_PORTS,
+        f"must be a URL with the scheme {named}": parts.scheme in schemes,
+        "must be a URL with a host": HOST.fullmatch(parts.hostname or ""),
+        "must not have a user name or a password: deliveries are signed instead": "@" not in parts.netloc,
+        "must not have a fragment, which is never sent": "#" not in url,
+        f"must have port 80, 443 or 1024 to 65535; got {port}": port in WEB_PORTS or port >= FREE_PORTS,
     }
     return next((rule for rule, kept in rules.items() if not kept), "")
 
 
 def _check_id(checks: Checks, value: str) -> None:
-    checks.form("webhook_id", value, WEBHOOK_ID, "an id that CreateWebhook gave")
+    checks.form("webhook_id", value, WEBHOOK_ID, "an id that CreateWebhook returned")
 
 
 def webhook_id(request: Any) -> str:  # noqa: ANN401  many messages have one
@@ -168,18 +158,8 @@ def listed_states(request: api.ListWebhookDeliveriesRequest) -> frozenset[Delive
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Redelivery:
-    """The deliveries of RedeliverWebhook: one, or, without an id, those since a position."""
-
-    webhook_id: str
-    delivery_id: str
-    since: int
-    states: frozenset[DeliveryState]
-
-
-def redeliver_webhook(request: api.RedeliverWebhookRequest) -> Redelivery:
-    """Return the deliveries of RedeliverWebhook."""
+def redelivered_states(request: api.RedeliverWebhookRequest) -> frozenset[DeliveryState]:
+    """Check RedeliverWebhook, which names a delivery or a position; return the states of the deliveries after that."""
     checks = Checks()
     _check_id(checks, request.webhook_id)
     found = states(checks, "states", request.states, STATES_BY_NUMBER)
@@ -193,5 +173,4 @@ def redeliver_webhook(request: api.RedeliverWebhookRequest) -> Redelivery:
         checks.fault("states", "must not be combined with delivery_id")
     checks.at_most("delivery_id", request.delivery_id, 128)
     checks.done()
-    chosen = found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})
-    return Redelivery(request.webhook_id, request.delivery_id, request.since_position, chosen)
+    return found or frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD})

@@ -120,7 +120,7 @@ def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
     plain = ("url", "event_types", "percents", "kinds", "labels", "description")
     changed = replace(webhook, update_time=now, **{name: getattr(new, name) for name in plain if name in new.fields})
     if new.percents and WebhookEventType.JOB_PROGRESS not in changed.event_types:
-        raise InvalidField(("progress_percents", "require JOB_PROGRESS among event_types"))
+        raise InvalidField(("progress_percents", "must be absent unless event_types has JOB_PROGRESS"))
     changed = replace(changed, percents=percents_of(changed.event_types, changed.percents))
     if "disabled" not in new.fields:
         return changed

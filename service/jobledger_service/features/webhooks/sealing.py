@@ -95,8 +95,8 @@ def _key(text: str, place: int) -> bytes:
         key = base64.b64decode(text.translate(str.maketrans("-_", "+/")), validate=True)
     except binascii.Error:
         raise InvalidSettingError(
-            f"{_FLAG}: key {place} is not base64, like that of `openssl rand -base64 32`"
+            f"{_FLAG}: key {place} must be base64, like that of `openssl rand -base64 32`"
         ) from None
     if len(key) != KEY_BYTES:
-        raise InvalidSettingError(f"{_FLAG}: key {place} has {len(key)} bytes; it must have {KEY_BYTES}")
+        raise InvalidSettingError(f"{_FLAG}: key {place} must have {KEY_BYTES} bytes; got {len(key)}")
     return base64.urlsafe_b64encode(key)

@@ -1,6 +1,5 @@
 """Secrets of webhooks that the first key has not sealed: sealed once, when the server starts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -8,9 +7,7 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
-from jobledger_service.core.ledger.committer import Committer
-from jobledger_service.core.ledger.ports import Clock
-from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.kernel import Kernel
 
 from .rules import Secret, Webhook
 from .sealing import SecretCipher, UnreadableSecretError
@@ -25,18 +22,16 @@ WEBHOOKS_PER_STEP: Final = 100
 class WebhookSealing:
     """Walks all webhooks once, in pages; each change is a transaction of its own, so that other commands get a turn."""
 
+    kernel: Kernel
     store: SqlWebhookStore
-    queries: Queries
-    committer: Committer
     cipher: SecretCipher
-    clock: Clock
     _after: str = ""
     _sealed: int = 0
     _unreadable: int = 0
 
     async def once(self) -> bool:
         """Seal the secrets of a page; return whether there are more."""
-        page = await self.queries.run(self.store.all_after, self._after, WEBHOOKS_PER_STEP)
+        page = await self.kernel.queries.run(self.store.all_after, self._after, WEBHOOKS_PER_STEP)
         for webhook in page:
             if not all(self.cipher.is_current(one.value) for one in webhook.secrets):
                 await self._seal(webhook)
@@ -48,8 +43,8 @@ class WebhookSealing:
 
     async def _seal(self, webhook: Webhook) -> None:
         try:
-            change = partial(self.store.change, webhook.key, self._sealing(), self.clock())
-            await self.committer.run_on_writer(change)
+            change = partial(self.store.change, webhook.key, self._with_sealed_secrets, self.kernel.clock())
+            await self.kernel.committer.run_on_writer(change)
         except UnreadableSecretError as error:
             self._unreadable += 1
             named = {"webhook_id": webhook.webhook_id, "owner": webhook.owner}
@@ -57,11 +52,8 @@ class WebhookSealing:
         else:
             self._sealed += 1
 
-    def _sealing(self) -> Callable[[Webhook], Webhook]:
-        def seal(webhook: Webhook) -> Webhook:
-            return replace(webhook, secrets=tuple(map(self._current, webhook.secrets)))
-
-        return seal
+    def _with_sealed_secrets(self, webhook: Webhook) -> Webhook:
+        return replace(webhook, secrets=tuple(map(self._current, webhook.secrets)))
 
     def _current(self, secret: Secret) -> Secret:
         if self.cipher.is_current(secret.value):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, delete, exists, func, insert, select, update
 
 from jobledger_service.core.model.limit_errors import TooManyWebhooks
 from jobledger_service.core.model.states import WebhookState
@@ -14,12 +14,17 @@ from jobledger_service.core.store.tables import deliveries, events, ledger, webh
 from . import scheduling as waiting
 from .rows import WEBHOOK_COLUMNS, delivery_row, webhook_of, webhook_row
 from .rules import Missed, Webhook
-from .values import FanoutBatch, FanoutPosition
+from .values import FanoutBatch
 
 _WEBHOOKS = select(*WEBHOOK_COLUMNS)
 _CHECKPOINT = select(webhook_checkpoint.c.position)
 _records_events = webhooks.c.state != WebhookState.DISABLED.value
 _ANY = select(webhooks.c.webhook_key).limit(1)
+EVENTS_DUE = and_(
+    exists().select_from(webhooks),
+    exists().select_from(ledger.join(webhook_checkpoint, ledger.c.position > webhook_checkpoint.c.position)),
+)
+"""The condition on which there are events to record."""
 
 
 class SqlWebhookStore:
@@ -100,11 +105,11 @@ class SqlWebhookStore:
             connection.execute(delete(webhooks).where(webhooks.c.webhook_key == key))
             return True
 
-    def fanout_position(self) -> FanoutPosition:
-        """Return the place of webhooks."""
+    def fanout_position(self) -> int | None:
+        """Return the position through which events are recorded, None without webhooks."""
         with self._database.read() as connection:
             position: int = connection.execute(_CHECKPOINT).scalar_one()
-            return FanoutPosition(position, connection.execute(_ANY).first() is not None)
+            return position if connection.execute(_ANY).first() is not None else None
 
     def event_before(self, job_key: str, position: int) -> bytes | None:
         """Return the message of a job's last event before a position; None when there is none, or it was trimmed."""

@@ -74,13 +74,6 @@ class FinishedAttempt(MsgStruct, frozen=True):
     next_attempt_time: int | None
 
 
-class FanoutPosition(MsgStruct, frozen=True):
-    """The place of webhooks: the position through which events are recorded, and whether there are webhooks."""
-
-    position: int
-    has_webhooks: bool
-
-
 class DeliveryCapacity(MsgStruct, frozen=True):
     """The number of deliveries that a process may hold: in all, and of one webhook; `busy` counts them by webhook."""
 
@@ -98,10 +91,3 @@ class DeliveryCapacity(MsgStruct, frozen=True):
     def share(self, owners: int) -> int:
         """Return the share of each of this many owners: an equal part of all, rounded up."""
         return -(-(self.total + sum(self.busy.values())) // max(owners, 1))
-
-
-class DeliveriesRead(MsgStruct, frozen=True):
-    """A page of deliveries, which may be short; `last` is the last place that was looked at, None on the last page."""
-
-    deliveries: Sequence[Delivery]
-    last: tuple[int, int] | None

@@ -1,7 +1,7 @@
-"""The interface of a command."""
+"""What a command is."""
 
 from abc import abstractmethod
-from typing import Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from jobledger_service.core.ledger.current_call import SERVICE_OWNER
 from jobledger_service.core.ledger.row_families import Needs
@@ -13,123 +13,62 @@ Decided = TypeVar("Decided")
 AnswerT_co = TypeVar("AnswerT_co", covariant=True)
 
 
-class Command(Protocol[Decided, AnswerT_co]):
+class Command(Generic[Decided, AnswerT_co]):
     """A request to change the ledger, decided inside a batch.
 
     `decide` changes the working set, or raises a Refusal and changes nothing. `answer`, called when every command of
     the batch was decided and before any caller is notified, makes the caller's answer from the current rows.
     """
 
+    __slots__ = ()
+
+    reserved: ClassVar[bool] = False
+    """Whether it precedes its owner's other commands and is admitted when those are refused.
+
+    Reports on held leases are urgent, as refusing them would lose finished work, and so are the service's own duties.
+    """
+
     @property
+    @abstractmethod
     def owner(self) -> str:
         """The owner of the command: owners are served in turn. SERVICE_OWNER for the service itself."""
-        ...
-
-    @property
-    def reserved(self) -> bool:
-        """Whether it precedes its owner's other commands and is admitted when those are refused.
-
-        Reports on held leases are urgent, as refusing them would lose finished work, and so are the service's own
-        duties.
-        """
-        ...
 
     @property
     def weight(self) -> int:
         """The approximate number of rows that it changes, before any is loaded."""
-        ...
+        return 1
 
-    def rows(self, work: WorkingSet) -> int:
+    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  for commands that override it
         """Return the approximate number of rows that it changes, when they are loaded: a batch ends by rows.
 
         For a command that can be done in parts, this is the number of rows of the first part.
         """
-        ...
+        return self.weight
 
+    @abstractmethod
     def needs(self) -> Needs:
         """Return the rows to load."""
-        ...
 
+    @abstractmethod
     def decide(self, work: WorkingSet) -> Decided:
         """Decide over the rows as the earlier commands left them."""
-        ...
 
-    def answer(self, decided: Decided, work: WorkingSet) -> AnswerT_co:
-        """Return the caller's answer."""
-        ...
-
-
-class OrdinaryCommand:
-    """A command that waits for its turn, and is refused when too much of its owner waits."""
-
-    __slots__ = ()
-
-    @property
-    def reserved(self) -> bool:
-        """Whether it precedes its owner's other commands and is admitted when those are refused."""
-        return False
+    def answer(self, decided: Decided, work: WorkingSet) -> AnswerT_co:  # noqa: ARG002  for commands that override it
+        """Return the caller's answer: the decision, unless the command makes another one of it."""
+        return decided  # type: ignore[return-value] # a command with another answer says how it is made
 
 
-class ReservedCommand:
-    """A command that precedes its owner's others, and has a reserve of admission."""
-
-    __slots__ = ()
-
-    @property
-    def reserved(self) -> bool:
-        """Whether it precedes its owner's other commands and is admitted when those are refused."""
-        return True
-
-
-class ServiceCommand(ReservedCommand):
+class ServiceCommand(Command[Decided, AnswerT_co]):
     """A command of a duty, which submits one at a time: it needs no bound."""
 
     __slots__ = ()
+
+    reserved = True
 
     @property
     def owner(self) -> str:
         """The service itself."""
         return SERVICE_OWNER
-
-
-class SingleJobCommand(OrdinaryCommand):
-    """A command about one job, which changes a few rows unless it says otherwise."""
-
-    __slots__ = ()
-
-    @property
-    def weight(self) -> int:
-        """The approximate number of rows that it changes, before any is loaded."""
-        return 1
-
-    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
-        """Return the approximate number of rows that it changes."""
-        return 1
-
-
-class PlainAnswer(Generic[Decided]):
-    """A command whose decision is its answer."""
-
-    __slots__ = ()
-
-    def answer(self, decided: Decided, work: WorkingSet) -> Decided:  # noqa: ARG002  the form of a command
-        """Return the decision."""
-        return decided
-
-
-class FixedSizeCommand:
-    """A command that changes as many rows as its weight."""
-
-    __slots__ = ()
-
-    @property
-    @abstractmethod
-    def weight(self) -> int:
-        """The approximate number of rows that it changes."""
-
-    def rows(self, work: WorkingSet) -> int:  # noqa: ARG002  the form of a command
-        """Return the approximate number of rows that it changes."""
-        return self.weight
 
 
 def chunks_in(work: WorkingSet, job_key: str, *states: ChunkState) -> int:

@@ -10,10 +10,10 @@ from jobledger_service.core.ledger.row_families import Needs
 from jobledger_service.core.ledger.working_set import WorkingSet
 from jobledger_service.core.model import lifecycle
 from jobledger_service.core.model.errors import InvalidField, JobAlreadyExists, RequestIdReused
-from jobledger_service.core.model.job import Job, job_id_of, job_key
+from jobledger_service.core.model.job import job_id_of, job_key
 from jobledger_service.core.model.states import RETRYABLE, WAITING, ChunkState
 
-from .base import OrdinaryCommand, SingleJobCommand, chunks_in
+from .base import Command, chunks_in
 from .deletion import ArtifactsResult, OnDeletion, with_artifacts
 
 
@@ -36,8 +36,8 @@ def _repeated(work: WorkingSet, keys: Sequence[str], request_id: str, fingerprin
     return known.job_key
 
 
-class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
-    """Create a job; answers with the job and whether it is new."""
+class CreateJob(Command[tuple[str, bool], tuple[bytes, bool]], MsgStruct, frozen=True):
+    """Create a job; answers with the encoded job and whether it is new."""
 
     new: lifecycle.NewJob
     actor: str
@@ -75,13 +75,13 @@ class CreateJob(OrdinaryCommand, MsgStruct, frozen=True):
             work.family(RequestIds).record(key, Request(spec.fingerprint, spec.key))
         return spec.key, True
 
-    def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[Job, bool]:
+    def answer(self, decided: tuple[str, bool], work: WorkingSet) -> tuple[bytes, bool]:
         key, created = decided
-        return work.last(key), created
+        return work.segments(key).joined, created
 
 
-class FindCreated(SingleJobCommand, MsgStruct, frozen=True):
-    """Find the job that an earlier request created; answers with it, or None when the request had no effect yet."""
+class FindCreated(Command[str | None, bytes | None], MsgStruct, frozen=True):
+    """Find the job that an earlier request created; answers with it, encoded, None when the request had no effect."""
 
     owner: str
     request_id: str
@@ -93,12 +93,14 @@ class FindCreated(SingleJobCommand, MsgStruct, frozen=True):
     def decide(self, work: WorkingSet) -> str | None:
         return _repeated(work, request_key(self.owner, self.request_id), self.request_id, self.fingerprint)
 
-    def answer(self, decided: str | None, work: WorkingSet) -> Job | None:
-        return None if decided is None else work.last(decided)
+    def answer(self, decided: str | None, work: WorkingSet) -> bytes | None:
+        return None if decided is None else work.segments(decided).joined
 
 
-class CancelJob(SingleJobCommand, MsgStruct, frozen=True):
-    """Stop a job; answers with the outcome and the job."""
+class CancelJob(
+    Command[tuple[lifecycle.CancelOutcome, str], tuple[lifecycle.CancelOutcome, bytes]], MsgStruct, frozen=True
+):
+    """Stop a job; answers with the outcome and the encoded job."""
 
     owner: str
     job_id: str
@@ -120,17 +122,17 @@ class CancelJob(SingleJobCommand, MsgStruct, frozen=True):
 
     def answer(
         self, decided: tuple[lifecycle.CancelOutcome, str], work: WorkingSet
-    ) -> tuple[lifecycle.CancelOutcome, Job]:
-        return decided[0], work.last(decided[1])
+    ) -> tuple[lifecycle.CancelOutcome, bytes]:
+        return decided[0], work.segments(decided[1]).joined
 
 
-class _JobCommand(SingleJobCommand):
-    """A command that answers with its job."""
+class _JobCommand(Command[str, bytes]):
+    """A command that answers with its job, encoded."""
 
     __slots__ = ()
 
-    def answer(self, decided: str, work: WorkingSet) -> Job:
-        return work.last(decided)
+    def answer(self, decided: str, work: WorkingSet) -> bytes:
+        return work.segments(decided).joined
 
 
 class RetryJob(_JobCommand, MsgStruct, frozen=True):
@@ -183,15 +185,15 @@ class UpdateJob(_JobCommand, MsgStruct, frozen=True):
         job = work.job(self.owner, self.job_id)
         lifecycle.check_etag(job, self.etag)
         if not self.new.fields:
-            raise InvalidField(("update_mask", "names no field"))
+            raise InvalidField(("update_mask", "must name a field"))
         step = lifecycle.update(job, self.new, self.actor, self.reason)
         if step is not None:
             work.apply(step)
         return job.key
 
 
-class DeleteJob(SingleJobCommand, MsgStruct, frozen=True):
-    """Delete a job; answers with the job that deletes its artifacts, and the number of artifacts that stay."""
+class DeleteJob(Command[ArtifactsResult, tuple[bytes | None, int]], MsgStruct, frozen=True):
+    """Delete a job; answers with the job that deletes its artifacts, encoded, and the number of artifacts that stay."""
 
     owner: str
     job_id: str
@@ -218,5 +220,5 @@ class DeleteJob(SingleJobCommand, MsgStruct, frozen=True):
             return ArtifactsResult()
         return self.on_deletion(work, [deleted], self.actor)
 
-    def answer(self, decided: ArtifactsResult, work: WorkingSet) -> tuple[Job | None, int]:
-        return None if decided.job_key is None else work.last(decided.job_key), decided.kept
+    def answer(self, decided: ArtifactsResult, work: WorkingSet) -> tuple[bytes | None, int]:
+        return None if decided.job_key is None else work.segments(decided.job_key).joined, decided.kept

@@ -20,7 +20,7 @@ from jobledger_service.core.model.leases import Lease, ended_by, holds
 from jobledger_service.core.model.service_kinds import is_reserved
 from jobledger_service.core.model.states import JobState
 
-from .base import PlainAnswer, ReservedCommand, ended_rows
+from .base import Command, ended_rows
 from .partial_commands import PartialResult, run_within_budget
 
 Item = TypeVar("Item")
@@ -61,7 +61,7 @@ def _held(work: WorkingSet, owner: str, lease: Lease, *, by_service: bool) -> tu
 Rule = Callable[[Job, Chunk], Step]
 
 
-class LeaseReports(PlainAnswer[list[LeaseAnswer]], ReservedCommand, Generic[Item]):
+class LeaseReports(Command[list[LeaseAnswer] | PartialResult, list[LeaseAnswer]], Generic[Item]):
     """A command about leases that are held, which answers with how each fared.
 
     `items` are the reports. `received` is their time of arrival, by the ledger's clock: a report that arrived before
@@ -71,6 +71,7 @@ class LeaseReports(PlainAnswer[list[LeaseAnswer]], ReservedCommand, Generic[Item
 
     __slots__ = ()
 
+    reserved = True
     owner: str
     items: Sequence[Item]
     received: int | None
@@ -222,7 +223,7 @@ class FailChunks(LeaseReports[FailureItem], MsgStruct, frozen=True):
 def _check_stage(job: Job, failure: rules.Failure, field: str) -> None:
     stages = {stage.name for stage in job.spec.stages}
     if failure.error.stage and stages and failure.error.stage not in stages:
-        raise InvalidField((f"{field}.error.stage", f"{failure.error.stage!r} is not a stage of the job's plan"))
+        raise InvalidField((f"{field}.error.stage", f"value {failure.error.stage!r} must be a stage of the job's plan"))
 
 
 class ReleaseChunks(LeaseReports[ReleaseItem], MsgStruct, frozen=True):

@@ -17,7 +17,7 @@ from jobledger_service.core.model.leases import Lease, holds
 from jobledger_service.core.model.progress import ProgressReport
 from jobledger_service.core.model.run import RunCursor
 
-from .base import PlainAnswer, ReservedCommand
+from .base import Command
 
 REPORT: Final = "report"
 REPORT_URI: Final = "jobledger:report"
@@ -67,10 +67,12 @@ class StepLease(MsgStruct, frozen=True):
         return work.last(job.key), step.chunks[0]
 
 
-class RunStep(PlainAnswer[StepOutcome], ReservedCommand):
+class RunStep(Command[StepOutcome, StepOutcome]):
     """A step of a run, one at a time under a lease: a report on it, for the job's owner."""
 
     __slots__ = ()
+
+    reserved = True
     step_lease: StepLease
 
     @property

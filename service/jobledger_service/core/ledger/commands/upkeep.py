@@ -17,13 +17,13 @@ from jobledger_service.core.model.change import SERVICE_ACTOR, Step
 from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.states import UNFINISHED, ChunkState
 
-from .base import PlainAnswer, ServiceCommand, chunks_in, ended_rows
+from .base import ServiceCommand, chunks_in, ended_rows
 from .partial_commands import run_within_budget
 
 Item = TypeVar("Item")
 
 
-class _Upkeep(PlainAnswer[int], ServiceCommand, Generic[Item]):
+class _Upkeep(ServiceCommand[int, int], Generic[Item]):
     """A command about many rows, each of which is checked again; answers with how many of `items` it did."""
 
     __slots__ = ()

@@ -15,7 +15,7 @@ from jobledger_service.core.model.job import Job, job_key
 from jobledger_service.core.model.leases import Lease, holds, lease_of
 from jobledger_service.core.model.service_kinds import is_reserved
 
-from .base import FixedSizeCommand, OrdinaryCommand, SingleJobCommand
+from .base import Command
 
 
 class ClaimedChunk(MsgStruct, frozen=True):
@@ -36,7 +36,7 @@ def _claimed(keys: Sequence[ChunkKey], work: WorkingSet) -> list[ClaimedChunk]:
     return claimed
 
 
-class ClaimChunks(FixedSizeCommand, OrdinaryCommand, MsgStruct, frozen=True):
+class ClaimChunks(Command[list[ChunkKey] | None, list[ClaimedChunk] | None], MsgStruct, frozen=True):
     """Lease up to `limit` chunks of the given kinds; answers with those that were available.
 
     None, instead of an empty list, means that other replicas hold the waiting chunks: some may be available in a
@@ -93,7 +93,7 @@ def _claim(work: WorkingSet, key: ChunkKey, by: rules.Claim) -> bool:
     return True
 
 
-class ClaimChunk(SingleJobCommand, MsgStruct, frozen=True):
+class ClaimChunk(Command[ChunkKey, ClaimedChunk], MsgStruct, frozen=True):
     """Lease one named chunk; with the task_id that holds it, answers with the current lease."""
 
     owner: str

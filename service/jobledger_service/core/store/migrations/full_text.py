@@ -1,12 +1,12 @@
-"""The index of the words of jobs on SQLite."""
+"""The index of the words of jobs, which each database has in its own way."""
 
 from alembic import op
 
 
 def create_full_text() -> None:
-    """Create the index of `job_words` on SQLite, a table of FTS5 that triggers keep; PostgreSQL has it of the table."""
+    """Create the index of `job_words`: on SQLite a table of FTS5 that triggers keep."""
     if op.get_bind().dialect.name == "postgresql":
-        return
+        return  # there it is an index of the table, job_words_search
     # To the tokenizer "ascii", whatever is not ASCII is part of a word. Prefixes of up to three characters have entries
     # of their own, as those that begin many words would be put together from all of them.
     op.execute(

@@ -31,6 +31,9 @@ jobs = Table(
     "jobs",
     metadata,
     *columns_of(Job, JOB_FIELDS),
+    # Segments of the encoded job, for those who read it; the writer reads the columns of its fields.
+    Column("fixed", LargeBinary, nullable=False),
+    Column("moving", LargeBinary, nullable=False),
     Column("input", LargeBinary),
     one_of("state", list(JobState)),
     CheckConstraint("priority BETWEEN 0 AND 10", name="priority_in_range"),

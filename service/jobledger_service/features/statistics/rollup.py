@@ -1,17 +1,17 @@
 """A batch's additions to counts and hourly sums, computed from its changes and never by counting rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 from math import floor, log2
 from typing import Final
 
 from msgspec import Struct as MsgStruct
 
-from .change import Change, ChangeType
-from .chunk import NO_ARTIFACTS, Artifacts, Chunk
-from .job import Job
-from .limits import HOUR, SECOND
-from .states import JobState
+from jobledger_service.core.model.change import ChangeType, JobDelta
+from jobledger_service.core.model.chunk import NO_ARTIFACTS, Artifacts
+from jobledger_service.core.model.job import Job
+from jobledger_service.core.model.limits import HOUR, MAX_SUM, SECOND
+from jobledger_service.core.model.states import JobState
 
 BUCKETS_PER_DOUBLING: Final = 8
 """Buckets for each doubling of a duration: their bounds are a factor of 2^(1/8) apart."""
@@ -19,9 +19,6 @@ _FIRST_BOUND: Final = SECOND / 1_000
 """The bound below which durations, under 1 ms, are in bucket 0."""
 UNMEASURED: Final = -1
 """The bucket of a run that ended before it started: it counts, and has no duration."""
-
-MAX_SUM: Final = 2**62 - 1
-"""The limit of sums, in both directions: two of them added still fit into 64 bits."""
 
 
 class Measure(StrEnum):
@@ -62,20 +59,6 @@ def middle_of(bucket: int) -> float:
     It differs by a factor of at most 2^(1/16) from every duration in the bucket: within 4.5 %.
     """
     return _FIRST_BOUND * 2.0 ** ((bucket - 0.5) / BUCKETS_PER_DOUBLING) if bucket else _FIRST_BOUND / 2
-
-
-class JobDelta(MsgStruct, frozen=True):
-    """A batch's changes of one job: `before` is None for a created job; `job` is the last state, also if deleted.
-
-    `artifacts` are the earlier ones of the chunks whose artifacts changed.
-    """
-
-    before: Job | None
-    job: Job
-    deleted: bool
-    changes: Sequence[Change]
-    chunks: Mapping[int, Chunk]
-    artifacts: Mapping[int, Artifacts]
 
 
 _COUNTED: Final = {

@@ -1,15 +1,14 @@
-"""Retention in the store: deletes old rows in small steps."""
+"""Old events, requests and audit trails in the database."""
 
+from collections.abc import Callable
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
-from jobledger_service.core.ledger.write_ports import Reduce
-
-from .engines import Database
-from .row_sets import RowSets
-from .tables import api_keys, audit, events, ledger, limits, limits_passing, requests, tombstones
+from jobledger_service.core.store.engines import Database
+from jobledger_service.core.store.row_sets import RowSets
+from jobledger_service.core.store.tables import audit, events, ledger, requests, tombstones
 
 MAX_TRIM_BYTES = 4 * 1024 * 1024
 """A step deletes events up to the one at this size, so that it holds few large events."""
@@ -18,15 +17,15 @@ TOMBSTONES_PER_STEP = 50
 """The number of deleted jobs whose audit trail one step checks."""
 
 
-class SqlUpkeep:
-    """Forgets old events, requests, keys and audit trails.
+class SqlHistoryStore:
+    """Forgets old events, requests and audit trails.
 
     Each call is one transaction; of all servers one at a time.
 
     `reduce` makes of an event's position and message what the audit trail keeps, None when that is nothing.
     """
 
-    def __init__(self, database: Database, reduce: Reduce) -> None:
+    def __init__(self, database: Database, reduce: Callable[[int, bytes], bytes | None]) -> None:
         self._database = database
         self._reduce = reduce
         self._row_sets = RowSets(database.dialect)
@@ -64,33 +63,6 @@ class SqlUpkeep:
             if not self._database.dialect.try_lock(connection, "trim requests"):
                 return 0
             return connection.execute(delete(requests).where(requests.c.request_key.in_(old))).rowcount
-
-    def trim_limits(self, before: int, limit: int) -> int:
-        """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time.
-
-        A limit that a commit holds is passed over: it may be about to be taken, and a row that was looked at before it
-        was locked would be deleted under the job that took it.
-        """
-        idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before, limits_passing)
-        gone = select(limits.c.limit_key).where(idle).order_by(limits.c.set_time).limit(limit)
-        gone = gone.with_for_update(skip_locked=True)
-        with self._database.write() as connection:
-            if not self._database.dialect.try_lock(connection, "trim limits"):
-                return 0
-            return connection.execute(delete(limits).where(limits.c.limit_key.in_(gone))).rowcount
-
-    def trim_keys(self, before: int, limit: int) -> int:
-        """Forget at most `limit` API keys that ended before a time; return how many.
-
-        The key that changed last stays, so that numbers of changes are not given twice.
-        """
-        ended = or_(api_keys.c.revoke_time < before, api_keys.c.expire_time < before)
-        newest = select(func.max(api_keys.c.change)).scalar_subquery()
-        gone = select(api_keys.c.key_id).where(ended, api_keys.c.change < newest).limit(limit)
-        with self._database.write() as connection:
-            if not self._database.dialect.try_lock(connection, "keys"):
-                return 0
-            return connection.execute(delete(api_keys).where(api_keys.c.key_id.in_(gone))).rowcount
 
     def trim_audit(self, before: int, limit: int) -> int:
         """Forget at most `limit` entries of the audit trails of jobs deleted before a time; return how many went.

@@ -1,0 +1,74 @@
+"""Jobs in replies: joined from what the store has encoded, so that no message is built from a row.
+
+Replies that show one job, and lists of jobs, have them in field 1: the same bytes are a part of each.
+"""
+
+from typing import Any, Final, cast
+
+from google.protobuf.message import Message
+from jobledger.v1 import job_pb2
+from jobledger.v1 import job_service_pb2 as api
+
+from jobledger_service.core.ledger.read_ports import JobRead
+from jobledger_service.transport.joined import field
+
+from . import convert
+from .unreadable import check_job
+
+_JOB: Final = api.GetJobResponse.DESCRIPTOR.fields_by_name["job"]
+_INPUT: Final = job_pb2.Job.DESCRIPTOR.fields_by_name["input"]
+
+
+def job_field(read: JobRead) -> bytes:
+    """Return a job with what was read of it as field 1 of a reply; raises ValueError, DecodeError for a damaged one."""
+    part = field(_JOB, _joined(read))
+    _decoded(part, read)
+    return part
+
+
+def shown_job_field(read: JobRead) -> bytes:
+    """Return a job, that JSON can represent too, as field 1 of a reply; raises ValueError, DecodeError for another."""
+    check_job(read)
+    return job_field(read)
+
+
+def decoded_job(read: JobRead) -> tuple[job_pb2.Job, bytes]:
+    """Return a job with what was read of it, decoded and encoded; raises ValueError, DecodeError for a damaged one."""
+    raw = _joined(read)
+    return _decoded(field(_JOB, raw), read), raw
+
+
+def _joined(read: JobRead) -> bytes:
+    raw = read.message
+    if read.artifacts:
+        raw += convert.encoded_artifacts(read.artifacts)
+    if read.inputs.job is not None:
+        raw += field(_INPUT, read.inputs.job)
+    if read.chunks or read.next_chunks or read.place is not None:
+        raw += _rest(read).SerializeToString()
+    return raw
+
+
+def _rest(read: JobRead) -> job_pb2.Job:
+    """Return what no segment has."""
+    rest = job_pb2.Job(next_chunks_page_token=read.next_chunks)
+    if read.place is not None:
+        rest.slot_wait.place = read.place
+    inputs = read.inputs.chunks
+    for chunk in read.chunks:
+        convert.fill_chunk(rest.chunks.add(), chunk, inputs.get(chunk.index))
+    return rest
+
+
+def _decoded(reply: bytes, read: JobRead) -> job_pb2.Job:
+    """Return the job of a reply, decoded as a client decodes it; it is the only check of what is stored."""
+    job = api.GetJobResponse.FromString(reply).job
+    if (job.job_id, job.revision) != (read.job_id, read.revision):
+        raise ValueError(f"the segments are of {job.job_id!r} at revision {job.revision}, not {read.revision}")
+    return job
+
+
+def reply_with(reply: Message, job: bytes | None, name: str = "job") -> bytes:
+    """Return an encoded reply with an encoded job, None for none, in a field that the reply does not have yet."""
+    raw, fields = reply.SerializeToString(), cast("Any", reply.DESCRIPTOR.fields_by_name)
+    return raw if job is None else raw + field(fields[name], job)

@@ -1,0 +1,23 @@
+"""Duties that delete what is kept only for a time."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from .kernel import Kernel
+from .ledger.duty import Duty
+
+ROWS_PER_STEP: Final = 1_000
+
+
+def trimming(name: str, kernel: Kernel, trim: Callable[[int, int], int], kept: int) -> Duty:
+    """Return the duty that calls `trim` with a time `kept` microseconds ago and with the most rows to delete at once.
+
+    `trim` returns how many rows went. It runs on the writer's thread, in small steps, so that no caller waits long.
+    """
+
+    async def once() -> bool:
+        step = partial(trim, kernel.clock() - kept, ROWS_PER_STEP)
+        return await kernel.committer.run_on_writer(step, ROWS_PER_STEP) >= ROWS_PER_STEP
+
+    return Duty(name, once, kernel.settings.retention_interval)

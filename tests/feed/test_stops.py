@@ -1,0 +1,123 @@
+"""Streams of stopped jobs: each names what ended leases of its owner and kinds, and no other change."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jobledger_service.core.ledger.entry import Entry
+from jobledger_service.core.ledger.feed.stops import MAX_JOBS, Stops, StopSubscribers, StopSubscription
+from jobledger_service.core.ledger.feed.subscribers import FeedCounts
+from jobledger_service.core.model import lifecycle
+from jobledger_service.core.model.errors import Draining
+from jobledger_service.core.model.filter import FilterFields
+from jobledger_service.core.model.job import JobSpec
+from jobledger_service.core.model.states import JobState
+from msgspec.structs import replace
+
+from tests.feed.test_ring import entry
+from tests.support.bounds import BOUND
+
+HELD = {JobState.RUNNING, JobState.CANCELLING}
+OWNERS, KINDS = ("alice", "bob"), ("a", "b")
+NOTHING = Stops()
+states = st.sampled_from(JobState)
+
+
+class Streams:
+    """The streams of one process."""
+
+    def __init__(self) -> None:
+        self.counts = FeedCounts()
+        self.all = StopSubscribers(self.counts)
+        self.closing = asyncio.Event()
+
+    def open(self, owner: str = "alice", *kinds: str) -> StopSubscription:
+        opened = StopSubscription(owner, frozenset(kinds), self.closing, unsubscribe=self.all.remove)
+        self.all.add(opened)
+        return opened
+
+
+@pytest.fixture
+def streams() -> Streams:
+    return Streams()
+
+
+def changed(
+    before: JobState | None, after: JobState | None, owner: str = "alice", kind: str = "a", job: str = "j"
+) -> Entry:
+    """Return the entry of a job that went from a state to another; None for none."""
+
+    def fields(state: JobState | None) -> FilterFields | None:
+        created = lifecycle.create(lifecycle.NewJob(JobSpec(owner, job, kind, b""), [1]), "caller", 1)
+        return None if state is None else FilterFields.of(replace(created.job, state=state))
+
+    return replace(entry(1), job_key=f"{owner}/{job}", before=fields(before), after=fields(after))
+
+
+async def test_a_stream_begins_with_all_leases_and_then_names_each_job_once(streams: Streams):
+    stream = streams.open()
+    assert await stream.next(0) == Stops(check_all=True)
+    for job in ("x", "y", "x"):
+        streams.all.publish(changed(JobState.RUNNING, JobState.CANCELLING, job=job))
+    assert await stream.next(BOUND) == Stops(("x", "y"))
+    assert await stream.next(0) == NOTHING
+
+
+@given(before=st.none() | states, after=st.none() | states, owner=st.sampled_from(OWNERS), kind=st.sampled_from(KINDS))
+async def test_a_stream_hears_of_stops_of_its_owner_and_kinds_and_of_nothing_else(
+    before: JobState | None, after: JobState | None, owner: str, kind: str
+):
+    streams = Streams()
+    opened = {kinds: streams.open("alice", *kinds) for kinds in ((), ("a",), ("a", "b"), ("b",))}
+    for stream in opened.values():
+        await stream.next(0)
+    streams.all.publish(changed(before, after, owner, kind))
+    # Deleted, or in another state in which no worker may go on: a job that completes, or runs, ends no lease by itself.
+    stops = before in HELD and after is not before and after not in (JobState.RUNNING, JobState.COMPLETED)
+    concerned = [kinds for kinds in opened if stops and owner == "alice" and (not kinds or kind in kinds)]
+    named = [kinds for kinds, stream in opened.items() if await stream.next(0) == Stops(("j",))]
+    assert named == concerned
+    assert streams.counts.wakeups == len(concerned)
+
+
+async def test_more_jobs_than_one_message_names_become_all_leases(streams: Streams):
+    stream = streams.open()
+    await stream.next(0)
+    for number in range(MAX_JOBS):
+        streams.all.publish(changed(JobState.RUNNING, None, job=f"j{number}"))
+    streams.all.publish(changed(JobState.RUNNING, None, job="one too many"))
+    assert await stream.next(0) == Stops(check_all=True)
+    assert await stream.next(0) == NOTHING
+
+
+async def test_an_entry_that_cannot_be_read_makes_its_owners_workers_check_all_leases(streams: Streams):
+    alice, bob = streams.open("alice", "a", "b"), streams.open("bob")
+    assert [await one.next(0) for one in (alice, bob)] == [Stops(check_all=True)] * 2
+    streams.all.publish(replace(changed(None, None), message=b""))
+    assert await alice.next(0) == Stops(check_all=True)
+    assert await bob.next(0) == NOTHING
+    assert streams.counts.wakeups == 1, "a stream of several kinds is woken once"
+
+
+async def test_a_closed_server_hands_out_what_is_left_and_then_drains(streams: Streams):
+    stream = streams.open()
+    await stream.next(0)
+    streams.all.publish(changed(JobState.CANCELLING, JobState.CANCELLED))
+    streams.closing.set()
+    streams.all.wake()
+    assert await stream.next(BOUND) == Stops(("j",))
+    with pytest.raises(Draining):
+        await stream.next(BOUND)
+
+
+async def test_a_stream_that_left_costs_nothing(streams: Streams):
+    stays, leaves = streams.open("alice", "a"), streams.open("alice", "a", "b")
+    await stays.next(0)
+    leaves.close()
+    assert (len(streams.all), list(streams.all)) == (1, [stays])
+    streams.all.publish(changed(JobState.RUNNING, JobState.CANCELLING))
+    streams.all.check_all()
+    assert streams.counts.wakeups == 1
+    stays.close()
+    assert (len(streams.all), list(streams.all)) == (0, [])

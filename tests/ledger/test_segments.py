@@ -1,0 +1,120 @@
+"""A changed job is encoded once, and no message of a job is built from its row."""
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, cast
+
+import pytest
+from jobledger.v1.job_pb2 import Job, JobView
+from jobledger.v1.job_service_pb2 import (
+    BatchGetJobsRequest,
+    BatchGetJobsResponse,
+    GetJobRequest,
+    GetJobResponse,
+    ListJobsRequest,
+    ListJobsResponse,
+    WatchJobResponse,
+)
+from jobledger_service.core.api import convert
+from jobledger_service.core.api.codec import ProtoCodec
+from jobledger_service.core.api.job_service import JobService
+from jobledger_service.core.ledger.commands import CancelJob, UpdateJob
+from jobledger_service.core.ledger.queries import Queries
+from jobledger_service.core.ledger.unreadable_rows import UnreadableRows
+from jobledger_service.core.model.lifecycle import Cancellation, CancelOutcome, JobUpdate
+from jobledger_service.core.store import job_rows
+from jobledger_service.core.store.tables import jobs
+from jobledger_service.transport.identity import Caller, Role
+from sqlalchemy import event, select
+
+from tests.support.ledger import Ledger, create
+
+BUILDERS: Final = {
+    one.__code__: one.__name__ for one in (convert.fill_fixed, convert.fill_moving, convert.fill_job, job_rows.job_of)
+}
+"""What makes the message of a job from its values, and its values from its row."""
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with closing(Ledger(tmp_path / "jobs.db")) as opened:
+        yield opened
+
+
+@contextmanager
+def calls() -> Iterator[Counter[str]]:
+    """Count the calls of BUILDERS in the block, on this thread and on those that it starts."""
+    counted = Counter[str]()
+
+    def count(frame: FrameType, what: str, _: object) -> None:
+        if what == "call" and frame.f_code in BUILDERS:
+            counted[BUILDERS[frame.f_code]] += 1
+
+    threading.setprofile(count)
+    sys.setprofile(count)
+    try:
+        yield counted
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+def test_a_changed_job_is_encoded_once_for_its_row_its_event_and_all_answers(ledger: Ledger):
+    update = JobUpdate(frozenset({"display_name"}), display_name="new")
+    with calls() as counted:
+        outcomes, [commit] = ledger.executor.run(
+            [create("a"), create("a"), UpdateJob("me", "a", update, "caller"), create("b")]
+        )
+    assert counted == {"fill_fixed": 2, "fill_moving": 2}, "there are two jobs"
+    (first, _), (again, _), updated, _ = outcomes
+    assert first is not None
+    assert first == again == updated
+    assert Job.FromString(first).display_name == "new"
+    [message] = [entry.message for entry in commit.entries if entry.job_key == "me/a"]
+    assert WatchJobResponse.FromString(message).job == Job.FromString(first)
+    wanted = select(jobs.c.fixed, jobs.c.moving).where(jobs.c.job_key == "me/a")
+    with ledger.database.read() as connection:
+        fixed, moving = connection.execute(wanted).one()
+    assert first == fixed + moving
+
+
+def test_what_never_changes_is_written_once_and_not_read_by_who_changes_the_job(ledger: Ledger):
+    ledger.executor.run([create("a")])
+    statements = list[str]()
+    event.listen(ledger.database.writer, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    [(outcome, answer)], _ = ledger.executor.run([CancelJob("me", "a", Cancellation(0), "caller")])
+    assert outcome is CancelOutcome.CANCELLED
+    of_jobs = [one for one in statements if "FROM jobs" in one or "UPDATE jobs" in one]
+    assert [("moving" in one, "fixed" in one) for one in of_jobs] == [(False, False), (True, False)]
+    [[_, again]], _ = ledger.executor.run([CancelJob("me", "a", Cancellation(0), "caller")])
+    assert again == answer, "an ended job is encoded for the answer as it was for its row"
+
+
+async def test_reads_of_jobs_join_segments_and_read_no_other_columns_of_them(ledger: Ledger):
+    ledger.executor.run([create(f"job-{n}") for n in range(5)])
+    caller, ids = Caller("me", "caller", frozenset(Role)), [f"job-{n}" for n in range(5)]
+    queries, nothing, statements = Queries(ledger.reads), cast("Any", None), list[str]()
+    event.listen(ledger.database.reader, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    with closing(queries), calls() as counted:
+        service = JobService(nothing, queries, nothing, nothing, nothing, UnreadableRows())
+        for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
+            one = await service.GetJob(GetJobRequest(job_id="job-0", view=view), caller)
+            some = await service.BatchGetJobs(BatchGetJobsRequest(job_ids=ids, view=view), caller)
+            page = await service.ListJobs(ListJobsRequest(view=view), caller)
+            assert GetJobResponse.FromString(one).job.job_id == "job-0"
+            assert [job.job_id for job in BatchGetJobsResponse.FromString(some).jobs] == ids
+            assert [job.job_id for job in ListJobsResponse.FromString(page).jobs] == ids[::-1]
+            of_page = {job.job_id: job for job in ListJobsResponse.FromString(page).jobs}
+            assert of_page["job-0"] == GetJobResponse.FromString(one).job
+        read = ledger.reads.read_jobs(["me/job-0"], full=True)
+        assert WatchJobResponse.FromString(ProtoCodec().snapshot(read.jobs["me/job-0"], b"")).job == of_page["job-0"]
+    assert not counted
+    of_jobs = [one for one in statements if "jobs.fixed" in one]
+    assert len(of_jobs) >= 6
+    for column in ("retry_policy", "labels", "stages", "stage_timings", "display_name", "message", "fingerprint"):
+        assert not any(f"jobs.{column}" in one for one in of_jobs)
