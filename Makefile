@@ -113,7 +113,7 @@ bench-import: $(READY) ## Measure an import of JOBS jobs, on STORE
 bench-isolation: $(READY) ## Measure an owner's calls alone and beside attacks of another owner, on STORE
 	$(BIN)/python -m bench.isolation --store $(STORE)
 
-bench-overload: $(READY) ## Measure what becomes of calls at four times the rate that the server can do, on STORE
+bench-overload: $(READY) ## Measure four times the load that the server can carry, by foreign callers and by the SDK, on STORE
 	$(BIN)/python -m bench.overload --store $(STORE)
 
 seed: $(READY) ## Fill an empty database with JOBS jobs, DATABASE or ./seeded.db

@@ -1,4 +1,4 @@
-"""What one owner does to a server that others use too: each attack is made ready, and then goes on for some seconds."""
+"""What one owner does to a server that others use too: each attack is prepared, and then runs for some seconds."""
 
 import asyncio
 import time

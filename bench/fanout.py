@@ -189,7 +189,7 @@ async def a_change(ours: Target, path: str, request: bytes, template: bytes) -> 
         call.cancel()
         if driver is not None:
             await driver
-    raise ValueError(f"{path} ended before it told of a change")
+    raise ValueError(f"{path} ended before it sent a change")
 
 
 async def _beat(heartbeat: Any, template: bytes) -> None:  # noqa: ANN401  generic in its stubs only

@@ -1,4 +1,4 @@
-"""What may have happened to a job, played once through the domain, and then told of many jobs at other times."""
+"""Possible histories of a job: each is computed once by the model, and then repeated for many jobs at other times."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -31,7 +31,7 @@ def job(number: int, chunks: int, rng: Random) -> dict[str, Any]:
     create = BEGAN + timedelta(seconds=number)
     start = create + timedelta(seconds=rng.randrange(1, 600))
     state = rng.choices(["COMPLETED", "FAILED", "CANCELLED"], [88, 7, 5])[0]
-    told: dict[str, Any] = {
+    imported: dict[str, Any] = {
         "job": {
             "jobId": f"old-{rng.getrandbits(64):016x}",
             "kind": rng.choice(["crawl.images", "transcode.video", "ocr.pages"]),
@@ -45,8 +45,8 @@ def job(number: int, chunks: int, rng: Random) -> dict[str, Any]:
         "endTime": (start + timedelta(seconds=rng.randrange(4, 7_200))).isoformat(),
     }
     if state == "FAILED":
-        told["error"] = {"code": "SOURCE_UNREADABLE", "message": "the archive ends too early"}
-    return told
+        imported["error"] = {"code": "SOURCE_UNREADABLE", "message": "the archive ends too early"}
+    return imported
 
 
 def sent(served: Served, file: Path) -> tuple[float, float]:

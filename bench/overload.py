@@ -1,7 +1,8 @@
 """Overload: `python -m bench.overload` creates jobs at several times the rate that the server can carry out.
 
-First it measures that rate with a fixed number of calls in flight, then it sends calls by the clock, whatever becomes
-of the earlier ones, and looks at GetJob and health meanwhile. At the end the floor refuses calls at the same rate, and
+First it measures that rate with up to 64 calls in flight, then it sends calls by the clock, whatever becomes
+of the earlier ones, and looks at GetJob and health meanwhile: for foreign callers and for those of the SDK, with small
+jobs and with large ones, each on a server of its own. In the end the floor refuses as many calls as the server did, and
 does nothing else: what that costs, no server on gRPC for Python can save.
 """
 
@@ -11,180 +12,166 @@ import json
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from itertools import cycle
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import grpc
 import uvloop
-from jobledger.v1.job_service_pb2 import CreateJobRequest, GetJobRequest
-from jobledger.v1.job_service_pb2_grpc import JobServiceStub
 
 from .databases import STORES, fresh
+from .overload_callers import BACKOFFS, HELD_BACK, REFUSED, Callers, Ended
 from .processes import Served, floor, jobledger
 from .report import rows, run_benchmark
 
-CONNECTIONS: Final = 4
 IN_FLIGHT: Final = 64
+IN_FLIGHT_CHUNKS: Final = 12_800
+"""The chunks in flight while the capacity is measured: enough for full batches, and too few for a refusal."""
 WARM_UP: Final = 2.0
 CAPACITY_SECONDS: Final = 8.0
-DEADLINE: Final = 10.0
-PROBE_EVERY: Final = 0.05
-TICK: Final = 0.002
-"""Seconds between two looks at how many calls are due."""
 FLOOR_SECONDS: Final = 10.0
-HEALTH: Final = "/grpc.health.v1.Health/Check"
 METHOD: Final = "/jobledger.v1.JobService/CreateJob"
-HEADS: Final = ("what", "a second", "p50 ms", "p99 ms")
+EXPECTED: Final = {"OK", REFUSED, HELD_BACK}
 
 
-@dataclass
-class Ended:
-    """How the calls of a run ended: seconds of each, by code."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one run found: rates a second, latencies in milliseconds, CPU in cores."""
 
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-
-    async def wait_for(self, call: Awaitable[object], name: str = "") -> None:
-        """Await a call, and note its code, or the name it is given when it is answered."""
-        began = time.perf_counter()
-        try:
-            await call
-            code = name or "OK"
-        except grpc.aio.AioRpcError as error:
-            code = f"{name} {error.code().name}".strip()
-        self.seconds.setdefault(code, []).append(time.perf_counter() - began)
-
-    def rows(self, seconds: float) -> list[tuple[str, ...]]:
-        """Return a row for each code."""
-        return [
-            (code, f"{len(each) / seconds:,.0f}", f"{_part(each, 0.5) * 1e3:.0f}", f"{_part(each, 0.99) * 1e3:.0f}")
-            for code, each in self.seconds.items()
-        ]
+    capacity: float
+    offered: float
+    held_back: float
+    refused: float
+    goodput: float
+    accepted_p99: float | None
+    refused_p99: float | None
+    held_back_p99: float | None
+    get_job_p99: float | None
+    health_p99: float | None
+    otherwise: int
+    server_cpu: float
+    generator_cpu: float
+    floor_cpu: float
 
 
-def _part(values: list[float], part: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+Value = Callable[[Found], float | None]
+LINES: Final[tuple[tuple[str, str, Value, float | None], ...]] = (
+    ("capacity, jobs a second", ",.0f", lambda one: one.capacity, None),
+    ("offered calls a second", ",.0f", lambda one: one.offered, None),
+    ("held back by the client, a second", ",.0f", lambda one: one.held_back, None),
+    ("refused by the server, a second", ",.0f", lambda one: one.refused, None),
+    ("goodput, of the capacity", ".0%", lambda one: one.goodput / one.capacity, 0.8),
+    ("accepted, p99 ms", ",.0f", lambda one: one.accepted_p99, 2_000),
+    ("refused by the server, p99 ms", ",.0f", lambda one: one.refused_p99, 100),
+    ("held back by the client, p99 ms", ",.0f", lambda one: one.held_back_p99, 100),
+    ("GetJob meanwhile, p99 ms", ",.0f", lambda one: one.get_job_p99, 200),
+    ("health meanwhile, p99 ms", ",.0f", lambda one: one.health_p99, 200),
+    ("ended as CANCELLED or otherwise", ",.0f", lambda one: one.otherwise, 0),
+    ("CPU of the server, cores", ".2f", lambda one: one.server_cpu, None),
+    ("CPU of the load generator, cores", ".2f", lambda one: one.generator_cpu, None),
+    ("CPU of the floor that refuses as many, cores", ".2f", lambda one: one.floor_cpu, None),
+)
+"""The lines of the table: what it is, its form, its value, its target: at least for goodput, else at most."""
 
 
-class Callers:
-    """Four connections that create jobs, and one that looks at what others get."""
-
-    def __init__(self, address: str, chunks: int) -> None:
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        self._channels = [grpc.aio.insecure_channel(address, options) for _ in range(CONNECTIONS + 1)]
-        self._stubs = cycle([JobServiceStub(channel) for channel in self._channels[:-1]])
-        self._bystander = JobServiceStub(self._channels[-1])
-        self._health: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channels[-1].unary_unary(HEALTH)
-        self._request = CreateJobRequest(kind="overload", item_count=chunks, chunk_size=1)
-
-    def create(self) -> Awaitable[object]:
-        """Create a job."""
-        created: Awaitable[object] = next(self._stubs).CreateJob(self._request, timeout=DEADLINE)
-        return created
-
-    async def capacity(self, seconds: float) -> float:
-        """Return how many jobs a second are created with IN_FLIGHT calls in flight."""
-        ended, end = Ended(), time.perf_counter() + seconds
-
-        async def go_on() -> None:
-            while time.perf_counter() < end:
-                await ended.wait_for(self.create())
-
-        await asyncio.gather(*(go_on() for _ in range(IN_FLIGHT)))
-        return len(ended.seconds["OK"]) / seconds
-
-    async def send(self, rate: float, seconds: float) -> Ended:
-        """Send calls at a rate, whatever becomes of them; return how those ended that ended by then."""
-        ended, calls, sent = Ended(), set[asyncio.Task[None]](), 0
-        began = time.perf_counter()
-        while (now := time.perf_counter() - began) < seconds:
-            for _ in range(int(now * rate) - sent):
-                calls.add(task := asyncio.create_task(ended.wait_for(self.create())))
-                task.add_done_callback(calls.discard)
-                sent += 1
-            await asyncio.sleep(TICK)
-        within = Ended({code: each[:] for code, each in ended.seconds.items()})
-        await asyncio.gather(*calls)
-        unfinished = sum(map(len, ended.seconds.values())) - sum(map(len, within.seconds.values()))
-        print(f"bench.overload: {sent:,} calls, {unfinished} of them ended later", file=sys.stderr)
-        return within
-
-    async def look(self, ended: Ended, seconds: float) -> None:
-        """Read a job and ask for the health, again and again."""
-        created = await self._bystander.CreateJob(CreateJobRequest(kind="bystander", item_count=1))
-        looks: dict[str, Callable[[], Awaitable[object]]] = {
-            "GetJob": lambda: self._bystander.GetJob(GetJobRequest(job_id=created.job.job_id), timeout=DEADLINE),
-            "health": lambda: self._health(b"", timeout=DEADLINE),
-        }
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            for name, call in looks.items():
-                await ended.wait_for(call(), name)
-            await asyncio.sleep(PROBE_EVERY)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        for channel in self._channels:
-            await channel.close()
+async def overload(served: Served, kind: str, chunks: int, times: float, seconds: float) -> Found:
+    """Measure the capacity and the overload of a server; the floor's CPU is still missing."""
+    in_flight = min(IN_FLIGHT, IN_FLIGHT_CHUNKS // chunks)
+    async with Callers(served.address, kind, chunks) as callers:
+        await callers.capacity(in_flight, WARM_UP)
+        before = await callers.capacity(in_flight, CAPACITY_SECONDS)
+        used, generator, began = served.cpu, time.process_time(), time.perf_counter()
+        looking = asyncio.create_task(callers.look(seconds))
+        within, ended = await callers.send(times * before, seconds)
+        looks, took = await looking, time.perf_counter() - began
+        used, generator = (served.cpu - used) / took, (time.process_time() - generator) / took
+        capacity = (before + await callers.capacity(in_flight, CAPACITY_SECONDS)) / 2
+    return Found(
+        capacity=capacity,
+        offered=ended.total / seconds,
+        held_back=within.count(HELD_BACK) / seconds,
+        refused=within.count(REFUSED) / seconds,
+        goodput=within.count("OK") / seconds,
+        accepted_p99=ended.p99("OK"),
+        refused_p99=ended.p99(REFUSED),
+        held_back_p99=ended.p99(HELD_BACK),
+        get_job_p99=looks.p99("GetJob"),
+        health_p99=looks.p99("health"),
+        otherwise=_otherwise(ended, EXPECTED) + _otherwise(looks, {"GetJob", "health"}),
+        server_cpu=used,
+        generator_cpu=generator,
+        floor_cpu=0.0,
+    )
 
 
-async def overload(served: Served, chunks: int, times: float, seconds: float) -> tuple[float, list[tuple[str, ...]]]:
-    """Return how many calls were refused a second, and the table's rows."""
-    callers, seen = Callers(served.address, chunks), Ended()
-    await callers.capacity(WARM_UP)
-    before = await callers.capacity(CAPACITY_SECONDS)
-    looking = asyncio.create_task(callers.look(seen, seconds))
-    ended = await callers.send(times * before, seconds)
-    await looking
-    after = await callers.capacity(CAPACITY_SECONDS)
-    await callers.close()
-    capacity, done = (before + after) / 2, len(ended.seconds.get("OK", [])) / seconds
-    refused = sum(map(len, ended.seconds.values())) / seconds - done
-    looks: Counter[str] = Counter({code: len(each) for code, each in seen.seconds.items()})
-    print(f"bench.overload: looks meanwhile: {dict(looks)}", file=sys.stderr)
-    table = [(f"capacity with {IN_FLIGHT} in flight", f"{capacity:,.0f}", "", ""), *ended.rows(seconds)]
-    table += [(f"goodput: {done / capacity:.0%} of the capacity", f"{done:,.0f}", "", ""), *seen.rows(seconds)]
-    return refused, table
+def _otherwise(ended: Ended, expected: set[str]) -> int:
+    return sum(ended.count(code) for code in ended.seconds.keys() - expected)
 
 
 async def refuse(served: Served, rate: float) -> float:
-    """Have the floor refuse calls at a rate; return the CPU seconds that each cost it."""
+    """Have the floor refuse calls at a rate; return the cores that this takes."""
     async with grpc.aio.insecure_channel(served.address) as channel:
         load: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/bench.Floor/Load")
         await load(json.dumps({"path": METHOD, "reply": None}).encode())
-    callers, used = Callers(served.address, 1), served.cpu
-    ended = await callers.send(rate, FLOOR_SECONDS)
-    await callers.close()
-    return (served.cpu - used) / sum(map(len, ended.seconds.values()))
+    async with Callers(served.address, "foreign", 1) as callers:
+        used = served.cpu
+        _, ended = await callers.send(rate, FLOOR_SECONDS)
+        return (served.cpu - used) / ended.total * rate
 
 
-def measure(store: str, chunks: int, times: float, seconds: float) -> list[tuple[str, ...]]:
-    """Return the table's rows."""
+def measure(store: str, kind: str, chunks: int, times: float, seconds: float) -> Found:
+    """Measure one kind of callers with jobs of one size, on servers of their own."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobledger-bench-")))
         ours = stack.enter_context(jobledger(folder, stack.enter_context(fresh(store, folder))))
-        print(f"bench.overload: about {seconds + 3 * CAPACITY_SECONDS:.0f} s", file=sys.stderr)
-        refused, table = uvloop.run(overload(ours, chunks, times, seconds))
-        if refused:
-            cost = uvloop.run(refuse(stack.enter_context(floor(folder)), refused))
-            table.append((f"the floor refuses as many with {refused * cost:.0%} of a core", f"{refused:,.0f}", "", ""))
-        return table
+        bound = WARM_UP + 2 * CAPACITY_SECONDS + seconds + FLOOR_SECONDS
+        print(f"bench.overload: {kind}, {chunks:,} chunks a job: about {bound:.0f} s", file=sys.stderr)
+        found = uvloop.run(overload(ours, kind, chunks, times, seconds))
+        if not found.refused:
+            return found
+        return replace(found, floor_cpu=uvloop.run(refuse(stack.enter_context(floor(folder)), found.refused)))
+
+
+def _cell(form: str, value: float | None, target: float | None) -> str:
+    if value is None:
+        return "none"
+    is_missed = target is not None and (value < target if form.endswith("%") else value > target)
+    return f"{value:{form}}" + (" MISSED" if is_missed else "")
+
+
+def table(found: dict[str, Found]) -> str:
+    """Return a line for each figure, with its target, and a column for each run."""
+    lines = [
+        (
+            name,
+            "" if target is None else ("≥ " if form.endswith("%") else "≤ ") + f"{target:{form}}",
+            *(_cell(form, value(one), target) for one in found.values()),
+        )
+        for name, form, value, target in LINES
+    ]
+    return rows(("what", "target", *found), lines)
 
 
 def main() -> int:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.overload", description=__doc__)
-    parser.add_argument("--chunks", type=int, default=100, metavar="N", help="chunks of each job (default: 100)")
+    parser.add_argument("--chunks", type=int, nargs="+", default=[100, 1_000], metavar="N", help="chunks of each job")
+    parser.add_argument("--callers", nargs="+", choices=BACKOFFS, default=["foreign", "SDK"], help="who calls")
     parser.add_argument("--times", type=float, default=4, metavar="X", help="times the capacity (default: 4)")
-    parser.add_argument("--seconds", type=float, default=60, metavar="S", help="how long (default: 60)")
+    parser.add_argument("--seconds", type=float, default=60, metavar="S", help="how long each (default: 60)")
     parser.add_argument("--store", choices=STORES, default="sqlite", help="what Jobledger runs on (default: sqlite)")
     given = parser.parse_args()
+    runs = [(kind, chunks) for chunks in given.chunks for kind in given.callers]
     return run_benchmark(
-        "bench.overload", lambda: rows(HEADS, measure(given.store, given.chunks, given.times, given.seconds))
+        "bench.overload",
+        lambda: table(
+            {
+                f"{chunks:,} chunks, {kind}": measure(given.store, kind, chunks, given.times, given.seconds)
+                for kind, chunks in runs
+            }
+        ),
     )
 
 

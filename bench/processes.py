@@ -40,7 +40,7 @@ def rss_kib(pid: int) -> int:
 
 
 def _start(command: Sequence[str | Path], log: Path) -> "subprocess.Popen[str]":
-    """Start a process that does not hear our Ctrl-C: we stop it ourselves."""
+    """Start a process that does not get our Ctrl-C: we stop it ourselves."""
     with log.open("a") as errors:
         return subprocess.Popen(
             command,

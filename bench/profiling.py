@@ -95,7 +95,7 @@ def _sampling(pid: int, folded: Path) -> Iterator[None]:
 def profile(name: str, load: int, seconds: float) -> str:
     """Return where the time goes in `name` with `load` calls in flight, or streams open; raises StartError."""
     if name not in (*CASES, *WATCHES):
-        raise StartError(f"{name!r} is none of {', '.join((*CASES, *WATCHES))}")
+        raise StartError(f"the measure must be one of {', '.join((*CASES, *WATCHES))}; got {name!r}")
     _sampler()
     with TemporaryDirectory() as folder, running(Plan()) as suite:
         folded = Path(folder) / "folded"

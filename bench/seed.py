@@ -31,8 +31,8 @@ class NotEmptyError(ValueError):
     """The database has jobs already."""
 
 
-def fill(database: Database, population: JobPopulation, told: Callable[[int], None] | None = None) -> None:
-    """Write a crowd, by the statements of the service; `told` hears how many jobs are written.
+def fill(database: Database, population: JobPopulation, on_progress: Callable[[int], None] | None = None) -> None:
+    """Write a crowd, by the statements of the service; `on_progress` gets the number of jobs written.
 
     The history that brought the jobs to where they are counts as trimmed. Raises NotEmptyError.
     """
@@ -44,8 +44,8 @@ def fill(database: Database, population: JobPopulation, told: Callable[[int], No
         for writes in written(database, population):
             done += len(writes.new_jobs)
             events += sum(job.revision for job, *_ in writes.new_jobs)
-            if told is not None:
-                told(done)
+            if on_progress is not None:
+                on_progress(done)
     with database.write() as connection:
         connection.execute(update(ledger).values(position=events, trimmed=events))
     fold(database, population.end // HOUR)
@@ -112,7 +112,7 @@ def analyse(database: Database) -> None:
 
 
 def main() -> int:
-    """Fill the database that the command line names, and say how far it is."""
+    """Fill the database that the command line names, and print its progress."""
     parser = argparse.ArgumentParser(prog="python -m bench.seed", description=__doc__)
     parser.add_argument("--jobs", type=int, default=100_000, metavar="N", help="how many (default: 100000)")
     parser.add_argument("--database", default="sqlite:///seeded.db", metavar="URL", help="default: sqlite:///seeded.db")
@@ -122,7 +122,7 @@ def main() -> int:
     population = JobPopulation(given.jobs, (given.end or int(time.time())) * 1_000_000, given.seed)
     began = time.monotonic()
 
-    def told(done: int) -> None:
+    def print_progress(done: int) -> None:
         took = time.monotonic() - began
         print(f"\r{done:,} of {given.jobs:,} jobs, {took:.0f} s", end="", file=sys.stderr, flush=True)
 
@@ -130,7 +130,7 @@ def main() -> int:
         database = open_database(given.database)
         try:
             upgrade(database)
-            fill(database, population, told)
+            fill(database, population, print_progress)
         finally:
             database.close()
     except (NotEmptyError, UnknownDatabaseError, DatabaseInUseError) as error:

@@ -45,8 +45,8 @@ class EngineClient:
 
     def _ask(self, request: Request) -> dict[str, Any]:
         with urlopen(request, timeout=TIMEOUT) as answer:  # noqa: S310  it is http
-            told: dict[str, Any] = json.load(answer)
-            return told
+            reply: dict[str, Any] = json.load(answer)
+            return reply
 
 
 def serve(name: str, work: Callable[[Run], None], slots: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import grpc
 
@@ -22,18 +23,25 @@ class Backoff:
     """The wait before the next attempt, in seconds.
 
     After n failures in a row it is `initial` · `multiplier`^(n - 1), at most `max_wait`, half of which is random. When
-    the service asks for a longer wait in RetryInfo, the random half is added to that.
+    the service asks for a longer wait in RetryInfo, the random half is added to that. A call for which it asks for more
+    than `max_requested_wait` is not repeated.
     """
 
     initial: float = 0.1
     multiplier: float = 2.0
     max_wait: float = 5.0
+    max_requested_wait: float = inf
 
     def wait(self, failures: int, error: JobledgerError | None, random: Callable[[], float]) -> float:
-        """Return the seconds to wait after `failures` (1 or more) in a row, the last of which was `error`."""
+        """Return the seconds to wait after `failures` (1 or more) in a row, the last of which was `error`.
+
+        They are infinite when the service asks for more than `max_requested_wait`.
+        """
         exponent = min(failures - 1, 64)  # beyond this any sensible multiplier reaches max_wait
         full_wait: float = min(self.max_wait, self.initial * self.multiplier**exponent)
         requested = error.retry_after if error is not None and error.retry_after else 0.0
+        if requested > self.max_requested_wait:
+            return inf
         return max(full_wait / 2, requested) + full_wait / 2 * random()
 
 

@@ -39,7 +39,7 @@ def serve(target: str, name: str, files: Bucket) -> None:
 
 
 def finish(ctx: ChunkContext, files: Bucket, scene: int, video: bytes) -> None:
-    """Store a scene; whoever finds all of them there joins them."""
+    """Store a scene; the one that finds all scenes there joins them."""
     uri = files.put(f"{ctx.job_id}/scene_{scene}.gif", video)
     ctx.artifact(f"scene_{scene}", uri=uri, content_type="image/gif", size_bytes=len(video), job=True)
     names = [f"{ctx.job_id}/scene_{number}.gif" for number in range(1, ctx.input["scenes"] + 1)]

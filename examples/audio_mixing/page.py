@@ -1,4 +1,4 @@
-"""The consumer: what the page polls, or is told by a watch. The answer is the same."""
+"""The consumer: what the page polls, or gets from a watch. The answer is the same."""
 
 from typing import TypedDict
 

@@ -21,7 +21,7 @@ WORKER = ["worker", "--concurrency=2", "--without-gossip", "--without-mingle", "
 def start(stack: ExitStack, target: str, folder: Path) -> Bucket:
     """Start Redis, a Celery worker and the dispatcher; return the bucket that all share."""
     files = stack.enter_context(bucket(folder / "bucket"))
-    told = {
+    environment = {
         "CRAWLER_BROKER": stack.enter_context(broker()),
         "JOBLEDGER_TARGET": target,
         "BUCKET_FOLDER": str(files.folder),
@@ -29,9 +29,9 @@ def start(stack: ExitStack, target: str, folder: Path) -> Bucket:
         "PYTHONWARNINGS": "ignore",  # Celery warns of a worker that root runs, as in a container
     }
     stack.enter_context(
-        processes.worker("celery", "-q", "-A", "examples.image_crawler.tasks", *WORKER, environment=told)
+        processes.worker("celery", "-q", "-A", "examples.image_crawler.tasks", *WORKER, environment=environment)
     )
-    stack.enter_context(processes.worker("examples.image_crawler.tasks", environment=told))
+    stack.enter_context(processes.worker("examples.image_crawler.tasks", environment=environment))
     return files
 
 

@@ -17,7 +17,7 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True)
 class Faults:
-    """How many events a stream has missed, repeated, and told after a later one."""
+    """How many events a stream has missed, repeated, and delivered after a later one."""
 
     missed: int = 0
     repeated: int = 0

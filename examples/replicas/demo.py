@@ -28,7 +28,7 @@ REPLICAS, WORKERS, WATCHERS = 3, 3, 50
 JOBS, CHUNKS = 12, 40
 KILL_AT, DRAIN_AT = 30.0, 60.0
 SAY_EVERY = 2.0
-QUIET = {**os.environ, "GRPC_VERBOSITY": "ERROR"}  # gRPC tells of each connection that the drained replica closes
+QUIET = {**os.environ, "GRPC_VERBOSITY": "ERROR"}  # gRPC logs each connection that the drained replica closes
 
 
 class Replica:
@@ -53,7 +53,7 @@ class Replica:
     def kill(self) -> None:
         """End it at once, as a crash does."""
         self.process.kill()
-        say(f"\n*** SIGKILL for {self.name}: its watchers and its worker go on elsewhere ***\n")
+        say(f"\n*** SIGKILL for {self.name}: its watchers and its worker continue elsewhere ***\n")
 
     def drain(self) -> None:
         """Ask it to end, as a rolling update does."""
@@ -69,7 +69,7 @@ def module(stack: ExitStack, name: str, *arguments: str, stdout: int | None = No
 
 
 def start_watchers(stack: ExitStack, folder: Path, cursor: bytes, addresses: Sequence[str]) -> subprocess.Popen[str]:
-    """Start the watchers, and return when each has heard of its replica."""
+    """Start the watchers, and return when each has received a message from its replica."""
     arguments = (str(WATCHERS), str(JOBS), str(folder), cursor.hex(), *addresses)
     watchers = module(stack, "watchers", *arguments, stdout=subprocess.PIPE)
     if watchers.stdout is None or watchers.stdout.readline().strip() != READY:

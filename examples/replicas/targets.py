@@ -1,4 +1,4 @@
-"""How a client is told of several replicas: one target with all addresses, which gRPC tries in their order."""
+"""How a client names several replicas: one target with all addresses, which gRPC tries in their order."""
 
 from collections.abc import Sequence
 

@@ -34,13 +34,13 @@ async def watch(where: str, jobs: int, cursor: bytes, file: Path, watching: asyn
 
 
 async def watch_all(count: int, jobs: int, folder: Path, cursor: bytes, addresses: Sequence[str]) -> None:
-    """Run all watchers, spread over the replicas; say so when each has heard of its own."""
+    """Run all watchers, spread over the replicas; report when each has received its first message."""
     watching = [asyncio.Event() for _ in range(count)]
     async with asyncio.TaskGroup() as tasks:
-        for n, heard in enumerate(watching):
-            tasks.create_task(watch(target(addresses, n), jobs, cursor, folder / f"watcher-{n:02}.txt", heard))
-        for heard in watching:
-            await heard.wait()
+        for n, connected in enumerate(watching):
+            tasks.create_task(watch(target(addresses, n), jobs, cursor, folder / f"watcher-{n:02}.txt", connected))
+        for connected in watching:
+            await connected.wait()
         print(READY, flush=True)
 
 

@@ -20,7 +20,7 @@ PODS = 3
 
 
 def render(ctx: ChunkContext, files: Bucket) -> None:
-    """Make the video of one segment; whoever finds all of them there joins them."""
+    """Make the video of one segment; the one that finds all segments there joins them."""
     if ctx.chunk.attempt == 1 and ctx.chunk.index == 1:
         raise MemoryError("CUDA out of memory")  # rented GPUs do this
     levels = loudness(load(files.path(ctx.chunk_input["audio"])))

@@ -55,7 +55,7 @@ def count(path: Path) -> Totals:
 
 
 def count_all(paths: Iterable[Path], after_each: Callable[[int], bool] = lambda _: True) -> Totals:
-    """Return what the files contain together; `after_each` hears how many are done, and says whether to go on."""
+    """Return what the files contain together; `after_each` gets the number done and returns whether to continue."""
     totals = Totals()
     for done, path in enumerate(paths, 1):
         totals += count(path)

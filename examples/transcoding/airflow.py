@@ -24,7 +24,7 @@ LEASE = timedelta(seconds=30)  # the longest silence of a run
 
 
 class StoppedError(Exception):
-    """The run was told to end."""
+    """The run was asked to end."""
 
 
 class DagRun:

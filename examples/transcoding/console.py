@@ -63,7 +63,7 @@ def delete(client: JobClient, job_id: str) -> Job:
 
 
 class Health(TypedDict):
-    """How everything fares on which a job depends."""
+    """The status of everything on which a job depends."""
 
     jobledger: str
     database_latency_ms: float
@@ -77,14 +77,14 @@ class Health(TypedDict):
 
 def health(studio: Studio) -> Health:
     """Ask Jobledger, the engine and the bucket."""
-    told = studio.operator.admin.get_system_health()
+    found = studio.operator.admin.get_system_health()
     return Health(
-        jobledger=SystemStatus.Name(told.status).removeprefix("SYSTEM_STATUS_"),
-        database_latency_ms=told.database.latency.ToMicroseconds() / 1000,
-        disk_free_bytes=told.database.disk_free_bytes,
-        commits_queued=told.committer.queued,
-        webhooks_pending=told.webhooks.pending,
-        workers=told.active_workers,
+        jobledger=SystemStatus.Name(found.status).removeprefix("SYSTEM_STATUS_"),
+        database_latency_ms=found.database.latency.ToMicroseconds() / 1000,
+        disk_free_bytes=found.database.disk_free_bytes,
+        commits_queued=found.committer.queued,
+        webhooks_pending=found.webhooks.pending,
+        workers=found.active_workers,
         runs=len(studio.airflow.running()),
         bucket_free_bytes=shutil.disk_usage(studio.files.folder).free,
     )

@@ -81,7 +81,7 @@ def start_engine(stack: ExitStack, operator: JobClient, target: str, files: Buck
 
 
 def subscribe(studio: Studio) -> str:
-    """Have the receiver told of the studio's jobs; return the name of the webhook."""
+    """Create the webhook that notifies the receiver of the studio's jobs; return its name."""
     created = studio.client.webhooks.create_webhook(
         studio.inbox.url, event_types=EVENTS, progress_percents=PERCENTS, kinds=[KIND]
     )

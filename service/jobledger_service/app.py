@@ -155,7 +155,7 @@ class App:
             self.stop()
 
     async def run(self, ready: Callable[[str], None]) -> int:
-        """Serve until `stop`; `ready` hears the address. Return the exit status."""
+        """Serve until `stop`; `ready` is called with the address. Return the exit status."""
         settings, kernel = self._settings, self._kernel
         writer = self._start_task("committer", kernel.committer.run())
         others = [self._start_task("feed", kernel.feed.run())]
@@ -226,8 +226,8 @@ def tracer_of(settings: Settings) -> Tracer | None:
 async def serve(settings: Settings, ready: Callable[[str], None]) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status."""
     app = App(settings)
-    # What lives as long as the server is looked at no more, and the rest less often: a fifth of the CPU of CreateJob.
-    # The writer's thread lets the event loop go on sooner than after the default of 5 ms, which the loop would wait for
+    # The collector skips what lives as long as the server, and runs less often: a fifth of the CPU of CreateJob.
+    # The writer's thread lets the event loop run sooner than after the default of 5 ms, which the loop would wait for
     # several times a call. The writes cost the same: 800 jobs of 100 chunks a second with either.
     sys.setswitchinterval(SWITCH_INTERVAL)
     gc.freeze()

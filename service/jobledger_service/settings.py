@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     cancelled_retention: OptionalSeconds = Field(None, ge=0, description="How long CANCELLED jobs are kept.")
     drain_timeout: Seconds = Field(20, ge=0, description="How long calls may take to finish when the server stops.")
     queue_limit: int = Field(10_000, ge=1, description="How many writes may wait before more are refused.")
-    queue_wait: Seconds = Field(1, gt=0, description="How long an owner's writes may wait before more are refused.")
+    queue_wait: Seconds = Field(0.5, gt=0, description="How long an owner's writes may wait before more are refused.")
     calls_limit: int = Field(10_000, ge=1, description="How many reads, and how many writes, may be in flight.")
     memory_limit: int = Field(
         268_435_456,

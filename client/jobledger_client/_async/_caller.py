@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, TypeVar
 import grpc
 
 from jobledger_client._async._backend import AsyncClock, result_of
-from jobledger_client._errors import ClientClosedError
+from jobledger_client._errors import ClientClosedError, JobledgerError
 from jobledger_client._metadata import MetadataSource, metadata_reader
 from jobledger_client._retry import Backoff, is_less_specific, may_repeat
 from jobledger_client._status import error_from_call, invalid_reply
+from jobledger_client._throttle import Throttle
 from jobledger_client._tracing import traced
 
 if TYPE_CHECKING:
-    from jobledger_client._async._backend import UnaryCall
-    from jobledger_client._errors import JobledgerError
+    from google.protobuf.message import Message
 
-Request = TypeVar("Request")
+    from jobledger_client._async._backend import UnaryCall
+
+Request = TypeVar("Request", bound="Message")
 Response = TypeVar("Response")
 
 
@@ -31,6 +33,7 @@ class AsyncCaller:
         metadata: MetadataSource = None,
         timeout: float = 10.0,
         backoff: Backoff | None = None,
+        throttle: bool = True,
         clock: AsyncClock | None = None,
     ) -> None:
         self._metadata = metadata_reader(metadata, api_key)
@@ -39,6 +42,8 @@ class AsyncCaller:
         self.timeout = timeout
         self.backoff = backoff or Backoff()
         self.clock = clock or AsyncClock()
+        self._throttle = Throttle()
+        self._holds_back = throttle
 
     def metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         """Return the metadata of one call or stream, with the caller's trace. Raises ClientClosedError."""
@@ -63,30 +68,50 @@ class AsyncCaller:
     ) -> Response:
         """Send the request, and repeat it after failures that allow this, until `timeout` (None: the client's) passes.
 
-        Raises the JobledgerError of the last failure; of the one before it, if the last says only that time was up.
+        An attempt that the throttle holds back is one that failed. Raises the JobledgerError of the last failure; of
+        the one before it, if the last says only that time was up.
         """
         deadline = self.deadline(self.timeout if timeout is None else timeout)
-        failures = 0
+        failures = sent = 0
         previous: JobledgerError | None = None
         while True:
-            try:
-                call = method(request, timeout=self.remaining(deadline), metadata=self.metadata())
-                response = await result_of(call)
-            except grpc.RpcError as failure:
-                failures += 1
-                error = error_from_call(failure, attempts=failures)
-                if previous is not None and is_less_specific(error, previous):
-                    previous.attempts = failures
-                    raise previous from failure
-                wait = self.backoff.wait(failures, error, self.clock.random)
-                if not may_repeat(error, idempotent=idempotent) or self.clock.monotonic() + wait >= deadline:
-                    raise error from failure
-                previous = error
-            else:
-                if response is None:  # gRPC returns None for a reply that it could not decode
-                    raise invalid_reply(attempts=failures + 1)
-                return response
+            error = self._held_back(request)
+            if error is None:
+                sent += 1
+                try:
+                    return await self._send(method, request, deadline)
+                except JobledgerError as failure:
+                    error = failure
+            failures += 1
+            error.attempts = sent
+            if previous is not None and is_less_specific(error, previous):
+                previous.attempts = sent
+                raise previous from error
+            wait = self.backoff.wait(failures, error, self.clock.random)
+            if not may_repeat(error, idempotent=idempotent) or self.clock.monotonic() + wait >= deadline:
+                raise error
+            previous = error
             await self.clock.sleep(wait)
+
+    def _held_back(self, request: "Message") -> JobledgerError | None:
+        """Return the error of an attempt that is not to be sent, None for one that is."""
+        if not self._holds_back:
+            return None
+        return self._throttle.check(_method_of(request), self.clock.monotonic(), self.clock.random())
+
+    async def _send(self, method: "UnaryCall[Request, Response]", request: Request, deadline: float) -> Response:
+        """Send the request once. Raises the JobledgerError of its failure."""
+        try:
+            call = method(request, timeout=self.remaining(deadline), metadata=self.metadata())
+            response = await result_of(call)
+        except grpc.RpcError as failure:
+            error = error_from_call(failure)
+            self._throttle.record(_method_of(request), self.clock.monotonic(), error)
+            raise error from failure
+        self._throttle.record(_method_of(request), self.clock.monotonic(), None)
+        if response is None:  # gRPC returns None for a reply that it could not decode
+            raise invalid_reply()
+        return response
 
     def deadline(self, timeout: float | None) -> float:
         """Return the monotonic time that is `timeout` from now; infinity for None."""
@@ -95,3 +120,8 @@ class AsyncCaller:
     def remaining(self, deadline: float) -> float | None:
         """Return the seconds until the deadline; None, as gRPC wants it, for no deadline."""
         return None if deadline == inf else max(deadline - self.clock.monotonic(), 0.0)
+
+
+def _method_of(request: "Message") -> str:
+    """Return the method of a request: the contract names each request after its method."""
+    return request.DESCRIPTOR.name.removesuffix("Request")

@@ -48,7 +48,8 @@ class JobClient:
     `api_key` is the API key; None means JOBLEDGER_API_KEY of the environment, an empty string no key. `credentials`
     make the connection TLS; without them it is plain. `metadata` is sent with every call: pairs, or a function that
     returns them for each attempt. `options` are gRPC channel options that override the client's own. `timeout` is the
-    default for each call in seconds, retries included. `channel` is an open channel to use instead of `target`; the
+    default for each call in seconds, retries included. `throttle` is whether the client holds most calls of a method
+    back for as long as a refusal for overload asks for. `channel` is an open channel to use instead of `target`; the
     client does not close it.
     """
 
@@ -62,13 +63,14 @@ class JobClient:
         options: ChannelOptions = (),
         timeout: float = 10.0,
         backoff: Backoff | None = None,
+        throttle: bool = True,
         channel: Channel | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._owns_channel = channel is None
         self._channel = channel = channel or open_channel(target, credentials, options)
         self._caller = caller = Caller(
-            api_key=api_key, metadata=metadata, timeout=timeout, backoff=backoff, clock=clock
+            api_key=api_key, metadata=metadata, timeout=timeout, backoff=backoff, throttle=throttle, clock=clock
         )
         self.jobs = JobCalls(channel, caller)
         self.bulk = BulkCalls(channel, caller)

@@ -62,7 +62,7 @@ class ExportJobsRequest(_message.Message):
     format: Global___ExportFormat.ValueType
     """format is how they are written. Required."""
     resume_token: _builtins.str
-    """resume_token is the last one received, with everything else unchanged: the export goes on after what came with it, at the
+    """resume_token is the last one received, with everything else unchanged: the export continues after what came with it, at the
     same position of the ledger, without a second header. Empty: begin.
     """
     @_builtins.property
@@ -113,7 +113,7 @@ class ExportJobsResponse(_message.Message):
     last 1,000 jobs matched, or none at all.
     """
     resume_token: _builtins.str
-    """resume_token is where to go on after this piece. Empty: this was the last."""
+    """resume_token is where to continue after this piece. Empty: this was the last."""
     cursor: _builtins.bytes
     """cursor is the position of the ledger at which every exported job is shown. The same in every piece."""
     rows: _builtins.int

@@ -287,7 +287,7 @@ class JobServiceServicer:
 
     def ExportJobs(self, request, context):
         """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
-        of the ledger, however long the export takes. A broken export goes on with the last resume_token.
+        of the ledger, however long the export takes. A broken export continues with the last resume_token.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
         OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.

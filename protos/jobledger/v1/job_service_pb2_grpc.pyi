@@ -131,7 +131,7 @@ class JobServiceStub:
     """
     ExportJobs: _grpc.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]
     """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
-    of the ledger, however long the export takes. A broken export goes on with the last resume_token.
+    of the ledger, however long the export takes. A broken export continues with the last resume_token.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
     OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
@@ -261,7 +261,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     ExportJobs: _aio.UnaryStreamMultiCallable[_export_pb2.ExportJobsRequest, _export_pb2.ExportJobsResponse]  # type: ignore[assignment]
     """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
-    of the ledger, however long the export takes. A broken export goes on with the last resume_token.
+    of the ledger, however long the export takes. A broken export continues with the last resume_token.
 
     Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
     OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.
@@ -472,7 +472,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_export_pb2.ExportJobsResponse], _abc.AsyncIterator[_export_pb2.ExportJobsResponse]]:
         """ExportJobs streams every job that matches a filter as CSV or JSON Lines, oldest first, as all of them were at one position
-        of the ledger, however long the export takes. A broken export goes on with the last resume_token.
+        of the ledger, however long the export takes. A broken export continues with the last resume_token.
 
         Errors: INVALID_ARGUMENT (INVALID_FIELD, PAGE_TOKEN_INVALID); PERMISSION_DENIED (ROLE_MISSING) for another owner's;
         OUT_OF_RANGE (HISTORY_TRIMMED, CURSOR_AHEAD); UNAVAILABLE (DRAINING). Retry: safe, with the last resume_token received.

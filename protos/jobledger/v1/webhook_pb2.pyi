@@ -254,7 +254,7 @@ class Webhook(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds of jobs to tell of. Empty: all but the service's own, which begin with "jobledger."."""
+        """kinds are the kinds of jobs to notify of. Empty: all but the service's own, which begin with "jobledger."."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -79,7 +79,7 @@ class CreateWebhookRequest(_message.Message):
 
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """kinds are the kinds of jobs to tell of, at most 100. Empty: all but the service's own, which begin with "jobledger."."""
+        """kinds are the kinds of jobs to notify of, at most 100. Empty: all but the service's own, which begin with "jobledger."."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -400,7 +400,7 @@ class RotateWebhookSecretRequest(_message.Message):
     """webhook_id is the webhook. Required."""
     @_builtins.property
     def overlap(self) -> _duration_pb2.Duration:
-        """overlap is how long the secrets that there are go on to sign, 0 s to 30 days; a shorter time that one has already stays.
+        """overlap is how long the present secrets continue to sign, 0 s to 30 days; a shorter time that one has already stays.
         Absent: 24 h.
         """
 

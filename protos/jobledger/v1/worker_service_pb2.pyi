@@ -126,7 +126,7 @@ class ClaimedChunk(_message.Message):
     kind: _builtins.str
     """kind is the job's kind."""
     traceparent: _builtins.str
-    """traceparent is the trace that the job was created in, as W3C Trace Context writes it, for the worker's spans to go on
+    """traceparent is the trace that the job was created in, as W3C Trace Context writes it, for the worker's spans to continue
     from. It is what CreateJob had in its metadata `traceparent`, or the server's own span of that call. Empty for none.
     """
     @_builtins.property
@@ -920,7 +920,7 @@ class WatchLeasesResponse(_message.Message):
     JOB_IDS_FIELD_NUMBER: _builtins.int
     CHECK_ALL_FIELD_NUMBER: _builtins.int
     check_all: _builtins.bool
-    """check_all says that any lease may be to stop: in the first message of a stream, which is live from then on, and when
+    """check_all is true when any lease may have to stop: in the first message of a stream, which is live from then on, and when
     more has happened than job_ids can hold.
     """
     @_builtins.property

@@ -55,7 +55,7 @@ class Kernel:
 class Feature:
     """What a feature adds; all of it is optional.
 
-    `on_commit` hears of each commit of this process, before its callers get their answers. `chunk_handlers` work the
+    `on_commit` gets each commit of this process, before its callers get their answers. `chunk_handlers` work the
     chunks of the service's own jobs, by kind. `collectors` show its metrics. `keys` names callers by their API keys.
     `drain` is called when the server begins to drain, and `close` when no call and no duty runs any more.
     """

@@ -38,7 +38,7 @@ MAX_ID_LENGTH: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class MethodHandler:
-    """A method as it is served: what it asks of callers, who hears of its calls, whether it asks for the trace."""
+    """A method as it is served: what it requires of callers, who observes its calls, whether it uses the trace."""
 
     method: Method
     observer: MethodObserver
@@ -100,8 +100,6 @@ class Call:
         if self._tracer is not None:
             self._open = self._tracer.span(self.handler.method.service, self.handler.method.name, self._metadata())
             self._span = self._open.__enter__()
-        if self.handler.keeps_trace:
-            traces.current.set(self._span.traceparent if self._span else traces.traceparent_of(self._metadata()))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -135,8 +133,10 @@ class Call:
         }
 
     def asks_for(self, request: object) -> None:
-        """Record the job_id of a request, if it has one; nothing else of the request is kept."""
+        """Record the job_id of a request, if it has one, and the trace if its method keeps it; nothing else is kept."""
         self.job_id = getattr(request, "job_id", "")[:MAX_ID_LENGTH]
+        if self.handler.keeps_trace:
+            traces.current.set(self._span.traceparent if self._span else traces.traceparent_of(self._metadata()))
 
     def _named(self) -> str:
         """Return the job_id of the request, or of the created job."""

@@ -15,7 +15,7 @@ from .units import MICROS_PER_SECOND, NANOS_PER_MICROSECOND, NANOS_PER_SECOND
 
 _MAX_SHOWN: Final = 60
 _MAX_FAULTS_OF_STRUCTS: Final = 8
-"""What is told of all Structs of a request: a Struct is walked through to name a fault in it."""
+"""The maximum of reported faults of all Structs of a request: naming one means walking through the Struct."""
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 

@@ -19,7 +19,7 @@ RESERVE_DIVISOR: Final = 4
 MAX_PUBLIC_CALLS: Final = 1_000
 """Unary calls without a key in flight, of all connections."""
 HARD: Final = 2
-"""Times the message limit, from which on gRPC reads no further; up to there a refusal says how much is allowed."""
+"""Times the message limit, from which on gRPC reads no further; up to there a refusal names the limit."""
 RECEIVED: Final = 4
 """The part of the setting, 1 / RECEIVED, for requests of the largest size that are being received and read."""
 WRITTEN: Final = 8

@@ -23,7 +23,7 @@ class Method:
     """An RPC of the service that `descriptor` describes. One that `waits` stays open long, and ends when its key does.
 
     Without a role it needs no key: it is answered to everybody, also while the server drains.
-    One that is `reserved` is let in when the owner's other calls are refused: it reports on held leases, or on health.
+    A `reserved` one is admitted when the owner's other calls are refused: it reports on held leases, or on health.
     """
 
     descriptor: ServiceDescriptor

@@ -228,7 +228,7 @@ class RpcServer:
     async def _answer_public(
         self, requests: PublicRequests, read: Read, answer: Answer, call: Call, _: AsyncIterator[bytes]
     ) -> bytes:
-        """Return the reply to a small request that needs no key: health is told whatever else waits."""
+        """Return the reply to a small request that needs no key: health is reported whatever else waits."""
         caller = await self._admit(call)
         with requests.hold(call.context.peer()):
             call.reply = await answer(await self._read_public(requests, read, call, caller), caller)

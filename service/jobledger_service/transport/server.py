@@ -37,7 +37,7 @@ OPTIONS: Final = (
     ("grpc.server.max_pending_requests", 100_000),
     ("grpc.server.max_pending_requests_hard_limit", 200_000),
     ("grpc.max_concurrent_streams", 100_000),
-    # A call that waits for longer than this before it is looked at ends as CANCELLED, which nobody asked for: not after
+    # A call that waits for longer than this before it is handled ends as CANCELLED, which nobody asked for: not after
     # the default of 30 s, but when its own deadline is over.
     ("grpc.server_max_unrequested_time_in_server", 3_600),
     # What a sender may send before the server asks for it; else the windows grow with what arrives, to megabytes each.

@@ -116,7 +116,7 @@ class _RedisBuckets:
         self._bridge = bridge
         self._script = bridge.get_connection().register_script(TAKE)
         errors = bridge.dependency.exceptions
-        # What a cluster says that cannot be reached is no RedisError.
+        # The error of a cluster that cannot be reached is not a RedisError.
         self._away = (errors.RedisError, errors.RedisClusterException)
 
     async def take_tokens(self, buckets: Sequence[Bucket], cost: int) -> list[int]:

@@ -63,7 +63,7 @@ def refused_by_core(
 ) -> Refused | None:
     """Return what the caller gets of whom the core refuses a request, None when the error is another one.
 
-    `cursor` encodes a position. While the database is away, that is why too much waits, and what callers are told.
+    `cursor` encodes a position. While the database is away, that is why too much waits, and callers get that reason.
     """
     if isinstance(error, limit_errors.QueueFull | limit_errors.TooManyReads | InFlightFull) and is_database_away():
         return _store_unavailable("" if isinstance(error, limit_errors.TooManyReads) else error.bound)

@@ -210,7 +210,7 @@ class Committer:
     async def _run_one(self, one: QueuedWork, work: Callable[[], Any]) -> None:
         try:
             result = await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is the caller's to hear
+        except Exception as error:  # noqa: BLE001  whatever it is, the caller gets it
             if not one.caller.done():
                 one.caller.set_exception(error)
         else:

@@ -32,7 +32,7 @@ class Duty:
     stop: Callable[[], Awaitable[None]] | None = None
 
     async def run(self, on_run: OnRun) -> None:
-        """Do it until cancelled; `on_run` hears of each time."""
+        """Run it until cancelled; `on_run` is called after each run."""
         try:
             while await self._run_once(on_run):
                 pass

@@ -71,7 +71,7 @@ class Loader(Generic[Key, Value]):
         """Read a set of keys; halving the set finds a key at which the read fails, and it fails alone."""
         try:
             value_of = await self._fetch(list(callers))
-        except Exception as error:  # noqa: BLE001  whatever it is, it is the callers' to hear
+        except Exception as error:  # noqa: BLE001  whatever it is, the callers get it
             if len(callers) > 1 and not isinstance(error, Refusal):
                 keys = list(callers)
                 for half in (keys[: len(keys) // 2], keys[len(keys) // 2 :]):

@@ -73,5 +73,6 @@ class RequestIds(RowFamily):
 
     def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it is about no job
         """Write the new ones."""
-        self._rows.insert(self._new, now)
+        if self._new:
+            self._rows.insert(self._new, now)
         return False

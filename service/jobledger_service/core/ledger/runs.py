@@ -57,8 +57,10 @@ class Runs(RowFamily):
         self._undo.put(self._known, key, run)
         self._undo.put(self._changed, key, run)
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has heard of each change
+    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
         """Write the new ones and those that have come farther."""
-        self._rows.insert(self._new)
-        self._rows.update(self._changed)
+        if self._new:
+            self._rows.insert(self._new)
+        if self._changed:
+            self._rows.update(self._changed)
         return False

@@ -134,7 +134,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a writing transaction; raises Draining when only servers of a higher writer level may write."""
-        with self.change_schema() as connection:
+        with self.translated(), self.writer.begin() as connection:
             lowest = read_writer_level(connection)
             if not may_write(lowest):
                 self.on_outdated(lowest)

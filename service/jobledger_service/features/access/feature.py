@@ -15,7 +15,7 @@ from .store import SqlKeyStore
 
 
 def access(kernel: Kernel) -> Feature:
-    """Return what keys add to a server. Without `--auth keys` there is no key ring, and everybody is let in."""
+    """Return what keys add to a server. Without `--auth keys` there is no key ring, and every caller is admitted."""
     committer, queries, store = kernel.committer, kernel.queries, SqlKeyStore(kernel.database)
     retention = trimming("key retention", kernel, store.trim, round(kernel.settings.audit_retention * SECOND))
     if kernel.settings.auth != "keys":

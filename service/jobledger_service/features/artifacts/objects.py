@@ -50,7 +50,7 @@ def remove_object(location: ArtifactLocation) -> bool:
         if kind == "file":
             files.rm_file(path)
         elsewhere = not kind and not _has_bucket(files, location)
-    except FileNotFoundError:  # it went after it was looked at
+    except FileNotFoundError:  # it was deleted after it was read
         return False
     except Exception as error:  # each driver raises errors of its own; what they say may name secrets
         log.warning("an object is not deleted", scheme=location.scheme, exc_info=True)

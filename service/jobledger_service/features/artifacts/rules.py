@@ -34,7 +34,7 @@ _EXAMPLE: Final = "https://media.example/out/=s3://bucket/out/"
 
 
 class InvalidRootError(ValueError):
-    """A setting that names no root; the text says what is wrong."""
+    """A setting that names no root, and why."""
 
 
 class NotDeletedError(Exception):

@@ -30,7 +30,7 @@ MAX_MESSAGE_LENGTH: Final = 300
 class BulkStep(RunStep, MsgStruct, frozen=True):
     """Do one verb with some jobs, each as if asked alone; answers with how the step fared.
 
-    A job that does not match `filter` any more is passed over. What refuses the verb is counted and told, and stops
+    A job that does not match `filter` any more is passed over. What refuses the verb is counted and reported, and stops
     nothing. The step ends the chunk when it is the `last`, or when the run was asked to stop.
     """
 

@@ -106,7 +106,7 @@ def _filter(checks: Checks, request: Request, caller: Caller) -> JobFilter | Non
 
 
 def _verb(checks: Checks, request: Request, caller: Caller, run_id: str) -> ForJob:
-    """Return the single command that the request means for each job, told as done by the caller through the run."""
+    """Return the single command that the request means for each job, recorded as done by the caller through the run."""
     owner, actor = caller.owner, caller.name
     origin = f"by job {run_id}"
     match request:

@@ -98,7 +98,7 @@ def _steps(wanted: Sequence[JobImport]) -> Iterator[Sequence[JobImport]]:
 
 
 async def _read_all(reader: ImportReader, request: api.ImportJobsRequest) -> list[JobImport | Refusal]:
-    """Read the jobs of a request, some at a time: between these other calls go on."""
+    """Read the jobs of a request, some at a time, so that other calls run between them."""
     read: list[JobImport | Refusal] = []
     for begin in range(0, len(request.jobs), JOBS_PER_SLICE):
         await asyncio.sleep(0)

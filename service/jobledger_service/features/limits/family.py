@@ -112,8 +112,10 @@ class Limits(RowFamily):
         had = self._counts.get(key, (0, 0))
         self._undo.put(self._counts, key, (had[0] + running, had[1] + waiting))
 
-    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it has heard of each change
-        """Write what was set and counted; return whether jobs that wait for a slot may go on."""
+    def save(self, deltas: Sequence[JobDelta], now: int) -> bool:  # noqa: ARG002  it was called for each change
+        """Write what was set and counted; return whether jobs that wait for a slot may get one."""
+        if not (self._new or self._set or self._counts):
+            return False
         self._rows.insert(self._new.values())
         self._rows.set(self._set.values())
         self._rows.count({key: counts for key, counts in self._counts.items() if any(counts)})

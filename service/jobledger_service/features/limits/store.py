@@ -84,7 +84,7 @@ class LimitStore:
     def page(self, owner: str, after: str, limit: int) -> tuple[list[Limit], str | None]:
         """Return the limits in force, by scope, after one, among as many as `limit` that are known.
 
-        The second value is the scope of the last one that was looked at, None on the last page.
+        The second value is the scope of the last one that was read, None on the last page.
         """
         mine = (limit_key(owner, after) < _KEY, limit_key(owner, LAST_SCOPE) > _KEY)
         wanted = select(*_COLUMNS).where(*mine).order_by(_KEY).limit(limit + 1)
@@ -108,7 +108,7 @@ class LimitStore:
     def trim(self, before: int, limit: int) -> int:
         """Forget at most `limit` limits that hold nothing, are not an operator's and were set before a time.
 
-        A limit that a commit holds is passed over: it may be about to be taken, and a row that was looked at before it
+        A limit that a commit holds is passed over: it may be about to be taken, and a row that was read before it
         was locked would be deleted under the job that took it.
         """
         idle = and_(limits.c.running == 0, limits.c.waiting == 0, limits.c.set_time < before, limits_passing)

@@ -108,7 +108,7 @@ class SqlDeliveryStore:
     ) -> tuple[list[Delivery], tuple[int, int] | None]:
         """Return deliveries before a place (position, ordinal), newest first, as many as fit into a reply.
 
-        The second value is the last place that was looked at, None on the last page, which may be short as any.
+        The second value is the last place that was read, None on the last page, which may be short as any.
         A page of some states looks at no more than MAX_LOOK deliveries; of the dead ones there is an index.
         """
         mine = deliveries.c.webhook_key == webhook_key

@@ -52,7 +52,7 @@ class WebhookDispatcher:
         )
 
     async def once(self) -> bool:
-        """Note what is finished and begin what is due; there is no more until there is news."""
+        """Record what is finished and start what is due; the rest waits for the wake event."""
         await asyncio.sleep(GATHER_SECONDS if self._running else 0)
         finished, capacity = self._finished, self._capacity()
         if not finished and (capacity.total <= 0 or not await self._is_due()):

@@ -167,7 +167,7 @@ class WebhookFanout:
     def _percent_of(self, message: bytes) -> float:
         try:
             return self.codec.percent(message)
-        except Exception:  # noqa: BLE001  it has been told when its own turn came
+        except Exception:  # noqa: BLE001  it was reported when its own turn came
             return 0.0
 
 

@@ -113,9 +113,9 @@ class WebhookUpdate(MsgStruct, frozen=True):
 
 
 def update(webhook: Webhook, new: WebhookUpdate, now: int) -> Webhook:
-    """Return the webhook with the named fields changed; one that is enabled starts anew, with no failures.
+    """Return the webhook with the named fields changed; one that is enabled starts again without failures.
 
-    Raises InvalidField for percents of progress that is not told.
+    Raises InvalidField for percents of progress that is not reported.
     """
     plain = ("url", "event_types", "percents", "kinds", "labels", "description")
     changed = replace(webhook, update_time=now, **{name: getattr(new, name) for name in plain if name in new.fields})

@@ -34,7 +34,7 @@ class Stops(MsgStruct, frozen=True):
 class StopSubscription:
     """Follows the jobs of one owner, of some kinds or of all. Used by one task, on the event loop.
 
-    It begins with "check all": what happened before is not told. A stream that lags needs no history either.
+    It begins with "check all": what happened before is not reported. A stream that lags needs no history either.
     It ends when `closing` is set.
     """
 
