@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from jobledger.v1 import job_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchJobsResponse
 from jobledger_service.core.api import convert
-from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec, filter_fields
+from jobledger_service.core.api.codec import MAX_MERGED_BYTES, TOO_MANY, ProtoCodec
 from jobledger_service.core.api.convert import fill_change, fill_chunk
+from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.ledger.entry import Entry, Record
 from jobledger_service.core.ledger.read_ports import EventRow
 from jobledger_service.core.ledger.unreadable_rows import UnreadableRows

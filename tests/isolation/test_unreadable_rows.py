@@ -236,7 +236,9 @@ async def test_labels_that_are_no_labels_keep_no_other_row_from_being_fetched(al
     filtered = {"kinds": ["labelled"]}
     for api, bad in ((alice, ["labelled"]), (bob, [])):
         good = [job_id for job_id in ("labelled", "plain") if job_id not in bad]
-        for view in (JobView.JOB_VIEW_STATUS, JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
+        page = await api.jobs.ListJobs(ListJobsRequest(filter=filtered, view=JobView.JOB_VIEW_STATUS))
+        assert sorted(job.job_id for job in page.jobs) == ["labelled", "plain"], "a status has no labels"
+        for view in (JobView.JOB_VIEW_BASIC, JobView.JOB_VIEW_FULL):
             page = await api.jobs.ListJobs(ListJobsRequest(filter=filtered, view=view))
             assert sorted(job.job_id for job in page.jobs) == good
             assert list(page.unreadable_job_ids) == bad
@@ -386,6 +388,8 @@ async def test_a_verb_on_a_job_that_cannot_be_read_says_so(alice: KeyedApi, bob:
 
 async def test_what_is_set_aside_is_counted_and_logged_with_its_place(damaged: Damaged, alice: KeyedApi):
     await listed(alice, JobView.JOB_VIEW_FULL, 100)
+    with refused(grpc.StatusCode.DATA_LOSS, "JOB_UNREADABLE"):
+        await alice.cancel("policy")
     lines = [json.loads(line) for line in damaged.server.log.read_text().splitlines()]
     address = [line["address"] for line in lines if line["event"] == "metrics"][-1]
     aside = [line for line in lines if line["event"] == "a row cannot be read and is set aside"]

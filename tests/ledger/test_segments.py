@@ -34,7 +34,14 @@ from sqlalchemy import event, select
 
 from tests.support.ledger import Ledger, create
 
-BUILDERS: Final = {one.__code__: one.__name__ for one in (convert.fill_fixed, convert.fill_moving, job_rows.job_of)}
+BUILDERS: Final = {
+    cast("Any", one).__code__: name
+    for name, one in (
+        ("fill_fixed", convert.fill_fixed),
+        ("fill_moving", convert.fill_moving),
+        ("job_of", job_rows.job_of),
+    )
+}
 """What makes the message of a job from its values, and its values from its row."""
 
 

@@ -7,10 +7,10 @@ together without decoding them: appended fields replace single values, add to re
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from google.protobuf.message import DecodeError
-from jobledger.v1 import chunk_pb2, event_pb2, job_pb2
+from jobledger.v1 import chunk_pb2, event_pb2
 from jobledger.v1.job_service_pb2 import WatchJobResponse as Message
 from jobledger.v1.job_service_pb2 import WatchJobsResponse, WatchMessageType
 from msgspec.structs import replace
@@ -24,10 +24,11 @@ from jobledger_service.core.model.errors import JobUnreadable
 from jobledger_service.core.model.filter import FilterFields
 from jobledger_service.core.model.job import Job
 from jobledger_service.core.model.limits import CHUNK_RANGES_FROM, CHUNKS_IN_VIEW
-from jobledger_service.core.model.states import ENDED, ChunkState, JobState
+from jobledger_service.core.model.states import ENDED, ChunkState
 from jobledger_service.transport import joined
 
 from . import convert
+from .parse import filter_fields
 from .shown_jobs import shown_job
 from .unreadable import check_chunks
 
@@ -312,25 +313,3 @@ def _ready(message: Message) -> int:
     pending = chunk_pb2.ChunkState.CHUNK_STATE_PENDING
     ranges = sum(run.last_index - run.first_index + 1 for run in message.chunk_ranges if run.state == pending)
     return ranges + sum(chunk.state == pending and not chunk.HasField("not_before") for chunk in message.chunks)
-
-
-def _micros(message: Any, name: str) -> int | None:  # noqa: ANN401  any message with times
-    return getattr(message, name).ToMicroseconds() if message.HasField(name) else None
-
-
-def filter_fields(job: job_pb2.Job, overrides: Any = None) -> FilterFields:  # noqa: ANN401  a mapping from JSON
-    """Return the filter fields of a job, with the values in `overrides` in place of the job's."""
-    values = {
-        "state": convert.JOB_STATES_BY_NUMBER[job.state],
-        "priority": job.priority,
-        "display_name": job.display_name,
-        "error": job.error.message,
-        "labels": dict(job.labels),
-        "update_time": job.update_time.ToMicroseconds(),
-        "end_time": _micros(job, "end_time"),
-        **(overrides or {}),
-    }
-    values["state"] = JobState(cast("str", values["state"]))
-    return FilterFields(
-        owner=job.owner, kind=job.kind, create_time=job.create_time.ToMicroseconds(), **cast("Any", values)
-    )

@@ -55,6 +55,11 @@ class ChunkProgress(MsgStruct, frozen=True):
     message: str = ""
     items_completed: int = 0
 
+    @property
+    def percent(self) -> float:
+        """How much is done."""
+        return self.done * 100 / WHOLE
+
 
 NO_PROGRESS: Final = ChunkProgress()
 

@@ -12,6 +12,7 @@ from .chunk import NO_ARTIFACTS, Artifacts, Chunk, WorkError
 from .limits import DEFAULT_PRIORITY, MAX_DURATION, MAX_TIMED_STAGES
 from .rate import Rate
 from .retry import RetryPolicy
+from .slots import scope_of
 from .states import ENDED, ChunkState, JobState, check_job_transition
 from .sweep import Sweep, Totals
 
@@ -233,6 +234,11 @@ class Job(MsgStruct, frozen=True):
         """The recent rate; None when unknown."""
         rate = self.progress.rate
         return rate.items_per_second if rate and self.state is JobState.RUNNING else None
+
+    @property
+    def slot_scope(self) -> str | None:
+        """The scope of the concurrency limit that the job waits for; None when it does not wait."""
+        return scope_of(self.parked_for) if self.parked_for else None
 
     def to(self, state: JobState, now: int) -> Self:
         """Return the job in another state, with the times and the percent of that state."""

@@ -40,6 +40,9 @@ def new_job_row(job: Job, input_: bytes | None) -> Row:
     return row
 
 
+_PATHS: Final = [field.path for field in JOB_FIELDS]
+_read_status: Final = body_reader(Job, JOB_FIELDS[: _PATHS.index("progress.rate") + 1], Kept.CURRENT)
+"""Reads the first fields of the body, and not the rest."""
 _STATUS: Final = "job_key job_id kind state revision update_time percent stage_percent work_total work_done current"
 STATUS_COLUMNS: Final = [jobs.c[name] for name in _STATUS.split()]
 read_current: Final = body_reader(Job, JOB_FIELDS, Kept.CURRENT)
@@ -48,7 +51,7 @@ read_current: Final = body_reader(Job, JOB_FIELDS, Kept.CURRENT)
 def status_of(row: Sequence[Any]) -> JobStatus:
     """Return the status of a row of STATUS_COLUMNS."""
     key, job_id, kind, state, revision, update_time, percent, stage_percent, total, done, body = row
-    current = read_current(body)
+    current = _read_status(body)
     eta = current.rate.end_of(total - done) if current.rate and state == JobState.RUNNING else None
     return JobStatus(
         key,

@@ -5,11 +5,10 @@ from enum import Enum
 from typing import Any, Final, TypeVar
 
 from msgspec import defstruct, msgpack
-from msgspec.structs import fields as fields_of
 from sqlalchemy import Table
 
-from jobledger_service.core.model.compiled import compiled
-from jobledger_service.core.model.fields import Field, Kept, plain_type, type_of
+from jobledger_service.core.model.compiled import compiled, construction
+from jobledger_service.core.model.fields import Field, Kept, field_of, plain_type, type_of
 
 from .cells import Row, artifacts_of
 from .tables import artifact_versions
@@ -29,7 +28,7 @@ def body_reader(type_: type, fields: Sequence[Field], kept: Kept) -> Callable[[b
 def _member(type_: type, field: Field) -> tuple[str, type, Any]:
     """Return a field of a body, with the default that it has in the model."""
     inside, _, name = field.path.rpartition(".")
-    [info] = (one for one in fields_of(type_of(type_, inside) if inside else type_) if one.name == name)
+    info = field_of(type_of(type_, inside) if inside else type_, name)
     return field.name, info.type, info.default
 
 
@@ -40,27 +39,29 @@ def row_reader(type_: type[V], fields: Sequence[Field], table: Table) -> tuple[l
     """
     scope: dict[str, Any] = {"artifacts_of": artifacts_of}
     places, lines = {}, []
+    names = []
     for field in fields:
         if field.kept in BODIES:
             places[field.path] = f"{BODIES[field.kept]}.{field.name}"
         elif field.kept is Kept.VERSION:
             places[field.path] = "artifacts_of(content, artifacts_revision)"
-        else:
+        elif not _is_computed(type_, field.path):
             places[field.path] = _from_column(type_, field, scope)
-    names = [field.name for field in fields if field.kept in COLUMNS and _is_attribute(type_, field.path)]
+            names.append(field.name)
     for kept, name in BODIES.items():
         if any(field.kept is kept for field in fields):
             names.append(name)
             scope[f"read_{name}"] = body_reader(type_, fields, kept)
             lines.append(f"{name} = read_{name}({name})")
-    made = _construction(type_, "", places, scope)
+    made = construction(type_, places, scope)
     read = compiled("read", "row", [f"{', '.join(names)}, content = row", *lines, f"return {made}"], scope)
     return [*(table.c[name] for name in names), artifact_versions.c.content], read
 
 
-def _is_attribute(type_: type, path: str) -> bool:
-    """Whether an attribute is one of those that a value is made from."""
-    return not isinstance(getattr(type_, path, None), property)
+def _is_computed(type_: type, path: str) -> bool:
+    """Whether an attribute is a property, of a value or of a value in it."""
+    inside, _, name = path.rpartition(".")
+    return isinstance(getattr(type_of(type_, inside) if inside else type_, name), property)
 
 
 def _from_column(type_: type, field: Field, scope: dict[str, Any]) -> str:
@@ -71,16 +72,6 @@ def _from_column(type_: type, field: Field, scope: dict[str, Any]) -> str:
     scope[plain.__name__] = plain
     made = f"{plain.__name__}({field.name})"
     return f"None if {field.name} is None else {made}" if optional else made
-
-
-def _construction(type_: Any, prefix: str, places: Mapping[str, str], scope: dict[str, Any]) -> str:  # noqa: ANN401
-    """Return the expression that makes a value, and those in it, from the expressions of its fields."""
-    scope[type_.__name__] = type_
-    given = [
-        places.get(path) or _construction(type_of(type_, path.rpartition(".")[2]), f"{path}.", places, scope)
-        for path in (prefix + name for name in type_.__struct_fields__)
-    ]
-    return f"{type_.__name__}({', '.join(given)})"
 
 
 def row_writer(type_: type[V], fields: Sequence[Field], *written: Kept) -> Callable[[V], Row]:

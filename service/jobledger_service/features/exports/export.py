@@ -8,7 +8,8 @@ from jobledger.v1.job_service_pb2 import WatchJobResponse, WatchMessageType
 from msgspec import Struct as MsgStruct
 from msgspec.structs import replace
 
-from jobledger_service.core.api.codec import filter_fields, whole
+from jobledger_service.core.api.codec import whole
+from jobledger_service.core.api.parse import filter_fields
 from jobledger_service.core.ledger.cursor import Cursor
 from jobledger_service.core.ledger.paging import PageTokens, request_mark
 from jobledger_service.core.ledger.readers import SharedReaders
